@@ -1,0 +1,76 @@
+/// Page-aligned memory for one borrower at a time: filled through an `OutputRawSpan`, read through a `RawSpan`.
+@safe
+public final class AlignedBuffer: @unchecked Sendable {
+    // Safe to send: a buffer has one user at a time; a pool hands it on only after it was given back.
+    private let memory: UnsafeMutableRawBufferPointer
+    /// How many bytes, from the first, were filled last.
+    public private(set) var count = 0
+
+    /// A buffer of `capacity` bytes, not initialized.
+    public init(capacity: Int) {
+        // Safe: freed in deinit only, and reachable only through the spans below, which borrow this object.
+        unsafe memory = UnsafeMutableRawBufferPointer.allocate(byteCount: max(capacity, 1), alignment: 4096)
+    }
+
+    deinit {
+        unsafe memory.deallocate()
+    }
+
+    /// How many bytes it can hold.
+    public var capacity: Int { unsafe memory.count }
+
+    /// Lets `body` write up to `limit` bytes from the start; what it appended becomes `bytes`, also when it throws.
+    public func fill<Failure: Error, Result>(
+        _ limit: Int, _ body: (inout OutputRawSpan) throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        let window = unsafe UnsafeMutableRawBufferPointer(rebasing: memory[0..<limit])
+        // Safe: the span lives in this call only, and the slice above is bounds-checked.
+        var output = unsafe OutputRawSpan(buffer: window, initializedCount: 0)
+        do throws(Failure) {
+            let result = try body(&output)
+            count = unsafe output.finalize(for: window)
+            return result
+        } catch {
+            count = unsafe output.finalize(for: window)
+            throw error
+        }
+    }
+
+    /// What was filled last.
+    public var bytes: RawSpan {
+        @_lifetime(borrow self)
+        get {
+            // Safe: the first `count` bytes are initialized, and the span borrows this object.
+            let filled = unsafe UnsafeRawBufferPointer(rebasing: memory[0..<count])
+            return unsafe _overrideLifetime(filled.bytes, borrowing: self)
+        }
+    }
+
+    /// A copy of what was filled last.
+    public var array: [UInt8] {
+        unsafe [UInt8](memory[0..<count])
+    }
+}
+
+extension OutputRawSpan {
+    /// Appends `count` zero bytes, for which there must be room.
+    @_lifetime(self: copy self)
+    public mutating func appendZeros(_ count: Int) {
+        // Safe: append checks the room; a byte has no invalid values.
+        unsafe append(repeating: 0, count: count, as: UInt8.self)
+    }
+
+    /// Appends a copy of `bytes`, for which there must be room.
+    @_lifetime(self: copy self)
+    public mutating func append(copying bytes: RawSpan) {
+        guard bytes.byteCount > 0 else { return }
+        unsafe withUnsafeMutableBytes { room, initializedCount in
+            let end = initializedCount + bytes.byteCount
+            // Safe: the slice is bounds-checked against the span's capacity, and source and target are distinct.
+            unsafe bytes.withUnsafeBytes { source in
+                unsafe UnsafeMutableRawBufferPointer(rebasing: room[initializedCount..<end]).copyMemory(from: source)
+            }
+            initializedCount = end
+        }
+    }
+}

@@ -1,0 +1,88 @@
+import Synchronization
+
+/// A cache that never holds more than a set cost of values. Every method may be called from any thread.
+///
+/// Eviction is CLOCK (second chance): a hit only sets a mark, so that the lock is held for one dictionary look-up.
+/// Values are made outside the lock: look up, unlock, make, insert.
+public final class BoundedCache<Key: Hashable & Sendable, Value: AnyObject & Sendable>: Sendable {
+    fileprivate struct Slot {
+        var key: Key
+        var value: Value
+        var cost: Int
+        var wasUsed: Bool
+    }
+
+    fileprivate struct Contents {
+        var slots: [Slot] = []
+        var slotOfKey: [Key: Int] = [:]
+        var hand = 0
+        var cost = 0
+    }
+
+    /// The most that the values held may cost together, in bytes.
+    public let capacity: Int
+    private let contents = Mutex(Contents())
+
+    /// A cache whose values may cost `capacity` bytes together.
+    public init(capacity: Int) {
+        self.capacity = capacity
+    }
+
+    /// What the values held cost together, in bytes.
+    public var cost: Int { contents.withLock { $0.cost } }
+
+    /// The value kept for `key`, if any.
+    public func value(for key: Key) -> Value? {
+        contents.withLock { contents in
+            guard let index = contents.slotOfKey[key] else { return nil }
+            contents.slots[index].wasUsed = true
+            return contents.slots[index].value
+        }
+    }
+
+    /// Keeps `value` for `key` unless another thread did so meanwhile, and answers what is kept.
+    ///
+    /// Others are dropped to make room. A value that costs more than the whole capacity is answered, but not kept.
+    @discardableResult
+    public func insert(_ value: Value, cost: Int, for key: Key) -> Value {
+        guard cost <= capacity else { return value }
+        return contents.withLock { contents in
+            if let index = contents.slotOfKey[key] { return contents.slots[index].value }
+            while contents.cost + cost > capacity { contents.evictOne() }
+            contents.slotOfKey[key] = contents.slots.count
+            contents.slots.append(Slot(key: key, value: value, cost: cost, wasUsed: false))
+            contents.cost += cost
+            return value
+        }
+    }
+
+    /// Drops every value whose key fits.
+    public func removeAll(where fits: (Key) -> Bool) {
+        contents.withLock { contents in
+            for index in contents.slots.indices.reversed() where fits(contents.slots[index].key) {
+                contents.remove(at: index)
+            }
+        }
+    }
+}
+
+extension BoundedCache.Contents {
+    /// Drops the first value from the hand on that was not used since the hand last passed; there must be one value.
+    fileprivate mutating func evictOne() {
+        while true {
+            if hand >= slots.count { hand = 0 }
+            guard slots[hand].wasUsed else { return remove(at: hand) }
+            slots[hand].wasUsed = false
+            hand += 1
+        }
+    }
+
+    /// Drops one value; the last slot takes its place.
+    fileprivate mutating func remove(at index: Int) {
+        cost -= slots[index].cost
+        slotOfKey[slots[index].key] = nil
+        slots.swapAt(index, slots.count - 1)
+        slots.removeLast()
+        if index < slots.count { slotOfKey[slots[index].key] = index }
+    }
+}

@@ -1,0 +1,50 @@
+import Synchronization
+
+/// Keeps inflated clusters and grains of all open images, up to a set size. Every method may be called from any thread.
+///
+/// Single flight: the first to need a cluster inflates it while holding that cluster's own lock, and others wait on
+/// that lock, not on the cache.
+public final class ClusterCache: Sendable {
+    /// The place in a file at which the encoded bytes of a cluster begin: two guest clusters may share them.
+    private struct Key: Hashable, Sendable {
+        var file: HostFileID
+        var offset: HostOffset
+    }
+
+    private final class Entry: Sendable {
+        let content = Mutex<AlignedBuffer?>(nil)
+    }
+
+    private let entries: BoundedCache<Key, Entry>
+
+    /// A cache that keeps up to `capacity` bytes of inflated clusters.
+    public init(capacity: Int) {
+        entries = BoundedCache(capacity: capacity)
+    }
+
+    /// Appends `count` bytes, from byte `skip` on, of the cluster of `size` bytes whose encoded form begins at
+    /// `offset` of `file`; `decode` appends the whole cluster when it is not kept already.
+    ///
+    /// A cluster that could not be decoded is tried again by the next reader.
+    public func read(
+        _ count: Int, skipping skip: Int, of size: Int, encodedAt offset: HostOffset, in file: any HostFile,
+        into output: inout OutputRawSpan,
+        decode: (inout OutputRawSpan) throws(ImageError) -> Void
+    ) throws(ImageError) {
+        let key = Key(file: file.id, offset: offset)
+        let entry = entries.value(for: key) ?? entries.insert(Entry(), cost: size + 256, for: key)
+        let cluster = try entry.content.withLock { content throws(ImageError) -> AlignedBuffer in
+            if let content { return content }
+            let buffer = AlignedBuffer(capacity: size)
+            try buffer.fill(size, decode)
+            content = buffer
+            return buffer
+        }
+        output.append(copying: cluster.bytes.extracting(skip..<skip + count))
+    }
+
+    /// Forgets the clusters of a file that is being closed.
+    public func removeClusters(of file: HostFileID) {
+        entries.removeAll { $0.file == file }
+    }
+}

@@ -1,0 +1,53 @@
+/// A run of the guest's disk that one layer stores in one way.
+public struct Extent: Sendable {
+    /// How a run is stored.
+    public enum Storage: Sendable {
+        /// Byte for byte, from `offset` of `file` on.
+        case data(file: any HostFile, offset: HostOffset)
+        /// All zeros. `explicit`: this layer says so; otherwise nothing was ever written there and nothing lies below.
+        case zero(explicit: Bool)
+        /// Compressed or encrypted: the `count` bytes at `offset` of `file`, which only the layer can decode.
+        case encoded(file: any HostFile, offset: HostOffset, count: UInt64)
+        /// Not in this layer: the backing image decides; without one, zeros.
+        case unallocated
+    }
+
+    /// Where the run begins.
+    public var start: GuestOffset
+    /// How many bytes it has; at least one.
+    public var count: UInt64
+    /// How it is stored.
+    public var storage: Storage
+
+    /// The `count` bytes from `start` on, stored as `storage`.
+    @inlinable
+    public init(start: GuestOffset, count: UInt64, storage: Storage) {
+        self.start = start
+        self.count = count
+        self.storage = storage
+    }
+}
+
+/// One file's part of a disk: what a format decodes, without the backing chain under it. Immutable once open; every
+/// method may be called from any thread.
+public protocol ImageLayer: AnyObject, Sendable {
+    /// The size of the disk in bytes.
+    var virtualSize: UInt64 { get }
+
+    /// How the layer stores the disk from `start`, which lies inside it, on.
+    ///
+    /// The extent begins at `start` and has at least one byte and at most `limit` (which is at least one). It reads no
+    /// more metadata than `start` needs, but merges neighbours that lie contiguously on the host within the tables it
+    /// already holds. Throws when the metadata that `start` needs cannot be read or contradicts the format.
+    func extent(at start: GuestOffset, limit: UInt64) throws(ImageError) -> Extent
+
+    /// Appends the `extent.count` bytes of an `encoded` extent that this layer answered to `output`.
+    func decode(_ extent: Extent, into output: inout OutputRawSpan) throws(ImageError)
+}
+
+extension ImageLayer {
+    /// For layers that never answer `encoded`.
+    public func decode(_ extent: Extent, into output: inout OutputRawSpan) throws(ImageError) {
+        preconditionFailure("this layer encodes nothing")
+    }
+}

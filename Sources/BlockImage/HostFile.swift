@@ -1,0 +1,84 @@
+import Synchronization
+
+/// Which file this is, whatever its name: two names of one file have the same identity.
+public struct FileIdentity: Hashable, Sendable {
+    /// The number of the device that holds the file (st_dev).
+    public var device: UInt64
+    /// The file's number on that device (st_ino).
+    public var inode: UInt64
+
+    /// The file numbered `inode` on the device numbered `device`.
+    public init(device: UInt64, inode: UInt64) {
+        self.device = device
+        self.inode = inode
+    }
+}
+
+/// A moment, as file systems keep it.
+public struct FileTime: Hashable, Sendable {
+    /// Seconds since 1970-01-01 00:00 UTC.
+    public var seconds: Int64
+    /// Nanoseconds after that, 0 to 999,999,999.
+    public var nanoseconds: Int
+
+    /// The moment `seconds` and `nanoseconds` after 1970 began.
+    public init(seconds: Int64, nanoseconds: Int) {
+        self.seconds = seconds
+        self.nanoseconds = nanoseconds
+    }
+}
+
+/// The number of one opening of one file, never used twice in a process: the key under which caches keep its parts.
+public struct HostFileID: Hashable, Sendable {
+    private static let last = Atomic<UInt64>(0)
+    private let number: UInt64
+
+    /// A number not given out before.
+    public init() {
+        number = Self.last.add(1, ordering: .relaxed).newValue
+    }
+}
+
+/// A file on the host that holds image bytes, open for reading. Every method may be called from any thread.
+public protocol HostFile: AnyObject, Sendable {
+    /// The number of this opening.
+    var id: HostFileID { get }
+    /// The path it was opened by, for messages and for resolving names beside it.
+    var path: String { get }
+    /// Its size in bytes when it was opened.
+    var size: UInt64 { get }
+    /// The bytes it took on the host's file system when it was opened: less than `size` where it has holes.
+    var allocatedSize: UInt64 { get }
+    /// Which file it is; nil when it lives in memory.
+    var identity: FileIdentity? { get }
+    /// When its content last changed, as of opening.
+    var modified: FileTime { get }
+    /// The open descriptor, for what only the kernel can do with it; nil when it lives in memory.
+    var descriptor: CInt? { get }
+
+    /// Appends exactly the `count` bytes at `offset` to `output`, which must have room for them.
+    ///
+    /// Throws `truncated` when the file ends first and `system` when the host cannot read it; what was read before
+    /// that stays in `output`.
+    func read(_ count: Int, at offset: HostOffset, into output: inout OutputRawSpan) throws(ImageError)
+
+    /// How the host keeps the bytes from `offset` on: whether they are a hole, and for how many bytes, at most `limit`,
+    /// that stays so. A file system that cannot tell answers that all is data.
+    func run(at offset: HostOffset, limit: UInt64) -> (isHole: Bool, count: UInt64)
+}
+
+extension HostFile {
+    /// The `count` bytes at `offset`, for metadata: nothing is allocated before the file is known to hold them.
+    ///
+    /// `what` names the structure in the error.
+    public func bytes(_ count: Int, at offset: HostOffset, of what: String) throws(ImageError) -> [UInt8] {
+        guard offset.rawValue <= size, UInt64(clamping: count) <= size - offset.rawValue else {
+            throw ImageError(
+                .truncated, path: path, offset: offset,
+                "\(what): takes \(count) bytes, but the file ends at \(HostOffset(size))")
+        }
+        let buffer = AlignedBuffer(capacity: count)
+        try buffer.fill(count) { output throws(ImageError) in try read(count, at: offset, into: &output) }
+        return buffer.array
+    }
+}

@@ -1,0 +1,35 @@
+/// A name of another file, as it stands in an image.
+public struct FileReference: Hashable, Sendable {
+    /// What the named file is to the image, as messages say it.
+    public enum Role: String, Sendable {
+        /// The image under a QCOW2 overlay.
+        case backing = "backing file"
+        /// A file that holds a part of a VMDK disk.
+        case extent = "extent"
+        /// The file that holds a QCOW2 image's clusters.
+        case dataFile = "data file"
+    }
+
+    /// The name's bytes as the image has them: a file system's names need not be UTF-8.
+    public var name: [UInt8]
+    /// What the file is to the image.
+    public var role: Role
+
+    /// The file `name`, which is the image's `role`.
+    public init(_ name: [UInt8], role: Role) {
+        self.name = name
+        self.role = role
+    }
+
+    /// The name for people, with what is not UTF-8 replaced.
+    public var text: String { String(decoding: name, as: UTF8.self) }
+}
+
+/// Decides which files an image may make this process open. The only way to a file that an image names.
+public protocol OpenPolicy: Sendable {
+    /// Opens the file that the image in `file` names; a relative name is looked for beside that file.
+    ///
+    /// Throws `denied` for a name that the image may not use, and `system` when the file cannot be opened; both errors
+    /// are about the naming file, and say which name it was.
+    func open(_ reference: FileReference, namedBy file: any HostFile) throws(ImageError) -> any HostFile
+}

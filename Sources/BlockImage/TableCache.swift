@@ -1,0 +1,100 @@
+/// A piece of a table, decoded to 64-bit entries. Immutable.
+public final class TablePage: Sendable {
+    /// The entries in the table's order.
+    public let entries: [UInt64]
+
+    /// A page of `entries`.
+    public init(_ entries: [UInt64]) {
+        self.entries = entries
+    }
+}
+
+/// A table of equally sized entries in a file: where it lies and how its bytes become entries.
+public struct TableLocation: Sendable {
+    /// The file that holds it.
+    public var file: any HostFile
+    /// Where its first entry lies.
+    public var offset: HostOffset
+    /// How many entries it has.
+    public var count: Int
+    /// The bytes of one entry.
+    public var entrySize: Int
+    /// Makes entries of the bytes of any whole number of them.
+    public var decode: @Sendable (RawSpan) -> [UInt64]
+    /// What it is, for messages: "L2 table".
+    public var name: String
+
+    /// The table of `count` entries of `entrySize` bytes at `offset` of `file`, which `decode` makes entries of.
+    public init(
+        file: any HostFile, offset: HostOffset, count: Int, entrySize: Int, name: String,
+        decode: @escaping @Sendable (RawSpan) -> [UInt64]
+    ) {
+        self.file = file
+        self.offset = offset
+        self.count = count
+        self.entrySize = entrySize
+        self.name = name
+        self.decode = decode
+    }
+}
+
+/// Keeps pieces of the tables of all open images, up to a set size. Every method may be called from any thread.
+///
+/// A table is read in pages of at most 4,096 entries: a 2 MiB L2 table need not be read for one random access, and a
+/// hostile image with a 32 MiB L1 table takes no more memory than any other.
+public final class TableCache: Sendable {
+    /// The most entries that one page holds.
+    public static let pageEntries = 4096
+
+    private struct Key: Hashable, Sendable {
+        var file: HostFileID
+        var offset: HostOffset
+    }
+
+    private let pages: BoundedCache<Key, TablePage>
+
+    /// A cache that keeps up to `capacity` bytes of entries.
+    public init(capacity: Int) {
+        pages = BoundedCache(capacity: capacity)
+    }
+
+    /// The page that holds the entry `index` of `table`, and that entry's index in it. `index` must be in the table.
+    ///
+    /// Throws what reading the table's file throws, and `truncated` where the file ends inside the table's page.
+    public func page(
+        of table: borrowing TableLocation, at index: Int, counters: ReadCounters
+    ) throws(ImageError) -> (page: TablePage, index: Int) {
+        let first = index - index % Self.pageEntries
+        let offset = table.offset.advanced(by: UInt64(first * table.entrySize))
+        let key = Key(file: table.file.id, offset: offset)
+        if let page = pages.value(for: key) {
+            counters.tableHits.add(1, ordering: .relaxed)
+            return (page, index - first)
+        }
+        counters.tableMisses.add(1, ordering: .relaxed)
+        let count = min(Self.pageEntries, table.count - first)
+        let page = TablePage(try Self.load(count, of: table, at: offset))
+        let cost = page.entries.count * MemoryLayout<UInt64>.size + 128
+        return (pages.insert(page, cost: cost, for: key), index - first)
+    }
+
+    /// Forgets the tables of a file that is being closed.
+    public func removeTables(of file: HostFileID) {
+        pages.removeAll { $0.file == file }
+    }
+
+    private static func load(
+        _ count: Int, of table: borrowing TableLocation, at offset: HostOffset
+    ) throws(ImageError) -> [UInt64] {
+        let size = count * table.entrySize
+        guard offset.advanced(by: UInt64(size)).rawValue <= table.file.size else {
+            throw ImageError(
+                .truncated, path: table.file.path, offset: offset,
+                "\(table.name): needs \(size) bytes here, but the file ends at \(HostOffset(table.file.size))")
+        }
+        let buffer = AlignedBuffer(capacity: size)
+        let file = table.file
+        try buffer.fill(size) { output throws(ImageError) in try file.read(size, at: offset, into: &output) }
+        return table.decode(buffer.bytes)
+    }
+}

@@ -1,0 +1,82 @@
+/// How the bytes of an integer are ordered on disk.
+public enum ByteOrder: Sendable {
+    /// Most significant byte first, as in QCOW2.
+    case big
+    /// Least significant byte first, as in VMDK.
+    case little
+}
+
+/// What is wrong with a structure, at which byte of it. Knows no file: the loader makes an error of the image from it.
+public struct ParseFault: Error, Hashable, Sendable {
+    /// Where in the structure, in bytes from its start.
+    public var position: Int
+    /// What is wrong and what it must be.
+    public var message: String
+
+    /// A fault at `position`, with a message that says what it is and what it must be.
+    public init(at position: Int, _ message: String) {
+        self.position = position
+        self.message = message
+    }
+}
+
+/// A bounds-checked cursor over the bytes of one on-disk structure. Byte order is part of every read.
+public struct ByteReader: Sendable {
+    /// The whole structure.
+    public let bytes: [UInt8]
+    /// The next byte to read, counted from the structure's start; never beyond `bytes.count`.
+    public private(set) var position: Int
+
+    /// A reader that begins at the first of `bytes`.
+    @inlinable
+    public init(_ bytes: [UInt8]) {
+        self.init(bytes, at: 0)
+    }
+
+    /// A reader that begins at `position`, which is held to the end of `bytes`.
+    public init(_ bytes: [UInt8], at position: Int) {
+        self.bytes = bytes
+        self.position = min(max(position, 0), bytes.count)
+    }
+
+    /// How many bytes are left.
+    public var remaining: Int { bytes.count - position }
+
+    /// Reads one integer of the caller's type in `order`; throws when the structure ends first.
+    public mutating func read<Value: FixedWidthInteger>(
+        _ order: ByteOrder, as type: Value.Type = Value.self
+    ) throws(ParseFault) -> Value {
+        let size = Value.bitWidth / 8
+        guard remaining >= size else { throw ended(wanting: size) }
+        var value: Value = 0
+        for index in 0..<size {
+            let byte = bytes[position + (order == .big ? index : size - 1 - index)]
+            value = (value &<< 8) | Value(truncatingIfNeeded: byte)
+        }
+        position += size
+        return value
+    }
+
+    /// Reads the next `count` bytes as they are; throws when the structure ends first.
+    public mutating func read(bytes count: Int) throws(ParseFault) -> [UInt8] {
+        guard count >= 0, remaining >= count else { throw ended(wanting: count) }
+        defer { position += count }
+        return Array(bytes[position..<position + count])
+    }
+
+    /// Passes over `count` bytes; throws when the structure ends first.
+    public mutating func skip(_ count: Int) throws(ParseFault) {
+        guard count >= 0, remaining >= count else { throw ended(wanting: count) }
+        position += count
+    }
+
+    /// Passes over the bytes up to the next multiple of `alignment` from the structure's start; stops at its end.
+    public mutating func align(to alignment: Int) {
+        let over = position % alignment
+        if over != 0 { position = min(position + alignment - over, bytes.count) }
+    }
+
+    private func ended(wanting count: Int) -> ParseFault {
+        ParseFault(at: position, "the structure ends \(remaining) bytes on, but \(count) more are needed")
+    }
+}

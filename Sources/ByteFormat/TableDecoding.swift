@@ -1,0 +1,18 @@
+/// Decodes a whole table of `Stored` integers into 64-bit entries; bytes after the last whole entry are left out.
+///
+/// This is the hot loop of every table load, so it is one byte-swapping pass over the bytes.
+public func decodeTable<Stored: FixedWidthInteger & UnsignedInteger & BitwiseCopyable>(
+    _ bytes: RawSpan, of type: Stored.Type, _ order: ByteOrder
+) -> [UInt64] {
+    let size = MemoryLayout<Stored>.size
+    let count = bytes.byteCount / size
+    // Safe: every element below `count` is initialized, once.
+    return unsafe [UInt64](unsafeUninitializedCapacity: count) { entries, initializedCount in
+        for index in 0..<count {
+            // Safe: index * size + size <= bytes.byteCount, and any bit pattern is a valid integer.
+            let stored = unsafe bytes.unsafeLoadUnaligned(fromByteOffset: index &* size, as: Stored.self)
+            unsafe entries[index] = UInt64(order == .big ? Stored(bigEndian: stored) : Stored(littleEndian: stored))
+        }
+        initializedCount = count
+    }
+}

@@ -1,0 +1,157 @@
+import BlockImage
+import CLinux
+import Glibc
+import SystemPackage
+
+/// Opens regular files, for reading, inside the images folder and the folders that the user allowed, and nothing else.
+///
+/// A name is first made canonical, so that links and `..` are followed as anywhere else; then the file is found again
+/// below the folder that it turned out to lie in with openat2(2), following no link, so that nobody can swap a link in
+/// between. It is looked at before it is opened: a FIFO never blocks, and a device is never touched.
+public final class ConfinedOpenPolicy: OpenPolicy {
+    private struct Folder {
+        var location: FilePath
+        var handle: FileDescriptor
+    }
+
+    /// The folder of images, canonical.
+    public let images: FilePath
+    private let folders: [Folder]
+
+    /// Confines images to the folder `images` and the folders `allowed`, which must exist.
+    ///
+    /// Throws `system` naming the folder that cannot be opened. The folders stay those that they were now, whatever is
+    /// renamed later.
+    public init(images: FilePath, allowed: [FilePath] = []) throws(ImageError) {
+        var folders: [Folder] = []
+        for path in [images] + allowed {
+            let name = String(decoding: path)
+            do {
+                let location = try canonical(path)
+                let handle = try FileDescriptor.open(location, .readOnly, options: [.directory, .closeOnExec])
+                folders.append(Folder(location: location, handle: handle))
+            } catch {
+                for folder in folders { try? folder.handle.close() }
+                throw ImageError.system(error, path: name, "open the folder")
+            }
+        }
+        self.folders = folders
+        self.images = folders[0].location
+    }
+
+    deinit {
+        for folder in folders { try? folder.handle.close() }
+    }
+
+    /// Opens the image called `name` in the images folder.
+    ///
+    /// Throws `denied` for what is no regular file or a link that leads out of the confines, and `system` when it cannot
+    /// be opened.
+    public func openImage(_ name: FilePath.Component) throws(ImageError) -> LocalFile {
+        let location = images.appending(name)
+        return try open(location, subject: "the image", about: String(decoding: location))
+    }
+
+    /// See `OpenPolicy`.
+    public func open(_ reference: FileReference, namedBy file: any HostFile) throws(ImageError) -> any HostFile {
+        let subject = "\(reference.role.rawValue) \"\(reference.text)\""
+        var name = reference.name[...]
+        if reference.role == .backing { name = try Self.plainName(name, subject: subject, about: file.path) }
+        guard !name.isEmpty, !name.contains(0) else {
+            throw ImageError(.corrupt, path: file.path, "\(subject): an empty name, or one with a NUL byte")
+        }
+        let folder = (file as? LocalFile)?.location.removingLastComponent() ?? images
+        // `pushing` an absolute name answers that name alone.
+        let location = folder.pushing(FilePath(bytes: name))
+        return try open(location, subject: subject, about: file.path)
+    }
+
+    /// The file name in a QCOW2 backing file name, which QEMU reads as `protocol:rest` where a colon comes before the
+    /// first slash (block.c, path_has_protocol). Of the protocols, only `file:` names a file.
+    private static func plainName(
+        _ name: ArraySlice<UInt8>, subject: String, about path: String
+    ) throws(ImageError) -> ArraySlice<UInt8> {
+        let colon = UInt8(ascii: ":")
+        guard let end = name.firstIndex(where: { $0 == colon || $0 == UInt8(ascii: "/") }), name[end] == colon else {
+            return name
+        }
+        let scheme = String(decoding: name[..<end], as: UTF8.self)
+        guard scheme == "file" else {
+            throw ImageError(
+                .denied, path: path,
+                "\(subject): \"\(scheme):\" is no plain file name, and nothing else is opened for an image; "
+                    + "a file whose name has a colon is written with ./ in front")
+        }
+        return name[(end + 1)...]
+    }
+
+    private func open(_ path: FilePath, subject: String, about image: String) throws(ImageError) -> LocalFile {
+        let location: FilePath
+        do {
+            location = try canonical(path)
+        } catch {
+            throw ImageError.system(error, path: image, "\(subject): \(String(decoding: path))")
+        }
+        guard let folder = folders.first(where: { location.starts(with: $0.location) }) else {
+            let parent = String(decoding: location.removingLastComponent())
+            throw ImageError(
+                .denied, path: image,
+                "\(subject): \(String(decoding: location)) lies outside the images folder; "
+                    + "--allow-path \(parent) would allow it")
+        }
+        var rest = location
+        _ = rest.removePrefix(folder.location)
+        do {
+            let found = try find(rest, below: folder.handle)
+            defer { try? found.close() }
+            let status = try FileStatus(found)
+            guard status.isRegular else {
+                throw ImageError(
+                    .denied, path: image,
+                    "\(subject): \(String(decoding: location)) is \(status.kind), and only regular files are opened")
+            }
+            // The file that was looked at, and no other, whatever its name leads to by now.
+            let handle = try FileDescriptor.open(
+                FilePath("/proc/self/fd/\(found.rawValue)"), .readOnly, options: .closeOnExec)
+            return LocalFile(handle, location: location, status: try FileStatus(handle))
+        } catch let error as ImageError {
+            throw error
+        } catch {
+            throw ImageError.system(error, path: image, "\(subject): \(String(decoding: location))")
+        }
+    }
+}
+
+/// The path with every link followed and every `.` and `..` resolved, as realpath(3) does it.
+private func canonical(_ path: FilePath) throws(Errno) -> FilePath {
+    // Safe: realpath answers a NUL-terminated string that is ours to free, or NULL.
+    let resolved = unsafe path.withPlatformString { unsafe realpath($0, nil) }
+    guard let resolved = unsafe resolved else { throw Errno(rawValue: errno) }
+    defer { unsafe free(resolved) }
+    return unsafe FilePath(platformString: resolved)
+}
+
+/// An O_PATH descriptor of what `path` names below the folder, without following a link.
+private func find(_ path: FilePath, below folder: FileDescriptor) throws(Errno) -> FileDescriptor {
+    // Safe: the C function only reads the NUL-terminated string.
+    let found = unsafe path.withPlatformString { unsafe clinux_find_beneath(folder.rawValue, $0) }
+    guard found >= 0 else { throw Errno(rawValue: errno) }
+    return FileDescriptor(rawValue: found)
+}
+
+extension FilePath {
+    /// The path that has exactly these bytes, which hold no NUL.
+    public init(bytes: some Sequence<UInt8>) {
+        let terminated = bytes.map { CChar(bitPattern: $0) } + [0]
+        // Safe: the array ends in NUL.
+        self = unsafe terminated.withUnsafeBufferPointer { unsafe FilePath(platformString: $0.baseAddress!) }
+    }
+
+    /// The path's bytes, without the NUL.
+    public var bytes: [UInt8] {
+        // Safe: a platform string ends in NUL, and `length` does not count it.
+        unsafe withPlatformString { text in
+            (0..<length).map { unsafe UInt8(bitPattern: text[$0]) }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+import BlockImage
+import CLinux
+import Glibc
+import SystemPackage
+
+/// A regular file of this host, open for reading. Every method may be called from any thread.
+public final class LocalFile: HostFile {
+    /// See `HostFile`.
+    public let id = HostFileID()
+    /// See `HostFile`; the bytes that are not UTF-8 are replaced.
+    public var path: String { String(decoding: location) }
+    /// The canonical path, as the host has it.
+    public let location: FilePath
+    /// See `HostFile`.
+    public let size: UInt64
+    /// See `HostFile`.
+    public let allocatedSize: UInt64
+    /// See `HostFile`.
+    public let identity: FileIdentity?
+    /// See `HostFile`.
+    public let modified: FileTime
+    private let handle: FileDescriptor
+
+    /// Takes over `handle`, open for reading on the regular file at `location`, and closes it in the end.
+    init(_ handle: FileDescriptor, location: FilePath, status: FileStatus) {
+        self.handle = handle
+        self.location = location
+        size = status.size
+        allocatedSize = status.allocatedSize
+        identity = status.identity
+        modified = status.modified
+    }
+
+    deinit {
+        try? handle.close()
+    }
+
+    /// See `HostFile`.
+    public var descriptor: CInt? { handle.rawValue }
+
+    /// See `HostFile`.
+    public func read(_ count: Int, at offset: HostOffset, into output: inout OutputRawSpan) throws(ImageError) {
+        guard let start = Int64(exactly: offset.rawValue) else {
+            throw ImageError(.corrupt, path: path, offset: offset, "no file reaches this offset")
+        }
+        let handle = self.handle
+        let path = self.path
+        // Safe: the slice of the span's free room is bounds-checked, and pread writes into that slice only.
+        try unsafe output.withUnsafeMutableBytes { room, initializedCount throws(ImageError) in
+            let end = initializedCount + count
+            var position = start
+            while initializedCount < end {
+                let rest = unsafe UnsafeMutableRawBufferPointer(rebasing: room[initializedCount..<end])
+                let got: Int
+                do {
+                    got = unsafe try handle.read(fromAbsoluteOffset: position, into: rest)
+                } catch {
+                    throw ImageError.system(error, path: path, offset: HostOffset(UInt64(position)), "read")
+                }
+                guard got > 0 else {
+                    throw ImageError(
+                        .truncated, path: path, offset: HostOffset(UInt64(position)),
+                        "the file ends here, \(end - initializedCount) bytes early: it was cut while it was open")
+                }
+                initializedCount += got
+                position += Int64(got)
+            }
+        }
+    }
+
+    /// See `HostFile`. Asks the file system with SEEK_DATA and SEEK_HOLE.
+    public func run(at offset: HostOffset, limit: UInt64) -> (isHole: Bool, count: UInt64) {
+        guard let start = off_t(exactly: offset.rawValue) else { return (false, limit) }
+        let data = lseek(handle.rawValue, start, clinux_SEEK_DATA)
+        if data < 0 {
+            // ENXIO: no data from here to the end of the file. Anything else: the file system cannot tell.
+            return (errno == ENXIO, limit)
+        }
+        if data > start { return (true, min(limit, UInt64(data - start))) }
+        let hole = lseek(handle.rawValue, start, clinux_SEEK_HOLE)
+        return (false, hole > start ? min(limit, UInt64(hole - start)) : limit)
+    }
+}
+
+/// What fstat(2) says of an open file.
+struct FileStatus {
+    var isRegular: Bool
+    var kind: String
+    var size: UInt64
+    var allocatedSize: UInt64
+    var identity: FileIdentity
+    var modified: FileTime
+
+    init(_ handle: FileDescriptor) throws(Errno) {
+        var status = stat()
+        // Safe: fstat fills the structure that it is given.
+        guard unsafe fstat(handle.rawValue, &status) == 0 else { throw Errno(rawValue: errno) }
+        let format = status.st_mode & S_IFMT
+        isRegular = format == S_IFREG
+        kind =
+            switch format {
+            case S_IFREG: "a regular file"
+            case S_IFDIR: "a folder"
+            case S_IFBLK, S_IFCHR: "a device"
+            case S_IFIFO: "a FIFO"
+            case S_IFSOCK: "a socket"
+            default: "no regular file"
+            }
+        size = UInt64(clamping: status.st_size)
+        allocatedSize = UInt64(clamping: status.st_blocks) * 512
+        identity = FileIdentity(device: UInt64(status.st_dev), inode: UInt64(status.st_ino))
+        modified = FileTime(seconds: Int64(status.st_mtim.tv_sec), nanoseconds: Int(status.st_mtim.tv_nsec))
+    }
+}
+
+extension ImageError {
+    /// The operating system's refusal of `action`, in its own words.
+    static func system(_ error: any Error, path: String, offset: HostOffset? = nil, _ action: String) -> ImageError {
+        let code = (error as? Errno) ?? .ioError
+        return ImageError(.system(errno: code.rawValue), path: path, offset: offset, "\(action): \(code.description)")
+    }
+}
