@@ -15,6 +15,9 @@ let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-
 
 let package = Package(
     name: "rblock",
+    products: [
+        .executable(name: "rblockfs", targets: ["rblockfs"])
+    ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
@@ -24,6 +27,7 @@ let package = Package(
         .systemLibrary(name: "CDeflate", pkgConfig: "libdeflate", providers: [.apt(["libdeflate-dev"])]),
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
         .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+        .systemLibrary(name: "CFuse3", pkgConfig: "fuse3", providers: [.apt(["libfuse3-dev", "fuse3"])]),
         .target(name: "CLinux"),
 
         .target(name: "ByteFormat", swiftSettings: strict),
@@ -33,6 +37,21 @@ let package = Package(
             name: "Compression", dependencies: ["BlockImage", "CDeflate", "CZlib", "CZstd"], swiftSettings: strict),
         .target(name: "QCOW2", dependencies: ["BlockImage", "ByteFormat", "Compression"], swiftSettings: strict),
         .target(name: "VMDK", dependencies: ["BlockImage", "ByteFormat", "Compression"], swiftSettings: strict),
+        .target(
+            name: "ImageFormats", dependencies: ["BlockImage", "HostStorage", "QCOW2", "VMDK"], swiftSettings: strict),
+        .target(name: "Fuse", dependencies: ["CFuse3"], swiftSettings: strict),
+        .target(
+            name: "ImageFS",
+            dependencies: ["BlockImage", "Fuse", "HostStorage", "ImageFormats", logging, system],
+            swiftSettings: strict),
+        .executableTarget(
+            name: "rblockfs",
+            dependencies: [
+                "BlockImage", "Fuse", "HostStorage", "ImageFS", argumentParser, logging, system,
+            ],
+            swiftSettings: strict),
+
+        .target(name: "TestImages"),
     ],
     swiftLanguageModes: [.v6]
 )

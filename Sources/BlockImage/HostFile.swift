@@ -47,12 +47,14 @@ public protocol HostFile: AnyObject, Sendable {
     var path: String { get }
     /// Its size in bytes when it was opened.
     var size: UInt64 { get }
-    /// The bytes it took on the host's file system when it was opened: less than `size` where it has holes.
+    /// The bytes it takes on the host's file system now: less than `size` where it has holes.
     var allocatedSize: UInt64 { get }
     /// Which file it is; nil when it lives in memory.
     var identity: FileIdentity? { get }
     /// When its content last changed, as of opening.
     var modified: FileTime { get }
+    /// Whether its path still leads to this very file, unchanged since it was opened.
+    var isCurrent: Bool { get }
     /// The open descriptor, for what only the kernel can do with it; nil when it lives in memory.
     var descriptor: CInt? { get }
 

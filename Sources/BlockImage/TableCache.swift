@@ -60,8 +60,22 @@ public final class TableCache: Sendable {
 
     /// The page that holds the entry `index` of `table`, and that entry's index in it. `index` must be in the table.
     ///
-    /// Throws what reading the table's file throws, and `truncated` where the file ends inside the table's page.
+    /// A page of a table that the file cuts short has the entries that are there. Throws what reading the file throws,
+    /// and `truncated` where it ends before the entry.
     public func page(
+        of table: borrowing TableLocation, at index: Int, counters: ReadCounters
+    ) throws(ImageError) -> (page: TablePage, index: Int) {
+        let found = try loadedPage(of: table, at: index, counters: counters)
+        guard found.index < found.page.entries.count else {
+            let entry = table.offset.advanced(by: UInt64(index * table.entrySize))
+            throw ImageError(
+                .truncated, path: table.file.path, offset: entry,
+                "\(table.name): entry \(index) lies behind the end of the file at \(HostOffset(table.file.size))")
+        }
+        return found
+    }
+
+    private func loadedPage(
         of table: borrowing TableLocation, at index: Int, counters: ReadCounters
     ) throws(ImageError) -> (page: TablePage, index: Int) {
         let first = index - index % Self.pageEntries
@@ -72,10 +86,9 @@ public final class TableCache: Sendable {
             return (page, index - first)
         }
         counters.tableMisses.add(1, ordering: .relaxed)
-        let count = min(Self.pageEntries, table.count - first)
-        let page = TablePage(try Self.load(count, of: table, at: offset))
-        let cost = page.entries.count * MemoryLayout<UInt64>.size + 128
-        return (pages.insert(page, cost: cost, for: key), index - first)
+        let entries = try Self.load(min(Self.pageEntries, table.count - first), of: table, at: offset)
+        let page = pages.insert(TablePage(entries), cost: entries.count * 8 + 128, for: key)
+        return (page, index - first)
     }
 
     /// Forgets the tables of a file that is being closed.
@@ -83,17 +96,14 @@ public final class TableCache: Sendable {
         pages.removeAll { $0.file == file }
     }
 
+    /// Reads as many of the `count` entries as the file holds.
     private static func load(
         _ count: Int, of table: borrowing TableLocation, at offset: HostOffset
     ) throws(ImageError) -> [UInt64] {
-        let size = count * table.entrySize
-        guard offset.advanced(by: UInt64(size)).rawValue <= table.file.size else {
-            throw ImageError(
-                .truncated, path: table.file.path, offset: offset,
-                "\(table.name): needs \(size) bytes here, but the file ends at \(HostOffset(table.file.size))")
-        }
-        let buffer = AlignedBuffer(capacity: size)
         let file = table.file
+        let held = file.size > offset.rawValue ? (file.size - offset.rawValue) / UInt64(table.entrySize) : 0
+        let size = Int(min(UInt64(count), held)) * table.entrySize
+        let buffer = AlignedBuffer(capacity: size)
         try buffer.fill(size) { output throws(ImageError) in try file.read(size, at: offset, into: &output) }
         return table.decode(buffer.bytes)
     }

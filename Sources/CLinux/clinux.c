@@ -8,12 +8,11 @@
 
 const int clinux_SEEK_DATA = SEEK_DATA;
 const int clinux_SEEK_HOLE = SEEK_HOLE;
-const int clinux_O_PATH = O_PATH;
 
-int clinux_find_beneath(int directory, const char *path) {
+int clinux_find_beneath(int directory, const char *path, int follow_links) {
     struct open_how how = {
         .flags = O_PATH | O_CLOEXEC,
-        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+        .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | (follow_links ? 0 : RESOLVE_NO_SYMLINKS),
     };
     return (int)syscall(SYS_openat2, directory, path, &how, sizeof how);
 }

@@ -5,17 +5,30 @@ import SystemPackage
 
 /// Opens regular files, for reading, inside the images folder and the folders that the user allowed, and nothing else.
 ///
-/// A name is first made canonical, so that links and `..` are followed as anywhere else; then the file is found again
-/// below the folder that it turned out to lie in with openat2(2), following no link, so that nobody can swap a link in
-/// between. It is looked at before it is opened: a FIFO never blocks, and a device is never touched.
+/// A name that, as it is written, leads out of these folders is refused without being looked up: it could lead into the
+/// very mount that this process serves, and the look-up would wait for itself. Others are found with openat2(2), which
+/// holds them below their folder. What is found is looked at before it is opened: a FIFO never blocks, and a device is
+/// never touched.
 public final class ConfinedOpenPolicy: OpenPolicy {
     private struct Folder {
         var location: FilePath
         var handle: FileDescriptor
+
+        /// An O_PATH descriptor of what `path` names below the folder; throws EXDEV where it leads out.
+        func find(_ path: FilePath, followingLinks: Bool) throws(Errno) -> FileDescriptor {
+            // Safe: the C function only reads the NUL-terminated string.
+            let found = unsafe path.withPlatformString {
+                unsafe clinux_find_beneath(handle.rawValue, $0, followingLinks ? 1 : 0)
+            }
+            guard found >= 0 else { throw Errno(rawValue: errno) }
+            return FileDescriptor(rawValue: found)
+        }
     }
 
     /// The folder of images, canonical.
     public let images: FilePath
+    /// All the folders that files are opened in, canonical.
+    public var locations: [FilePath] { folders.map(\.location) }
     private let folders: [Folder]
 
     /// Confines images to the folder `images` and the folders `allowed`, which must exist.
@@ -27,7 +40,7 @@ public final class ConfinedOpenPolicy: OpenPolicy {
         for path in [images] + allowed {
             let name = String(decoding: path)
             do {
-                let location = try canonical(path)
+                let location = try resolve(path)
                 let handle = try FileDescriptor.open(location, .readOnly, options: [.directory, .closeOnExec])
                 folders.append(Folder(location: location, handle: handle))
             } catch {
@@ -43,13 +56,12 @@ public final class ConfinedOpenPolicy: OpenPolicy {
         for folder in folders { try? folder.handle.close() }
     }
 
-    /// Opens the image called `name` in the images folder.
+    /// Opens an image of the images folder.
     ///
     /// Throws `denied` for what is no regular file or a link that leads out of the confines, and `system` when it cannot
     /// be opened.
-    public func openImage(_ name: FilePath.Component) throws(ImageError) -> LocalFile {
-        let location = images.appending(name)
-        return try open(location, subject: "the image", about: String(decoding: location))
+    public func openImage(at location: FilePath) throws(ImageError) -> LocalFile {
+        try open(location, subject: "this image", about: String(decoding: location))
     }
 
     /// See `OpenPolicy`.
@@ -86,57 +98,75 @@ public final class ConfinedOpenPolicy: OpenPolicy {
     }
 
     private func open(_ path: FilePath, subject: String, about image: String) throws(ImageError) -> LocalFile {
-        let location: FilePath
         do {
-            location = try canonical(path)
-        } catch {
-            throw ImageError.system(error, path: image, "\(subject): \(String(decoding: path))")
-        }
-        guard let folder = folders.first(where: { location.starts(with: $0.location) }) else {
-            let parent = String(decoding: location.removingLastComponent())
-            throw ImageError(
-                .denied, path: image,
-                "\(subject): \(String(decoding: location)) lies outside the images folder; "
-                    + "--allow-path \(parent) would allow it")
-        }
-        var rest = location
-        _ = rest.removePrefix(folder.location)
-        do {
-            let found = try find(rest, below: folder.handle)
-            defer { try? found.close() }
-            let status = try FileStatus(found)
-            guard status.isRegular else {
+            let found = try find(path)
+            guard let found else {
+                let parent = String(decoding: path.lexicallyNormalized().removingLastComponent())
                 throw ImageError(
                     .denied, path: image,
-                    "\(subject): \(String(decoding: location)) is \(status.kind), and only regular files are opened")
+                    "\(subject): \(String(decoding: path)) leads out of the images folder; "
+                        + "--allow-path \(parent) would allow it")
+            }
+            defer { try? found.close() }
+            let status = try FileStatus(found)
+            guard status.kind == .regular else {
+                throw ImageError(
+                    .denied, path: image,
+                    "\(subject): \(String(decoding: path)) is \(status.kind.text), and only regular files are opened")
             }
             // The file that was looked at, and no other, whatever its name leads to by now.
-            let handle = try FileDescriptor.open(
-                FilePath("/proc/self/fd/\(found.rawValue)"), .readOnly, options: .closeOnExec)
-            return LocalFile(handle, location: location, status: try FileStatus(handle))
+            let link = FilePath("/proc/self/fd/\(found.rawValue)")
+            let handle = try FileDescriptor.open(link, .readOnly, options: .closeOnExec)
+            return LocalFile(handle, location: try resolve(link), status: try FileStatus(handle))
         } catch let error as ImageError {
             throw error
         } catch {
-            throw ImageError.system(error, path: image, "\(subject): \(String(decoding: location))")
+            throw ImageError.system(error, path: image, "\(subject): \(String(decoding: path))")
+        }
+    }
+
+    /// An O_PATH descriptor of what the absolute `path` names; nil where it leads out of the folders.
+    private func find(_ path: FilePath) throws(Errno) -> FileDescriptor? {
+        let plain = path.lexicallyNormalized()
+        guard let folder = folders.first(where: { plain.starts(with: $0.location) }) else { return nil }
+        // As it is written, where that begins with the folder: `..` behind a link does not undo that link.
+        var rest = path
+        if !rest.removePrefix(folder.location) {
+            rest = plain
+            _ = rest.removePrefix(folder.location)
+        }
+        do {
+            return try folder.find(rest, followingLinks: true)
+        } catch Errno.improperLink {
+            // A link that somebody put into the folder leads out of it, or is absolute: fine, if it ends in a folder.
+            var end = try resolve(path)
+            guard let folder = folders.first(where: { end.starts(with: $0.location) }) else { return nil }
+            _ = end.removePrefix(folder.location)
+            return try folder.find(end, followingLinks: false)
+        } catch {
+            throw error
         }
     }
 }
 
 /// The path with every link followed and every `.` and `..` resolved, as realpath(3) does it.
-private func canonical(_ path: FilePath) throws(Errno) -> FilePath {
+///
+/// Throws `system` when it leads nowhere.
+public func canonical(_ path: FilePath) throws(ImageError) -> FilePath {
+    do {
+        return try resolve(path)
+    } catch {
+        throw ImageError(.system(errno: error.rawValue), path: String(decoding: path), error.description)
+    }
+}
+
+/// The same, for callers that have more to say about it.
+private func resolve(_ path: FilePath) throws(Errno) -> FilePath {
     // Safe: realpath answers a NUL-terminated string that is ours to free, or NULL.
     let resolved = unsafe path.withPlatformString { unsafe realpath($0, nil) }
     guard let resolved = unsafe resolved else { throw Errno(rawValue: errno) }
     defer { unsafe free(resolved) }
     return unsafe FilePath(platformString: resolved)
-}
-
-/// An O_PATH descriptor of what `path` names below the folder, without following a link.
-private func find(_ path: FilePath, below folder: FileDescriptor) throws(Errno) -> FileDescriptor {
-    // Safe: the C function only reads the NUL-terminated string.
-    let found = unsafe path.withPlatformString { unsafe clinux_find_beneath(folder.rawValue, $0) }
-    guard found >= 0 else { throw Errno(rawValue: errno) }
-    return FileDescriptor(rawValue: found)
 }
 
 extension FilePath {

@@ -14,7 +14,7 @@ public final class LocalFile: HostFile {
     /// See `HostFile`.
     public let size: UInt64
     /// See `HostFile`.
-    public let allocatedSize: UInt64
+    public var allocatedSize: UInt64 { (try? FileStatus(handle))?.allocatedSize ?? 0 }
     /// See `HostFile`.
     public let identity: FileIdentity?
     /// See `HostFile`.
@@ -26,7 +26,6 @@ public final class LocalFile: HostFile {
         self.handle = handle
         self.location = location
         size = status.size
-        allocatedSize = status.allocatedSize
         identity = status.identity
         modified = status.modified
     }
@@ -68,6 +67,12 @@ public final class LocalFile: HostFile {
         }
     }
 
+    /// See `HostFile`.
+    public var isCurrent: Bool {
+        guard let status = try? FileStatus(at: location) else { return false }
+        return status.identity == identity && status.size == size && status.modified == modified
+    }
+
     /// See `HostFile`. Asks the file system with SEEK_DATA and SEEK_HOLE.
     public func run(at offset: HostOffset, limit: UInt64) -> (isHole: Bool, count: UInt64) {
         guard let start = off_t(exactly: offset.rawValue) else { return (false, limit) }
@@ -79,37 +84,6 @@ public final class LocalFile: HostFile {
         if data > start { return (true, min(limit, UInt64(data - start))) }
         let hole = lseek(handle.rawValue, start, clinux_SEEK_HOLE)
         return (false, hole > start ? min(limit, UInt64(hole - start)) : limit)
-    }
-}
-
-/// What fstat(2) says of an open file.
-struct FileStatus {
-    var isRegular: Bool
-    var kind: String
-    var size: UInt64
-    var allocatedSize: UInt64
-    var identity: FileIdentity
-    var modified: FileTime
-
-    init(_ handle: FileDescriptor) throws(Errno) {
-        var status = stat()
-        // Safe: fstat fills the structure that it is given.
-        guard unsafe fstat(handle.rawValue, &status) == 0 else { throw Errno(rawValue: errno) }
-        let format = status.st_mode & S_IFMT
-        isRegular = format == S_IFREG
-        kind =
-            switch format {
-            case S_IFREG: "a regular file"
-            case S_IFDIR: "a folder"
-            case S_IFBLK, S_IFCHR: "a device"
-            case S_IFIFO: "a FIFO"
-            case S_IFSOCK: "a socket"
-            default: "no regular file"
-            }
-        size = UInt64(clamping: status.st_size)
-        allocatedSize = UInt64(clamping: status.st_blocks) * 512
-        identity = FileIdentity(device: UInt64(status.st_dev), inode: UInt64(status.st_ino))
-        modified = FileTime(seconds: Int64(status.st_mtim.tv_sec), nanoseconds: Int(status.st_mtim.tv_nsec))
     }
 }
 

@@ -6,10 +6,8 @@
 /// SEEK_DATA and SEEK_HOLE of lseek(2).
 extern const int clinux_SEEK_DATA;
 extern const int clinux_SEEK_HOLE;
-/// O_PATH of open(2).
-extern const int clinux_O_PATH;
 
-/// openat2(2) with O_PATH | O_CLOEXEC and RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS: finds `path`
-/// below the folder `directory` without following any link and without opening what it finds.
-/// Returns a descriptor, or -1 with errno set.
-int clinux_find_beneath(int directory, const char *path);
+/// openat2(2) with O_PATH | O_CLOEXEC and RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS: finds `path` below the folder
+/// `directory` without opening what it finds. `..` and links may not lead out of the folder; with `follow_links` 0, no
+/// link is followed at all. Returns a descriptor, or -1 with errno set: EXDEV where the path leads out.
+int clinux_find_beneath(int directory, const char *path, int follow_links);

@@ -1,0 +1,130 @@
+// What Swift cannot say of libfuse3's low-level API: macros, versioned functions, capability bits (whose C types change
+// between releases), and the worker thread, which must be C because it is ended by pthread_cancel.
+
+#ifndef CFUSE3_H
+#define CFUSE3_H
+
+#define FUSE_USE_VERSION 314
+#include <assert.h>
+#include <errno.h>
+#include <fuse_lowlevel.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+static_assert(sizeof(off_t) == 8, "offsets of disk images need 64 bits");
+
+/// A session that serves `ops`. `options` is the text after -o. Returns NULL after logging the reason, which for an
+/// option that libfuse does not know names the option. libfuse copies `ops`; `userdata` must outlive the session.
+static inline struct fuse_session *cfuse3_session_new(
+    const char *name, const char *options, const struct fuse_lowlevel_ops *ops, void *userdata)
+{
+    char *argv[] = {(char *)name, (char *)"-o", (char *)options, NULL};
+    struct fuse_args args = FUSE_ARGS_INIT(3, argv);
+    struct fuse_session *session = fuse_session_new(&args, ops, sizeof *ops, userdata);
+    fuse_opt_free_args(&args);
+    return session;
+}
+
+/// The `init` operation. The list of capabilities is exhaustive: what libfuse asks for by default and is not named here
+/// (READDIRPLUS, which would look up, and so open, every image that a plain `ls` lists; ATOMIC_O_TRUNC; splicing, which
+/// is slower than copying; exporting over NFS) is not asked for. max_readahead stays as the kernel offers it.
+static inline void cfuse3_negotiate(void *userdata, struct fuse_conn_info *connection)
+{
+    (void)userdata;
+    connection->want = connection->capable
+        & (FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_AUTO_INVAL_DATA);
+    connection->max_background = 64;
+    connection->congestion_threshold = 48;
+}
+
+#define CFUSE3_REFUSE(operation, ...)                                       \
+    static inline void cfuse3_refuse_##operation(fuse_req_t request, __VA_ARGS__) \
+    {                                                                       \
+        fuse_reply_err(request, EROFS);                                     \
+    }
+
+CFUSE3_REFUSE(setattr, fuse_ino_t i, struct stat *a, int set, struct fuse_file_info *f)
+CFUSE3_REFUSE(mknod, fuse_ino_t parent, const char *name, mode_t mode, dev_t device)
+CFUSE3_REFUSE(mkdir, fuse_ino_t parent, const char *name, mode_t mode)
+CFUSE3_REFUSE(remove, fuse_ino_t parent, const char *name)
+CFUSE3_REFUSE(symlink, const char *target, fuse_ino_t parent, const char *name)
+CFUSE3_REFUSE(rename, fuse_ino_t from, const char *name, fuse_ino_t to, const char *new_name, unsigned int flags)
+CFUSE3_REFUSE(link, fuse_ino_t i, fuse_ino_t parent, const char *name)
+CFUSE3_REFUSE(write, fuse_ino_t i, const char *bytes, size_t count, off_t offset, struct fuse_file_info *f)
+CFUSE3_REFUSE(create, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *f)
+CFUSE3_REFUSE(setxattr, fuse_ino_t i, const char *name, const char *value, size_t count, int flags)
+CFUSE3_REFUSE(removexattr, fuse_ino_t i, const char *name)
+CFUSE3_REFUSE(fallocate, fuse_ino_t i, int mode, off_t offset, off_t count, struct fuse_file_info *f)
+CFUSE3_REFUSE(
+    copy_file_range, fuse_ino_t from, off_t from_offset, struct fuse_file_info *from_file, fuse_ino_t to,
+    off_t to_offset, struct fuse_file_info *to_file, size_t count, int flags)
+
+#undef CFUSE3_REFUSE
+
+/// Answers every operation that changes something with EROFS, so that a mount stays read-only even after
+/// `mount -o remount,rw`, when the kernel no longer refuses by itself.
+static inline void cfuse3_refuse_writes(struct fuse_lowlevel_ops *ops)
+{
+    ops->setattr = cfuse3_refuse_setattr;
+    ops->mknod = cfuse3_refuse_mknod;
+    ops->mkdir = cfuse3_refuse_mkdir;
+    ops->unlink = cfuse3_refuse_remove;
+    ops->rmdir = cfuse3_refuse_remove;
+    ops->symlink = cfuse3_refuse_symlink;
+    ops->rename = cfuse3_refuse_rename;
+    ops->link = cfuse3_refuse_link;
+    ops->write = cfuse3_refuse_write;
+    ops->create = cfuse3_refuse_create;
+    ops->setxattr = cfuse3_refuse_setxattr;
+    ops->removexattr = cfuse3_refuse_removexattr;
+    ops->fallocate = cfuse3_refuse_fallocate;
+    ops->copy_file_range = cfuse3_refuse_copy_file_range;
+}
+
+/// Receives one request and answers it on the calling thread. Returns 1 when that was done, 0 when the session has
+/// ended, or a negative errno.
+static inline int cfuse3_answer_one(struct fuse_session *session)
+{
+    struct fuse_buf buffer = {0};
+    int result;
+    do
+        result = fuse_session_receive_buf(session, &buffer);
+    while (result == -EINTR);
+    if (result > 0)
+        fuse_session_process_buf(session, &buffer);
+    free(buffer.mem);
+    return result > 0 ? 1 : result;
+}
+
+/// One thread that answers requests.
+struct cfuse3_worker {
+    struct fuse_session *session;
+    pthread_t owner;        // gets a SIGTERM when this worker ends by itself
+    pthread_t thread;
+    struct fuse_buf buffer; // its `mem` is freed by the owner, after joining: the worker may be cancelled at any receive
+};
+
+/// The body of a worker thread: answers requests until the session ends, the device fails or the thread is cancelled,
+/// which happens only while it waits for a request. Returns a positive errno, 0, or PTHREAD_CANCELED (-1).
+static inline void *cfuse3_work(void *context)
+{
+    struct cfuse3_worker *worker = (struct cfuse3_worker *)context;
+    int received = 0;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+    while (!fuse_session_exited(worker->session)) {
+        pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
+        received = fuse_session_receive_buf(worker->session, &worker->buffer);
+        pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+        if (received > 0)
+            fuse_session_process_buf(worker->session, &worker->buffer);
+        else if (received != -EINTR)
+            break;
+    }
+    pthread_kill(worker->owner, SIGTERM);
+    return (void *)(intptr_t)(received < 0 ? -received : 0);
+}
+
+#endif

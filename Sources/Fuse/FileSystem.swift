@@ -1,0 +1,61 @@
+/// What a mount shows. Every method may be called on any thread, several at once, and must answer its reply before it
+/// returns: one that is dropped answers EIO. Names are bytes, without "/" and NUL.
+///
+/// Nothing here writes: `Session` answers every operation that would change something with EROFS.
+public protocol FileSystem: AnyObject, Sendable {
+    /// The kernel has finished the handshake: the mount will answer. Called once, on the thread of `Session.run`,
+    /// before the first request is served; it must not touch the mount. By default does nothing.
+    func started()
+
+    /// Finds a name in a directory. An entry that is answered makes the kernel count one reference to its inode.
+    func lookup(_ name: [UInt8], in parent: Inode, reply: consuming EntryReply)
+
+    /// The kernel gives up `count` references to an inode. At unmount they are not given up. By default does nothing.
+    func forget(_ inode: Inode, count: UInt64)
+
+    /// Tells what `stat` shows.
+    func attributes(of inode: Inode, reply: consuming AttributesReply)
+
+    /// Opens a file. `forWriting` says that the caller also asked to write or to truncate: answer EROFS.
+    func open(_ inode: Inode, forWriting: Bool, reply: consuming OpenReply)
+
+    /// Reads `count` bytes at `offset`, fewer only at the end of the file: the kernel fills up with zeros.
+    func read(_ inode: Inode, handle: FileHandle, count: Int, at offset: UInt64, reply: consuming DataReply)
+
+    /// The last descriptor of an open file is gone: its handle will not be seen again.
+    func close(_ inode: Inode, handle: FileHandle)
+
+    /// Opens a directory.
+    func openDirectory(_ inode: Inode, reply: consuming OpenReply)
+
+    /// Lists a directory from `position`: 0 is its start, anything else a `nextPosition` that was answered earlier.
+    func readDirectory(
+        _ inode: Inode,
+        handle: FileHandle,
+        from position: UInt64,
+        reply: consuming DirectoryReply
+    )
+
+    /// The last descriptor of an open directory is gone.
+    func closeDirectory(_ inode: Inode, handle: FileHandle)
+
+    /// Finds the next data or hole. At or past the end of the file, or without data before it, answer ENXIO.
+    func seek(
+        _ inode: Inode,
+        handle: FileHandle,
+        from offset: UInt64,
+        to target: SeekTarget,
+        reply: consuming SeekReply
+    )
+
+    /// Tells what `df` shows.
+    func statistics(reply: consuming StatisticsReply)
+}
+
+extension FileSystem {
+    /// Does nothing.
+    public func started() {}
+
+    /// Does nothing: for a file system whose inodes stay.
+    public func forget(_ inode: Inode, count: UInt64) {}
+}

@@ -1,0 +1,200 @@
+internal import CFuse3
+import Glibc
+import Synchronization
+
+/// Why a session could not be made, mounted or served.
+public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
+    /// The kind of failure.
+    public let errorNumber: ErrorNumber
+    /// One line that says what failed, and why, in the words of libfuse or fusermount3 where they had any.
+    public let message: String
+
+    /// The message.
+    public var description: String { message }
+
+    /// An error with libfuse's lines as its message, or the system's text where there are none.
+    init(_ errorNumber: ErrorNumber, subject: String, lines: [String]) {
+        let reasons = lines.map { line in
+            let named = ["fuse: ", "fusermount3: "].first(where: line.hasPrefix)
+            return String(line.dropFirst(named?.count ?? 0))
+        }
+        self.errorNumber = errorNumber
+        message = "\(subject): \(reasons.isEmpty ? errorNumber.description : reasons.joined(separator: "; "))"
+    }
+}
+
+/// One file system, mounted at one place: made, mounted, run, in this order and each once.
+///
+/// `mount` and `run` belong on one thread, best the main one before others are started: from `mount` on it blocks
+/// SIGTERM, SIGINT and SIGHUP for itself and for threads that it starts, so that they end `run` rather than the process.
+// Safe: libfuse's session is touched by `mount` and `run` on their one thread and by the workers, as libfuse's own loop
+// does; `unmount` and `stop` come from any thread and are ordered by the mutex.
+@safe public final class Session: @unchecked Sendable {
+    private let session: OpaquePointer
+    private let box: FileSystemBox
+    /// The thread that is in `run`.
+    private let runner = Mutex<pthread_t?>(nil)
+
+    /// A session that is not mounted yet. `name` is what the mount table shows as its source, `subtype` makes its type
+    /// "fuse.subtype". Of `mountOptions` (each as after `-o`), one that libfuse does not know is an error that names it;
+    /// whatever they say, the mount is read-only.
+    public init(
+        fileSystem: any FileSystem,
+        name: String,
+        subtype: String,
+        mountOptions: [String]
+    ) throws(SessionError) {
+        box = FileSystemBox(fileSystem)
+        let options = mountOptions + ["fsname=\(escape(name))", "subtype=\(escape(subtype))", "ro"]
+        let userData = unsafe Unmanaged.passUnretained(box).toOpaque()
+        // Safe: libfuse copies the strings and the table; the box lives as long as the session.
+        let (session, lines) = unsafe Log.collecting { () -> OpaquePointer? in
+            var operations = makeOperations()
+            return unsafe cfuse3_session_new(name, options.joined(separator: ","), &operations, userData)
+        }
+        guard let session = unsafe session else {
+            throw SessionError(.invalidArgument, subject: "cannot mount", lines: lines)
+        }
+        unsafe self.session = session
+        Log.write(lines)
+    }
+
+    deinit {
+        // Safe: nobody can be in `run` when the last reference goes, so no callback will use the session or the box.
+        unsafe fuse_session_unmount(session)
+        unsafe fuse_session_destroy(session)
+    }
+
+    /// The absolute path of a mountpoint, without symbolic links: what the mount table will show.
+    /// Throws when it is not there or is no directory. Callable from any thread, but not on a mount that this process
+    /// serves.
+    public static func canonicalMountpoint(_ path: String) throws(SessionError) -> String {
+        var attributes = stat()
+        // Safe: realpath returns a C string that is ours to free, or nil; lstat fills a structure of ours.
+        guard let resolved = unsafe realpath(path, nil), unsafe lstat(resolved, &attributes) == 0 else {
+            throw SessionError(ErrorNumber(rawValue: errno), subject: path, lines: [])
+        }
+        defer { unsafe free(resolved) }
+        guard attributes.st_mode & S_IFMT == S_IFDIR else {
+            throw SessionError(.notDirectory, subject: path, lines: [])
+        }
+        return unsafe String(cString: resolved)
+    }
+
+    /// Mounts at a directory, through fusermount3 where the process may not mount by itself. Who uses the mount waits
+    /// until `run` serves. Blocks the signals that `run` waits for, and ignores SIGPIPE. Throws with what libfuse or
+    /// fusermount3 said.
+    public func mount(at mountpoint: String) throws(SessionError) {
+        let path = try Self.canonicalMountpoint(mountpoint)
+        _ = signal(SIGPIPE, SIG_IGN)
+        let mask = StopSignals.block()
+        let (error, lines) = Log.collecting { () -> CInt in
+            errno = 0
+            // Safe: the session is live, and libfuse copies the path.
+            guard unsafe fuse_session_mount(session, path) != 0 else { return 0 }
+            return errno == 0 ? EIO : errno
+        }
+        guard error == 0 else {
+            StopSignals.restore(mask)
+            throw SessionError(ErrorNumber(rawValue: error), subject: "cannot mount on \(mountpoint)", lines: lines)
+        }
+        Log.write(lines)
+    }
+
+    /// Serves the mount with `threads` threads (at least one) until it is unmounted, `stop` is called, or SIGTERM,
+    /// SIGINT or SIGHUP arrives; SIGINT and SIGHUP stay ignored if the process was started so (`nohup`). Requests in
+    /// progress are finished. However it ends, nothing is mounted when it returns. Throws if it ended by an error.
+    public func run(threads: Int) throws(SessionError) {
+        runner.withLock { $0 = pthread_self() }
+        defer {
+            runner.withLock { $0 = nil }
+            unmount()
+        }
+        let (handshake, lines) = Log.collecting { () -> CInt in
+            // Safe: the session is mounted, so that the kernel's first request, FUSE_INIT, is there to be read.
+            let result = unsafe cfuse3_answer_one(session)
+            return unsafe result > 0 && fuse_session_exited(session) != 0 ? -EPROTO : result
+        }
+        guard handshake >= 0 else {
+            throw SessionError(ErrorNumber(rawValue: -handshake), subject: "cannot serve", lines: lines)
+        }
+        Log.write(lines)
+        guard handshake > 0 else { return }
+        box.fileSystem.started()
+        let error = serve(threads: max(1, threads))
+        guard error == 0 else {
+            throw SessionError(ErrorNumber(rawValue: error), subject: "cannot serve", lines: [])
+        }
+    }
+
+    /// Ends the mount: at once, or if `run` is serving it, by `stop`. Does nothing when nothing is mounted. Callable
+    /// from any thread.
+    public func unmount() {
+        runner.withLock { runner in
+            if let runner {
+                stop(runner)
+            } else {
+                // Safe: nobody else uses the session: `run` is over or has not begun, and the lock keeps it out.
+                unsafe fuse_session_unmount(session)
+            }
+        }
+    }
+
+    /// Asks `run` to end, soon and without waiting for it; one that has not begun will end at once. Callable from any
+    /// thread, also while answering a request.
+    public func stop() {
+        runner.withLock { stop($0) }
+    }
+
+    private func stop(_ runner: pthread_t?) {
+        // Safe: it sets a flag of the live session.
+        unsafe fuse_session_exit(session)
+        if let runner {
+            pthread_kill(runner, SIGTERM)
+        }
+    }
+
+    /// Runs the workers until a stop signal arrives (a worker that ends by itself sends one) and returns an error
+    /// number or 0. This is `fuse_session_loop_mt` without its weakness: that waits on a semaphore, and a signal that
+    /// comes just before the wait, or on another thread, does not end it. A blocked signal cannot be missed.
+    private func serve(threads: Int) -> CInt {
+        let unused = unsafe cfuse3_worker(session: session, owner: pthread_self(), thread: 0, buffer: fuse_buf())
+        let workers = UnsafeMutableBufferPointer<cfuse3_worker>.allocate(capacity: threads)
+        // Safe: each worker has its own element, which stays until the worker is joined.
+        unsafe workers.initialize(repeating: unused)
+        defer { unsafe workers.deallocate() }
+        var error: CInt = 0
+        var started = 0
+        while started < threads {
+            let worker = unsafe workers.baseAddress! + started
+            error = unsafe pthread_create(&worker.pointee.thread, nil, cfuse3_work, worker)
+            guard error == 0 else { break }
+            started += 1
+        }
+        if error == 0, unsafe fuse_session_exited(session) == 0 {
+            StopSignals.wait()
+        }
+        unsafe fuse_session_exit(session)
+        for index in 0..<started {
+            unsafe _ = pthread_cancel(workers[index].thread)
+        }
+        for index in 0..<started {
+            var result: UnsafeMutableRawPointer?
+            unsafe pthread_join(workers[index].thread, &result)
+            unsafe free(workers[index].buffer.mem)
+            let ended = CInt(truncatingIfNeeded: Int(bitPattern: result))
+            error = max(error, ended)  // a cancelled worker returns -1
+        }
+        return error
+    }
+}
+
+/// Protects the characters that libfuse's option parser treats as its own.
+private func escape(_ value: String) -> String {
+    value.reduce(into: "") { result, character in
+        if character == "," || character == "\\" {
+            result.append("\\")
+        }
+        result.append(character)
+    }
+}

@@ -1,0 +1,132 @@
+/// The number of a file or directory within one mount. The kernel names everything by it.
+public struct Inode: RawRepresentable, Hashable, Sendable {
+    /// The number as the kernel sees it; 0 is never a file.
+    public let rawValue: UInt64
+
+    /// Wraps a number.
+    public init(rawValue: UInt64) {
+        self.rawValue = rawValue
+    }
+
+    /// The directory at the mountpoint.
+    public static let root = Inode(rawValue: 1)
+}
+
+/// What a file system chose to name one open file or directory: it comes back with every read, and with the close.
+public struct FileHandle: RawRepresentable, Hashable, Sendable {
+    /// Any number; the kernel only carries it.
+    public let rawValue: UInt64
+
+    /// Wraps a number.
+    public init(rawValue: UInt64) {
+        self.rawValue = rawValue
+    }
+}
+
+/// The kinds of file that a mount can show.
+public enum FileKind: Hashable, Sendable {
+    /// A directory.
+    case directory
+    /// A file of bytes.
+    case regularFile
+}
+
+/// A moment, counted from 1970-01-01T00:00:00Z.
+public struct Timestamp: Hashable, Sendable {
+    /// Whole seconds; negative before 1970.
+    public var seconds: Int64
+    /// Nanoseconds after `seconds`, 0 to 999,999,999.
+    public var nanoseconds: Int
+
+    /// A moment `seconds` and `nanoseconds` after the start of 1970.
+    public init(seconds: Int64, nanoseconds: Int = 0) {
+        self.seconds = seconds
+        self.nanoseconds = nanoseconds
+    }
+}
+
+/// What `stat` tells about a file.
+public struct Attributes: Hashable, Sendable {
+    /// The file's number.
+    public var inode: Inode
+    /// File or directory.
+    public var kind: FileKind
+    /// The twelve permission bits, such as 0o444.
+    public var permissions: UInt16
+    /// Bytes of content; at most `Int64.max`.
+    public var size: UInt64
+    /// Allocated units of 512 bytes. `cp` and `tar` look for holes only if this is less than `size` has.
+    public var blocks: UInt64
+    /// The preferred size of a read, in bytes.
+    public var blockSize: UInt32
+    /// Number of names; for a directory 2 and one for each directory in it.
+    public var linkCount: UInt32
+    /// The owner.
+    public var userID: UInt32
+    /// The owner's group.
+    public var groupID: UInt32
+    /// When it was last read.
+    public var accessed: Timestamp
+    /// When its content last changed.
+    public var modified: Timestamp
+    /// When its attributes last changed.
+    public var changed: Timestamp
+
+    /// Attributes with one time for all three, and sizes to be set afterwards where 0 is wrong.
+    public init(inode: Inode, kind: FileKind, permissions: UInt16, time: Timestamp) {
+        self.inode = inode
+        self.kind = kind
+        self.permissions = permissions
+        size = 0
+        blocks = 0
+        blockSize = 4096
+        linkCount = kind == .directory ? 2 : 1
+        userID = 0
+        groupID = 0
+        accessed = time
+        modified = time
+        changed = time
+    }
+}
+
+/// How the kernel shall treat one open file.
+public struct OpenOptions: Hashable, Sendable {
+    /// Keep what the page cache holds from earlier opens: right when the content cannot have changed.
+    public var keepCache: Bool
+    /// Send every read here, past the page cache. The file can then not be mapped into memory.
+    public var directIO: Bool
+
+    /// Without arguments: cached while open, and read afresh at the next open.
+    public init(keepCache: Bool = false, directIO: Bool = false) {
+        self.keepCache = keepCache
+        self.directIO = directIO
+    }
+}
+
+/// What a seek looks for.
+public enum SeekTarget: Hashable, Sendable {
+    /// The first byte that is stored, at or after the offset.
+    case data
+    /// The first byte that is not stored, at or after the offset; the end of the file counts as one.
+    case hole
+}
+
+/// What `df` tells about the mount. Nothing is free: it cannot be written to.
+public struct Statistics: Hashable, Sendable {
+    /// Bytes in a block.
+    public var blockSize: UInt64
+    /// Blocks in all.
+    public var blocks: UInt64
+    /// Number of files.
+    public var files: UInt64
+    /// The longest name, in bytes.
+    public var maximumNameSize: UInt64
+
+    /// Statistics of a full file system.
+    public init(blockSize: UInt64, blocks: UInt64, files: UInt64, maximumNameSize: UInt64 = 255) {
+        self.blockSize = blockSize
+        self.blocks = blocks
+        self.files = files
+        self.maximumNameSize = maximumNameSize
+    }
+}

@@ -1,0 +1,73 @@
+import BlockImage
+import Glibc
+import SystemPackage
+
+/// What stat(2) says of a file.
+public struct FileStatus: Hashable, Sendable {
+    /// What a directory entry or an inode can be.
+    public enum Kind: Hashable, Sendable {
+        /// A file with bytes of its own.
+        case regular
+        /// A folder.
+        case folder
+        /// A device, FIFO, socket or link, named for messages.
+        case other(String)
+    }
+
+    /// What it is.
+    public var kind: Kind
+    /// Its size in bytes.
+    public var size: UInt64
+    /// The bytes it takes on the host's file system.
+    public var allocatedSize: UInt64
+    /// Which file it is.
+    public var identity: FileIdentity
+    /// When its content last changed.
+    public var modified: FileTime
+
+    /// Of the open file.
+    init(_ handle: FileDescriptor) throws(Errno) {
+        var status = stat()
+        // Safe: fstat fills the structure that it is given.
+        guard unsafe fstat(handle.rawValue, &status) == 0 else { throw Errno(rawValue: errno) }
+        self.init(status)
+    }
+
+    /// Of what the path leads to now; of a link itself where `followingLinks` is false.
+    public init(at location: FilePath, followingLinks: Bool = true) throws(Errno) {
+        var status = stat()
+        let flags = followingLinks ? 0 : AT_SYMLINK_NOFOLLOW
+        // Safe: fstatat reads a NUL-terminated string and fills the structure that it is given.
+        guard unsafe location.withPlatformString({ unsafe fstatat(AT_FDCWD, $0, &status, flags) }) == 0 else {
+            throw Errno(rawValue: errno)
+        }
+        self.init(status)
+    }
+
+    private init(_ status: stat) {
+        kind =
+            switch status.st_mode & S_IFMT {
+            case S_IFREG: .regular
+            case S_IFDIR: .folder
+            case S_IFBLK, S_IFCHR: .other("a device")
+            case S_IFIFO: .other("a FIFO")
+            case S_IFSOCK: .other("a socket")
+            default: .other("no regular file")
+            }
+        size = UInt64(clamping: status.st_size)
+        allocatedSize = UInt64(clamping: status.st_blocks) * 512
+        identity = FileIdentity(device: UInt64(status.st_dev), inode: UInt64(status.st_ino))
+        modified = FileTime(seconds: Int64(status.st_mtim.tv_sec), nanoseconds: Int(status.st_mtim.tv_nsec))
+    }
+}
+
+extension FileStatus.Kind {
+    /// What it is, for messages.
+    var text: String {
+        switch self {
+        case .regular: "a regular file"
+        case .folder: "a folder"
+        case .other(let text): text
+        }
+    }
+}

@@ -1,0 +1,118 @@
+import QCOW2
+import VMDK
+
+/// What only one format has, under the keys of `qemu-img info`.
+public enum FormatSpecific: Encodable, Sendable {
+    /// Of a QCOW2 image.
+    case qcow2(QCOW2Info)
+    /// Of a VMDK image.
+    case vmdk(VMDKInfo)
+
+    private enum CodingKeys: String, CodingKey {
+        case type, data
+    }
+
+    /// `{"type": …, "data": …}`
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        switch self {
+        case .qcow2(let info):
+            try container.encode("qcow2", forKey: .type)
+            try container.encode(info, forKey: .data)
+        case .vmdk(let info):
+            try container.encode("vmdk", forKey: .type)
+            try container.encode(info, forKey: .data)
+        }
+    }
+}
+
+/// What only a QCOW2 image has.
+public struct QCOW2Info: Encodable, Sendable {
+    private struct BitmapInfo: Encodable, Sendable {
+        var name: String
+        var granularity: UInt64
+        var flags: [String]
+    }
+
+    private var compat: String
+    private var compressionType: String
+    private var refcountBits: Int
+    private var lazyRefcounts: Bool?
+    private var corrupt: Bool?
+    private var extendedL2: Bool?
+    private var bitmaps: [BitmapInfo]?
+    private var dataFile: String?
+    private var dataFileRaw: Bool?
+
+    private enum CodingKeys: String, CodingKey {
+        case compat, corrupt, bitmaps
+        case compressionType = "compression-type"
+        case refcountBits = "refcount-bits"
+        case lazyRefcounts = "lazy-refcounts"
+        case extendedL2 = "extended-l2"
+        case dataFile = "data-file"
+        case dataFileRaw = "data-file-raw"
+    }
+
+    init(_ description: QCOW2Description) {
+        let header = description.header
+        compat = header.version == 2 ? "0.10" : "1.1"
+        compressionType = header.compressionType == 0 ? "zlib" : header.compressionType == 1 ? "zstd" : "unknown"
+        refcountBits = 1 << Int(header.refcountOrder)
+        guard header.version >= 3 else { return }
+        lazyRefcounts = header.compatibleFeatures.contains(.lazyRefcounts)
+        corrupt = header.incompatibleFeatures.contains(.corrupt)
+        extendedL2 = header.incompatibleFeatures.contains(.extendedL2)
+        if !description.bitmaps.isEmpty {
+            bitmaps = description.bitmaps.map { bitmap in
+                let flags = [(Bitmap.Flags.inUse, "in-use"), (.auto, "auto")]
+                return BitmapInfo(
+                    name: bitmap.name, granularity: 1 << UInt64(bitmap.granularityBits),
+                    flags: flags.filter { bitmap.flags.contains($0.0) }.map(\.1))
+            }
+        }
+        if header.incompatibleFeatures.contains(.externalDataFile) {
+            dataFile = description.extensions.dataFile.map { String(decoding: $0, as: UTF8.self) }
+            dataFileRaw = header.autoclearFeatures.contains(.rawExternalData)
+        }
+    }
+}
+
+/// What only a VMDK image has.
+public struct VMDKInfo: Encodable, Sendable {
+    private struct ExtentInfo: Encodable, Sendable {
+        var filename: String?
+        var format: String
+        var virtualSize: UInt64
+        var clusterSize: Int?
+        var compressed: Bool?
+
+        private enum CodingKeys: String, CodingKey {
+            case filename, format, compressed
+            case virtualSize = "virtual-size"
+            case clusterSize = "cluster-size"
+        }
+    }
+
+    private var createType: String?
+    private var cid: UInt32?
+    private var parentCID: UInt32?
+    private var extents: [ExtentInfo]
+
+    private enum CodingKeys: String, CodingKey {
+        case cid, extents
+        case createType = "create-type"
+        case parentCID = "parent-cid"
+    }
+
+    init(_ description: VMDKDescription, _ layer: VMDKLayer?) {
+        createType = description.createType
+        cid = description.cid
+        parentCID = description.parentCID
+        extents = (layer?.extents ?? []).map { extent in
+            ExtentInfo(
+                filename: extent.path, format: extent.kindName, virtualSize: extent.virtualSize,
+                clusterSize: extent.clusterSize, compressed: extent.isCompressed ? true : nil)
+        }
+    }
+}

@@ -1,0 +1,112 @@
+import BlockImage
+import QCOW2
+
+/// What is known of an image: a superset of what `qemu-img info --output=json` prints, under the same keys with the
+/// same meaning. What does not apply to an image, or could not be found out, is left out.
+public struct ImageInfo: Encodable, Sendable {
+    /// The file's canonical path.
+    public var filename: String
+    /// "raw", "qcow2" or "vmdk".
+    public var format: String
+    /// The size of the disk in bytes.
+    public var virtualSize: UInt64?
+    /// The bytes that the image's own files take on the host, without those of its backing file.
+    public var actualSize: UInt64
+    /// The bytes of a cluster, or of a grain.
+    public var clusterSize: UInt64?
+    /// True where the disk is encrypted; left out otherwise.
+    public var encrypted: Bool?
+    /// Whether the image was not closed properly.
+    public var dirtyFlag: Bool?
+    /// The backing file's name as it stands in the image.
+    public var backingFilename: String?
+    /// The same, joined to the image's folder.
+    public var fullBackingFilename: String?
+    /// The backing file's format, where the image says it.
+    public var backingFilenameFormat: String?
+    /// The internal snapshots; left out where there are none.
+    public var snapshots: [SnapshotInfo]?
+    /// What only this format has.
+    public var formatSpecific: FormatSpecific?
+
+    private enum CodingKeys: String, CodingKey {
+        case filename, format, encrypted, snapshots
+        case virtualSize = "virtual-size"
+        case actualSize = "actual-size"
+        case clusterSize = "cluster-size"
+        case dirtyFlag = "dirty-flag"
+        case backingFilename = "backing-filename"
+        case fullBackingFilename = "full-backing-filename"
+        case backingFilenameFormat = "backing-filename-format"
+        case formatSpecific = "format-specific"
+    }
+
+    /// What `layer`, one file of a chain, says of itself.
+    public init(_ layer: LayerDescription) {
+        filename = layer.file.path
+        format = layer.format.rawValue
+        actualSize = layer.files.reduce(0) { $0 + $1.allocatedSize }
+        switch layer.facts {
+        case .raw:
+            // A file that was to be of another format, and could not be described, has no size to speak of.
+            guard layer.format == .raw else { return }
+            virtualSize = layer.file.size
+            dirtyFlag = false
+        case .qcow2(let description):
+            add(description, of: layer.file)
+        case .vmdk(let description, let vmdk):
+            virtualSize = vmdk?.virtualSize ?? description.virtualSize
+            clusterSize = vmdk?.clusterSize.map(UInt64.init)
+            dirtyFlag = false
+            formatSpecific = .vmdk(VMDKInfo(description, vmdk))
+        }
+    }
+
+    private mutating func add(_ description: QCOW2Description, of file: any HostFile) {
+        let header = description.header
+        virtualSize = header.virtualSize
+        clusterSize = header.clusterSize
+        encrypted = header.cryptMethod == 0 ? nil : true
+        dirtyFlag = header.incompatibleFeatures.contains(.dirty)
+        if let name = description.backingFile.map({ String(decoding: $0, as: UTF8.self) }) {
+            backingFilename = name
+            let folder = file.path[...(file.path.lastIndex(of: "/") ?? file.path.startIndex)]
+            fullBackingFilename = name.hasPrefix("/") ? name : folder + name
+            backingFilenameFormat = description.extensions.backingFormat
+        }
+        if !description.snapshots.isEmpty { snapshots = description.snapshots.map(SnapshotInfo.init) }
+        formatSpecific = .qcow2(QCOW2Info(description))
+    }
+}
+
+/// An internal snapshot, under the keys of `qemu-img info`.
+public struct SnapshotInfo: Encodable, Sendable {
+    private var id: String
+    private var name: String
+    private var vmStateSize: UInt64
+    private var dateSec: UInt32
+    private var dateNsec: UInt32
+    private var vmClockSec: UInt64
+    private var vmClockNsec: UInt64
+    private var icount: UInt64?
+
+    private enum CodingKeys: String, CodingKey {
+        case id, name, icount
+        case vmStateSize = "vm-state-size"
+        case dateSec = "date-sec"
+        case dateNsec = "date-nsec"
+        case vmClockSec = "vm-clock-sec"
+        case vmClockNsec = "vm-clock-nsec"
+    }
+
+    init(_ snapshot: Snapshot) {
+        id = snapshot.id
+        name = snapshot.name
+        vmStateSize = snapshot.vmStateSize
+        dateSec = snapshot.dateSeconds
+        dateNsec = snapshot.dateNanoseconds
+        vmClockSec = snapshot.vmClock / 1_000_000_000
+        vmClockNsec = snapshot.vmClock % 1_000_000_000
+        icount = snapshot.instructionCount
+    }
+}

@@ -1,0 +1,113 @@
+import BlockImage
+import QCOW2
+import VMDK
+
+/// Opens images with the chains under them: finds the format of each file, and follows what it names as far as the
+/// policy goes. May be used from any thread.
+public struct ImageOpener: Sendable {
+    /// The most files that one chain may have. QEMU sets no limit; chains of more than a few dozen are not seen.
+    public static let depthLimit = 256
+
+    private let policy: any OpenPolicy
+    private let resources: LayerResources
+
+    /// An opener of files that `policy` allows, whose layers share the caches of `resources`.
+    public init(policy: any OpenPolicy, resources: LayerResources) {
+        self.policy = policy
+        self.resources = resources
+    }
+
+    /// Opens the image in `file`; what it does while it is read is counted in `counters`.
+    ///
+    /// `format` nil: the content decides, and then the image may name no other file, since a guest can write whatever
+    /// it likes to the start of a raw disk. Never throws: what is wrong is the result of the answer.
+    public func open(_ file: any HostFile, as format: ImageFormat?, counters: ReadCounters) -> OpenedImage {
+        var chain = Chain(policy: policy, resources: resources.counting(in: counters))
+        do throws(ImageError) {
+            let image = try chain.open(file, as: format)
+            return OpenedImage(layers: chain.layers, result: .success(image))
+        } catch {
+            return OpenedImage(layers: chain.layers, result: .failure(error))
+        }
+    }
+}
+
+/// A chain while it is being opened, from the top down.
+private struct Chain {
+    let policy: any OpenPolicy
+    let resources: LayerResources
+    var layers: [LayerDescription] = []
+    var identities: Set<FileIdentity> = []
+
+    init(policy: any OpenPolicy, resources: LayerResources) {
+        self.policy = policy
+        self.resources = resources
+    }
+
+    mutating func open(_ file: any HostFile, as named: ImageFormat?) throws(ImageError) -> Image {
+        if let identity = file.identity, !identities.insert(identity).inserted {
+            throw ImageError(.corrupt, path: file.path, "backing chain: comes back to this file, and has no end")
+        }
+        guard layers.count < ImageOpener.depthLimit else {
+            throw ImageError(
+                .unsupported, path: file.path,
+                "backing chain: has more than \(ImageOpener.depthLimit) images, which is the limit")
+        }
+        var layer = LayerDescription(file: file, format: .raw, wasProbed: named == nil, facts: .raw)
+        if let named { layer.format = named } else { layer.format = try ImageFormat.probe(file) }
+        layers.append(layer)
+        let names: any OpenPolicy = layer.wasProbed ? NoOtherFiles(format: layer.format) : policy
+        switch layer.format {
+        case .raw: return Image(layer: RawLayer(file: file))
+        case .qcow2: return try openQCOW2(file, naming: names)
+        case .vmdk: return try openVMDK(file, naming: names)
+        }
+    }
+
+    private mutating func openQCOW2(_ file: any HostFile, naming names: any OpenPolicy) throws(ImageError) -> Image {
+        let description = try QCOW2Description(file)
+        layers[layers.count - 1].facts = .qcow2(description)
+        let layer = try QCOW2Layer(description, file: file, resources: resources)
+        guard let name = description.backingFile else { return Image(layer: layer) }
+        let format = try Self.backingFormat(description, named: name, of: file)
+        let backing = try names.open(FileReference(name, role: .backing), namedBy: file)
+        return Image(layer: layer, backing: try open(backing, as: format))
+    }
+
+    private mutating func openVMDK(_ file: any HostFile, naming names: any OpenPolicy) throws(ImageError) -> Image {
+        let description = try VMDKDescription.describe(file)
+        layers[layers.count - 1].facts = .vmdk(description, nil)
+        let layer = try VMDKLayer(description, file: file, policy: names, resources: resources)
+        layers[layers.count - 1].facts = .vmdk(description, layer)
+        return Image(layer: layer)
+    }
+
+    /// The format of the backing file: what the image says, else what the file's name says; nil: its content decides.
+    private static func backingFormat(
+        _ description: QCOW2Description, named name: [UInt8], of file: any HostFile
+    ) throws(ImageError) -> ImageFormat? {
+        if let stored = description.extensions.backingFormat {
+            guard let format = ImageFormat(rawValue: stored) else {
+                throw ImageError(
+                    .unsupported, path: file.path,
+                    "backing format \"\(stored)\": not supported as a backing image, only raw, qcow2 and vmdk are")
+            }
+            return format
+        }
+        guard case .format(let format) = ImageFormat.naming(of: name) else { return nil }
+        return format
+    }
+}
+
+/// The policy for an image that was recognised by its content only.
+private struct NoOtherFiles: OpenPolicy {
+    let format: ImageFormat
+
+    func open(_ reference: FileReference, namedBy file: any HostFile) throws(ImageError) -> any HostFile {
+        throw ImageError(
+            .denied, path: file.path,
+            "\(reference.role.rawValue) \"\(reference.text)\": only the content of this file says that it is a "
+                + "\(format.rawValue) image, and such an image may name no other file, since a guest can write a "
+                + "header to a raw disk; if it is one, give it the extension .\(format.rawValue)")
+    }
+}

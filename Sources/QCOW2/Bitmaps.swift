@@ -1,0 +1,75 @@
+import BlockImage
+import ByteFormat
+
+/// A dirty bitmap, as the bitmap directory lists it: docs/interop/qcow2 "Bitmaps", "Bitmap directory".
+///
+///     OFFSET SIZE FIELD
+///          0    8 bitmap_table_offset      16    1 type
+///          8    4 bitmap_table_size        17    1 granularity_bits
+///         12    4 flags                    18    2 name_size
+///                                          20    4 extra_data_size, then extra data, name, padding to 8
+public struct Bitmap: Hashable, Sendable {
+    /// The most bytes that a bitmap directory may take, as in QEMU (QCOW2_MAX_BITMAP_DIRECTORY_SIZE).
+    static let directorySizeLimit: UInt64 = 1024 * 65535
+
+    /// Flag bits of a bitmap.
+    public struct Flags: OptionSet, Hashable, Sendable {
+        /// The bits as stored.
+        public let rawValue: UInt32
+        /// The flags whose bits are set in `rawValue`.
+        public init(rawValue: UInt32) { self.rawValue = rawValue }
+
+        /// It was not saved properly, and says nothing.
+        public static let inUse = Self(rawValue: 1 << 0)
+        /// Writers must keep it up to date.
+        public static let auto = Self(rawValue: 1 << 1)
+    }
+
+    /// Where its table begins.
+    public var tableOffset: UInt64
+    /// Entries in its table.
+    public var tableSize: UInt32
+    /// What holds of it.
+    public var flags: Flags
+    /// log2 of the bytes of the disk that one bit stands for: 9 to 31.
+    public var granularityBits: UInt8
+    /// Its name; bytes that are not UTF-8 are replaced.
+    public var name: String
+
+    /// Reads the bitmap directory that the extension names. Throws `corrupt` and `truncated` about it.
+    static func readDirectory(
+        _ location: HeaderExtensions.Bitmaps, of file: any HostFile
+    ) throws(ImageError) -> [Bitmap] {
+        let start = HostOffset(location.directoryOffset)
+        guard location.directorySize <= directorySizeLimit else {
+            throw ImageError(
+                .corrupt, path: file.path, offset: start,
+                "bitmap directory: has \(location.directorySize) bytes, but at most \(directorySizeLimit) are allowed")
+        }
+        var reader = ByteReader(try file.bytes(Int(location.directorySize), at: start, of: "bitmap directory"))
+        var bitmaps: [Bitmap] = []
+        do throws(ParseFault) {
+            for _ in 0..<location.count { bitmaps.append(try Bitmap(parsing: &reader)) }
+        } catch {
+            throw ImageError(error, in: file, at: start, of: "bitmap directory: entry \(bitmaps.count)")
+        }
+        return bitmaps
+    }
+
+    /// Parses one entry, with its padding.
+    init(parsing reader: inout ByteReader) throws(ParseFault) {
+        tableOffset = try reader.read(.big)
+        tableSize = try reader.read(.big)
+        flags = Flags(rawValue: try reader.read(.big))
+        try reader.skip(1)
+        granularityBits = try reader.read(.big)
+        guard (9...31).contains(granularityBits) else {
+            throw ParseFault(at: reader.position - 1, "granularity_bits is \(granularityBits), but must be 9 to 31")
+        }
+        let nameSize: UInt16 = try reader.read(.big)
+        let extraDataSize: UInt32 = try reader.read(.big)
+        try reader.skip(Int(extraDataSize))
+        name = String(decoding: try reader.read(bytes: Int(nameSize)), as: UTF8.self)
+        reader.align(to: 8)
+    }
+}

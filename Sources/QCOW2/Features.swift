@@ -1,0 +1,78 @@
+/// Header bits that a reader must understand; otherwise it must refuse the image.
+public struct IncompatibleFeatures: OptionSet, Hashable, Sendable {
+    /// The bits as stored.
+    public let rawValue: UInt64
+    /// The features whose bits are set in `rawValue`.
+    public init(rawValue: UInt64) { self.rawValue = rawValue }
+
+    /// Refcounts may be stale: no matter to a reader.
+    public static let dirty = Self(rawValue: 1 << 0)
+    /// Metadata was found damaged: readable, not writable.
+    public static let corrupt = Self(rawValue: 1 << 1)
+    /// The guest's data lies in a file of its own.
+    public static let externalDataFile = Self(rawValue: 1 << 2)
+    /// `compressionType` is not deflate.
+    public static let compressionType = Self(rawValue: 1 << 3)
+    /// L2 entries of 16 bytes, with subclusters.
+    public static let extendedL2 = Self(rawValue: 1 << 4)
+}
+
+/// Header bits that a reader may ignore.
+public struct CompatibleFeatures: OptionSet, Hashable, Sendable {
+    /// The bits as stored.
+    public let rawValue: UInt64
+    /// The features whose bits are set in `rawValue`.
+    public init(rawValue: UInt64) { self.rawValue = rawValue }
+
+    /// Refcounts are written late.
+    public static let lazyRefcounts = Self(rawValue: 1 << 0)
+}
+
+/// Header bits that a writer clears when it does not understand them.
+public struct AutoclearFeatures: OptionSet, Hashable, Sendable {
+    /// The bits as stored.
+    public let rawValue: UInt64
+    /// The features whose bits are set in `rawValue`.
+    public init(rawValue: UInt64) { self.rawValue = rawValue }
+
+    /// The bitmaps extension is consistent with the data.
+    public static let bitmaps = Self(rawValue: 1 << 0)
+    /// The external data file is the disk, byte for byte.
+    public static let rawExternalData = Self(rawValue: 1 << 1)
+}
+
+/// One line of the feature name table: what a feature bit is called by whoever set it.
+public struct FeatureName: Hashable, Sendable {
+    /// Which of the header's three feature fields the bit is in.
+    public enum Kind: UInt8, Sendable {
+        /// `incompatibleFeatures`
+        case incompatible = 0
+        /// `compatibleFeatures`
+        case compatible = 1
+        /// `autoclearFeatures`
+        case autoclear = 2
+    }
+
+    /// The field that the bit is in; nil for a kind that the format does not have.
+    public var kind: Kind?
+    /// The bit's number, 0 to 63.
+    public var bit: UInt8
+    /// Its name; bytes that are not UTF-8 are replaced.
+    public var name: String
+}
+
+extension IncompatibleFeatures {
+    /// What every reader of the current specification knows by name.
+    private static let specified = [
+        "dirty bit", "corrupt bit", "external data file", "compression type", "extended L2",
+    ]
+
+    /// The names of the bits that are set: those of the specification, else of the image's feature name table.
+    public func names(in table: [FeatureName]) -> [String] {
+        (0..<64).filter { rawValue & (1 << UInt64($0)) != 0 }.map { bit in
+            if bit < Self.specified.count { return Self.specified[bit] }
+            let named = table.first { $0.kind == .incompatible && Int($0.bit) == bit }
+            return named.map { "\($0.name) (bit \(bit))" } ?? "unknown (bit \(bit))"
+        }
+    }
+}

@@ -1,0 +1,92 @@
+import BlockImage
+import ByteFormat
+
+/// An entry of an L1 table: docs/interop/qcow2 "Cluster mapping", "L1 table entry".
+///
+///     BIT   FIELD
+///      0-8  reserved
+///      9-55 offset of the L2 table; 0: none
+///     56-62 reserved
+///     63    COPIED: the L2 table's refcount is exactly one (active table only)
+public struct L1Entry: RawRepresentable, Hashable, Sendable {
+    /// The entry as stored.
+    public let rawValue: UInt64
+    /// The entry stored as `rawValue`.
+    @inlinable
+    public init(rawValue: UInt64) { self.rawValue = rawValue }
+
+    static let reservedLow = BitField<UInt64>(0...8)
+    static let offset = BitField<UInt64>(9...55)
+    static let reservedHigh = BitField<UInt64>(56...62)
+    static let copied = BitField<UInt64>(63)
+
+    /// Where the L2 table begins; 0 where there is none. Reserved bits are ignored, as QEMU ignores them.
+    var l2TableOffset: UInt64 { Self.offset.masked(in: rawValue) }
+}
+
+/// How a cluster of the disk is stored.
+enum ClusterMapping: Hashable {
+    /// Not in this image.
+    case unallocated
+    /// All zeros; a host cluster may be set aside for it.
+    case zero(preallocated: HostOffset?)
+    /// Byte for byte in the host cluster.
+    case data(HostOffset)
+    /// In at most `count` bytes from the offset on; the stream may end earlier.
+    case compressed(HostOffset, count: UInt64)
+}
+
+/// An entry of an L2 table of 8-byte entries: docs/interop/qcow2 "L2 table entry".
+///
+///     BIT   FIELD (standard cluster)
+///      0    ZERO: reads as zeros (version 3)
+///      1-8  reserved
+///      9-55 offset of the host cluster; 0: unallocated
+///     56-61 reserved
+///     62    COMPRESSED: 0 here; else the bits below are those of a compressed cluster descriptor
+///     63    COPIED: the cluster's refcount is exactly one
+///
+/// In a compressed cluster descriptor, x = 62 - (cluster_bits - 8): bits 0 to x-1 are the host offset, to the byte, and
+/// bits x to 61 the number of 512-byte sectors after the one that it begins in.
+struct L2Entry: RawRepresentable, Hashable {
+    let rawValue: UInt64
+
+    static let zero = BitField<UInt64>(0)
+    static let reservedLow = BitField<UInt64>(1...8)
+    static let offset = BitField<UInt64>(9...55)
+    static let reservedHigh = BitField<UInt64>(56...61)
+    static let compressed = BitField<UInt64>(62)
+    static let copied = BitField<UInt64>(63)
+
+    /// The largest host offset that the format can address: 2^56 - 1.
+    static let lastHostOffset: UInt64 = (1 << 56) - 1
+
+    /// What the entry says in an image of these clusters; reserved bits are ignored, as QEMU ignores them.
+    ///
+    /// Throws a message of what is wrong with the entry.
+    func mapping(clusterBits: UInt32, version: UInt32) throws(ParseFault) -> ClusterMapping {
+        if Self.compressed.isSet(in: rawValue) { return try compressedMapping(clusterBits: clusterBits) }
+        let host = Self.offset.masked(in: rawValue)
+        guard host % (1 << UInt64(clusterBits)) == 0 else {
+            throw ParseFault(
+                at: 0, "points to \(HostOffset(host)), which is not aligned to the cluster size (\(1 << clusterBits))")
+        }
+        if Self.zero.isSet(in: rawValue) {
+            guard version >= 3 else {
+                throw ParseFault(at: 0, "has the zero flag, which version 2 does not have")
+            }
+            return .zero(preallocated: host == 0 ? nil : HostOffset(host))
+        }
+        return host == 0 ? .unallocated : .data(HostOffset(host))
+    }
+
+    private func compressedMapping(clusterBits: UInt32) throws(ParseFault) -> ClusterMapping {
+        let split = 62 - (Int(clusterBits) - 8)
+        let host = BitField<UInt64>(0...split - 1).value(in: rawValue)
+        let sectors = BitField<UInt64>(split...61).value(in: rawValue) + 1
+        guard host <= Self.lastHostOffset else {
+            throw ParseFault(at: 0, "points to compressed data at \(HostOffset(host)), beyond the format's 56 bits")
+        }
+        return .compressed(HostOffset(host), count: sectors * 512 - (host & 511))
+    }
+}

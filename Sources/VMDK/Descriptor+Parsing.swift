@@ -1,0 +1,159 @@
+import ByteFormat
+
+extension Descriptor {
+    /// Reads the descriptor that `bytes` begin with. Any bytes are one: what is wrong in them is said by
+    /// `extentFault` and `unknownLine`, because it depends on the disk whether that matters.
+    ///
+    /// Products differ in case, in spaces and quotes and in line ends, and write names in many encodings, so all of
+    /// that is read as it comes.
+    init(parsing bytes: [UInt8]) {
+        var entries: [Entry] = []
+        var extents: [DescriptorExtent] = []
+        var extentFault: ParseFault?
+        var unknownLine: ParseFault?
+        for line in DescriptorLines(bytes) where !line.isEmpty && line.first != UInt8(ascii: "#") {
+            if DescriptorExtent.isExtent(line) {
+                do throws(ParseFault) {
+                    extents.append(try DescriptorExtent(parsing: line))
+                } catch {
+                    extentFault = extentFault ?? error
+                }
+            } else if let entry = Entry(parsing: line) {
+                entries.append(entry)
+            } else {
+                unknownLine =
+                    unknownLine
+                    ?? ParseFault(
+                        at: line.startIndex,
+                        "\"\(text(line.prefix(80)))\" is neither a comment, nor a key, nor an extent; it is ignored")
+            }
+        }
+        self.entries = entries
+        self.extents = extents
+        self.extentFault = extentFault
+        self.unknownLine = unknownLine
+        hasMark = isVMDK(firstBytes: bytes)
+    }
+}
+
+extension Descriptor.Entry {
+    /// The entry in `line`, which has neither blanks around it nor is empty; nil where there is no `=` or no key.
+    fileprivate init?(parsing line: ArraySlice<UInt8>) {
+        guard let equals = line.firstIndex(of: UInt8(ascii: "=")) else { return nil }
+        let name = trimmed(line[..<equals])
+        guard !name.isEmpty else { return nil }
+        var value = trimmed(line[(equals + 1)...])
+        if value.first == UInt8(ascii: "\"") {
+            // A value whose closing quote is missing ends with its line.
+            value = value.dropFirst().prefix { $0 != UInt8(ascii: "\"") }
+        }
+        self.init(key: text(name), value: text(value))
+    }
+}
+
+extension DescriptorExtent {
+    /// Whether `line` is meant to be an extent, so that it is never passed over: it begins with a word of access, or
+    /// has a number and a type where an extent has them.
+    fileprivate static func isExtent(_ line: ArraySlice<UInt8>) -> Bool {
+        var words = DescriptorWords(rest: line)
+        let access = words.next()
+        let size = words.next()
+        guard size.first != UInt8(ascii: "="), !access.contains(UInt8(ascii: "=")) else { return false }
+        if Access(rawValue: uppercase(access)) != nil { return true }
+        return number(size) != nil && Kind(rawValue: uppercase(words.next())) != nil
+    }
+
+    /// The extent in `line`, which `isExtent` holds for one.
+    fileprivate init(parsing line: ArraySlice<UInt8>) throws(ParseFault) {
+        var words = DescriptorWords(rest: line)
+        func fault(_ message: String) -> ParseFault {
+            ParseFault(at: line.startIndex, "extent line \"\(text(line.prefix(200)))\": \(message)")
+        }
+        guard let access = Access(rawValue: uppercase(words.next())) else {
+            throw fault("the access must be RW, RDONLY or NOACCESS")
+        }
+        guard let sectors = number(words.next()), sectors <= sectorLimit else {
+            throw fault("the size must be a number of sectors, at most \(sectorLimit)")
+        }
+        let kindName = uppercase(words.next())
+        guard !kindName.isEmpty else { throw fault("the type is missing") }
+        guard let name = words.nextName() else { throw fault("the closing quote of the file name is missing") }
+        let offset = words.next()
+        guard offset.isEmpty || (number(offset) ?? .max) <= sectorLimit else {
+            throw fault("the offset must be a number of sectors, at most \(sectorLimit)")
+        }
+        self.init(
+            access: access, sectors: sectors, kindName: kindName, fileName: name.isEmpty ? nil : Array(name),
+            offset: number(offset) ?? 0, position: line.startIndex)
+        guard !needsFile || fileName != nil else { throw fault("the file name is missing") }
+    }
+}
+
+/// The lines of a descriptor, without the blanks around them; each keeps the indices of the whole text.
+///
+/// Lines end in LF, CR or both. The text ends at the first NUL, with which embedded descriptors are padded, and a byte
+/// order mark before it is passed over.
+struct DescriptorLines: Sequence, IteratorProtocol {
+    private var rest: ArraySlice<UInt8>
+
+    init(_ bytes: [UInt8]) {
+        rest = bytes.prefix { $0 != 0 }
+        if rest.starts(with: [0xef, 0xbb, 0xbf]) { rest = rest.dropFirst(3) }
+    }
+
+    mutating func next() -> ArraySlice<UInt8>? {
+        guard !rest.isEmpty else { return nil }
+        let line = rest.prefix { $0 != UInt8(ascii: "\n") && $0 != UInt8(ascii: "\r") }
+        rest = rest[line.endIndex...].dropFirst()
+        return trimmed(line)
+    }
+}
+
+/// The words of an extent line, one after the other.
+private struct DescriptorWords {
+    var rest: ArraySlice<UInt8>
+
+    /// The next word; it ends before a blank or a quote, and is empty at the end of the line.
+    mutating func next() -> ArraySlice<UInt8> {
+        rest = trimmed(rest)
+        let word = rest.prefix { !isBlank($0) && $0 != UInt8(ascii: "\"") }
+        rest = rest[word.endIndex...]
+        return word
+    }
+
+    /// The next word, or all between two quotes; nil where the second is missing.
+    mutating func nextName() -> ArraySlice<UInt8>? {
+        rest = trimmed(rest)
+        guard rest.first == UInt8(ascii: "\"") else { return next() }
+        let name = rest.dropFirst().prefix { $0 != UInt8(ascii: "\"") }
+        guard name.endIndex < rest.endIndex else { return nil }
+        rest = rest[(name.endIndex + 1)...]
+        return name
+    }
+}
+
+/// Whether `byte` is a space or a tab.
+func isBlank(_ byte: UInt8) -> Bool {
+    byte == UInt8(ascii: " ") || byte == UInt8(ascii: "\t")
+}
+
+/// The text of `bytes` in capitals, for comparing words without regard to case.
+func uppercase(_ bytes: some Sequence<UInt8>) -> String {
+    String(decoding: Array(bytes), as: UTF8.self).uppercased()
+}
+
+private func text(_ bytes: ArraySlice<UInt8>) -> String {
+    String(decoding: bytes, as: UTF8.self)
+}
+
+/// The decimal number that `word` is; nil where it is none, or does not fit.
+private func number(_ word: ArraySlice<UInt8>) -> UInt64? {
+    let isNumber = !word.isEmpty && word.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
+    return isNumber ? UInt64(text(word)) : nil
+}
+
+private func trimmed(_ bytes: ArraySlice<UInt8>) -> ArraySlice<UInt8> {
+    let start = bytes.drop(while: isBlank)
+    guard let last = start.lastIndex(where: { !isBlank($0) }) else { return start }
+    return start[...last]
+}

@@ -1,0 +1,220 @@
+import BlockImage
+import ByteFormat
+
+/// What a VMDK image says of itself: enough to show also of an image that cannot be read.
+public struct VMDKDescription: Sendable {
+    /// The file that was looked at.
+    public let path: String
+    /// Its sparse header; nil for a descriptor that is a file of its own.
+    public let sparseHeader: SparseHeader?
+    /// Its descriptor; nil for a sparse extent that comes without one.
+    public let descriptor: Descriptor?
+    /// What people should know, and does not keep the image from being read.
+    public let notes: [String]
+    /// Why the image is not read, although it is sound as far as it was looked at; nil when it can be opened.
+    public let refusal: ImageError?
+
+    /// The kind of disk by its own words, which decide nothing; nil where there are none.
+    public var createType: String? { descriptor?.createType }
+    /// The content identifier; nil where the image has none.
+    public var cid: UInt32? { descriptor?.cid }
+    /// The parent's content identifier, `ffffffff` for none; nil where the image has no such number.
+    public var parentCID: UInt32? { descriptor?.parentCID }
+    /// The keys of the descriptor, `ddb.…` among them, in their order.
+    public var entries: [Descriptor.Entry] { descriptor?.entries ?? [] }
+    /// The extent lines of the descriptor.
+    public var extents: [DescriptorExtent] { descriptor?.extents ?? [] }
+
+    /// The size of the disk in bytes by this file alone: a sparse header's capacity, or the sum of the extent lines;
+    /// nil where neither says it. The sparse extents that are named may know better: see `VMDKLayer`.
+    public var virtualSize: UInt64? {
+        guard let sectors = namesExtents ? descriptor?.sectors : sparseHeader?.capacity else { return nil }
+        return sectors <= sectorLimit ? sectors * sectorSize : nil
+    }
+
+    /// Whether the disk lies in the files that the descriptor names, and not in grains of this file: a sparse header
+    /// with a capacity of 0 only carries the descriptor.
+    var namesExtents: Bool {
+        guard let sparseHeader else { return true }
+        return sparseHeader.capacity == 0 && descriptor != nil
+    }
+
+    /// Looks at the header and at the descriptor of `file`, and at no other file.
+    ///
+    /// Throws `corrupt` or `truncated` for what cannot be made sense of, and what reading the file throws. What is
+    /// sound but not supported becomes the `refusal`.
+    public static func describe(_ file: any HostFile) throws(ImageError) -> VMDKDescription {
+        let start = try file.bytes(Int(min(file.size, 4096)), at: HostOffset(0), of: "VMDK image")
+        switch Magic(firstBytes: start) {
+        case .hostedSparse: return try describeSparse(file)
+        case nil: return try describeText(file, firstBytes: start)
+        case .cowd?, .seSparse?:
+            let refusal = Magic(firstBytes: start)?.refusal.map { file.unsupported(ParseFault(at: 0, $0)) }
+            return VMDKDescription(path: file.path, sparseHeader: nil, descriptor: nil, notes: [], refusal: refusal)
+        }
+    }
+
+    private static func describeSparse(_ file: any HostFile) throws(ImageError) -> VMDKDescription {
+        let header = try SparseHeader.load(from: file)
+        var refusal = header.unsupportedFeature.map { file.unsupported($0) }
+        if refusal == nil {
+            do throws(ParseFault) { try header.checkGeometry() } catch { throw file.corrupt(error) }
+        }
+        var findings = Findings()
+        var descriptor: Descriptor?
+        do throws(ImageError) {
+            descriptor = try Descriptor.embedded(in: file, header: header)
+        } catch {
+            // A refused image is described as far as that goes.
+            guard refusal != nil else { throw error }
+            findings.notes.append(error.description)
+        }
+        if let descriptor {
+            // The offset was found to lie in the file.
+            let base = Int(header.descriptorOffset * sectorSize)
+            if header.capacity == 0 {
+                try findings.lookAtNamedExtents(of: descriptor, at: base, in: file)
+            } else {
+                findings.lookAtOwnExtent(of: descriptor, at: base, in: file, capacity: header.capacity)
+            }
+        } else if refusal == nil {
+            findings.notes.append("\(file.path): the sparse extent has no descriptor, so it is taken for a whole disk")
+        }
+        refusal = refusal ?? findings.refusal
+        return VMDKDescription(
+            path: file.path, sparseHeader: header, descriptor: descriptor, notes: findings.notes, refusal: refusal)
+    }
+
+    private static func describeText(
+        _ file: any HostFile, firstBytes: [UInt8]
+    ) throws(ImageError) -> VMDKDescription {
+        guard file.size <= Descriptor.sizeLimit else {
+            guard isVMDK(firstBytes: firstBytes) else { throw noVMDK(file) }
+            let message = "the descriptor has \(file.size) bytes, but must have at most \(Descriptor.sizeLimit)"
+            throw ImageError(.unsupported, path: file.path, message)
+        }
+        let text = try file.bytes(Int(file.size), at: HostOffset(0), of: "descriptor")
+        let descriptor = Descriptor(parsing: text)
+        guard descriptor.hasMark || descriptor.createType != nil else { throw noVMDK(file) }
+        var findings = Findings()
+        try findings.lookAtNamedExtents(of: descriptor, at: 0, in: file)
+        return VMDKDescription(
+            path: file.path, sparseHeader: nil, descriptor: descriptor, notes: findings.notes,
+            refusal: findings.refusal)
+    }
+
+    private static func noVMDK(_ file: any HostFile) -> ImageError {
+        ImageError(
+            .corrupt, path: file.path, offset: HostOffset(0),
+            "magic: is no VMDK image's, which begins with \"KDMV\" or is a text that begins \"# Disk DescriptorFile\"")
+    }
+}
+
+/// What a look at a descriptor brings up.
+private struct Findings {
+    var notes: [String] = []
+    var refusal: ImageError?
+
+    /// Looks at a descriptor whose extents lie in the files that it names; it begins at `base` of `file`.
+    mutating func lookAtNamedExtents(
+        of descriptor: Descriptor, at base: Int, in file: any HostFile
+    ) throws(ImageError) {
+        lookAtKeys(of: descriptor, at: base, in: file)
+        if refusal != nil { return }
+        if let fault = descriptor.extentFault { throw file.corrupt(fault, base: base) }
+        guard !descriptor.extents.isEmpty else {
+            throw file.corrupt(ParseFault(at: base, "descriptor: has no extent, but must have at least one"))
+        }
+        guard descriptor.sectors != nil else {
+            throw file.corrupt(
+                ParseFault(at: base, "descriptor: its extents have more than \(sectorLimit) sectors together"))
+        }
+        guard descriptor.extents.count <= Descriptor.extentLimit else {
+            let message =
+                "descriptor: has \(descriptor.extents.count) extents, but must have at most \(Descriptor.extentLimit)"
+            refusal = file.unsupported(ParseFault(at: base, message))
+            return
+        }
+        for extent in descriptor.extents {
+            if let feature = extent.unsupportedFeature {
+                let name = extent.fileNameText.map { " \"\($0)\"" } ?? ""
+                refusal = file.unsupported(ParseFault(at: extent.position, "extent\(name): \(feature)"), base: base)
+                return
+            }
+            if extent.access == .noAccess {
+                let place = HostOffset(UInt64(base + extent.position))
+                notes.append("\(file.path): at \(place): the extent's access is NOACCESS, so it is read as zeros")
+            }
+        }
+    }
+
+    /// Looks at a descriptor embedded in the sparse extent that it describes. The line's file name is not looked at:
+    /// it is wrong as soon as the file was renamed.
+    mutating func lookAtOwnExtent(
+        of descriptor: Descriptor, at base: Int, in file: any HostFile, capacity: UInt64
+    ) {
+        lookAtKeys(of: descriptor, at: base, in: file)
+        if let fault = descriptor.extentFault { notes.append(file.corrupt(fault, base: base).description) }
+        let extents = descriptor.extents.filter { $0.sectors > 0 }
+        guard extents.count <= 1 else {
+            let message =
+                "descriptor: has \(extents.count) extents, but one in a sparse extent with grains must have one"
+            refusal = refusal ?? file.unsupported(ParseFault(at: base, message))
+            return
+        }
+        guard let extent = extents.first, extent.sectors != capacity else { return }
+        notes.append(
+            "\(file.path): the descriptor says \(extent.sectors) sectors and the sparse header \(capacity), which holds"
+        )
+    }
+
+    private mutating func lookAtKeys(of descriptor: Descriptor, at base: Int, in file: any HostFile) {
+        if let feature = descriptor.unsupportedFeature {
+            refusal = file.unsupported(ParseFault(at: base, "descriptor: \(feature)"))
+        }
+        if let line = descriptor.unknownLine { notes.append(file.corrupt(line, base: base).description) }
+    }
+}
+
+extension Descriptor {
+    /// The descriptor embedded in the sparse extent `file`; nil when its header says that there is none.
+    ///
+    /// A size of 0 is taken for "to its NUL": the padding ends the text in any case.
+    fileprivate static func embedded(
+        in file: any HostFile, header: SparseHeader
+    ) throws(ImageError) -> Descriptor? {
+        // Only the layout of known versions says where it lies.
+        guard header.descriptorOffset != 0, header.version <= 3 else { return nil }
+        guard header.descriptorOffset <= sectorLimit, header.descriptorOffset * sectorSize < file.size else {
+            throw ImageError(
+                .truncated, path: file.path, offset: HostOffset(28),
+                "descriptorOffset: is sector \(header.descriptorOffset), which must lie in the file, "
+                    + "but that has \(file.size) bytes")
+        }
+        let offset = HostOffset(header.descriptorOffset * sectorSize)
+        let most = min(file.size - offset.rawValue, UInt64(sizeLimit))
+        let sectors = header.descriptorSize == 0 ? sectorLimit : min(header.descriptorSize, sectorLimit)
+        let bytes = try file.bytes(Int(min(most, sectors * sectorSize)), at: offset, of: "descriptor")
+        return Descriptor(parsing: bytes)
+    }
+}
+
+extension SparseHeader {
+    /// The header of the sparse extent `file`.
+    static func load(from file: any HostFile) throws(ImageError) -> SparseHeader {
+        let bytes = try file.bytes(size, at: HostOffset(0), of: "sparse header")
+        do throws(ParseFault) { return try SparseHeader(parsing: bytes) } catch { throw file.corrupt(error) }
+    }
+}
+
+extension HostFile {
+    /// The error that `fault` is, in a structure that begins at `base` of this file.
+    func corrupt(_ fault: ParseFault, base: Int = 0) -> ImageError {
+        ImageError(.corrupt, path: path, offset: HostOffset(UInt64(base + fault.position)), fault.message)
+    }
+
+    /// The refusal that `fault` is, in a structure that begins at `base` of this file.
+    func unsupported(_ fault: ParseFault, base: Int = 0) -> ImageError {
+        ImageError(.unsupported, path: path, offset: HostOffset(UInt64(base + fault.position)), fault.message)
+    }
+}

@@ -1,0 +1,76 @@
+import BlockImage
+
+/// A part of the disk, ready to be read: what an extent line, or a sparse file by itself, stands for.
+public struct VMDKExtent: Sendable {
+    enum Storage: Sendable {
+        /// Byte for byte in a file, from an offset on.
+        case flat(any HostFile, HostOffset)
+        /// In grains.
+        case sparse(SparseExtent)
+        /// Nowhere: zeros.
+        case zero
+    }
+
+    /// Where it begins on the disk.
+    public let start: GuestOffset
+    /// How many bytes of the disk it holds; at least one sector.
+    public let virtualSize: UInt64
+    /// The name of its type as the descriptor has it, in capitals. Empty for a sparse file that is opened itself and
+    /// not through an extent line, as `qemu-img info` prints it.
+    public let kindName: String
+    let storage: Storage
+
+    /// The file that holds it; nil where none is needed.
+    public var file: (any HostFile)? {
+        switch storage {
+        case .flat(let file, _): file
+        case .sparse(let extent): extent.file
+        case .zero: nil
+        }
+    }
+
+    /// The path of the file that holds it; nil where none is needed.
+    public var path: String? { file?.path }
+
+    /// The bytes of a grain; nil for an extent that is not stored in grains.
+    public var clusterSize: Int? {
+        // At most 2^30.
+        if case .sparse(let extent) = storage { Int(extent.grainSize) } else { nil }
+    }
+
+    /// Whether its grains are compressed, which none of the kinds that are read are.
+    public var isCompressed: Bool { false }
+
+    /// The first byte of the disk behind it.
+    var end: UInt64 { start.rawValue + virtualSize }
+
+    /// How it is stored from `position` of the disk on, which lies inside it: at least one byte, at most `limit`.
+    func extent(at position: GuestOffset, limit: UInt64) throws(ImageError) -> Extent {
+        let offset = position.rawValue - start.rawValue
+        let limit = min(limit, virtualSize - offset)
+        switch storage {
+        case .zero:
+            return Extent(start: position, count: limit, storage: .zero(explicit: true))
+        case .sparse(let extent):
+            let run = try extent.run(at: offset, limit: limit)
+            return Extent(start: position, count: run.count, storage: run.storage)
+        case .flat(let file, let begin):
+            // Both were held to 2^63 when the extent was opened.
+            let host = begin.rawValue + offset
+            if host < file.size {
+                let count = min(limit, file.size - host)
+                return Extent(start: position, count: count, storage: .data(file: file, offset: HostOffset(host)))
+            }
+            // A last sector that is cut short is filled with zeros. What lies behind it is lost.
+            let over = file.size % sectorSize
+            guard over > 0, host - file.size < sectorSize - over else {
+                throw ImageError(
+                    .truncated, path: file.path, offset: HostOffset(host),
+                    "\(kindName) extent: reaches to \(HostOffset(begin.rawValue + virtualSize)), which must lie "
+                        + "in the file, but that ends at \(HostOffset(file.size))")
+            }
+            let count = min(limit, sectorSize - over - (host - file.size))
+            return Extent(start: position, count: count, storage: .zero(explicit: true))
+        }
+    }
+}

@@ -1,0 +1,152 @@
+import BlockImage
+import ByteFormat
+
+/// A VMDK disk, open for reading: its extents one after the other. Immutable; every method may be called from any thread.
+public final class VMDKLayer: ImageLayer {
+    /// What the image says of itself.
+    public let description: VMDKDescription
+    /// See `ImageLayer`.
+    public let virtualSize: UInt64
+    /// The parts of the disk in their order. Lines of 0 sectors are left out.
+    public let extents: [VMDKExtent]
+    /// Every file that the layer holds open, the descriptor's first, each once.
+    public let files: [any HostFile]
+    /// What people should know of the image and of the files that it names.
+    public let notes: [String]
+    private let tables: TableCache
+
+    /// The bytes of a grain, where all extents that have a file have grains of one size; nil otherwise.
+    public var clusterSize: Int? {
+        let sizes = Set(extents.filter { $0.file != nil }.map(\.clusterSize))
+        return sizes.count == 1 ? sizes.first ?? nil : nil
+    }
+
+    /// Opens the extents of the image `file`, which `description` was made of; `policy` opens the files that it names.
+    ///
+    /// Throws the description's refusal, what `policy` throws, and `corrupt`, `truncated` or `unsupported` for an
+    /// extent's file.
+    public init(
+        _ description: VMDKDescription, file: any HostFile, policy: any OpenPolicy, resources: LayerResources
+    ) throws(ImageError) {
+        if let refusal = description.refusal { throw refusal }
+        var assembly = ExtentAssembly(image: file, policy: policy, resources: resources)
+        if let descriptor = description.descriptor, description.namesExtents {
+            for line in descriptor.extents where line.sectors > 0 { try assembly.append(line) }
+        } else if let header = description.sparseHeader {
+            try assembly.append(try SparseExtent(header, file: file, resources: resources), kindName: "")
+        }
+        self.description = description
+        virtualSize = assembly.size
+        extents = assembly.extents
+        files = assembly.files
+        notes = description.notes + assembly.notes
+        tables = resources.tables
+    }
+
+    deinit {
+        for file in files { tables.removeTables(of: file.id) }
+    }
+
+    /// See `ImageLayer`.
+    public func extent(at start: GuestOffset, limit: UInt64) throws(ImageError) -> Extent {
+        // The first extent that ends behind `start`, by bisection.
+        var index = 0
+        var end = extents.count
+        while index < end {
+            let middle = index + (end - index) / 2
+            if extents[middle].end <= start.rawValue { index = middle + 1 } else { end = middle }
+        }
+        guard index < extents.count else {
+            throw ImageError(
+                .outOfRange, path: description.path, "nothing at \(start): the disk has \(virtualSize) bytes")
+        }
+        return try extents[index].extent(at: start, limit: limit)
+    }
+}
+
+/// The extents of a disk while they are opened, one after the other.
+private struct ExtentAssembly {
+    let image: any HostFile
+    let policy: any OpenPolicy
+    let resources: LayerResources
+    private(set) var extents: [VMDKExtent] = []
+    private(set) var notes: [String] = []
+    private(set) var files: [any HostFile]
+    private var fileOfName: [[UInt8]: any HostFile] = [:]
+    private var fileOfIdentity: [FileIdentity: any HostFile] = [:]
+
+    /// How many bytes of the disk there are so far.
+    var size: UInt64 { extents.last?.end ?? 0 }
+
+    init(image: any HostFile, policy: any OpenPolicy, resources: LayerResources) {
+        self.image = image
+        self.policy = policy
+        self.resources = resources
+        files = [image]
+        if let identity = image.identity { fileOfIdentity[identity] = image }
+    }
+
+    mutating func append(_ line: DescriptorExtent) throws(ImageError) {
+        // Held to `sectorLimit` when the line was parsed.
+        let size = line.sectors * sectorSize
+        guard line.needsFile, let name = line.fileName else {
+            return try append(size, kindName: line.kindName, storage: .zero)
+        }
+        let file = try open(name)
+        guard line.kind == .sparse else {
+            let begin = line.offset * sectorSize
+            if file.sectorCount < line.offset + line.sectors {
+                notes.append(
+                    "\(file.path): has \(file.size) bytes, but the extent needs \(begin + size); the rest is lost")
+            }
+            return try append(size, kindName: line.kindName, storage: .flat(file, HostOffset(begin)))
+        }
+        let extent = try sparseExtent(in: file)
+        if extent.capacity != size {
+            notes.append(
+                "\(file.path): the descriptor says \(line.sectors) sectors and the sparse header "
+                    + "\(extent.capacity / sectorSize), which holds")
+        }
+        try append(extent, kindName: line.kindName)
+    }
+
+    mutating func append(_ extent: SparseExtent, kindName: String) throws(ImageError) {
+        notes += extent.notes
+        if extent.capacity > 0 { try append(extent.capacity, kindName: kindName, storage: .sparse(extent)) }
+    }
+
+    private mutating func append(
+        _ count: UInt64, kindName: String, storage: VMDKExtent.Storage
+    ) throws(ImageError) {
+        // Both are at most 2^63 - 512, so that the sum fits.
+        guard size + count <= sectorLimit * sectorSize else {
+            throw ImageError(
+                .corrupt, path: image.path, "the extents have more than \(sectorLimit) sectors together")
+        }
+        extents.append(
+            VMDKExtent(start: GuestOffset(size), virtualSize: count, kindName: kindName, storage: storage))
+    }
+
+    private func sparseExtent(in file: any HostFile) throws(ImageError) -> SparseExtent {
+        let start = try file.bytes(Int(min(file.size, 8)), at: HostOffset(0), of: "extent")
+        if let refusal = Magic(firstBytes: start)?.refusal {
+            throw file.unsupported(ParseFault(at: 0, refusal))
+        }
+        let header = try SparseHeader.load(from: file)
+        if let feature = header.unsupportedFeature { throw file.unsupported(feature) }
+        return try SparseExtent(header, file: file, resources: resources)
+    }
+
+    /// The file called `name`, opened once however often it is named.
+    private mutating func open(_ name: [UInt8]) throws(ImageError) -> any HostFile {
+        if let file = fileOfName[name] { return file }
+        let opened = try policy.open(FileReference(name, role: .extent), namedBy: image)
+        // Two names may lead to one file, whose bytes on the host must not be counted twice.
+        let known = opened.identity.flatMap { fileOfIdentity[$0] }
+        let file = known ?? opened
+        if known == nil { files.append(file) }
+        if let identity = file.identity { fileOfIdentity[identity] = file }
+        fileOfName[name] = file
+        return file
+    }
+}

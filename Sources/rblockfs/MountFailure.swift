@@ -1,0 +1,54 @@
+import BlockImage
+import Fuse
+import Glibc
+import SystemPackage
+
+/// Why nothing was mounted: one line for people, and the exit status.
+struct MountFailure: Error {
+    /// The command's exit statuses, as sysexits.h names them.
+    enum Status: Int32 {
+        /// IMAGES cannot be read.
+        case noInput = 66
+        /// There is no FUSE.
+        case unavailable = 69
+        /// Anything else.
+        case software = 70
+        /// MOUNTPOINT cannot be mounted on.
+        case cannotMount = 73
+        /// Not permitted.
+        case noPermission = 77
+    }
+
+    var status: Int32
+    /// Nil where the line was written already.
+    var message: String?
+
+    init(_ status: Status, _ message: String) {
+        self.status = status.rawValue
+        self.message = message
+    }
+
+    /// The background process has said what is wrong, and ended with `status`.
+    init(reportedWith status: Int32) {
+        self.status = status
+    }
+
+    /// IMAGES or a folder of --allow-path cannot be used.
+    init(reading error: ImageError) {
+        let isPermission = error.code == .system(errno: EACCES) || error.code == .system(errno: EPERM)
+        self.init(isPermission ? .noPermission : .noInput, error.description)
+    }
+
+    /// The session could not be made, mounted or served.
+    init(_ error: SessionError) {
+        switch error.errorNumber.rawValue {
+        case EPERM, EACCES: self.init(.noPermission, error.message)
+        default: self.init(.software, error.message)
+        }
+    }
+
+    func report() {
+        guard let message else { return }
+        _ = try? FileDescriptor.standardError.writeAll("rblockfs: \(message)\n".utf8)
+    }
+}

@@ -1,0 +1,140 @@
+import ArgumentParser
+import Fuse
+import Glibc
+import ImageFS
+import Logging
+
+/// The command: parses its arguments, and mounts in the background or serves in the foreground.
+@main
+struct RBlockFS: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "rblockfs",
+        abstract: "Mount a folder of virtual-machine disk images as flat raw disks.",
+        usage: "rblockfs [options] IMAGES MOUNTPOINT",
+        discussion: """
+            Every .qcow2, .vmdk, .raw and .img of IMAGES, or the one image that it is, becomes a folder of MOUNTPOINT \
+            with a flat disk.raw and stats.json in it. Images are read, never written.
+
+            EXAMPLES
+              rblockfs ~/images /mnt/rb
+              losetup -f --show -r -P /mnt/rb/foo.qcow2/disk.raw
+              cat /mnt/rb/foo.qcow2/stats.json
+              rblockfs --allow-path /srv/base overlay.qcow2 /mnt/rb
+              rblockfs -o allow_other ~/images /mnt/rb
+              fusermount3 -u /mnt/rb
+
+            EXIT STATUS
+              0   mounted; in the foreground: unmounted again
+              64  wrong usage
+              66  IMAGES, or a folder of --allow-path, cannot be read
+              69  FUSE is not available: no /dev/fuse
+              70  anything else went wrong
+              73  MOUNTPOINT cannot be mounted on
+              77  not permitted
+            """,
+        version: rblockVersion)
+
+    @Flag(name: .shortAndLong, help: "Serve in the foreground, and log to standard error.")
+    var foreground = false
+
+    @Option(
+        name: .customLong("allow-path"),
+        help: ArgumentHelp(
+            "A folder outside IMAGES whose files images may name (backing files, extents). Repeatable.",
+            valueName: "dir"))
+    var allowPaths: [String] = []
+
+    @Option(help: "The most memory for tables and decompressed clusters, as 48M or 1G.")
+    var cacheSize = ByteSize(count: 48 << 20)
+
+    @Option(
+        help: ArgumentHelp(
+            "The least that is logged: trace, debug, info, notice, warning, error or critical.", valueName: "level"))
+    var logLevel = Logger.Level.notice
+
+    @Flag(help: "Take every .img for a raw disk, and do not look at its content.")
+    var rawImg = false
+
+    @Option(
+        name: .customShort("o"),
+        help: ArgumentHelp(
+            "Mount options, as FUSE programs take them: allow_other, allow_path=DIR, cache_size=SIZE, … Repeatable.",
+            valueName: "option,…"))
+    var mountOptions: [String] = []
+
+    @Option(help: ArgumentHelp(visibility: .private))
+    var readyFd: CInt?
+
+    @Argument(help: "A folder of images, or one image.")
+    var images: String
+
+    @Argument(help: "A directory to mount on.")
+    var mountpoint: String
+
+    mutating func validate() throws {
+        try takeOwnMountOptions()
+    }
+
+    func run() throws {
+        do throws(MountFailure) {
+            if foreground {
+                try Server(self).run()
+            } else {
+                try Background.mount(at: mountpoint)
+            }
+        } catch {
+            error.report()
+            throw ExitCode(error.status)
+        }
+    }
+
+    /// Takes those of the `-o` options that are this command's own; the rest is left for FUSE.
+    private mutating func takeOwnMountOptions() throws {
+        var rest: [String] = []
+        for option in mountOptions.flatMap({ $0.split(separator: ",").map(String.init) }) {
+            let parts = option.split(separator: "=", maxSplits: 1).map(String.init)
+            switch (parts[0], parts.count > 1 ? parts[1] : nil) {
+            case ("allow_path", let value?): allowPaths.append(value)
+            case ("cache_size", let value?):
+                guard let size = ByteSize(argument: value) else {
+                    throw ValidationError("-o cache_size: '\(value)' is no size; write 48M or 1G")
+                }
+                cacheSize = size
+            case ("log_level", let value?):
+                guard let level = Logger.Level(rawValue: value) else {
+                    throw ValidationError("-o log_level: '\(value)' is no level")
+                }
+                logLevel = level
+            case ("raw_img", nil): rawImg = true
+            // What mount(8) and fstab put there for every file system, and what this one always is.
+            case ("rw", nil), ("ro", nil), ("defaults", nil), ("auto", nil), ("noauto", nil), ("_netdev", nil),
+                ("user", nil), ("nofail", nil):
+                break
+            default: rest.append(option)
+            }
+        }
+        mountOptions = rest
+    }
+}
+
+extension Logger.Level: @retroactive ExpressibleByArgument {}
+
+/// A number of bytes as people write it: 1048576, 512K, 48M, 1G.
+struct ByteSize: ExpressibleByArgument {
+    var count: Int
+
+    init(count: Int) {
+        self.count = count
+    }
+
+    init?(argument: String) {
+        let shifts: [Character: Int] = ["K": 10, "M": 20, "G": 30]
+        let shift = argument.last.flatMap { shifts[Character($0.uppercased())] }
+        guard let number = Int(shift == nil ? argument[...] : argument.dropLast()), number >= 0 else { return nil }
+        let (count, overflow) = number.multipliedReportingOverflow(by: 1 << (shift ?? 0))
+        guard !overflow else { return nil }
+        self.count = count
+    }
+
+    var defaultValueDescription: String { "\(count >> 20)M" }
+}
