@@ -47,11 +47,14 @@ let package = Package(
         .executableTarget(
             name: "rblockfs",
             dependencies: [
-                "BlockImage", "Fuse", "HostStorage", "ImageFS", argumentParser, logging, system,
+                "BlockImage", "CLinux", "Fuse", "HostStorage", "ImageFS", argumentParser, logging, system,
             ],
             swiftSettings: strict),
 
         .target(name: "TestImages"),
+        .executableTarget(name: "rblock-bench", dependencies: ["TestImages", argumentParser]),
+
+        .testTarget(name: "VMDKTests", dependencies: ["BlockImage", "ByteFormat", "VMDK"], swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6]
 )

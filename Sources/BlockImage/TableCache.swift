@@ -49,6 +49,8 @@ public final class TableCache: Sendable {
     private struct Key: Hashable, Sendable {
         var file: HostFileID
         var offset: HostOffset
+        /// In a damaged image tables may overlap, and be of different sizes.
+        var count: Int
     }
 
     private let pages: BoundedCache<Key, TablePage>
@@ -80,13 +82,14 @@ public final class TableCache: Sendable {
     ) throws(ImageError) -> (page: TablePage, index: Int) {
         let first = index - index % Self.pageEntries
         let offset = table.offset.advanced(by: UInt64(first * table.entrySize))
-        let key = Key(file: table.file.id, offset: offset)
+        let count = min(Self.pageEntries, table.count - first)
+        let key = Key(file: table.file.id, offset: offset, count: count)
         if let page = pages.value(for: key) {
             counters.tableHits.add(1, ordering: .relaxed)
             return (page, index - first)
         }
         counters.tableMisses.add(1, ordering: .relaxed)
-        let entries = try Self.load(min(Self.pageEntries, table.count - first), of: table, at: offset)
+        let entries = try Self.load(count, of: table, at: offset)
         let page = pages.insert(TablePage(entries), cost: entries.count * 8 + 128, for: key)
         return (page, index - first)
     }

@@ -1,5 +1,5 @@
-// What Swift cannot say of libfuse3's low-level API: macros, versioned functions, capability bits (whose C types change
-// between releases), and the worker thread, which must be C because it is ended by pthread_cancel.
+// What Swift cannot say well of libfuse3's low-level API: macros, versioned functions, capability bits (whose C types
+// change between releases), the table of refusals, and the worker thread.
 
 #ifndef CFUSE3_H
 #define CFUSE3_H
@@ -102,29 +102,55 @@ static inline int cfuse3_answer_one(struct fuse_session *session)
 /// One thread that answers requests.
 struct cfuse3_worker {
     struct fuse_session *session;
-    pthread_t owner;        // gets a SIGTERM when this worker ends by itself
+    pthread_t owner; // gets a SIGTERM when this worker ends by itself
     pthread_t thread;
-    struct fuse_buf buffer; // its `mem` is freed by the owner, after joining: the worker may be cancelled at any receive
+    int state; // of enum cfuse3_worker_state; atomic
 };
 
-/// The body of a worker thread: answers requests until the session ends, the device fails or the thread is cancelled,
-/// which happens only while it waits for a request. Returns a positive errno, 0, or PTHREAD_CANCELED (-1).
+enum cfuse3_worker_state { CFUSE3_ANSWERING, CFUSE3_WAITING, CFUSE3_DONE };
+
+/// The body of a worker thread: answers requests until the session ends or the device fails. Returns an errno or 0.
 static inline void *cfuse3_work(void *context)
 {
     struct cfuse3_worker *worker = (struct cfuse3_worker *)context;
+    struct fuse_buf buffer = {0};
     int received = 0;
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
     while (!fuse_session_exited(worker->session)) {
-        pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
-        received = fuse_session_receive_buf(worker->session, &worker->buffer);
-        pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+        __atomic_store_n(&worker->state, CFUSE3_WAITING, __ATOMIC_RELEASE);
+        received = fuse_session_receive_buf(worker->session, &buffer);
+        __atomic_store_n(&worker->state, CFUSE3_ANSWERING, __ATOMIC_RELEASE);
         if (received > 0)
-            fuse_session_process_buf(worker->session, &worker->buffer);
+            fuse_session_process_buf(worker->session, &buffer);
         else if (received != -EINTR)
             break;
     }
+    free(buffer.mem);
     pthread_kill(worker->owner, SIGTERM);
-    return (void *)(intptr_t)(received < 0 ? -received : 0);
+    __atomic_store_n(&worker->state, CFUSE3_DONE, __ATOMIC_RELEASE);
+    return (void *)(intptr_t)(received < 0 && received != -EINTR ? -received : 0);
+}
+
+static inline void cfuse3_do_nothing(int signal)
+{
+    (void)signal;
+}
+
+/// Makes SIGURG interrupt a worker's wait. It is ignored by default, so that nobody else is disturbed.
+static inline void cfuse3_prepare_waking(void)
+{
+    struct sigaction action = {.sa_handler = cfuse3_do_nothing}; // without SA_RESTART
+    sigaction(SIGURG, &action, NULL);
+}
+
+/// Once the session has ended: interrupts the worker if it waits for a request, and tells whether it is done. To be
+/// repeated until then, as a worker may be about to wait. (libfuse's loop uses pthread_cancel, which would unwind the
+/// stack by force, and which the thread sanitizer does not survive.)
+static inline int cfuse3_wake(struct cfuse3_worker *worker)
+{
+    int state = __atomic_load_n(&worker->state, __ATOMIC_ACQUIRE);
+    if (state == CFUSE3_WAITING)
+        pthread_kill(worker->thread, SIGURG);
+    return state == CFUSE3_DONE;
 }
 
 #endif

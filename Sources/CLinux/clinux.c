@@ -16,3 +16,7 @@ int clinux_find_beneath(int directory, const char *path, int follow_links) {
     };
     return (int)syscall(SYS_openat2, directory, path, &how, sizeof how);
 }
+
+void clinux_close_from(int first) {
+    close_range((unsigned)first, ~0U, 0);
+}

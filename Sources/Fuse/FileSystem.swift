@@ -22,7 +22,8 @@ public protocol FileSystem: AnyObject, Sendable {
     /// Reads `count` bytes at `offset`, fewer only at the end of the file: the kernel fills up with zeros.
     func read(_ inode: Inode, handle: FileHandle, count: Int, at offset: UInt64, reply: consuming DataReply)
 
-    /// The last descriptor of an open file is gone: its handle will not be seen again.
+    /// The last descriptor of an open file is gone: its handle will not be seen again. What is open when the mount
+    /// ends is not closed.
     func close(_ inode: Inode, handle: FileHandle)
 
     /// Opens a directory.
@@ -36,7 +37,7 @@ public protocol FileSystem: AnyObject, Sendable {
         reply: consuming DirectoryReply
     )
 
-    /// The last descriptor of an open directory is gone.
+    /// The last descriptor of an open directory is gone. What is open when the mount ends is not closed.
     func closeDirectory(_ inode: Inode, handle: FileHandle)
 
     /// Finds the next data or hole. At or past the end of the file, or without data before it, answer ENXIO.

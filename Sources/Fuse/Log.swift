@@ -20,15 +20,40 @@ public enum Log {
 
     private static let state = Mutex(State())
 
-    /// Runs `body` and returns what the calling thread logged, and what this process and the programs that it ran
-    /// meanwhile wrote to standard error (fusermount3 has no other way to say why it failed).
+    /// Runs `body` and returns what the calling thread logged meanwhile, instead of handing it to the handler.
     static func collecting<Result>(_ body: () -> Result) -> (result: Result, lines: [String]) {
         attach()
         let thread = pthread_self()
         state.withLock { $0.collected[thread] = [] }
-        let (result, written) = capturingStandardError(body)
-        append(written)
-        return (result, state.withLock { $0.collected.removeValue(forKey: thread) ?? [] })
+        let result = body()
+        let lines = state.withLock { state in
+            (state.collected.removeValue(forKey: thread) ?? [])
+                + [state.unfinished.removeValue(forKey: thread)].compactMap(\.self)
+        }
+        return (result, lines)
+    }
+
+    /// Runs `body` and logs what this process, and programs that it runs meanwhile, write to standard error: at most a
+    /// pipe's capacity (64 KiB; more is lost, and nobody waits). Without a pipe, standard error stays as it is.
+    static func capturingStandardError<Result>(_ body: () -> Result) -> Result {
+        var ends: [CInt] = [-1, -1]
+        let saved = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3)
+        defer { close(saved) }
+        // Safe: pipe writes two integers into an array of two.
+        guard saved >= 0, unsafe pipe(&ends) == 0 else { return body() }
+        defer {
+            close(ends[0])
+            close(ends[1])
+        }
+        for end in ends {
+            _ = fcntl(end, F_SETFD, FD_CLOEXEC)
+            _ = fcntl(end, F_SETFL, O_NONBLOCK)
+        }
+        dup2(ends[1], STDERR_FILENO)
+        let result = body()
+        dup2(saved, STDERR_FILENO)
+        append(String(decoding: readAll(ends[0]), as: UTF8.self))
+        return result
     }
 
     /// Hands lines to the handler.
@@ -39,6 +64,7 @@ public enum Log {
 
     /// Makes libfuse log here.
     private static func attach() {
+        // Safe: the function captures nothing and stays.
         unsafe fuse_set_log_func { _, format, arguments in
             let previous = errno
             guard let format = unsafe format, let arguments = unsafe arguments else { return }
@@ -73,29 +99,6 @@ public enum Log {
     let bytes = Array("\(line)\n".utf8)
     // Safe: write reads `count` bytes of an array that lives during the call.
     unsafe _ = bytes.withUnsafeBytes { unsafe Glibc.write(STDERR_FILENO, $0.baseAddress, $0.count) }
-}
-
-/// Runs `body` with standard error going into a pipe, and returns what came out of it, at most a pipe's capacity
-/// (64 KiB; more is lost, and nobody waits). If there is no pipe to be had, standard error stays as it is.
-private func capturingStandardError<Result>(_ body: () -> Result) -> (result: Result, text: String) {
-    var ends: [CInt] = [-1, -1]
-    let saved = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3)
-    // Safe: pipe writes two integers into an array of two.
-    guard saved >= 0, unsafe pipe(&ends) == 0 else {
-        close(saved)
-        return (body(), "")
-    }
-    for end in ends {
-        _ = fcntl(end, F_SETFD, FD_CLOEXEC)
-        _ = fcntl(end, F_SETFL, O_NONBLOCK)
-    }
-    dup2(ends[1], STDERR_FILENO)
-    let result = body()
-    dup2(saved, STDERR_FILENO)
-    close(saved)
-    close(ends[1])
-    defer { close(ends[0]) }
-    return (result, String(decoding: readAll(ends[0]), as: UTF8.self))
 }
 
 /// Reads from a descriptor until it has no more to give: its end, an error, or (if non-blocking) nothing for now.

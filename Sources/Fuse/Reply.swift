@@ -166,7 +166,7 @@ private func stat(_ attributes: Attributes) -> stat {
     result.st_gid = attributes.groupID
     result.st_size = off_t(clamping: attributes.size)
     result.st_blocks = blkcnt_t(clamping: attributes.blocks)
-    result.st_blksize = blksize_t(attributes.blockSize)
+    result.st_blksize = blksize_t(clamping: attributes.blockSize)
     result.st_atim = timespec(tv_sec: Int(attributes.accessed.seconds), tv_nsec: attributes.accessed.nanoseconds)
     result.st_mtim = timespec(tv_sec: Int(attributes.modified.seconds), tv_nsec: attributes.modified.nanoseconds)
     result.st_ctim = timespec(tv_sec: Int(attributes.changed.seconds), tv_nsec: attributes.changed.nanoseconds)

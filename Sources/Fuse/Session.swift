@@ -32,8 +32,17 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
 @safe public final class Session: @unchecked Sendable {
     private let session: OpaquePointer
     private let box: FileSystemBox
-    /// The thread that is in `run`.
-    private let runner = Mutex<pthread_t?>(nil)
+    private let state = Mutex(State())
+
+    private struct State {
+        /// The thread that is in `run`.
+        var runner: pthread_t?
+        /// `stop` was called.
+        var isStopping = false
+        /// What is mounted: the path, and the device number that tells it from other mounts there.
+        var mountpoint: String?
+        var device: String?
+    }
 
     /// A session that is not mounted yet. `name` is what the mount table shows as its source, `subtype` makes its type
     /// "fuse.subtype". Of `mountOptions` (each as after `-o`), one that libfuse does not know is an error that names it;
@@ -61,7 +70,7 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
 
     deinit {
         // Safe: nobody can be in `run` when the last reference goes, so no callback will use the session or the box.
-        unsafe fuse_session_unmount(session)
+        unmount()
         unsafe fuse_session_destroy(session)
     }
 
@@ -89,14 +98,20 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
         _ = signal(SIGPIPE, SIG_IGN)
         let mask = StopSignals.block()
         let (error, lines) = Log.collecting { () -> CInt in
-            errno = 0
-            // Safe: the session is live, and libfuse copies the path.
-            guard unsafe fuse_session_mount(session, path) != 0 else { return 0 }
-            return errno == 0 ? EIO : errno
+            Log.capturingStandardError {  // of fusermount3, which has no other way to say why it failed
+                errno = 0
+                // Safe: the session is live, and libfuse copies the path.
+                guard unsafe fuse_session_mount(session, path) != 0 else { return 0 }
+                return errno == 0 ? EIO : errno
+            }
         }
         guard error == 0 else {
             StopSignals.restore(mask)
             throw SessionError(ErrorNumber(rawValue: error), subject: "cannot mount on \(mountpoint)", lines: lines)
+        }
+        state.withLock { state in
+            state.mountpoint = path
+            state.device = MountedFileSystem(at: path)?.device
         }
         Log.write(lines)
     }
@@ -105,18 +120,20 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
     /// SIGINT or SIGHUP arrives; SIGINT and SIGHUP stay ignored if the process was started so (`nohup`). Requests in
     /// progress are finished. However it ends, nothing is mounted when it returns. Throws if it ended by an error.
     public func run(threads: Int) throws(SessionError) {
-        runner.withLock { $0 = pthread_self() }
+        state.withLock { $0.runner = pthread_self() }
         defer {
-            runner.withLock { $0 = nil }
+            state.withLock { $0.runner = nil }
             unmount()
         }
         let (handshake, lines) = Log.collecting { () -> CInt in
             // Safe: the session is mounted, so that the kernel's first request, FUSE_INIT, is there to be read.
-            let result = unsafe cfuse3_answer_one(session)
-            return unsafe result > 0 && fuse_session_exited(session) != 0 ? -EPROTO : result
+            unsafe cfuse3_answer_one(session)
         }
-        guard handshake >= 0 else {
-            throw SessionError(ErrorNumber(rawValue: -handshake), subject: "cannot serve", lines: lines)
+        // libfuse ends the session by itself when it and the kernel cannot agree.
+        let failed = unsafe handshake > 0 && fuse_session_exited(session) != 0 && !state.withLock { $0.isStopping }
+        guard handshake >= 0, !failed else {
+            let error = failed ? ErrorNumber.protocolError : ErrorNumber(rawValue: -handshake)
+            throw SessionError(error, subject: "cannot serve", lines: lines)
         }
         Log.write(lines)
         guard handshake > 0 else { return }
@@ -130,43 +147,57 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
     /// Ends the mount: at once, or if `run` is serving it, by `stop`. Does nothing when nothing is mounted. Callable
     /// from any thread.
     public func unmount() {
-        runner.withLock { runner in
-            if let runner {
-                stop(runner)
-            } else {
-                // Safe: nobody else uses the session: `run` is over or has not begun, and the lock keeps it out.
-                unsafe fuse_session_unmount(session)
+        state.withLock { state in
+            guard state.runner == nil else { return stop(&state) }
+            if let mountpoint = state.mountpoint, let device = state.device,
+                MountedFileSystem(at: mountpoint)?.device == device
+            {
+                disconnect()
             }
+            state.mountpoint = nil
+            // Safe: nobody else uses the session: `run` is over or has not begun, and the lock keeps it out.
+            unsafe fuse_session_unmount(session)
         }
     }
 
     /// Asks `run` to end, soon and without waiting for it; one that has not begun will end at once. Callable from any
     /// thread, also while answering a request.
     public func stop() {
-        runner.withLock { stop($0) }
+        state.withLock { stop(&$0) }
     }
 
-    private func stop(_ runner: pthread_t?) {
+    private func stop(_ state: inout State) {
+        state.isStopping = true
         // Safe: it sets a flag of the live session.
         unsafe fuse_session_exit(session)
-        if let runner {
+        if let runner = state.runner {
             pthread_kill(runner, SIGTERM)
         }
+    }
+
+    /// Puts /dev/null in the place of the session's device. libfuse takes a device whose connection was aborted (through
+    /// /sys/fs/fuse/connections) for one that was unmounted, and would leave the dead mount behind.
+    private func disconnect() {
+        // Safe: open copies the path, and the session is live.
+        let null = unsafe open("/dev/null", O_RDWR | O_CLOEXEC)
+        unsafe _ = dup2(null, fuse_session_fd(session))
+        close(null)
     }
 
     /// Runs the workers until a stop signal arrives (a worker that ends by itself sends one) and returns an error
     /// number or 0. This is `fuse_session_loop_mt` without its weakness: that waits on a semaphore, and a signal that
     /// comes just before the wait, or on another thread, does not end it. A blocked signal cannot be missed.
     private func serve(threads: Int) -> CInt {
-        let unused = unsafe cfuse3_worker(session: session, owner: pthread_self(), thread: 0, buffer: fuse_buf())
-        let workers = UnsafeMutableBufferPointer<cfuse3_worker>.allocate(capacity: threads)
+        cfuse3_prepare_waking()
+        let unused = unsafe cfuse3_worker(session: session, owner: pthread_self(), thread: 0, state: 0)
+        let workers = UnsafeMutablePointer<cfuse3_worker>.allocate(capacity: threads)
         // Safe: each worker has its own element, which stays until the worker is joined.
-        unsafe workers.initialize(repeating: unused)
+        unsafe workers.initialize(repeating: unused, count: threads)
         defer { unsafe workers.deallocate() }
         var error: CInt = 0
         var started = 0
         while started < threads {
-            let worker = unsafe workers.baseAddress! + started
+            let worker = unsafe workers + started
             error = unsafe pthread_create(&worker.pointee.thread, nil, cfuse3_work, worker)
             guard error == 0 else { break }
             started += 1
@@ -176,14 +207,13 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
         }
         unsafe fuse_session_exit(session)
         for index in 0..<started {
-            unsafe _ = pthread_cancel(workers[index].thread)
-        }
-        for index in 0..<started {
+            let worker = unsafe workers + index
+            while unsafe cfuse3_wake(worker) == 0 {
+                usleep(1000)
+            }
             var result: UnsafeMutableRawPointer?
-            unsafe pthread_join(workers[index].thread, &result)
-            unsafe free(workers[index].buffer.mem)
-            let ended = CInt(truncatingIfNeeded: Int(bitPattern: result))
-            error = max(error, ended)  // a cancelled worker returns -1
+            unsafe pthread_join(worker.pointee.thread, &result)
+            error = max(error, CInt(truncatingIfNeeded: Int(bitPattern: result)))
         }
         return error
     }
@@ -191,10 +221,10 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
 
 /// Protects the characters that libfuse's option parser treats as its own.
 private func escape(_ value: String) -> String {
-    value.reduce(into: "") { result, character in
-        if character == "," || character == "\\" {
+    value.unicodeScalars.reduce(into: "") { result, scalar in
+        if scalar == "," || scalar == "\\" {
             result.append("\\")
         }
-        result.append(character)
+        result.unicodeScalars.append(scalar)
     }
 }

@@ -31,11 +31,18 @@ public final class ConfinedOpenPolicy: OpenPolicy {
     public var locations: [FilePath] { folders.map(\.location) }
     private let folders: [Folder]
 
-    /// Confines images to the folder `images` and the folders `allowed`, which must exist.
+    /// Where files are served from and never opened.
+    private let mountpoint: FilePath?
+
+    /// Confines images to the folder `images` and the folders `allowed`, which must exist, without what lies under
+    /// `mountpoint`, a canonical path.
     ///
     /// Throws `system` naming the folder that cannot be opened. The folders stay those that they were now, whatever is
     /// renamed later.
-    public init(images: FilePath, allowed: [FilePath] = []) throws(ImageError) {
+    public init(
+        images: FilePath, allowed: [FilePath] = [], excluding mountpoint: FilePath? = nil
+    ) throws(ImageError) {
+        self.mountpoint = mountpoint
         var folders: [Folder] = []
         for path in [images] + allowed {
             let name = String(decoding: path)
@@ -128,6 +135,7 @@ public final class ConfinedOpenPolicy: OpenPolicy {
     /// An O_PATH descriptor of what the absolute `path` names; nil where it leads out of the folders.
     private func find(_ path: FilePath) throws(Errno) -> FileDescriptor? {
         let plain = path.lexicallyNormalized()
+        if let mountpoint, plain.starts(with: mountpoint) { return nil }
         guard let folder = folders.first(where: { plain.starts(with: $0.location) }) else { return nil }
         // As it is written, where that begins with the folder: `..` behind a link does not undo that link.
         var rest = path

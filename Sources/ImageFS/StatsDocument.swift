@@ -106,7 +106,7 @@ struct StatsDocument: Encodable {
         var layers: [Layer]
         var allocation: StoredBytes?
         var allocationError: Failure?
-        var notes: [String]
+        var notes: [String]?
         var counters: Counters
 
         private enum CodingKeys: String, CodingKey {
@@ -128,6 +128,7 @@ struct StatsDocument: Encodable {
     /// The document of an image as it is now. Measures how the disk is stored, if that was not done yet.
     init(_ node: ImageNode) {
         let opened = node.opened()
+        let notes = opened.layers.flatMap(\.notes)
         let measured = opened.allocation
         info = opened.layers.first.map(ImageInfo.init)
         filename = String(decoding: node.member.location)
@@ -136,7 +137,7 @@ struct StatsDocument: Encodable {
         mount = Mount(
             version: rblockVersion, probed: opened.layers.first?.wasProbed ?? false,
             layers: opened.layers.map(Layer.init), allocation: (measured?.0).map(StoredBytes.init),
-            allocationError: (measured?.1).map(Failure.init), notes: opened.layers.flatMap(\.notes),
+            allocationError: (measured?.1).map(Failure.init), notes: notes.isEmpty ? nil : notes,
             counters: Counters(node.counters))
     }
 

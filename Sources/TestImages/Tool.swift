@@ -18,6 +18,11 @@ public struct ToolResult: Sendable {
 public struct ToolFailure: Error, CustomStringConvertible {
     /// What happened, with the program's own words.
     public var description: String
+
+    /// A failure that `description` tells.
+    public init(description: String) {
+        self.description = description
+    }
 }
 
 /// Runs other programs for tests and benchmarks.

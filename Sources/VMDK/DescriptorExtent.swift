@@ -68,7 +68,7 @@ extension DescriptorExtent {
         }
     }
 
-    /// Whether the name is that of a device, as the fullDevice and partitionedDevice disks of Linux and Windows have it.
+    /// Whether the name is a device's, as in the fullDevice and partitionedDevice disks of Linux and Windows.
     private var namesDevice: Bool {
         guard let fileName else { return false }
         return fileName.starts(with: "/dev/".utf8) || fileName.starts(with: #"\\.\"#.utf8)

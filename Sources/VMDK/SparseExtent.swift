@@ -74,7 +74,9 @@ struct SparseExtent: Sendable {
             sector > 0 && sector <= sectorLimit
                 && sector * sectorSize + UInt64(entryCount * tableEntrySize) <= file.size
         }
-        if entryCount == 0 || fits(header.directoryOffset) { return (header.directoryOffset, nil) }
+        // An extent of no sectors has no table, and what its header says of one is not looked at.
+        if entryCount == 0 { return (0, nil) }
+        if fits(header.directoryOffset) { return (header.directoryOffset, nil) }
         let problem =
             "gdOffset: a grain directory of \(entryCount) entries at sector \(header.directoryOffset) "
             + "does not lie in the file, which has \(file.size) bytes"

@@ -96,7 +96,8 @@ public struct SparseHeader: Hashable, Sendable {
             let found = newlines.map { String($0, radix: 16) }.joined(separator: " ")
             throw ParseFault(
                 at: 73,
-                "newline check: is \(found), but must be a 20 d a: the file was transferred in text mode and is damaged"
+                "newline check: is \(found), but must be a 20 d a: "
+                    + "the file was transferred in text mode, or damaged otherwise"
             )
         }
     }

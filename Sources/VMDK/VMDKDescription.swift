@@ -141,10 +141,10 @@ private struct Findings {
                 refusal = file.unsupported(ParseFault(at: extent.position, "extent\(name): \(feature)"), base: base)
                 return
             }
-            if extent.access == .noAccess {
-                let place = HostOffset(UInt64(base + extent.position))
-                notes.append("\(file.path): at \(place): the extent's access is NOACCESS, so it is read as zeros")
-            }
+        }
+        let hidden = descriptor.extents.count { $0.access == .noAccess }
+        if hidden > 0 {
+            notes.append("\(file.path): extents whose access is NOACCESS are read as zeros; there are \(hidden)")
         }
     }
 

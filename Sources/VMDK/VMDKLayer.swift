@@ -1,7 +1,9 @@
 import BlockImage
 import ByteFormat
 
-/// A VMDK disk, open for reading: its extents one after the other. Immutable; every method may be called from any thread.
+/// A VMDK disk, open for reading: its extents one after the other.
+///
+/// Immutable; every method may be called from any thread.
 public final class VMDKLayer: ImageLayer {
     /// What the image says of itself.
     public let description: VMDKDescription

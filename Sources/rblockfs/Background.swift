@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 import SystemPackage
 
@@ -29,6 +30,13 @@ enum Background {
         guard unsafe stat(mountpoint, &attributes) == 0 else {
             throw MountFailure(.software, "mounted, but \(mountpoint) does not answer: \(Errno(rawValue: errno))")
         }
+    }
+
+    /// Called by the server before anything else: leaves the terminal's session, and whatever else the caller had open.
+    /// Locks, and pipes that somebody waits on, must end with the caller.
+    static func detach(keeping descriptor: CInt) {
+        setsid()
+        clinux_close_from(descriptor + 1)
     }
 
     /// Called by the server once its mount answers: lets the first process go, and everything else of the terminal.

@@ -19,7 +19,7 @@ struct Server {
     }
 
     func run() throws(MountFailure) {
-        if command.readyFd != nil { setsid() }
+        command.readyFd.map(Background.detach)
         raiseDescriptorLimit()
         let logger = makeLogger()
         Log.setHandler { line in logger.notice("\(line)") }
@@ -28,7 +28,9 @@ struct Server {
         let policy: ConfinedOpenPolicy
         do throws(ImageError) {
             folder = try ImageFolder(FilePath(command.images), probesImg: !command.rawImg)
-            policy = try ConfinedOpenPolicy(images: folder.location, allowed: command.allowPaths.map { FilePath($0) })
+            policy = try ConfinedOpenPolicy(
+                images: folder.location, allowed: command.allowPaths.map { FilePath($0) },
+                excluding: FilePath(mountpoint))
         } catch {
             throw MountFailure(reading: error)
         }
@@ -76,14 +78,12 @@ struct Server {
         return mountpoint
     }
 
-    /// A mount inside the images folder, or around it, would have this process wait for itself.
+    /// A mount over a folder that images are read from would have this process wait for itself.
     private func checkApart(_ mountpoint: String, _ policy: ConfinedOpenPolicy) throws(MountFailure) {
-        let mount = FilePath(mountpoint)
-        for folder in policy.locations where mount.starts(with: folder) || folder.starts(with: mount) {
+        for folder in policy.locations where folder.starts(with: FilePath(mountpoint)) {
             throw MountFailure(
                 .cannotMount,
-                "mountpoint \(command.mountpoint): lies inside \(String(decoding: folder)) or around it; "
-                    + "mount outside the folders that images are read from")
+                "mountpoint \(command.mountpoint): would hide \(String(decoding: folder)), which images are read from")
         }
     }
 

@@ -11,3 +11,6 @@ extern const int clinux_SEEK_HOLE;
 /// `directory` without opening what it finds. `..` and links may not lead out of the folder; with `follow_links` 0, no
 /// link is followed at all. Returns a descriptor, or -1 with errno set: EXDEV where the path leads out.
 int clinux_find_beneath(int directory, const char *path, int follow_links);
+
+/// Closes every descriptor from `first` on, with close_range(2).
+void clinux_close_from(int first);

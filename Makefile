@@ -1,0 +1,69 @@
+# rblock: `make run` shows what it does, `make test` proves it. Both install what they need on Debian.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+SWIFT ?= swift
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+# To build: pkg-config and the headers of the libraries. To run: fuse3. To test: qemu-img and qemu-io to compare with,
+# file systems to put into images, and the small tools that people use on a mount. To measure: qemu-storage-daemon.
+BUILD_PACKAGES := pkg-config libfuse3-dev fuse3 libdeflate-dev zlib1g-dev libzstd-dev
+TEST_PACKAGES := qemu-utils e2fsprogs fdisk mount util-linux attr jq python3 zstd procps
+BENCH_PACKAGES := qemu-utils qemu-system-common
+
+.PHONY: all deps deps-test deps-bench build release run test bench format lint install clean
+
+all: build
+
+# Installs the packages of $(1) that are missing, and says nothing when none is.
+define install_missing
+	@missing=""; for package in $(1); do \
+		dpkg-query -W -f='$${Status}' $$package 2>/dev/null | grep -q 'install ok installed' || missing="$$missing $$package"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+		echo "installing$$missing"; \
+		$(SUDO) apt-get update -qq && \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	fi
+endef
+
+deps:
+	$(call install_missing,$(BUILD_PACKAGES))
+
+deps-test: deps
+	$(call install_missing,$(TEST_PACKAGES))
+
+deps-bench: deps
+	$(call install_missing,$(BENCH_PACKAGES))
+
+build: deps
+	$(SWIFT) build
+
+# One file to install that needs no Swift on the machine it runs on.
+release: deps
+	$(SWIFT) build -c release --static-swift-stdlib
+
+run: build
+	@Fixtures/show "$$($(SWIFT) build --show-bin-path)/rblockfs" Fixtures
+
+test: deps-test
+	$(SWIFT) build --build-tests
+	$(SWIFT) test --skip-build
+
+bench: deps-bench
+	$(SWIFT) build -c release
+	"$$($(SWIFT) build -c release --show-bin-path)/rblock-bench" $(BENCH)
+
+format:
+	$(SWIFT) format -i -r Package.swift Sources Tests
+
+lint:
+	$(SWIFT) format lint --strict -r Package.swift Sources Tests
+
+install: release
+	install -D -s -m 755 "$$($(SWIFT) build -c release --static-swift-stdlib --show-bin-path)/rblockfs" \
+		"$(DESTDIR)$(PREFIX)/bin/rblockfs"
+
+clean:
+	$(SWIFT) package clean
+	rm -rf .build
