@@ -61,8 +61,16 @@ lint:
 	$(SWIFT) format lint --strict -r Package.swift Sources Tests
 
 install: release
-	install -D -s -m 755 "$$($(SWIFT) build -c release --static-swift-stdlib --show-bin-path)/rblockfs" \
-		"$(DESTDIR)$(PREFIX)/bin/rblockfs"
+	$(SWIFT) package --allow-writing-to-package-directory generate-manual >/dev/null
+	bin="$$($(SWIFT) build -c release --static-swift-stdlib --show-bin-path)/rblockfs"; \
+	install -D -s -m 755 "$$bin" "$(DESTDIR)$(PREFIX)/bin/rblockfs"; \
+	install -D -m 644 .build/plugins/GenerateManual/outputs/rblockfs/rblockfs.1 \
+		"$(DESTDIR)$(PREFIX)/share/man/man1/rblockfs.1"; \
+	install -d "$(DESTDIR)$(PREFIX)/share/bash-completion/completions" \
+		"$(DESTDIR)$(PREFIX)/share/zsh/site-functions" "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d"; \
+	"$$bin" --generate-completion-script bash >"$(DESTDIR)$(PREFIX)/share/bash-completion/completions/rblockfs"; \
+	"$$bin" --generate-completion-script zsh >"$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_rblockfs"; \
+	"$$bin" --generate-completion-script fish >"$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/rblockfs.fish"
 
 clean:
 	$(SWIFT) package clean

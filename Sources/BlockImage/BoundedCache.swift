@@ -1,5 +1,3 @@
-import Synchronization
-
 /// A cache that never holds more than a set cost of values. Every method may be called from any thread.
 ///
 /// Eviction is CLOCK (second chance): a hit only sets a mark, so that the lock is held for one dictionary look-up.
@@ -21,7 +19,7 @@ public final class BoundedCache<Key: Hashable & Sendable, Value: AnyObject & Sen
 
     /// The most that the values held may cost together, in bytes.
     public let capacity: Int
-    private let contents = Mutex(Contents())
+    private let contents = Guarded(Contents())
 
     /// A cache whose values may cost `capacity` bytes together.
     public init(capacity: Int) {

@@ -1,5 +1,3 @@
-import Synchronization
-
 /// Keeps inflated clusters and grains of all open images, up to a set size. Every method may be called from any thread.
 ///
 /// Single flight: the first to need a cluster inflates it while holding that cluster's own lock, and others wait on
@@ -12,7 +10,7 @@ public final class ClusterCache: Sendable {
     }
 
     private final class Entry: Sendable {
-        let content = Mutex<AlignedBuffer?>(nil)
+        let content = Guarded<AlignedBuffer?>(nil)
     }
 
     private let entries: BoundedCache<Key, Entry>

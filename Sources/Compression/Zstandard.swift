@@ -1,5 +1,5 @@
+import BlockImage
 import CZstd
-import Synchronization
 
 /// RFC 8878, as QCOW2 compresses clusters: one frame or several, padded behind.
 public enum Zstandard {
@@ -26,7 +26,7 @@ public enum Zstandard {
     @safe
     private final class Context: @unchecked Sendable {
         // Safe to send: it is either in the pool or with one borrower.
-        private static let pool = Mutex<[Context]>([])
+        private static let pool = Guarded<[Context]>([])
         private static let limit = 8
 
         private let raw: OpaquePointer?

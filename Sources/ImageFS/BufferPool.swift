@@ -1,12 +1,11 @@
 import BlockImage
-import Synchronization
 
 /// Buffers for the reads that are under way, kept between them: a read allocates nothing.
 final class BufferPool: Sendable {
     /// What the kernel asks for at most: 256 pages.
     private static let capacity = 1 << 20
 
-    private let idle = Mutex<[AlignedBuffer]>([])
+    private let idle = Guarded<[AlignedBuffer]>([])
 
     /// A buffer of at least `count` bytes, to be given back.
     func take(_ count: Int) -> AlignedBuffer {

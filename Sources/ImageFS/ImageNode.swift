@@ -42,7 +42,7 @@ final class ImageNode: Sendable {
     let member: ImageFolder.Member
     let counters = MountCounters()
     private let source: ImageSource
-    private let state = Mutex(State())
+    private let state = Guarded(State())
 
     init(_ member: ImageFolder.Member, from source: ImageSource) {
         self.member = member
@@ -110,7 +110,7 @@ final class ImageNode: Sendable {
 /// somebody ran `find` on it.
 final class OpenImages: Sendable {
     private let limit: Int
-    private let nodes = Mutex<[ObjectIdentifier: ImageNode]>([:])
+    private let nodes = Guarded<[ObjectIdentifier: ImageNode]>([:])
 
     /// Lets `limit` images stay open that nobody reads.
     init(limit: Int) {

@@ -1,6 +1,5 @@
 import BlockImage
 import Fuse
-import Synchronization
 
 /// A file of the mount that somebody has open.
 enum OpenFile: Sendable {
@@ -17,7 +16,7 @@ final class OpenFiles: Sendable {
         var last: UInt64 = 0
     }
 
-    private let state = Mutex(State())
+    private let state = Guarded(State())
 
     /// Keeps `file` and answers its handle.
     func add(_ file: OpenFile) -> FileHandle {

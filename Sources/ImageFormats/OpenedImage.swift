@@ -1,6 +1,5 @@
 import BlockImage
 import QCOW2
-import Synchronization
 import VMDK
 
 /// One file of a chain, as it describes itself.
@@ -44,7 +43,7 @@ public final class OpenedImage: Sendable {
     public let layers: [LayerDescription]
     /// The disk, or why it cannot be read.
     public let result: Result<Image, ImageError>
-    private let measured = Mutex<(Allocation, ImageError?)?>(nil)
+    private let measured = Guarded<(Allocation, ImageError?)?>(nil)
 
     init(layers: [LayerDescription], result: Result<Image, ImageError>) {
         self.layers = layers

@@ -44,7 +44,9 @@ struct RBlockFS: ParsableCommand {
             valueName: "dir"))
     var allowPaths: [String] = []
 
-    @Option(help: "The most memory for tables and decompressed clusters, as 48M or 1G.")
+    @Option(
+        help: ArgumentHelp(
+            "The most memory for tables and decompressed clusters, as 48M or 1G.", valueName: "size"))
     var cacheSize = ByteSize(count: 48 << 20)
 
     @Option(
@@ -58,17 +60,17 @@ struct RBlockFS: ParsableCommand {
     @Option(
         name: .customShort("o"),
         help: ArgumentHelp(
-            "Mount options, as FUSE programs take them: allow_other, allow_path=DIR, cache_size=SIZE, … Repeatable.",
+            "Mount options, as FUSE programs take them: allow_other, allow_path=DIR, cache_size=SIZE and others. Repeatable.",
             valueName: "option,…"))
     var mountOptions: [String] = []
 
     @Option(help: ArgumentHelp(visibility: .private))
     var readyFd: CInt?
 
-    @Argument(help: "A folder of images, or one image.")
+    @Argument(help: ArgumentHelp("A folder of images, or one image.", valueName: "IMAGES"))
     var images: String
 
-    @Argument(help: "A directory to mount on.")
+    @Argument(help: ArgumentHelp("A directory to mount on.", valueName: "MOUNTPOINT"))
     var mountpoint: String
 
     mutating func validate() throws {
