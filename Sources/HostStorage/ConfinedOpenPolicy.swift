@@ -106,13 +106,16 @@ public final class ConfinedOpenPolicy: OpenPolicy {
 
     private func open(_ path: FilePath, subject: String, about image: String) throws(ImageError) -> LocalFile {
         do {
-            let found = try find(path)
-            guard let found else {
-                let parent = String(decoding: path.lexicallyNormalized().removingLastComponent())
+            let found: FileDescriptor
+            switch try find(path) {
+            case .inside(let descriptor): found = descriptor
+            case .outside(let end):
                 throw ImageError(
                     .denied, path: image,
-                    "\(subject): \(String(decoding: path)) leads out of the images folder; "
-                        + "--allow-path \(parent) would allow it")
+                    "\(subject): leads to \(String(decoding: end)), out of the images folder; "
+                        + "--allow-path \(String(decoding: end.removingLastComponent())) would allow it")
+            case .mount:
+                throw ImageError(.denied, path: image, "\(subject): leads into the mount that is served from here")
             }
             defer { try? found.close() }
             let status = try FileStatus(found)
@@ -132,11 +135,21 @@ public final class ConfinedOpenPolicy: OpenPolicy {
         }
     }
 
-    /// An O_PATH descriptor of what the absolute `path` names; nil where it leads out of the folders.
-    private func find(_ path: FilePath) throws(Errno) -> FileDescriptor? {
+    /// Where a name leads.
+    private enum Place {
+        /// To this, which lies in one of the folders: an O_PATH descriptor.
+        case inside(FileDescriptor)
+        /// To this path, which does not.
+        case outside(FilePath)
+        /// To what this process serves itself.
+        case mount
+    }
+
+    /// Where the absolute `path` leads.
+    private func find(_ path: FilePath) throws(Errno) -> Place {
         let plain = path.lexicallyNormalized()
-        if let mountpoint, plain.starts(with: mountpoint) { return nil }
-        guard let folder = folders.first(where: { plain.starts(with: $0.location) }) else { return nil }
+        if let mountpoint, plain.starts(with: mountpoint) { return .mount }
+        guard let folder = folders.first(where: { plain.starts(with: $0.location) }) else { return .outside(plain) }
         // As it is written, where that begins with the folder: `..` behind a link does not undo that link.
         var rest = path
         if !rest.removePrefix(folder.location) {
@@ -144,13 +157,13 @@ public final class ConfinedOpenPolicy: OpenPolicy {
             _ = rest.removePrefix(folder.location)
         }
         do {
-            return try folder.find(rest, followingLinks: true)
+            return .inside(try folder.find(rest, followingLinks: true))
         } catch Errno.improperLink {
             // A link that somebody put into the folder leads out of it, or is absolute: fine, if it ends in a folder.
             var end = try resolve(path)
-            guard let folder = folders.first(where: { end.starts(with: $0.location) }) else { return nil }
+            guard let folder = folders.first(where: { end.starts(with: $0.location) }) else { return .outside(end) }
             _ = end.removePrefix(folder.location)
-            return try folder.find(end, followingLinks: false)
+            return .inside(try folder.find(end, followingLinks: false))
         } catch {
             throw error
         }

@@ -34,9 +34,8 @@ final class ImageNode: Sendable {
         var opened: OpenedImage?
         var openedAt = ContinuousClock.now
         var handles = 0
-        /// Counts the openings that led to another content, so that the kernel's cache of an older one is not kept.
-        var generation = 0
-        var cachedGeneration = 0
+        /// The files that what the kernel has cached of the disk was read from.
+        var cached: [FileStamp]?
     }
 
     let member: ImageFolder.Member
@@ -58,11 +57,12 @@ final class ImageNode: Sendable {
     /// at an earlier opening is of the same content. Throws why there is no disk.
     func openDisk() throws(ImageError) -> (image: Image, keepsCache: Bool) {
         let (result, keepsCache) = state.withLock { state in
-            let result = opened(&state).result
-            guard case .success = result else { return (result, false) }
+            let opened = opened(&state)
+            guard opened.error == nil else { return (opened.result, false) }
             state.handles += 1
-            defer { state.cachedGeneration = state.generation }
-            return (result, state.cachedGeneration == state.generation)
+            let stamp = opened.stamp
+            defer { state.cached = stamp }
+            return (opened.result, state.cached == stamp)
         }
         let image = try result.get()
         counters.opens.add(1, ordering: .relaxed)
@@ -88,7 +88,6 @@ final class ImageNode: Sendable {
             if state.handles > 0 { return opened }
             let isFresh = state.openedAt.duration(to: .now) < Self.failureLifetime
             if opened.error == nil ? opened.isCurrent : isFresh { return opened }
-            state.generation += 1
         }
         let opened = open()
         state.opened = opened

@@ -77,6 +77,26 @@ public final class OpenedImage: Sendable {
 
     /// Whether every file of the chain is still the one that was opened, unchanged.
     public var isCurrent: Bool {
-        layers.allSatisfy { $0.files.allSatisfy { $0.isCurrent } }
+        files.allSatisfy { $0.isCurrent }
+    }
+
+    /// Tells one state of the chain's files from another: what was read from equal ones is equal.
+    public var stamp: [FileStamp] {
+        files.map(FileStamp.init)
+    }
+
+    private var files: [any HostFile] { layers.flatMap(\.files) }
+}
+
+/// One state of a file.
+public struct FileStamp: Hashable, Sendable {
+    private let identity: FileIdentity?
+    private let size: UInt64
+    private let modified: FileTime
+
+    init(_ file: any HostFile) {
+        identity = file.identity
+        size = file.size
+        modified = file.modified
     }
 }
