@@ -9,6 +9,9 @@ let strict: [SwiftSetting] = [
     .enableExperimentalFeature("Lifetimes"),
 ]
 
+/// What tests, and the code that only they use, are built with.
+let forTests: [SwiftSetting] = [.treatAllWarnings(as: .error), .enableExperimentalFeature("Lifetimes")]
+
 let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
@@ -51,10 +54,14 @@ let package = Package(
             ],
             swiftSettings: strict),
 
-        .target(name: "TestImages"),
-        .executableTarget(name: "rblock-bench", dependencies: ["TestImages", argumentParser]),
+        .target(
+            name: "TestImages", dependencies: ["BlockImage", "CZlib", "CZstd"], swiftSettings: forTests),
+        .executableTarget(
+            name: "rblock-bench", dependencies: ["TestImages", argumentParser], swiftSettings: forTests),
 
-        .testTarget(name: "VMDKTests", dependencies: ["BlockImage", "ByteFormat", "VMDK"], swiftSettings: strict),
+        .testTarget(
+            name: "VMDKTests", dependencies: ["BlockImage", "ByteFormat", "TestImages", "VMDK"], swiftSettings: forTests
+        ),
     ],
     swiftLanguageModes: [.v6]
 )

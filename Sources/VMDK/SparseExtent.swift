@@ -171,16 +171,8 @@ extension SparseExtent {
     }
 
     /// The entries of the page that holds the entry `index` of `table`, and that entry's index in them.
-    ///
-    /// In a hostile file, a grain table may lie where the directory does. They then share a page of the cache, and the
-    /// shorter one may be what it holds.
     private func page(of table: TableLocation, at index: Int) throws(ImageError) -> ([UInt64], Int) {
         let found = try resources.tables.page(of: table, at: index, counters: resources.counters)
-        guard found.index < found.page.entries.count else {
-            throw ImageError(
-                .corrupt, path: file.path, offset: table.offset,
-                "\(table.name): lies over another table, but each must have a place of its own")
-        }
         return (found.page.entries, found.index)
     }
 }

@@ -1,4 +1,5 @@
 import BlockImage
+import TestImages
 import Testing
 
 @testable import VMDK
@@ -120,7 +121,7 @@ import Testing
         #expect(
             error
                 == ImageError(
-                    .corrupt, path: "disk.vmdk", offset: HostOffset(UInt64(Self.head.utf8.count)),
+                    .corrupt, path: "memory.img", offset: HostOffset(UInt64(Self.head.utf8.count)),
                     "extent line \"\(line)\": \(message)"))
     }
 
@@ -149,7 +150,7 @@ import Testing
         let file = MemoryFile(Array((Self.head + line).utf8))
         let description = try VMDKDescription.describe(file)
         let refusal = ImageError(
-            .unsupported, path: "disk.vmdk", offset: HostOffset(UInt64(Self.head.utf8.count)), message)
+            .unsupported, path: "memory.img", offset: HostOffset(UInt64(Self.head.utf8.count)), message)
         #expect(description.refusal == refusal)
         #expect(description.createType == "vmfs")
         #expect(description.virtualSize == 5 * 512)
@@ -215,7 +216,7 @@ import Testing
         let layer = try openLayer(Self.head + "what is this\nRW 5 ZERO\n")
         #expect(
             layer.notes == [
-                "disk.vmdk: at 0x\(String(Self.head.utf8.count, radix: 16)): "
+                "memory.img: at 0x\(String(Self.head.utf8.count, radix: 16)): "
                     + "\"what is this\" is neither a comment, nor a key, nor an extent; it is ignored"
             ])
     }

@@ -1,4 +1,5 @@
 import BlockImage
+import TestImages
 import Testing
 
 @testable import VMDK
@@ -129,12 +130,12 @@ import Testing
             bytes[poke.offset + index] = UInt8(truncatingIfNeeded: poke.value >> UInt64(index * 8))
         }
         let error = imageError { () throws(ImageError) in
-            _ = try Image(layer: openLayer(MemoryFile(bytes))).bytes()
+            _ = try Image(layer: openLayer(MemoryFile(bytes))).wholeDisk()
         }
         #expect(
             error
                 == ImageError(
-                    poke.code, path: "disk.vmdk", offset: HostOffset(poke.errorOffset), poke.message))
+                    poke.code, path: "memory.img", offset: HostOffset(poke.errorOffset), poke.message))
     }
 
     @Test(arguments: [0, 3, 4, 511])
@@ -145,7 +146,7 @@ import Testing
     }
 
     @Test func `every byte of the metadata may be anything without a trap`() throws {
-        var random = SeededGenerator(seed: 7)
+        var random = SeededRandom(seed: 7)
         var image = SparseImage(capacity: 100, grainSize: 4, tableEntryCount: 8, version: 2, flags: 7)
         image.descriptor = DescriptorTests.head + "RW 100 SPARSE \"x\"\n"
         image.grains = (0..<25).map { _ in [.absent, .zeroed, .data].randomElement(using: &random)! }
@@ -170,7 +171,7 @@ import Testing
                     _ = try image.resolve(at: GuestOffset(start), limit: image.virtualSize - start)
                 }
             }
-            if let error { #expect(error.path == "disk.vmdk") }
+            if let error { #expect(error.path == "memory.img") }
         }
         #expect(opened > 250)
     }

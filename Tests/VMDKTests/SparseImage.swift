@@ -1,4 +1,5 @@
 import BlockImage
+import TestImages
 import VMDK
 
 /// Builds hosted sparse extents in memory, independently of the code that reads them.

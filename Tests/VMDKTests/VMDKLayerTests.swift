@@ -1,4 +1,5 @@
 import BlockImage
+import TestImages
 import Testing
 
 @testable import VMDK
@@ -32,19 +33,19 @@ import Testing
             + Array(flat[..<(10 * 512)])
         let image = Image(layer: layer)
         #expect(layer.virtualSize == UInt64(expected.count))
-        #expect(try image.bytes() == expected)
-        #expect(layer.files.map(\.path) == ["disk.vmdk", "f.vmdk", "s.vmdk"])
+        #expect(try image.wholeDisk() == expected)
+        #expect(layer.files.map(\.path) == ["memory.img", "f.vmdk", "s.vmdk"])
         #expect(layer.extents.map(\.kindName) == ["FLAT", "ZERO", "SPARSE", "FLAT", "VMFS"])
         #expect(layer.extents.map(\.path) == ["f.vmdk", nil, "s.vmdk", nil, "f.vmdk"])
         #expect(layer.extents.map(\.virtualSize) == [4, 3, 40, 2, 10].map { $0 * 512 })
         #expect(layer.extents.map(\.clusterSize) == [nil, nil, 8192, nil, nil])
         #expect(layer.clusterSize == nil)
-        #expect(layer.notes == ["disk.vmdk: extents whose access is NOACCESS are read as zeros; there are 1"])
-        var random = SeededGenerator(seed: 3)
+        #expect(layer.notes == ["memory.img: extents whose access is NOACCESS are read as zeros; there are 1"])
+        var random = SeededRandom(seed: 3)
         for _ in 0..<100 {
             let start = Int.random(in: 0..<expected.count, using: &random)
             let count = Int.random(in: 1...expected.count - start, using: &random)
-            #expect(try image.bytes(count, at: start).elementsEqual(expected[start..<start + count]))
+            #expect(try image.bytes(count, at: UInt64(start)).elementsEqual(expected[start..<start + count]))
         }
     }
 
@@ -52,32 +53,32 @@ import Testing
         var sparse = SparseImage(capacity: 40, descriptor: Self.head + "RW 41 SPARSE \"old name.vmdk\"\n")
         sparse.grains = [.data]
         let layer = try openLayer(MemoryFile(sparse.build().bytes))
-        #expect(try Image(layer: layer).bytes() == sparse.disk)
+        #expect(try Image(layer: layer).wholeDisk() == sparse.disk)
         #expect(layer.description.cid == 0x1a2b_3c4d)
         #expect(layer.description.parentCID == 0xffff_ffff)
         #expect(layer.extents.map(\.kindName) == [""])
-        #expect(layer.extents.map(\.path) == ["disk.vmdk"])
+        #expect(layer.extents.map(\.path) == ["memory.img"])
         #expect(layer.files.count == 1)
         #expect(layer.clusterSize == 8192)
         #expect(
-            layer.notes == ["disk.vmdk: the descriptor says 41 sectors and the sparse header 40, which holds"])
+            layer.notes == ["memory.img: the descriptor says 41 sectors and the sparse header 40, which holds"])
     }
 
     @Test func `a sparse extent without a descriptor is a disk`() throws {
         var sparse = SparseImage(capacity: 33)
         sparse.grains = [.absent, .absent, .data]
         let layer = try openLayer(MemoryFile(sparse.build().bytes))
-        #expect(try Image(layer: layer).bytes() == sparse.disk)
+        #expect(try Image(layer: layer).wholeDisk() == sparse.disk)
         #expect(layer.description.createType == nil)
         #expect(layer.description.cid == nil)
-        #expect(layer.notes == ["disk.vmdk: the sparse extent has no descriptor, so it is taken for a whole disk"])
+        #expect(layer.notes == ["memory.img: the sparse extent has no descriptor, so it is taken for a whole disk"])
     }
 
     @Test func `a sparse file without capacity only carries the descriptor`() throws {
         let sparse = SparseImage(capacity: 0, descriptor: Self.head + "RW 5 FLAT \"f\" 0\n")
         let flat = Self.flat(5, seed: 2)
         let layer = try openLayer(MemoryFile(sparse.build().bytes), ["f": MemoryFile(flat, path: "f")])
-        #expect(try Image(layer: layer).bytes() == flat)
+        #expect(try Image(layer: layer).wholeDisk() == flat)
     }
 
     @Test func `a sparse file without capacity and descriptor is an empty disk, whatever else it says`() throws {
@@ -157,8 +158,8 @@ import Testing
             "b": MemoryFile(bytes, path: "b", identity: identity),
         ]
         let layer = try openLayer(Self.head + "RW 2 FLAT \"a\" 0\nRW 2 FLAT \"b\" 2\nRW 1 FLAT \"a\" 0", files)
-        #expect(layer.files.map(\.path) == ["disk.vmdk", "a"])
-        #expect(try Image(layer: layer).bytes() == bytes + Array(bytes[..<512]))
+        #expect(layer.files.map(\.path) == ["memory.img", "a"])
+        #expect(try Image(layer: layer).wholeDisk() == bytes + Array(bytes[..<512]))
     }
 
     @Test func `a file that the policy refuses makes the open fail`() throws {
