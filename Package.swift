@@ -62,6 +62,26 @@ let package = Package(
         .testTarget(
             name: "VMDKTests", dependencies: ["BlockImage", "ByteFormat", "TestImages", "VMDK"], swiftSettings: forTests
         ),
+
+        .testTarget(name: "ByteFormatTests", dependencies: ["ByteFormat", "TestImages"], swiftSettings: forTests),
+        .testTarget(name: "BlockImageTests", dependencies: ["BlockImage", "TestImages"], swiftSettings: forTests),
+        .testTarget(
+            name: "HostStorageTests", dependencies: ["BlockImage", "HostStorage", "TestImages", system],
+            swiftSettings: forTests),
+        .testTarget(
+            name: "CompressionTests", dependencies: ["BlockImage", "Compression", "TestImages"],
+            swiftSettings: forTests),
+        .testTarget(
+            name: "QCOW2Tests", dependencies: ["BlockImage", "ByteFormat", "QCOW2", "TestImages"],
+            swiftSettings: forTests),
+        .testTarget(
+            name: "ImageFormatsTests",
+            dependencies: ["BlockImage", "HostStorage", "ImageFormats", "QCOW2", "TestImages", system],
+            swiftSettings: forTests),
+        .testTarget(
+            name: "OracleTests", dependencies: ["BlockImage", "HostStorage", "ImageFormats", "TestImages", system],
+            swiftSettings: forTests),
+        .testTarget(name: "TidyTests", dependencies: [], swiftSettings: forTests),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -21,33 +21,53 @@ extension Image {
     private struct Run {
         var kind: WritableKeyPath<Allocation, UInt64>
         var count: UInt64
+        /// How many layers were asked before the one that has it.
+        var depth: Int
 
         var isHole: Bool { kind == \.zero || kind == \.unallocated }
     }
 
     private func run(at start: GuestOffset) throws(ImageError) -> Run {
-        let extent = try resolve(at: start, limit: virtualSize - start.rawValue).extent
-        switch extent.storage {
+        let found = try resolve(at: start, limit: virtualSize - start.rawValue)
+        var run = Run(kind: \.unallocated, count: found.extent.count, depth: found.depth)
+        switch found.extent.storage {
         case .data(let file, let offset):
-            let run = file.run(at: offset, limit: extent.count)
-            return Run(kind: run.isHole ? \.zero : \.data, count: run.count)
-        case .encoded: return Run(kind: \.compressed, count: extent.count)
-        case .zero(explicit: true): return Run(kind: \.zero, count: extent.count)
-        case .zero(explicit: false), .unallocated: return Run(kind: \.unallocated, count: extent.count)
+            let onHost = file.run(at: offset, limit: run.count)
+            run.kind = onHost.isHole ? \.zero : \.data
+            run.count = onHost.count
+        case .encoded: run.kind = \.compressed
+        case .zero(explicit: true): run.kind = \.zero
+        case .zero(explicit: false), .unallocated: break
         }
+        return run
     }
+
+    /// The most look-ups in layers that one walk makes: those of 1 TiB in scattered clusters of 64 KiB.
+    ///
+    /// A small hostile image can have any number of runs, if all its L1 entries name one L2 table.
+    public static let walkLimit = 1 << 24
 
     /// Walks the whole disk and adds up how it is stored, in time proportional to the tables that exist.
     ///
-    /// Damaged metadata ends the walk: the second value says where, and what was found before it stands.
-    public func allocation() -> (Allocation, ImageError?) {
+    /// Damaged metadata, or more runs than `walkLimit`, ends the walk: the second value says where, and what was found
+    /// before it stands.
+    public func allocation(walkLimit: Int = Image.walkLimit) -> (Allocation, ImageError?) {
         var sum = Allocation()
         var position = GuestOffset(0)
+        var steps = 0
         while position.rawValue < virtualSize {
+            guard steps < walkLimit else {
+                return (
+                    sum,
+                    ImageError(
+                        .unsupported, path: "disk", "stored in too many runs to count them: counted up to \(position)")
+                )
+            }
             do throws(ImageError) {
                 let run = try run(at: position)
                 sum[keyPath: run.kind] += run.count
                 position = position.advanced(by: run.count)
+                steps += run.depth + 1
             } catch {
                 return (sum, error)
             }
@@ -57,12 +77,20 @@ extension Image {
 
     /// The first place at or after `start`, which lies inside the disk, that is in a hole or in data, as lseek(2) has
     /// it: the end of the disk counts as a hole. Nil where no data follows. Throws what damaged metadata throws.
-    public func next(hole: Bool, from start: GuestOffset) throws(ImageError) -> GuestOffset? {
+    ///
+    /// After `walkLimit` look-ups it answers what is never wrong, as lseek(2) allows: that data is here, or that there
+    /// is no hole before the end.
+    public func next(
+        hole: Bool, from start: GuestOffset, walkLimit: Int = Image.walkLimit
+    ) throws(ImageError) -> GuestOffset? {
         var position = start
+        var steps = 0
         while position.rawValue < virtualSize {
+            guard steps < walkLimit else { return hole ? GuestOffset(virtualSize) : position }
             let run = try run(at: position)
             if run.isHole == hole { return position }
             position = position.advanced(by: run.count)
+            steps += run.depth + 1
         }
         return hole ? GuestOffset(virtualSize) : nil
     }

@@ -49,23 +49,29 @@ public enum Zstandard {
         }
 
         /// Fills the target, and answers why not where it cannot.
+        ///
+        /// Frame by frame, and each at once: so the output itself is the window, and a frame that claims a window of
+        /// 128 MiB gets no memory for it.
         func decompress(_ source: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer) -> String? {
             guard let raw = unsafe raw else { return "no memory for decompression" }
-            unsafe _ = ZSTD_DCtx_reset(raw, ZSTD_reset_session_only)
-            var input = unsafe ZSTD_inBuffer(src: source.baseAddress, size: source.count, pos: 0)
-            var output = unsafe ZSTD_outBuffer(dst: target.baseAddress, size: target.count, pos: 0)
-            while true {
-                let before = unsafe (input.pos, output.pos)
-                let status = unsafe ZSTD_decompressStream(raw, &output, &input)
-                if ZSTD_isError(status) != 0 {
-                    return unsafe "the zstd frame is damaged: \(String(cString: ZSTD_getErrorName(status)))"
-                }
-                // 0: a frame has ended. Another may follow as long as bytes are wanted.
-                if unsafe status == 0 && output.pos == output.size { return nil }
-                if unsafe (input.pos, output.pos) == before {
-                    return unsafe "the zstd frames give \(output.pos) of \(output.size) bytes, or do not end with them"
-                }
+            var input = unsafe source[...]
+            var output = unsafe target[...]
+            while unsafe !output.isEmpty {
+                let frame = unsafe UnsafeRawBufferPointer(rebasing: input)
+                let size = unsafe ZSTD_findFrameCompressedSize(frame.baseAddress, frame.count)
+                guard ZSTD_isError(size) == 0 else { return unsafe fault(size, output.count, of: target.count) }
+                let room = unsafe UnsafeMutableRawBufferPointer(rebasing: output)
+                let count = unsafe ZSTD_decompressDCtx(raw, room.baseAddress, room.count, frame.baseAddress, size)
+                guard ZSTD_isError(count) == 0 else { return unsafe fault(count, output.count, of: target.count) }
+                unsafe input = input.dropFirst(size)
+                unsafe output = output.dropFirst(count)
             }
+            return nil
+        }
+
+        private func fault(_ status: Int, _ missing: Int, of size: Int) -> String {
+            let reason = unsafe String(cString: ZSTD_getErrorName(status))
+            return "the zstd frames give \(size - missing) of \(size) bytes, and then: \(reason)"
         }
     }
 }

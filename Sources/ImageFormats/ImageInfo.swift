@@ -70,12 +70,19 @@ public struct ImageInfo: Encodable, Sendable {
         dirtyFlag = header.incompatibleFeatures.contains(.dirty)
         if let name = description.backingFile.map({ String(decoding: $0, as: UTF8.self) }) {
             backingFilename = name
-            let folder = file.path[...(file.path.lastIndex(of: "/") ?? file.path.startIndex)]
-            fullBackingFilename = name.hasPrefix("/") ? name : folder + name
+            fullBackingFilename = Self.joined(name, besides: file.path)
             backingFilenameFormat = description.extensions.backingFormat
         }
         if !description.snapshots.isEmpty { snapshots = description.snapshots.map(SnapshotInfo.init) }
         formatSpecific = .qcow2(QCOW2Info(description))
+    }
+
+    /// The file `name` in the folder of the file at `path`. An absolute name stays as it is, and so does one with a
+    /// colon before its first slash, which QEMU reads as `protocol:rest`.
+    private static func joined(_ name: String, besides path: String) -> String {
+        let mark = name.first { $0 == ":" || $0 == "/" }
+        if name.hasPrefix("/") || mark == ":" { return name }
+        return path[...(path.lastIndex(of: "/") ?? path.startIndex)] + name
     }
 }
 

@@ -87,6 +87,8 @@ private struct Chain {
         _ description: QCOW2Description, named name: [UInt8], of file: any HostFile
     ) throws(ImageError) -> ImageFormat? {
         if let stored = description.extensions.backingFormat {
+            // The name of QEMU's driver for files: the file as it is.
+            if stored == "file" { return .raw }
             guard let format = ImageFormat(rawValue: stored) else {
                 throw ImageError(
                     .unsupported, path: file.path,

@@ -81,7 +81,9 @@ public struct HeaderExtensions: Hashable, Sendable {
             guard data.remaining < 16 else {
                 throw ParseFault(at: 0, "backing format: has \(data.remaining) bytes, but at most 15 are allowed")
             }
-            backingFormat = String(decoding: data.bytes, as: UTF8.self)
+            // Ends at a NUL, as in QEMU; nothing is no format.
+            let name = data.bytes.prefix { $0 != 0 }
+            backingFormat = name.isEmpty ? nil : String(decoding: name, as: UTF8.self)
         case Kind.featureNames:
             while data.remaining >= 48 {
                 let kind: UInt8 = try data.read(.big)

@@ -60,7 +60,7 @@ enum Background {
         let added = ["--foreground", "--ready-fd", "\(readyDescriptor)"]
         let strings = [CommandLine.arguments[0]] + added + CommandLine.arguments.dropFirst()
         let arguments = unsafe strings.map { unsafe strdup($0) } + [nil]
-        defer { unsafe arguments.forEach { unsafe free($0) } }
+        defer { for index in unsafe arguments.indices { unsafe free(arguments[index]) } }
         var server: pid_t = 0
         // Safe: the strings live until after the call, and the array of them ends in NULL.
         let error = unsafe posix_spawn(&server, "/proc/self/exe", &actions, nil, arguments, environ)

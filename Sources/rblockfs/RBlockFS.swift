@@ -52,7 +52,7 @@ struct RBlockFS: ParsableCommand {
     @Option(
         help: ArgumentHelp(
             "The least that is logged: trace, debug, info, notice, warning, error or critical.", valueName: "level"))
-    var logLevel = Logger.Level.notice
+    var logLevel = LogLevel.notice
 
     @Flag(help: "Take every .img for a raw disk, and do not look at its content.")
     var rawImg = false
@@ -103,7 +103,7 @@ struct RBlockFS: ParsableCommand {
                 }
                 cacheSize = size
             case ("log_level", let value?):
-                guard let level = Logger.Level(rawValue: value) else {
+                guard let level = LogLevel(rawValue: value) else {
                     throw ValidationError("-o log_level: '\(value)' is no level")
                 }
                 logLevel = level
@@ -119,7 +119,12 @@ struct RBlockFS: ParsableCommand {
     }
 }
 
-extension Logger.Level: @retroactive ExpressibleByArgument {}
+/// The levels of swift-log, as arguments.
+enum LogLevel: String, ExpressibleByArgument, CaseIterable {
+    case trace, debug, info, notice, warning, error, critical
+
+    var level: Logger.Level { Logger.Level(rawValue: rawValue) ?? .notice }
+}
 
 /// A number of bytes as people write it: 1048576, 512K, 48M, 1G.
 struct ByteSize: ExpressibleByArgument {

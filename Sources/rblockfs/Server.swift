@@ -91,7 +91,7 @@ struct Server {
         var logger = Logger(label: "rblockfs") { label -> any LogHandler in
             command.readyFd == nil ? StreamLogHandler.standardError(label: label) : SyslogHandler()
         }
-        logger.logLevel = command.logLevel
+        logger.logLevel = command.logLevel.level
         return logger
     }
 

@@ -1,0 +1,101 @@
+import Foundation
+
+/// `qemu-img` and `qemu-io`, the judges of this project. Every call has a time limit.
+public enum QemuImg {
+    /// The longest that one call may take, in seconds.
+    private static let timeout = 60.0
+
+    /// Creates the image `path` of `size` bytes, over `backing` where there is one.
+    public static func create(
+        _ path: String, format: String = "qcow2", size: UInt64?, options: [String] = [],
+        backing: (name: String, format: String?)? = nil
+    ) throws {
+        var arguments = ["create", "-q", "-f", format]
+        if !options.isEmpty { arguments += ["-o", options.joined(separator: ",")] }
+        if let backing {
+            arguments += ["-b", backing.name]
+            // Without -u, qemu-img wants the format to be named.
+            arguments += backing.format.map { ["-F", $0] } ?? ["-u"]
+        }
+        arguments.append(path)
+        if let size { arguments.append(String(size)) }
+        try call("qemu-img", arguments)
+    }
+
+    /// Copies the disk in `source` into a new image.
+    public static func convert(
+        _ source: String, from format: String = "raw", to path: String, as newFormat: String = "qcow2",
+        options: [String] = [], compressed: Bool = false
+    ) throws {
+        var arguments = ["convert", "-q", "-f", format, "-O", newFormat]
+        if compressed { arguments.append("-c") }
+        if !options.isEmpty { arguments += ["-o", options.joined(separator: ",")] }
+        try call("qemu-img", arguments + [source, path])
+    }
+
+    /// Any other command of qemu-img that must succeed.
+    public static func run(_ arguments: String...) throws {
+        try call("qemu-img", arguments)
+    }
+
+    /// What `qemu-img info` says of the image.
+    public static func info(_ path: String, format: String) throws -> [String: Any] {
+        let result = try call("qemu-img", ["info", "-U", "--output=json", "-f", format, path])
+        guard let object = try JSONSerialization.jsonObject(with: result.output) as? [String: Any] else {
+            throw ToolFailure(description: "qemu-img info \(path): \(result.text)")
+        }
+        return object
+    }
+
+    /// A run of the disk as `qemu-img map` tells it.
+    public struct MapEntry: Decodable, Sendable {
+        /// The first byte.
+        public var start: UInt64
+        /// How many bytes.
+        public var length: UInt64
+        /// How far down the chain it is stored.
+        public var depth: Int
+        /// Whether a file has something for it.
+        public var data: Bool
+        /// Whether it reads as zeros.
+        public var zero: Bool
+        /// Where in the file it lies, where it lies there as it is.
+        public var offset: UInt64?
+    }
+
+    /// What `qemu-img map` says of the image.
+    public static func map(_ path: String, format: String) throws -> [MapEntry] {
+        let result = try call("qemu-img", ["map", "-U", "--output=json", "-f", format, path])
+        return try JSONDecoder().decode([MapEntry].self, from: result.output)
+    }
+
+    /// Whether qemu-img can copy the whole disk of the image; its content goes to `raw`. Says on false why not.
+    public static func reads(_ path: String, format: String, into raw: String) throws -> (Bool, String) {
+        let result = try Tool.run(
+            "qemu-img", ["convert", "-q", "-U", "-f", format, "-O", "raw", path, raw], timeout: timeout)
+        return (result.status == 0, result.errors)
+    }
+
+    /// Runs the commands of qemu-io, which must all succeed, on the image.
+    public static func io(_ path: String, format: String = "qcow2", _ commands: [String]) throws {
+        var arguments = ["-f", format]
+        // A discard that is not passed down is none.
+        arguments += ["-d", "unmap"]
+        for command in commands { arguments += ["-c", command] }
+        let result = try call("qemu-io", arguments + [path])
+        // qemu-io ends with 0 whatever became of the commands.
+        for sign in ["failed", "error", "Invalid"] where result.text.contains(sign) || result.errors.contains(sign) {
+            throw ToolFailure(description: "qemu-io \(commands): \(result.text) \(result.errors)")
+        }
+    }
+
+    @discardableResult
+    private static func call(_ tool: String, _ arguments: [String]) throws -> ToolResult {
+        let result = try Tool.run(tool, arguments, timeout: timeout)
+        guard result.status == 0 else {
+            throw ToolFailure(
+                description: "\(tool) \(arguments.joined(separator: " ")): \(result.status): \(result.errors)")
+        }
+        return result
+    }
+}

@@ -1,0 +1,111 @@
+import BlockImage
+import Foundation
+import HostStorage
+import ImageFormats
+import SystemPackage
+import TestImages
+import Testing
+
+/// Images that other products made, which lie beside the repository where they are there at all.
+enum Corpus {
+    /// A line of its manifest.
+    struct Row: Sendable, CustomTestStringConvertible {
+        var path: String
+        var format: String
+        var features: String
+        var virtualSize: UInt64?
+        var sha256: String
+        var expectedError: String
+        var testDescription: String { path }
+
+        /// Whether it is of a kind that this version refuses by name.
+        var isRefused: Bool {
+            ["streamOptimized", "seSparse", "qcow v1"].contains { format.contains($0) }
+                || features.contains("external data file") || features.contains("incompat 0x4")
+        }
+    }
+
+    static let folder: String = {
+        if let path = ProcessInfo.processInfo.environment["RBLOCK_CORPUS"] { return path }
+        let tests = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+        return tests.deletingLastPathComponent().deletingLastPathComponent().appendingPathComponent("shared/corpus")
+            .path
+    }()
+
+    /// Its images. Empty, with a printed reason, where it is not there: it is no part of the repository.
+    static let rows: [Row] = {
+        guard let text = try? String(contentsOfFile: "\(folder)/MANIFEST.tsv", encoding: .utf8) else {
+            print("skipped: no corpus of real images at \(folder); RBLOCK_CORPUS says where it is")
+            return []
+        }
+        let lines = text.split(whereSeparator: \.isNewline).map {
+            $0.split(separator: "\t", omittingEmptySubsequences: false)
+        }
+        guard let header = lines.first else { return [] }
+        return lines.dropFirst().compactMap { line in
+            func field(_ name: String) -> String {
+                guard let index = header.firstIndex(where: { $0 == name }), index < line.count else { return "" }
+                return line[index].replacingOccurrences(of: "\"", with: "")
+            }
+            guard field("role") == "image" else { return nil }
+            return Row(
+                path: field("path"), format: field("format"), features: field("features"),
+                virtualSize: UInt64(field("virtual_size")), sha256: field("sha256_raw"),
+                expectedError: field("expected_error"))
+        }
+    }()
+}
+
+@Suite(.enabled(if: !Corpus.rows.isEmpty))
+struct `Images that other products made` {
+    @Test(.enabled(if: Tool.areThere("sha256sum")), arguments: Corpus.rows)
+    func `are read to the byte, or refused for the reason that they must be`(row: Corpus.Row) throws {
+        let format: ImageFormat?
+        switch ImageFormat.naming(of: Array(row.path.utf8)) {
+        case .format(let named)?: format = named
+        case .ambiguous?: format = nil
+        case nil:
+            // Shown by no mount; what another image names has a format of its own.
+            guard row.format.hasPrefix("qcow2") || row.format.hasPrefix("vmdk") else { return }
+            format = nil
+        }
+        let policy = try ConfinedOpenPolicy(images: FilePath(Corpus.folder))
+        let file = try policy.openImage(at: FilePath("\(Corpus.folder)/\(row.path)"))
+        let resources = LayerResources()
+        let opened = ImageOpener(policy: policy, resources: resources)
+            .open(file, as: format, counters: resources.counters)
+        if row.isRefused {
+            return #expect(opened.error?.code == .unsupported, "\(String(describing: opened.error))")
+        }
+        guard !row.sha256.isEmpty else {
+            #expect(!row.expectedError.isEmpty)
+            let error = opened.error ?? opened.image.flatMap { $0.allocation().1 }
+            return #expect(error != nil, "must be refused: \(row.expectedError)")
+        }
+        // A hostile one whose disk others can read may be refused as well.
+        if !row.expectedError.isEmpty && opened.error != nil { return }
+        let image = try opened.result.get()
+        #expect(image.virtualSize == row.virtualSize)
+        #expect(try sha256(of: image) == row.sha256)
+    }
+
+    /// What sha256sum says of the disk, which is written to a file with holes for it.
+    private func sha256(of image: Image) throws -> String {
+        let folder = try TemporaryFolder()
+        let path = try folder.write([], to: "disk.raw")
+        let file = try #require(FileHandle(forWritingAtPath: path))
+        try file.truncate(atOffset: image.virtualSize)
+        var position = GuestOffset(0)
+        while let start = try image.next(hole: false, from: position) {
+            let end = try image.next(hole: true, from: start) ?? GuestOffset(image.virtualSize)
+            let count = min(end.rawValue - start.rawValue, 4 << 20)
+            try file.seek(toOffset: start.rawValue)
+            try file.write(contentsOf: Data(try image.bytes(Int(count), at: start.rawValue)))
+            position = start.advanced(by: count)
+            if position.rawValue >= image.virtualSize { break }
+        }
+        try file.close()
+        let output = try Tool.check("sha256sum", path, timeout: 300)
+        return String(String(decoding: output, as: UTF8.self).prefix(64))
+    }
+}

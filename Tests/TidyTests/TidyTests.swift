@@ -1,0 +1,108 @@
+import Foundation
+import Testing
+
+/// The sources of the package, as text.
+struct Sources {
+    struct File: Sendable {
+        var module: String
+        var name: String
+        var lines: [Substring]
+    }
+
+    static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+        .deletingLastPathComponent()
+
+    /// Every Swift file below `folder` of the package; its module is the folder that it lies in there.
+    static func files(in folder: String) throws -> [File] {
+        let base = root.appendingPathComponent(folder).path
+        let paths = try FileManager.default.subpathsOfDirectory(atPath: base).filter { $0.hasSuffix(".swift") }
+        return try paths.sorted().map { path in
+            let text = try String(contentsOfFile: "\(base)/\(path)", encoding: .utf8)
+            let module = path.split(separator: "/").first.map { String($0) } ?? ""
+            let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
+            return File(module: module, name: "\(folder)/\(path)", lines: lines)
+        }
+    }
+}
+
+struct `The tree` {
+    /// What each module may import of this package: the arrows of the design, which point down only.
+    static let arrows: [String: Set<String>] = [
+        "ByteFormat": [],
+        "BlockImage": [],
+        "HostStorage": ["BlockImage", "CLinux"],
+        "Compression": ["BlockImage", "CDeflate", "CZlib", "CZstd"],
+        "QCOW2": ["BlockImage", "ByteFormat", "Compression"],
+        "VMDK": ["BlockImage", "ByteFormat", "Compression"],
+        "ImageFormats": ["BlockImage", "HostStorage", "QCOW2", "VMDK"],
+        "Fuse": ["CFuse3", "CLinux"],
+        "ImageFS": ["BlockImage", "Fuse", "HostStorage", "ImageFormats"],
+        "TestImages": ["BlockImage", "CZlib", "CZstd"],
+    ]
+
+    /// What comes from elsewhere, and who may use it.
+    static let foreign: [String: Set<String>] = [
+        "Synchronization": [
+            "BlockImage", "Compression", "Fuse", "ImageFS", "ImageFormats", "TestImages", "rblockfs", "rblock-bench",
+        ],
+        "SystemPackage": ["HostStorage", "ImageFS", "rblockfs"],
+        "Logging": ["ImageFS", "rblockfs"],
+        "ArgumentParser": ["rblockfs", "rblock-bench"],
+        "Glibc": ["HostStorage", "Fuse", "ImageFS", "rblockfs"],
+        "Foundation": ["ImageFS", "TestImages", "rblockfs", "rblock-bench"],
+        "FoundationEssentials": ["ImageFS", "rblockfs"],
+    ]
+
+    /// Modules that are programs: they may import all others, and print.
+    static let executables: Set<String> = ["rblockfs", "rblock-bench"]
+
+    @Test func `has no arrow that the design does not have`() throws {
+        let files = try Sources.files(in: "Sources")
+        #expect(files.count > 40)
+        for file in files {
+            for line in file.lines {
+                let words = line.split(separator: " ")
+                guard let index = words.firstIndex(of: "import"), words.prefix(index).allSatisfy(isModifier),
+                    index + 1 < words.count
+                else { continue }
+                let isPart = ["struct", "class", "enum", "protocol", "func", "var", "let"].contains(words[index + 1])
+                let name = words.dropFirst(isPart ? index + 2 : index + 1).first ?? ""
+                let imported = String(name.prefix { $0 != "." })
+                if let users = Self.foreign[imported] {
+                    #expect(users.contains(file.module), "\(file.name) imports \(imported)")
+                } else if !Self.executables.contains(file.module) {
+                    #expect(Self.arrows[file.module]?.contains(imported) == true, "\(file.name) imports \(imported)")
+                }
+            }
+        }
+    }
+
+    private func isModifier(_ word: Substring) -> Bool {
+        word.hasPrefix("@") || ["public", "package", "internal", "private", "fileprivate"].contains(word)
+    }
+
+    @Test func `has no file of more than 500 lines`() throws {
+        for folder in ["Sources", "Tests"] {
+            for file in try Sources.files(in: folder) {
+                // The text ends with a line end, behind which is one more, empty, piece.
+                #expect(file.lines.count <= 501, "\(file.name)")
+            }
+        }
+    }
+
+    @Test(arguments: [
+        "fatalError(", "try!", "as! ", ".unsafelyUnwrapped", "unowned(unsafe)", "@preconcurrency", "print(", "FIXME",
+        "TODO",
+    ])
+    func `has no call that could end a mount, or talk to nobody`(banned: String) throws {
+        for file in try Sources.files(in: "Sources") where file.module != "TestImages" {
+            if banned == "print(" && Self.executables.contains(file.module) { continue }
+            for (index, line) in file.lines.enumerated() where line.contains(banned) {
+                let before = line[..<(line.range(of: banned)?.lowerBound ?? line.startIndex)]
+                // A longer name that ends so is another name.
+                if before.last?.isLetter == true || before.contains("//") { continue }
+                Issue.record("\(file.name):\(index + 1): \(line)")
+            }
+        }
+    }
+}
