@@ -11,7 +11,7 @@ BUILD_PACKAGES := pkg-config libfuse3-dev fuse3 libdeflate-dev zlib1g-dev libzst
 TEST_PACKAGES := qemu-utils e2fsprogs fdisk mount util-linux attr jq python3 zstd procps
 BENCH_PACKAGES := qemu-utils qemu-system-common
 
-.PHONY: all deps deps-test deps-bench build release run test bench format lint install clean
+.PHONY: all deps deps-test deps-bench build release run test test-threads bench format lint install clean
 
 all: build
 
@@ -49,6 +49,16 @@ run: build
 test: deps-test
 	$(SWIFT) build --build-tests
 	$(SWIFT) test --skip-build
+	$(MAKE) test-threads
+
+# Reads and looks at everything with a server that the thread sanitizer watches; whatever it reports is a failure.
+test-threads: TSAN := $(CURDIR)/.build-tsan
+test-threads: deps-test
+	$(SWIFT) build --sanitize=thread --scratch-path $(TSAN) --product rblockfs
+	rm -f $(TSAN)/report.*
+	RBLOCKFS=$(TSAN)/debug/rblockfs TSAN_OPTIONS=log_path=$(TSAN)/report \
+		$(SWIFT) test --skip-build --filter 'ContentTests|StatsTests|ChangeTests|RefusalTests'
+	@if ls $(TSAN)/report.* >/dev/null 2>&1; then cat $(TSAN)/report.*; exit 1; fi
 
 bench: deps-bench
 	$(SWIFT) build -c release
@@ -74,4 +84,4 @@ install: release
 
 clean:
 	$(SWIFT) package clean
-	rm -rf .build
+	rm -rf .build .build-tsan

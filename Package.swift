@@ -82,6 +82,8 @@ let package = Package(
             name: "OracleTests", dependencies: ["BlockImage", "HostStorage", "ImageFormats", "TestImages", system],
             swiftSettings: forTests),
         .testTarget(name: "TidyTests", dependencies: [], swiftSettings: forTests),
+        .testTarget(name: "MountTests", dependencies: ["TestImages"], swiftSettings: forTests),
+        .testTarget(name: "CommandTests", dependencies: ["TestImages"], swiftSettings: forTests),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -115,6 +115,11 @@ static inline void *cfuse3_work(void *context)
     struct cfuse3_worker *worker = (struct cfuse3_worker *)context;
     struct fuse_buf buffer = {0};
     int received = 0;
+    // The mask comes from whoever started this process: a thread of libdispatch, for one, blocks SIGURG.
+    sigset_t waking;
+    sigemptyset(&waking);
+    sigaddset(&waking, SIGURG);
+    pthread_sigmask(SIG_UNBLOCK, &waking, NULL);
     while (!fuse_session_exited(worker->session)) {
         __atomic_store_n(&worker->state, CFUSE3_WAITING, __ATOMIC_RELEASE);
         received = fuse_session_receive_buf(worker->session, &buffer);

@@ -54,7 +54,8 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
         mountOptions: [String]
     ) throws(SessionError) {
         box = FileSystemBox(fileSystem)
-        let options = mountOptions + ["fsname=\(escape(name))", "subtype=\(escape(subtype))", "ro"]
+        // Of several, the last one counts: the name may be set, the rest may not.
+        let options = ["fsname=\(escape(name))"] + mountOptions + ["subtype=\(escape(subtype))", "ro"]
         let userData = unsafe Unmanaged.passUnretained(box).toOpaque()
         // Safe: libfuse copies the strings and the table; the box lives as long as the session.
         let (session, lines) = unsafe Log.collecting { () -> OpaquePointer? in

@@ -6,19 +6,20 @@ import SystemPackage
 /// Opens regular files, for reading, inside the images folder and the folders that the user allowed, and nothing else.
 ///
 /// A name that, as it is written, leads out of these folders is refused without being looked up: it could lead into the
-/// very mount that this process serves, and the look-up would wait for itself. Others are found with openat2(2), which
-/// holds them below their folder. What is found is looked at before it is opened: a FIFO never blocks, and a device is
-/// never touched.
+/// very mount that this process serves, and the look-up would wait for itself. The links of others are followed one by
+/// one, never into that mount, and where they end is found with openat2(2), which holds it below its folder. What is
+/// found is looked at before it is opened: a FIFO never blocks, and a device is never touched.
 public final class ConfinedOpenPolicy: OpenPolicy {
     private struct Folder {
         var location: FilePath
         var handle: FileDescriptor
 
-        /// An O_PATH descriptor of what `path` names below the folder; throws EXDEV where it leads out.
-        func find(_ path: FilePath, followingLinks: Bool) throws(Errno) -> FileDescriptor {
+        /// An O_PATH descriptor of what `path`, without links, names below the folder; throws ELOOP where a link has come
+        /// there since.
+        func find(_ path: FilePath) throws(Errno) -> FileDescriptor {
             // Safe: the C function only reads the NUL-terminated string.
             let found = unsafe path.withPlatformString {
-                unsafe clinux_find_beneath(handle.rawValue, $0, followingLinks ? 1 : 0)
+                unsafe clinux_find_beneath(handle.rawValue, $0)
             }
             guard found >= 0 else { throw Errno(rawValue: errno) }
             return FileDescriptor(rawValue: found)
@@ -145,29 +146,58 @@ public final class ConfinedOpenPolicy: OpenPolicy {
         case mount
     }
 
-    /// Where the absolute `path` leads.
+    /// Where the absolute `path` leads. Its links may lead anywhere on the way, if it ends in a folder, but never
+    /// through the mount.
     private func find(_ path: FilePath) throws(Errno) -> Place {
         let plain = path.lexicallyNormalized()
         if let mountpoint, plain.starts(with: mountpoint) { return .mount }
-        guard let folder = folders.first(where: { plain.starts(with: $0.location) }) else { return .outside(plain) }
-        // As it is written, where that begins with the folder: `..` behind a link does not undo that link.
-        var rest = path
-        if !rest.removePrefix(folder.location) {
-            rest = plain
-            _ = rest.removePrefix(folder.location)
+        guard folders.contains(where: { plain.starts(with: $0.location) }) else { return .outside(plain) }
+        guard var end = try follow(path) else { return .mount }
+        guard let folder = folders.first(where: { end.starts(with: $0.location) }) else { return .outside(end) }
+        _ = end.removePrefix(folder.location)
+        return .inside(try folder.find(end))
+    }
+
+    /// Where the absolute `path` leads with every link followed, as realpath(3) does it; nil where the way comes to the
+    /// mountpoint. Nothing behind that is looked at: this process would have to answer, and holds the image's lock.
+    private func follow(_ path: FilePath) throws(Errno) -> FilePath? {
+        var rest = Array(path.components.reversed())
+        var place: FilePath = "/"
+        var links = 0
+        while let component = rest.popLast() {
+            switch component.kind {
+            case .currentDirectory: continue
+            case .parentDirectory: place.removeLastComponent()
+            case .regular:
+                let next = place.appending(component)
+                guard next != mountpoint else { return nil }
+                guard let target = try readLink(next) else {
+                    place = next
+                    continue
+                }
+                links += 1
+                // The kernel's own limit (path_resolution(7)).
+                guard links <= 40 else { throw .tooManySymbolicLinkLevels }
+                if target.isAbsolute { place = "/" }
+                rest += target.components.reversed()
+            }
         }
-        do {
-            return .inside(try folder.find(rest, followingLinks: true))
-        } catch Errno.improperLink {
-            // A link that somebody put into the folder leads out of it, or is absolute: fine, if it ends in a folder.
-            var end = try resolve(path)
-            guard let folder = folders.first(where: { end.starts(with: $0.location) }) else { return .outside(end) }
-            _ = end.removePrefix(folder.location)
-            return .inside(try folder.find(end, followingLinks: false))
-        } catch {
-            throw error
+        return place
+    }
+}
+
+/// What the link at `path` says; nil where there is something that is no link.
+private func readLink(_ path: FilePath) throws(Errno) -> FilePath? {
+    var bytes = [UInt8](repeating: 0, count: Int(PATH_MAX))
+    // Safe: readlink reads a NUL-terminated string, and writes at most as many bytes as the array has.
+    let count = unsafe path.withPlatformString { name in
+        unsafe bytes.withUnsafeMutableBytes { buffer in
+            unsafe readlink(name, buffer.baseAddress!.assumingMemoryBound(to: CChar.self), buffer.count)
         }
     }
+    guard count < 0 else { return FilePath(bytes: bytes[..<count]) }
+    guard errno == EINVAL else { throw Errno(rawValue: errno) }
+    return nil
 }
 
 /// The path with every link followed and every `.` and `..` resolved, as realpath(3) does it.

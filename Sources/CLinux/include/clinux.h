@@ -7,10 +7,10 @@
 extern const int clinux_SEEK_DATA;
 extern const int clinux_SEEK_HOLE;
 
-/// openat2(2) with O_PATH | O_CLOEXEC and RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS: finds `path` below the folder
-/// `directory` without opening what it finds. `..` and links may not lead out of the folder; with `follow_links` 0, no
-/// link is followed at all. Returns a descriptor, or -1 with errno set: EXDEV where the path leads out.
-int clinux_find_beneath(int directory, const char *path, int follow_links);
+/// openat2(2) with O_PATH | O_CLOEXEC and RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS: finds `path` below the folder
+/// `directory` without opening what it finds. No link is followed, and `..` may not lead out of the folder. Returns a
+/// descriptor, or -1 with errno set.
+int clinux_find_beneath(int directory, const char *path);
 
 /// Closes every descriptor from `first` on, with close_range(2).
 void clinux_close_from(int first);

@@ -1,0 +1,173 @@
+import Foundation
+import Synchronization
+
+extension Tool {
+    /// The command under test: RBLOCKFS, or what was built beside the running test program.
+    public static var rblockfs: String {
+        if let path = ProcessInfo.processInfo.environment["RBLOCKFS"] { return path }
+        let program = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? ""
+        return URL(fileURLWithPath: program).deletingLastPathComponent().appendingPathComponent("rblockfs").path
+    }
+
+    /// Whether tests can mount, and the programs `names` are there. As `areThere`, it says why not, and skips nothing
+    /// in CI.
+    public static func canMount(_ names: String...) -> Bool {
+        guard (["fusermount3", "bash", rblockfs] + names).allSatisfy({ areThere($0) }) else { return false }
+        guard access("/dev/fuse", R_OK | W_OK) == 0 else { return skip("/dev/fuse cannot be opened") }
+        return true
+    }
+
+    /// The same for tests that also attach loop devices, and mount what is in them.
+    public static func canUseLoopDevices(_ names: String...) -> Bool {
+        guard names.allSatisfy({ areThere($0) }), canMount("losetup", "mount", "umount") else { return false }
+        guard isRoot, access("/dev/loop-control", R_OK | W_OK) == 0 else {
+            return skip("loop devices need root and /dev/loop-control")
+        }
+        return true
+    }
+
+    /// Whether this process is root.
+    public static var isRoot: Bool { geteuid() == 0 }
+
+    /// Says why tests are skipped; answers whether they run all the same, as they do in CI.
+    static func skip(_ reason: String) -> Bool {
+        print("skipped: \(reason)")
+        return ProcessInfo.processInfo.environment["CI"] != nil
+    }
+}
+
+/// A mount of rblockfs on a mountpoint of its own, and the process that serves it. Whatever happens, both are gone when
+/// the last reference is.
+public final class Mount: Sendable {
+    /// The mountpoint.
+    public let path: String
+    /// The process that serves it.
+    public let server: pid_t
+    private let folder: TemporaryFolder
+    private let isOver = Mutex(false)
+
+    /// Mounts `images` in the background, as the command does without further options.
+    public convenience init(_ images: String, options: [String] = []) throws {
+        let folder = try TemporaryFolder()
+        try self.init(images, options: options, at: try folder.makeFolder("mnt"), in: folder)
+    }
+
+    /// Mounts at `mountpoint`, a directory in `folder`.
+    public init(_ images: String, options: [String] = [], at mountpoint: String, in folder: TemporaryFolder) throws {
+        self.folder = folder
+        path = mountpoint
+        try Mount.register(mountpoint)
+        let result = try Tool.run(Tool.rblockfs, options + [images, mountpoint], timeout: 60)
+        let server = Mount.server(of: mountpoint)
+        guard result.status == 0, let server else {
+            _ = try? Tool.run("fusermount3", ["-u", "-z", mountpoint])
+            throw ToolFailure(description: "rblockfs ended with \(result.status): \(result.errors)")
+        }
+        self.server = server
+    }
+
+    deinit {
+        end()
+    }
+
+    /// Has the mount at `mountpoint` removed when the test process ends, in whatever way. To be called before it is
+    /// mounted.
+    public static func register(_ mountpoint: String) throws {
+        try CleanUp.register(
+            "fusermount3 -u -z \"$1\" || umount -l \"$1\"; rm -rf --one-file-system \"${1%/*}\"", mountpoint)
+    }
+
+    /// The path of a file of the mount.
+    public func file(_ name: String) -> String { "\(path)/\(name)" }
+
+    /// The path of an image's `disk.raw`.
+    public func disk(_ image: String) -> String { "\(path)/\(image)/disk.raw" }
+
+    /// The path of an image's `stats.json`.
+    public func stats(_ image: String) -> String { "\(path)/\(image)/stats.json" }
+
+    /// What the image's `stats.json` says now.
+    public func document(_ image: String) throws -> JSONValue {
+        try JSONValue(parsing: FileManager.default.contents(atPath: stats(image)) ?? Data())
+    }
+
+    /// How many files the server has open.
+    public func openFiles() throws -> Int {
+        try FileManager.default.contentsOfDirectory(atPath: "/proc/\(server)/fd").count
+    }
+
+    /// A figure of the server's memory in KiB, by its name in /proc/PID/status, such as VmHWM.
+    public func memory(_ name: String) throws -> Int {
+        let text = try String(contentsOfFile: "/proc/\(server)/status", encoding: .utf8)
+        let line = text.split(separator: "\n").first { $0.hasPrefix("\(name):") }
+        guard let words = line?.split(separator: " ", omittingEmptySubsequences: true), words.count > 1,
+            let figure = words.compactMap({ Int($0.trimmingCharacters(in: .whitespaces)) }).first
+        else { throw ToolFailure(description: "no \(name) of \(server)") }
+        return figure
+    }
+
+    /// Whether anything is mounted at the mountpoint.
+    public var isMounted: Bool { Mount.isMounted(path) }
+
+    /// Whether the server runs.
+    public var isServing: Bool { Mount.isRunning(server) }
+
+    /// Waits for the server to end by itself, and answers whether it did.
+    public func waitForEnd(seconds: Double = 10) -> Bool {
+        wait(seconds: seconds) { !isServing }
+    }
+
+    /// Unmounts as people do it; throws where that fails or the server does not end.
+    public func unmount() throws {
+        try Tool.check("fusermount3", "-u", path)
+        guard waitForEnd() else { throw ToolFailure(description: "the server of \(path) goes on") }
+    }
+
+    private func end() {
+        let wasOver = isOver.withLock { isOver in
+            defer { isOver = true }
+            return isOver
+        }
+        guard !wasOver else { return }
+        if isMounted { _ = try? Tool.run("fusermount3", ["-u", "-z", path]) }
+        if !waitForEnd(seconds: 5) { kill(server, SIGKILL) }
+    }
+
+    /// Whether anything is mounted at `mountpoint`, a canonical path without blanks; never touches what is there.
+    public static func isMounted(_ mountpoint: String) -> Bool {
+        let table = (try? String(contentsOfFile: "/proc/self/mountinfo", encoding: .utf8)) ?? ""
+        return table.split(separator: "\n").contains { line in
+            let fields = line.split(separator: " ")
+            return fields.count > 4 && fields[4] == mountpoint
+        }
+    }
+
+    /// The rblockfs that serves `mountpoint`, an argument of its command line.
+    public static func server(of mountpoint: String) -> pid_t? {
+        let processes = (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []
+        return processes.compactMap { pid_t($0) }.first { process in
+            let line = FileManager.default.contents(atPath: "/proc/\(process)/cmdline") ?? Data()
+            let words = line.split(separator: 0).map { String(decoding: $0, as: UTF8.self) }
+            return words.first?.hasSuffix("rblockfs") == true && words.contains("--foreground")
+                && words.contains(mountpoint)
+        }
+    }
+
+    /// Whether the process runs; one that has ended, and that nobody has asked about yet, does not.
+    public static func isRunning(_ process: pid_t) -> Bool {
+        guard let text = try? String(contentsOfFile: "/proc/\(process)/stat", encoding: .utf8) else { return false }
+        // The state follows the name in parentheses, which may hold anything.
+        let rest = text[(text.lastIndex(of: ")") ?? text.startIndex)...].dropFirst(2)
+        return rest.first != "Z" && rest.first != "X"
+    }
+}
+
+/// Looks until `condition` holds, for at most so many seconds; answers whether it came to hold.
+public func wait(seconds: Double, for condition: () throws -> Bool) rethrows -> Bool {
+    let end = Date.now.addingTimeInterval(seconds)
+    while true {
+        if try condition() { return true }
+        guard Date.now < end else { return false }
+        usleep(20_000)
+    }
+}

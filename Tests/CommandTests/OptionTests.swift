@@ -1,0 +1,64 @@
+import Foundation
+import TestImages
+import Testing
+
+@Suite("Options", .enabled(if: Tool.canMount("qemu-img", "cmp")))
+struct OptionTests {
+    /// The mount's line of the mount table, after the mountpoint.
+    private func entry(_ mount: Mount) throws -> String {
+        try Shell.check("grep -F \" $1 \" /proc/self/mounts", mount.path)
+    }
+
+    @Test("The mount table says what is mounted, and that it is read-only")
+    func table() throws {
+        let gallery = try Gallery(["plain.qcow2"], seed: 1)
+        let mount = try Mount(gallery.images)
+        let fields = try entry(mount).split(separator: " ").map(String.init)
+        #expect(fields[0] == gallery.images && fields[2] == "fuse.rblockfs")
+        #expect(fields[3].split(separator: ",").contains("ro"))
+        #expect(fields[3].contains("default_permissions") && !fields[3].contains("allow_other"))
+    }
+
+    @Test(
+        "-o takes what FUSE programs and fstab pass",
+        arguments: [
+            ["-o", "ro"], ["-o", "rw,nosuid,nodev,noauto,nofail,_netdev,user,defaults"], ["-o", "allow_other"],
+            ["-o", "cache_size=1M", "-o", "log_level=debug"], ["--cache-size", "0"], ["--cache-size", "512k"],
+            ["--log-level", "critical", "--raw-img"],
+        ])
+    func accepted(options: [String]) throws {
+        let gallery = try Gallery(["plain.qcow2", "zlib.qcow2"], seed: 2)
+        let mount = try Mount(gallery.images, options: options)
+        #expect(try entry(mount).contains(" ro,"))
+        for name in ["plain.qcow2", "zlib.qcow2"] { try Tool.check("cmp", gallery.disk, mount.disk(name)) }
+        #expect(try entry(mount).contains("allow_other") == options.contains("allow_other"))
+    }
+
+    @Test("-o fsname= names the source of the mount")
+    func name() throws {
+        let gallery = try Gallery(["plain.qcow2"], seed: 3)
+        let mount = try Mount(gallery.images, options: ["-o", "fsname=my-images"])
+        #expect(try entry(mount).hasPrefix("my-images "))
+    }
+
+    @Test("mount(8) mounts it, also with the options behind", .enabled(if: Tool.isRoot))
+    func mountHelper() throws {
+        let gallery = try Gallery(["plain.qcow2"], seed: 4)
+        let folder = try TemporaryFolder()
+        let mountpoint = try folder.makeFolder("mnt")
+        try Mount.register(mountpoint)
+        // As mount.fuse3 calls a file system: source, mountpoint, options.
+        try Tool.check(Tool.rblockfs, gallery.images, mountpoint, "-o", "ro,allow_other,dev,suid")
+        try Tool.check("cmp", gallery.disk, "\(mountpoint)/plain.qcow2/disk.raw")
+        try Tool.check("umount", mountpoint)
+        guard Tool.path("mount.fuse3") != nil else { return }
+        // mount.fuse3 finds the type of "rblockfs#source" through the PATH.
+        try Shell.check(
+            "PATH=\"${1%/*}:$PATH\" mount.fuse3 \"rblockfs#$2\" \"$3\" -o ro,allow_other", Tool.rblockfs,
+            gallery.images,
+            mountpoint)
+        try Tool.check("cmp", gallery.disk, "\(mountpoint)/plain.qcow2/disk.raw")
+        try Tool.check("umount", mountpoint)
+        #expect(wait(seconds: 10) { Mount.server(of: mountpoint) == nil })
+    }
+}

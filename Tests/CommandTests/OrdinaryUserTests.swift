@@ -1,0 +1,67 @@
+import Foundation
+import TestImages
+import Testing
+
+@Suite(
+    "As an ordinary user",
+    .enabled(if: Tool.isRoot && Tool.canMount("qemu-img", "cmp", "jq", "setpriv", "unshare", "mknod")))
+struct OrdinaryUserTests {
+    /// Runs `script` as user 65534 in a mount namespace of its own, in which /dev/fuse may be opened by everyone; $1 is
+    /// the command, $2 the images, $3 a mountpoint of the user's, $4 the disk. What it mounted goes with the namespace.
+    private func run(_ script: String, _ gallery: Gallery) throws -> ToolResult {
+        let folder = try TemporaryFolder()
+        let mountpoint = try folder.makeFolder("mnt")
+        try Shell.check(
+            "chmod 755 \"$1\" \"$2\" \"$3/..\" && chown 65534:65534 \"$2\" && mknod -m 666 \"$1/fuse\" c 10 229"
+                + " && cp \"$4\" \"$1/rblockfs\" && chmod 755 \"$1/rblockfs\"",
+            folder.path, mountpoint, gallery.images, Tool.rblockfs)
+        return try Tool.run(
+            "unshare",
+            [
+                "-m", "bash", "-c",
+                """
+                mount --bind "$1" /dev/fuse || exit 97
+                setpriv --reuid 65534 --regid 65534 --clear-groups bash -c "$2" bash "${@:3}"
+                status=$?; umount -l "$5" 2>/dev/null; exit $status
+                """, "bash", folder.file("fuse"), script, folder.file("rblockfs"), gallery.images, mountpoint,
+                gallery.disk,
+            ], timeout: 60)
+    }
+
+    @Test("It mounts through fusermount3, and reads right")
+    func mounts() throws {
+        let gallery = try Gallery(["plain.qcow2", "zstd.qcow2"], seed: 1)
+        let result = try run(
+            """
+            set -e; "$1" "$2" "$3"; for name in plain zstd; do cmp "$4" "$3/$name.qcow2/disk.raw"; done
+            [ "$(stat -c %u "$3/plain.qcow2/disk.raw")" = 65534 ]
+            fusermount3 -u "$3"; for turn in {1..100}; do pgrep -f "foreground.* $3\\$" >/dev/null || exit 0; sleep 0.1; done
+            exit 96
+            """, gallery)
+        #expect(result.status == 0, "\(result.text)\(result.errors)")
+    }
+
+    @Test("Images that may not be read, and a mountpoint that may not be used, end with 77")
+    func permissions() throws {
+        let gallery = try Gallery(["plain.qcow2"], seed: 2)
+        try Shell.check("cd \"$1/..\" && mkdir -m 700 secret && mkdir -m 755 theirs", gallery.images)
+        for script in ["\"$1\" \"$2/../secret\" \"$3\"", "\"$1\" \"$2\" \"$2/../theirs\""] {
+            let result = try run(script, gallery)
+            #expect(result.status == 77, "\(result.errors)")
+            let lines = result.errors.split(separator: "\n")
+            #expect(lines.count == 1 && lines[0].hasPrefix("rblockfs: "), "\(result.errors)")
+        }
+    }
+
+    @Test("An image that may not be read tells so, and the others are shown")
+    func unreadableImage() throws {
+        let gallery = try Gallery(["plain.qcow2", "zlib.qcow2"], seed: 3)
+        try Shell.check("cd \"$1\"; mkdir -m 700 locked; ln -s locked/zlib.qcow2 locked.qcow2", gallery.images)
+        let result = try run(
+            """
+            set -e; "$1" "$2" "$3"; cmp "$4" "$3/plain.qcow2/disk.raw"; cat "$3/locked.qcow2/stats.json" | jq -r .error.message
+            fusermount3 -u "$3"
+            """, gallery)
+        #expect(result.status == 0 && result.text.contains("Permission denied"), "\(result.text)\(result.errors)")
+    }
+}

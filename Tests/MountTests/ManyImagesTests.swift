@@ -1,0 +1,44 @@
+import Foundation
+import TestImages
+import Testing
+
+@Suite("Many images", .serialized, .enabled(if: Tool.canMount("qemu-img", "find", "prlimit", "python3", "jq")))
+struct ManyImagesTests {
+    /// A folder of `count` links to one image each, so that it is made fast; names as disk-00001.qcow2.
+    private func folder(of count: Int) throws -> TemporaryFolder {
+        let folder = try TemporaryFolder()
+        try Shell.check(
+            "cd \"$1\" && qemu-img create -q -f qcow2 disk-00001.qcow2 1M"
+                + " && python3 -c 'import os,sys\nfor i in range(2, int(sys.argv[1]) + 1):"
+                + " os.link(\"disk-00001.qcow2\", \"disk-%05d.qcow2\" % i)' $2", folder.path, "\(count)")
+        return folder
+    }
+
+    @Test("10,000 images are mounted at once and listed, and none is opened for it")
+    func tenThousand() throws {
+        let folder = try folder(of: 10_000)
+        let start = Date.now
+        let mount = try Mount(folder.path)
+        #expect(Date.now.timeIntervalSince(start) < 10)
+        let before = try mount.openFiles()
+        #expect(before < 32)
+        #expect(try Shell.check("ls -U \"$1\" | wc -l", mount.path) == "10000")
+        #expect(try Shell.check("ls -l \"$1\" | grep -c '^dr-xr-xr-x'", mount.path) == "10000")
+        #expect(try Shell.check("ls \"$1\" | sort | tail -n 1", mount.path) == "disk-10000.qcow2")
+        #expect(try mount.openFiles() == before, "A listing opens no image.")
+        #expect(try mount.document("disk-05000.qcow2")["virtual-size"]?.number == 1 << 20)
+        #expect(try mount.openFiles() > before, "Looking into one opens it.")
+    }
+
+    @Test("find and ls -R over 300 images do not run out of descriptors")
+    func descriptors() throws {
+        let folder = try folder(of: 300)
+        let mount = try Mount(folder.path)
+        try Tool.check("prlimit", "--pid", "\(mount.server)", "--nofile=180:180")
+        #expect(try Shell.check("ls -lR \"$1\" | grep -c disk.raw", mount.path) == "300")
+        #expect(try Shell.check("find \"$1\" -name disk.raw -size 1M | wc -l", mount.path) == "300")
+        let errors = "cat \"$1\"/*/stats.json | jq -s 'map(select(.error)) | length'"
+        #expect(try Shell.check(errors, mount.path) == "0")
+        #expect(try mount.openFiles() <= 180)
+    }
+}
