@@ -18,7 +18,7 @@ public final class ConfinedOpenPolicy: OpenPolicy {
         /// there since.
         func find(_ path: FilePath) throws(Errno) -> FileDescriptor {
             // Safe: the C function only reads the NUL-terminated string.
-            let found = unsafe path.withPlatformString {
+            let found = unsafe (path.isEmpty ? "." : path).withPlatformString {
                 unsafe clinux_find_beneath(handle.rawValue, $0)
             }
             guard found >= 0 else { throw Errno(rawValue: errno) }
@@ -161,8 +161,9 @@ public final class ConfinedOpenPolicy: OpenPolicy {
     /// Where the absolute `path` leads with every link followed, as realpath(3) does it; nil where the way comes to the
     /// mountpoint. Nothing behind that is looked at: this process would have to answer, and holds the image's lock.
     private func follow(_ path: FilePath) throws(Errno) -> FilePath? {
-        var rest = Array(path.components.reversed())
-        var place: FilePath = "/"
+        // A folder is the one that was given, whatever leads to its path by now.
+        var place = folders.first { path.starts(with: $0.location) }?.location ?? "/"
+        var rest = Array(path.components.dropFirst(place.components.count).reversed())
         var links = 0
         while let component = rest.popLast() {
             switch component.kind {

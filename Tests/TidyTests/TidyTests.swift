@@ -48,7 +48,7 @@ struct `The tree` {
         "SystemPackage": ["HostStorage", "ImageFS", "rblockfs"],
         "Logging": ["ImageFS", "rblockfs"],
         "ArgumentParser": ["rblockfs", "rblock-bench"],
-        "Glibc": ["HostStorage", "Fuse", "ImageFS", "rblockfs"],
+        "Glibc": ["BlockImage", "HostStorage", "Fuse", "ImageFS", "rblockfs"],
         "Foundation": ["ImageFS", "TestImages", "rblockfs", "rblock-bench"],
         "FoundationEssentials": ["ImageFS", "rblockfs"],
     ]
