@@ -27,6 +27,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-system", from: "1.8.0"),
     ],
     targets: [
+        .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CDeflate", pkgConfig: "libdeflate", providers: [.apt(["libdeflate-dev"])]),
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
         .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
@@ -38,6 +39,7 @@ let package = Package(
         .target(name: "HostStorage", dependencies: ["BlockImage", "CLinux", system], swiftSettings: strict),
         .target(
             name: "Compression", dependencies: ["BlockImage", "CDeflate", "CZlib", "CZstd"], swiftSettings: strict),
+        .target(name: "Encryption", dependencies: ["BlockImage", "ByteFormat", "CCrypto"], swiftSettings: strict),
         .target(name: "QCOW2", dependencies: ["BlockImage", "ByteFormat", "Compression"], swiftSettings: strict),
         .target(name: "VMDK", dependencies: ["BlockImage", "ByteFormat", "Compression"], swiftSettings: strict),
         .target(
@@ -82,6 +84,9 @@ let package = Package(
             name: "OracleTests", dependencies: ["BlockImage", "HostStorage", "ImageFormats", "TestImages", system],
             swiftSettings: forTests),
         .testTarget(name: "TidyTests", dependencies: [], swiftSettings: forTests),
+        .testTarget(
+            name: "EncryptionTests", dependencies: ["ByteFormat", "CCrypto", "Encryption", "TestImages"],
+            swiftSettings: forTests),
         .testTarget(name: "MountTests", dependencies: ["TestImages"], swiftSettings: forTests),
         .testTarget(name: "CommandTests", dependencies: ["TestImages"], swiftSettings: forTests),
     ],

@@ -32,6 +32,7 @@ struct `The tree` {
         "BlockImage": [],
         "HostStorage": ["BlockImage", "CLinux"],
         "Compression": ["BlockImage", "CDeflate", "CZlib", "CZstd"],
+        "Encryption": ["BlockImage", "ByteFormat", "CCrypto"],
         "QCOW2": ["BlockImage", "ByteFormat", "Compression"],
         "VMDK": ["BlockImage", "ByteFormat", "Compression"],
         "ImageFormats": ["BlockImage", "HostStorage", "QCOW2", "VMDK"],
@@ -43,7 +44,7 @@ struct `The tree` {
     /// What comes from elsewhere, and who may use it.
     static let foreign: [String: Set<String>] = [
         "Synchronization": [
-            "BlockImage", "Compression", "Fuse", "ImageFS", "ImageFormats", "TestImages", "rblockfs", "rblock-bench",
+            "BlockImage", "Compression", "Encryption", "Fuse", "ImageFS", "ImageFormats", "TestImages", "rblockfs", "rblock-bench",
         ],
         "SystemPackage": ["HostStorage", "ImageFS", "rblockfs"],
         "Logging": ["ImageFS", "rblockfs"],
