@@ -40,10 +40,14 @@ let package = Package(
         .target(
             name: "Compression", dependencies: ["BlockImage", "CDeflate", "CZlib", "CZstd"], swiftSettings: strict),
         .target(name: "Encryption", dependencies: ["BlockImage", "ByteFormat", "CCrypto"], swiftSettings: strict),
-        .target(name: "QCOW2", dependencies: ["BlockImage", "ByteFormat", "Compression"], swiftSettings: strict),
+        .target(
+            name: "QCOW2", dependencies: ["BlockImage", "ByteFormat", "Compression", "Encryption"],
+            swiftSettings: strict),
         .target(name: "VMDK", dependencies: ["BlockImage", "ByteFormat", "Compression"], swiftSettings: strict),
         .target(
-            name: "ImageFormats", dependencies: ["BlockImage", "HostStorage", "QCOW2", "VMDK"], swiftSettings: strict),
+            name: "ImageFormats",
+            dependencies: ["BlockImage", "ByteFormat", "Encryption", "HostStorage", "QCOW2", "VMDK"],
+            swiftSettings: strict),
         .target(name: "Fuse", dependencies: ["CFuse3"], swiftSettings: strict),
         .target(
             name: "ImageFS",
@@ -52,7 +56,8 @@ let package = Package(
         .executableTarget(
             name: "rblockfs",
             dependencies: [
-                "BlockImage", "CLinux", "Fuse", "HostStorage", "ImageFS", argumentParser, logging, system,
+                "BlockImage", "CLinux", "Encryption", "Fuse", "HostStorage", "ImageFS", "ImageFormats", argumentParser,
+                logging, system,
             ],
             swiftSettings: strict),
 
@@ -86,6 +91,12 @@ let package = Package(
         .testTarget(name: "TidyTests", dependencies: [], swiftSettings: forTests),
         .testTarget(
             name: "EncryptionTests", dependencies: ["ByteFormat", "CCrypto", "Encryption", "TestImages"],
+            swiftSettings: forTests),
+        .testTarget(
+            name: "QCOW2ExtensionTests",
+            dependencies: [
+                "BlockImage", "ByteFormat", "Encryption", "HostStorage", "ImageFormats", "QCOW2", "TestImages", system,
+            ],
             swiftSettings: forTests),
         .testTarget(name: "MountTests", dependencies: ["TestImages"], swiftSettings: forTests),
         .testTarget(name: "CommandTests", dependencies: ["TestImages"], swiftSettings: forTests),

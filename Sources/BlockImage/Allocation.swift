@@ -1,6 +1,6 @@
 /// How many bytes of a disk are stored in which way, over the whole chain.
 public struct Allocation: Hashable, Sendable {
-    /// Bytes stored as they are, without the holes that the host file has there.
+    /// Bytes stored as they are, without the holes that the host file has there, or encrypted.
     public var data: UInt64 = 0
     /// Bytes that are stored compressed, counted as the guest sees them.
     public var compressed: UInt64 = 0
@@ -35,7 +35,8 @@ extension Image {
             let onHost = file.run(at: offset, limit: run.count)
             run.kind = onHost.isHole ? \.zero : \.data
             run.count = onHost.count
-        case .encoded: run.kind = \.compressed
+        case .encoded(.compressed, _, _, _): run.kind = \.compressed
+        case .encoded(.encrypted, _, _, _): run.kind = \.data
         case .zero(explicit: true): run.kind = \.zero
         case .zero(explicit: false), .unallocated: break
         }

@@ -1,5 +1,13 @@
 /// A run of the guest's disk that one layer stores in one way.
 public struct Extent: Sendable {
+    /// Why bytes on the host are not those of the guest.
+    public enum Encoding: Hashable, Sendable {
+        /// They take less place.
+        case compressed
+        /// They are kept from who has no key.
+        case encrypted
+    }
+
     /// How a run is stored.
     public enum Storage: Sendable {
         /// Byte for byte, from `offset` of `file` on.
@@ -7,7 +15,7 @@ public struct Extent: Sendable {
         /// All zeros. `explicit`: this layer says so; otherwise nothing was ever written there and nothing lies below.
         case zero(explicit: Bool)
         /// Compressed or encrypted: the `count` bytes at `offset` of `file`, which only the layer can decode.
-        case encoded(file: any HostFile, offset: HostOffset, count: UInt64)
+        case encoded(Encoding, file: any HostFile, offset: HostOffset, count: UInt64)
         /// Not in this layer: the backing image decides; without one, zeros.
         case unallocated
     }

@@ -1,4 +1,5 @@
 import BlockImage
+import Glibc
 import HostStorage
 import ImageFormats
 import Synchronization
@@ -10,18 +11,16 @@ struct ImageSource: Sendable {
     var opener: ImageOpener
 }
 
-/// What happened to an image through the mount, since it was mounted.
+/// What happened to one disk through the mount, since it was mounted.
 final class MountCounters: Sendable {
-    /// How often `disk.raw` was opened.
+    /// How often the file was opened.
     let opens = Atomic<UInt64>(0)
-    /// How many reads of `disk.raw` the kernel asked for.
+    /// How many reads of it the kernel asked for.
     let reads = Atomic<UInt64>(0)
     /// How many bytes they gave.
     let bytesRead = Atomic<UInt64>(0)
     /// How many of them failed.
     let readErrors = Atomic<UInt64>(0)
-    /// What the layers count.
-    let layers = ReadCounters()
 }
 
 /// One image of the mount, opened when it is first looked into. Every method may be called from any thread.
@@ -34,12 +33,16 @@ final class ImageNode: Sendable {
         var opened: OpenedImage?
         var openedAt = ContinuousClock.now
         var handles = 0
-        /// The files that what the kernel has cached of the disk was read from.
-        var cached: [FileStamp]?
+        /// The files that what the kernel has cached of each disk was read from.
+        var cached: [DiskView: [FileStamp]] = [:]
+        var counters: [DiskView: MountCounters] = [:]
+        /// The folder names of the open image's snapshots, once they were asked for.
+        var snapshotNames: [[UInt8]]?
     }
 
     let member: ImageFolder.Member
-    let counters = MountCounters()
+    /// What the layers of the image count.
+    let layerCounters = ReadCounters()
     private let source: ImageSource
     private let state = Guarded(State())
 
@@ -53,19 +56,41 @@ final class ImageNode: Sendable {
         state.withLock { opened(&$0) }
     }
 
-    /// Opens the disk for a reader, who must call `closeDisk` in the end; `keepsCache`: whether what the kernel cached
+    /// What happened to one of its disks.
+    func counters(_ view: DiskView) -> MountCounters {
+        state.withLock { state in
+            if let counters = state.counters[view] { return counters }
+            let counters = MountCounters()
+            state.counters[view] = counters
+            return counters
+        }
+    }
+
+    /// The folder names of its snapshots, in the order of the snapshot table.
+    func snapshotNames() -> [[UInt8]] {
+        state.withLock { state in
+            let opened = opened(&state)
+            let names =
+                state.snapshotNames ?? SnapshotNames.folderNames(of: opened.snapshots.map { ($0.name, $0.id) })
+            state.snapshotNames = names
+            return names
+        }
+    }
+
+    /// Opens a disk for a reader, who must call `closeDisk` in the end; `keepsCache`: whether what the kernel cached
     /// at an earlier opening is of the same content. Throws why there is no disk.
-    func openDisk() throws(ImageError) -> (image: Image, keepsCache: Bool) {
+    func openDisk(_ view: DiskView) throws(ImageError) -> (image: Image, keepsCache: Bool) {
         let (result, keepsCache) = state.withLock { state in
             let opened = opened(&state)
-            guard opened.error == nil else { return (opened.result, false) }
+            let result = opened.result(view)
+            guard case .success = result else { return (result, false) }
             state.handles += 1
             let stamp = opened.stamp
-            defer { state.cached = stamp }
-            return (opened.result, state.cached == stamp)
+            defer { state.cached[view] = stamp }
+            return (result, state.cached[view] == stamp)
         }
         let image = try result.get()
-        counters.opens.add(1, ordering: .relaxed)
+        counters(view).opens.add(1, ordering: .relaxed)
         return (image, keepsCache)
     }
 
@@ -79,6 +104,7 @@ final class ImageNode: Sendable {
         state.withLock { state in
             guard state.handles == 0 else { return false }
             state.opened = nil
+            state.snapshotNames = nil
             return true
         }
     }
@@ -87,10 +113,11 @@ final class ImageNode: Sendable {
         if let opened = state.opened {
             if state.handles > 0 { return opened }
             let isFresh = state.openedAt.duration(to: .now) < Self.failureLifetime
-            if opened.error == nil ? opened.isCurrent : isFresh { return opened }
+            if opened.disk.error == nil ? opened.isCurrent : isFresh { return opened }
         }
         let opened = open()
         state.opened = opened
+        state.snapshotNames = nil
         state.openedAt = .now
         return opened
     }
@@ -98,31 +125,36 @@ final class ImageNode: Sendable {
     private func open() -> OpenedImage {
         do throws(ImageError) {
             let file = try source.policy.openImage(at: member.location)
-            return source.opener.open(file, as: member.format, counters: counters.layers)
+            return source.opener.open(file, as: member.format, counters: layerCounters)
         } catch {
             return OpenedImage(failure: error)
         }
     }
 }
 
-/// Keeps the number of open images within bounds: a mount of 10,000 images must not need 10,000 descriptors because
-/// somebody ran `find` on it.
-final class OpenImages: Sendable {
-    private let limit: Int
-    private let nodes = Guarded<[ObjectIdentifier: ImageNode]>([:])
-
-    /// Lets `limit` images stay open that nobody reads.
-    init(limit: Int) {
-        self.limit = limit
+extension OpenedImage {
+    /// One of its disks, or why it cannot be read.
+    func result(_ view: DiskView) -> Result<Image, ImageError> {
+        let path = layers.first?.file.path ?? ""
+        let missing = ImageError(.system(errno: ENOENT), path: path, "there is no such snapshot any more")
+        switch view {
+        case .current: return disk.result
+        case .snapshot(let index): return snapshotDisk(index)?.result ?? .failure(missing)
+        case .vmState(let index):
+            do throws(ImageError) {
+                return try vmState(index).map { .success($0) } ?? .failure(missing)
+            } catch {
+                return .failure(error)
+            }
+        }
     }
 
-    /// `node` was opened; others that nobody reads are closed if there are too many. Must not be called by a node.
-    func note(_ node: ImageNode) {
-        nodes.withLock { nodes in
-            nodes[ObjectIdentifier(node)] = node
-            guard nodes.count > limit else { return }
-            // All that are idle but this one: closing one by one would look through all at every opening.
-            nodes = nodes.filter { $0.value === node || !$0.value.closeIfIdle() }
+    /// The disk of a view that has an allocation of its own.
+    func disk(_ view: DiskView) -> OpenedDisk? {
+        switch view {
+        case .current: disk
+        case .snapshot(let index): snapshotDisk(index)
+        case .vmState: nil
         }
     }
 }

@@ -3,8 +3,8 @@ import Fuse
 
 /// A file of the mount that somebody has open.
 enum OpenFile: Sendable {
-    /// `disk.raw`: the disk as it was when it was opened.
-    case disk(ImageNode, Image)
+    /// `disk.raw` or `vmstate`: the disk as it was when it was opened, and what counts its reads.
+    case disk(ImageNode, MountCounters, Image)
     /// `stats.json`: its text as it was when it was opened, so that one reader sees one document.
     case stats([UInt8])
 }

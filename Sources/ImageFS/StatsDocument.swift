@@ -75,14 +75,14 @@ struct StatsDocument: Encodable {
             case tableCacheMisses = "table-cache-misses"
         }
 
-        init(_ counters: MountCounters) {
+        init(_ counters: MountCounters, _ layers: ReadCounters) {
             opens = counters.opens.load(ordering: .relaxed)
             reads = counters.reads.load(ordering: .relaxed)
             bytesRead = counters.bytesRead.load(ordering: .relaxed)
             readErrors = counters.readErrors.load(ordering: .relaxed)
-            tableCacheHits = counters.layers.tableHits.load(ordering: .relaxed)
-            tableCacheMisses = counters.layers.tableMisses.load(ordering: .relaxed)
-            decompressions = counters.layers.decompressions.load(ordering: .relaxed)
+            tableCacheHits = layers.tableHits.load(ordering: .relaxed)
+            tableCacheMisses = layers.tableMisses.load(ordering: .relaxed)
+            decompressions = layers.decompressions.load(ordering: .relaxed)
         }
 
         /// As many digits as each can ever have.
@@ -99,6 +99,38 @@ struct StatsDocument: Encodable {
         }
     }
 
+    /// A dirty bitmap of the image.
+    struct BitmapFacts: Encodable {
+        var name: String
+        var granularity: UInt64
+        var flags: [String]
+        var inconsistent: Bool
+        var dirtyBytes: UInt64?
+        var error: Failure?
+
+        private enum CodingKeys: String, CodingKey {
+            case name, granularity, flags, inconsistent, error
+            case dirtyBytes = "dirty-bytes"
+        }
+
+        init(_ measured: MeasuredBitmap) {
+            name = measured.bitmap.name
+            granularity = measured.bitmap.granularity
+            flags = measured.bitmap.flags.names
+            inconsistent = measured.bitmap.isInconsistent
+            switch measured.dirtyBytes {
+            case .success(let count): dirtyBytes = count
+            case .failure(let error): self.error = Failure(error)
+            }
+        }
+    }
+
+    /// A header extension of a type that the specification does not give.
+    struct ExtensionFacts: Encodable {
+        var type: String
+        var size: UInt32
+    }
+
     /// What only the mount knows.
     struct Mount: Encodable {
         var version: String
@@ -107,38 +139,58 @@ struct StatsDocument: Encodable {
         var allocation: StoredBytes?
         var allocationError: Failure?
         var notes: [String]?
+        var bitmaps: [BitmapFacts]?
+        var unknownHeaderExtensions: [ExtensionFacts]?
         var counters: Counters
 
         private enum CodingKeys: String, CodingKey {
-            case version, probed, layers, allocation, notes, counters
+            case version, probed, layers, allocation, notes, bitmaps, counters
+            case unknownHeaderExtensions = "unknown-header-extensions"
             case allocationError = "allocation-error"
         }
     }
 
     private enum CodingKeys: String, CodingKey {
-        case rblockfs, error, filename, format
+        case rblockfs, error, filename, format, snapshot
     }
 
     private var info: ImageInfo?
+    private var snapshot: SnapshotInfo?
     private var filename: String
     private var format: String?
     private var error: Failure?
     private var mount: Mount
 
-    /// The document of an image as it is now. Measures how the disk is stored, if that was not done yet.
-    init(_ node: ImageNode) {
+    /// The document of an image, or of one of its snapshots, as it is now. Measures how the disk is stored, if that was
+    /// not done yet.
+    init(_ node: ImageNode, _ view: DiskView) {
         let opened = node.opened()
+        let disk = opened.disk(view)
         let notes = opened.layers.flatMap(\.notes)
-        let measured = opened.allocation
         info = opened.layers.first.map(ImageInfo.init)
+        if case .snapshot(let index) = view, opened.snapshots.indices.contains(index) {
+            snapshot = SnapshotInfo(opened.snapshots[index])
+            info?.snapshots = nil
+            info?.virtualSize = disk?.image?.virtualSize
+        }
         filename = String(decoding: node.member.location)
         format = node.member.format?.rawValue
-        error = opened.error.map(Failure.init)
+        error = disk?.error.map(Failure.init)
         mount = Mount(
             version: rblockVersion, probed: opened.layers.first?.wasProbed ?? false,
-            layers: opened.layers.map(Layer.init), allocation: (measured?.0).map(StoredBytes.init),
-            allocationError: (measured?.1).map(Failure.init), notes: notes.isEmpty ? nil : notes,
-            counters: Counters(node.counters))
+            layers: opened.layers.map(Layer.init), allocation: (disk?.allocation?.0).map(StoredBytes.init),
+            allocationError: (disk?.allocation?.1).map(Failure.init), notes: notes.isEmpty ? nil : notes,
+            bitmaps: opened.bitmaps.isEmpty ? nil : opened.bitmaps.map(BitmapFacts.init),
+            unknownHeaderExtensions: Self.unknownExtensions(of: opened),
+            counters: Counters(node.counters(view), node.layerCounters))
+    }
+
+    private static func unknownExtensions(of opened: OpenedImage) -> [ExtensionFacts]? {
+        guard case .qcow2(let description, _)? = opened.layers.first?.facts else { return nil }
+        let facts = description.extensions.unknown.map {
+            ExtensionFacts(type: "0x" + String($0.type, radix: 16), size: $0.length)
+        }
+        return facts.isEmpty ? nil : facts
     }
 
     func encode(to encoder: any Encoder) throws {
@@ -149,6 +201,7 @@ struct StatsDocument: Encodable {
             try container.encode(filename, forKey: .filename)
             try container.encodeIfPresent(format, forKey: .format)
         }
+        try container.encodeIfPresent(snapshot, forKey: .snapshot)
         try container.encodeIfPresent(error, forKey: .error)
         try container.encode(mount, forKey: .rblockfs)
     }

@@ -1,3 +1,4 @@
+import BlockImage
 import QCOW2
 import VMDK
 
@@ -43,9 +44,10 @@ public struct QCOW2Info: Encodable, Sendable {
     private var bitmaps: [BitmapInfo]?
     private var dataFile: String?
     private var dataFileRaw: Bool?
+    private var encrypt: EncryptionInfo?
 
     private enum CodingKeys: String, CodingKey {
-        case compat, corrupt, bitmaps
+        case compat, corrupt, bitmaps, encrypt
         case compressionType = "compression-type"
         case refcountBits = "refcount-bits"
         case lazyRefcounts = "lazy-refcounts"
@@ -54,8 +56,9 @@ public struct QCOW2Info: Encodable, Sendable {
         case dataFileRaw = "data-file-raw"
     }
 
-    init(_ description: QCOW2Description) {
+    init(_ description: QCOW2Description, in file: any HostFile) {
         let header = description.header
+        encrypt = EncryptionInfo(description, in: file)
         compat = header.version == 2 ? "0.10" : "1.1"
         compressionType = header.compressionType == 0 ? "zlib" : header.compressionType == 1 ? "zstd" : "unknown"
         refcountBits = 1 << Int(header.refcountOrder)
@@ -63,12 +66,10 @@ public struct QCOW2Info: Encodable, Sendable {
         lazyRefcounts = header.compatibleFeatures.contains(.lazyRefcounts)
         corrupt = header.incompatibleFeatures.contains(.corrupt)
         extendedL2 = header.incompatibleFeatures.contains(.extendedL2)
-        if !description.bitmaps.isEmpty {
+        // QEMU lists the bitmaps that the autoclear bit vouches for, and knows of no others.
+        if header.autoclearFeatures.contains(.bitmaps), !description.bitmaps.isEmpty {
             bitmaps = description.bitmaps.map { bitmap in
-                let flags = [(Bitmap.Flags.inUse, "in-use"), (.auto, "auto")]
-                return BitmapInfo(
-                    name: bitmap.name, granularity: 1 << UInt64(bitmap.granularityBits),
-                    flags: flags.filter { bitmap.flags.contains($0.0) }.map(\.1))
+                BitmapInfo(name: bitmap.name, granularity: bitmap.granularity, flags: bitmap.flags.names)
             }
         }
         if header.incompatibleFeatures.contains(.externalDataFile) {

@@ -10,7 +10,8 @@ public struct ImageInfo: Encodable, Sendable {
     public var format: String
     /// The size of the disk in bytes.
     public var virtualSize: UInt64?
-    /// The bytes that the image's own files take on the host, without those of its backing file.
+    /// The bytes that the image takes on the host, without its backing file, and, as QEMU counts, without the external
+    /// data file of a QCOW2 image.
     public var actualSize: UInt64
     /// The bytes of a cluster, or of a grain.
     public var clusterSize: UInt64?
@@ -45,18 +46,19 @@ public struct ImageInfo: Encodable, Sendable {
     public init(_ layer: LayerDescription) {
         filename = layer.file.path
         format = layer.format.rawValue
-        actualSize = layer.files.reduce(0) { $0 + $1.allocatedSize }
+        actualSize = layer.file.allocatedSize
         switch layer.facts {
         case .raw:
             // A file that was to be of another format, and could not be described, has no size to speak of.
             guard layer.format == .raw else { return }
             virtualSize = layer.file.size
             dirtyFlag = false
-        case .qcow2(let description):
+        case .qcow2(let description, _):
             add(description, of: layer.file)
         case .vmdk(let description, let vmdk):
             virtualSize = vmdk?.virtualSize ?? description.virtualSize
             clusterSize = vmdk?.clusterSize.map(UInt64.init)
+            actualSize = layer.files.reduce(0) { $0 + $1.allocatedSize }
             dirtyFlag = false
             formatSpecific = .vmdk(VMDKInfo(description, vmdk))
         }
@@ -74,7 +76,7 @@ public struct ImageInfo: Encodable, Sendable {
             backingFilenameFormat = description.extensions.backingFormat
         }
         if !description.snapshots.isEmpty { snapshots = description.snapshots.map(SnapshotInfo.init) }
-        formatSpecific = .qcow2(QCOW2Info(description))
+        formatSpecific = .qcow2(QCOW2Info(description, in: file))
     }
 
     /// The file `name` in the folder of the file at `path`. An absolute name stays as it is, and so does one with a
@@ -96,6 +98,7 @@ public struct SnapshotInfo: Encodable, Sendable {
     private var vmClockSec: UInt64
     private var vmClockNsec: UInt64
     private var icount: UInt64?
+    private var diskSize: UInt64?
 
     private enum CodingKeys: String, CodingKey {
         case id, name, icount
@@ -104,9 +107,11 @@ public struct SnapshotInfo: Encodable, Sendable {
         case dateNsec = "date-nsec"
         case vmClockSec = "vm-clock-sec"
         case vmClockNsec = "vm-clock-nsec"
+        case diskSize = "disk-size"
     }
 
-    init(_ snapshot: Snapshot) {
+    /// What the snapshot table says of `snapshot`; beyond `qemu-img info`, the size that the disk had.
+    public init(_ snapshot: Snapshot) {
         id = snapshot.id
         name = snapshot.name
         vmStateSize = snapshot.vmStateSize
@@ -115,5 +120,6 @@ public struct SnapshotInfo: Encodable, Sendable {
         vmClockSec = snapshot.vmClock / 1_000_000_000
         vmClockNsec = snapshot.vmClock % 1_000_000_000
         icount = snapshot.instructionCount
+        diskSize = snapshot.diskSize
     }
 }

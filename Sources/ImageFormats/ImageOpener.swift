@@ -9,11 +9,14 @@ public struct ImageOpener: Sendable {
     public static let depthLimit = 256
 
     private let policy: any OpenPolicy
+    private let keys: ImageKeys
     private let resources: LayerResources
 
-    /// An opener of files that `policy` allows, whose layers share the caches of `resources`.
-    public init(policy: any OpenPolicy, resources: LayerResources) {
+    /// An opener of files that `policy` allows, with the keys of those that are encrypted, whose layers share the caches
+    /// of `resources`.
+    public init(policy: any OpenPolicy, keys: ImageKeys = ImageKeys(), resources: LayerResources) {
         self.policy = policy
+        self.keys = keys
         self.resources = resources
     }
 
@@ -22,7 +25,7 @@ public struct ImageOpener: Sendable {
     /// `format` nil: the content decides, and then the image may name no other file, since a guest can write whatever
     /// it likes to the start of a raw disk. Never throws: what is wrong is the result of the answer.
     public func open(_ file: any HostFile, as format: ImageFormat?, counters: ReadCounters) -> OpenedImage {
-        var chain = Chain(policy: policy, resources: resources.counting(in: counters))
+        var chain = Chain(policy: policy, keys: keys, resources: resources.counting(in: counters))
         do throws(ImageError) {
             let image = try chain.open(file, as: format)
             return OpenedImage(layers: chain.layers, result: .success(image))
@@ -35,12 +38,14 @@ public struct ImageOpener: Sendable {
 /// A chain while it is being opened, from the top down.
 private struct Chain {
     let policy: any OpenPolicy
+    let keys: ImageKeys
     let resources: LayerResources
     var layers: [LayerDescription] = []
     var identities: Set<FileIdentity> = []
 
-    init(policy: any OpenPolicy, resources: LayerResources) {
+    init(policy: any OpenPolicy, keys: ImageKeys, resources: LayerResources) {
         self.policy = policy
+        self.keys = keys
         self.resources = resources
     }
 
@@ -66,8 +71,17 @@ private struct Chain {
 
     private mutating func openQCOW2(_ file: any HostFile, naming names: any OpenPolicy) throws(ImageError) -> Image {
         let description = try QCOW2Description(file)
-        layers[layers.count - 1].facts = .qcow2(description)
-        let layer = try QCOW2Layer(description, file: file, resources: resources)
+        layers[layers.count - 1].facts = .qcow2(description, nil)
+        let cipher = try keys.cipher(for: description, in: file)
+        // No file is opened for an image that cannot be read all the same.
+        if let refusal = cipher == nil ? description.refusal : description.refusalWithKey { throw refusal }
+        var dataFile: (any HostFile)?
+        if let name = description.dataFile {
+            dataFile = try names.open(FileReference(name, role: .dataFile), namedBy: file)
+        }
+        let layer = try QCOW2Layer(
+            description, file: file, dataFile: dataFile, cipher: cipher, resources: resources)
+        layers[layers.count - 1].facts = .qcow2(description, layer)
         guard let name = description.backingFile else { return Image(layer: layer) }
         let format = try Self.backingFormat(description, named: name, of: file)
         let backing = try names.open(FileReference(name, role: .backing), namedBy: file)

@@ -8,8 +8,8 @@ public struct LayerDescription: Sendable {
     public enum Facts: Sendable {
         /// A raw file says nothing of itself.
         case raw
-        /// A QCOW2 image.
-        case qcow2(QCOW2Description)
+        /// A QCOW2 image; the layer is there if it could be made ready to read.
+        case qcow2(QCOW2Description, QCOW2Layer?)
         /// A VMDK image; the layer is there if it could be made ready to read.
         case vmdk(VMDKDescription, VMDKLayer?)
     }
@@ -25,8 +25,11 @@ public struct LayerDescription: Sendable {
 
     /// Every file that the layer's bytes come from, each once.
     public var files: [any HostFile] {
-        if case .vmdk(_, let layer?) = facts { return layer.files }
-        return [file]
+        switch facts {
+        case .qcow2(_, let layer?): layer.files
+        case .vmdk(_, let layer?): layer.files
+        case .raw, .qcow2, .vmdk: [file]
+        }
     }
 
     /// What people should know of it, in sentences: what was read another way than usual, and why.
@@ -36,23 +39,15 @@ public struct LayerDescription: Sendable {
     }
 }
 
-/// What opening an image led to: as much of its chain as could be described, and the disk or why there is none.
+/// A disk of an image: the one that it is, or the one that a snapshot keeps; or why it cannot be read.
 /// Every method may be called from any thread.
-public final class OpenedImage: Sendable {
-    /// The files of the chain, topmost first, as far as the chain could be followed.
-    public let layers: [LayerDescription]
+public final class OpenedDisk: Sendable {
     /// The disk, or why it cannot be read.
     public let result: Result<Image, ImageError>
     private let measured = Guarded<(Allocation, ImageError?)?>(nil)
 
-    init(layers: [LayerDescription], result: Result<Image, ImageError>) {
-        self.layers = layers
+    init(_ result: Result<Image, ImageError>) {
         self.result = result
-    }
-
-    /// An image whose file could not even be opened.
-    public convenience init(failure: ImageError) {
-        self.init(layers: [], result: .failure(failure))
     }
 
     /// The disk; nil where it cannot be read.
@@ -74,6 +69,82 @@ public final class OpenedImage: Sendable {
             return answer
         }
     }
+}
+
+/// What opening an image led to: as much of its chain as could be described, and its disks or why there are none.
+/// Every method may be called from any thread.
+public final class OpenedImage: Sendable {
+    /// The files of the chain, topmost first, as far as the chain could be followed.
+    public let layers: [LayerDescription]
+    /// The disk that the image is.
+    public let disk: OpenedDisk
+    /// The internal snapshots whose disks can be asked for: none where the image itself cannot be read.
+    public let snapshots: [Snapshot]
+    private let snapshotDisks = Guarded<[Int: OpenedDisk]>([:])
+    private let measuredBitmaps = Guarded<[MeasuredBitmap]?>(nil)
+
+    init(layers: [LayerDescription], result: Result<Image, ImageError>) {
+        self.layers = layers
+        disk = OpenedDisk(result)
+        if case .success = result, case .qcow2(let description, _)? = layers.first?.facts {
+            snapshots = description.snapshots
+        } else {
+            snapshots = []
+        }
+    }
+
+    /// An image whose file could not even be opened.
+    public convenience init(failure: ImageError) {
+        self.init(layers: [], result: .failure(failure))
+    }
+
+    /// The disk that the snapshot `index` keeps; nil where there is no such snapshot.
+    public func snapshotDisk(_ index: Int) -> OpenedDisk? {
+        guard snapshots.indices.contains(index), let layer = qcow2Layer else { return nil }
+        return snapshotDisks.withLock { disks in
+            if let disk = disks[index] { return disk }
+            let disk: OpenedDisk
+            do throws(ImageError) {
+                // What the snapshot does not store comes from the backing image, as it is now.
+                let image = Image(layer: try layer.layer(of: snapshots[index]), backing: self.disk.image?.backing)
+                disk = OpenedDisk(.success(image))
+            } catch {
+                disk = OpenedDisk(.failure(error))
+            }
+            disks[index] = disk
+            return disk
+        }
+    }
+
+    /// The machine state that the snapshot `index` keeps, as if it were a disk; nil where there is none. Throws why it
+    /// cannot be read.
+    public func vmState(_ index: Int) throws(ImageError) -> Image? {
+        guard snapshots.indices.contains(index), let layer = qcow2Layer else { return nil }
+        return try layer.vmState(of: snapshots[index]).map { Image(layer: $0) }
+    }
+
+    /// The dirty bitmaps of the topmost layer, with how many bytes each calls dirty, or why that cannot be told. Their
+    /// tables are read when this is first asked.
+    public var bitmaps: [MeasuredBitmap] {
+        guard case .qcow2(let description, _)? = layers.first?.facts, let file = layers.first?.file else { return [] }
+        return measuredBitmaps.withLock { measured in
+            if let measured { return measured }
+            let bitmaps = description.bitmaps.map { bitmap in
+                do throws(ImageError) {
+                    let count = try description.dirtyBytes(of: bitmap, in: file)
+                    return MeasuredBitmap(bitmap: bitmap, dirtyBytes: .success(count))
+                } catch {
+                    return MeasuredBitmap(bitmap: bitmap, dirtyBytes: .failure(error))
+                }
+            }
+            measured = bitmaps
+            return bitmaps
+        }
+    }
+
+    private var qcow2Layer: QCOW2Layer? {
+        if case .qcow2(_, let layer)? = layers.first?.facts { layer } else { nil }
+    }
 
     /// Whether every file of the chain is still the one that was opened, unchanged.
     public var isCurrent: Bool {
@@ -86,6 +157,14 @@ public final class OpenedImage: Sendable {
     }
 
     private var files: [any HostFile] { layers.flatMap(\.files) }
+}
+
+/// A dirty bitmap, and what it says.
+public struct MeasuredBitmap: Sendable {
+    /// What the bitmap directory says of it.
+    public var bitmap: Bitmap
+    /// How many bytes of the disk it calls dirty, or why that cannot be told.
+    public var dirtyBytes: Result<UInt64, ImageError>
 }
 
 /// One state of a file.

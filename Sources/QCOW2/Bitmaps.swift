@@ -23,21 +23,54 @@ public struct Bitmap: Hashable, Sendable {
         public static let inUse = Self(rawValue: 1 << 0)
         /// Writers must keep it up to date.
         public static let auto = Self(rawValue: 1 << 1)
+        /// It may be used by those that do not know its extra data.
+        public static let extraDataCompatible = Self(rawValue: 1 << 2)
+
+        /// The flags by the names that `qemu-img info` gives them.
+        public var names: [String] {
+            [(Self.inUse, "in-use"), (.auto, "auto")].filter { contains($0.0) }.map(\.1)
+        }
     }
 
+    /// The bytes of the disk that one bit stands for.
+    public var granularity: UInt64 { 1 << UInt64(granularityBits) }
+
+    /// Where its entry of the bitmap directory begins.
+    public internal(set) var entryOffset = HostOffset(0)
+    /// Whether nothing can be learned from it: it was in use when the image was last closed, or the image was written
+    /// to by a program that knows no bitmaps and cleared the autoclear bit.
+    public internal(set) var isInconsistent = false
     /// Where its table begins.
     public var tableOffset: UInt64
     /// Entries in its table.
     public var tableSize: UInt32
     /// What holds of it.
     public var flags: Flags
+    /// 1: it marks what was written to. The format has no other.
+    public var type: UInt8
     /// log2 of the bytes of the disk that one bit stands for: 9 to 31.
     public var granularityBits: UInt8
+    /// The bytes of its extra data, which the format does not define.
+    public var extraDataSize: UInt32
     /// Its name; bytes that are not UTF-8 are replaced.
     public var name: String
 
+    /// Lists the bitmaps of an image. Throws `corrupt` and `truncated` about a directory that the autoclear bit vouches
+    /// for; another may lie in clusters that have been used again since, and is worth no complaint.
+    static func list(
+        _ header: Header, _ extensions: HeaderExtensions, of file: any HostFile
+    ) throws(ImageError) -> [Bitmap] {
+        guard let location = extensions.bitmaps else { return [] }
+        if header.autoclearFeatures.contains(.bitmaps) { return try readDirectory(location, of: file) }
+        return ((try? readDirectory(location, of: file)) ?? []).map { bitmap in
+            var stale = bitmap
+            stale.isInconsistent = true
+            return stale
+        }
+    }
+
     /// Reads the bitmap directory that the extension names. Throws `corrupt` and `truncated` about it.
-    static func readDirectory(
+    private static func readDirectory(
         _ location: HeaderExtensions.Bitmaps, of file: any HostFile
     ) throws(ImageError) -> [Bitmap] {
         let start = HostOffset(location.directoryOffset)
@@ -49,7 +82,13 @@ public struct Bitmap: Hashable, Sendable {
         var reader = ByteReader(try file.bytes(Int(location.directorySize), at: start, of: "bitmap directory"))
         var bitmaps: [Bitmap] = []
         do throws(ParseFault) {
-            for _ in 0..<location.count { bitmaps.append(try Bitmap(parsing: &reader)) }
+            for _ in 0..<location.count {
+                let position = reader.position
+                var bitmap = try Bitmap(parsing: &reader)
+                bitmap.entryOffset = start.advanced(by: UInt64(position))
+                bitmap.isInconsistent = bitmap.flags.contains(.inUse)
+                bitmaps.append(bitmap)
+            }
         } catch {
             throw ImageError(error, in: file, at: start, of: "bitmap directory: entry \(bitmaps.count)")
         }
@@ -61,13 +100,13 @@ public struct Bitmap: Hashable, Sendable {
         tableOffset = try reader.read(.big)
         tableSize = try reader.read(.big)
         flags = Flags(rawValue: try reader.read(.big))
-        try reader.skip(1)
+        type = try reader.read(.big)
         granularityBits = try reader.read(.big)
         guard (9...31).contains(granularityBits) else {
             throw ParseFault(at: reader.position - 1, "granularity_bits is \(granularityBits), but must be 9 to 31")
         }
         let nameSize: UInt16 = try reader.read(.big)
-        let extraDataSize: UInt32 = try reader.read(.big)
+        extraDataSize = try reader.read(.big)
         try reader.skip(Int(extraDataSize))
         name = String(decoding: try reader.read(bytes: Int(nameSize)), as: UTF8.self)
         reader.align(to: 8)

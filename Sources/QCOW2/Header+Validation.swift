@@ -65,11 +65,13 @@ extension Header {
         return try reader.read(bytes: Int(backingFileSize))
     }
 
-    private func isTableOffset(_ offset: UInt64) -> Bool {
+    /// Whether a table of clusters may begin at `offset`.
+    func isTableOffset(_ offset: UInt64) -> Bool {
         offset % clusterSize == 0 && offset <= L2Entry.lastHostOffset
     }
 
-    private func misplaced(_ field: String, _ offset: UInt64) -> String {
+    /// What is wrong with a field that is no such offset.
+    func misplaced(_ field: String, _ offset: UInt64) -> String {
         "\(field) is \(HostOffset(offset)), but must be a multiple of the cluster size (\(clusterSize)) below 2^56"
     }
 }

@@ -111,5 +111,8 @@ extension Header {
     public var virtualSize: UInt64 { size & ~511 }
 
     /// The L1 entries that the disk needs.
-    public var neededL1Size: UInt64 { size / l2Coverage + (size % l2Coverage == 0 ? 0 : 1) }
+    public var neededL1Size: UInt64 { l1Size(for: size) }
+
+    /// The L1 entries that `size` bytes need.
+    func l1Size(for size: UInt64) -> UInt64 { size / l2Coverage + (size % l2Coverage == 0 ? 0 : 1) }
 }

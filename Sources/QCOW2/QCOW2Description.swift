@@ -12,10 +12,14 @@ public struct QCOW2Description: Sendable {
     public let backingFile: [UInt8]?
     /// The internal snapshots, in the table's order.
     public let snapshots: [Snapshot]
-    /// The dirty bitmaps, in the directory's order; none where the autoclear bit does not vouch for them.
+    /// The dirty bitmaps, in the directory's order. Where the autoclear bit does not vouch for them they are all
+    /// inconsistent, and left out where the directory is damaged.
     public let bitmaps: [Bitmap]
-    /// Why the image cannot be read though nothing is wrong with it.
-    public let refusal: ImageError?
+    /// Why the image cannot be read as it is, though its tables may be sound.
+    public var refusal: ImageError? { refusalWithKey ?? refusalWithoutKey }
+    /// The same for a reader that has the key of an encrypted image.
+    public let refusalWithKey: ImageError?
+    private let refusalWithoutKey: ImageError?
 
     /// Whether a file that begins with `bytes` is a QCOW image, of any version.
     public static func recognizes(_ bytes: some Collection<UInt8>) -> Bool {
@@ -52,20 +56,34 @@ public struct QCOW2Description: Sendable {
             throw ImageError(error, in: file, at: HostOffset(0), of: "header")
         }
         snapshots = try Snapshot.readTable(header, of: file)
-        if header.autoclearFeatures.contains(.bitmaps), let location = extensions.bitmaps {
-            bitmaps = try Bitmap.readDirectory(location, of: file)
-        } else {
-            bitmaps = []
+        bitmaps = try Bitmap.list(header, extensions, of: file)
+        refusalWithKey = Self.refusal(header, extensions, hasBacking: backingFile != nil, file)
+        refusalWithoutKey = Self.encryption(header).map { method in
+            ImageError(
+                .denied, path: file.path, offset: HostOffset(32),
+                "crypt_method: encrypted, no key: --secret gives the passphrase of \(method)")
         }
-        refusal = Self.refusal(header, extensions, file)
+    }
+
+    /// The name of the external data file, which must be opened for the layer; nil where there is none.
+    public var dataFile: [UInt8]? {
+        header.incompatibleFeatures.contains(.externalDataFile) ? extensions.dataFile : nil
+    }
+
+    private static func encryption(_ header: Header) -> String? {
+        switch header.cryptMethod {
+        case 1: "AES"
+        case 2: "LUKS"
+        default: nil
+        }
     }
 
     /// What the image needs that this program does not do, by name.
     private static func refusal(
-        _ header: Header, _ extensions: HeaderExtensions, _ file: any HostFile
+        _ header: Header, _ extensions: HeaderExtensions, hasBacking: Bool, _ file: any HostFile
     ) -> ImageError? {
-        func refuse(_ offset: UInt64, _ message: String) -> ImageError {
-            ImageError(.unsupported, path: file.path, offset: HostOffset(offset), message)
+        func refuse(_ offset: UInt64, _ message: String, _ code: ImageError.Code = .unsupported) -> ImageError {
+            ImageError(code, path: file.path, offset: HostOffset(offset), message)
         }
         let known: IncompatibleFeatures = [.dirty, .corrupt, .externalDataFile, .compressionType, .extendedL2]
         let unknown = header.incompatibleFeatures.subtracting(known)
@@ -73,18 +91,25 @@ public struct QCOW2Description: Sendable {
             let names = unknown.names(in: extensions.featureNames).joined(separator: ", ")
             return refuse(72, "incompatible_features: needs features that are not supported: \(names)")
         }
-        switch header.cryptMethod {
-        case 0: break
-        case 1: return refuse(32, "crypt_method: encrypted with AES, which is not supported yet")
-        case 2: return refuse(32, "crypt_method: encrypted with LUKS, which is not supported yet")
-        default: return refuse(32, "crypt_method: encrypted with unknown method \(header.cryptMethod)")
+        if header.cryptMethod > 2 {
+            return refuse(32, "crypt_method: encrypted with unknown method \(header.cryptMethod)")
         }
-        if header.incompatibleFeatures.contains(.externalDataFile) {
-            let name = extensions.dataFile.map { " \"\(String(decoding: $0, as: UTF8.self))\"" } ?? ""
-            return refuse(72, "incompatible_features: uses an external data file\(name), which is not supported yet")
+        let hasDataFile = header.incompatibleFeatures.contains(.externalDataFile)
+        if hasDataFile, extensions.dataFile == nil {
+            return refuse(
+                72, "incompatible_features: uses an external data file, but no header extension gives its name")
         }
-        if header.incompatibleFeatures.contains(.extendedL2) {
-            return refuse(72, "incompatible_features: uses extended L2 entries, which are not supported yet")
+        if header.autoclearFeatures.contains(.rawExternalData) {
+            if !hasDataFile {
+                return refuse(
+                    88, "autoclear_features: says that the external data file is raw, but there is none", .corrupt)
+            }
+            if hasBacking {
+                return refuse(
+                    88,
+                    "autoclear_features: says that the external data file is the whole disk, but there is a backing file",
+                    .corrupt)
+            }
         }
         if header.compressionType > 1 {
             return refuse(104, "compression_type: type \(header.compressionType) is unknown; 0 is deflate, 1 is zstd")

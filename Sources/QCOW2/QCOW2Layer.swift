@@ -1,191 +1,184 @@
 import BlockImage
 import ByteFormat
-import Compression
+import Encryption
 
-/// A QCOW2 image's own part of its disk: where each cluster lies, by the active L1 and L2 tables.
+/// A QCOW2 image's own part of its disk, or of one that a snapshot keeps: where each cluster lies, by L1 and L2 tables.
 ///
 /// Immutable once open; every method may be called from any thread. Source: docs/interop/qcow2 "Cluster mapping".
 public final class QCOW2Layer: ImageLayer {
     /// The size of the disk in bytes.
     public let virtualSize: UInt64
-    private let header: Header
-    private let file: any HostFile
-    private let resources: LayerResources
+    let source: ClusterSource
     private let l1Table: TableLocation
+    /// Where the layer begins in the address space of its tables: 0 for a disk; saved machine state lies behind one.
+    private let origin: UInt64
 
-    /// Makes the described image in `file` ready to read. Throws its refusal, if it has one.
-    public init(
-        _ description: QCOW2Description, file: any HostFile, resources: LayerResources
+    /// Makes the described image in `file` ready to read.
+    ///
+    /// `dataFile` is the open file that `description.dataFile` names, and `cipher` decrypts the clusters of an
+    /// encrypted image; both are not looked at where the image has no use for them. Throws the description's refusal,
+    /// if it has one, unless a cipher overcomes it; and `denied` where the data file is missing.
+    public convenience init(
+        _ description: QCOW2Description, file: any HostFile, dataFile: (any HostFile)? = nil,
+        cipher: SectorCipher? = nil, resources: LayerResources
     ) throws(ImageError) {
-        if let refusal = description.refusal { throw refusal }
-        header = description.header
-        self.file = file
-        self.resources = resources
-        virtualSize = header.virtualSize
+        if let refusal = cipher == nil ? description.refusal : description.refusalWithKey { throw refusal }
+        let header = description.header
+        var dataFile = dataFile
+        if let name = description.dataFile {
+            guard dataFile != nil else {
+                throw ImageError(
+                    .denied, path: file.path, offset: HostOffset(72),
+                    "data file \"\(String(decoding: name, as: UTF8.self))\": it holds the clusters, but was not opened")
+            }
+        } else {
+            dataFile = nil
+        }
+        let source = ClusterSource(
+            header, file: file, dataFile: dataFile, cipher: header.cryptMethod == 0 ? nil : cipher, resources: resources
+        )
         // The entries behind those that the disk needs hold the saved state of a machine, not the disk.
-        l1Table = Self.table(
-            in: file, at: header.l1TableOffset, count: Int(header.neededL1Size), name: "active L1 table")
+        let l1Table = source.table(
+            at: header.l1TableOffset, count: Int(header.neededL1Size), name: "active L1 table")
+        self.init(source, l1Table, origin: 0, size: header.virtualSize)
     }
 
-    deinit {
-        resources.tables.removeTables(of: file.id)
-        resources.clusters.removeClusters(of: file.id)
+    /// The `size` bytes from guest offset `origin` on, which are a multiple of what one L2 table covers, by this table.
+    init(_ source: ClusterSource, _ l1Table: TableLocation, origin: UInt64, size: UInt64) {
+        self.source = source
+        self.l1Table = l1Table
+        self.origin = origin
+        virtualSize = size
+    }
+
+    /// Every file that the layer's bytes come from, each once.
+    public var files: [any HostFile] {
+        source.format.hasDataFile ? [source.file, source.dataFile] : [source.file]
     }
 
     /// See `ImageLayer`.
     public func extent(at start: GuestOffset, limit: UInt64) throws(ImageError) -> Extent {
         let limit = min(limit, virtualSize - start.rawValue)
-        let coverage = header.l2Coverage
-        let l1Index = Int(start.rawValue / coverage)
-        let (l1, index) = try resources.tables.page(of: l1Table, at: l1Index, counters: resources.counters)
+        switch try l2Table(at: start, limit: limit) {
+        case .missing(let count): return Extent(start: start, count: count, storage: .unallocated)
+        case .page(let page, let entry):
+            let skip = start.rawValue % source.format.clusterSize
+            let run = try page.run(from: entry, skipping: skip, limit: limit)
+            return try extent(at: start, run)
+        }
+    }
+
+    /// See `ImageLayer`: inflates a compressed cluster, or takes it from the cache; decrypts encrypted sectors.
+    public func decode(_ extent: Extent, into output: inout OutputRawSpan) throws(ImageError) {
+        guard case .encoded(let encoding, let file, let offset, let count) = extent.storage else {
+            preconditionFailure("only an encoded extent is decoded")
+        }
+        if encoding == .encrypted, let cipher = source.cipher {
+            let guest = origin + extent.start.rawValue
+            let sectors = EncryptedSectors(
+                file: file, offset: offset, count: Int(count),
+                // LUKS counts the sectors of the file, the older method those of the disk.
+                firstNumber: (source.header.cryptMethod == 2 ? offset.rawValue : guest) / 512)
+            try sectors.decrypt(
+                Int(extent.count), skipping: Int(guest % 512), with: cipher, into: &output)
+        } else {
+            try source.inflate(
+                Int(extent.count), skipping: Int(extent.start.rawValue % source.format.clusterSize),
+                from: offset, count: count, into: &output)
+        }
+    }
+
+    /// Where the entry for a place lies.
+    private enum L2Lookup {
+        /// There is no L2 table for so many bytes.
+        case missing(count: UInt64)
+        /// In this page, at this index.
+        case page(L2Page, index: Int)
+    }
+
+    private func l2Table(at start: GuestOffset, limit: UInt64) throws(ImageError) -> L2Lookup {
+        let coverage = source.header.l2Coverage
+        let position = origin + start.rawValue
+        let l1Index = Int(position / coverage)
+        guard l1Index < l1Table.count else { return .missing(count: limit) }
+        let (l1, index) = try source.page(of: l1Table, at: l1Index)
         let l2Offset = L1Entry(rawValue: l1.entries[index]).l2TableOffset
         guard l2Offset != 0 else {
             // Also the L1 entries behind, as far as this page knows them, that have no L2 table either.
             var next = index + 1
-            var count = coverage - start.rawValue % coverage
+            var count = coverage - position % coverage
             while count < limit, next < l1.entries.count, L1Entry(rawValue: l1.entries[next]).l2TableOffset == 0 {
                 count += coverage
                 next += 1
             }
-            return Extent(start: start, count: min(count, limit), storage: .unallocated)
+            return .missing(count: min(count, limit))
         }
-        guard l2Offset % header.clusterSize == 0 else {
+        let clusterSize = source.format.clusterSize
+        guard l2Offset % clusterSize == 0 else {
             throw ImageError(
-                .corrupt, path: file.path, offset: l1Table.offset.advanced(by: UInt64(l1Index) * 8),
-                "active L1 table: entry \(l1Index) points to an L2 table at \(HostOffset(l2Offset)), "
-                    + "which is not aligned to the cluster size (\(header.clusterSize))")
+                .corrupt, path: source.file.path, offset: l1Table.offset.advanced(by: UInt64(l1Index) * 8),
+                "\(l1Table.name): entry \(l1Index) points to an L2 table at \(HostOffset(l2Offset)), "
+                    + "which is not aligned to the cluster size (\(clusterSize))")
         }
-        let l2Table = Self.table(
-            in: file, at: l2Offset, count: Int(coverage / header.clusterSize), name: "L2 table")
-        let l2Index = Int(start.rawValue % coverage / header.clusterSize)
-        let (l2, first) = try resources.tables.page(of: l2Table, at: l2Index, counters: resources.counters)
-        let page = L2Page(entries: l2.entries, location: l2Table.offset.advanced(by: UInt64(l2Index - first) * 8))
-        return try extent(at: start, limit: limit, in: page, from: first)
+        let table = source.table(at: l2Offset, count: Int(clusterSize / 8), name: "L2 table")
+        // A page holds whole entries, but the file may end inside one: its last word must be there.
+        let words = source.format.wordsPerEntry
+        let last = Int(position % coverage / clusterSize) * words + words - 1
+        let (page, lastInPage) = try source.page(of: table, at: last)
+        let l2Page = L2Page(
+            words: page.entries, location: table.offset.advanced(by: UInt64(last - lastInPage) * 8),
+            start: position - position % clusterSize - UInt64(lastInPage / words) * clusterSize,
+            format: source.format, path: source.file.path)
+        return .page(l2Page, index: lastInPage / words)
     }
 
-    /// See `ImageLayer`: inflates a compressed cluster, or takes it from the cache.
-    public func decode(_ extent: Extent, into output: inout OutputRawSpan) throws(ImageError) {
-        guard case .encoded(_, let offset, let count) = extent.storage else {
-            preconditionFailure("only an encoded extent is decoded")
+    /// The extent that `run`, which begins at `start`, is.
+    private func extent(at start: GuestOffset, _ run: ClusterRun) throws(ImageError) -> Extent {
+        let storage: Extent.Storage
+        switch run.storage {
+        case .unallocated: storage = .unallocated
+        case .zero: storage = .zero(explicit: true)
+        case .compressed(let host, let count):
+            storage = .encoded(.compressed, file: source.file, offset: host, count: count)
+        case .data(let host):
+            return source.cipher == nil
+                ? try data(at: start, count: run.count, host: host) : try encrypted(at: start, run.count, host: host)
         }
-        let size = Int(header.clusterSize)
-        let skip = Int(extent.start.rawValue % header.clusterSize)
-        try resources.clusters.read(
-            Int(extent.count), skipping: skip, of: size, encodedAt: offset, in: file, into: &output
-        ) { cluster throws(ImageError) in
-            try inflate(count, at: offset, into: &cluster)
-        }
+        return Extent(start: start, count: run.count, storage: storage)
     }
 
-    private func inflate(
-        _ count: UInt64, at offset: HostOffset, into cluster: inout OutputRawSpan
-    ) throws(ImageError) {
-        guard offset.rawValue < file.size else { throw beyondEnd(offset, "a compressed cluster") }
-        // The length is given in sectors, and the last one need not be there: the file may end with the stream.
-        let input = AlignedBuffer(capacity: Int(min(count, file.size - offset.rawValue)))
-        try input.fill(input.capacity) { output throws(ImageError) in
-            try file.read(input.capacity, at: offset, into: &output)
-        }
-        resources.counters.decompressions.add(1, ordering: .relaxed)
-        let size = Int(header.clusterSize)
-        do throws(DecompressionFault) {
-            if header.compressionType == 0 {
-                try Deflate.inflate(input.bytes, count: size, into: &cluster)
-            } else {
-                try Zstandard.decompress(input.bytes, count: size, into: &cluster)
-            }
-        } catch {
-            throw ImageError(.corrupt, path: file.path, offset: offset, "compressed cluster: \(error.message)")
-        }
-    }
-
-    private static func table(in file: any HostFile, at offset: UInt64, count: Int, name: String) -> TableLocation {
-        TableLocation(file: file, offset: HostOffset(offset), count: count, entrySize: 8, name: name) { bytes in
-            decodeTable(bytes, of: UInt64.self, .big)
-        }
-    }
-}
-
-/// The entries of an L2 table that one page of the cache holds.
-private struct L2Page {
-    var entries: [UInt64]
-    /// Where the first of them lies.
-    var location: HostOffset
-}
-
-extension QCOW2Layer {
-    /// The extent that the entry `first` of the page begins, merged with its neighbours in the page.
-    private func extent(
-        at start: GuestOffset, limit: UInt64, in page: L2Page, from first: Int
-    ) throws(ImageError) -> Extent {
-        let size = header.clusterSize
-        let skip = start.rawValue % size
-        let mapping = try mapping(at: first, of: page)
-        if case .compressed(let host, let bytes) = mapping {
-            let storage = Extent.Storage.encoded(file: file, offset: host, count: bytes)
-            return Extent(start: start, count: min(limit, size - skip), storage: storage)
-        }
-        // An entry that contradicts the format ends the run, and is reported when it is asked for itself.
-        var count = size - skip
-        var next = first + 1
-        while count < limit, next < page.entries.count,
-            let neighbour = try? self.mapping(at: next, of: page),
-            mapping.isContinued(by: neighbour, after: UInt64(next - first) * size)
-        {
-            count += size
-            next += 1
-        }
-        count = min(count, limit)
-        switch mapping {
-        case .data(let host): return try data(at: start, count: count, host: host, skipping: skip)
-        case .zero: return Extent(start: start, count: count, storage: .zero(explicit: true))
-        case .unallocated, .compressed: return Extent(start: start, count: count, storage: .unallocated)
-        }
-    }
-
-    /// The data from byte `skip` of the host cluster `host` on, as far as the file has it.
+    /// The data from `host` on, as far as the file has it.
     ///
     /// A file may end in the middle of its last cluster; what is missing there reads as zeros. QEMU reads zeros for
     /// clusters that lie wholly behind the end, too; here they are an error, since nothing but a cut file has them.
-    private func data(
-        at start: GuestOffset, count: UInt64, host: HostOffset, skipping skip: UInt64
-    ) throws(ImageError) -> Extent {
+    private func data(at start: GuestOffset, count: UInt64, host: HostOffset) throws(ImageError) -> Extent {
+        let file = source.dataFile
+        let clusterSize = source.format.clusterSize
         guard host.rawValue < file.size else {
-            throw beyondEnd(host, "the cluster of guest offset \(start)")
-        }
-        let first = host.advanced(by: skip)
-        guard first.rawValue < file.size else {
-            let rest = min(count, header.clusterSize - skip)
+            let cluster = HostOffset(host.rawValue - host.rawValue % clusterSize)
+            guard cluster.rawValue < file.size else {
+                throw source.beyondEnd(of: file, cluster, "the cluster of guest offset \(start)")
+            }
+            let rest = min(count, clusterSize - host.rawValue % clusterSize)
             return Extent(start: start, count: rest, storage: .zero(explicit: true))
         }
-        let held = min(count, file.size - first.rawValue)
-        return Extent(start: start, count: held, storage: .data(file: file, offset: first))
+        let held = min(count, file.size - host.rawValue)
+        return Extent(start: start, count: held, storage: .data(file: file, offset: host))
     }
 
-    private func mapping(at index: Int, of page: L2Page) throws(ImageError) -> ClusterMapping {
-        do throws(ParseFault) {
-            return try L2Entry(rawValue: page.entries[index])
-                .mapping(clusterBits: header.clusterBits, version: header.version)
-        } catch {
-            let offset = page.location.advanced(by: UInt64(index) * 8)
-            throw ImageError(.corrupt, path: file.path, offset: offset, "L2 table: the entry here \(error.message)")
+    /// The encrypted data from `host` on: at most 1 MiB, which is what one call of `decode` may take memory for.
+    private func encrypted(at start: GuestOffset, _ count: UInt64, host: HostOffset) throws(ImageError) -> Extent {
+        let file = source.dataFile
+        let skip = host.rawValue % 512
+        let first = HostOffset(host.rawValue - skip)
+        // Part of a sector cannot be decrypted, and zeros that are missing from the file would not decrypt to zeros.
+        let held = file.size > first.rawValue ? (file.size - first.rawValue) / 512 * 512 : 0
+        guard held > 0 else {
+            throw source.beyondEnd(of: file, first, "the encrypted sector of guest offset \(start)")
         }
-    }
-
-    private func beyondEnd(_ offset: HostOffset, _ what: String) -> ImageError {
-        ImageError(
-            .truncated, path: file.path, offset: offset,
-            "\(what) lies behind the end of the file at \(HostOffset(file.size))")
-    }
-}
-
-extension ClusterMapping {
-    /// Whether a cluster mapped so, `distance` bytes further on, goes on with this one's run.
-    fileprivate func isContinued(by other: ClusterMapping, after distance: UInt64) -> Bool {
-        switch (self, other) {
-        case (.data(let host), .data(let next)): next == host.advanced(by: distance)
-        case (.zero, .zero), (.unallocated, .unallocated): true
-        default: false
-        }
+        let count = min(count, min(held, EncryptedSectors.limit) - skip)
+        let sectors = (skip + count + 511) / 512 * 512
+        return Extent(
+            start: start, count: count, storage: .encoded(.encrypted, file: file, offset: first, count: sectors))
     }
 }

@@ -23,6 +23,8 @@ public struct Snapshot: Hashable, Sendable {
     /// The most bytes that a snapshot table may take, as in QEMU (QCOW_MAX_SNAPSHOTS_SIZE): 64 MiB.
     static let tableSizeLimit: UInt64 = 1024 * 65536
 
+    /// Where its entry of the snapshot table begins.
+    public internal(set) var entryOffset = HostOffset(0)
     /// Where the snapshot's L1 table begins.
     public var l1TableOffset: UInt64
     /// Entries in the snapshot's L1 table.
@@ -66,7 +68,9 @@ public struct Snapshot: Hashable, Sendable {
             }
             var reader = ByteReader(try file.bytes(40 + sizes.variable, at: position, of: what))
             do throws(ParseFault) {
-                snapshots.append(try Snapshot(parsing: &reader))
+                var snapshot = try Snapshot(parsing: &reader)
+                snapshot.entryOffset = position
+                snapshots.append(snapshot)
             } catch {
                 throw ImageError(error, in: file, at: position, of: what)
             }

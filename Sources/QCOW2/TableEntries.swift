@@ -24,6 +24,33 @@ public struct L1Entry: RawRepresentable, Hashable, Sendable {
     var l2TableOffset: UInt64 { Self.offset.masked(in: rawValue) }
 }
 
+/// What of an image decides how its L2 entries are read.
+struct L2Format: Hashable {
+    /// log2 of the cluster size.
+    var clusterBits: UInt32
+    /// The version of the image.
+    var version: UInt32
+    /// Whether entries have 16 bytes, and clusters subclusters.
+    var isExtended: Bool
+    /// Whether clusters lie in a file of their own, each at its guest offset.
+    var hasDataFile: Bool
+}
+
+extension L2Format {
+    /// What the header says.
+    init(_ header: Header) {
+        clusterBits = header.clusterBits
+        version = header.version
+        isExtended = header.incompatibleFeatures.contains(.extendedL2)
+        hasDataFile = header.incompatibleFeatures.contains(.externalDataFile)
+    }
+
+    /// The bytes of a cluster.
+    var clusterSize: UInt64 { 1 << UInt64(clusterBits) }
+    /// The 64-bit words of one entry.
+    var wordsPerEntry: Int { isExtended ? 2 : 1 }
+}
+
 /// How a cluster of the disk is stored.
 enum ClusterMapping: Hashable {
     /// Not in this image.
@@ -34,14 +61,17 @@ enum ClusterMapping: Hashable {
     case data(HostOffset)
     /// In at most `count` bytes from the offset on; the stream may end earlier.
     case compressed(HostOffset, count: UInt64)
+    /// Each subcluster in its own way; those that are data in the host cluster, which is there if any is.
+    case subclusters(SubclusterBitmap, host: HostOffset?)
 }
 
-/// An entry of an L2 table of 8-byte entries: docs/interop/qcow2 "L2 table entry".
+/// An entry of an L2 table of 8-byte entries, and the first half of an extended one: docs/interop/qcow2 "L2 table
+/// entry".
 ///
 ///     BIT   FIELD (standard cluster)
-///      0    ZERO: reads as zeros (version 3)
+///      0    ZERO: reads as zeros (version 3; not in extended entries, whose bitmap says it)
 ///      1-8  reserved
-///      9-55 offset of the host cluster; 0: unallocated
+///      9-55 offset of the host cluster; 0: unallocated, unless it lies in a data file and COPIED is set
 ///     56-61 reserved
 ///     62    COMPRESSED: 0 here; else the bits below are those of a compressed cluster descriptor
 ///     63    COPIED: the cluster's refcount is exactly one
@@ -61,23 +91,40 @@ struct L2Entry: RawRepresentable, Hashable {
     /// The largest host offset that the format can address: 2^56 - 1.
     static let lastHostOffset: UInt64 = (1 << 56) - 1
 
-    /// What the entry says in an image of these clusters; reserved bits are ignored, as QEMU ignores them.
+    /// What the entry says in an image of such a format; reserved bits are ignored, as QEMU ignores them.
     ///
-    /// Throws a message of what is wrong with the entry.
-    func mapping(clusterBits: UInt32, version: UInt32) throws(ParseFault) -> ClusterMapping {
-        if Self.compressed.isSet(in: rawValue) { return try compressedMapping(clusterBits: clusterBits) }
-        let host = Self.offset.masked(in: rawValue)
-        guard host % (1 << UInt64(clusterBits)) == 0 else {
-            throw ParseFault(
-                at: 0, "points to \(HostOffset(host)), which is not aligned to the cluster size (\(1 << clusterBits))")
+    /// `bitmap` is the second half of an extended entry, and not looked at otherwise. Throws a message of what is wrong
+    /// with the entry.
+    func mapping(_ format: L2Format, bitmap: SubclusterBitmap) throws(ParseFault) -> ClusterMapping {
+        if Self.compressed.isSet(in: rawValue) {
+            guard !format.hasDataFile else {
+                throw ParseFault(at: 0, "is of a compressed cluster, which an image with a data file cannot have")
+            }
+            return try compressedMapping(clusterBits: format.clusterBits)
         }
+        let host = try hostCluster(format)
+        if format.isExtended { return try bitmap.mapping(host: host) }
         if Self.zero.isSet(in: rawValue) {
-            guard version >= 3 else {
+            guard format.version >= 3 else {
                 throw ParseFault(at: 0, "has the zero flag, which version 2 does not have")
             }
-            return .zero(preallocated: host == 0 ? nil : HostOffset(host))
+            // Offset 0 sets nothing aside, in a data file either.
+            return .zero(preallocated: host == HostOffset(0) ? nil : host)
         }
-        return host == 0 ? .unallocated : .data(HostOffset(host))
+        return host.map { .data($0) } ?? .unallocated
+    }
+
+    /// The host cluster that the entry of a standard cluster names; nil: none.
+    private func hostCluster(_ format: L2Format) throws(ParseFault) -> HostOffset? {
+        let host = Self.offset.masked(in: rawValue)
+        guard host % format.clusterSize == 0 else {
+            throw ParseFault(
+                at: 0, "points to \(HostOffset(host)), which is not aligned to the cluster size (\(format.clusterSize))"
+            )
+        }
+        // A data file has no header in its first cluster, so that guest offset 0 lies at host offset 0.
+        if host == 0, !(format.hasDataFile && Self.copied.isSet(in: rawValue)) { return nil }
+        return HostOffset(host)
     }
 
     private func compressedMapping(clusterBits: UInt32) throws(ParseFault) -> ClusterMapping {

@@ -20,13 +20,14 @@ struct RBlockFS: ParsableCommand {
               losetup -f --show -r -P /mnt/rb/foo.qcow2/disk.raw
               cat /mnt/rb/foo.qcow2/stats.json
               rblockfs --allow-path /srv/base overlay.qcow2 /mnt/rb
+              rblockfs --secret db.qcow2=file:/root/db.key ~/images /mnt/rb
               rblockfs -o allow_other ~/images /mnt/rb
               fusermount3 -u /mnt/rb
 
             EXIT STATUS
               0   mounted; in the foreground: unmounted again
               64  wrong usage
-              66  IMAGES, or a folder of --allow-path, cannot be read
+              66  IMAGES, a folder of --allow-path or a key of --secret cannot be read
               69  FUSE is not available: no /dev/fuse
               70  anything else went wrong
               73  MOUNTPOINT cannot be mounted on
@@ -53,6 +54,14 @@ struct RBlockFS: ParsableCommand {
         help: ArgumentHelp(
             "The least that is logged: trace, debug, info, notice, warning, error or critical.", valueName: "level"))
     var logLevel = LogLevel.notice
+
+    @Option(
+        name: .customLong("secret"),
+        help: ArgumentHelp(
+            "The passphrase of an encrypted image, by its file name or path: all bytes of a file, or an environment "
+                + "variable. Repeatable.",
+            valueName: "image=file:path|image=env:variable"))
+    var secrets: [SecretSource] = []
 
     @Flag(help: "Take every .img for a raw disk, and do not look at its content.")
     var rawImg = false
@@ -107,6 +116,11 @@ struct RBlockFS: ParsableCommand {
                     throw ValidationError("-o log_level: '\(value)' is no level")
                 }
                 logLevel = level
+            case ("secret", let value?):
+                guard let secret = SecretSource(argument: value) else {
+                    throw ValidationError("-o secret: write IMAGE=file:PATH or IMAGE=env:VARIABLE")
+                }
+                secrets.append(secret)
             case ("raw_img", nil): rawImg = true
             // What mount(8) and fstab put there for every file system, and what this one always is.
             case ("rw", nil), ("ro", nil), ("defaults", nil), ("auto", nil), ("noauto", nil), ("_netdev", nil),

@@ -1,8 +1,10 @@
 import BlockImage
+import Encryption
 import Fuse
 import Glibc
 import HostStorage
 import ImageFS
+import ImageFormats
 import Logging
 import SystemPackage
 
@@ -26,7 +28,9 @@ struct Server {
         let mountpoint = try checkedMountpoint()
         let folder: ImageFolder
         let policy: ConfinedOpenPolicy
+        var secrets: [String: Secret] = [:]
         do throws(ImageError) {
+            for source in command.secrets { secrets[source.image] = try source.read() }
             folder = try ImageFolder(FilePath(command.images), probesImg: !command.rawImg)
             policy = try ConfinedOpenPolicy(
                 images: folder.location, allowed: command.allowPaths.map { FilePath($0) },
@@ -37,7 +41,8 @@ struct Server {
         try checkApart(mountpoint, policy)
         let readyFd = command.readyFd
         let fileSystem = ImageFileSystem(
-            folder, policy: policy, cacheSize: command.cacheSize.count, userID: getuid(), groupID: getgid(),
+            folder, policy: policy, keys: ImageKeys(secrets), cacheSize: command.cacheSize.count, userID: getuid(),
+            groupID: getgid(),
             logger: logger
         ) {
             _ = MountedFileSystem(at: mountpoint)?.setReadAhead(kibibytes: Self.readAheadKibibytes)

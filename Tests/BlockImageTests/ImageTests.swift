@@ -30,7 +30,7 @@ private final class ListedLayer: ImageLayer {
             case .data: .data(file: file, offset: HostOffset(offset))
             case .zero: .zero(explicit: true)
             case .unallocated: .unallocated
-            case .encoded: .encoded(file: file, offset: HostOffset(offset), count: 1)
+            case .encoded: .encoded(.compressed, file: file, offset: HostOffset(offset), count: 1)
             }
         return Extent(start: start, count: count, storage: storage)
     }

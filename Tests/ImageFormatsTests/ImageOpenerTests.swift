@@ -35,7 +35,7 @@ struct Folder {
     }
 
     func firstByte(of name: String) throws -> UInt8? {
-        try open(name).result.get().bytes(1, at: 0).first
+        try open(name).disk.result.get().bytes(1, at: 0).first
     }
 }
 
@@ -70,9 +70,9 @@ struct `A backing file's format` {
         try folder.folder.write([1], to: "base.raw")
         try folder.overlay("image.qcow2", over: "base.raw", format: format)
         let opened = try folder.open("image.qcow2")
-        #expect(opened.error?.code == .unsupported)
-        #expect(opened.error?.path == folder.folder.file("image.qcow2"))
-        #expect(opened.error?.message.contains("\"\(format)\"") == true)
+        #expect(opened.disk.error?.code == .unsupported)
+        #expect(opened.disk.error?.path == folder.folder.file("image.qcow2"))
+        #expect(opened.disk.error?.message.contains("\"\(format)\"") == true)
         #expect(opened.layers.count == 1)
     }
 
@@ -81,8 +81,8 @@ struct `A backing file's format` {
         try folder.folder.write(Array(repeating: 1, count: 100_000), to: "base.raw")
         try folder.overlay("image.qcow2", over: "base.raw", format: "qcow2")
         let opened = try folder.open("image.qcow2")
-        #expect(opened.error?.code == .corrupt)
-        #expect(opened.error?.path == folder.folder.file("base.raw"))
+        #expect(opened.disk.error?.code == .corrupt)
+        #expect(opened.disk.error?.path == folder.folder.file("base.raw"))
     }
 }
 
@@ -92,8 +92,8 @@ struct `A chain` {
         try folder.overlay("middle.qcow2", over: "none.raw", format: "raw")
         try folder.overlay("image.qcow2", over: "middle.qcow2", format: "qcow2")
         let opened = try folder.open("image.qcow2")
-        #expect(opened.error?.code == .system(errno: ENOENT))
-        #expect(opened.error?.path == folder.folder.file("middle.qcow2"))
+        #expect(opened.disk.error?.code == .system(errno: ENOENT))
+        #expect(opened.disk.error?.path == folder.folder.file("middle.qcow2"))
         #expect(opened.layers.map(\.file.path) == ["image.qcow2", "middle.qcow2"].map(folder.folder.file))
     }
 
@@ -104,8 +104,8 @@ struct `A chain` {
             try folder.overlay("\(index).qcow2", over: "\((index + 1) % length).qcow2", format: "qcow2")
         }
         let opened = try folder.open("0.qcow2")
-        #expect(opened.error?.code == .corrupt)
-        #expect(opened.error?.message == "backing chain: comes back to this file, and has no end")
+        #expect(opened.disk.error?.code == .corrupt)
+        #expect(opened.disk.error?.message == "backing chain: comes back to this file, and has no end")
         #expect(opened.layers.count == length)
     }
 
@@ -119,7 +119,7 @@ struct `A chain` {
             } else {
                 try FileManager.default.createSymbolicLink(atPath: to, withDestinationPath: from)
             }
-            let error = try folder.open("a-\(kind).qcow2").error
+            let error = try folder.open("a-\(kind).qcow2").disk.error
             #expect(error?.message == "backing chain: comes back to this file, and has no end", "\(kind)")
         }
     }
@@ -134,7 +134,7 @@ struct `A chain` {
         let most = ImageOpener.depthLimit
         #expect(try folder.open("\(most - 1).qcow2").layers.count == most)
         #expect(try folder.firstByte(of: "\(most - 1).qcow2") == 5)
-        let error = try folder.open("\(most).qcow2").error
+        let error = try folder.open("\(most).qcow2").disk.error
         #expect(error?.code == .unsupported)
         #expect(error?.message == "backing chain: has more than 256 images, which is the limit")
     }
@@ -153,7 +153,7 @@ struct `A chain` {
         let folder = try Folder()
         for name in ["/etc/passwd", "../x.raw", "json:{}", "nbd:host:1"] {
             try folder.overlay("image.qcow2", over: name, format: "raw")
-            #expect(try folder.open("image.qcow2").error?.code == .denied, "\(name)")
+            #expect(try folder.open("image.qcow2").disk.error?.code == .denied, "\(name)")
         }
     }
 }
@@ -164,8 +164,8 @@ struct `An image that only its content calls one` {
         try folder.folder.write(Array(repeating: 5, count: 1 << 20), to: "base.raw")
         try folder.overlay("image.img", over: "base.raw", format: "raw")
         let opened = try folder.open("image.img")
-        #expect(opened.error?.code == .denied)
-        #expect(opened.error?.message.contains("base.raw") == true)
+        #expect(opened.disk.error?.code == .denied)
+        #expect(opened.disk.error?.message.contains("base.raw") == true)
         #expect(opened.layers.first?.wasProbed == true)
         #expect(opened.layers.first?.format == .qcow2)
     }
@@ -176,8 +176,8 @@ struct `An image that only its content calls one` {
         try folder.overlay("planted.img", over: "base.raw", format: "raw")
         try folder.overlay("image.qcow2", over: "planted.img")
         let opened = try folder.open("image.qcow2")
-        #expect(opened.error?.code == .denied)
-        #expect(opened.error?.path == folder.folder.file("planted.img"))
+        #expect(opened.disk.error?.code == .denied)
+        #expect(opened.disk.error?.path == folder.folder.file("planted.img"))
         try folder.overlay("trusting.qcow2", over: "planted.img", format: "qcow2")
         #expect(try folder.firstByte(of: "trusting.qcow2") == 5)
         try folder.overlay("raw.qcow2", over: "planted.img", format: "raw")
@@ -198,7 +198,7 @@ struct `An image that only its content calls one` {
             """
         try folder.folder.write(Array(descriptor.utf8), to: "image.img")
         try folder.folder.write(Array(descriptor.utf8), to: "image.vmdk")
-        #expect(try folder.open("image.img").error?.code == .denied)
+        #expect(try folder.open("image.img").disk.error?.code == .denied)
         #expect(try folder.firstByte(of: "image.vmdk") == 5)
     }
 
@@ -207,9 +207,9 @@ struct `An image that only its content calls one` {
         let image = QCOW2Builder(size: 1 << 20, clusters: [.data]).build()
         try folder.folder.write(image.bytes, to: "image.img")
         let opened = try folder.open("image.img")
-        #expect(try areSame(opened.result.get().wholeDisk(), image.disk))
+        #expect(try areSame(opened.disk.result.get().wholeDisk(), image.disk))
         try folder.folder.write([1, 2, 3], to: "raw.img")
-        #expect(try folder.open("raw.img").result.get().wholeDisk() == [1, 2, 3])
+        #expect(try folder.open("raw.img").disk.result.get().wholeDisk() == [1, 2, 3])
     }
 
     @Test func `and one that its name calls raw is raw, whatever it holds`() throws {

@@ -149,7 +149,7 @@ struct `What is refused, and what is read all the same, agrees with qemu-img` {
         let oracle = try Oracle(try TemporaryFolder())
         let path = try oracle.folder.write(image.bytes, to: "image.qcow2")
         #expect(try !QemuImg.reads(path, format: "qcow2", into: oracle.folder.file("raw")).0)
-        #expect(try areSame(oracle.open("image.qcow2", as: .qcow2).result.get().wholeDisk(), image.disk))
+        #expect(try areSame(oracle.open("image.qcow2", as: .qcow2).disk.result.get().wholeDisk(), image.disk))
     }
 
     @Test func `a header_length that is no multiple of 8 is an error, as specified, while qemu-img takes it`() throws {
@@ -167,7 +167,7 @@ struct `What is refused, and what is read all the same, agrees with qemu-img` {
         let (isRead, refusal) = try QemuImg.reads(path, format: "qcow2", into: oracle.folder.file("raw"))
         #expect(isRead, "qemu-img refuses it, too: \(refusal)", sourceLocation: sourceLocation)
         let error = #expect(throws: ImageError.self, sourceLocation: sourceLocation) {
-            _ = try oracle.open("image.qcow2", as: .qcow2).result.get().wholeDisk()
+            _ = try oracle.open("image.qcow2", as: .qcow2).disk.result.get().wholeDisk()
         }
         #expect(error?.code == code, "\(String(describing: error))", sourceLocation: sourceLocation)
     }
@@ -179,7 +179,7 @@ struct `What is refused, and what is read all the same, agrees with qemu-img` {
         let raw = oracle.folder.file("raw")
         let (isRead, refusal) = try QemuImg.reads(path, format: "qcow2", into: raw)
         do {
-            let image = try oracle.open("image.qcow2", as: .qcow2).result.get()
+            let image = try oracle.open("image.qcow2", as: .qcow2).disk.result.get()
             _ = try image.wholeDisk()
             try #require(isRead, "qemu-img refuses it: \(refusal)", sourceLocation: sourceLocation)
             #expect(try image.firstDifference(from: raw) == nil, sourceLocation: sourceLocation)

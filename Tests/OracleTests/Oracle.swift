@@ -37,7 +37,7 @@ struct Oracle {
         let opened = open(name, as: format)
         let image: Image
         do {
-            image = try opened.result.get()
+            image = try opened.disk.result.get()
         } catch {
             Issue.record("\(name) is refused: \(error)", sourceLocation: sourceLocation)
             return

@@ -40,7 +40,7 @@ struct `Every kind of VMDK that this version reads is read as qemu-img reads it`
             let border = min(size - 1024, (2047 << 20) - 1024)
             try QemuImg.io(path, format: "vmdk", ["write -P 7 \(border) 1024", "write -P 8 \(size - 512) 512"])
             let opened = oracle.open("image.vmdk", as: .vmdk)
-            let image = try opened.result.get()
+            let image = try opened.disk.result.get()
             #expect(image.virtualSize == size)
             #expect(try image.bytes(512, at: size - 512) == Array(repeating: 8, count: 512))
             #expect(try image.bytes(1024, at: border).first == 7)

@@ -146,13 +146,10 @@ struct `An image that needs what is not there yet` {
 
     @Test(arguments: [
         Poke(
-            UInt64(16), at: 72, .unsupported,
-            "incompatible_features: uses extended L2 entries, which are not supported yet"),
-        Poke(
             UInt64(4), at: 72, .unsupported,
-            "incompatible_features: uses an external data file, which is not supported yet"),
-        Poke(UInt32(1), at: 32, .unsupported, "crypt_method: encrypted with AES, which is not supported yet"),
-        Poke(UInt32(2), at: 32, .unsupported, "crypt_method: encrypted with LUKS, which is not supported yet"),
+            "incompatible_features: uses an external data file, but no header extension gives its name"),
+        Poke(UInt32(1), at: 32, .denied, "crypt_method: encrypted, no key: --secret gives the passphrase of AES"),
+        Poke(UInt32(2), at: 32, .denied, "crypt_method: encrypted, no key: --secret gives the passphrase of LUKS"),
         Poke(UInt32(9), at: 32, .unsupported, "crypt_method: encrypted with unknown method 9"),
         Poke(
             UInt64(1) << 40 | 1 << 63 | 1, at: 72, .unsupported,
@@ -174,7 +171,7 @@ struct `An image that needs what is not there yet` {
         builder.extensions = [(0x4441_5441, Array("disk.raw".utf8))]
         #expect(
             failure(of: builder.build().bytes)?.message
-                == "incompatible_features: uses an external data file \"disk.raw\", which is not supported yet")
+                == "data file \"disk.raw\": it holds the clusters, but was not opened")
     }
 
     @Test func `is refused for a compression type that is unknown`() {

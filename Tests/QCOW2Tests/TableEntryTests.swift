@@ -5,6 +5,13 @@ import Testing
 @testable import QCOW2
 
 struct `Table entries` {
+    /// The second half of an entry that has none.
+    private let none = SubclusterBitmap(rawValue: 0)
+
+    private func format(_ clusterBits: UInt32, version: UInt32 = 3) -> L2Format {
+        L2Format(clusterBits: clusterBits, version: version, isExtended: false, hasDataFile: false)
+    }
+
     @Test(arguments: [
         ("L1", [L1Entry.reservedLow, L1Entry.offset, L1Entry.reservedHigh, L1Entry.copied]),
         (
@@ -39,7 +46,7 @@ struct `Table entries` {
             (0x00ff_ffff_ffff_0000, .data(HostOffset(0x00ff_ffff_ffff_0000))),
         ] as [(UInt64, ClusterMapping)])
     func `of the L2 say what each bit pattern means`(entry: UInt64, mapping: ClusterMapping) throws {
-        #expect(try L2Entry(rawValue: entry).mapping(clusterBits: 16, version: 3) == mapping)
+        #expect(try L2Entry(rawValue: entry).mapping(format(16), bitmap: none) == mapping)
     }
 
     /// Hand-computed from the specification: x = 62 - (cluster_bits - 8).
@@ -55,7 +62,7 @@ struct `Table entries` {
     func `of compressed clusters split where the cluster size says`(
         clusterBits: UInt32, entry: UInt64, offset: UInt64, count: UInt64
     ) throws {
-        let mapping = try L2Entry(rawValue: entry).mapping(clusterBits: clusterBits, version: 2)
+        let mapping = try L2Entry(rawValue: entry).mapping(format(clusterBits, version: 2), bitmap: none)
         #expect(mapping == .compressed(HostOffset(offset), count: count))
     }
 
@@ -71,7 +78,7 @@ struct `Table entries` {
         ] as [(UInt64, UInt32, UInt32, String)])
     func `that contradict the format are faults`(entry: UInt64, bits: UInt32, version: UInt32, message: String) {
         let fault = #expect(throws: ParseFault.self) {
-            _ = try L2Entry(rawValue: entry).mapping(clusterBits: bits, version: version)
+            _ = try L2Entry(rawValue: entry).mapping(format(bits, version: version), bitmap: none)
         }
         #expect(fault?.message == message)
     }

@@ -33,9 +33,9 @@ struct `The tree` {
         "HostStorage": ["BlockImage", "CLinux"],
         "Compression": ["BlockImage", "CDeflate", "CZlib", "CZstd"],
         "Encryption": ["BlockImage", "ByteFormat", "CCrypto"],
-        "QCOW2": ["BlockImage", "ByteFormat", "Compression"],
+        "QCOW2": ["BlockImage", "ByteFormat", "Compression", "Encryption"],
         "VMDK": ["BlockImage", "ByteFormat", "Compression"],
-        "ImageFormats": ["BlockImage", "HostStorage", "QCOW2", "VMDK"],
+        "ImageFormats": ["BlockImage", "ByteFormat", "Encryption", "HostStorage", "QCOW2", "VMDK"],
         "Fuse": ["CFuse3", "CLinux"],
         "ImageFS": ["BlockImage", "Fuse", "HostStorage", "ImageFormats"],
         "TestImages": ["BlockImage", "CZlib", "CZstd"],
@@ -44,7 +44,8 @@ struct `The tree` {
     /// What comes from elsewhere, and who may use it.
     static let foreign: [String: Set<String>] = [
         "Synchronization": [
-            "BlockImage", "Compression", "Encryption", "Fuse", "ImageFS", "ImageFormats", "TestImages", "rblockfs", "rblock-bench",
+            "BlockImage", "Compression", "Encryption", "Fuse", "ImageFS", "ImageFormats", "TestImages", "rblockfs",
+            "rblock-bench",
         ],
         "SystemPackage": ["HostStorage", "ImageFS", "rblockfs"],
         "Logging": ["ImageFS", "rblockfs"],

@@ -1,0 +1,43 @@
+/// The folder names of an image's snapshots: reversible, and each once.
+///
+/// A name stands for itself, but that `/`, `%` and NUL are written as `%2F`, `%25` and `%00`, and a leading dot as `%2E`
+/// where the name would be `.` or `..`. Where that is empty, longer than a file name may be, or the name of another
+/// snapshot as well, `%@` and the snapshot's id, written the same way, tell it apart: `daily%@3`, or `%@3` alone where
+/// the name is too long or empty.
+enum SnapshotNames {
+    /// The most bytes of a file name on Linux (NAME_MAX).
+    private static let sizeLimit = 255
+
+    /// The folder names of snapshots with these names and ids, in their order.
+    static func folderNames(of snapshots: [(name: String, id: String)]) -> [[UInt8]] {
+        var counts: [String: Int] = [:]
+        for snapshot in snapshots { counts[snapshot.name, default: 0] += 1 }
+        var taken: Set<[UInt8]> = []
+        return snapshots.enumerated().map { index, snapshot in
+            let name = escaped(snapshot.name)
+            let mark = Array("%@".utf8) + escaped(snapshot.id)
+            // The id is unique in a sound image; in a damaged one, the place in the table is.
+            let choices = [
+                counts[snapshot.name] == 1 && !name.isEmpty ? name : name + mark, mark,
+                Array("%@\(index)".utf8), Array("%@\(index)%".utf8),
+            ]
+            let choice = choices.first { $0.count <= sizeLimit && !taken.contains($0) } ?? Array("%%\(index)".utf8)
+            taken.insert(choice)
+            return choice
+        }
+    }
+
+    private static func escaped(_ name: String) -> [UInt8] {
+        var bytes: [UInt8] = []
+        for byte in name.utf8 {
+            switch byte {
+            case 0: bytes += Array("%00".utf8)
+            case UInt8(ascii: "%"): bytes += Array("%25".utf8)
+            case UInt8(ascii: "/"): bytes += Array("%2F".utf8)
+            default: bytes.append(byte)
+            }
+        }
+        guard name == "." || name == ".." else { return bytes }
+        return Array("%2E".utf8) + bytes.dropFirst()
+    }
+}

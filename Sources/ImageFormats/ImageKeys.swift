@@ -1,0 +1,91 @@
+import BlockImage
+import ByteFormat
+import Encryption
+import QCOW2
+
+/// The passphrases of encrypted images, and the ciphers that they unlocked. May be used from any thread.
+public final class ImageKeys: Sendable {
+    private let secrets: [String: Secret]
+    /// Unlocking takes as long as the image's writer wanted it to, and is done once for each key.
+    private let unlocked = Guarded<[Unlocking: SectorCipher]>([:])
+
+    private struct Unlocking: Hashable {
+        var header: LUKS1Header
+        var secret: ObjectIdentifier
+    }
+
+    /// The passphrases of images by their file names or paths.
+    public init(_ secrets: [String: Secret] = [:]) {
+        self.secrets = secrets
+    }
+
+    /// What decrypts the clusters of the image in `file`; nil where they are not encrypted, or no key was given.
+    ///
+    /// Throws `denied` where the key that was given fits none of the image's key slots, `corrupt` where these are
+    /// damaged, and `unsupported` for ciphers that are not done here.
+    func cipher(for description: QCOW2Description, in file: any HostFile) throws(ImageError) -> SectorCipher? {
+        guard description.header.cryptMethod != 0, description.refusalWithKey == nil, let secret = secret(for: file)
+        else { return nil }
+        if description.header.cryptMethod == 1 {
+            do throws(EncryptionFault) {
+                return try LegacyAES.cipher(for: secret)
+            } catch {
+                throw ImageError(error, in: file, headerAt: HostOffset(0))
+            }
+        }
+        guard let location = description.extensions.encryptionHeader else {
+            throw ImageError(
+                .corrupt, path: file.path, offset: HostOffset(32),
+                "crypt_method: encrypted with LUKS, but no header extension says where the LUKS header is")
+        }
+        let start = HostOffset(location.offset)
+        var reader = ByteReader(try file.bytes(LUKS1Header.size, at: start, of: "LUKS header"))
+        let header: LUKS1Header
+        do throws(EncryptionFault) {
+            header = try LUKS1Header(parsing: &reader)
+        } catch {
+            throw ImageError(error, in: file, headerAt: start)
+        }
+        return try cipher(for: header, at: start, in: file, with: secret)
+    }
+
+    private func cipher(
+        for header: LUKS1Header, at start: HostOffset, in file: any HostFile, with secret: Secret
+    ) throws(ImageError) -> SectorCipher {
+        let unlocking = Unlocking(header: header, secret: ObjectIdentifier(secret))
+        if let cipher = unlocked.withLock({ $0[unlocking] }) { return cipher }
+        let cipher: SectorCipher
+        do throws(UnlockFailure<ImageError>) {
+            cipher = try header.unlock(with: secret) { offset, count throws(ImageError) in
+                try file.bytes(count, at: start.advanced(by: offset), of: "LUKS key material")
+            }
+        } catch {
+            switch error {
+            case .encryption(let fault): throw ImageError(fault, in: file, headerAt: start)
+            case .reading(let error): throw error
+            }
+        }
+        unlocked.withLock { $0[unlocking] = cipher }
+        return cipher
+    }
+
+    /// The key that was given for the file's path or, failing that, its name.
+    private func secret(for file: any HostFile) -> Secret? {
+        let name = file.path.split(separator: "/").last.map { String($0) } ?? file.path
+        return secrets[file.path] ?? secrets[name]
+    }
+}
+
+extension ImageError {
+    /// What a fault of an encryption header that begins at `start` of `file` means for the image.
+    fileprivate init(_ fault: EncryptionFault, in file: any HostFile, headerAt start: HostOffset) {
+        let code: Code =
+            switch fault.code {
+            case .corrupt: .corrupt
+            case .unsupported: .unsupported
+            case .wrongKey: .denied
+            }
+        let offset = fault.position.map { start.advanced(by: UInt64(clamping: $0)) }
+        self.init(code, path: file.path, offset: offset, "encryption header: \(fault.message)")
+    }
+}

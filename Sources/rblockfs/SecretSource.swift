@@ -1,0 +1,64 @@
+import ArgumentParser
+import BlockImage
+import Encryption
+import Glibc
+import SystemPackage
+
+/// Where the passphrase of an image is found: never on the command line, which everybody on the host can read.
+struct SecretSource: ExpressibleByArgument {
+    private enum Place {
+        case file(FilePath)
+        case environment(String)
+    }
+
+    /// The image's file name or path.
+    let image: String
+    private let place: Place
+
+    /// `IMAGE=file:PATH` or `IMAGE=env:VARIABLE`.
+    init?(argument: String) {
+        // The first mark counts: a path may have anything in it.
+        let marks = ["=file:", "=env:"].compactMap { argument.firstRange(of: $0) }
+        guard let mark = marks.min(by: { $0.lowerBound < $1.lowerBound }), mark.lowerBound > argument.startIndex,
+            mark.upperBound < argument.endIndex
+        else { return nil }
+        image = String(argument[..<mark.lowerBound])
+        let value = String(argument[mark.upperBound...])
+        place = argument[mark] == "=file:" ? .file(FilePath(value)) : .environment(value)
+    }
+
+    /// Reads the passphrase: all bytes of the file, also a newline at its end, as QEMU's secrets do.
+    ///
+    /// Throws `system` where there is no such file or variable, or more than a passphrase.
+    func read() throws(ImageError) -> Secret {
+        switch place {
+        case .file(let path):
+            do {
+                return Secret(try Self.content(of: path))
+            } catch {
+                let code = (error as? Errno)?.rawValue ?? EIO
+                throw ImageError(.system(errno: code), path: path.string, "the key of \(image): \(error)")
+            }
+        case .environment(let name):
+            // Safe: getenv answers NULL or a NUL-terminated string, which is copied at once.
+            guard let value = unsafe getenv(name) else {
+                throw ImageError(
+                    .system(errno: ENOENT), path: name, "the key of \(image): there is no such variable")
+            }
+            return unsafe Secret(Array(UnsafeRawBufferPointer(start: value, count: strlen(value))))
+        }
+    }
+
+    private static func content(of path: FilePath) throws -> [UInt8] {
+        let limit = 1 << 16
+        let file = try FileDescriptor.open(path, .readOnly, options: .closeOnExec)
+        return try file.closeAfter {
+            var bytes = [UInt8](repeating: 0, count: limit)
+            // Safe: read writes at most as many bytes as the array has.
+            let count = unsafe try bytes.withUnsafeMutableBytes { unsafe try file.read(into: $0) }
+            guard count < limit else { throw Errno.fileTooLarge }
+            bytes.removeLast(limit - count)
+            return bytes
+        }
+    }
+}

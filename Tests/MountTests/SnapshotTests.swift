@@ -1,0 +1,85 @@
+import Foundation
+import TestImages
+import Testing
+
+@Suite("Internal snapshots", .enabled(if: Tool.canMount("qemu-img", "qemu-io", "cmp", "python3")))
+struct SnapshotTests {
+    @Test("Each snapshot's disk.raw is what qemu-img convert -l gives, whatever was written and resized since")
+    func content() throws {
+        let folder = try TemporaryFolder()
+        let images = try folder.makeFolder("images")
+        try Shell.check(
+            """
+            cd "$1"; disk=images/disk.qcow2
+            qemu-img create -q -f raw images/base.raw 3M; qemu-io -f raw -c 'write -P 9 0 3M' images/base.raw >/dev/null
+            qemu-img create -q -f qcow2 -o cluster_size=4k -b base.raw -F raw $disk 8M
+            qemu-io -c 'write -P 1 1M 1M' $disk >/dev/null; qemu-img snapshot -c small $disk
+            qemu-img resize -q $disk 40M
+            qemu-io -c 'write -P 2 1536k 1M' -c 'write -z 0 64k' -c 'write -P 3 39M 1M' $disk >/dev/null
+            qemu-img snapshot -c large $disk
+            qemu-io -c 'write -P 4 0 40M' $disk >/dev/null
+            """, folder.path)
+        let mount = try Mount(images)
+        for name in ["small", "large"] {
+            let expected = folder.file("\(name).raw")
+            try Shell.check("qemu-img convert -l \"$1\" -O raw \"$2/disk.qcow2\" \"$3\"", name, images, expected)
+            // qemu-img gives every snapshot the disk's size of now; here each has the size that it had.
+            let size = name == "small" ? "8M" : "40M"
+            try Tool.check("cmp", "-n", size, expected, "\(mount.path)/disk.qcow2/snapshots/\(name)/disk.raw")
+        }
+        #expect(try Status("\(mount.path)/disk.qcow2/snapshots/small/disk.raw").size == 8 << 20)
+        let stats = try mount.document("disk.qcow2/snapshots/small")
+        #expect(stats["virtual-size"]?.number == 8 << 20)
+        #expect(stats["snapshot", "name"]?.text == "small")
+        #expect(stats["snapshot", "disk-size"]?.number == 8 << 20)
+        #expect(stats["snapshot", "id"]?.text == "1")
+        #expect(stats["rblockfs", "counters", "bytes-read"]?.number ?? 0 >= 8 << 20)
+        // The disk itself was not read, and has counters of its own.
+        #expect(try mount.document("disk.qcow2")["rblockfs", "counters", "bytes-read"]?.number == 0)
+    }
+
+    @Test("Names that are no file names are escaped, and those that come twice are told apart by their ids")
+    func names() throws {
+        let folder = try TemporaryFolder()
+        try Shell.check(
+            """
+            cd "$1"; qemu-img create -q -f qcow2 disk.qcow2 1M
+            for name in a/b 100% . .. twice twice 'with space'; do qemu-img snapshot -c "$name" disk.qcow2; done
+            """, folder.path)
+        let mount = try Mount(folder.path)
+        let found = try FileManager.default.contentsOfDirectory(atPath: "\(mount.path)/disk.qcow2/snapshots").sorted()
+        #expect(found == ["%2E", "%2E.", "100%25", "a%2Fb", "twice%@5", "twice%@6", "with space"])
+        for name in found {
+            let stats = try mount.document("disk.qcow2/snapshots/\(name)")
+            #expect(stats["error"] == nil, "\(name)")
+        }
+        #expect(try mount.document("disk.qcow2/snapshots/twice%@6")["snapshot", "id"]?.text == "6")
+    }
+
+    @Test("A snapshot that is damaged is told in its own stats.json, and the others are read")
+    func damage() throws {
+        let folder = try TemporaryFolder()
+        // The second entry's l1_table_offset, eight bytes at the start of the entry, loses its alignment.
+        try Shell.check(
+            """
+            cd "$1"; qemu-img create -q -f qcow2 disk.qcow2 1M
+            qemu-io -c 'write -P 1 0 1M' disk.qcow2 >/dev/null
+            qemu-img snapshot -c one disk.qcow2; qemu-img snapshot -c two disk.qcow2
+            python3 - <<END
+            disk = bytearray(open('disk.qcow2', 'rb').read())
+            table = int.from_bytes(disk[64:72], 'big')
+            entry = table + (40 + int.from_bytes(disk[table + 36:table + 40], 'big') + 4 + 7) // 8 * 8
+            disk[entry + 7] ^= 1
+            open('disk.qcow2', 'wb').write(disk)
+            END
+            """, folder.path)
+        let mount = try Mount(folder.path)
+        let snapshots = "\(mount.path)/disk.qcow2/snapshots"
+        #expect(try FileManager.default.contentsOfDirectory(atPath: "\(snapshots)/two") == ["stats.json"])
+        let error = try mount.document("disk.qcow2/snapshots/two")["error"]
+        #expect(error?["code"]?.text == "corrupt")
+        #expect(error?["message"]?.text?.contains("l1_table_offset") == true)
+        let bytes = try OpenedFile("\(snapshots)/one/disk.raw").read(4096, at: 1 << 19)
+        #expect(bytes == [UInt8](repeating: 1, count: 4096))
+    }
+}
