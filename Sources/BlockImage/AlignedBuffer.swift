@@ -1,6 +1,6 @@
 import Glibc
 
-/// Page-aligned memory for one borrower at a time: filled through an `OutputRawSpan`, read through a `RawSpan`.
+/// Aligned memory for one borrower at a time: filled through an `OutputRawSpan`, read through a `RawSpan`.
 @safe
 public final class AlignedBuffer: @unchecked Sendable {
     // Safe to send: a buffer has one user at a time; a pool hands it on only after it was given back.
@@ -8,10 +8,11 @@ public final class AlignedBuffer: @unchecked Sendable {
     /// How many bytes, from the first, were filled last.
     public private(set) var count = 0
 
-    /// A buffer of `capacity` bytes, not initialized.
-    public init(capacity: Int) {
+    /// A buffer of `capacity` bytes, not initialized, whose first lies at a multiple of `alignment`: a page, unless it is
+    /// one of many that are kept, each of which would waste most of a page.
+    public init(capacity: Int, alignment: Int = 4096) {
         // Safe: freed in deinit only, and reachable only through the spans below, which borrow this object.
-        unsafe memory = UnsafeMutableRawBufferPointer.allocate(byteCount: max(capacity, 1), alignment: 4096)
+        unsafe memory = UnsafeMutableRawBufferPointer.allocate(byteCount: max(capacity, 1), alignment: alignment)
     }
 
     deinit {

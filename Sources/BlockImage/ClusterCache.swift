@@ -33,7 +33,7 @@ public final class ClusterCache: Sendable {
         let entry = entries.value(for: key) ?? entries.insert(Entry(), cost: size + 256, for: key)
         let cluster = try entry.content.withLock { content throws(ImageError) -> AlignedBuffer in
             if let content { return content }
-            let buffer = AlignedBuffer(capacity: size)
+            let buffer = AlignedBuffer(capacity: size, alignment: 64)
             try buffer.fill(size, decode)
             content = buffer
             return buffer

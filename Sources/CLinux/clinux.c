@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <malloc.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -19,4 +20,8 @@ int clinux_find_beneath(int directory, const char *path) {
 
 void clinux_close_from(int first) {
     close_range((unsigned)first, ~0U, 0);
+}
+
+void clinux_limit_arenas(int count) {
+    mallopt(M_ARENA_MAX, count);
 }

@@ -123,14 +123,26 @@ public final class OpenedImage: Sendable {
         return try layer.vmState(of: snapshots[index]).map { Image(layer: $0) }
     }
 
+    /// The bits of all bitmaps together that are looked at to count what they call dirty: those of a bitmap of 16 TiB in
+    /// steps of 64 KiB. A hostile image can have 65,535 bitmaps of 4 billion bits that all lie in one cluster.
+    private static let bitLimit: UInt64 = 1 << 28
+
     /// The dirty bitmaps of the topmost layer, with how many bytes each calls dirty, or why that cannot be told. Their
     /// tables are read when this is first asked.
     public var bitmaps: [MeasuredBitmap] {
         guard case .qcow2(let description, _)? = layers.first?.facts, let file = layers.first?.file else { return [] }
         return measuredBitmaps.withLock { measured in
             if let measured { return measured }
+            var left = Self.bitLimit
             let bitmaps = description.bitmaps.map { bitmap in
+                let bits = bitmap.bitCount(diskSize: description.header.virtualSize)
                 do throws(ImageError) {
+                    guard bits <= left else {
+                        throw ImageError(
+                            .unsupported, path: file.path, offset: bitmap.entryOffset,
+                            "bitmap: has \(bits) bits, too many to count beside those of the others")
+                    }
+                    left -= bits
                     let count = try description.dirtyBytes(of: bitmap, in: file)
                     return MeasuredBitmap(bitmap: bitmap, dirtyBytes: .success(count))
                 } catch {

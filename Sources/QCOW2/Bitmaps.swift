@@ -9,6 +9,8 @@ import ByteFormat
 ///         12    4 flags                    18    2 name_size
 ///                                          20    4 extra_data_size, then extra data, name, padding to 8
 public struct Bitmap: Hashable, Sendable {
+    /// The most bitmaps that an image may have, as in QEMU (QCOW2_MAX_BITMAPS).
+    static let countLimit: UInt32 = 65535
     /// The most bytes that a bitmap directory may take, as in QEMU (QCOW2_MAX_BITMAP_DIRECTORY_SIZE).
     static let directorySizeLimit: UInt64 = 1024 * 65535
 
@@ -74,6 +76,11 @@ public struct Bitmap: Hashable, Sendable {
         _ location: HeaderExtensions.Bitmaps, of file: any HostFile
     ) throws(ImageError) -> [Bitmap] {
         let start = HostOffset(location.directoryOffset)
+        guard (1...countLimit).contains(location.count) else {
+            throw ImageError(
+                .corrupt, path: file.path, offset: start,
+                "bitmap directory: has \(location.count) entries, but must have 1 to \(countLimit)")
+        }
         guard location.directorySize <= directorySizeLimit else {
             throw ImageError(
                 .corrupt, path: file.path, offset: start,

@@ -178,7 +178,7 @@ extension Bitmap {
     private static let sizeLimit: UInt64 = 512 << 20
 
     /// The bits that a disk of `diskSize` bytes needs.
-    fileprivate func bitCount(diskSize: UInt64) -> UInt64 {
+    public func bitCount(diskSize: UInt64) -> UInt64 {
         let granularity: UInt64 = 1 << UInt64(granularityBits)
         return diskSize / granularity + (diskSize % granularity == 0 ? 0 : 1)
     }

@@ -1,4 +1,5 @@
 import BlockImage
+import CLinux
 import Encryption
 import Fuse
 import Glibc
@@ -23,6 +24,8 @@ struct Server {
     func run() throws(MountFailure) {
         command.readyFd.map(Background.detach)
         raiseDescriptorLimit()
+        // Two, so that the workers seldom wait for each other, and the caches' bounds bound the process.
+        clinux_limit_arenas(2)
         let logger = makeLogger()
         Log.setHandler { line in logger.notice("\(line)") }
         let mountpoint = try checkedMountpoint()

@@ -4,27 +4,6 @@ import Testing
 
 @testable import QCOW2
 
-/// Big-endian bytes, put together as a structure lies on disk.
-private struct Record {
-    var bytes: [UInt8] = []
-
-    func with(_ values: any FixedWidthInteger...) -> Record {
-        var result = self
-        for value in values { result.add(value) }
-        return result
-    }
-
-    func with(_ text: String) -> Record {
-        Record(bytes: bytes + Array(text.utf8))
-    }
-
-    var padded: Record { Record(bytes: bytes + Array(repeating: 0, count: -bytes.count & 7)) }
-
-    private mutating func add(_ value: some FixedWidthInteger) {
-        withUnsafeBytes(of: value.bigEndian) { bytes += $0 }
-    }
-}
-
 struct `The snapshot table` {
     private func image(_ table: [UInt8], count: UInt32) -> BuiltQCOW2 {
         var image = QCOW2Builder(size: 1 << 20).build()
@@ -116,7 +95,10 @@ struct `The bitmap directory` {
     @Test func `with a count, a size or a granularity that cannot be is an error`() {
         let one = entry("a", flags: 0, granularityBits: 16)
         #expect(failure(of: image(one, count: 2).bytes)?.code == .corrupt)
-        #expect(failure(of: image(one, count: .max).bytes)?.code == .corrupt)
+        for count in [UInt32(0), 65536, .max] {
+            let message = "bitmap directory: has \(count) entries, but must have 1 to 65535"
+            #expect(failure(of: image(one, count: count).bytes)?.message == message)
+        }
         #expect(failure(of: image(one, count: 1, size: .max).bytes)?.code == .corrupt)
         #expect(failure(of: image(one, count: 1, size: 64 << 20).bytes)?.code == .corrupt)
         #expect(failure(of: image(one, count: 1, size: 1 << 20).bytes)?.code == .truncated)

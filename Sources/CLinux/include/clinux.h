@@ -14,3 +14,7 @@ int clinux_find_beneath(int directory, const char *path);
 
 /// Closes every descriptor from `first` on, with close_range(2).
 void clinux_close_from(int first);
+
+/// Has malloc keep its memory in at most `count` arenas, with mallopt(3). By default each thread gets its own, and what
+/// one thread frees there is of no use to the others.
+void clinux_limit_arenas(int count);
