@@ -82,4 +82,30 @@ struct SnapshotTests {
         let bytes = try OpenedFile("\(snapshots)/one/disk.raw").read(4096, at: 1 << 19)
         #expect(bytes == [UInt8](repeating: 1, count: 4096))
     }
+
+    @Test("The state of a machine that a snapshot keeps is a file beside its disk")
+    func machineState() throws {
+        let folder = try TemporaryFolder()
+        // qemu-io writes a state, but only a running QEMU would note its size (vm_state_size, in both its places).
+        try Shell.check(
+            """
+            cd "$1"; qemu-img create -q -f qcow2 disk.qcow2 1M
+            qemu-io -c 'write -P 1 0 1M' -c 'write -b -P 7 0 100k' disk.qcow2 >/dev/null
+            qemu-img snapshot -c with disk.qcow2; qemu-img snapshot -c without disk.qcow2
+            python3 - <<END
+            disk = bytearray(open('disk.qcow2', 'rb').read())
+            entry = int.from_bytes(disk[64:72], 'big')
+            disk[entry + 32:entry + 36] = (100000).to_bytes(4, 'big')
+            disk[entry + 40:entry + 48] = (100000).to_bytes(8, 'big')
+            open('disk.qcow2', 'wb').write(disk)
+            END
+            """, folder.path)
+        let mount = try Mount(folder.path)
+        let snapshots = "\(mount.path)/disk.qcow2/snapshots"
+        #expect(try Status("\(snapshots)/with/vmstate").size == 100_000)
+        #expect(
+            try OpenedFile("\(snapshots)/with/vmstate").read(100_000, at: 0) == [UInt8](repeating: 7, count: 100_000))
+        #expect(try mount.document("disk.qcow2/snapshots/with")["snapshot", "vm-state-size"]?.number == 100_000)
+        #expect(access("\(snapshots)/without/vmstate", F_OK) != 0)
+    }
 }
