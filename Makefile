@@ -39,9 +39,11 @@ deps-bench: deps
 build: deps
 	$(SWIFT) build
 
-# One file to install that needs no Swift on the machine it runs on.
+# One file to install that needs no Swift on the machine it runs on. In a folder of its own: other builds of the release
+# configuration, such as that of the manual page, are linked against Swift's shared libraries.
+STATIC := -c release --static-swift-stdlib --scratch-path .build-static --product rblockfs
 release: deps
-	$(SWIFT) build -c release --static-swift-stdlib
+	$(SWIFT) build $(STATIC)
 
 run: build
 	@Fixtures/show "$$($(SWIFT) build --show-bin-path)/rblockfs" Fixtures
@@ -72,7 +74,7 @@ lint:
 
 install: release
 	$(SWIFT) package --allow-writing-to-package-directory generate-manual >/dev/null
-	bin="$$($(SWIFT) build -c release --static-swift-stdlib --show-bin-path)/rblockfs"; \
+	bin="$$($(SWIFT) build $(STATIC) --show-bin-path)/rblockfs"; \
 	install -D -s -m 755 "$$bin" "$(DESTDIR)$(PREFIX)/bin/rblockfs"; \
 	install -D -m 644 .build/plugins/GenerateManual/outputs/rblockfs/rblockfs.1 \
 		"$(DESTDIR)$(PREFIX)/share/man/man1/rblockfs.1"; \
@@ -84,4 +86,4 @@ install: release
 
 clean:
 	$(SWIFT) package clean
-	rm -rf .build .build-tsan
+	rm -rf .build .build-static .build-tsan

@@ -97,7 +97,7 @@ struct `The confined policy` {
         #expect(confines.error(of: long)?.code == .system(errno: ENAMETOOLONG))
     }
 
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(10)))
     func `neither opens nor waits for a FIFO, a device, a socket or a folder`() throws {
         let confines = try Confines()
         #expect(mkfifo(confines.folder.file("images/fifo"), 0o600) == 0)

@@ -15,7 +15,7 @@ struct ConfinementTests {
 
     @Test(
         "A backing file outside the folder, a device, a FIFO or a protocol is refused clearly, and nothing hangs",
-        .timeLimit(.minutes(1)),
+        .timeLimit(.minutes(10)),
         arguments: [
             "/etc/shadow", "../outside.raw", "../../../../../etc/passwd", "/dev/zero", "/dev/fuse", "pipe", "subfolder",
             "json:{\"file.filename\":\"/etc/shadow\"}", "nbd:localhost:10809", "nbd+unix:///x?socket=/tmp/x",
@@ -42,7 +42,7 @@ struct ConfinementTests {
         withExtendedLifetime(folder) {}
     }
 
-    @Test("The extents of a VMDK descriptor are held in the same way", .timeLimit(.minutes(1)))
+    @Test("The extents of a VMDK descriptor are held in the same way", .timeLimit(.minutes(10)))
     func extents() throws {
         let (folder, images) = try makeFolder()
         for (name, extent) in [("a", "/etc/passwd"), ("b", "../outside.raw"), ("c", "/dev/zero"), ("d", "pipe")] {
@@ -70,7 +70,7 @@ struct ConfinementTests {
         withExtendedLifetime(folder) {}
     }
 
-    @Test("An image that names a file of the mount itself is refused, and the mount goes on", .timeLimit(.minutes(1)))
+    @Test("An image that names a file of the mount itself is refused, and the mount goes on", .timeLimit(.minutes(10)))
     func namesTheMount() throws {
         let (folder, images) = try makeFolder()
         let mountpoint = try folder.makeFolder("mnt")
@@ -94,7 +94,7 @@ struct ConfinementTests {
         try mount.unmount()
     }
 
-    @Test("A mountpoint in the folder of images is no image, and no image gets into it", .timeLimit(.minutes(1)))
+    @Test("A mountpoint in the folder of images is no image, and no image gets into it", .timeLimit(.minutes(10)))
     func mountInside() throws {
         let (folder, images) = try makeFolder()
         let mountpoint = try folder.makeFolder("images/mnt.raw")

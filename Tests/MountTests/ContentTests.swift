@@ -4,7 +4,7 @@ import Testing
 
 @Suite("The bytes of disk.raw", .enabled(if: Tool.canMount("qemu-img", "cmp", "dd")))
 struct ContentTests {
-    @Test("disk.raw has the bytes of qemu-img convert, for every kind of image", .timeLimit(.minutes(2)))
+    @Test("disk.raw has the bytes of qemu-img convert, for every kind of image", .timeLimit(.minutes(10)))
     func everyKind() throws {
         let gallery = try Gallery(seed: 1)
         let folder = try TemporaryFolder()
@@ -87,7 +87,7 @@ struct ContentTests {
             mount.disk("small-clusters.qcow2"), blockSize, gallery.disk)
     }
 
-    @Test("Eight readers at once on several images all read right, and no image file changes", .timeLimit(.minutes(2)))
+    @Test("Eight readers at once on several images all read right, and no image file changes", .timeLimit(.minutes(10)))
     func eightReaders() throws {
         let gallery = try Gallery(["zlib.qcow2", "zstd.qcow2", "small-clusters.qcow2", "split-sparse.vmdk"], seed: 6)
         let before = try gallery.checksums()

@@ -19,7 +19,7 @@ struct ManyImagesTests {
         let folder = try folder(of: 10_000)
         let start = Date.now
         let mount = try Mount(folder.path)
-        #expect(Date.now.timeIntervalSince(start) < 10)
+        #expect(Date.now.timeIntervalSince(start) < 60)
         let before = try mount.openFiles()
         #expect(before < 32)
         #expect(try Shell.check("ls -U \"$1\" | wc -l", mount.path) == "10000")

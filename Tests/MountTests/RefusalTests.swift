@@ -14,7 +14,7 @@ struct RefusalTests {
         return (try #require(error["code"]?.text), try #require(error["message"]?.text))
     }
 
-    @Test("What is no image has stats.json with the reason, and no disk.raw", .timeLimit(.minutes(1)))
+    @Test("What is no image has stats.json with the reason, and no disk.raw", .timeLimit(.minutes(10)))
     func reasons() throws {
         let folder = try TemporaryFolder()
         try Shell.check(
@@ -73,7 +73,7 @@ struct RefusalTests {
         #expect(mount.isServing)
     }
 
-    @Test("A good image keeps its bytes while others beside it fail", .timeLimit(.minutes(1)))
+    @Test("A good image keeps its bytes while others beside it fail", .timeLimit(.minutes(10)))
     func besideReaders() throws {
         let gallery = try Gallery(["zstd.qcow2", "sparse.vmdk"], seed: 2)
         try Shell.check(

@@ -27,7 +27,7 @@ struct StatsTests {
         #expect(try Shell.check("python3 -c '\(python)' \"$1\"", stats) == "qcow2")
     }
 
-    @Test("Its size is what wc counts, also while readers make the counters move", .timeLimit(.minutes(1)))
+    @Test("Its size is what wc counts, also while readers make the counters move", .timeLimit(.minutes(10)))
     func size() throws {
         let gallery = try Gallery(["plain.qcow2", "zstd.qcow2"], seed: 2)
         let mount = try Mount(gallery.images)
