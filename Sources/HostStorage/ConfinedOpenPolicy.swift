@@ -72,6 +72,24 @@ public final class ConfinedOpenPolicy: OpenPolicy {
         try open(location, subject: "this image", about: String(decoding: location))
     }
 
+    /// What `path`, absolute, leads to: its kind, and where it is, without links. Nil where there is nothing, and where
+    /// it leads out of the confines or into the mount.
+    public func place(of path: FilePath) -> (kind: FileStatus.Kind, location: FilePath)? {
+        guard case .inside(let found)? = try? find(path) else { return nil }
+        defer { try? found.close() }
+        guard let status = try? FileStatus(found), let location = try? Self.location(of: found) else { return nil }
+        return (status.kind, location)
+    }
+
+    /// What is in the folder that `path`, absolute, leads to; nil where that is no folder of the confines, or cannot be
+    /// listed.
+    public func list(_ path: FilePath) -> FolderListing? {
+        guard case .inside(let found)? = try? find(path) else { return nil }
+        defer { try? found.close() }
+        // The folder that was found, and no other, whatever its name leads to by now.
+        return try? FolderListing(Self.link(to: found))
+    }
+
     /// See `OpenPolicy`.
     public func open(_ reference: FileReference, namedBy file: any HostFile) throws(ImageError) -> any HostFile {
         let subject = "\(reference.role.rawValue) \"\(reference.text)\""
@@ -126,14 +144,22 @@ public final class ConfinedOpenPolicy: OpenPolicy {
                     "\(subject): \(String(decoding: path)) is \(status.kind.text), and only regular files are opened")
             }
             // The file that was looked at, and no other, whatever its name leads to by now.
-            let link = FilePath("/proc/self/fd/\(found.rawValue)")
-            let handle = try FileDescriptor.open(link, .readOnly, options: .closeOnExec)
-            return LocalFile(handle, location: try resolve(link), status: try FileStatus(handle))
+            let handle = try FileDescriptor.open(Self.link(to: found), .readOnly, options: .closeOnExec)
+            return LocalFile(handle, location: try Self.location(of: found), status: try FileStatus(handle))
         } catch let error as ImageError {
             throw error
         } catch {
             throw ImageError.system(error, path: image, "\(subject): \(String(decoding: path))")
         }
+    }
+
+    /// A name for what an O_PATH descriptor stands for.
+    private static func link(to found: FileDescriptor) -> FilePath {
+        FilePath("/proc/self/fd/\(found.rawValue)")
+    }
+
+    private static func location(of found: FileDescriptor) throws(Errno) -> FilePath {
+        try resolve(link(to: found))
     }
 
     /// Where a name leads.

@@ -71,3 +71,13 @@ extension FileStatus.Kind {
         }
     }
 }
+
+extension FileTime {
+    /// The host's clock, by which its file systems date changes.
+    public static var now: FileTime {
+        var time = timespec()
+        // Safe: clock_gettime fills the structure that it is given.
+        unsafe _ = clock_gettime(CLOCK_REALTIME, &time)
+        return FileTime(seconds: Int64(time.tv_sec), nanoseconds: time.tv_nsec)
+    }
+}

@@ -2,14 +2,24 @@ import BlockImage
 import Glibc
 import SystemPackage
 
-/// The names in a folder and what they are, without opening any of them.
+/// The names in a folder and what they are, without looking at any of them.
 public struct FolderListing: Sendable {
     /// One name.
     public struct Entry: Sendable {
         /// The name's bytes.
         public var name: [UInt8]
-        /// Whether it is a folder, or a link to one.
-        public var isFolder: Bool
+        /// What the folder itself says of it.
+        public var kind: Kind
+    }
+
+    /// What a folder says of an entry without looking at it.
+    public enum Kind: Hashable, Sendable {
+        /// A folder.
+        case folder
+        /// A link, which may lead anywhere; or the file system does not tell.
+        case link
+        /// Anything else.
+        case file
     }
 
     /// The entries, in the folder's own order, without "." and "..".
@@ -27,14 +37,11 @@ public struct FolderListing: Sendable {
             let name = unsafe Self.name(of: entry)
             guard name != [0x2e], name != [0x2e, 0x2e] else { continue }
             let kind = unsafe Int(entry.pointee.d_type)
-            let isFolder =
-                switch kind {
-                case Int(DT_DIR): true
-                case Int(DT_LNK), Int(DT_UNKNOWN):
-                    (try? FileStatus(at: folder.appending(FilePath(bytes: name).components)))?.kind == .folder
-                default: false
-                }
-            entries.append(Entry(name: name, isFolder: isFolder))
+            switch kind {
+            case Int(DT_DIR): entries.append(Entry(name: name, kind: .folder))
+            case Int(DT_LNK), Int(DT_UNKNOWN): entries.append(Entry(name: name, kind: .link))
+            default: entries.append(Entry(name: name, kind: .file))
+            }
         }
         self.entries = entries
     }

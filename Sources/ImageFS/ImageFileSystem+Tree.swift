@@ -15,28 +15,39 @@ extension ImageFileSystem {
 
     /// The node of an inode that was given out.
     func node(_ inode: Inode) -> Node? {
-        guard let node = Node(inode) else { return nil }
-        return node.image.map(nodes.indices.contains) ?? true ? node : nil
+        source.entries[Node.entryNumber(of: inode)].flatMap { Node(inode, of: $0) }
     }
 
     /// What a directory holds, without "." and "..".
-    func children(of node: Node) -> [([UInt8], Node)] {
+    func children(of node: Node) -> [(name: [UInt8], node: Node)] {
         switch node {
-        case .root: return folder.members.enumerated().map { ($1.name, .folder($0)) }
-        case .folder(let index):
-            let opened = opened(nodes[index])
-            var children: [([UInt8], Node)] = [(Node.Name.stats, .stats(index, .current))]
-            if opened.disk.image != nil { children.append((Node.Name.disk, .disk(index, .current))) }
-            if !opened.snapshots.isEmpty { children.append((Node.Name.snapshots, .snapshots(index))) }
+        case .folder(let folder): return folder.children().map { ($0.name, Node($0.entry)) }
+        case .appliance(let appliance):
+            defer { openImages.note(appliance) }
+            return [(Node.Name.stats, .applianceStats(appliance))]
+                + appliance.disks().map { ($0.name, .image($0.node, .folder)) }
+        case .image(let image, let place):
+            return children(of: place, in: image).map { ($0.0, .image(image, $0.1)) }
+        case .applianceStats: return []
+        }
+    }
+
+    private func children(of place: ImagePlace, in image: ImageNode) -> [([UInt8], ImagePlace)] {
+        switch place {
+        case .folder:
+            let opened = opened(image)
+            var children: [([UInt8], ImagePlace)] = [(Node.Name.stats, .stats(.current))]
+            if opened.disk.image != nil { children.append((Node.Name.disk, .disk(.current))) }
+            if !opened.snapshots.isEmpty { children.append((Node.Name.snapshots, .snapshots)) }
             return children
-        case .snapshots(let index):
-            defer { openImages.note(nodes[index]) }
-            return nodes[index].snapshotNames().enumerated().map { ($1, .snapshot(index, $0)) }
-        case .snapshot(let index, let number):
-            let opened = opened(nodes[index])
-            var children: [([UInt8], Node)] = [(Node.Name.stats, .stats(index, .snapshot(number)))]
+        case .snapshots:
+            defer { openImages.note(image) }
+            return image.snapshotNames().enumerated().map { ($1, .snapshot($0)) }
+        case .snapshot(let number):
+            let opened = opened(image)
+            var children: [([UInt8], ImagePlace)] = [(Node.Name.stats, .stats(.snapshot(number)))]
             for (name, view) in [(Node.Name.disk, DiskView.snapshot(number)), (Node.Name.vmState, .vmState(number))] {
-                if case .success = opened.result(view) { children.append((name, .disk(index, view))) }
+                if case .success = opened.result(view) { children.append((name, .disk(view))) }
             }
             return children
         case .disk, .stats: return []
@@ -47,38 +58,41 @@ extension ImageFileSystem {
     func child(_ name: [UInt8], of parent: Inode) -> Node? {
         guard let parent = node(parent) else { return nil }
         // Of these there may be many, and they have an index.
-        if case .root = parent { return indexOfName[name].map { .folder($0) } }
-        return children(of: parent).first { $0.0 == name }?.1
+        if case .folder(let folder) = parent { return folder.child(name).map { Node($0) } }
+        return children(of: parent).first { $0.name == name }?.node
     }
 
     /// The counters of `stats.json` move all the time; what the kernel knows of it is never good for a second look.
     func isVolatile(_ node: Node) -> Bool {
-        if case .stats = node { true } else { false }
+        switch node {
+        case .applianceStats, .image(_, .stats): true
+        case .folder, .appliance, .image: false
+        }
     }
 
     /// What `stat` shows of a node. Throws why there is nothing to show.
     func attributes(of node: Node) throws(ErrorNumber) -> Attributes {
         switch node {
-        case .root: return directory(node, at: folder.location)
-        case .folder(let index), .snapshots(let index), .snapshot(let index, _):
-            return directory(node, at: nodes[index].member.location)
-        case .disk(let index, let view):
-            let opened = opened(nodes[index])
-            guard case .success(let image) = opened.result(view), let layer = opened.layers.first else {
+        case .folder(let folder): return directory(node, at: folder.location)
+        case .appliance(let appliance): return directory(node, at: appliance.location)
+        case .applianceStats(let appliance):
+            let time = try? FileStatus(at: appliance.location, followingLinks: false).modified
+            return text(try statsText(of: node), of: node, time: time)
+        case .image(let image, .folder), .image(let image, .snapshots), .image(let image, .snapshot):
+            return directory(node, at: image.location)
+        case .image(let image, .stats):
+            return text(try statsText(of: node), of: node, time: opened(image).layers.first?.file.modified)
+        case .image(let image, .disk(let view)):
+            let opened = opened(image)
+            guard case .success(let disk) = opened.result(view), let layer = opened.layers.first else {
                 throw .noEntry
             }
-            var attributes = file(node, time: layer.file.modified)
-            attributes.size = image.virtualSize
-            let allocated = opened.disk(view)?.allocation?.0.allocated ?? image.virtualSize
+            var attributes = make(node, .regularFile, 0o444, time: layer.file.modified, links: 1)
+            attributes.size = disk.virtualSize
+            let allocated = opened.disk(view)?.allocation?.0.allocated ?? disk.virtualSize
             attributes.blocks = allocated / 512 + (allocated % 512 == 0 ? 0 : 1)
             // What tools like cp and tar read at a time.
             attributes.blockSize = 1 << 20
-            return attributes
-        case .stats(let index, let view):
-            guard let text = statsText(of: nodes[index], view) else { throw .inputOutput }
-            var attributes = file(node, time: opened(nodes[index]).layers.first?.file.modified)
-            attributes.size = UInt64(text.count)
-            attributes.blocks = (attributes.size + 511) / 512
             return attributes
         }
     }
@@ -88,8 +102,11 @@ extension ImageFileSystem {
         return make(node, .directory, 0o555, time: time, links: 2)
     }
 
-    private func file(_ node: Node, time: FileTime?) -> Attributes {
-        make(node, .regularFile, 0o444, time: time, links: 1)
+    private func text(_ text: [UInt8], of node: Node, time: FileTime?) -> Attributes {
+        var attributes = make(node, .regularFile, 0o444, time: time, links: 1)
+        attributes.size = UInt64(text.count)
+        attributes.blocks = (attributes.size + 511) / 512
+        return attributes
     }
 
     private func make(
@@ -103,14 +120,21 @@ extension ImageFileSystem {
         return attributes
     }
 
-    /// The text of a `stats.json`; nil, and logged, where it cannot be made.
-    func statsText(of node: ImageNode, _ view: DiskView) -> [UInt8]? {
-        defer { openImages.note(node) }
+    /// The text of a `stats.json`. Throws, and logs why, where it cannot be made.
+    func statsText(of node: Node) throws(ErrorNumber) -> [UInt8] {
         do {
-            return try StatsDocument(node, view).text()
+            switch node {
+            case .image(let image, .stats(let view)):
+                defer { openImages.note(image) }
+                return try StatsDocument(image, view).text()
+            case .applianceStats(let appliance):
+                defer { openImages.note(appliance) }
+                return try ApplianceDocument(appliance).text()
+            case .folder, .appliance, .image: throw ErrorNumber.noEntry
+            }
         } catch {
-            logger.error("stats.json of \(node.member.location): \(error)")
-            return nil
+            logger.error("stats.json: \(error)")
+            throw .inputOutput
         }
     }
 }

@@ -4,9 +4,23 @@ import HostStorage
 import ImageFormats
 import Logging
 
-import struct SystemPackage.FilePath
+/// How a mount shows its images.
+public struct MountSettings: Sendable {
+    /// Whether a `.img` is recognised by its content; otherwise it is raw.
+    public var probesImg = true
+    /// The passphrases of encrypted images.
+    public var keys = ImageKeys()
+    /// The most bytes that tables and decompressed clusters may take.
+    public var cacheSize = LayerResources.defaultCacheSize
+    /// The user and group that every file belongs to.
+    public var owner: (userID: UInt32, groupID: UInt32) = (0, 0)
 
-/// The mounted tree: a folder per image, and in it `disk.raw`, the flat disk, and `stats.json`.
+    /// What holds where nothing else is asked for; files belong to root.
+    public init() {}
+}
+
+/// The mounted tree: a folder per image, and in it `disk.raw`, the flat disk, and `stats.json`; a folder per appliance,
+/// and in it a folder per disk; and the subfolders.
 ///
 /// Images are opened when their folder is first looked into. Every method may be called from any thread.
 public final class ImageFileSystem: FileSystem {
@@ -15,9 +29,7 @@ public final class ImageFileSystem: FileSystem {
     /// How many images stay open that nobody reads; each takes a descriptor per file of its chain.
     private static let idleImages = 128
 
-    let nodes: [ImageNode]
-    let indexOfName: [[UInt8]: Int]
-    let folder: ImageFolder
+    let source: ImageSource
     let openImages = OpenImages(limit: idleImages)
     private let files = OpenFiles()
     private let buffers = BufferPool()
@@ -26,22 +38,22 @@ public final class ImageFileSystem: FileSystem {
     let logger: Logger
     private let onStart: @Sendable () -> Void
 
-    /// Shows the images of `folder`, opened under `policy` and with `keys`, with caches of `cacheSize` bytes. Files belong to the user
-    /// and group given. `onStart` is called once the mount answers.
+    /// Shows `folder`, whose images are opened under `policy`. `onStart` is called once the mount answers.
     public init(
-        _ folder: ImageFolder, policy: ConfinedOpenPolicy, keys: ImageKeys, cacheSize: Int, userID: UInt32,
-        groupID: UInt32,
-        logger: Logger, onStart: @escaping @Sendable () -> Void
+        _ folder: ImageFolder, policy: ConfinedOpenPolicy, settings: MountSettings, logger: Logger,
+        onStart: @escaping @Sendable () -> Void
     ) {
-        let opener = ImageOpener(policy: policy, keys: keys, resources: LayerResources(cacheSize: cacheSize))
-        let source = ImageSource(policy: policy, opener: opener)
-        self.folder = folder
-        nodes = folder.members.map { ImageNode($0, from: source) }
-        indexOfName = Dictionary(folder.members.enumerated().map { ($1.name, $0) }) { first, _ in first }
-        self.userID = userID
-        self.groupID = groupID
+        let resources = LayerResources(cacheSize: settings.cacheSize)
+        let source = ImageSource(
+            policy: policy, opener: ImageOpener(policy: policy, keys: settings.keys, resources: resources),
+            probesImg: settings.probesImg, entries: Entries())
+        self.source = source
+        (userID, groupID) = settings.owner
         self.logger = logger
         self.onStart = onStart
+        // The first entry is the root.
+        let root = source.entries.nextNumber()
+        source.entries.add(.folder(FolderNode(number: root, showing: folder, from: source)))
     }
 
     /// See `FileSystem`.
@@ -54,11 +66,18 @@ public final class ImageFileSystem: FileSystem {
         guard let node = child(name, of: parent) else { return reply.noEntry(timeout: Self.timeout) }
         do throws(ErrorNumber) {
             let timeout = isVolatile(node) ? 0 : Self.timeout
-            reply.entry(try attributes(of: node), entryTimeout: timeout, attributesTimeout: timeout)
+            let attributes = try attributes(of: node)
+            source.entries.refer(to: Node.entryNumber(of: attributes.inode))
+            reply.entry(attributes, entryTimeout: timeout, attributesTimeout: timeout)
         } catch {
             // An image that cannot be opened has no disk.raw.
             reply.failure(error)
         }
+    }
+
+    /// See `FileSystem`.
+    public func forget(_ inode: Inode, count: UInt64) {
+        source.entries.forget(Node.entryNumber(of: inode), count: count)
     }
 
     /// See `FileSystem`.
@@ -74,25 +93,30 @@ public final class ImageFileSystem: FileSystem {
     /// See `FileSystem`.
     public func open(_ inode: Inode, forWriting: Bool, reply: consuming OpenReply) {
         guard !forWriting else { return reply.failure(.readOnlyFileSystem) }
-        switch node(inode) {
-        case .disk(let index, let view):
-            let node = nodes[index]
-            do throws(ImageError) {
-                let (image, keepsCache) = try node.openDisk(view)
-                openImages.note(node)
-                let handle = files.add(.disk(node, node.counters(view), image))
-                if !reply.opened(handle, OpenOptions(keepCache: keepsCache)) { close(inode, handle: handle) }
+        guard let node = node(inode) else { return reply.failure(.noEntry) }
+        switch node {
+        case .image(let image, .disk(let view)): open(view, of: image, as: inode, reply: reply)
+        case .image(_, .stats), .applianceStats:
+            do throws(ErrorNumber) {
+                // The size may differ from the one that the kernel knows, so reads come here whatever it knows.
+                let handle = files.add(.stats(try statsText(of: node)))
+                if !reply.opened(handle, OpenOptions(directIO: true)) { close(inode, handle: handle) }
             } catch {
-                logger.warning("\(error)")
-                reply.failure(ErrorNumber(error))
+                reply.failure(error)
             }
-        case .stats(let index, let view):
-            guard let text = statsText(of: nodes[index], view) else { return reply.failure(.inputOutput) }
-            // The size may differ from the one that the kernel knows, so reads come here whatever it knows.
-            let handle = files.add(.stats(text))
-            if !reply.opened(handle, OpenOptions(directIO: true)) { close(inode, handle: handle) }
-        case .root, .folder, .snapshots, .snapshot: reply.failure(.isDirectory)
-        case nil: reply.failure(.noEntry)
+        case .folder, .appliance, .image: reply.failure(.isDirectory)
+        }
+    }
+
+    private func open(_ view: DiskView, of node: ImageNode, as inode: Inode, reply: consuming OpenReply) {
+        do throws(ImageError) {
+            let (image, keepsCache) = try node.openDisk(view)
+            openImages.note(node)
+            let handle = files.add(.disk(node, node.counters(view), image))
+            if !reply.opened(handle, OpenOptions(keepCache: keepsCache)) { close(inode, handle: handle) }
+        } catch {
+            logger.warning("\(error)")
+            reply.failure(ErrorNumber(error))
         }
     }
 
@@ -109,7 +133,7 @@ public final class ImageFileSystem: FileSystem {
                 for byte in text[start...].prefix(output.capacity) { output.append(byte) }
             }
             reply.bytes(buffer.bytes)
-        case nil: reply.failure(.badHandle)
+        case .directory, nil: reply.failure(.badHandle)
         }
     }
 
@@ -145,18 +169,22 @@ public final class ImageFileSystem: FileSystem {
 
     /// See `FileSystem`.
     public func openDirectory(_ inode: Inode, reply: consuming OpenReply) {
-        guard let node = node(inode), node.isDirectory else { return reply.failure(.notDirectory) }
-        reply.opened(FileHandle(rawValue: 0))
+        guard let node = node(inode), node.isDirectory, let root = self.node(.root) else {
+            return reply.failure(.notDirectory)
+        }
+        // The kernel knows by itself what lies above a directory, and takes the number of ".." for decoration.
+        let entries = [(name: Array(".".utf8), node: node), (name: Array("..".utf8), node: root)]
+        let handle = files.add(.directory(entries + children(of: node)))
+        if !reply.opened(handle) { closeDirectory(inode, handle: handle) }
     }
 
     /// See `FileSystem`.
     public func readDirectory(
         _ inode: Inode, handle: FileHandle, from position: UInt64, reply: consuming DirectoryReply
     ) {
-        guard let node = node(inode), node.isDirectory else { return reply.failure(.notDirectory) }
-        let entries = [(Array(".".utf8), node), (Array("..".utf8), .root)] + children(of: node)
-        for (index, entry) in entries.enumerated().dropFirst(Int(clamping: position)) {
-            let (name, node) = entry
+        guard case .directory(let entries)? = files[handle] else { return reply.failure(.badHandle) }
+        for index in entries.indices.dropFirst(Int(clamping: position)) {
+            let (name, node) = entries[index]
             let kind: FileKind = node.isDirectory ? .directory : .regularFile
             let next = UInt64(index) + 1
             guard reply.add(name: name, inode: node.inode, kind: kind, nextPosition: next) else { break }
@@ -165,7 +193,9 @@ public final class ImageFileSystem: FileSystem {
     }
 
     /// See `FileSystem`.
-    public func closeDirectory(_ inode: Inode, handle: FileHandle) {}
+    public func closeDirectory(_ inode: Inode, handle: FileHandle) {
+        _ = files.remove(handle)
+    }
 
     /// See `FileSystem`.
     public func seek(
@@ -186,6 +216,6 @@ public final class ImageFileSystem: FileSystem {
 
     /// See `FileSystem`.
     public func statistics(reply: consuming StatisticsReply) {
-        reply.statistics(Statistics(blockSize: 4096, blocks: 0, files: UInt64(nodes.count)))
+        reply.statistics(Statistics(blockSize: 4096, blocks: 0, files: UInt64(source.entries.count)))
     }
 }

@@ -1,15 +1,8 @@
 import BlockImage
 import Glibc
-import HostStorage
 import ImageFormats
 import Synchronization
 import SystemPackage
-
-/// How the images of a mount are opened.
-struct ImageSource: Sendable {
-    var policy: ConfinedOpenPolicy
-    var opener: ImageOpener
-}
 
 /// What happened to one disk through the mount, since it was mounted.
 final class MountCounters: Sendable {
@@ -40,15 +33,25 @@ final class ImageNode: Sendable {
         var snapshotNames: [[UInt8]]?
     }
 
-    let member: ImageFolder.Member
+    let number: UInt64
+    /// The file's path, or that of the archive and the file's name in it.
+    let location: FilePath
+    /// What the name says of the format; nil: the content decides.
+    let format: ImageFormat?
     /// What the layers of the image count.
     let layerCounters = ReadCounters()
-    private let source: ImageSource
+    private let open: @Sendable (ReadCounters) -> OpenedImage
     private let state = Guarded(State())
 
-    init(_ member: ImageFolder.Member, from source: ImageSource) {
-        self.member = member
-        self.source = source
+    /// The image that `open` opens, which counts in the counters it is given.
+    init(
+        number: UInt64, at location: FilePath, format: ImageFormat?,
+        open: @escaping @Sendable (ReadCounters) -> OpenedImage
+    ) {
+        self.number = number
+        self.location = location
+        self.format = format
+        self.open = open
     }
 
     /// The image: the one that is open, unless a file of it has changed since and nobody reads it.
@@ -94,6 +97,14 @@ final class ImageNode: Sendable {
         return (image, keepsCache)
     }
 
+    /// Whether somebody reads it whose files are no longer those that their names lead to.
+    var isLeftBehind: Bool {
+        state.withLock { state in
+            guard state.handles > 0, let opened = state.opened else { return false }
+            return !opened.isCurrent
+        }
+    }
+
     /// A reader is done.
     func closeDisk() {
         state.withLock { $0.handles -= 1 }
@@ -115,20 +126,11 @@ final class ImageNode: Sendable {
             let isFresh = state.openedAt.duration(to: .now) < Self.failureLifetime
             if opened.disk.error == nil ? opened.isCurrent : isFresh { return opened }
         }
-        let opened = open()
+        let opened = open(layerCounters)
         state.opened = opened
         state.snapshotNames = nil
         state.openedAt = .now
         return opened
-    }
-
-    private func open() -> OpenedImage {
-        do throws(ImageError) {
-            let file = try source.policy.openImage(at: member.location)
-            return source.opener.open(file, as: member.format, counters: layerCounters)
-        } catch {
-            return OpenedImage(failure: error)
-        }
     }
 }
 

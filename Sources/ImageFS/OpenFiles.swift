@@ -7,6 +7,8 @@ enum OpenFile: Sendable {
     case disk(ImageNode, MountCounters, Image)
     /// `stats.json`: its text as it was when it was opened, so that one reader sees one document.
     case stats([UInt8])
+    /// A directory, with what was in it when it was opened: so a listing that takes several calls is one listing.
+    case directory([(name: [UInt8], node: Node)])
 }
 
 /// The open files, by the handles that the kernel knows them by.

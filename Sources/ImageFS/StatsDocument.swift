@@ -173,8 +173,8 @@ struct StatsDocument: Encodable {
             info?.snapshots = nil
             info?.virtualSize = disk?.image?.virtualSize
         }
-        filename = String(decoding: node.member.location)
-        format = node.member.format?.rawValue
+        filename = String(decoding: node.location)
+        format = node.format?.rawValue
         error = disk?.error.map(Failure.init)
         mount = Mount(
             version: rblockVersion, probed: opened.layers.first?.wasProbed ?? false,

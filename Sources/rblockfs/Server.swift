@@ -34,7 +34,7 @@ struct Server {
         var secrets: [String: Secret] = [:]
         do throws(ImageError) {
             for source in command.secrets { secrets[source.image] = try source.read() }
-            folder = try ImageFolder(FilePath(command.images), probesImg: !command.rawImg)
+            folder = try ImageFolder(FilePath(command.images))
             policy = try ConfinedOpenPolicy(
                 images: folder.location, allowed: command.allowPaths.map { FilePath($0) },
                 excluding: FilePath(mountpoint))
@@ -43,11 +43,12 @@ struct Server {
         }
         try checkApart(mountpoint, policy)
         let readyFd = command.readyFd
-        let fileSystem = ImageFileSystem(
-            folder, policy: policy, keys: ImageKeys(secrets), cacheSize: command.cacheSize.count, userID: getuid(),
-            groupID: getgid(),
-            logger: logger
-        ) {
+        var settings = MountSettings()
+        settings.probesImg = !command.rawImg
+        settings.keys = ImageKeys(secrets)
+        settings.cacheSize = command.cacheSize.count
+        settings.owner = (getuid(), getgid())
+        let fileSystem = ImageFileSystem(folder, policy: policy, settings: settings, logger: logger) {
             _ = MountedFileSystem(at: mountpoint)?.setReadAhead(kibibytes: Self.readAheadKibibytes)
             readyFd.map(Background.announce)
         }

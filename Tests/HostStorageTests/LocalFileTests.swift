@@ -137,7 +137,7 @@ struct `A local file` {
 }
 
 struct `A folder's listing` {
-    @Test func `has every name, and tells folders and links to them from files, opening none`() throws {
+    @Test func `has every name, and tells folders and links from files, looking at none`() throws {
         let folder = try TemporaryFolder()
         _ = try folder.makeFolder("sub")
         try folder.write([], to: "file.raw")
@@ -147,10 +147,11 @@ struct `A folder's listing` {
         #expect(mkfifo(folder.file("fifo"), 0o600) == 0)
         let entries = try FolderListing(FilePath(folder.path)).entries
         let found = Dictionary(
-            uniqueKeysWithValues: entries.map { (String(decoding: $0.name, as: UTF8.self), $0.isFolder) })
+            uniqueKeysWithValues: entries.map { (String(decoding: $0.name, as: UTF8.self), $0.kind) })
         #expect(
             found == [
-                "sub": true, "to-folder": true, "file.raw": false, "to-file": false, "dangling": false, "fifo": false,
+                "sub": .folder, "to-folder": .link, "file.raw": .file, "to-file": .link, "dangling": .link,
+                "fifo": .file,
             ])
         #expect(throws: ImageError.self) { _ = try FolderListing(FilePath(folder.file("none"))) }
     }
