@@ -15,7 +15,7 @@ public struct FileIdentity: Hashable, Sendable {
 }
 
 /// A moment, as file systems keep it.
-public struct FileTime: Hashable, Sendable {
+public struct FileTime: Hashable, Comparable, Sendable {
     /// Seconds since 1970-01-01 00:00 UTC.
     public var seconds: Int64
     /// Nanoseconds after that, 0 to 999,999,999.
@@ -25,6 +25,11 @@ public struct FileTime: Hashable, Sendable {
     public init(seconds: Int64, nanoseconds: Int) {
         self.seconds = seconds
         self.nanoseconds = nanoseconds
+    }
+
+    /// Order in time.
+    public static func < (left: Self, right: Self) -> Bool {
+        (left.seconds, left.nanoseconds) < (right.seconds, right.nanoseconds)
     }
 }
 
@@ -43,19 +48,21 @@ public struct HostFileID: Hashable, Sendable {
 public protocol HostFile: AnyObject, Sendable {
     /// The number of this opening.
     var id: HostFileID { get }
-    /// The path it was opened by, for messages and for resolving names beside it.
+    /// The path it was opened by, for messages and for resolving names beside it; of a part of a file, the path of the
+    /// whole and the part's name.
     var path: String { get }
     /// Its size in bytes when it was opened.
     var size: UInt64 { get }
     /// The bytes it takes on the host's file system now: less than `size` where it has holes.
     var allocatedSize: UInt64 { get }
-    /// Which file it is; nil when it lives in memory.
+    /// Which file it is; nil when it lives in memory, or is made of parts of files (`FileSlice`, `JoinedFile`).
     var identity: FileIdentity? { get }
     /// When its content last changed, as of opening.
     var modified: FileTime { get }
     /// Whether its path still leads to this very file, unchanged since it was opened.
     var isCurrent: Bool { get }
-    /// The open descriptor, for what only the kernel can do with it; nil when it lives in memory.
+    /// The open descriptor, for what only the kernel can do with it: offset 0 of both is the same byte. Nil when it
+    /// lives in memory, or is made of parts of files.
     var descriptor: CInt? { get }
 
     /// Appends exactly the `count` bytes at `offset` to `output`, which must have room for them.

@@ -1,0 +1,79 @@
+/// A part of a file as a file of its own: its first byte is at offset 0. Immutable; every method may be called from any
+/// thread.
+///
+/// It has neither a descriptor, which would reach what lies around the part, nor an identity of its own.
+public final class FileSlice: HostFile {
+    /// See `HostFile`: not that of the file around it, so that caches keep both apart.
+    public let id = HostFileID()
+    /// See `HostFile`: the name that it was given.
+    public let path: String
+    /// See `HostFile`.
+    public let size: UInt64
+    /// See `HostFile`: nil, because a file's identity is that of the whole.
+    public var identity: FileIdentity? { nil }
+    /// See `HostFile`: when the file around it changed.
+    public var modified: FileTime { file.modified }
+    /// See `HostFile`: whether the file around it is unchanged.
+    public var isCurrent: Bool { file.isCurrent }
+    /// See `HostFile`: nil.
+    public var descriptor: CInt? { nil }
+
+    /// The file that it is a part of.
+    public let file: any HostFile
+    /// Where in that file it begins.
+    public let offset: HostOffset
+
+    /// The most runs of holes and data that `allocatedSize` looks at; what follows them counts as data.
+    static let runLimit = 256
+
+    /// The `size` bytes of `file` from `offset` on, which messages call `path`.
+    ///
+    /// Throws `truncated` when the file ends first.
+    public init(of file: any HostFile, offset: HostOffset, size: UInt64, path: String) throws(ImageError) {
+        guard offset.rawValue <= file.size, size <= file.size - offset.rawValue else {
+            throw ImageError(
+                .truncated, path: path,
+                "takes \(size) bytes from \(offset) of \(file.path), which ends at \(HostOffset(file.size))")
+        }
+        self.file = file
+        self.offset = offset
+        self.size = size
+        self.path = path
+    }
+
+    /// See `HostFile`. Where the file around it has holes, they are looked for here, as far as `runLimit` goes.
+    public var allocatedSize: UInt64 {
+        guard file.allocatedSize < file.size else { return size }
+        var sum: UInt64 = 0
+        var position: UInt64 = 0
+        var steps = 0
+        while position < size, steps < Self.runLimit {
+            let run = run(at: HostOffset(position), limit: size - position)
+            guard run.count > 0 else { break }
+            if !run.isHole { sum += run.count }
+            position += run.count
+            steps += 1
+        }
+        return sum + (size - position)
+    }
+
+    /// See `HostFile`.
+    public func read(_ count: Int, at offset: HostOffset, into output: inout OutputRawSpan) throws(ImageError) {
+        // Nothing can be read anywhere, as in any file.
+        if count == 0 { return }
+        guard offset.rawValue <= size, UInt64(clamping: count) <= size - offset.rawValue else {
+            throw ImageError(
+                .truncated, path: path, offset: offset,
+                "\(count) bytes are wanted here, but the file ends at \(HostOffset(size))")
+        }
+        // The sum fits, because the whole slice lies in the file.
+        try file.read(count, at: self.offset.advanced(by: offset.rawValue), into: &output)
+    }
+
+    /// See `HostFile`. A run ends where the slice does; behind its end there is nothing but a hole.
+    public func run(at offset: HostOffset, limit: UInt64) -> (isHole: Bool, count: UInt64) {
+        guard offset.rawValue < size else { return (true, limit) }
+        let rest = min(limit, size - offset.rawValue)
+        return file.run(at: self.offset.advanced(by: offset.rawValue), limit: rest)
+    }
+}

@@ -1,0 +1,97 @@
+/// Several files, one after the other, as one. Immutable; every method may be called from any thread.
+///
+/// It has neither a descriptor nor an identity, even when it has one part only.
+public final class JoinedFile: HostFile {
+    /// See `HostFile`: not that of any part, so that caches keep them apart.
+    public let id = HostFileID()
+    /// See `HostFile`: the name that it was given.
+    public let path: String
+    /// See `HostFile`: the sum of the parts.
+    public let size: UInt64
+    /// See `HostFile`: nil, because it is no file of the host.
+    public var identity: FileIdentity? { nil }
+    /// See `HostFile`: when the part that changed last did so.
+    public let modified: FileTime
+    /// See `HostFile`: whether every part is unchanged.
+    public var isCurrent: Bool { parts.allSatisfy { $0.file.isCurrent } }
+    /// See `HostFile`: nil.
+    public var descriptor: CInt? { nil }
+
+    private struct Part {
+        var file: any HostFile
+        /// Where it begins and ends in the whole; it has at least one byte.
+        var start: UInt64
+        var end: UInt64
+    }
+
+    private let parts: [Part]
+
+    /// The bytes of `files` in their order, as a file that messages call `path`.
+    ///
+    /// Throws `corrupt` when they have more bytes together than any file can have.
+    public init(_ files: [any HostFile], path: String) throws(ImageError) {
+        var parts: [Part] = []
+        var end: UInt64 = 0
+        var modified: FileTime?
+        for file in files {
+            let (sum, overflow) = end.addingReportingOverflow(file.size)
+            guard !overflow, sum <= UInt64(Int64.max) else {
+                throw ImageError(.corrupt, path: path, "its \(files.count) parts: have 2^63 bytes or more together")
+            }
+            if file.size > 0 { parts.append(Part(file: file, start: end, end: sum)) }
+            end = sum
+            modified = max(modified ?? file.modified, file.modified)
+        }
+        self.parts = parts
+        self.modified = modified ?? FileTime(seconds: 0, nanoseconds: 0)
+        self.path = path
+        size = end
+    }
+
+    /// See `HostFile`: the sum of the parts.
+    public var allocatedSize: UInt64 {
+        parts.reduce(0) { saturatingSum($0, $1.file.allocatedSize) }
+    }
+
+    /// See `HostFile`. Errors of a part are about that part.
+    public func read(_ count: Int, at offset: HostOffset, into output: inout OutputRawSpan) throws(ImageError) {
+        // Nothing can be read anywhere, as in any file.
+        if count == 0 { return }
+        guard offset.rawValue <= size, UInt64(clamping: count) <= size - offset.rawValue else {
+            throw ImageError(
+                .truncated, path: path, offset: offset,
+                "\(count) bytes are wanted here, but the file ends at \(HostOffset(size))")
+        }
+        var position = offset.rawValue
+        var rest = UInt64(count)
+        var index = partIndex(at: position)
+        while rest > 0, index < parts.count {
+            let part = parts[index]
+            let step = min(rest, part.end - position)
+            // No more than `count`, which is an Int.
+            try part.file.read(Int(step), at: HostOffset(position - part.start), into: &output)
+            position += step
+            rest -= step
+            index += 1
+        }
+    }
+
+    /// See `HostFile`. A run ends where its part does; behind the last there is nothing but a hole.
+    public func run(at offset: HostOffset, limit: UInt64) -> (isHole: Bool, count: UInt64) {
+        guard offset.rawValue < size else { return (true, limit) }
+        let part = parts[partIndex(at: offset.rawValue)]
+        let rest = min(limit, part.end - offset.rawValue)
+        return part.file.run(at: HostOffset(offset.rawValue - part.start), limit: rest)
+    }
+
+    /// Which part has the byte at `position`, which lies in the file: the first that ends behind it.
+    private func partIndex(at position: UInt64) -> Int {
+        var low = 0
+        var high = parts.count
+        while low < high {
+            let middle = (low + high) / 2
+            if parts[middle].end > position { high = middle } else { low = middle + 1 }
+        }
+        return low
+    }
+}
