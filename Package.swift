@@ -29,6 +29,7 @@ let package = Package(
     targets: [
         .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CDeflate", pkgConfig: "libdeflate", providers: [.apt(["libdeflate-dev"])]),
+        .systemLibrary(name: "CXML2", pkgConfig: "libxml-2.0", providers: [.apt(["libxml2-dev"])]),
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
         .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
         .systemLibrary(name: "CFuse3", pkgConfig: "fuse3", providers: [.apt(["libfuse3-dev", "fuse3"])]),
@@ -44,6 +45,7 @@ let package = Package(
             name: "QCOW2", dependencies: ["BlockImage", "ByteFormat", "Compression", "Encryption"],
             swiftSettings: strict),
         .target(name: "VMDK", dependencies: ["BlockImage", "ByteFormat", "Compression"], swiftSettings: strict),
+        .target(name: "OVA", dependencies: ["BlockImage", "ByteFormat", "CXML2"], swiftSettings: strict),
         .target(
             name: "ImageFormats",
             dependencies: ["BlockImage", "ByteFormat", "Encryption", "HostStorage", "QCOW2", "VMDK"],
@@ -80,6 +82,9 @@ let package = Package(
             swiftSettings: forTests),
         .testTarget(
             name: "QCOW2Tests", dependencies: ["BlockImage", "ByteFormat", "QCOW2", "TestImages"],
+            swiftSettings: forTests),
+        .testTarget(
+            name: "OVATests", dependencies: ["BlockImage", "ByteFormat", "HostStorage", "OVA", "TestImages", system],
             swiftSettings: forTests),
         .testTarget(
             name: "ImageFormatsTests",

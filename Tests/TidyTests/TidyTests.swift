@@ -35,6 +35,7 @@ struct `The tree` {
         "Encryption": ["BlockImage", "ByteFormat", "CCrypto"],
         "QCOW2": ["BlockImage", "ByteFormat", "Compression", "Encryption"],
         "VMDK": ["BlockImage", "ByteFormat", "Compression"],
+        "OVA": ["BlockImage", "ByteFormat", "CXML2"],
         "ImageFormats": ["BlockImage", "ByteFormat", "Encryption", "HostStorage", "QCOW2", "VMDK"],
         "Fuse": ["CFuse3", "CLinux"],
         "ImageFS": ["BlockImage", "Fuse", "HostStorage", "ImageFormats"],

@@ -1,0 +1,243 @@
+import BlockImage
+import ByteFormat
+
+/// A file in an appliance's archive, and what is known of it.
+public struct ApplianceMember: Hashable, Sendable {
+    /// What the archive says of it.
+    public var entry: TarMember
+    /// Its digest, as the manifest says; nil where it says none. It is not checked.
+    public var digest: OVFManifest.Entry?
+
+    /// Its name as the archive has it.
+    public var name: [UInt8] { entry.name }
+    /// How many bytes it has.
+    public var size: UInt64 { entry.size }
+    /// Where its bytes begin in the archive.
+    public var offset: HostOffset { entry.dataOffset }
+}
+
+/// A disk image inside an appliance.
+public struct ApplianceDisk: Sendable {
+    /// A name for it that no other disk of the appliance has: the last component of the name in the archive, changed where
+    /// it must be. Has 1 to 255 bytes, no slash and no NUL, and is none of ".", ".." and "stats.json".
+    public var folderName: [UInt8]
+    /// The image, read in place; or why it cannot be.
+    public var file: Result<any HostFile, ImageError>
+    /// The names of the members that hold it: one, or its chunks; none where they are missing.
+    public var memberNames: [[UInt8]]
+    /// What the descriptor says of the disk; nil where it does not mention it.
+    public var disk: OVFEnvelope.Disk?
+    /// What the descriptor says of its file; nil where it does not mention it.
+    public var reference: OVFEnvelope.File?
+}
+
+/// A virtual appliance in one file, an OVA: a tar archive of an OVF descriptor, a manifest and disk images (DMTF
+/// DSP0243, "OVF Package Structure", "Distribution as a Single File"). Nothing is unpacked: the images are parts of the
+/// archive. Immutable; everything may be called from any thread.
+public final class Appliance: Sendable {
+    /// The archive.
+    public let file: any HostFile
+    /// The members of the archive, in their order.
+    public let members: [ApplianceMember]
+    /// Why the list of members ends before the archive does; nil when it does not.
+    public let fault: ImageError?
+    /// What the descriptor says; nil where there is none, or it cannot be read, which `notes` say.
+    public let envelope: OVFEnvelope?
+    /// What the manifest says; nil where there is none, or it cannot be read.
+    public let manifest: OVFManifest?
+    /// Whether there is a certificate. It is not looked at.
+    public let hasCertificate: Bool
+    /// The disk images: first those of the descriptor, in its order, then those that it does not mention.
+    public let disks: [ApplianceDisk]
+    /// The disks of the descriptor that have no file, because they are made empty when the appliance is deployed.
+    public let emptyDisks: [OVFEnvelope.Disk]
+    /// What is odd about the appliance; at most `noteLimit` sentences.
+    public let notes: [String]
+
+    /// The most notes; one more says how many are left out.
+    public static let noteLimit = 100
+
+    let names: MemberNames
+    /// The members as files, by their index; nil for those that are no files.
+    let files: [Result<any HostFile, ImageError>?]
+
+    /// Opens the appliance in `file`. Reads the headers of the archive, the descriptor and the manifest, and no image.
+    ///
+    /// Throws when the file is no tar archive, as `TarArchive` does. Whatever else is wrong is told by `fault`, `notes`,
+    /// and the disks.
+    public init(_ file: any HostFile) throws(ImageError) {
+        let archive = try TarArchive(reading: file)
+        var notes = NoteList(limit: Self.noteLimit)
+        if let fault = archive.fault { notes.append("the archive is read up to where it is damaged: \(fault)") }
+        for note in archive.notes { notes.append(note) }
+        let names = MemberNames(archive.members)
+        let files = archive.members.map { Self.open($0, in: file) }
+
+        let package = PackageFiles(names, members: archive.members, files: files)
+        let envelope = package.envelope(&notes)
+        let manifest = package.manifest(&notes)
+        var assembly = DiskAssembly(names: names, members: archive.members, files: files, archive: file, notes: notes)
+        if let envelope { assembly.addDisks(of: envelope) }
+        assembly.addOtherImages(beside: envelope)
+
+        self.file = file
+        self.names = names
+        self.files = files
+        self.envelope = envelope
+        self.manifest = manifest
+        fault = archive.fault
+        members = package.membersWithDigests(manifest)
+        hasCertificate = package.certificate != nil
+        disks = assembly.disks
+        emptyDisks = assembly.emptyDisks
+        self.notes = assembly.notes.finished
+    }
+
+    /// What opens the files that an image in this appliance names: other members of the same archive.
+    public var policy: ApplianceOpenPolicy { ApplianceOpenPolicy(self) }
+
+    /// The member as a file, or why it cannot be one; nil for what is no file.
+    private static func open(_ member: TarMember, in file: any HostFile) -> Result<any HostFile, ImageError>? {
+        guard member.isFile else { return nil }
+        let path = file.path + "/" + String(decoding: withoutDot(member.name), as: UTF8.self)
+        guard member.kind != .sparse else {
+            return .failure(
+                ImageError(
+                    .unsupported, path: path,
+                    "is stored without its holes, as a sparse file of tar, and cannot be read in place: "
+                        + "unpack the archive, or make it anew without tar's option --sparse"))
+        }
+        guard !member.isCut else {
+            let rest = file.size - min(member.dataOffset.rawValue, file.size)
+            return .failure(
+                ImageError(
+                    .truncated, path: path,
+                    "has \(member.size) bytes, but the archive, which was cut, holds only the first \(rest)"))
+        }
+        do throws(ImageError) {
+            return .success(try FileSlice(of: file, offset: member.dataOffset, size: member.size, path: path))
+        } catch {
+            return .failure(error)
+        }
+    }
+}
+
+/// Notes, as many as are of use to anybody.
+struct NoteList: Sendable {
+    private let limit: Int
+    private var notes: [String] = []
+    private var dropped = 0
+
+    init(limit: Int) {
+        self.limit = limit
+    }
+
+    mutating func append(_ note: String) {
+        if notes.count < limit { notes.append(note) } else { dropped += 1 }
+    }
+
+    /// The notes, the last of which tells how many were left out.
+    var finished: [String] {
+        dropped == 0 ? notes : notes + ["\(dropped) more notes are left out"]
+    }
+}
+
+/// The files of a package that are no images.
+private struct PackageFiles {
+    let members: [TarMember]
+    let names: MemberNames
+    let files: [Result<any HostFile, ImageError>?]
+    /// The first member that is a descriptor, as the specification has it first of all.
+    let descriptor: Int?
+    /// How many descriptors there are.
+    let descriptorCount: Int
+    /// The manifest: the one with the descriptor's name, else the first.
+    let manifestMember: Int?
+    /// The first certificate.
+    let certificate: Int?
+
+    init(_ names: MemberNames, members: [TarMember], files: [Result<any HostFile, ImageError>?]) {
+        func all(_ suffix: String) -> [Int] {
+            names.all.filter { lowercased(members[$0].name).reversed().starts(with: suffix.utf8.reversed()) }
+        }
+        let descriptors = all(".ovf")
+        let manifests = all(".mf")
+        self.members = members
+        self.names = names
+        self.files = files
+        descriptor = descriptors.first
+        descriptorCount = descriptors.count
+        let base = descriptors.first.map { members[$0].name.dropLast(4) }
+        manifestMember = manifests.first { members[$0].name.dropLast(3) == base } ?? manifests.first
+        certificate = all(".cert").first
+    }
+
+    /// The descriptor, if it can be read.
+    func envelope(_ notes: inout NoteList) -> OVFEnvelope? {
+        guard let descriptor else {
+            notes.append("the archive has no OVF descriptor: its disks are the members whose names are those of images")
+            return nil
+        }
+        if descriptorCount > 1 {
+            notes.append(
+                "the archive has \(descriptorCount) OVF descriptors, of which the first, "
+                    + "\"\(members[descriptor].shortText)\", is read")
+        }
+        do throws(ImageError) {
+            let envelope = try read(descriptor, limit: OVFEnvelope.sizeLimit, "OVF descriptor") {
+                (bytes) throws(ParseFault) in try OVFEnvelope(parsing: bytes)
+            }
+            for note in envelope.notes { notes.append(note) }
+            return envelope
+        } catch {
+            notes.append(error.description)
+            return nil
+        }
+    }
+
+    /// The manifest, if it can be read.
+    func manifest(_ notes: inout NoteList) -> OVFManifest? {
+        guard let manifestMember else { return nil }
+        do throws(ImageError) {
+            let manifest = try read(manifestMember, limit: OVFManifest.sizeLimit, "manifest") {
+                (bytes) throws(ParseFault) in try OVFManifest(parsing: bytes)
+            }
+            if let line = manifest.unreadLines.first {
+                notes.append("manifest \"\(members[manifestMember].shortText)\": line \(line) is no digest of a file")
+            }
+            return manifest
+        } catch {
+            notes.append(error.description)
+            return nil
+        }
+    }
+
+    /// All members, with the digests that `manifest` has for them.
+    func membersWithDigests(_ manifest: OVFManifest?) -> [ApplianceMember] {
+        var result = members.map { ApplianceMember(entry: $0, digest: nil) }
+        for entry in manifest?.entries ?? [] {
+            if let index = names.member(entry.name) { result[index].digest = entry }
+        }
+        return result
+    }
+
+    private func read<Value>(
+        _ index: Int, limit: Int, _ what: String, _ parse: ([UInt8]) throws(ParseFault) -> Value
+    ) throws(ImageError) -> Value {
+        guard let file = try files[index]?.get() else {
+            throw ImageError(.corrupt, path: members[index].shortText, "\(what): is no file")
+        }
+        guard file.size <= UInt64(limit) else {
+            throw ImageError(
+                .unsupported, path: file.path,
+                "\(what): has \(file.size) bytes, and must have no more than \(limit)")
+        }
+        let bytes = try file.bytes(Int(file.size), at: HostOffset(0), of: what)
+        do throws(ParseFault) {
+            return try parse(bytes)
+        } catch {
+            throw ImageError(
+                .corrupt, path: file.path, offset: HostOffset(UInt64(error.position)), error.message)
+        }
+    }
+}

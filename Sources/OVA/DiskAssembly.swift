@@ -1,0 +1,232 @@
+import BlockImage
+
+/// The disks of an appliance while they are looked for.
+struct DiskAssembly {
+    let names: MemberNames
+    let members: [TarMember]
+    let files: [Result<any HostFile, ImageError>?]
+    let archive: any HostFile
+    private(set) var notes: NoteList
+    private(set) var disks: [ApplianceDisk] = []
+    private(set) var emptyDisks: [OVFEnvelope.Disk] = []
+
+    /// The members that are of a disk that was added.
+    private var taken: Set<Int> = []
+    private var folderNames = FolderNames()
+
+    init(
+        names: MemberNames, members: [TarMember], files: [Result<any HostFile, ImageError>?], archive: any HostFile,
+        notes: NoteList
+    ) {
+        self.names = names
+        self.members = members
+        self.files = files
+        self.archive = archive
+        self.notes = notes
+    }
+
+    /// Adds the disks that the descriptor has, in its order.
+    mutating func addDisks(of envelope: OVFEnvelope) {
+        let fileOfId = Dictionary(envelope.files.map { ($0.id, $0) }) { first, _ in first }
+        var diskOfFile: [String: String] = [:]
+        for disk in envelope.disks {
+            guard let fileRef = disk.fileRef else {
+                emptyDisks.append(disk)
+                continue
+            }
+            if let other = diskOfFile[fileRef] {
+                notes.append(
+                    "Disk \"\(short(disk.diskId))\": has the same file as Disk \"\(short(other))\", and is shown as that one"
+                )
+                continue
+            }
+            diskOfFile[fileRef] = disk.diskId
+            guard let file = fileOfId[fileRef] else {
+                let name = Array(disk.diskId.utf8)
+                let error = ImageError(
+                    .corrupt, path: path(of: name),
+                    "Disk \"\(short(disk.diskId))\": its fileRef \"\(short(fileRef))\" is the id of no File")
+                add(name, Found(file: .failure(error)), disk: disk, reference: nil)
+                continue
+            }
+            let found = find(file)
+            taken.formUnion(found.members)
+            let name = found.members.count == 1 ? members[found.members[0]].name : percentDecoded(Array(file.href.utf8))
+            add(name, found, disk: disk, reference: file)
+        }
+    }
+
+    /// Adds the images of the archive that no disk of the descriptor has, and the chunks of such.
+    mutating func addOtherImages(beside envelope: OVFEnvelope?) {
+        for index in names.all where !taken.contains(index) {
+            let name = withoutDot(members[index].name)
+            let part = chunk(name)
+            guard part == nil || part?.number == 0, Self.isImage(part?.file ?? name) else { continue }
+            if envelope != nil {
+                notes.append(
+                    "\"\(members[index].shortText)\": looks like a disk image, but no Disk of the descriptor has it")
+            }
+            var found = Found(file: file(index), members: [index])
+            if let part, let chunks = names.chunks(part.file) { found = joined(chunks, reference: nil) }
+            taken.formUnion(found.members)
+            add(part?.file ?? name, found, disk: nil, reference: nil)
+        }
+    }
+
+    /// Whether a member's name is that of a disk image.
+    static func isImage(_ name: [UInt8]) -> Bool {
+        let name = lowercased(name)
+        return [".vmdk", ".qcow2", ".qcow", ".img", ".raw"].contains { suffix in
+            name.count > suffix.utf8.count && name.suffix(suffix.utf8.count).elementsEqual(suffix.utf8)
+        }
+    }
+
+    // MARK: - Finding a file
+
+    /// The file of a disk, and the members that it is made of.
+    private struct Found {
+        var file: Result<any HostFile, ImageError>
+        var members: [Int] = []
+    }
+
+    /// The file that the descriptor refers to.
+    private mutating func find(_ reference: OVFEnvelope.File) -> Found {
+        let href = Array(reference.href.utf8)
+        if href.first == UInt8(ascii: "/") || isURL(href) {
+            return failure(
+                .denied, href,
+                "the descriptor says that it is at \"\(short(reference.href))\", which is not in the archive; "
+                    + "nothing else is opened")
+        }
+        var found: Found
+        if let index = names.member(href) {
+            found = Found(file: file(index), members: [index])
+            if reference.chunkSize != nil {
+                notes.append(
+                    "\"\(short(reference.href))\": is whole, but the descriptor says that it is split into chunks")
+            }
+            checkSize(members[index].size, of: "the member", reference)
+        } else if let chunks = names.chunks(href) {
+            found = joined(chunks, reference: reference)
+        } else {
+            let chunk = reference.chunkSize == nil ? "" : ", nor any chunk of it"
+            return failure(.truncated, href, "is missing: the archive has no member of this name\(chunk)")
+        }
+        if let compression = reference.compression {
+            let isKnown = compression.lowercased() == "gzip"
+            found.file =
+                failure(
+                    .unsupported, href,
+                    "is compressed with \(isKnown ? "gzip" : "\"\(short(compression))\"") as a whole, and can be read in place "
+                        + "only when it is decompressed first"
+                ).file
+        }
+        return found
+    }
+
+    /// The chunks as one file.
+    private mutating func joined(_ chunks: MemberNames.Chunks, reference: OVFEnvelope.File?) -> Found {
+        let found = chunks.members
+        func missing(_ code: ImageError.Code, _ message: String) -> Found {
+            let name = chunks.file + chunkSuffix(found.count)
+            var result = failure(code, chunks.file, "chunk \"\(short(name))\": is missing, \(message)")
+            result.members = found
+            return result
+        }
+        guard chunks.highest < found.count else {
+            return missing(.corrupt, "but the archive has \"\(short(chunks.file + chunkSuffix(chunks.highest)))\"")
+        }
+        if let size = reference?.size, let chunkSize = reference?.chunkSize, size > 0, chunkSize > 0 {
+            let expected = (size - 1) / chunkSize
+            if expected >= UInt64(found.count) {
+                return missing(
+                    .truncated, "but \(size) bytes in chunks of \(chunkSize) need all up to number \(expected)")
+            }
+            let odd = found.dropLast().first { members[$0].size != chunkSize }
+            if let odd {
+                notes.append(
+                    "chunk \"\(members[odd].shortText)\": has \(members[odd].size) bytes, but the descriptor says \(chunkSize)"
+                )
+            }
+        }
+        do throws(ImageError) {
+            var parts: [any HostFile] = []
+            for index in found { parts.append(try file(index).get()) }
+            let whole = try JoinedFile(parts, path: path(of: chunks.file))
+            if let reference { checkSize(whole.size, of: "its chunks together", reference) }
+            return Found(file: .success(whole), members: found)
+        } catch {
+            return Found(file: .failure(error), members: found)
+        }
+    }
+
+    private mutating func checkSize(_ size: UInt64, of what: String, _ reference: OVFEnvelope.File) {
+        guard let expected = reference.size, expected != size else { return }
+        notes.append(
+            "\"\(short(reference.href))\": the descriptor says that it has \(expected) bytes, but \(what) has \(size)")
+    }
+
+    private func file(_ index: Int) -> Result<any HostFile, ImageError> {
+        files[index] ?? failure(.corrupt, members[index].name, "is no file").file
+    }
+
+    private func failure(_ code: ImageError.Code, _ name: [UInt8], _ message: String) -> Found {
+        Found(file: .failure(ImageError(code, path: path(of: name), message)))
+    }
+
+    // MARK: - Names
+
+    private mutating func add(
+        _ name: [UInt8], _ found: Found, disk: OVFEnvelope.Disk?, reference: OVFEnvelope.File?
+    ) {
+        disks.append(
+            ApplianceDisk(
+                folderName: folderNames.add(name), file: found.file,
+                memberNames: found.members.map { members[$0].name },
+                disk: disk, reference: reference))
+    }
+
+    /// What messages call the file `name`.
+    private func path(of name: [UInt8]) -> String {
+        archive.path + "/" + short(withoutDot(name))
+    }
+
+    private func short(_ name: [UInt8]) -> String { String(decoding: name.prefix(200), as: UTF8.self) }
+    private func short(_ text: String) -> String { String(text.prefix(200)) }
+
+    /// Whether a reference has a scheme and an authority, as `https://…` has.
+    private func isURL(_ href: [UInt8]) -> Bool {
+        guard let colon = href.firstIndex(of: UInt8(ascii: ":")) else { return false }
+        return href[colon...].starts(with: Array("://".utf8)) || href.starts(with: Array("file:".utf8))
+    }
+}
+
+/// Names for the folders of disks, each given out once.
+struct FolderNames {
+    /// The most bytes of a name, NAME_MAX of Linux.
+    private static let limit = 255
+
+    private var used: Set<[UInt8]> = []
+    /// The last number that was put behind a name.
+    private var lastNumbers: [[UInt8]: Int] = [:]
+
+    /// A name that was not given out before, as like the last component of `name` as can be: `disk-2.vmdk` where there
+    /// is a `disk.vmdk`.
+    mutating func add(_ name: [UInt8]) -> [UInt8] {
+        var base = lastComponent(of: name).filter { $0 != 0 }
+        // Twenty bytes are left for a number.
+        if base.count > Self.limit { base = Array(base.suffix(Self.limit - 20)) }
+        let reserved = ["", ".", "..", "stats.json"].map { Array($0.utf8) }
+        if reserved.contains(base) { base = Array("disk".utf8) }
+        var result = base
+        while !used.insert(result).inserted {
+            let number = lastNumbers[base, default: 1] + 1
+            lastNumbers[base] = number
+            // What begins with a dot has no extension there.
+            let dot = base.lastIndex(of: UInt8(ascii: ".")).flatMap { $0 == 0 ? nil : $0 } ?? base.count
+            result = base[..<dot] + Array("-\(number)".utf8) + base[dot...]
+            if result.count > Self.limit { result = Array(result.suffix(Self.limit)) }
+        }
+        return result
+    }
+}

@@ -1,0 +1,140 @@
+import ByteFormat
+
+/// The bytes of an OVF descriptor, made ready for the XML parser: in an encoding that keeps ASCII as it is, and without
+/// what would cost the parser time or memory out of proportion.
+struct OVFText {
+    /// The text, without a byte order mark.
+    let bytes: [UInt8]
+    /// Its encoding, by the name that iconv knows.
+    let encoding: String
+
+    /// The most attributes that one tag may have: the parser compares each of them with all others.
+    static let attributeLimit = 256
+    /// The most namespace declarations: the parser looks through those that are in force for every element.
+    static let namespaceLimit = 256
+
+    private static let documentType = Array("<!DOCTYPE".utf8)
+    private static let namespace = Array("xmlns".utf8)
+
+    /// Checks `bytes`, and turns UTF-16 into UTF-8.
+    init(_ bytes: [UInt8]) throws(ParseFault) {
+        guard bytes.count <= OVFEnvelope.sizeLimit else {
+            throw ParseFault(
+                at: 0, "OVF descriptor: has \(bytes.count) bytes, and must have no more than \(OVFEnvelope.sizeLimit)")
+        }
+        if let text = Self.fromUTF16(bytes) {
+            self.bytes = text
+            encoding = "UTF-8"
+        } else {
+            self.bytes = bytes.starts(with: [0xef, 0xbb, 0xbf]) ? Array(bytes.dropFirst(3)) : bytes
+            encoding = try Self.declaredEncoding(of: self.bytes)
+        }
+        try Self.checkTags(self.bytes)
+    }
+
+    /// The text of `bytes` in UTF-8 when they are UTF-16, as the byte order mark or the first character, `<`, says.
+    private static func fromUTF16(_ bytes: [UInt8]) -> [UInt8]? {
+        let order: ByteOrder
+        switch bytes.prefix(2) {
+        case [0xfe, 0xff], [0, UInt8(ascii: "<")]: order = .big
+        case [0xff, 0xfe], [UInt8(ascii: "<"), 0]: order = .little
+        default: return nil
+        }
+        var units: [UInt16] = []
+        units.reserveCapacity(bytes.count / 2)
+        for index in stride(from: 0, to: bytes.count - 1, by: 2) {
+            let low = bytes[order == .big ? index + 1 : index]
+            let high = bytes[order == .big ? index : index + 1]
+            units.append(UInt16(high) << 8 | UInt16(low))
+        }
+        let text = String(decoding: units[(units.first == 0xfeff ? 1 : 0)...], as: UTF16.self)
+        return Array(text.utf8)
+    }
+
+    /// The encoding that the XML declaration names; UTF-8 where it names none.
+    ///
+    /// Only encodings in which every ASCII byte is that character are read: what is checked here must be what the
+    /// parser sees.
+    private static func declaredEncoding(of bytes: [UInt8]) throws(ParseFault) -> String {
+        guard bytes.starts(with: Array("<?xml".utf8)) else { return "UTF-8" }
+        let declaration = bytes.prefix(1024).prefix { $0 != UInt8(ascii: ">") }
+        guard let start = firstIndex(of: Array("encoding".utf8), in: declaration) else { return "UTF-8" }
+        let name = declaration[(start + 8)...].drop { isSpace($0) || $0 == UInt8(ascii: "=") }.dropFirst()
+            .prefix { isNameByte($0) }
+        let text = String(decoding: name, as: UTF8.self)
+        let known = text.lowercased()
+        guard
+            ["utf-8", "utf8", "us-ascii", "ascii"].contains(known) || known.hasPrefix("iso-8859-")
+                || known.hasPrefix("windows-125")
+        else {
+            throw ParseFault(
+                at: start,
+                "OVF descriptor: is in the encoding \"\(text)\", but must be in UTF-8, UTF-16, ISO-8859 or windows-125x"
+            )
+        }
+        return known == "utf8" ? "UTF-8" : text
+    }
+
+    /// Goes through the tags, and refuses what would make the parser work out of proportion.
+    ///
+    /// No `<` stands in a tag, so that each begins one, whatever came before it. What stands in comments is taken for
+    /// tags as well, which can only refuse more.
+    private static func checkTags(_ bytes: [UInt8]) throws(ParseFault) {
+        var quote: UInt8 = 0
+        var isInTag = false
+        var attributes = 0
+        var namespaces = 0
+        for (index, byte) in bytes.enumerated() {
+            if byte == UInt8(ascii: "<") {
+                let next = index + 1 < bytes.count ? bytes[index + 1] : 0
+                if bytes[index...].starts(with: documentType) {
+                    throw ParseFault(
+                        at: index, "OVF descriptor: has a document type declaration, which no descriptor may have here")
+                }
+                isInTag = next != UInt8(ascii: "!") && next != UInt8(ascii: "?")
+                quote = 0
+                attributes = 0
+            } else if byte == UInt8(ascii: "x"), bytes[index...].starts(with: namespace) {
+                namespaces += 1
+                guard namespaces <= namespaceLimit else {
+                    throw ParseFault(
+                        at: index,
+                        "OVF descriptor: has more than \(namespaceLimit) namespace declarations, which is the limit")
+                }
+            } else if isInTag, quote != 0 {
+                if byte == quote { quote = 0 }
+            } else if isInTag {
+                switch byte {
+                case UInt8(ascii: "\""), UInt8(ascii: "'"): quote = byte
+                case UInt8(ascii: ">"): isInTag = false
+                case UInt8(ascii: "="): attributes += 1
+                default: break
+                }
+                guard attributes <= attributeLimit else {
+                    throw ParseFault(
+                        at: index,
+                        "OVF descriptor: has a tag with more than \(attributeLimit) attributes, which is the limit")
+                }
+            }
+        }
+    }
+
+    private static func isSpace(_ byte: UInt8) -> Bool {
+        [UInt8(ascii: " "), UInt8(ascii: "\t"), UInt8(ascii: "\r"), UInt8(ascii: "\n")].contains(byte)
+    }
+
+    /// Whether names of encodings have this byte (XML 1.0, EncName).
+    private static func isNameByte(_ byte: UInt8) -> Bool {
+        switch byte {
+        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+            UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-"):
+            true
+        default: false
+        }
+    }
+}
+
+/// Where `word` first stands in `bytes`, which are few.
+func firstIndex(of word: [UInt8], in bytes: ArraySlice<UInt8>) -> Int? {
+    bytes.indices.first { bytes[$0...].starts(with: word) }
+}

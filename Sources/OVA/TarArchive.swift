@@ -1,0 +1,85 @@
+import BlockImage
+
+/// A member of a tar archive: a file that is kept in it.
+public struct TarMember: Hashable, Sendable {
+    /// What a member is.
+    public enum Kind: Hashable, Sendable {
+        /// A file whose bytes lie in the archive one after the other.
+        case regular
+        /// A folder.
+        case folder
+        /// A file of which only the parts that are no holes are stored, so that it cannot be read in place.
+        case sparse
+        /// A link, a device, or what else archives keep.
+        case other
+    }
+
+    /// Its name as the archive has it: a path with slashes, in any encoding; at most `TarArchive.nameLimit` bytes.
+    public var name: [UInt8]
+    /// What it is.
+    public var kind: Kind
+    /// Where its data begins in the archive.
+    public var dataOffset: HostOffset
+    /// How many bytes of data it has, those that the archive says; less than 2^63.
+    public var size: UInt64
+    /// When it changed, as the archive says.
+    public var modified: FileTime
+    /// Whether the archive ends before the member's data does.
+    public var isCut: Bool
+
+    /// The name for people, with what is not UTF-8 replaced.
+    public var text: String { String(decoding: name, as: UTF8.self) }
+}
+
+/// What a tar archive holds, from its headers alone: data is stepped over, so that the size of the members does not
+/// matter. Reads the formats v7, ustar, pax and GNU (POSIX.1-2017, pax; GNU tar manual, "Basic Tar Format").
+public struct TarArchive: Sendable {
+    /// The most members that are listed. Appliances have a few; nothing larger is of use here.
+    public static let memberLimit = 65_536
+    /// The most bytes that a member's name may have: PATH_MAX of Linux.
+    public static let nameLimit = 4096
+    /// The most bytes that one pax header may have.
+    public static let recordLimit = 1 << 20
+    /// The most bytes that all pax headers and long names may have together: 256 for each member.
+    public static let metadataLimit = memberLimit << 8
+    /// The most blocks that are read: a member of GNU tar with a long name and a long link target takes five.
+    static let blockLimit = 8 * memberLimit
+
+    /// The members, in the order of the archive. When a name comes twice, the last one is the file, as it is when the
+    /// archive is unpacked.
+    public let members: [TarMember]
+    /// Why the list ends before the archive does; nil when it does not.
+    public let fault: ImageError?
+    /// What is odd about the archive, but does not matter.
+    public let notes: [String]
+
+    /// Lists the archive in `file`.
+    ///
+    /// Throws when it is no archive: `unsupported` when it is a compressed one, `corrupt` when it is anything else, and
+    /// what reading throws. Damage behind the first header is told by `fault`.
+    public init(reading file: any HostFile) throws(ImageError) {
+        var scan = TarScan(file)
+        do throws(ImageError) {
+            try scan.run()
+            fault = nil
+        } catch {
+            guard scan.foundHeader else { throw Self.refusal(of: file, scan.firstBytes) ?? error }
+            fault = error
+        }
+        members = scan.members
+        notes = scan.notes
+    }
+
+    /// Why a file that begins with `bytes`, which are no header, is no archive, if that can be told.
+    private static func refusal(of file: any HostFile, _ bytes: [UInt8]) -> ImageError? {
+        let compressions: [(mark: [UInt8], name: String)] = [
+            ([0x1f, 0x8b], "gzip"), ([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00], "xz"),
+            ([0x42, 0x5a, 0x68], "bzip2"), ([0x28, 0xb5, 0x2f, 0xfd], "zstd"),
+        ]
+        guard let found = compressions.first(where: { bytes.starts(with: $0.mark) }) else { return nil }
+        return ImageError(
+            .unsupported, path: file.path,
+            "the archive: is compressed with \(found.name), and can be read in place only when it is decompressed first"
+        )
+    }
+}
