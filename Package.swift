@@ -84,7 +84,10 @@ let package = Package(
             name: "QCOW2Tests", dependencies: ["BlockImage", "ByteFormat", "QCOW2", "TestImages"],
             swiftSettings: forTests),
         .testTarget(
-            name: "OVATests", dependencies: ["BlockImage", "ByteFormat", "HostStorage", "OVA", "TestImages", system],
+            name: "OVATests",
+            dependencies: [
+                "BlockImage", "ByteFormat", "HostStorage", "ImageFormats", "OVA", "TestImages", system,
+            ],
             swiftSettings: forTests),
         .testTarget(
             name: "ImageFormatsTests",

@@ -105,7 +105,7 @@ struct DiskAssembly {
                 notes.append(
                     "\"\(short(reference.href))\": is whole, but the descriptor says that it is split into chunks")
             }
-            checkSize(members[index].size, of: "the member", reference)
+            checkSize(reference, "the member has \(members[index].size)", members[index].size)
         } else if let chunks = names.chunks(href) {
             found = joined(chunks, reference: reference)
         } else {
@@ -117,8 +117,8 @@ struct DiskAssembly {
             found.file =
                 failure(
                     .unsupported, href,
-                    "is compressed with \(isKnown ? "gzip" : "\"\(short(compression))\"") as a whole, and can be read in place "
-                        + "only when it is decompressed first"
+                    "is compressed with \(isKnown ? "gzip" : "\"\(short(compression))\"") as a whole, and disks can be read in place only: "
+                        + "unpack the archive, and decompress it"
                 ).file
         }
         return found
@@ -153,17 +153,17 @@ struct DiskAssembly {
             var parts: [any HostFile] = []
             for index in found { parts.append(try file(index).get()) }
             let whole = try JoinedFile(parts, path: path(of: chunks.file))
-            if let reference { checkSize(whole.size, of: "its chunks together", reference) }
+            if let reference { checkSize(reference, "its chunks have \(whole.size) together", whole.size) }
             return Found(file: .success(whole), members: found)
         } catch {
             return Found(file: .failure(error), members: found)
         }
     }
 
-    private mutating func checkSize(_ size: UInt64, of what: String, _ reference: OVFEnvelope.File) {
+    /// Notes where the file has another size than the descriptor says; `found` says it in words.
+    private mutating func checkSize(_ reference: OVFEnvelope.File, _ found: String, _ size: UInt64) {
         guard let expected = reference.size, expected != size else { return }
-        notes.append(
-            "\"\(short(reference.href))\": the descriptor says that it has \(expected) bytes, but \(what) has \(size)")
+        notes.append("\"\(short(reference.href))\": the descriptor says that it has \(expected) bytes, but \(found)")
     }
 
     private func file(_ index: Int) -> Result<any HostFile, ImageError> {

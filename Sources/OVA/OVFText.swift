@@ -84,7 +84,8 @@ struct OVFText {
         var isInTag = false
         var attributes = 0
         var namespaces = 0
-        for (index, byte) in bytes.enumerated() {
+        for index in bytes.indices {
+            let byte = bytes[index]
             if byte == UInt8(ascii: "<") {
                 let next = index + 1 < bytes.count ? bytes[index + 1] : 0
                 if bytes[index...].starts(with: documentType) {

@@ -42,8 +42,17 @@ public struct TarArchive: Sendable {
     public static let recordLimit = 1 << 20
     /// The most bytes that all pax headers and long names may have together: 256 for each member.
     public static let metadataLimit = memberLimit << 8
-    /// The most blocks that are read: a member of GNU tar with a long name and a long link target takes five.
-    static let blockLimit = 8 * memberLimit
+
+    /// How much of an archive is read, at most.
+    struct Limits: Sendable {
+        /// See `memberLimit`.
+        var members = TarArchive.memberLimit
+        /// The most headers: a member may have one for its name, one for its link target, one for pax records, and its
+        /// own.
+        var headers = 4 * TarArchive.memberLimit
+        /// See `metadataLimit`.
+        var metadata = TarArchive.metadataLimit
+    }
 
     /// The members, in the order of the archive. When a name comes twice, the last one is the file, as it is when the
     /// archive is unpacked.
@@ -58,7 +67,11 @@ public struct TarArchive: Sendable {
     /// Throws when it is no archive: `unsupported` when it is a compressed one, `corrupt` when it is anything else, and
     /// what reading throws. Damage behind the first header is told by `fault`.
     public init(reading file: any HostFile) throws(ImageError) {
-        var scan = TarScan(file)
+        try self.init(reading: file, within: Limits())
+    }
+
+    init(reading file: any HostFile, within limits: Limits) throws(ImageError) {
+        var scan = TarScan(file, within: limits)
         do throws(ImageError) {
             try scan.run()
             fault = nil
@@ -79,7 +92,7 @@ public struct TarArchive: Sendable {
         guard let found = compressions.first(where: { bytes.starts(with: $0.mark) }) else { return nil }
         return ImageError(
             .unsupported, path: file.path,
-            "the archive: is compressed with \(found.name), and can be read in place only when it is decompressed first"
+            "the archive: is compressed with \(found.name), and disks can be read in place only: decompress it first"
         )
     }
 }

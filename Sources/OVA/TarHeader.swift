@@ -104,12 +104,17 @@ extension TarHeader {
     /// Whether the block has the sum that it says. Some old programs took bytes for signed numbers.
     private static func hasChecksum(_ block: [UInt8]) -> Bool {
         guard let stored = tarNumber(block[checksumField]) else { return false }
-        var unsigned: Int64 = 0
-        var signed: Int64 = 0
-        for (index, byte) in block.enumerated() {
-            let counted = checksumField.contains(index) ? UInt8(ascii: " ") : byte
-            unsigned += Int64(counted)
-            signed += Int64(Int8(bitPattern: counted))
+        var sum: Int64 = 0
+        var highBytes: Int64 = 0
+        for byte in block {
+            sum += Int64(byte)
+            if byte > 127 { highBytes += 1 }
+        }
+        var unsigned = sum
+        var signed = sum - 256 * highBytes
+        for byte in block[checksumField] {
+            unsigned += 32 - Int64(byte)
+            signed += 32 - Int64(Int8(bitPattern: byte))
         }
         return stored == unsigned || stored == signed
     }

@@ -6,6 +6,7 @@ struct TarScan {
     private static let blockSize = UInt64(TarHeader.blockSize)
 
     let file: any HostFile
+    let limits: TarArchive.Limits
     private(set) var members: [TarMember] = []
     private(set) var notes: [String] = []
     /// Whether the file is an archive at all.
@@ -15,15 +16,16 @@ struct TarScan {
 
     /// The next byte to look at.
     private var position = HostOffset(0)
-    private var blocks = 0
+    private var headers = 0
     private var metadata: UInt64 = 0
     private var globalRecords = PaxRecords()
     /// What was found for the member that comes next.
     private var records: PaxRecords?
     private var longName: [UInt8]?
 
-    init(_ file: any HostFile) {
+    init(_ file: any HostFile, within limits: TarArchive.Limits) {
         self.file = file
+        self.limits = limits
     }
 
     /// Reads header after header up to the end of the archive. What it found before it throws stays.
@@ -51,11 +53,11 @@ struct TarScan {
                 (foundHeader ? "" : "this is no tar archive: ")
                     + "\(rest) bytes are left, fewer than a header has (\(Self.blockSize))")
         }
-        blocks += 1
-        guard blocks <= TarArchive.blockLimit else {
+        headers += 1
+        guard headers <= limits.headers else {
             throw error(
                 .unsupported, at: position,
-                "the archive has more than \(TarArchive.blockLimit) headers, which is the limit")
+                "the archive has more than \(limits.headers) headers, which is the limit")
         }
         return try file.bytes(TarHeader.blockSize, at: position, of: "header")
     }
@@ -112,10 +114,10 @@ struct TarScan {
             throw error(.truncated, at: start, "\(name): has \(header.size) bytes, but the archive ends before them")
         }
         metadata += header.size
-        guard metadata <= UInt64(TarArchive.metadataLimit) else {
+        guard metadata <= UInt64(limits.metadata) else {
             throw error(
                 .unsupported, at: start,
-                "\(name): with those before it there are more than \(TarArchive.metadataLimit) bytes of names and pax "
+                "\(name): with those before it there are more than \(limits.metadata) bytes of names and pax "
                     + "headers, which is the limit")
         }
         let bytes = what == nil ? [] : try file.bytes(Int(header.size), at: position, of: name)
@@ -134,10 +136,10 @@ struct TarScan {
                 .unsupported, at: start,
                 "member name: has \(name.count) bytes, and must have no more than \(TarArchive.nameLimit)")
         }
-        guard members.count < TarArchive.memberLimit else {
+        guard members.count < limits.members else {
             throw error(
                 .unsupported, at: start,
-                "the archive has more than \(TarArchive.memberLimit) members, which is the limit")
+                "the archive has more than \(limits.members) members, which is the limit")
         }
         if header.isExtended { try skipSparseMap() }
         var size = header.size
