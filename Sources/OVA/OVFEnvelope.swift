@@ -56,9 +56,9 @@ public struct OVFEnvelope: Hashable, Sendable {
     /// What is odd about the descriptor, but does not keep it from being read; at most `noteLimit` sentences.
     public var notes: [String] = []
 
-    /// The most bytes that a descriptor may have: 4 MiB, some hundred times what exporters write for a machine. XML
-    /// takes many times its size in the memory of who reads it.
-    public static let sizeLimit = 4 << 20
+    /// The most bytes that a descriptor may have: 2 MiB, some hundred times what exporters write for a machine. XML
+    /// that is made for it takes the parser time and memory out of proportion to its size.
+    public static let sizeLimit = 2 << 20
     /// The most files, disks and machines, of each.
     public static let listLimit = 16_384
     /// The most notes.

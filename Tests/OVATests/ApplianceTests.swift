@@ -340,7 +340,7 @@ struct `An appliance` {
             ])
         #expect(
             found.notes == [
-                "a.ova/a.ovf: OVF descriptor: has 4194305 bytes, and must have no more than 4194304",
+                "a.ova/a.ovf: OVF descriptor: has 2097153 bytes, and must have no more than 2097152",
                 "manifest \"a.mf\": line 1 is no digest of a file",
             ])
         #expect(found.manifest?.unreadLines == [1, 2])

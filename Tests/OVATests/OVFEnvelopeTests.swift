@@ -146,15 +146,9 @@ struct `An OVF descriptor` {
         #expect(throws: ParseFault.self) { _ = try OVFEnvelope(parsing: wrong) }
     }
 
-    @Test(arguments: ["UTF-7", "IBM037", "UTF-32", "EBCDIC-CP-US", "", "utf-8//TRANSLIT x", "ISO-2022-JP"])
+    @Test(arguments: ["UTF-7", "IBM037", "UTF-32", "EBCDIC-CP-US", "", "ISO-2022-JP"])
     func `is not read in other encodings`(name: String) {
         let text = "<?xml version=\"1.0\" encoding=\"\(name)\"?><Envelope/>"
-        let shown = name.prefix { $0 != "/" }
-        if name == "utf-8//TRANSLIT x" {
-            // The slashes are no part of a name, and what the parser makes of them does not matter.
-            #expect((try? envelope(text)) == nil || shown == "utf-8")
-            return
-        }
         #expect(
             throws: ParseFault(
                 at: 20,
@@ -212,7 +206,7 @@ struct `A broken OVF descriptor` {
     @Test func `is refused beyond its limits`() throws {
         let large = [UInt8](repeating: UInt8(ascii: " "), count: OVFEnvelope.sizeLimit + 1)
         #expect(
-            throws: ParseFault(at: 0, "OVF descriptor: has 4194305 bytes, and must have no more than 4194304")
+            throws: ParseFault(at: 0, "OVF descriptor: has 2097153 bytes, and must have no more than 2097152")
         ) { _ = try OVFEnvelope(parsing: large) }
 
         let attributes = (0..<257).map { " a\($0)='>'" }.joined()
