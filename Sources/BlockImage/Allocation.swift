@@ -21,15 +21,15 @@ extension Image {
     private struct Run {
         var kind: WritableKeyPath<Allocation, UInt64>
         var count: UInt64
-        /// How many layers were asked before the one that has it.
-        var depth: Int
+        /// How many layers were asked.
+        var lookUps: Int
 
         var isHole: Bool { kind == \.zero || kind == \.unallocated }
     }
 
     private func run(at start: GuestOffset) throws(ImageError) -> Run {
         let found = try resolve(at: start, limit: virtualSize - start.rawValue)
-        var run = Run(kind: \.unallocated, count: found.extent.count, depth: found.depth)
+        var run = Run(kind: \.unallocated, count: found.extent.count, lookUps: found.depth + found.layer.layersAsked)
         switch found.extent.storage {
         case .data(let file, let offset):
             let onHost = file.run(at: offset, limit: run.count)
@@ -68,7 +68,7 @@ extension Image {
                 let run = try run(at: position)
                 sum[keyPath: run.kind] += run.count
                 position = position.advanced(by: run.count)
-                steps += run.depth + 1
+                steps += run.lookUps
             } catch {
                 return (sum, error)
             }
@@ -91,7 +91,7 @@ extension Image {
             let run = try run(at: position)
             if run.isHole == hole { return position }
             position = position.advanced(by: run.count)
-            steps += run.depth + 1
+            steps += run.lookUps
         }
         return hole ? GuestOffset(virtualSize) : nil
     }

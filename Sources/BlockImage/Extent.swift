@@ -51,9 +51,16 @@ public protocol ImageLayer: AnyObject, Sendable {
 
     /// Appends the `extent.count` bytes of an `encoded` extent that this layer answered to `output`.
     func decode(_ extent: Extent, into output: inout OutputRawSpan) throws(ImageError)
+
+    /// The most layers that one `extent(at:limit:)` asks, this one included: 1, unless it is a view of a whole chain.
+    /// Walks over a disk count them.
+    var layersAsked: Int { get }
 }
 
 extension ImageLayer {
+    /// One: for layers that ask no other.
+    public var layersAsked: Int { 1 }
+
     /// For layers that never answer `encoded`.
     public func decode(_ extent: Extent, into output: inout OutputRawSpan) throws(ImageError) {
         preconditionFailure("this layer encodes nothing")

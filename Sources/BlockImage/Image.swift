@@ -17,12 +17,15 @@ public final class Image: Sendable {
     public let backing: Image?
     /// The size of the disk in bytes.
     public let virtualSize: UInt64
+    /// The most layers that are asked where one place of the disk is stored.
+    public let layersAsked: Int
 
     /// The disk that `layer` makes over `backing`.
     public init(layer: any ImageLayer, backing: Image? = nil) {
         self.layer = layer
         self.backing = backing
         virtualSize = layer.virtualSize
+        layersAsked = layer.layersAsked + (backing?.layersAsked ?? 0)
     }
 
     /// Finds how the disk is stored from `start` on, through the chain: at least one byte, at most `limit`.

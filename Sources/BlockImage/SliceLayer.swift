@@ -1,0 +1,47 @@
+/// A part of a disk as a disk of its own, such as a partition. Immutable; every method may be called from any thread.
+///
+/// It stores nothing: each place is found through the whole chain of the disk, so that data, zeros, holes of the host
+/// and encoded clusters of a part are just those of the disk. `unallocated` is never answered, since the disk below has
+/// decided already.
+public final class SliceLayer: ImageLayer {
+    /// The size of the part in bytes.
+    public let virtualSize: UInt64
+    /// Where on the disk the part begins.
+    public let start: GuestOffset
+    private let disk: Image
+
+    /// The `size` bytes of `disk` from `start` on; what of them lies behind the end of the disk is left out.
+    public init(of disk: Image, from start: GuestOffset, size: UInt64) {
+        self.disk = disk
+        self.start = start
+        virtualSize = start.rawValue < disk.virtualSize ? min(size, disk.virtualSize - start.rawValue) : 0
+    }
+
+    /// See `ImageLayer`: every layer of the disk may have to be asked.
+    public var layersAsked: Int { disk.layersAsked }
+
+    /// See `ImageLayer`: what the disk has at that place, from where this part counts.
+    public func extent(at start: GuestOffset, limit: UInt64) throws(ImageError) -> Extent {
+        guard start.rawValue < virtualSize else {
+            throw ImageError(
+                .outOfRange, path: "disk", "nothing at \(start): the part of the disk has \(virtualSize) bytes")
+        }
+        // The part may end inside a run of the disk.
+        let left = min(limit, virtualSize - start.rawValue)
+        var extent = try disk.resolve(at: self.start.advanced(by: start.rawValue), limit: left).extent
+        extent.start = start
+        return extent
+    }
+
+    /// See `ImageLayer`: the disk finds again which of its layers can decode that place. Its tables are kept by then.
+    public func decode(_ extent: Extent, into output: inout OutputRawSpan) throws(ImageError) {
+        try disk.read(Int(clamping: extent.count), at: start.advanced(by: extent.start.rawValue), into: &output)
+    }
+}
+
+extension Image {
+    /// The `size` bytes from `start` on as a disk; what of them lies behind the end of this disk is left out.
+    public func slice(from start: GuestOffset, size: UInt64) -> Image {
+        Image(layer: SliceLayer(of: self, from: start, size: size))
+    }
+}
