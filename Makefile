@@ -8,7 +8,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # To build: pkg-config and the headers of the libraries. To run: fuse3. To test: qemu-img and qemu-io to compare with,
 # file systems to put into images, and the small tools that people use on a mount. To measure: qemu-storage-daemon.
 BUILD_PACKAGES := pkg-config libfuse3-dev fuse3 libdeflate-dev zlib1g-dev libzstd-dev libssl-dev libxml2-dev
-TEST_PACKAGES := qemu-utils e2fsprogs fdisk mount util-linux attr jq python3 zstd procps
+TEST_PACKAGES := qemu-utils e2fsprogs fdisk mount util-linux attr jq python3 zstd procps python3-venv dosfstools
 BENCH_PACKAGES := qemu-utils qemu-system-common
 
 .PHONY: all deps deps-test deps-bench build release run test test-threads bench format lint install clean

@@ -96,6 +96,10 @@ let package = Package(
         .testTarget(
             name: "OracleTests", dependencies: ["BlockImage", "HostStorage", "ImageFormats", "TestImages", system],
             swiftSettings: forTests),
+        .testTarget(
+            name: "PartitionTableTests",
+            dependencies: ["BlockImage", "HostStorage", "ImageFormats", "PartitionTable", "TestImages", system],
+            swiftSettings: forTests),
         .testTarget(name: "TidyTests", dependencies: [], swiftSettings: forTests),
         .testTarget(
             name: "EncryptionTests", dependencies: ["ByteFormat", "CCrypto", "Encryption", "TestImages"],

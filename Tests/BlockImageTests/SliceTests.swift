@@ -2,8 +2,8 @@ import BlockImage
 import TestImages
 import Testing
 
-/// A layer that stores each of its runs in a way that `seed` chooses. What it encodes can only be told from the place of
-/// the extent that it is given to decode.
+/// A layer that stores each of its runs in a way that `seed` chooses. What it encodes can only be told from the place
+/// of the extent that it is given to decode.
 private final class MixedLayer: ImageLayer {
     private struct Run {
         var end: UInt64

@@ -1,0 +1,141 @@
+import BlockImage
+import ByteFormat
+
+/// Why one of the two copies of a GPT cannot be used.
+struct GPTFault: Error {
+    /// What is wrong.
+    var message: String
+    /// The header where it can be recognised: it may still say where the other copy is.
+    var header: GPTHeader?
+}
+
+/// One of the two copies of a GPT, checked as a whole.
+struct GPTCopy {
+    let header: GPTHeader
+    /// The entries as they are stored.
+    let array: [UInt8]
+
+    /// Reads the copy whose header is in the sector `lba`. Throws where it is not there or its check sums are wrong.
+    init(at lba: UInt64, in sectors: Sectors) throws(GPTFault) {
+        let sector: [UInt8]
+        do throws(ImageError) {
+            sector = try sectors.bytes(sectors.sectorSize.rawValue, at: lba)
+        } catch {
+            throw GPTFault(message: "the header cannot be read: \(error)")
+        }
+        var parsed: GPTHeader?
+        do throws(ParseFault) {
+            var reader = ByteReader(sector)
+            header = try GPTHeader(parsing: &reader)
+            parsed = header
+            try header.check(sector, at: lba, sectorCount: sectors.count)
+        } catch {
+            throw GPTFault(message: error.message, header: parsed)
+        }
+        do throws(ImageError) {
+            // `check` has held it to 4 MiB.
+            array = try sectors.bytes(Int(clamping: header.arraySize), at: header.entryLBA)
+        } catch {
+            throw GPTFault(message: "the entries cannot be read: \(error)", header: header)
+        }
+        do throws(ParseFault) {
+            try GPTHeader.compare(CRC32.of(array), with: header.arrayCheckSum, at: 88, of: "the entries")
+        } catch {
+            throw GPTFault(message: error.message, header: header)
+        }
+    }
+
+    /// The entries that have a type, each with its index.
+    var usedEntries: [(index: Int, entry: GPTEntry)] {
+        let size = Int(clamping: header.entrySize)
+        return (0..<Int(clamping: header.entryCount)).compactMap { index in
+            // The type's 16 bytes are looked at first: a table of 4 MiB is mostly empty.
+            guard array[index * size..<index * size + 16].contains(where: { $0 != 0 }) else { return nil }
+            var reader = ByteReader(Array(array[index * size..<index * size + size]))
+            return (try? GPTEntry(parsing: &reader)).map { (index, $0) }
+        }
+    }
+
+    /// In what `other`, the other copy, differs; both should say the same, but for their own places.
+    func differences(from other: GPTCopy) -> [String] {
+        var result: [String] = []
+        if header.diskGUID != other.header.diskGUID { result.append("the disk's GUID") }
+        if (header.firstUsableLBA, header.lastUsableLBA) != (other.header.firstUsableLBA, other.header.lastUsableLBA) {
+            result.append("the usable sectors")
+        }
+        if array != other.array { result.append("the entries") }
+        return result
+    }
+}
+
+/// Looks for a GPT with each sector size that may be meant: the primary at LBA 1, and the backup in the last sector, or
+/// where the primary says.
+struct GPTSearch {
+    /// The most entries of which partitions are made: Linux has no numbers beyond 255.
+    static let entryLimit = 1024
+
+    /// What was found, and with which sectors.
+    struct Found {
+        var copy: GPTCopy
+        var sectors: Sectors
+        var isBackup: Bool
+    }
+
+    /// The copy to go by.
+    private(set) var found: Found?
+    /// What is wrong, in sentences.
+    private(set) var notes: [String] = []
+
+    /// Searches `disk`.
+    init(disk: Image, sectorSizes: [SectorSize]) {
+        let views = sectorSizes.map { Sectors(disk: disk, sectorSize: $0) }.filter { $0.count > 1 }
+        var faults: [(sectors: Sectors, fault: GPTFault)] = []
+        for sectors in views {
+            do throws(GPTFault) {
+                let primary = try GPTCopy(at: 1, in: sectors)
+                found = Found(copy: primary, sectors: sectors, isBackup: false)
+                compareBackup(with: primary, in: sectors)
+                return
+            } catch {
+                faults.append((sectors, error))
+            }
+        }
+        for (sectors, fault) in faults {
+            guard let (lba, backup) = Self.backup(after: fault, in: sectors) else { continue }
+            notes.append("primary GPT at LBA 1: \(fault.message)")
+            notes.append("the backup GPT at LBA \(lba) is used")
+            found = Found(copy: backup, sectors: sectors, isBackup: true)
+            return
+        }
+        notes.append("sector 0 has a protective entry (type 0xee), but there is no GPT that can be used")
+        // With the wrong sector size there is nothing to see, and nothing to say.
+        for (sectors, fault) in faults where fault.header != nil || sectorSizes.count == 1 {
+            notes.append("primary GPT at LBA 1 of \(sectors.size) bytes: \(fault.message)")
+        }
+    }
+
+    /// The backup in the last sector, or else where the damaged primary says it is.
+    private static func backup(after fault: GPTFault, in sectors: Sectors) -> (lba: UInt64, copy: GPTCopy)? {
+        for lba in [sectors.count - 1, fault.header?.alternateLBA].compactMap({ $0 }) where lba > 1 {
+            if let copy = try? GPTCopy(at: lba, in: sectors) { return (lba, copy) }
+        }
+        return nil
+    }
+
+    private mutating func compareBackup(with primary: GPTCopy, in sectors: Sectors) {
+        let lba = primary.header.alternateLBA
+        if lba != sectors.count - 1 {
+            notes.append("the backup GPT is said to be at LBA \(lba), but the last sector is LBA \(sectors.count - 1)")
+        }
+        guard lba < sectors.count else { return }
+        do throws(GPTFault) {
+            let backup = try GPTCopy(at: lba, in: sectors)
+            let differences = backup.differences(from: primary)
+            if !differences.isEmpty {
+                notes.append("primary and backup GPT differ in \(differences.joined(separator: " and "))")
+            }
+        } catch {
+            notes.append("backup GPT at LBA \(lba): \(error.message)")
+        }
+    }
+}

@@ -1,0 +1,58 @@
+import BlockImage
+
+/// A part of a disk that its partition table names.
+public struct Partition: Hashable, Sendable {
+    /// What only one kind of table says of a partition.
+    public enum Entry: Hashable, Sendable {
+        /// An entry of a boot record: `type` is its system indicator; `isActive` is set for the one to boot from.
+        case mbr(type: UInt8, isActive: Bool)
+        /// An entry of a GPT: what it is for, which one it is, the bits of its attributes (0: the platform needs it,
+        /// 1: firmware leaves it alone, 2: old BIOSes boot from it, 48 to 63: for its type to define), and its name, of
+        /// at most 36 UTF-16 units, those that are no text replaced. The name is anything, slashes and control
+        /// characters included.
+        case gpt(type: GUID, unique: GUID, attributes: UInt64, name: String)
+    }
+
+    /// The number that Linux gives it: MBR primaries have 1 to 4, logical partitions follow from 5 on; a GPT partition
+    /// has the index of its entry and one.
+    public var number: Int
+    /// Where on the disk it begins.
+    public var start: GuestOffset
+    /// Its bytes that are on the disk; at least one sector.
+    public var size: UInt64
+    /// What its entry says besides.
+    public var entry: Entry
+    /// What Linux finds it by (PARTUUID), as under /dev/disk/by-partuuid: a GPT partition's own identifier, or the
+    /// MBR's signature and the number in hexadecimal. Nil where the MBR has no signature.
+    public var uuid: String?
+
+    /// The partition `number`, `size` bytes from `start` on.
+    public init(number: Int, start: GuestOffset, size: UInt64, entry: Entry, uuid: String? = nil) {
+        self.number = number
+        self.start = start
+        self.size = size
+        self.entry = entry
+        self.uuid = uuid
+    }
+
+    /// Where on the disk it ends: the byte behind its last.
+    public var end: GuestOffset { start.advanced(by: size) }
+
+    /// What people call its type; nil for a type that few disks have.
+    public var typeName: String? {
+        switch entry {
+        case .mbr(let type, _): TypeNames.mbr[type]
+        case .gpt(let type, _, _, _): TypeNames.gpt[type.description]
+        }
+    }
+
+    /// Whether it is no partition but the room that logical partitions lie in.
+    public var isExtended: Bool {
+        if case .mbr(let type, _) = entry { BootRecord.Entry.extendedTypes.contains(type) } else { false }
+    }
+
+    /// The partition as a disk; `disk` must be the one whose table names it.
+    public func image(in disk: Image) -> Image {
+        disk.slice(from: start, size: size)
+    }
+}
