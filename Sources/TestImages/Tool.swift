@@ -53,33 +53,64 @@ public enum Tool {
         _ name: String, _ arguments: [String], in folder: String? = nil, timeout: Double = 120
     ) throws -> ToolResult {
         guard let path = path(name) else { throw ToolFailure(description: "\(name) is not installed") }
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: path)
-        process.arguments = arguments
-        if let folder { process.currentDirectoryURL = URL(fileURLWithPath: folder) }
-        let output = Collector()
-        let errors = Collector()
-        process.standardOutput = output.pipe
-        process.standardError = errors.pipe
-        process.standardInput = FileHandle.nullDevice
-        let ended = DispatchSemaphore(value: 0)
-        process.terminationHandler = { _ in ended.signal() }
-        try process.run()
-        output.start()
-        errors.start()
-        let inTime = ended.wait(timeout: .now() + timeout) == .success
-        if !inTime {
-            kill(process.processIdentifier, SIGKILL)
-            ended.wait()
+        let output = try OutputFile()
+        let errors = try OutputFile()
+        // env changes the folder for the program alone; this process has many threads, and one folder.
+        let command = folder.map { ["/usr/bin/env", "-C", $0, path] + arguments } ?? [path] + arguments
+        let process = try spawn(command, output: output.handle, errors: errors.handle)
+        guard let status = wait(for: process, timeout: timeout) else {
+            throw ToolFailure(description: "\(name) \(arguments): not done in \(timeout) s; \(errors.text)")
         }
-        let bySignal = process.terminationReason == .uncaughtSignal
-        let result = ToolResult(
-            status: bySignal ? 128 + process.terminationStatus : process.terminationStatus,
-            output: output.finish(), errors: String(decoding: errors.finish(), as: UTF8.self))
-        guard inTime else {
-            throw ToolFailure(description: "\(name) \(arguments): not done in \(timeout) s; \(result.errors)")
+        return ToolResult(status: status, output: output.data, errors: errors.text)
+    }
+
+    /// Starts a program with nothing to read. Not with Foundation's Process: among thousands of them, one now and then
+    /// is never reported as ended.
+    private static func spawn(_ command: [String], output: CInt, errors: CInt) throws -> pid_t {
+        var actions = posix_spawn_file_actions_t()
+        posix_spawn_file_actions_init(&actions)
+        defer { posix_spawn_file_actions_destroy(&actions) }
+        posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+        posix_spawn_file_actions_adddup2(&actions, output, 1)
+        posix_spawn_file_actions_adddup2(&actions, errors, 2)
+        var attributes = posix_spawnattr_t()
+        posix_spawnattr_init(&attributes)
+        defer { posix_spawnattr_destroy(&attributes) }
+        // What a shell starts with: the test runner blocks and ignores signals of its own.
+        var signals = sigset_t()
+        sigemptyset(&signals)
+        posix_spawnattr_setsigmask(&attributes, &signals)
+        sigfillset(&signals)
+        posix_spawnattr_setsigdefault(&attributes, &signals)
+        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF))
+        let strings = command.map { strdup($0) } + [nil]
+        defer { for string in strings { free(string) } }
+        var process: pid_t = 0
+        let error = posix_spawn(&process, command[0], &actions, &attributes, strings, environ)
+        guard error == 0 else {
+            throw ToolFailure(description: "\(command): \(String(cString: strerror(error)))")
         }
-        return result
+        return process
+    }
+
+    /// The status that the child process `process` ends with; nil, and it is killed, when it takes longer than `timeout`
+    /// seconds.
+    private static func wait(for process: pid_t, timeout: Double) -> Int32? {
+        let start = ContinuousClock.now
+        var isLate = false
+        var status: CInt = 0
+        while true {
+            let found = waitpid(process, &status, isLate ? 0 : WNOHANG)
+            if found == process { break }
+            if found < 0 && errno != EINTR { return nil }
+            let elapsed = start.duration(to: .now)
+            isLate = elapsed > .seconds(timeout)
+            if isLate { kill(process, SIGKILL) }
+            usleep(elapsed < .milliseconds(20) ? 500 : 4000)
+        }
+        if isLate { return nil }
+        let signal = status & 0x7f
+        return signal == 0 ? (status >> 8) & 0xff : 128 + signal
     }
 
     /// Runs a program that must succeed, and answers its standard output. Throws with what it said when it fails.
@@ -95,24 +126,29 @@ public enum Tool {
     }
 }
 
-/// Drains a pipe while the process that fills it runs, however much it writes.
-private final class Collector: Sendable {
-    let pipe = Pipe()
-    private let data = Mutex(Data())
-    private let done = DispatchSemaphore(value: 0)
+/// A file without a name that a program writes to: unlike a pipe, it takes all there is, and nobody has to read along.
+private final class OutputFile {
+    let handle: CInt
 
-    func start() {
-        try? pipe.fileHandleForWriting.close()
-        Thread.detachNewThread { [self] in
-            let read = (try? pipe.fileHandleForReading.readToEnd()) ?? Data()
-            data.withLock { $0 = read }
-            done.signal()
-        }
+    init() throws {
+        var path = Array("/var/tmp/rblock-test-output-XXXXXX".utf8CString)
+        handle = mkstemp(&path)
+        guard handle >= 0 else { throw ToolFailure(description: "no file for output: \(errno)") }
+        // A program that is started meanwhile may inherit it, which does no harm.
+        _ = fcntl(handle, F_SETFD, FD_CLOEXEC)
+        unlink(path)
     }
 
-    func finish() -> Data {
-        // A grandchild in the background may hold the pipe open: what has come by then is all there will be.
-        _ = done.wait(timeout: .now() + 5)
-        return data.withLock { $0 }
+    deinit {
+        close(handle)
     }
+
+    var data: Data {
+        let size = lseek(handle, 0, SEEK_END)
+        var data = Data(count: Int(max(0, size)))
+        let count = data.withUnsafeMutableBytes { pread(handle, $0.baseAddress, $0.count, 0) }
+        return data.prefix(max(0, count))
+    }
+
+    var text: String { String(decoding: data, as: UTF8.self) }
 }
