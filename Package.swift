@@ -50,10 +50,14 @@ let package = Package(
             name: "ImageFormats",
             dependencies: ["BlockImage", "ByteFormat", "Encryption", "HostStorage", "QCOW2", "VMDK"],
             swiftSettings: strict),
+        .target(
+            name: "PartitionTable", dependencies: ["BlockImage", "ByteFormat", "CZlib"], swiftSettings: strict),
         .target(name: "Fuse", dependencies: ["CFuse3"], swiftSettings: strict),
         .target(
             name: "ImageFS",
-            dependencies: ["BlockImage", "Fuse", "HostStorage", "ImageFormats", logging, system],
+            dependencies: [
+                "BlockImage", "Fuse", "HostStorage", "ImageFormats", "OVA", "PartitionTable", logging, system,
+            ],
             swiftSettings: strict),
         .executableTarget(
             name: "rblockfs",

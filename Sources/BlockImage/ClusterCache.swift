@@ -15,6 +15,11 @@ public final class ClusterCache: Sendable {
 
     private let entries: BoundedCache<Key, Entry>
 
+    /// The most bytes that it keeps.
+    public var capacity: Int { entries.capacity }
+    /// How many bytes it keeps now.
+    public var cost: Int { entries.cost }
+
     /// A cache that keeps up to `capacity` bytes of inflated clusters.
     public init(capacity: Int) {
         entries = BoundedCache(capacity: capacity)

@@ -15,6 +15,8 @@ public final class FileSlice: HostFile {
     public var modified: FileTime { file.modified }
     /// See `HostFile`: whether the file around it is unchanged.
     public var isCurrent: Bool { file.isCurrent }
+    /// See `HostFile`.
+    public var isUnchanged: Bool { file.isUnchanged }
     /// See `HostFile`: nil.
     public var descriptor: CInt? { nil }
 

@@ -44,6 +44,14 @@ public struct HostFileID: Hashable, Sendable {
     }
 }
 
+/// What a lock on an image file says of the programs that use it.
+public enum ImageLock: Hashable, Sendable {
+    /// A program reads it.
+    case reading
+    /// A program may write to it.
+    case writing
+}
+
 /// A file on the host that holds image bytes, open for reading. Every method may be called from any thread.
 public protocol HostFile: AnyObject, Sendable {
     /// The number of this opening.
@@ -61,6 +69,10 @@ public protocol HostFile: AnyObject, Sendable {
     var modified: FileTime { get }
     /// Whether its path still leads to this very file, unchanged since it was opened.
     var isCurrent: Bool { get }
+    /// Whether the file that was opened has not been written to since, whatever its path leads to by now.
+    var isUnchanged: Bool { get }
+    /// How another program has locked it, by QEMU's convention; nil where none has.
+    var imageLock: ImageLock? { get }
     /// The open descriptor, for what only the kernel can do with it: offset 0 of both is the same byte. Nil when it
     /// lives in memory, or is made of parts of files.
     var descriptor: CInt? { get }
@@ -77,6 +89,12 @@ public protocol HostFile: AnyObject, Sendable {
 }
 
 extension HostFile {
+    /// For files that nobody else can write to.
+    public var isUnchanged: Bool { true }
+
+    /// For files that nobody else can lock.
+    public var imageLock: ImageLock? { nil }
+
     /// The `count` bytes at `offset`, for metadata: nothing is allocated before the file is known to hold them.
     ///
     /// `what` names the structure in the error.

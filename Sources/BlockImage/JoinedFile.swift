@@ -14,6 +14,8 @@ public final class JoinedFile: HostFile {
     public let modified: FileTime
     /// See `HostFile`: whether every part is unchanged.
     public var isCurrent: Bool { parts.allSatisfy { $0.file.isCurrent } }
+    /// See `HostFile`.
+    public var isUnchanged: Bool { parts.allSatisfy { $0.file.isUnchanged } }
     /// See `HostFile`: nil.
     public var descriptor: CInt? { nil }
 

@@ -55,6 +55,11 @@ public final class TableCache: Sendable {
 
     private let pages: BoundedCache<Key, TablePage>
 
+    /// The most bytes that it keeps.
+    public var capacity: Int { pages.capacity }
+    /// How many bytes it keeps now.
+    public var cost: Int { pages.cost }
+
     /// A cache that keeps up to `capacity` bytes of entries.
     public init(capacity: Int) {
         pages = BoundedCache(capacity: capacity)

@@ -25,3 +25,16 @@ void clinux_close_from(int first) {
 void clinux_limit_arenas(int count) {
     mallopt(M_ARENA_MAX, count);
 }
+
+int clinux_is_locked(int descriptor, off_t start, off_t count) {
+    struct flock lock = {
+        .l_type = F_WRLCK,
+        .l_whence = SEEK_SET,
+        .l_start = start,
+        .l_len = count,
+    };
+    if (fcntl(descriptor, F_OFD_GETLK, &lock) != 0) {
+        return -1;
+    }
+    return lock.l_type != F_UNLCK;
+}

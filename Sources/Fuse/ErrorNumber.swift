@@ -32,6 +32,8 @@ public struct ErrorNumber: Error, RawRepresentable, Hashable, Sendable, CustomSt
     public static let outOfMemory = ErrorNumber(rawValue: ENOMEM)
     /// EBADF: Bad file descriptor.
     public static let badHandle = ErrorNumber(rawValue: EBADF)
+    /// ESTALE: Stale file handle. To an open by name, the kernel looks the name up again, once.
+    public static let stale = ErrorNumber(rawValue: ESTALE)
     /// EPROTO: Protocol error.
     public static let protocolError = ErrorNumber(rawValue: EPROTO)
 

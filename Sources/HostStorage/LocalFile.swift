@@ -73,6 +73,19 @@ public final class LocalFile: HostFile {
         return status.identity == identity && status.size == size && status.modified == modified
     }
 
+    /// See `HostFile`.
+    public var isUnchanged: Bool {
+        guard let status = try? FileStatus(handle) else { return false }
+        return status.size == size && status.modified == modified
+    }
+
+    /// See `HostFile`. QEMU locks a byte for each kind of use (block/file-posix.c, RAW_LOCK_PERM_BASE): byte 100 for
+    /// reading, byte 101 for writing.
+    public var imageLock: ImageLock? {
+        if clinux_is_locked(handle.rawValue, 101, 1) == 1 { return .writing }
+        return clinux_is_locked(handle.rawValue, 100, 1) == 1 ? .reading : nil
+    }
+
     /// See `HostFile`. Asks the file system with SEEK_DATA and SEEK_HOLE.
     public func run(at offset: HostOffset, limit: UInt64) -> (isHole: Bool, count: UInt64) {
         guard let start = off_t(exactly: offset.rawValue) else { return (false, limit) }

@@ -1,18 +1,109 @@
 import BlockImage
+import HostStorage
+import ImageFormats
+import OVA
 import SystemPackage
 
+/// An appliance (`.ova`) of the mount, opened when it is first looked into: a folder with a folder for each disk in it.
+/// Every method may be called from any thread.
 final class ApplianceNode: Sendable {
+    /// How long a failure to open stands before it is tried again, as for images.
+    private static let failureLifetime = Duration.seconds(1)
+
+    private struct State {
+        var opened: Result<Appliance, ImageError>?
+        var openedAt = ContinuousClock.now
+        /// The state of the archive that `disks` belong to.
+        var stamp: FileStamp?
+        var disks: [(name: [UInt8], node: ImageNode)] = []
+    }
+
     let number: UInt64
     let location: FilePath
+    private let source: ImageSource
+    private let state = Guarded(State())
+
     init(number: UInt64, at location: FilePath, from source: ImageSource) {
         self.number = number
         self.location = location
+        self.source = source
     }
-    static func isAppliance(_ name: [UInt8]) -> Bool { false }
-    func disks() -> [(name: [UInt8], node: ImageNode)] { [] }
-    func closeIfIdle() -> Bool { true }
-}
-struct ApplianceDocument {
-    init(_ node: ApplianceNode) {}
-    func text() throws -> [UInt8] { [] }
+
+    /// Whether the file's name says that it is one.
+    static func isAppliance(_ name: [UInt8]) -> Bool {
+        String(decoding: name.suffix(4), as: UTF8.self).lowercased() == ".ova"
+    }
+
+    /// What is in the archive, or why it cannot be read.
+    func opened() -> Result<Appliance, ImageError> {
+        state.withLock { opened(&$0) }
+    }
+
+    /// Its disks, under the names of their folders.
+    func disks() -> [(name: [UInt8], node: ImageNode)] {
+        state.withLock { state in
+            _ = opened(&state)
+            return state.disks
+        }
+    }
+
+    /// Lets go of the archive; the images in it that are open hold it themselves.
+    func closeIfIdle() -> Bool {
+        state.withLock { $0.opened = nil }
+        return true
+    }
+
+    private func opened(_ state: inout State) -> Result<Appliance, ImageError> {
+        switch state.opened {
+        case .success(let appliance)? where appliance.file.isCurrent: return .success(appliance)
+        case .failure(let error)? where state.openedAt.duration(to: .now) < Self.failureLifetime: return .failure(error)
+        default: break
+        }
+        let opened: Result<Appliance, ImageError>
+        do throws(ImageError) {
+            opened = .success(try Appliance(try source.policy.openImage(at: location)))
+        } catch {
+            opened = .failure(error)
+        }
+        state.opened = opened
+        state.openedAt = .now
+        let stamp = (try? opened.get()).map { FileStamp($0.file) }
+        // The disks of an archive that is the same are the same.
+        if stamp == nil || stamp != state.stamp {
+            for (_, node) in state.disks { source.entries.remove(node.number) }
+            state.disks = (try? opened.get())?.disks.map { ($0.folderName, makeNode($0)) } ?? []
+            state.stamp = stamp
+        }
+        return opened
+    }
+
+    private func makeNode(_ disk: ApplianceDisk) -> ImageNode {
+        let name = disk.folderName
+        let named = source.naming(of: name)
+        // A name that says nothing: then the descriptor may.
+        let format = named.isShown ? named.format : disk.disk?.format?.contains("vmdk") == true ? .vmdk : nil
+        let source = self.source
+        let node = ImageNode(
+            number: source.entries.nextNumber(), at: location.appending(FilePath(bytes: name).components),
+            format: format
+        ) { [weak self] counters in
+            guard let self else { return OpenedImage(failure: Self.gone(name)) }
+            do throws(ImageError) {
+                let appliance = try self.opened().get()
+                guard let disk = appliance.disks.first(where: { $0.folderName == name }) else { throw Self.gone(name) }
+                let opener = source.opener.confined(to: appliance.policy)
+                return opener.open(try disk.file.get(), as: format, counters: counters)
+            } catch {
+                return OpenedImage(failure: error)
+            }
+        }
+        source.entries.add(.image(node))
+        return node
+    }
+
+    private static func gone(_ name: [UInt8]) -> ImageError {
+        ImageError(
+            .system(errno: Errno.noSuchFileOrDirectory.rawValue), path: String(decoding: name, as: UTF8.self),
+            "the appliance has no such disk any more")
+    }
 }

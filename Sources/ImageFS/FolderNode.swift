@@ -65,7 +65,9 @@ final class FolderNode: Sendable {
             // an inode of its own: the kernel keeps what it has read by inode.
             if case .image(let node)? = state.entries[name], node.isLeftBehind {
                 source.entries.remove(node.number)
-                state.entries[name] = makeFile(name, at: node.location)
+                let entry = makeFile(name, at: node.location)
+                if case .image(let image)? = entry { image.noteChange(of: String(decoding: node.location)) }
+                state.entries[name] = entry
             }
             return state.entries[name]
         }

@@ -21,14 +21,18 @@ extension ImageFileSystem {
     /// What a directory holds, without "." and "..".
     func children(of node: Node) -> [(name: [UInt8], node: Node)] {
         switch node {
-        case .folder(let folder): return folder.children().map { ($0.name, Node($0.entry)) }
+        case .folder(let folder):
+            let children = folder.children().map { (name: $0.name, node: Node($0.entry)) }
+            guard folder.number == FolderNode.rootNumber else { return children }
+            // A subfolder of that name is hidden.
+            return [(Node.Name.stats, .mountStats)] + children.filter { $0.name != Node.Name.stats }
         case .appliance(let appliance):
             defer { openImages.note(appliance) }
             return [(Node.Name.stats, .applianceStats(appliance))]
                 + appliance.disks().map { ($0.name, .image($0.node, .folder)) }
         case .image(let image, let place):
             return children(of: place, in: image).map { ($0.0, .image(image, $0.1)) }
-        case .applianceStats: return []
+        case .applianceStats, .mountStats: return []
         }
     }
 
@@ -37,20 +41,29 @@ extension ImageFileSystem {
         case .folder:
             let opened = opened(image)
             var children: [([UInt8], ImagePlace)] = [(Node.Name.stats, .stats(.current))]
-            if opened.disk.image != nil { children.append((Node.Name.disk, .disk(.current))) }
+            guard opened.disk.image != nil else { return children }
+            children += [(Node.Name.disk, .disk(.current)), (Node.Name.map, .map), (Node.Name.partitions, .partitions)]
+            if opened.layers.count > 1 { children.append((Node.Name.layers, .layers)) }
             if !opened.snapshots.isEmpty { children.append((Node.Name.snapshots, .snapshots)) }
             return children
+        case .partitions:
+            defer { openImages.note(image) }
+            return (image.partitionTable()?.partitions ?? []).map { partition in
+                (Node.Name.partition(partition.number), .disk(.partition(partition.number)))
+            }
+        case .layers: return opened(image).layers.indices.map { (Node.Name.layer($0), .disk(.layer($0))) }
         case .snapshots:
             defer { openImages.note(image) }
             return image.snapshotNames().enumerated().map { ($1, .snapshot($0)) }
         case .snapshot(let number):
-            let opened = opened(image)
+            defer { openImages.note(image) }
             var children: [([UInt8], ImagePlace)] = [(Node.Name.stats, .stats(.snapshot(number)))]
-            for (name, view) in [(Node.Name.disk, DiskView.snapshot(number)), (Node.Name.vmState, .vmState(number))] {
-                if case .success = opened.result(view) { children.append((name, .disk(view))) }
+            for (name, view) in [(Node.Name.disk, DiskView.snapshot(number)), (Node.Name.vmState, .vmState(number))]
+            where image.disk(view).image != nil {
+                children.append((name, .disk(view)))
             }
             return children
-        case .disk, .stats: return []
+        case .disk, .map, .stats: return []
         }
     }
 
@@ -58,14 +71,17 @@ extension ImageFileSystem {
     func child(_ name: [UInt8], of parent: Inode) -> Node? {
         guard let parent = node(parent) else { return nil }
         // Of these there may be many, and they have an index.
-        if case .folder(let folder) = parent { return folder.child(name).map { Node($0) } }
+        if case .folder(let folder) = parent {
+            if folder.number == FolderNode.rootNumber, name == Node.Name.stats { return .mountStats }
+            return folder.child(name).map { Node($0) }
+        }
         return children(of: parent).first { $0.name == name }?.node
     }
 
     /// The counters of `stats.json` move all the time; what the kernel knows of it is never good for a second look.
     func isVolatile(_ node: Node) -> Bool {
         switch node {
-        case .applianceStats, .image(_, .stats): true
+        case .mountStats, .applianceStats, .image(_, .stats), .image(_, .map): true
         case .folder, .appliance, .image: false
         }
     }
@@ -74,27 +90,38 @@ extension ImageFileSystem {
     func attributes(of node: Node) throws(ErrorNumber) -> Attributes {
         switch node {
         case .folder(let folder): return directory(node, at: folder.location)
+        case .mountStats: return text(try statsText(of: node), of: node, time: startTime)
         case .appliance(let appliance): return directory(node, at: appliance.location)
         case .applianceStats(let appliance):
             let time = try? FileStatus(at: appliance.location, followingLinks: false).modified
             return text(try statsText(of: node), of: node, time: time)
-        case .image(let image, .folder), .image(let image, .snapshots), .image(let image, .snapshot):
-            return directory(node, at: image.location)
-        case .image(let image, .stats):
-            return text(try statsText(of: node), of: node, time: opened(image).layers.first?.file.modified)
-        case .image(let image, .disk(let view)):
-            let opened = opened(image)
-            guard case .success(let disk) = opened.result(view), let layer = opened.layers.first else {
-                throw .noEntry
+        case .image(let image, let place):
+            switch place {
+            case .folder, .snapshots, .snapshot, .partitions, .layers: return directory(node, at: image.location)
+            case .stats:
+                return text(try statsText(of: node), of: node, time: opened(image).layers.first?.file.modified)
+            case .map:
+                let opened = opened(image)
+                guard let size = image.mapSize() else { throw .noEntry }
+                var attributes = make(node, .regularFile, 0o444, time: opened.layers.first?.file.modified, links: 1)
+                attributes.size = size
+                return attributes
+            case .disk(let view): return try attributes(of: view, in: image, as: node)
             }
-            var attributes = make(node, .regularFile, 0o444, time: layer.file.modified, links: 1)
-            attributes.size = disk.virtualSize
-            let allocated = opened.disk(view)?.allocation?.0.allocated ?? disk.virtualSize
-            attributes.blocks = allocated / 512 + (allocated % 512 == 0 ? 0 : 1)
-            // What tools like cp and tar read at a time.
-            attributes.blockSize = 1 << 20
-            return attributes
         }
+    }
+
+    private func attributes(of view: DiskView, in image: ImageNode, as node: Node) throws(ErrorNumber) -> Attributes {
+        defer { openImages.note(image) }
+        let disk = image.disk(view)
+        guard let size = disk.image?.virtualSize, let layer = image.opened().layers.first else { throw .noEntry }
+        var attributes = make(node, .regularFile, 0o444, time: layer.file.modified, links: 1)
+        attributes.size = size
+        let allocated = disk.allocation?.0.allocated ?? size
+        attributes.blocks = allocated / 512 + (allocated % 512 == 0 ? 0 : 1)
+        // What tools like cp and tar read at a time.
+        attributes.blockSize = 1 << 20
+        return attributes
     }
 
     private func directory(_ node: Node, at location: FilePath) -> Attributes {
@@ -130,6 +157,7 @@ extension ImageFileSystem {
             case .applianceStats(let appliance):
                 defer { openImages.note(appliance) }
                 return try ApplianceDocument(appliance).text()
+            case .mountStats: return try MountDocument(self).text()
             case .folder, .appliance, .image: throw ErrorNumber.noEntry
             }
         } catch {

@@ -29,9 +29,15 @@ public final class ImageFileSystem: FileSystem {
     /// How many images stay open that nobody reads; each takes a descriptor per file of its chain.
     private static let idleImages = 128
 
+    let folder: ImageFolder
     let source: ImageSource
+    let resources: LayerResources
     let openImages = OpenImages(limit: idleImages)
-    private let files = OpenFiles()
+    let files = OpenFiles()
+    /// When the mount began.
+    let startTime = FileTime.now
+    /// What happened to all disks together.
+    let counters = MountCounters()
     private let buffers = BufferPool()
     let userID: UInt32
     let groupID: UInt32
@@ -47,7 +53,9 @@ public final class ImageFileSystem: FileSystem {
         let source = ImageSource(
             policy: policy, opener: ImageOpener(policy: policy, keys: settings.keys, resources: resources),
             probesImg: settings.probesImg, entries: Entries())
+        self.folder = folder
         self.source = source
+        self.resources = resources
         (userID, groupID) = settings.owner
         self.logger = logger
         self.onStart = onStart
@@ -96,7 +104,8 @@ public final class ImageFileSystem: FileSystem {
         guard let node = node(inode) else { return reply.failure(.noEntry) }
         switch node {
         case .image(let image, .disk(let view)): open(view, of: image, as: inode, reply: reply)
-        case .image(_, .stats), .applianceStats:
+        case .image(let image, .map): openMap(of: image, as: inode, reply: reply)
+        case .image(_, .stats), .applianceStats, .mountStats:
             do throws(ErrorNumber) {
                 // The size may differ from the one that the kernel knows, so reads come here whatever it knows.
                 let handle = files.add(.stats(try statsText(of: node)))
@@ -110,10 +119,24 @@ public final class ImageFileSystem: FileSystem {
 
     private func open(_ view: DiskView, of node: ImageNode, as inode: Inode, reply: consuming OpenReply) {
         do throws(ImageError) {
-            let (image, keepsCache) = try node.openDisk(view)
+            let (disk, keepsCache) = try node.openDisk(view)
             openImages.note(node)
-            let handle = files.add(.disk(node, node.counters(view), image))
+            counters.countOpen()
+            let handle = files.add(.disk(disk))
             if !reply.opened(handle, OpenOptions(keepCache: keepsCache)) { close(inode, handle: handle) }
+        } catch {
+            if ErrorNumber(error) != .stale { logger.warning("\(error)") }
+            reply.failure(ErrorNumber(error))
+        }
+    }
+
+    private func openMap(of node: ImageNode, as inode: Inode, reply: consuming OpenReply) {
+        do throws(ImageError) {
+            let (disk, _) = try node.openDisk(.current, isCached: false)
+            openImages.note(node)
+            let handle = files.add(.map(node, MapText(disk.image)))
+            // Its size is not known beforehand.
+            if !reply.opened(handle, OpenOptions(directIO: true)) { close(inode, handle: handle) }
         } catch {
             logger.warning("\(error)")
             reply.failure(ErrorNumber(error))
@@ -125,46 +148,51 @@ public final class ImageFileSystem: FileSystem {
         _ inode: Inode, handle: FileHandle, count: Int, at offset: UInt64, reply: consuming DataReply
     ) {
         switch files[handle] {
-        case .disk(_, let counters, let image): read(count, at: offset, of: image, counters, reply: reply)
+        case .disk(let disk): read(count, at: offset, of: disk, reply: reply)
         case .stats(let text):
             let start = Int(min(offset, UInt64(text.count)))
-            let buffer = AlignedBuffer(capacity: min(count, text.count - start))
-            buffer.fill(buffer.capacity) { output in
-                for byte in text[start...].prefix(output.capacity) { output.append(byte) }
-            }
-            reply.bytes(buffer.bytes)
+            answer(text[start...].prefix(count), reply: reply)
+        case .map(_, let text): answer(text.bytes(count, at: offset)[...], reply: reply)
         case .directory, nil: reply.failure(.badHandle)
         }
     }
 
-    private func read(
-        _ count: Int, at offset: UInt64, of image: Image, _ counters: MountCounters, reply: consuming DataReply
-    ) {
-        let start = min(offset, image.virtualSize)
-        let count = Int(min(UInt64(count), image.virtualSize - start))
+    private func answer(_ text: ArraySlice<UInt8>, reply: consuming DataReply) {
+        let buffer = AlignedBuffer(capacity: text.count)
+        buffer.fill(text.count) { output in for byte in text { output.append(byte) } }
+        reply.bytes(buffer.bytes)
+    }
+
+    private func read(_ count: Int, at offset: UInt64, of disk: OpenDisk, reply: consuming DataReply) {
+        let begin = ContinuousClock.now
+        let start = min(offset, disk.image.virtualSize)
+        let count = Int(min(UInt64(count), disk.image.virtualSize - start))
         let buffer = buffers.take(count)
         defer { buffers.giveBack(buffer) }
         do throws(ImageError) {
+            try disk.checkUnchanged()
             try buffer.fill(count) { output throws(ImageError) in
-                try image.read(count, at: GuestOffset(start), into: &output)
+                try disk.image.read(count, at: GuestOffset(start), into: &output)
             }
-            counters.reads.add(1, ordering: .relaxed)
-            counters.bytesRead.add(UInt64(count), ordering: .relaxed)
             reply.bytes(buffer.bytes)
+            let duration = begin.duration(to: .now)
+            for counters in [disk.counters, counters] { counters.countRead(count, in: duration) }
         } catch {
             // Never a short answer: the kernel would take it for the end of the file and fill up with zeros.
-            let errors = counters.readErrors.add(1, ordering: .relaxed).newValue
-            // The 1st, 2nd, 4th, 8th …: a damaged image must not fill the log of the host.
-            if errors.nonzeroBitCount == 1 {
-                logger.warning("read error \(errors), \(count) bytes at \(GuestOffset(start)): \(error)")
-            }
             reply.failure(ErrorNumber(error))
+            let reason = error.description
+            if disk.counters.countFailure(reason) { logger.warning("read error: \(reason)") }
+            _ = counters.countFailure(reason)
         }
     }
 
     /// See `FileSystem`.
     public func close(_ inode: Inode, handle: FileHandle) {
-        if case .disk(let node, _, _) = files.remove(handle) { node.closeDisk() }
+        switch files.remove(handle) {
+        case .disk(let disk): disk.node.closeDisk()
+        case .map(let node, _): node.closeDisk()
+        case .stats, .directory, nil: break
+        }
     }
 
     /// See `FileSystem`.
@@ -201,10 +229,10 @@ public final class ImageFileSystem: FileSystem {
     public func seek(
         _ inode: Inode, handle: FileHandle, from offset: UInt64, to target: SeekTarget, reply: consuming SeekReply
     ) {
-        guard case .disk(_, _, let image) = files[handle] else { return reply.failure(.invalidArgument) }
-        guard offset < image.virtualSize else { return reply.failure(.noSuchAddress) }
+        guard case .disk(let disk) = files[handle] else { return reply.failure(.invalidArgument) }
+        guard offset < disk.image.virtualSize else { return reply.failure(.noSuchAddress) }
         do throws(ImageError) {
-            guard let found = try image.next(hole: target == .hole, from: GuestOffset(offset)) else {
+            guard let found = try disk.image.next(hole: target == .hole, from: GuestOffset(offset)) else {
                 return reply.failure(.noSuchAddress)
             }
             reply.offset(found.rawValue)

@@ -1,20 +1,8 @@
 import BlockImage
 import Glibc
 import ImageFormats
-import Synchronization
+import PartitionTable
 import SystemPackage
-
-/// What happened to one disk through the mount, since it was mounted.
-final class MountCounters: Sendable {
-    /// How often the file was opened.
-    let opens = Atomic<UInt64>(0)
-    /// How many reads of it the kernel asked for.
-    let reads = Atomic<UInt64>(0)
-    /// How many bytes they gave.
-    let bytesRead = Atomic<UInt64>(0)
-    /// How many of them failed.
-    let readErrors = Atomic<UInt64>(0)
-}
 
 /// One image of the mount, opened when it is first looked into. Every method may be called from any thread.
 final class ImageNode: Sendable {
@@ -26,11 +14,26 @@ final class ImageNode: Sendable {
         var opened: OpenedImage?
         var openedAt = ContinuousClock.now
         var handles = 0
+        /// The file that changed under a reader.
+        var changedFile: String?
         /// The files that what the kernel has cached of each disk was read from.
         var cached: [DiskView: [FileStamp]] = [:]
         var counters: [DiskView: MountCounters] = [:]
         /// The folder names of the open image's snapshots, once they were asked for.
         var snapshotNames: [[UInt8]]?
+        /// The partition table of the open image's disk, once it was asked for.
+        var partitionTable: PartitionTable?
+        var mapSize: UInt64?
+        /// The disks of the open image that were asked for.
+        var disks: [DiskView: OpenedDisk] = [:]
+
+        mutating func forgetOpened() {
+            opened = nil
+            snapshotNames = nil
+            partitionTable = nil
+            mapSize = nil
+            disks = [:]
+        }
     }
 
     let number: UInt64
@@ -80,21 +83,64 @@ final class ImageNode: Sendable {
         }
     }
 
+    /// The partition table of its disk; nil where there is no disk.
+    func partitionTable() -> PartitionTable? {
+        state.withLock { partitionTable(&$0) }
+    }
+
+    /// The size of `map.json`; 0, as files have whose text is made while it is read, where the map is long. Nil where
+    /// there is no disk.
+    func mapSize() -> UInt64? {
+        state.withLock { state in
+            guard let disk = opened(&state).disk.image else { return nil }
+            let size = state.mapSize ?? MapText(disk).size() ?? 0
+            state.mapSize = size
+            return size
+        }
+    }
+
+    /// One of its disks, or why it cannot be read.
+    func disk(_ view: DiskView) -> OpenedDisk {
+        state.withLock { disk(view, &$0) }
+    }
+
     /// Opens a disk for a reader, who must call `closeDisk` in the end; `keepsCache`: whether what the kernel cached
     /// at an earlier opening is of the same content. Throws why there is no disk.
-    func openDisk(_ view: DiskView) throws(ImageError) -> (image: Image, keepsCache: Bool) {
-        let (result, keepsCache) = state.withLock { state in
-            let opened = opened(&state)
-            let result = opened.result(view)
+    ///
+    /// `isCached`: whether the kernel will cache what is read of it. Throws `system` with ESTALE where somebody still
+    /// reads what the image was before it changed: then the kernel looks the name up again, and finds a new node.
+    func openDisk(
+        _ view: DiskView, isCached: Bool = true
+    ) throws(ImageError) -> (disk: OpenDisk, keepsCache: Bool) {
+        let counters = self.counters(view)
+        let (result, keepsCache) = state.withLock { state -> (Result<OpenDisk, ImageError>, Bool) in
+            let image = opened(&state)
+            if state.handles > 0, !image.isCurrent { return (.failure(leftBehind), false) }
+            let result = self.disk(view, &state).result.map { OpenDisk($0, of: image, node: self, counters: counters) }
             guard case .success = result else { return (result, false) }
             state.handles += 1
-            let stamp = opened.stamp
-            defer { state.cached[view] = stamp }
+            let stamp = image.stamp
+            defer { if isCached { state.cached[view] = stamp } }
             return (result, state.cached[view] == stamp)
         }
-        let image = try result.get()
-        counters(view).opens.add(1, ordering: .relaxed)
-        return (image, keepsCache)
+        let disk = try result.get()
+        if isCached { counters.countOpen() }
+        return (disk, keepsCache)
+    }
+
+    /// What people should know of changes to the image's files, in sentences.
+    var changeNotes: [String] {
+        state.withLock { state in state.changedFile.map { [Self.changeNote($0)] } ?? [] }
+    }
+
+    /// The file at `path` was changed, or replaced by another, while somebody read it.
+    func noteChange(of path: String) {
+        state.withLock { $0.changedFile = path }
+    }
+
+    private static func changeNote(_ path: String) -> String {
+        "\(path): was changed or replaced while somebody had the image open; who had it open goes on reading a file that "
+            + "was replaced, and is refused (ESTALE) where a file was written to"
     }
 
     /// Whether somebody reads it whose files are no longer those that their names lead to.
@@ -103,6 +149,10 @@ final class ImageNode: Sendable {
             guard state.handles > 0, let opened = state.opened else { return false }
             return !opened.isCurrent
         }
+    }
+
+    private var leftBehind: ImageError {
+        ImageError(.system(errno: ESTALE), path: String(decoding: location), "has changed; look up its name again")
     }
 
     /// A reader is done.
@@ -114,8 +164,7 @@ final class ImageNode: Sendable {
     func closeIfIdle() -> Bool {
         state.withLock { state in
             guard state.handles == 0 else { return false }
-            state.opened = nil
-            state.snapshotNames = nil
+            state.forgetOpened()
             return true
         }
     }
@@ -126,37 +175,58 @@ final class ImageNode: Sendable {
             let isFresh = state.openedAt.duration(to: .now) < Self.failureLifetime
             if opened.disk.error == nil ? opened.isCurrent : isFresh { return opened }
         }
+        state.forgetOpened()
         let opened = open(layerCounters)
         state.opened = opened
-        state.snapshotNames = nil
         state.openedAt = .now
         return opened
     }
-}
 
-extension OpenedImage {
-    /// One of its disks, or why it cannot be read.
-    func result(_ view: DiskView) -> Result<Image, ImageError> {
-        let path = layers.first?.file.path ?? ""
-        let missing = ImageError(.system(errno: ENOENT), path: path, "there is no such snapshot any more")
-        switch view {
-        case .current: return disk.result
-        case .snapshot(let index): return snapshotDisk(index)?.result ?? .failure(missing)
-        case .vmState(let index):
-            do throws(ImageError) {
-                return try vmState(index).map { .success($0) } ?? .failure(missing)
-            } catch {
-                return .failure(error)
-            }
-        }
+    private func partitionTable(_ state: inout State) -> PartitionTable? {
+        guard let disk = opened(&state).disk.image else { return nil }
+        let table = state.partitionTable ?? PartitionTable(of: disk)
+        state.partitionTable = table
+        return table
     }
 
-    /// The disk of a view that has an allocation of its own.
-    func disk(_ view: DiskView) -> OpenedDisk? {
+    private func disk(_ view: DiskView, _ state: inout State) -> OpenedDisk {
+        let opened = opened(&state)
+        if let disk = state.disks[view] { return disk }
+        let disk = makeDisk(view, of: opened, &state)
+        state.disks[view] = disk
+        return disk
+    }
+
+    private func makeDisk(_ view: DiskView, of opened: OpenedImage, _ state: inout State) -> OpenedDisk {
+        let missing = OpenedDisk(
+            .failure(
+                ImageError(
+                    .system(errno: ENOENT), path: String(decoding: location), "there is no such disk any more")))
         switch view {
-        case .current: disk
-        case .snapshot(let index): snapshotDisk(index)
-        case .vmState: nil
+        case .current, .layer(0): return opened.disk
+        case .snapshot(let index): return opened.snapshotDisk(index) ?? missing
+        case .vmState(let index):
+            do throws(ImageError) {
+                return try opened.vmState(index).map { OpenedDisk(.success($0)) } ?? missing
+            } catch {
+                return OpenedDisk(.failure(error))
+            }
+        case .partition(let number):
+            guard let disk = opened.disk.image, let partition = partitionTable(&state)?.partition(number) else {
+                return missing
+            }
+            return OpenedDisk(.success(partition.image(in: disk)))
+        case .layer(let depth):
+            return opened.disk.image?.layer(depth).map { OpenedDisk(.success($0)) } ?? missing
         }
+    }
+}
+
+extension Image {
+    /// The disk as the image `depth` steps down the chain has it.
+    fileprivate func layer(_ depth: Int) -> Image? {
+        var image: Image? = self
+        for _ in 0..<depth { image = image?.backing }
+        return image
     }
 }

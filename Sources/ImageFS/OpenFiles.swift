@@ -3,10 +3,12 @@ import Fuse
 
 /// A file of the mount that somebody has open.
 enum OpenFile: Sendable {
-    /// `disk.raw` or `vmstate`: the disk as it was when it was opened, and what counts its reads.
-    case disk(ImageNode, MountCounters, Image)
+    /// `disk.raw` and what else can be read like a disk.
+    case disk(OpenDisk)
     /// `stats.json`: its text as it was when it was opened, so that one reader sees one document.
     case stats([UInt8])
+    /// `map.json` of the disk as it was when it was opened; counts as a reader of it.
+    case map(ImageNode, MapText)
     /// A directory, with what was in it when it was opened: so a listing that takes several calls is one listing.
     case directory([(name: [UInt8], node: Node)])
 }
@@ -29,6 +31,9 @@ final class OpenFiles: Sendable {
             return handle
         }
     }
+
+    /// How many files are open.
+    var count: Int { state.withLock { $0.files.count } }
 
     /// The file that `handle` was given out for.
     subscript(handle: FileHandle) -> OpenFile? {

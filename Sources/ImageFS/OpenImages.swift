@@ -20,6 +20,9 @@ final class OpenImages: Sendable {
         self.limit = limit
     }
 
+    /// How many are open, or were lately.
+    var count: Int { nodes.withLock { $0.count } }
+
     /// `node` was opened; others that nobody reads are closed if there are too many. Must not be called by a node.
     func note(_ node: any Closable) {
         nodes.withLock { nodes in

@@ -57,48 +57,6 @@ struct StatsDocument: Encodable {
         }
     }
 
-    /// The live counters.
-    struct Counters: Encodable {
-        var opens: UInt64
-        var reads: UInt64
-        var bytesRead: UInt64
-        var readErrors: UInt64
-        var tableCacheHits: UInt64
-        var tableCacheMisses: UInt64
-        var decompressions: UInt64
-
-        private enum CodingKeys: String, CodingKey {
-            case opens, reads, decompressions
-            case bytesRead = "bytes-read"
-            case readErrors = "read-errors"
-            case tableCacheHits = "table-cache-hits"
-            case tableCacheMisses = "table-cache-misses"
-        }
-
-        init(_ counters: MountCounters, _ layers: ReadCounters) {
-            opens = counters.opens.load(ordering: .relaxed)
-            reads = counters.reads.load(ordering: .relaxed)
-            bytesRead = counters.bytesRead.load(ordering: .relaxed)
-            readErrors = counters.readErrors.load(ordering: .relaxed)
-            tableCacheHits = layers.tableHits.load(ordering: .relaxed)
-            tableCacheMisses = layers.tableMisses.load(ordering: .relaxed)
-            decompressions = layers.decompressions.load(ordering: .relaxed)
-        }
-
-        /// As many digits as each can ever have.
-        static let widest = Counters(all: .max)
-
-        private init(all value: UInt64) {
-            opens = value
-            reads = value
-            bytesRead = value
-            readErrors = value
-            tableCacheHits = value
-            tableCacheMisses = value
-            decompressions = value
-        }
-    }
-
     /// A dirty bitmap of the image.
     struct BitmapFacts: Encodable {
         var name: String
@@ -131,6 +89,26 @@ struct StatsDocument: Encodable {
         var size: UInt32
     }
 
+    /// What QEMU's locks on the files of the chain say.
+    struct InUse: Encodable {
+        var filename: String
+        var writing: Bool
+
+        /// A lock on the file called `filename`.
+        init(filename: String) {
+            self.filename = filename
+            writing = false
+        }
+
+        /// The first file that is locked, those that are written to before those that are read; nil where none is.
+        init?(_ opened: OpenedImage) {
+            let locked = opened.layers.flatMap(\.files).compactMap { file in file.imageLock.map { (file, $0) } }
+            guard let (file, lock) = locked.first(where: { $0.1 == .writing }) ?? locked.first else { return nil }
+            filename = file.path
+            writing = lock == .writing
+        }
+    }
+
     /// What only the mount knows.
     struct Mount: Encodable {
         var version: String
@@ -141,12 +119,16 @@ struct StatsDocument: Encodable {
         var notes: [String]?
         var bitmaps: [BitmapFacts]?
         var unknownHeaderExtensions: [ExtensionFacts]?
-        var counters: Counters
+        var partitionTable: PartitionTableFacts?
+        var counters: CounterFacts
+        var inUse: InUse?
 
         private enum CodingKeys: String, CodingKey {
             case version, probed, layers, allocation, notes, bitmaps, counters
             case unknownHeaderExtensions = "unknown-header-extensions"
             case allocationError = "allocation-error"
+            case partitionTable = "partition-table"
+            case inUse = "in-use"
         }
     }
 
@@ -165,24 +147,26 @@ struct StatsDocument: Encodable {
     /// not done yet.
     init(_ node: ImageNode, _ view: DiskView) {
         let opened = node.opened()
-        let disk = opened.disk(view)
-        let notes = opened.layers.flatMap(\.notes)
+        let disk = node.disk(view)
+        let notes = opened.layers.flatMap(\.notes) + node.changeNotes
         info = opened.layers.first.map(ImageInfo.init)
         if case .snapshot(let index) = view, opened.snapshots.indices.contains(index) {
             snapshot = SnapshotInfo(opened.snapshots[index])
             info?.snapshots = nil
-            info?.virtualSize = disk?.image?.virtualSize
+            info?.virtualSize = disk.image?.virtualSize
         }
         filename = String(decoding: node.location)
         format = node.format?.rawValue
-        error = disk?.error.map(Failure.init)
+        error = disk.error.map(Failure.init)
         mount = Mount(
             version: rblockVersion, probed: opened.layers.first?.wasProbed ?? false,
-            layers: opened.layers.map(Layer.init), allocation: (disk?.allocation?.0).map(StoredBytes.init),
-            allocationError: (disk?.allocation?.1).map(Failure.init), notes: notes.isEmpty ? nil : notes,
+            layers: opened.layers.map(Layer.init), allocation: (disk.allocation?.0).map(StoredBytes.init),
+            allocationError: (disk.allocation?.1).map(Failure.init), notes: notes.isEmpty ? nil : notes,
             bitmaps: opened.bitmaps.isEmpty ? nil : opened.bitmaps.map(BitmapFacts.init),
             unknownHeaderExtensions: Self.unknownExtensions(of: opened),
-            counters: Counters(node.counters(view), node.layerCounters))
+            partitionTable: view == .current ? node.partitionTable().flatMap(PartitionTableFacts.init) : nil,
+            counters: CounterFacts(node.counters(view).figures, node.layerCounters),
+            inUse: InUse(opened))
     }
 
     private static func unknownExtensions(of opened: OpenedImage) -> [ExtensionFacts]? {
@@ -209,16 +193,22 @@ struct StatsDocument: Encodable {
     /// The text, padded with spaces at its end to the size that it has with the largest figures: so `st_size` holds for
     /// every reading of one and the same image, whatever was counted, and however its files grew, meanwhile.
     func text() throws -> [UInt8] {
-        let text = try Self.encode(self)
         var widest = self
         widest.mount.counters = .widest
+        widest.mount.inUse = mount.layers.map(\.filename).max { $0.utf8.count < $1.utf8.count }.map(InUse.init)
         widest.info?.actualSize = .max
         for index in widest.mount.layers.indices { widest.mount.layers[index].actualSize = .max }
-        let size = try Self.encode(widest).count + 1
-        return text + Array(repeating: UInt8(ascii: " "), count: size - text.count - 1) + [UInt8(ascii: "\n")]
+        return try Self.padded(self, as: widest)
     }
 
-    private static func encode(_ document: StatsDocument) throws -> [UInt8] {
+    /// The text of `document`, with as many spaces behind it as that of `widest` is longer.
+    static func padded<Document: Encodable>(_ document: Document, as widest: Document) throws -> [UInt8] {
+        let text = try json(document)
+        let spaces = max(0, try json(widest).count - text.count)
+        return text + Array(repeating: UInt8(ascii: " "), count: spaces) + [UInt8(ascii: "\n")]
+    }
+
+    static func json(_ document: some Encodable) throws -> [UInt8] {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
         return [UInt8](try encoder.encode(document))

@@ -20,6 +20,11 @@ public struct ImageOpener: Sendable {
         self.resources = resources
     }
 
+    /// An opener with the same keys and caches of files that `policy` allows.
+    public func confined(to policy: any OpenPolicy) -> ImageOpener {
+        ImageOpener(policy: policy, keys: keys, resources: resources)
+    }
+
     /// Opens the image in `file`; what it does while it is read is counted in `counters`.
     ///
     /// `format` nil: the content decides, and then the image may name no other file, since a guest can write whatever

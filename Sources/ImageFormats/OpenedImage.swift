@@ -46,7 +46,8 @@ public final class OpenedDisk: Sendable {
     public let result: Result<Image, ImageError>
     private let measured = Guarded<(Allocation, ImageError?)?>(nil)
 
-    init(_ result: Result<Image, ImageError>) {
+    /// The disk of `result`, or why there is none.
+    public init(_ result: Result<Image, ImageError>) {
         self.result = result
     }
 
@@ -163,6 +164,12 @@ public final class OpenedImage: Sendable {
         files.allSatisfy { $0.isCurrent }
     }
 
+    /// A file of the chain that was written to since it was opened; nil where all are as they were, whatever their names
+    /// lead to by now.
+    public var changedFile: (any HostFile)? {
+        files.first { !$0.isUnchanged }
+    }
+
     /// Tells one state of the chain's files from another: what was read from equal ones is equal.
     public var stamp: [FileStamp] {
         files.map(FileStamp.init)
@@ -185,7 +192,8 @@ public struct FileStamp: Hashable, Sendable {
     private let size: UInt64
     private let modified: FileTime
 
-    init(_ file: any HostFile) {
+    /// The state that `file` was opened in.
+    public init(_ file: any HostFile) {
         identity = file.identity
         size = file.size
         modified = file.modified

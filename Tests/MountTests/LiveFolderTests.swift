@@ -13,7 +13,7 @@ struct LiveFolderTests {
     }
 
     private func names(_ mount: Mount, _ path: String = "") throws -> [String] {
-        try Shell.check("ls \"$1\"", mount.file(path)).split(separator: "\n").map { String($0) }
+        try Shell.check("ls -I stats.json \"$1\"", mount.file(path)).split(separator: "\n").map { String($0) }
     }
 
     @Test("Images that are added, renamed and removed appear, change their names and vanish")
@@ -100,5 +100,70 @@ struct LiveFolderTests {
         #expect(try OpenedFile(mount.disk("a.raw")).read(2 << 20, at: 0) == new)
         #expect(try reader.read(1 << 20, at: 0) == old, "The one that was opened is still there.")
         #expect(try OpenedFile(mount.disk("a.raw")).read(4096, at: 0) == Array(new[..<4096]))
+    }
+}
+
+@Suite("An image that somebody else uses", .enabled(if: Tool.canMount("qemu-img", "qemu-io", "cmp", "jq")))
+struct UsedImageTests {
+    @Test("One that is written to while somebody reads it is not read on, and is read anew by who opens it")
+    func writtenTo() throws {
+        let folder = try TemporaryFolder()
+        try Pattern.writeDisk(folder.file("disk.raw"), size: 1 << 20, seed: 4)
+        try Shell.check(
+            "cd \"$1\" && mkdir images && qemu-img convert -O qcow2 disk.raw images/a.qcow2", folder.path)
+        let mount = try Mount(folder.file("images"))
+        let reader = try OpenedFile(mount.disk("a.qcow2"))
+        #expect(try reader.read(4096, at: 0).count == 4096)
+        try Shell.check(
+            "cd \"$1\" && for f in images/a.qcow2 disk.raw; do qemu-io -f ${f##*.} -c 'write -q -P 9 512k 64k' $f; done",
+            folder.path)
+        // It is looked at every 20 ms; the kernel has not read this part yet.
+        #expect(
+            wait(seconds: 5) {
+                do { _ = try reader.read(65536, at: 900 << 10) } catch { return "\(error)".contains("Stale") }
+                return false
+            })
+        try Tool.check("cmp", folder.file("disk.raw"), mount.disk("a.qcow2"))
+        let notes = try mount.document("a.qcow2")["rblockfs", "notes"]?.array?.compactMap(\.text) ?? []
+        #expect(notes.contains { $0.contains("changed or replaced") }, "\(notes)")
+    }
+
+    @Test("stats.json says who has an image in use: QEMU, reading or writing")
+    func locks() throws {
+        let folder = try TemporaryFolder()
+        try Shell.check("cd \"$1\" && qemu-img create -q -f qcow2 a.qcow2 1M", folder.path)
+        let mount = try Mount(folder.path)
+        let program = """
+            qemu-io $3 -c 'sleep 3000' "$2" >/dev/null & 
+            for i in $(seq 50); do
+                use=$(jq -c '.rblockfs."in-use".writing' "$1"); if [ $use != null ]; then break; fi; sleep 0.05
+            done
+            wait; echo $use $(jq -c '.rblockfs."in-use"' "$1")
+            """
+        for (option, writing) in [("-f qcow2", "true null"), ("-r", "false null")] {
+            let answer = try Shell.check(program, mount.stats("a.qcow2"), folder.file("a.qcow2"), option)
+            #expect(answer == writing)
+        }
+    }
+
+    @Test("The stats.json of the mount counts what all images were asked for, and says how long that took")
+    func totals() throws {
+        let gallery = try Gallery(["plain.qcow2", "disk.raw"], seed: 5)
+        let mount = try Mount(gallery.images)
+        for name in ["plain.qcow2", "disk.raw"] {
+            try Shell.check("dd if=\"$1\" bs=64k iflag=direct of=/dev/null status=none", mount.disk(name))
+        }
+        let stats = try JSONValue(
+            parsing: try #require(FileManager.default.contents(atPath: mount.file("stats.json"))))
+        let counters = try #require(stats["rblockfs", "counters"])
+        let size = Int(try Status(gallery.disk).size)
+        #expect(counters["bytes-read"]?.number == 2 * size)
+        #expect(counters["opens"]?.number == 2)
+        let latency = try #require(counters["read-microseconds"])
+        let figures = ["p50", "p90", "p99", "max"].compactMap { latency[$0]?.number }
+        #expect(figures.count == 4 && figures == figures.sorted() && figures[3] > 0)
+        #expect(stats["rblockfs", "table-cache", "used"]?.number ?? 0 > 0)
+        let text = try Shell.check("wc -c < \"$1\"", mount.file("stats.json"))
+        #expect(text == "\(try Status(mount.file("stats.json")).size)")
     }
 }

@@ -92,8 +92,9 @@ struct StatsTests {
         func counter(_ name: String) throws -> Int {
             try #require(try mount.document("zlib.qcow2")["rblockfs", "counters", name]?.number, "\(name)")
         }
-        let names = ["opens", "reads", "bytes-read", "read-errors", "decompressions"]
-        for name in names { #expect(try counter(name) == 0, "\(name)") }
+        for name in ["opens", "reads", "bytes-read", "read-errors"] { #expect(try counter(name) == 0, "\(name)") }
+        // For the partition table, which stats.json tells of.
+        #expect(try counter("decompressions") <= 1)
         let disk = mount.disk("zlib.qcow2")
         let size = Int(try Status(disk).size)
         try Shell.check("dd if=\"$1\" bs=64k iflag=direct of=/dev/null status=none", disk)

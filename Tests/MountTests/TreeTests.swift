@@ -4,7 +4,7 @@ import Testing
 
 @Suite("The mounted tree", .enabled(if: Tool.canMount("qemu-img", "find", "du")))
 struct TreeTests {
-    @Test("Every image is a folder named as its file, with two files in it, and every folder is one as it is")
+    @Test("Every image is a folder named as its file, with its files in it, and every folder is one as it is")
     func names() throws {
         let gallery = try Gallery(["plain.qcow2", "flat.vmdk", "split-sparse.vmdk", "disk.raw"], seed: 1)
         try Shell.check(
@@ -13,8 +13,10 @@ struct TreeTests {
         let mount = try Mount(gallery.images)
         let images = ["disk.raw", "flat.vmdk", "old.qcow", "plain.qcow2", "some.img", "split-sparse.vmdk", "upper.RAW"]
         let folders = images + ["sub/inner.raw"]
-        let files = folders.flatMap { ["./\($0)", "./\($0)/disk.raw", "./\($0)/stats.json"] }
-        let expected = ([".", "./sub", "./sub.qcow2"] + files).sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+        let files = folders.flatMap { image in
+            ["./\(image)"] + ["disk.raw", "map.json", "partitions", "stats.json"].map { "./\(image)/\($0)" }
+        }
+        let expected = ([".", "./stats.json", "./sub", "./sub.qcow2"] + files).sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
         #expect(
             try Shell.check("cd \"$1\" && find . | LC_ALL=C sort", mount.path) == expected.joined(separator: "\n"))
         #expect(try Shell.run("stat \"$1\"/plain.qcow2/other", mount.path).status != 0)
@@ -26,12 +28,12 @@ struct TreeTests {
         #expect(try Shell.check("ls \"$1\" | wc -l", gallery.images) == "6")
         do {
             let mount = try Mount(gallery.images)
-            #expect(try Shell.check("ls \"$1\"", mount.path) == "flat.vmdk\nsplit-flat.vmdk\nsplit-sparse.vmdk")
+            #expect(try Shell.check("ls -I stats.json \"$1\"", mount.path) == "flat.vmdk\nsplit-flat.vmdk\nsplit-sparse.vmdk")
         }
         try Shell.check("cd \"$1\" && rm flat.vmdk split-sparse.vmdk split-flat.vmdk", gallery.images)
         let mount = try Mount(gallery.images)
         #expect(
-            try Shell.check("ls \"$1\"", mount.path) == "flat-flat.vmdk\nsplit-flat-f001.vmdk\nsplit-sparse-s001.vmdk")
+            try Shell.check("ls -I stats.json \"$1\"", mount.path) == "flat-flat.vmdk\nsplit-flat-f001.vmdk\nsplit-sparse-s001.vmdk")
         #expect(try mount.document("flat-flat.vmdk")["error", "message"]?.text?.isEmpty == false)
     }
 
@@ -80,7 +82,7 @@ struct TreeTests {
             #expect((1 << 20...5 << 18).contains(status.blocks * 512), "\(name)")
         }
         #expect(try Status(mount.disk("empty.qcow2")).blocks == 0)
-        let sizes = try Shell.check("cd \"$1\" && du -B1 full.qcow2 sparse.qcow2 | cut -f1", mount.path)
+        let sizes = try Shell.check("cd \"$1\" && du -sB1 full.qcow2 sparse.qcow2 | cut -f1", mount.path)
         let figures = sizes.split(separator: "\n").compactMap { Int($0) }
         #expect(
             figures.count == 2 && (4 << 20...5 << 20).contains(figures[0]) && (1 << 20...2 << 20).contains(figures[1]))
@@ -92,7 +94,7 @@ struct TreeTests {
         try Shell.check("cd \"$1\" && cp plain.qcow2 guest.bin && cp disk.raw 'plain disk'", gallery.images)
         for name in ["plain.qcow2", "guest.bin", "plain disk"] {
             let mount = try Mount(gallery.file(name))
-            #expect(try Shell.check("ls \"$1\"", mount.path) == name)
+            #expect(try Shell.check("ls -I stats.json \"$1\"", mount.path) == name)
             try Tool.check("cmp", gallery.disk, mount.disk(name))
         }
     }
@@ -116,7 +118,7 @@ struct TreeTests {
         try Shell.check(setUp + "cd \"$1\" && mv -- plain.qcow2 \"./$name\"", gallery.images, name)
         let mount = try Mount(gallery.images)
         let result = try Shell.run(
-            setUp + "cmp \"$1/$name/disk.raw\" \"$3\" && cd \"$1\" && [ \"$(ls -b)\" = \"$(cd \"$4\" && ls -b)\" ]"
+            setUp + "cmp \"$1/$name/disk.raw\" \"$3\" && cd \"$1\" && [ \"$(ls -b -I stats.json)\" = \"$(cd \"$4\" && ls -b)\" ]"
                 + " && python3 -c 'import json,sys; json.load(open(sys.argv[1].encode(\"utf-8\",\"surrogateescape\")))'"
                 + " \"$1/$name/stats.json\"",
             mount.path, name, gallery.disk, gallery.images)

@@ -18,3 +18,7 @@ void clinux_close_from(int first);
 /// Has malloc keep its memory in at most `count` arenas, with mallopt(3). By default each thread gets its own, and what
 /// one thread frees there is of no use to the others.
 void clinux_limit_arenas(int count);
+
+/// Whether another process, or another opening of the file in this one, holds a record lock on any of the `count` bytes
+/// at `start`, with F_OFD_GETLK of fcntl(2). 1: yes, 0: no, -1: errno says why that is not known.
+int clinux_is_locked(int descriptor, off_t start, off_t count);

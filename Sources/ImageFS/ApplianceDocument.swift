@@ -1,0 +1,124 @@
+import BlockImage
+import FoundationEssentials
+import OVA
+
+/// `stats.json` of an appliance: the machines and disks of its OVF descriptor, and the files of its archive with their
+/// digests from the manifest.
+struct ApplianceDocument: Encodable {
+    /// A machine of the descriptor.
+    struct Machine: Encodable {
+        var id: String
+        var name: String?
+        var disks: [String]
+    }
+
+    /// A disk, as the descriptor and the archive have it.
+    struct Disk: Encodable {
+        var folder: String?
+        var diskID: String?
+        var capacity: UInt64?
+        var format: String?
+        var populatedSize: UInt64?
+        var parentRef: String?
+        var href: String?
+        var size: UInt64?
+        var compression: String?
+        var chunkSize: UInt64?
+        var members: [String]?
+        var error: StatsDocument.Failure?
+
+        private enum CodingKeys: String, CodingKey {
+            case folder, capacity, format, href, size, compression, members, error
+            case diskID = "disk-id"
+            case populatedSize = "populated-size"
+            case parentRef = "parent-ref"
+            case chunkSize = "chunk-size"
+        }
+
+        init(_ disk: OVFEnvelope.Disk?) {
+            diskID = disk?.diskId
+            capacity = disk?.capacity
+            format = disk?.format
+            populatedSize = disk?.populatedSize
+            parentRef = disk?.parentRef
+        }
+
+        init(_ disk: ApplianceDisk) {
+            self.init(disk.disk)
+            folder = String(decoding: disk.folderName, as: UTF8.self)
+            href = disk.reference?.href
+            size = disk.reference?.size
+            compression = disk.reference?.compression
+            chunkSize = disk.reference?.chunkSize
+            members = disk.memberNames.map { String(decoding: $0, as: UTF8.self) }
+            if case .failure(let error) = disk.file { self.error = StatsDocument.Failure(error) }
+        }
+    }
+
+    /// A file of the archive.
+    struct File: Encodable {
+        var name: String
+        var size: UInt64
+        var offset: UInt64
+        /// The digests of the manifest by their algorithms; they are not checked.
+        var digest: [String: String]?
+
+        init(_ member: ApplianceMember) {
+            name = String(decoding: member.name, as: UTF8.self)
+            size = member.size
+            offset = member.offset.rawValue
+            digest = member.digest.map { [$0.algorithm.lowercased(): $0.text] }
+        }
+    }
+
+    /// What is in the archive.
+    struct Content: Encodable {
+        var machines: [Machine]
+        var disks: [Disk]
+        var files: [File]
+        var signed: Bool
+    }
+
+    /// What only the mount knows.
+    struct Mount: Encodable {
+        var version: String
+        var notes: [String]?
+    }
+
+    private enum CodingKeys: String, CodingKey {
+        case filename, format, error, ova, rblockfs
+        case actualSize = "actual-size"
+    }
+
+    private var filename: String
+    private var format = "ova"
+    private var actualSize: UInt64?
+    private var error: StatsDocument.Failure?
+    private var ova: Content?
+    private var rblockfs: Mount
+
+    /// The document of an appliance as it is now.
+    init(_ node: ApplianceNode) {
+        filename = String(decoding: node.location)
+        rblockfs = Mount(version: rblockVersion)
+        switch node.opened() {
+        case .failure(let error): self.error = StatsDocument.Failure(error)
+        case .success(let appliance):
+            actualSize = appliance.file.allocatedSize
+            ova = Content(
+                machines: appliance.envelope?.systems.map {
+                    Machine(id: $0.id, name: $0.name, disks: $0.diskIds)
+                } ?? [],
+                disks: appliance.disks.map { Disk($0) } + appliance.emptyDisks.map { Disk($0) },
+                files: appliance.members.filter { $0.entry.kind == .regular }.map(File.init),
+                signed: appliance.hasCertificate)
+            error = appliance.fault.map { StatsDocument.Failure($0) }
+            rblockfs.notes = appliance.notes.isEmpty ? nil : appliance.notes
+        }
+    }
+
+    /// The text; it stays the same for as long as the archive does.
+    func text() throws -> [UInt8] {
+        try StatsDocument.json(self) + [UInt8(ascii: "\n")]
+    }
+}

@@ -1,0 +1,69 @@
+import BlockImage
+
+/// `stats.json` at the root of the mount: what all images together were asked for.
+struct MountDocument: Encodable {
+    /// A cache that all images share.
+    struct Cache: Encodable {
+        var capacity: Int
+        var used: Int
+    }
+
+    private var version = rblockVersion
+    private var images: String
+    /// The folders, images and appliances that were listed so far.
+    private var entries: Int
+    private var openImages: Int
+    private var openFiles: Int
+    private var tableCache: Cache
+    private var clusterCache: Cache
+    private var counters: CounterFacts
+
+    private enum CodingKeys: String, CodingKey {
+        case version, images, entries, counters
+        case openImages = "open-images"
+        case openFiles = "open-files"
+        case tableCache = "table-cache"
+        case clusterCache = "cluster-cache"
+    }
+
+    private enum RootKeys: String, CodingKey {
+        case rblockfs
+    }
+
+    /// The document as things are now.
+    init(_ fileSystem: ImageFileSystem) {
+        images = String(decoding: fileSystem.folder.location)
+        entries = fileSystem.source.entries.count
+        openImages = fileSystem.openImages.count
+        openFiles = fileSystem.files.count
+        let resources = fileSystem.resources
+        tableCache = Cache(capacity: resources.tables.capacity, used: resources.tables.cost)
+        clusterCache = Cache(capacity: resources.clusters.capacity, used: resources.clusters.cost)
+        counters = CounterFacts(fileSystem.counters.figures)
+    }
+
+    func encode(to encoder: any Encoder) throws {
+        var root = encoder.container(keyedBy: RootKeys.self)
+        var container = root.nestedContainer(keyedBy: CodingKeys.self, forKey: .rblockfs)
+        try container.encode(version, forKey: .version)
+        try container.encode(images, forKey: .images)
+        try container.encode(entries, forKey: .entries)
+        try container.encode(openImages, forKey: .openImages)
+        try container.encode(openFiles, forKey: .openFiles)
+        try container.encode(tableCache, forKey: .tableCache)
+        try container.encode(clusterCache, forKey: .clusterCache)
+        try container.encode(counters, forKey: .counters)
+    }
+
+    /// The text, padded to the size that it has with the largest figures.
+    func text() throws -> [UInt8] {
+        var widest = self
+        widest.counters = .widest
+        widest.entries = .max
+        widest.openImages = .max
+        widest.openFiles = .max
+        widest.tableCache.used = .max
+        widest.clusterCache.used = .max
+        return try StatsDocument.padded(self, as: widest)
+    }
+}

@@ -1,0 +1,99 @@
+import BlockImage
+
+/// A run of a disk that is stored in one way, under the keys of `qemu-img map --output=json` with their meaning.
+public struct MapEntry: Hashable, Sendable {
+    /// Where it begins on the disk, in bytes.
+    public var start: UInt64
+    /// How many bytes it has.
+    public var length: UInt64
+    /// The place in the chain of the image that stores it; 0 is the topmost.
+    public var depth: Int
+    /// Whether an image of the chain stores it, be it as zeros.
+    public var present: Bool
+    /// Whether it reads as zeros without looking at it.
+    public var zero: Bool
+    /// Whether there are bytes for it on the host.
+    public var data: Bool
+    /// Whether these are compressed.
+    public var compressed: Bool
+    /// Where in its file they lie, where they lie as they are; they may be a hole of that file.
+    public var offset: UInt64?
+
+    /// Whether `next`, which begins where this ends, goes on in the same way.
+    fileprivate func isContinued(by next: MapEntry) -> Bool {
+        depth == next.depth && present == next.present && zero == next.zero && data == next.data
+            && compressed == next.compressed && offset.map { $0 + length } == next.offset
+    }
+}
+
+/// The runs of a disk from its start to its end, with neighbours that are alike joined into one. Each is looked up when
+/// it is asked for.
+public struct DiskMap: Sendable {
+    private let image: Image
+    private var position: UInt64 = 0
+    /// The run that the next one may continue.
+    private var pending: MapEntry?
+
+    /// The map of `image`.
+    public init(_ image: Image) {
+        self.image = image
+    }
+
+    /// Where the runs that were answered, and what is known of the one after them, end.
+    public var end: UInt64 { position }
+
+    /// The next run; nil at the end of the disk. Throws what damaged metadata throws, once the runs before it have been
+    /// answered.
+    public mutating func next() throws(ImageError) -> MapEntry? {
+        while position < image.virtualSize {
+            let entry: MapEntry
+            do throws(ImageError) {
+                entry = try run(at: position)
+            } catch {
+                guard let last = pending else { throw error }
+                pending = nil
+                return last
+            }
+            position += entry.length
+            guard var joined = pending else {
+                pending = entry
+                continue
+            }
+            if joined.isContinued(by: entry) {
+                joined.length += entry.length
+                pending = joined
+            } else {
+                pending = entry
+                return joined
+            }
+        }
+        defer { pending = nil }
+        return pending
+    }
+
+    private func run(at start: UInt64) throws(ImageError) -> MapEntry {
+        let found = try image.resolve(at: GuestOffset(start), limit: image.virtualSize - start)
+        var entry = MapEntry(
+            start: start, length: found.extent.count, depth: found.depth, present: true, zero: false, data: true,
+            compressed: false)
+        switch found.extent.storage {
+        case .data(let file, let offset):
+            let run = file.run(at: offset, limit: entry.length)
+            entry.length = run.count
+            entry.offset = offset.rawValue
+            entry.zero = run.isHole
+            entry.data = !run.isHole
+        case .encoded(.compressed, _, _, _): entry.compressed = true
+        case .encoded(.encrypted, _, let offset, _): entry.offset = offset.rawValue
+        case .zero(let isExplicit):
+            entry.present = isExplicit
+            entry.zero = true
+            entry.data = false
+        case .unallocated:
+            entry.present = false
+            entry.zero = true
+            entry.data = false
+        }
+        return entry
+    }
+}
