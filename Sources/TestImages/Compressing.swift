@@ -11,7 +11,9 @@ public enum Compressing {
             deflateInit2_(&stream, level, Z_DEFLATED, -windowBits, 9, Z_DEFAULT_STRATEGY, ZLIB_VERSION, size) == Z_OK)
         defer { deflateEnd(&stream) }
         var input = bytes
-        var output = [UInt8](repeating: 0, count: Int(deflateBound(&stream, UInt(bytes.count))))
+        // zlib before 1.3 bounds stored blocks (level 0) too tightly.
+        let bound = Int(deflateBound(&stream, UInt(bytes.count))) + bytes.count / 100 + 64
+        var output = [UInt8](repeating: 0, count: bound)
         let capacity = output.count
         let left = input.withUnsafeMutableBufferPointer { input in
             output.withUnsafeMutableBufferPointer { output in
@@ -24,6 +26,14 @@ public enum Compressing {
             }
         }
         return Array(output.prefix(capacity - left))
+    }
+
+    /// A zlib stream of `bytes`.
+    public static func zlib(_ bytes: [UInt8], level: Int32 = 6) -> [UInt8] {
+        // Its header says: deflate, a window of 32 KiB, and makes a multiple of 31 of both bytes.
+        let sum = UInt32(truncatingIfNeeded: adler32(1, bytes, UInt32(bytes.count)))
+        return [0x78, 0x9c] + deflate(bytes, windowBits: 15, level: level)
+            + (0..<4).map { UInt8(truncatingIfNeeded: sum >> (24 - 8 * $0)) }
     }
 
     /// One zstd frame of `bytes`, with a check sum where it is asked for.

@@ -76,6 +76,47 @@ struct `Raw deflate streams` {
     }
 }
 
+struct `Zlib streams` {
+    private func inflate(_ input: [UInt8], _ limit: Int) throws(DecompressionFault) -> [UInt8] {
+        var found = 0
+        let bytes = try decode(input, limit) { input, limit, output throws(DecompressionFault) in
+            found = try Zlib.inflate(input, limit: limit, into: &output)
+        }
+        #expect(bytes.count == found)
+        return bytes
+    }
+
+    @Test(arguments: [0, 1, 512, 65536, 2 << 18], [Int32(0), 1, 6, 9])
+    func `give back what was compressed, however little it is`(count: Int, level: Int32) throws {
+        let bytes = content(count)
+        let stream = Compressing.zlib(bytes, level: level)
+        #expect(try areSame(inflate(stream, count), bytes))
+        #expect(try areSame(inflate(stream, count + 1000), bytes))
+        #expect(try areSame(inflate(stream + content(511, seed: 2), count), bytes))
+    }
+
+    @Test(arguments: [0, 1, 65536])
+    func `may lack their header and their check sum`(count: Int) throws {
+        let bytes = content(count)
+        #expect(try areSame(inflate(Compressing.deflate(bytes), count + 1), bytes))
+    }
+
+    @Test func `are faults where one is cut, holds too much, is damaged or nothing`() {
+        let stream = Compressing.zlib(content(65536))
+        for cut in [1, 4, 5, stream.count / 2, stream.count] {
+            #expect(throws: DecompressionFault.self) { _ = try inflate(Array(stream.dropLast(cut)), 65536) }
+        }
+        #expect(throws: DecompressionFault.self) { _ = try inflate(stream, 65535) }
+        for index in [0, 1, 2, stream.count / 2, stream.count - 1] {
+            var bad = stream
+            bad[index] ^= 0x55
+            #expect(throws: DecompressionFault.self) { _ = try inflate(bad, 65536) }
+        }
+        #expect(throws: DecompressionFault.self) { _ = try inflate(Array(repeating: 0xff, count: 512), 512) }
+        #expect(throws: DecompressionFault.self) { _ = try inflate(Array(repeating: 0, count: 512), 512) }
+    }
+}
+
 struct `Zstandard frames` {
     private func decompress(_ input: [UInt8], _ count: Int) throws(DecompressionFault) -> [UInt8] {
         try decode(input, count) { input, count, output throws(DecompressionFault) in
