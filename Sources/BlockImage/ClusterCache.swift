@@ -7,6 +7,8 @@ public final class ClusterCache: Sendable {
     private struct Key: Hashable, Sendable {
         var file: HostFileID
         var offset: HostOffset
+        /// Which guest cluster it is, where the encoded bytes say it and may belong to one only.
+        var number: UInt64
     }
 
     private final class Entry: Sendable {
@@ -28,13 +30,14 @@ public final class ClusterCache: Sendable {
     /// Appends `count` bytes, from byte `skip` on, of the cluster of `size` bytes whose encoded form begins at
     /// `offset` of `file`; `decode` appends the whole cluster when it is not kept already.
     ///
-    /// A cluster that could not be decoded is tried again by the next reader.
+    /// A cluster that could not be decoded is tried again by the next reader. Clusters of different `number`s are
+    /// decoded each for itself, so that `decode` may check whether the bytes are those of this cluster.
     public func read(
-        _ count: Int, skipping skip: Int, of size: Int, encodedAt offset: HostOffset, in file: any HostFile,
-        into output: inout OutputRawSpan,
+        _ count: Int, skipping skip: Int, of size: Int, encodedAt offset: HostOffset, numbered number: UInt64 = 0,
+        in file: any HostFile, into output: inout OutputRawSpan,
         decode: (inout OutputRawSpan) throws(ImageError) -> Void
     ) throws(ImageError) {
-        let key = Key(file: file.id, offset: offset)
+        let key = Key(file: file.id, offset: offset, number: number)
         let entry = entries.value(for: key) ?? entries.insert(Entry(), cost: size + 256, for: key)
         let cluster = try entry.content.withLock { content throws(ImageError) -> AlignedBuffer in
             if let content { return content }
