@@ -61,8 +61,7 @@ extension DescriptorExtent {
         guard needsFile else { return nil }
         switch kind {
         case .flat, .vmfs: return namesDevice ? "a \(kindName) extent on a device is not supported" : nil
-        case .sparse, .zero: return nil
-        case .vmfsSparse, .seSparse: return "the extent type \(kindName) is not supported"
+        case .sparse, .vmfsSparse, .seSparse, .zero: return nil
         case .vmfsRDM, .vmfsRaw: return "the extent type \(kindName) is a device's, which is not supported"
         case nil: return "the extent type \"\(kindName)\" is not known"
         }

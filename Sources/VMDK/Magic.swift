@@ -2,9 +2,9 @@
 enum Magic: Sendable {
     /// A hosted sparse extent (`SparseHeader`).
     case hostedSparse
-    /// The copy-on-write disk of ESX, called VMFSSPARSE in descriptors.
+    /// The copy-on-write disk of ESX (`COWDHeader`).
     case cowd
-    /// The space-efficient sparse extent of ESXi, called SESPARSE in descriptors.
+    /// The space-efficient sparse extent of ESXi (`SESparseHeader`).
     case seSparse
 
     /// What `bytes`, the first of a file, announce; nil for anything else, text descriptors among them.
@@ -21,12 +21,22 @@ enum Magic: Sendable {
         }
     }
 
-    /// Why a file that begins so is refused; nil for the one that is read.
-    var refusal: String? {
+    /// What an extent line of type `kind` announces; nil for one that is not stored in grains.
+    init?(_ kind: DescriptorExtent.Kind?) {
+        switch kind {
+        case .sparse: self = .hostedSparse
+        case .vmfsSparse: self = .cowd
+        case .seSparse: self = .seSparse
+        case .flat, .zero, .vmfs, .vmfsRDM, .vmfsRaw, nil: return nil
+        }
+    }
+
+    /// The type that extent lines have for it.
+    var lineKind: DescriptorExtent.Kind {
         switch self {
-        case .hostedSparse: nil
-        case .cowd: "magic: is \"COWD\", a VMFSSPARSE extent, which is not supported; only \"KDMV\" is read"
-        case .seSparse: "magic: is 0xcafebabe, a SESPARSE extent, which is not supported; only \"KDMV\" is read"
+        case .hostedSparse: .sparse
+        case .cowd: .vmfsSparse
+        case .seSparse: .seSparse
         }
     }
 }

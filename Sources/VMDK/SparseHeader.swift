@@ -48,6 +48,9 @@ public struct SparseHeader: Hashable, Sendable {
     public static let size = 512
     /// The largest grain that is read, in sectors: 2^21, which are 1 GiB, as in QEMU. VMware writes 128.
     public static let grainSizeLimit: UInt64 = 1 << 21
+    /// The largest compressed grain that is read, in sectors: 8,192, which are 4 MiB. Reading it takes memory of three
+    /// times that, as the stream may have twice the grain's size. VMware, VirtualBox and QEMU write 128.
+    public static let compressedGrainSizeLimit: UInt64 = 8192
     /// The most entries that a grain table may have: 4,096, so that it fits a page of the table cache. QEMU reads 512.
     public static let grainTableEntryLimit: UInt32 = 4096
     /// The most entries that a grain directory may have, as in QEMU: 32 Mi of them, of 512 grains each, reach the
@@ -67,8 +70,12 @@ public struct SparseHeader: Hashable, Sendable {
     public var hasRedundantDirectory: Bool { Self.redundantDirectoryFlag.isSet(in: flags) }
     /// Whether a grain table entry of 1 says that the grain is zeros.
     public var hasZeroedGrains: Bool { Self.zeroedGrainFlag.isSet(in: flags) }
-    /// Whether grains are compressed: the flag for it or the algorithm says so.
-    public var isCompressed: Bool { Self.compressedGrainsFlag.isSet(in: flags) || compressAlgorithm != 0 }
+    /// Whether grains are compressed, as in streamOptimized disks.
+    public var isCompressed: Bool { Self.compressedGrainsFlag.isSet(in: flags) }
+    /// Whether every grain and every piece of metadata has a marker before it.
+    var hasMarkers: Bool { Self.markersFlag.isSet(in: flags) }
+    /// Whether the grain directory is found through the footer only.
+    var hasDirectoryAtEnd: Bool { directoryOffset == Self.directoryAtEnd }
 
     /// Reads the header from the first sector of the file; the geometry is not checked yet.
     ///
@@ -113,18 +120,25 @@ extension SparseHeader {
             let bits = Self.unknownIncompatibleFlags.masked(in: flags)
             return ParseFault(at: 8, "flags: 0x\(String(bits, radix: 16)) are incompatible features that are not known")
         }
-        if Self.compressedGrainsFlag.isSet(in: flags) {
-            return ParseFault(at: 8, "flags: bit 16, compressed grains (streamOptimized), is not supported")
-        }
-        if Self.markersFlag.isSet(in: flags) {
-            return ParseFault(at: 8, "flags: bit 17, grains with markers (streamOptimized), is not supported")
-        }
-        if directoryOffset == Self.directoryAtEnd {
-            return ParseFault(at: 56, "gdOffset: a grain directory at the end (streamOptimized) is not supported")
-        }
-        if compressAlgorithm != 0 {
+        if isCompressed && !hasMarkers {
+            // Nothing says how long such a grain is, and other readers do not agree on where its data begins.
             return ParseFault(
-                at: 77, "compressAlgorithm: is \(compressAlgorithm), compressed grains, which is not supported; 0 is")
+                at: 8, "flags: bit 16, compressed grains, is not supported without bit 17, markers before them")
+        }
+        if hasMarkers && !isCompressed {
+            return ParseFault(at: 8, "flags: bit 17, grains with markers, is not supported without bit 16, compression")
+        }
+        if isCompressed && grainSize > Self.compressedGrainSizeLimit {
+            return ParseFault(
+                at: 20,
+                "grainSize: is \(grainSize) sectors, which is not supported where grains are compressed; "
+                    + "up to \(Self.compressedGrainSizeLimit) are")
+        }
+        if compressAlgorithm != (isCompressed ? 1 : 0) {
+            return ParseFault(
+                at: 77,
+                "compressAlgorithm: is \(compressAlgorithm), which is not supported where flags "
+                    + (isCompressed ? "has bit 16, compressed grains; 1, deflate, is" : "has not bit 16; 0 is"))
         }
         return nil
     }

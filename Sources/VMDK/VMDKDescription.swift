@@ -5,7 +5,8 @@ import ByteFormat
 public struct VMDKDescription: Sendable {
     /// The file that was looked at.
     public let path: String
-    /// Its sparse header; nil for a descriptor that is a file of its own.
+    /// Its sparse header, or the footer that takes its place, where that is at the end of the file; nil for a
+    /// descriptor that is a file of its own, and for a file of ESX.
     public let sparseHeader: SparseHeader?
     /// Its descriptor; nil for a sparse extent that comes without one.
     public let descriptor: Descriptor?
@@ -13,6 +14,8 @@ public struct VMDKDescription: Sendable {
     public let notes: [String]
     /// Why the image is not read, although it is sound as far as it was looked at; nil when it can be opened.
     public let refusal: ImageError?
+    /// The sectors of the disk that a VMFSSPARSE or SESPARSE extent is by itself; nil for other files.
+    var bareCapacity: UInt64?
 
     /// The kind of disk by its own words, which decide nothing; nil where there are none.
     public var createType: String? { descriptor?.createType }
@@ -28,14 +31,15 @@ public struct VMDKDescription: Sendable {
     /// The size of the disk in bytes by this file alone: a sparse header's capacity, or the sum of the extent lines;
     /// nil where neither says it. The sparse extents that are named may know better: see `VMDKLayer`.
     public var virtualSize: UInt64? {
-        guard let sectors = namesExtents ? descriptor?.sectors : sparseHeader?.capacity else { return nil }
+        let ownSectors = bareCapacity ?? sparseHeader?.capacity
+        guard let sectors = namesExtents ? descriptor?.sectors : ownSectors else { return nil }
         return sectors <= sectorLimit ? sectors * sectorSize : nil
     }
 
     /// Whether the disk lies in the files that the descriptor names, and not in grains of this file: a sparse header
     /// with a capacity of 0 only carries the descriptor.
     var namesExtents: Bool {
-        guard let sparseHeader else { return true }
+        guard let sparseHeader else { return bareCapacity == nil }
         return sparseHeader.capacity == 0 && descriptor != nil
     }
 
@@ -48,10 +52,39 @@ public struct VMDKDescription: Sendable {
         switch Magic(firstBytes: start) {
         case .hostedSparse: return try describeSparse(file)
         case nil: return try describeText(file, firstBytes: start)
-        case .cowd?, .seSparse?:
-            let refusal = Magic(firstBytes: start)?.refusal.map { file.unsupported(ParseFault(at: 0, $0)) }
-            return VMDKDescription(path: file.path, sparseHeader: nil, descriptor: nil, notes: [], refusal: refusal)
+        case .cowd: return try describeCOWD(file)
+        case .seSparse: return try describeSESparse(file)
         }
+    }
+
+    /// A VMFSSPARSE extent without its descriptor.
+    private static func describeCOWD(_ file: any HostFile) throws(ImageError) -> VMDKDescription {
+        let header = try COWDHeader.load(from: file)
+        let refusal = header.unsupportedFeature.map { file.unsupported($0) }
+        if refusal == nil {
+            do throws(ParseFault) { try header.checkGeometry() } catch { throw file.corrupt(error) }
+        }
+        return bare(
+            .cowd, file, capacity: UInt64(header.capacity), parent: header.parentFileName, refusal: refusal)
+    }
+
+    /// A SESPARSE extent without its descriptor.
+    private static func describeSESparse(_ file: any HostFile) throws(ImageError) -> VMDKDescription {
+        let header = try SESparseHeader.load(from: file)
+        return bare(.seSparse, file, capacity: header.capacity, parent: nil, refusal: try header.refusal(in: file))
+    }
+
+    private static func bare(
+        _ magic: Magic, _ file: any HostFile, capacity: UInt64, parent: [UInt8]?, refusal: ImageError?
+    ) -> VMDKDescription {
+        var note =
+            "\(file.path): the \(magic.lineKind.rawValue) extent comes without its descriptor, so it is taken for a "
+            + "whole disk: what it does not hold belongs to a parent, which only the descriptor names, and is read as "
+            + "zeros"
+        if let parent { note += "; its own header calls the parent \"\(String(decoding: parent, as: UTF8.self))\"" }
+        return VMDKDescription(
+            path: file.path, sparseHeader: nil, descriptor: nil, notes: refusal == nil ? [note] : [], refusal: refusal,
+            bareCapacity: capacity)
     }
 
     private static func describeSparse(_ file: any HostFile) throws(ImageError) -> VMDKDescription {
@@ -59,6 +92,10 @@ public struct VMDKDescription: Sendable {
         var refusal = header.unsupportedFeature.map { file.unsupported($0) }
         if refusal == nil {
             do throws(ParseFault) { try header.checkGeometry() } catch { throw file.corrupt(error) }
+        }
+        var effective = header
+        if refusal == nil, header.hasDirectoryAtEnd, header.capacity > 0 {
+            effective = try StreamFooter.find(for: header, in: file)?.header ?? header
         }
         var findings = Findings()
         var descriptor: Descriptor?
@@ -75,14 +112,14 @@ public struct VMDKDescription: Sendable {
             if header.capacity == 0 {
                 try findings.lookAtNamedExtents(of: descriptor, at: base, in: file)
             } else {
-                findings.lookAtOwnExtent(of: descriptor, at: base, in: file, capacity: header.capacity)
+                findings.lookAtOwnExtent(of: descriptor, at: base, in: file, capacity: effective.capacity)
             }
         } else if refusal == nil {
             findings.notes.append("\(file.path): the sparse extent has no descriptor, so it is taken for a whole disk")
         }
         refusal = refusal ?? findings.refusal
         return VMDKDescription(
-            path: file.path, sparseHeader: header, descriptor: descriptor, notes: findings.notes, refusal: refusal)
+            path: file.path, sparseHeader: effective, descriptor: descriptor, notes: findings.notes, refusal: refusal)
     }
 
     private static func describeText(
@@ -196,14 +233,6 @@ extension Descriptor {
         let sectors = header.descriptorSize == 0 ? sectorLimit : min(header.descriptorSize, sectorLimit)
         let bytes = try file.bytes(Int(min(most, sectors * sectorSize)), at: offset, of: "descriptor")
         return Descriptor(parsing: bytes)
-    }
-}
-
-extension SparseHeader {
-    /// The header of the sparse extent `file`.
-    static func load(from file: any HostFile) throws(ImageError) -> SparseHeader {
-        let bytes = try file.bytes(size, at: HostOffset(0), of: "sparse header")
-        do throws(ParseFault) { return try SparseHeader(parsing: bytes) } catch { throw file.corrupt(error) }
     }
 }
 

@@ -38,13 +38,23 @@ public struct VMDKExtent: Sendable {
         if case .sparse(let extent) = storage { Int(extent.grainSize) } else { nil }
     }
 
-    /// Whether its grains are compressed, which none of the kinds that are read are.
-    public var isCompressed: Bool { false }
+    /// Whether its grains are compressed.
+    public var isCompressed: Bool {
+        if case .sparse(let extent) = storage { extent.compression != nil } else { false }
+    }
+
+    /// What came up while it was read, in sentences.
+    var findings: [String] {
+        if case .sparse(let extent) = storage { extent.findings.all } else { [] }
+    }
 
     /// The first byte of the disk behind it.
     var end: UInt64 { start.rawValue + virtualSize }
 
     /// How it is stored from `position` of the disk on, which lies inside it: at least one byte, at most `limit`.
+    ///
+    /// A compressed run lies in one grain. Its bytes on the host are those from the grain's marker on; their count is
+    /// an upper bound, as only the marker says how many they are (see `CompressedGrains.storage`).
     func extent(at position: GuestOffset, limit: UInt64) throws(ImageError) -> Extent {
         let offset = position.rawValue - start.rawValue
         let limit = min(limit, virtualSize - offset)
@@ -72,5 +82,14 @@ public struct VMDKExtent: Sendable {
             let count = min(limit, sectorSize - over - (host - file.size))
             return Extent(start: position, count: count, storage: .zero(explicit: true))
         }
+    }
+
+    /// Appends the bytes of the disk that `extent`, which this one answered as compressed, stands for.
+    func decode(_ extent: Extent, into output: inout OutputRawSpan) throws(ImageError) {
+        guard case .sparse(let sparse) = storage, case .encoded(_, _, let host, _) = extent.storage else {
+            preconditionFailure("this extent encodes nothing")
+        }
+        try sparse.decode(
+            Int(extent.count), at: extent.start.rawValue - start.rawValue, storedAt: host, into: &output)
     }
 }

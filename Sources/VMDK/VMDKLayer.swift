@@ -13,9 +13,11 @@ public final class VMDKLayer: ImageLayer {
     public let extents: [VMDKExtent]
     /// Every file that the layer holds open, the descriptor's first, each once.
     public let files: [any HostFile]
-    /// What people should know of the image and of the files that it names.
-    public let notes: [String]
-    private let tables: TableCache
+    private let openingNotes: [String]
+    private let resources: LayerResources
+
+    /// What people should know of the image and of the files that it names; it grows when more comes up.
+    public var notes: [String] { openingNotes + extents.flatMap(\.findings) }
 
     /// The bytes of a grain, where all extents that have a file have grains of one size; nil otherwise.
     public var clusterSize: Int? {
@@ -34,23 +36,36 @@ public final class VMDKLayer: ImageLayer {
         var assembly = ExtentAssembly(image: file, policy: policy, resources: resources)
         if let descriptor = description.descriptor, description.namesExtents {
             for line in descriptor.extents where line.sectors > 0 { try assembly.append(line) }
-        } else if let header = description.sparseHeader {
-            try assembly.append(try SparseExtent(header, file: file, resources: resources), kindName: "")
+        } else {
+            try assembly.append(try assembly.sparseExtent(in: file, as: .hostedSparse), kindName: "")
         }
         self.description = description
         virtualSize = assembly.size
         extents = assembly.extents
         files = assembly.files
-        notes = description.notes + assembly.notes
-        tables = resources.tables
+        openingNotes = description.notes + assembly.notes
+        self.resources = resources
     }
 
     deinit {
-        for file in files { tables.removeTables(of: file.id) }
+        for file in files {
+            resources.tables.removeTables(of: file.id)
+            resources.clusters.removeClusters(of: file.id)
+        }
     }
 
     /// See `ImageLayer`.
     public func extent(at start: GuestOffset, limit: UInt64) throws(ImageError) -> Extent {
+        try extent(holding: start).extent(at: start, limit: limit)
+    }
+
+    /// See `ImageLayer`.
+    public func decode(_ extent: Extent, into output: inout OutputRawSpan) throws(ImageError) {
+        try self.extent(holding: extent.start).decode(extent, into: &output)
+    }
+
+    /// The part of the disk that holds `start`.
+    private func extent(holding start: GuestOffset) throws(ImageError) -> VMDKExtent {
         // The first extent that ends behind `start`, by bisection.
         var index = 0
         var end = extents.count
@@ -62,7 +77,7 @@ public final class VMDKLayer: ImageLayer {
             throw ImageError(
                 .outOfRange, path: description.path, "nothing at \(start): the disk has \(virtualSize) bytes")
         }
-        return try extents[index].extent(at: start, limit: limit)
+        return extents[index]
     }
 }
 
@@ -95,7 +110,7 @@ private struct ExtentAssembly {
             return try append(size, kindName: line.kindName, storage: .zero)
         }
         let file = try open(name)
-        guard line.kind == .sparse else {
+        guard let expected = Magic(line.kind) else {
             let begin = line.offset * sectorSize
             if file.sectorCount < line.offset + line.sectors {
                 notes.append(
@@ -103,7 +118,12 @@ private struct ExtentAssembly {
             }
             return try append(size, kindName: line.kindName, storage: .flat(file, HostOffset(begin)))
         }
-        let extent = try sparseExtent(in: file)
+        let extent = try sparseExtent(in: file, as: expected)
+        if extent.magic != expected {
+            notes.append(
+                "\(file.path): the descriptor says \(line.kindName), but the file is a "
+                    + "\(extent.magic.lineKind.rawValue) extent, and is read as that")
+        }
         if extent.capacity != size {
             notes.append(
                 "\(file.path): the descriptor says \(line.sectors) sectors and the sparse header "
@@ -129,14 +149,9 @@ private struct ExtentAssembly {
             VMDKExtent(start: GuestOffset(size), virtualSize: count, kindName: kindName, storage: storage))
     }
 
-    private func sparseExtent(in file: any HostFile) throws(ImageError) -> SparseExtent {
-        let start = try file.bytes(Int(min(file.size, 8)), at: HostOffset(0), of: "extent")
-        if let refusal = Magic(firstBytes: start)?.refusal {
-            throw file.unsupported(ParseFault(at: 0, refusal))
-        }
-        let header = try SparseHeader.load(from: file)
-        if let feature = header.unsupportedFeature { throw file.unsupported(feature) }
-        return try SparseExtent(header, file: file, resources: resources)
+    /// The extent in grains that `file` holds: of the kind that the file says, or else `expected`.
+    func sparseExtent(in file: any HostFile, as expected: Magic) throws(ImageError) -> SparseExtent {
+        try SparseExtent.open(file, as: expected, resources: resources)
     }
 
     /// The file called `name`, opened once however often it is named.

@@ -135,8 +135,6 @@ import Testing
     }
 
     @Test(arguments: [
-        ("RW 5 VMFSSPARSE \"a\"", "extent \"a\": the extent type VMFSSPARSE is not supported"),
-        ("RW 5 SESPARSE \"a\"", "extent \"a\": the extent type SESPARSE is not supported"),
         ("RW 5 VMFSRDM \"a\"", "extent \"a\": the extent type VMFSRDM is a device's, which is not supported"),
         ("RW 5 VMFSRAW \"a\"", "extent \"a\": the extent type VMFSRAW is a device's, which is not supported"),
         ("RW 5 FLAT \"/dev/sda\" 0", "extent \"/dev/sda\": a FLAT extent on a device is not supported"),

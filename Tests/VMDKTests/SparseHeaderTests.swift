@@ -45,10 +45,14 @@ import Testing
             message: "version: is 4, which is not supported; 1 to 3 are"),
         Poke(
             offset: 8, value: 0x1_0001, size: 4, code: .unsupported, errorOffset: 8,
-            message: "flags: bit 16, compressed grains (streamOptimized), is not supported"),
+            message: "flags: bit 16, compressed grains, is not supported without bit 17, markers before them"),
         Poke(
             offset: 8, value: 0x2_0001, size: 4, code: .unsupported, errorOffset: 8,
-            message: "flags: bit 17, grains with markers (streamOptimized), is not supported"),
+            message: "flags: bit 17, grains with markers, is not supported without bit 16, compression"),
+        Poke(
+            offset: 8, value: 0x3_0001, size: 4, code: .unsupported, errorOffset: 77,
+            message: "compressAlgorithm: is 0, which is not supported where flags has bit 16, compressed grains; "
+                + "1, deflate, is"),
         Poke(
             offset: 8, value: 0x40_0001, size: 4, code: .unsupported, errorOffset: 8,
             message: "flags: 0x400000 are incompatible features that are not known"),
@@ -90,8 +94,9 @@ import Testing
             message: "gdOffset: a grain directory of 1 entries at sector 55 does not lie in the file, "
                 + "which has 28160 bytes"),
         Poke(
-            offset: 56, value: .max, size: 8, code: .unsupported, errorOffset: 56,
-            message: "gdOffset: a grain directory at the end (streamOptimized) is not supported"),
+            offset: 56, value: .max, size: 8, code: .truncated, errorOffset: 28160,
+            message: "footer: is missing, which must end the file as gdOffset says that the grain directory is at "
+                + "the end"),
         Poke(
             offset: 64, value: 56, size: 8, code: .truncated, errorOffset: 64,
             message: "overHead: 56 sectors of metadata, but the file has only 28160 bytes"),
@@ -104,7 +109,7 @@ import Testing
                 + "the file was transferred in text mode, or damaged otherwise"),
         Poke(
             offset: 77, value: 1, size: 2, code: .unsupported, errorOffset: 77,
-            message: "compressAlgorithm: is 1, compressed grains, which is not supported; 0 is"),
+            message: "compressAlgorithm: is 1, which is not supported where flags has not bit 16; 0 is"),
         // The grain directory and the grain table.
         Poke(
             offset: 21 * 512, value: 0xffff_ffff, size: 4, code: .truncated, errorOffset: 21 * 512,

@@ -97,7 +97,7 @@ struct SparseImage {
 }
 
 /// Opens the image in `file`, whose extents are in `files`.
-func openLayer(_ file: MemoryFile, _ files: [String: MemoryFile] = [:]) throws(ImageError) -> VMDKLayer {
+func openLayer(_ file: any HostFile, _ files: [String: MemoryFile] = [:]) throws(ImageError) -> VMDKLayer {
     let description = try VMDKDescription.describe(file)
     return try VMDKLayer(description, file: file, policy: MemoryPolicy(files), resources: LayerResources())
 }
@@ -105,6 +105,21 @@ func openLayer(_ file: MemoryFile, _ files: [String: MemoryFile] = [:]) throws(I
 /// Opens the image that is `text`, whose extents are in `files`.
 func openLayer(_ text: String, _ files: [String: MemoryFile] = [:]) throws(ImageError) -> VMDKLayer {
     try openLayer(MemoryFile(Array(text.utf8)), files)
+}
+
+/// Reads of the disk here and there that are not what `disk` has there, as sentences.
+func wrongReads(of image: Image, _ disk: [UInt8], count: Int = 40, _ random: inout SeededRandom) throws -> [String] {
+    var wrong: [String] = []
+    if image.virtualSize != UInt64(disk.count) { return ["the disk has \(image.virtualSize) bytes"] }
+    if !areSame(try image.wholeDisk(), disk) { wrong.append("the whole disk") }
+    for _ in 0..<count {
+        let start = Int.random(in: 0..<disk.count, using: &random)
+        let size = min(Int.random(in: 1...20_000, using: &random), disk.count - start)
+        if !areSame(try image.bytes(size, at: UInt64(start)), disk[start..<start + size]) {
+            wrong.append("\(size) bytes at \(start)")
+        }
+    }
+    return wrong
 }
 
 /// The error that `body` throws; nil when it throws none.

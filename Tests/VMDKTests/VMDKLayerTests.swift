@@ -122,25 +122,42 @@ import Testing
     }
 
     @Test(arguments: [
-        (
-            "COWD", ImageError.Code.unsupported,
-            "magic: is \"COWD\", a VMFSSPARSE extent, which is not supported; only \"KDMV\" is read"
-        ),
-        ("QFI!", .corrupt, "magic: is no sparse extent's, which must be \"KDMV\""),
+        ("SPARSE", "magic: is no sparse extent's, which must be \"KDMV\""),
+        ("VMFSSPARSE", "magic: is no VMFSSPARSE extent's, which must be \"COWD\""),
+        ("SESPARSE", "magic: is no SESPARSE extent's, which must be 0x00000000cafebabe"),
     ])
-    func `a SPARSE extent is what its magic says`(magic: String, code: ImageError.Code, message: String) throws {
-        let bytes = Array(magic.utf8) + [UInt8](repeating: 0, count: 2044)
+    func `an extent in grains whose file has no magic is corrupt`(kind: String, message: String) throws {
+        let bytes = Array("QFI!".utf8) + [UInt8](repeating: 0, count: 2044)
         let error = imageError { () throws(ImageError) in
-            _ = try openLayer(Self.head + "RW 5 SPARSE \"s\"", ["s": MemoryFile(bytes, path: "s")])
+            _ = try openLayer(Self.head + "RW 5 \(kind) \"s\"", ["s": MemoryFile(bytes, path: "s")])
         }
-        #expect(error == ImageError(code, path: "s", offset: HostOffset(0), message))
+        #expect(error == ImageError(.corrupt, path: "s", offset: HostOffset(0), message))
+    }
+
+    @Test(arguments: ["SPARSE", "VMFSSPARSE", "SESPARSE"], ["SPARSE", "VMFSSPARSE", "SESPARSE"])
+    func `an extent in grains is what its magic says, whatever its line says`(line: String, kind: String) throws {
+        let (bytes, disk): ([UInt8], [UInt8])
+        switch kind {
+        case "SPARSE":
+            let image = SparseImage(capacity: 40, grains: [.absent, .data])
+            (bytes, disk) = (image.build().bytes, image.disk)
+        case "VMFSSPARSE":
+            let image = COWDImage(capacity: 40, order: [3, 17, 18])
+            (bytes, disk) = (image.build().bytes, image.disk)
+        default:
+            let image = SESparseImage(capacity: 40, grains: [.data, .absent, .data])
+            (bytes, disk) = (image.build().bytes, image.disk)
+        }
+        let layer = try openLayer(Self.head + "RW 40 \(line) \"s\"", ["s": MemoryFile(bytes, path: "s")])
+        #expect(try Image(layer: layer).wholeDisk() == disk)
+        #expect(layer.extents.map(\.kindName) == [line])
+        let note = "s: the descriptor says \(line), but the file is a \(kind) extent, and is read as that"
+        #expect(layer.notes == (line == kind ? [] : [note]))
     }
 
     @Test func `facts of refused images are shown`() throws {
-        let cowd = try VMDKDescription.describe(MemoryFile(Array("COWD".utf8)))
-        #expect(cowd.refusal?.code == .unsupported)
         let stream = SparseImage(
-            capacity: 40, version: 3, flags: 0x3_0001, descriptor: Self.head + "RW 40 SPARSE \"s\"\n")
+            capacity: 40, version: 3, flags: 0x1_0001, descriptor: Self.head + "RW 40 SPARSE \"s\"\n")
         let description = try VMDKDescription.describe(MemoryFile(stream.build().bytes))
         #expect(description.refusal?.code == .unsupported)
         #expect(description.createType == "vmfs")
@@ -148,6 +165,12 @@ import Testing
         #expect(description.virtualSize == 40 * 512)
         let future = SparseImage(capacity: 40, version: 4)
         #expect(try VMDKDescription.describe(MemoryFile(future.build().bytes)).refusal?.offset == HostOffset(4))
+        var cowd = COWDImage(capacity: 40).build().bytes
+        cowd.put(UInt32(2), at: 4)
+        let refused = try VMDKDescription.describe(MemoryFile(cowd))
+        #expect(refused.refusal?.message == "version: is 2, which is not supported; 1 is")
+        #expect(refused.virtualSize == 40 * 512)
+        #expect(refused.notes == [])
     }
 
     @Test func `two names of one file are one file`() throws {
