@@ -5,7 +5,9 @@ import Testing
 @Suite(.enabled(if: Tool.areThere("qemu-img", "qemu-io")))
 struct `Every kind of VMDK that this version reads is read as qemu-img reads it` {
     @Test(
-        arguments: ["monolithicSparse", "twoGbMaxExtentSparse", "monolithicFlat", "twoGbMaxExtentFlat"],
+        arguments: [
+            "monolithicSparse", "twoGbMaxExtentSparse", "monolithicFlat", "twoGbMaxExtentFlat", "streamOptimized",
+        ],
         [Disk.oddSize, 5 << 20, 512])
     func `every subformat, with sizes that are and are not whole grains`(subformat: String, size: UInt64) throws {
         let oracle = try Oracle(try TemporaryFolder())
