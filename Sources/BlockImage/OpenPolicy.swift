@@ -4,6 +4,8 @@ public struct FileReference: Hashable, Sendable {
     public enum Role: String, Sendable {
         /// The image under a QCOW2 overlay.
         case backing = "backing file"
+        /// The image under a VMDK delta.
+        case parent = "parent"
         /// A file that holds a part of a VMDK disk.
         case extent = "extent"
         /// The file that holds a QCOW2 image's clusters.
@@ -32,4 +34,13 @@ public protocol OpenPolicy: Sendable {
     /// Throws `denied` for a name that the image may not use, and `system` when the file cannot be opened; both errors
     /// are about the naming file, and say which name it was.
     func open(_ reference: FileReference, namedBy file: any HostFile) throws(ImageError) -> any HostFile
+
+    /// The names in the folder of `file`, for images whose writers did not tell `a` from `A` in a name. What they lead
+    /// to is not looked at. Empty where the image in `file` may name nothing, or its folder cannot be listed.
+    func names(besides file: any HostFile) -> [[UInt8]]
+}
+
+extension OpenPolicy {
+    /// For policies that know of no folders: no names.
+    public func names(besides file: any HostFile) -> [[UInt8]] { [] }
 }

@@ -104,6 +104,12 @@ public final class ConfinedOpenPolicy: OpenPolicy {
         return try open(location, subject: subject, about: file.path)
     }
 
+    /// See `OpenPolicy`.
+    public func names(besides file: any HostFile) -> [[UInt8]] {
+        guard let folder = (file as? LocalFile)?.location.removingLastComponent() else { return [] }
+        return list(folder)?.entries.map(\.name) ?? []
+    }
+
     /// The file name in a QCOW2 backing file name, which QEMU reads as `protocol:rest` where a colon comes before the
     /// first slash (block.c, path_has_protocol). Of the protocols, only `file:` names a file.
     private static func plainName(

@@ -199,6 +199,37 @@ struct `The confined policy` {
         #expect(try confines.firstByte(of: "../base.img", namedBy: inner) == 2)
     }
 
+    @Test func `tells the names beside an image, links and folders too, and looks at none of them`() throws {
+        let confines = try Confines()
+        try confines.link("images/far", to: "../outside/secret")
+        try confines.link("images/dangling", to: "nothing")
+        func names(_ image: LocalFile) -> Set<String> {
+            Set(confines.policy.names(besides: image).map { String(decoding: $0, as: UTF8.self) })
+        }
+        #expect(names(confines.image) == ["image.qcow2", "base.img", "sub", "far", "dangling"])
+        let inner = try confines.policy.openImage(at: FilePath(confines.folder.file("images/sub/base.img")))
+        #expect(names(inner) == ["base.img"])
+        #expect(confines.policy.names(besides: MemoryFile([])) == [])
+    }
+
+    @Test func `tells no names of a folder that was moved out and linked to`() throws {
+        let confines = try Confines()
+        let inner = try confines.policy.openImage(at: FilePath(confines.folder.file("images/sub/base.img")))
+        let sub = confines.folder.file("images/sub")
+        try FileManager.default.moveItem(atPath: sub, toPath: confines.folder.file("outside/sub"))
+        try confines.link("images/sub", to: "../outside")
+        #expect(confines.policy.names(besides: inner) == [])
+    }
+
+    @Test func `takes the name of a parent as it is, colon and all`() throws {
+        let confines = try Confines { try $0.write([7], to: "images/file:base.img") }
+        #expect(try confines.firstByte(of: "file:base.img", role: .parent) == 7)
+        #expect(try confines.firstByte(of: "sub/base.img", role: .parent) == 3)
+        #expect(confines.error(of: "../outside/secret", role: .parent)?.code == .denied)
+        #expect(
+            confines.error(of: #"C:\none.vmdk"#, role: .parent)?.message.hasPrefix(#"parent "C:\none.vmdk": "#) == true)
+    }
+
     @Test func `opens names that are not UTF-8`() throws {
         let confines = try Confines()
         let name: [UInt8] = [0xff, 0xfe, 0x2e, 0x69]
