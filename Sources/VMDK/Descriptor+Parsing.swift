@@ -2,24 +2,35 @@ import ByteFormat
 
 extension Descriptor {
     /// Reads the descriptor that `bytes` begin with. Any bytes are one: what is wrong in them is said by
-    /// `extentFault` and `unknownLine`, because it depends on the disk whether that matters.
+    /// `extentFault`, `entryFault`, `unknownLine` and `encodingFault`, because it depends on the disk whether that matters.
     ///
     /// Products differ in case, in spaces and quotes and in line ends, and write names in many encodings, so all of
     /// that is read as it comes.
     init(parsing bytes: [UInt8]) {
+        var texts = DescriptorTexts(of: bytes)
         var entries: [Entry] = []
         var extents: [DescriptorExtent] = []
         var extentFault: ParseFault?
         var unknownLine: ParseFault?
+        var entryFault: ParseFault?
         for line in DescriptorLines(bytes) where !line.isEmpty && line.first != UInt8(ascii: "#") {
             if DescriptorExtent.isExtent(line) {
                 do throws(ParseFault) {
-                    extents.append(try DescriptorExtent(parsing: line))
+                    extents.append(try DescriptorExtent(parsing: line, texts: &texts))
                 } catch {
                     extentFault = extentFault ?? error
                 }
-            } else if let entry = Entry(parsing: line) {
-                entries.append(entry)
+            } else if let pair = DescriptorPair(parsing: line) {
+                guard entries.count < Self.entryLimit else {
+                    entryFault =
+                        entryFault
+                        ?? ParseFault(
+                            at: line.startIndex, "descriptor: has more than \(Self.entryLimit) keys, which is the limit"
+                        )
+                    continue
+                }
+                let value = texts.decode(pair.value)
+                entries.append(Entry(key: text(pair.key), written: value, position: line.startIndex))
             } else {
                 unknownLine =
                     unknownLine
@@ -32,22 +43,67 @@ extension Descriptor {
         self.extents = extents
         self.extentFault = extentFault
         self.unknownLine = unknownLine
+        self.entryFault = entryFault
+        encodingFault = texts.fault
         hasMark = isVMDK(firstBytes: bytes)
     }
 }
 
-extension Descriptor.Entry {
-    /// The entry in `line`, which has neither blanks around it nor is empty; nil where there is no `=` or no key.
-    fileprivate init?(parsing line: ArraySlice<UInt8>) {
+/// A line `key = "value"`.
+private struct DescriptorPair {
+    var key: ArraySlice<UInt8>
+    var value: ArraySlice<UInt8>
+
+    /// The pair in `line`, which has neither blanks around it nor is empty; nil where there is no `=` or no key.
+    init?(parsing line: ArraySlice<UInt8>) {
         guard let equals = line.firstIndex(of: UInt8(ascii: "=")) else { return nil }
-        let name = trimmed(line[..<equals])
-        guard !name.isEmpty else { return nil }
-        var value = trimmed(line[(equals + 1)...])
+        key = trimmed(line[..<equals])
+        guard !key.isEmpty else { return nil }
+        value = trimmed(line[(equals + 1)...])
         if value.first == UInt8(ascii: "\"") {
             // A value whose closing quote is missing ends with its line.
             value = value.dropFirst().prefix { $0 != UInt8(ascii: "\"") }
         }
-        self.init(key: text(name), value: text(value))
+    }
+}
+
+/// Decodes the texts of one descriptor.
+private struct DescriptorTexts: ~Copyable {
+    private let decoder: TextDecoder?
+    /// Whether the descriptor names its encoding, so that other bytes are a fault.
+    private let isNamed: Bool
+    /// The first text that could not be decoded, or why none is.
+    private(set) var fault: ParseFault?
+
+    /// A decoder for the encoding that the descriptor in `bytes` names; UTF-8 where it names none.
+    init(of bytes: [UInt8]) {
+        let pairs = DescriptorLines(bytes).lazy.filter { $0.first != UInt8(ascii: "#") }.compactMap(DescriptorPair.init)
+        let named =
+            pairs.first { text($0.key).lowercased() == "encoding" }
+            ?? pairs.first { text($0.key).lowercased() == "ddb.encoding" }
+        isNamed = named != nil
+        let name = named.map { text($0.value) } ?? "UTF-8"
+        let decoder = name.isEmpty ? TextDecoder(.utf8) : DescriptorEncoding(name: name).flatMap { TextDecoder($0) }
+        if decoder == nil, let named {
+            fault = ParseFault(
+                at: named.key.startIndex,
+                "encoding: \"\(name)\" is not known here, so that the texts are taken for UTF-8")
+        }
+        self.decoder = decoder ?? TextDecoder(.utf8)
+    }
+
+    /// The text `bytes` of the descriptor.
+    mutating func decode(_ bytes: ArraySlice<UInt8>) -> DescriptorName {
+        let decoded = decoder?.decode(bytes)
+        if decoded == nil, isNamed {
+            fault =
+                fault
+                ?? ParseFault(
+                    at: bytes.startIndex,
+                    "\"\(text(bytes.prefix(80)))\" is no text in the encoding that the descriptor names, so that it is "
+                        + "taken for UTF-8")
+        }
+        return DescriptorName(bytes, decoded: decoded)
     }
 }
 
@@ -64,7 +120,7 @@ extension DescriptorExtent {
     }
 
     /// The extent in `line`, which `isExtent` holds for one.
-    fileprivate init(parsing line: ArraySlice<UInt8>) throws(ParseFault) {
+    fileprivate init(parsing line: ArraySlice<UInt8>, texts: inout DescriptorTexts) throws(ParseFault) {
         var words = DescriptorWords(rest: line)
         func fault(_ message: String) -> ParseFault {
             ParseFault(at: line.startIndex, "extent line \"\(text(line.prefix(200)))\": \(message)")
@@ -82,10 +138,13 @@ extension DescriptorExtent {
         guard offset.isEmpty || (number(offset) ?? .max) <= sectorLimit else {
             throw fault("the offset must be a number of sectors, at most \(sectorLimit)")
         }
+        let partition = words.nextName().map { texts.decode($0).text }
+        let device = words.nextName().map { texts.decode($0).text }
         self.init(
-            access: access, sectors: sectors, kindName: kindName, fileName: name.isEmpty ? nil : Array(name),
-            offset: number(offset) ?? 0, position: line.startIndex)
-        guard !needsFile || fileName != nil else { throw fault("the file name is missing") }
+            access: access, sectors: sectors, kindName: kindName, name: name.isEmpty ? nil : texts.decode(name),
+            offset: number(offset) ?? 0, partitionUUID: partition.flatMap { $0.isEmpty ? nil : $0 },
+            deviceID: device.flatMap { $0.isEmpty ? nil : $0 }, position: line.startIndex)
+        guard !needsFile || self.name != nil else { throw fault("the file name is missing") }
     }
 }
 

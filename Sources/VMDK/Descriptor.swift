@@ -8,8 +8,12 @@ public struct Descriptor: Hashable, Sendable {
     public struct Entry: Hashable, Sendable {
         /// The key as it is written.
         public let key: String
-        /// The value without its quotes, with what is not UTF-8 replaced.
-        public let value: String
+        /// The value without its quotes, decoded; with what cannot be decoded replaced.
+        public var value: String { written.text }
+        /// The value as a name: of the parent, for one.
+        let written: DescriptorName
+        /// Where the line begins, in bytes from the start of the descriptor.
+        public let position: Int
     }
 
     /// The keys and their values, in the order of the lines.
@@ -18,8 +22,12 @@ public struct Descriptor: Hashable, Sendable {
     public let extents: [DescriptorExtent]
     /// The first line that must be an extent, but is none.
     let extentFault: ParseFault?
+    /// The first key that is not looked at any more.
+    let entryFault: ParseFault?
     /// The first line that is neither a comment, nor an entry, nor an extent.
     let unknownLine: ParseFault?
+    /// The first text that the encoding does not decode, or an encoding that is not known.
+    let encodingFault: ParseFault?
     /// Whether the comment that begins descriptors is there.
     let hasMark: Bool
 
@@ -32,20 +40,41 @@ public struct Descriptor: Hashable, Sendable {
     /// `sizeLimit` bytes, at some 45 bytes a line, nor the number of files that processes may hold open.
     public static let extentLimit = 8192
 
-    /// The value of the first entry whose key is `key`, in any case; nil when there is none.
-    public func value(of key: String) -> String? {
+    /// The most keys that a descriptor may have: 4,096, since they are looked through one by one. VMware's have some
+    /// thirty.
+    static let entryLimit = 4096
+
+    /// The first entry whose key is `key`, in any case; nil when there is none.
+    func entry(_ key: String) -> Entry? {
         let wanted = key.lowercased()
-        return entries.first { $0.key.lowercased() == wanted }?.value
+        return entries.first { $0.key.lowercased() == wanted }
     }
 
+    /// The value of the first entry whose key is `key`, in any case; nil when there is none.
+    public func value(of key: String) -> String? { entry(key)?.value }
+
+    /// The version of the descriptor, as it is written. Says nothing: ESXi writes 4 and more for disks that are as they
+    /// always were.
+    public var version: String? { value(of: "version") }
+    /// The encoding of its texts by its own words; nil where it names none, and they are UTF-8. Some writers name it in
+    /// the disk database.
+    public var encoding: String? { value(of: "encoding") ?? value(of: "ddb.encoding") }
     /// The kind of disk, as it is written: `monolithicSparse`, `vmfs`… Nothing is decided by it.
     public var createType: String? { value(of: "createType") }
     /// The content identifier, which changes when the disk is written; nil where it is missing or no number.
     public var cid: UInt32? { value(of: "CID").flatMap(Self.contentID) }
     /// The content identifier of the parent; nil where it is missing or no number.
     public var parentCID: UInt32? { value(of: "parentCID").flatMap(Self.contentID) }
-    /// The name of the parent, for who wants to look for it.
-    public var parentFileNameHint: String? { value(of: "parentFileNameHint") }
+    /// The name of the parent, for who wants to look for it; nil where there is none, or an empty one.
+    public var parentFileNameHint: DescriptorName? {
+        entry("parentFileNameHint").flatMap { $0.value.isEmpty ? nil : $0.written }
+    }
+
+    /// The parent's name where the disk is a delta; nil where it is a disk of its own.
+    ///
+    /// A parentCID of ffffffff says that there is no parent, whatever the hint says, as in VMware's products. Where
+    /// there is no parentCID, the hint says that there is one.
+    public var parent: DescriptorName? { parentCID == Self.noParent ? nil : parentFileNameHint }
 
     /// The value of parentCID that says that there is no parent (CID_NOPARENT).
     public static let noParent: UInt32 = 0xffff_ffff
@@ -59,27 +88,36 @@ public struct Descriptor: Hashable, Sendable {
 
 extension Descriptor {
     /// Why the disk that it describes cannot be read, whatever its extents are; nil when it can.
-    ///
-    /// The version says nothing about that: ESXi writes 4 and more for disks that are as they always were.
-    var unsupportedFeature: String? {
-        if let key = encryptionKey { return "the disk is encrypted (\(key)), which is not supported" }
-        guard let written = value(of: "parentCID") else {
-            guard let hint = parentFileNameHint else { return nil }
-            return "the disk is a delta of its parent \"\(hint)\", which is not supported"
-        }
-        guard parentCID != Self.noParent else { return nil }
-        let hint = parentFileNameHint.map { " \"\($0)\"" } ?? ""
-        return "the disk is a delta of its parent\(hint) (parentCID is \"\(written)\"), which is not supported"
+    var unsupportedFeature: ParseFault? {
+        if let fault = encryption ?? entryFault { return fault }
+        guard let entry = entry("parentCID"), parentCID != Self.noParent, parentFileNameHint == nil else { return nil }
+        return ParseFault(
+            at: entry.position,
+            "parentCID: is \(entry.value), so the disk is a delta of its parent, but the parent cannot be found: "
+                + "parentFileNameHint is missing")
     }
 
-    /// The entry that says that the disk is encrypted: `encryption.keySafe` and the like of Workstation,
-    /// `encryptionKeys` of vSphere, or the latter's encrypting I/O filter, "vmwarevmcrypt".
-    private var encryptionKey: String? {
-        entries.first { entry in
+    /// That the disk is encrypted: `encryption.keySafe` and the like of Workstation, `encryptionKeys` of vSphere, or
+    /// the latter's encrypting I/O filter, "vmwarevmcrypt".
+    private var encryption: ParseFault? {
+        for entry in entries {
             let key = entry.key.lowercased()
-            return key.hasPrefix("encryption") || key.hasPrefix("ddb.encryption")
+            let product: String
+            if key.hasPrefix("encryption.") {
+                product = "Workstation or Fusion"
+            } else if key.hasPrefix("encryption") || key.hasPrefix("ddb.encryption")
                 || (key == "ddb.iofilters" && entry.value.lowercased().contains("vmcrypt"))
-        }?.key
+            {
+                product = "vSphere"
+            } else {
+                continue
+            }
+            return ParseFault(
+                at: entry.position,
+                "\(entry.key): the disk is encrypted with the virtual machine encryption of \(product), which is not "
+                    + "supported; decrypt the virtual machine there first")
+        }
+        return nil
     }
 
     /// The size of the disk by the extent lines, in sectors; nil where no disk can have it.

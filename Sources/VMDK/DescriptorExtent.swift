@@ -1,3 +1,5 @@
+import BlockImage
+
 /// A line of the descriptor that describes an extent (Virtual Disk Format 5.0, "The Extent Description"):
 ///
 ///     ACCESS SECTORS TYPE ["FILE" [OFFSET [PARTITION-UUID [DEVICE-ID]]]]
@@ -38,38 +40,56 @@ public struct DescriptorExtent: Hashable, Sendable {
     public let sectors: UInt64
     /// The type's name in capitals, also of a type that is not known.
     public let kindName: String
-    /// The file that holds it, as the bytes that stand in the descriptor; nil where the line names none.
-    public let fileName: [UInt8]?
+    /// The file that holds it; nil where the line names none.
+    public let name: DescriptorName?
     /// The sector of that file at which a flat extent begins; 0 where the line has none.
     public let offset: UInt64
+    /// What identifies the partition that holds it, on a physical disk; nil where the line does not say it.
+    public let partitionUUID: String?
+    /// What identifies the device that holds it; nil where the line does not say it.
+    public let deviceID: String?
     /// Where the line begins, in bytes from the start of the descriptor.
     public let position: Int
 
     /// The type, where it is a known one.
     public var kind: Kind? { Kind(rawValue: kindName) }
 
-    /// The file name for people, with what is not UTF-8 replaced.
-    public var fileNameText: String? { fileName.map { String(decoding: $0, as: UTF8.self) } }
+    /// The bytes that it has on the disk by its line.
+    public var virtualSize: UInt64 { sectors <= sectorLimit ? sectors * sectorSize : .max }
+
+    /// The byte of its file at which it begins; nil where it is not stored byte for byte.
+    public var hostOffset: HostOffset? {
+        guard name != nil, kind == .flat || kind == .vmfs, offset <= sectorLimit else { return nil }
+        return HostOffset(offset * sectorSize)
+    }
 }
 
 extension DescriptorExtent {
     /// Whether it takes a file to read it.
     var needsFile: Bool { sectors > 0 && access != .noAccess && kind != .zero }
 
-    /// Why it cannot be read; nil when it can.
+    /// Whether it lies on a device, as in the fullDevice and partitionedDevice disks of Linux and Windows. The name
+    /// says it, and not the createType: VirtualBox writes fullDevice for the image of a disk in a file as well.
+    var needsDevice: Bool { needsFile && name?.isDevice == true }
+
+    /// Why it cannot be read; nil when it can, and for extents on devices, of which it depends on the others.
     var unsupportedFeature: String? {
         guard needsFile else { return nil }
         switch kind {
-        case .flat, .vmfs: return namesDevice ? "a \(kindName) extent on a device is not supported" : nil
-        case .sparse, .vmfsSparse, .seSparse, .zero: return nil
-        case .vmfsRDM, .vmfsRaw: return "the extent type \(kindName) is a device's, which is not supported"
-        case nil: return "the extent type \"\(kindName)\" is not known"
+        case .vmfsRDM:
+            return "the extent type \(kindName) is a raw device mapping: the file only points to a logical unit, and "
+                + "holds nothing of the disk; clone the disk to a file in the hypervisor"
+        case .vmfsRaw:
+            return
+                "the extent type \(kindName) is a raw device of the hypervisor's host, and no file; clone the disk to "
+                + "a file there"
+        case .flat, .vmfs, .sparse, .vmfsSparse, .seSparse, .zero, nil:
+            if kindName == "VSANSPARSE" || name?.isObject == true {
+                return
+                    "the \(kindName) extent is an object of a vSAN or vVol datastore, and no file; clone the disk to "
+                    + "a file in the hypervisor"
+            }
+            return kind == nil ? "the extent type \"\(kindName)\" is not known" : nil
         }
-    }
-
-    /// Whether the name is a device's, as in the fullDevice and partitionedDevice disks of Linux and Windows.
-    private var namesDevice: Bool {
-        guard let fileName else { return false }
-        return fileName.starts(with: "/dev/".utf8) || fileName.starts(with: #"\\.\"#.utf8)
     }
 }

@@ -23,6 +23,15 @@ public struct VMDKDescription: Sendable {
     public var cid: UInt32? { descriptor?.cid }
     /// The parent's content identifier, `ffffffff` for none; nil where the image has no such number.
     public var parentCID: UInt32? { descriptor?.parentCID }
+    /// The name of the parent, where the image is a delta; nil where it is a disk of its own.
+    public var parent: DescriptorName? { descriptor?.parent }
+    /// Where parentCID stands in the file; nil where it does not.
+    public var parentCIDOffset: HostOffset? {
+        guard let entry = descriptor?.entry("parentCID") else { return nil }
+        // An embedded descriptor was found to lie in the file.
+        let base = (sparseHeader?.descriptorOffset ?? 0).multipliedReportingOverflow(by: sectorSize).partialValue
+        return HostOffset(base).advanced(by: UInt64(entry.position))
+    }
     /// The keys of the descriptor, `ddb.…` among them, in their order.
     public var entries: [Descriptor.Entry] { descriptor?.entries ?? [] }
     /// The extent lines of the descriptor.
@@ -174,15 +183,32 @@ private struct Findings {
         }
         for extent in descriptor.extents {
             if let feature = extent.unsupportedFeature {
-                let name = extent.fileNameText.map { " \"\($0)\"" } ?? ""
+                let name = extent.name.map { " \"\($0.text)\"" } ?? ""
                 refusal = file.unsupported(ParseFault(at: extent.position, "extent\(name): \(feature)"), base: base)
                 return
             }
         }
+        lookAtDevices(of: descriptor, at: base, in: file)
         let hidden = descriptor.extents.count { $0.access == .noAccess }
         if hidden > 0 {
             notes.append("\(file.path): extents whose access is NOACCESS are read as zeros; there are \(hidden)")
         }
+    }
+
+    /// A disk all of which lies on devices is refused; of others, what lies there.
+    private mutating func lookAtDevices(of descriptor: Descriptor, at base: Int, in file: any HostFile) {
+        let devices = descriptor.extents.filter(\.needsDevice)
+        guard let first = devices.first, let name = first.name?.text else { return }
+        guard descriptor.extents.contains(where: { $0.needsFile && !$0.needsDevice }) else {
+            let kind = descriptor.createType.map { " (\($0))" } ?? ""
+            let message =
+                "extent: the disk is the device \"\(name)\" itself\(kind), not a file; open the device directly, or copy it "
+                + "to an image"
+            refusal = file.unsupported(ParseFault(at: first.position, message), base: base)
+            return
+        }
+        notes.append(
+            "\(file.path): extents on devices cannot be read; there are \(devices.count), the first on \"\(name)\"")
     }
 
     /// Looks at a descriptor embedded in the sparse extent that it describes. The line's file name is not looked at:
@@ -206,9 +232,17 @@ private struct Findings {
     }
 
     private mutating func lookAtKeys(of descriptor: Descriptor, at base: Int, in file: any HostFile) {
-        if let feature = descriptor.unsupportedFeature {
-            refusal = file.unsupported(ParseFault(at: base, "descriptor: \(feature)"))
+        if let feature = descriptor.unsupportedFeature { refusal = file.unsupported(feature, base: base) }
+        if let hint = descriptor.parentFileNameHint?.text {
+            if descriptor.parentCID == Descriptor.noParent {
+                notes.append("\(file.path): parentCID is ffffffff, so the parentFileNameHint \"\(hint)\" is ignored")
+            } else if descriptor.parentCID == nil {
+                notes.append(
+                    "\(file.path): parentCID is missing or no number, so that nobody knows whether the parent "
+                        + "\"\(hint)\" was changed after the image was made")
+            }
         }
+        if let fault = descriptor.encodingFault { notes.append(file.corrupt(fault, base: base).description) }
         if let line = descriptor.unknownLine { notes.append(file.corrupt(line, base: base).description) }
     }
 }

@@ -9,6 +9,8 @@ public struct VMDKExtent: Sendable {
         case sparse(SparseExtent)
         /// Nowhere: zeros.
         case zero
+        /// Where it cannot be read, for this reason.
+        case unreadable(ImageError)
     }
 
     /// Where it begins on the disk.
@@ -18,6 +20,8 @@ public struct VMDKExtent: Sendable {
     /// The name of its type as the descriptor has it, in capitals. Empty for a sparse file that is opened itself and
     /// not through an extent line, as `qemu-img info` prints it.
     public let kindName: String
+    /// The line of the descriptor that it stands for; nil where there is none.
+    public let line: DescriptorExtent?
     let storage: Storage
 
     /// The file that holds it; nil where none is needed.
@@ -25,7 +29,7 @@ public struct VMDKExtent: Sendable {
         switch storage {
         case .flat(let file, _): file
         case .sparse(let extent): extent.file
-        case .zero: nil
+        case .zero, .unreadable: nil
         }
     }
 
@@ -61,6 +65,7 @@ public struct VMDKExtent: Sendable {
         switch storage {
         case .zero:
             return Extent(start: position, count: limit, storage: .zero(explicit: true))
+        case .unreadable(let error): throw error
         case .sparse(let extent):
             let run = try extent.run(at: offset, limit: limit)
             return Extent(start: position, count: run.count, storage: run.storage)

@@ -37,13 +37,15 @@ public final class VMDKLayer: ImageLayer {
         if let descriptor = description.descriptor, description.namesExtents {
             for line in descriptor.extents where line.sectors > 0 { try assembly.append(line) }
         } else {
-            try assembly.append(try assembly.sparseExtent(in: file, as: .hostedSparse), kindName: "")
+            try assembly.append(
+                try assembly.sparseExtent(in: file, as: .hostedSparse), kindName: "",
+                line: description.extents.first { $0.sectors > 0 })
         }
         self.description = description
         virtualSize = assembly.size
         extents = assembly.extents
         files = assembly.files
-        openingNotes = description.notes + assembly.notes
+        openingNotes = description.notes + assembly.notes + assembly.search.notes
         self.resources = resources
     }
 
@@ -84,8 +86,8 @@ public final class VMDKLayer: ImageLayer {
 /// The extents of a disk while they are opened, one after the other.
 private struct ExtentAssembly {
     let image: any HostFile
-    let policy: any OpenPolicy
     let resources: LayerResources
+    private(set) var search: FileSearch
     private(set) var extents: [VMDKExtent] = []
     private(set) var notes: [String] = []
     private(set) var files: [any HostFile]
@@ -97,7 +99,7 @@ private struct ExtentAssembly {
 
     init(image: any HostFile, policy: any OpenPolicy, resources: LayerResources) {
         self.image = image
-        self.policy = policy
+        search = FileSearch(of: image, policy: policy)
         self.resources = resources
         files = [image]
         if let identity = image.identity { fileOfIdentity[identity] = image }
@@ -106,9 +108,8 @@ private struct ExtentAssembly {
     mutating func append(_ line: DescriptorExtent) throws(ImageError) {
         // Held to `sectorLimit` when the line was parsed.
         let size = line.sectors * sectorSize
-        guard line.needsFile, let name = line.fileName else {
-            return try append(size, kindName: line.kindName, storage: .zero)
-        }
+        guard line.needsFile, let name = line.name else { return try append(size, line: line, storage: .zero) }
+        if line.needsDevice { return try append(size, line: line, storage: .unreadable(onDevice(name, size))) }
         let file = try open(name)
         guard let expected = Magic(line.kind) else {
             let begin = line.offset * sectorSize
@@ -116,7 +117,7 @@ private struct ExtentAssembly {
                 notes.append(
                     "\(file.path): has \(file.size) bytes, but the extent needs \(begin + size); the rest is lost")
             }
-            return try append(size, kindName: line.kindName, storage: .flat(file, HostOffset(begin)))
+            return try append(size, line: line, storage: .flat(file, HostOffset(begin)))
         }
         let extent = try sparseExtent(in: file, as: expected)
         if extent.magic != expected {
@@ -129,16 +130,17 @@ private struct ExtentAssembly {
                 "\(file.path): the descriptor says \(line.sectors) sectors and the sparse header "
                     + "\(extent.capacity / sectorSize), which holds")
         }
-        try append(extent, kindName: line.kindName)
+        try append(extent, kindName: line.kindName, line: line)
     }
 
-    mutating func append(_ extent: SparseExtent, kindName: String) throws(ImageError) {
+    mutating func append(_ extent: SparseExtent, kindName: String, line: DescriptorExtent?) throws(ImageError) {
         notes += extent.notes
-        if extent.capacity > 0 { try append(extent.capacity, kindName: kindName, storage: .sparse(extent)) }
+        guard extent.capacity > 0 else { return }
+        try append(extent.capacity, kindName: kindName, line: line, storage: .sparse(extent))
     }
 
     private mutating func append(
-        _ count: UInt64, kindName: String, storage: VMDKExtent.Storage
+        _ count: UInt64, kindName: String? = nil, line: DescriptorExtent?, storage: VMDKExtent.Storage
     ) throws(ImageError) {
         // Both are at most 2^63 - 512, so that the sum fits.
         guard size + count <= sectorLimit * sectorSize else {
@@ -146,7 +148,18 @@ private struct ExtentAssembly {
                 .corrupt, path: image.path, "the extents have more than \(sectorLimit) sectors together")
         }
         extents.append(
-            VMDKExtent(start: GuestOffset(size), virtualSize: count, kindName: kindName, storage: storage))
+            VMDKExtent(
+                start: GuestOffset(size), virtualSize: count, kindName: kindName ?? line?.kindName ?? "", line: line,
+                storage: storage))
+    }
+
+    /// Why the next `count` bytes of the disk, which lie on the device `name`, cannot be read.
+    private func onDevice(_ name: DescriptorName, _ count: UInt64) -> ImageError {
+        let start = GuestOffset(size)
+        return ImageError(
+            .denied, path: image.path,
+            "extent \"\(name.text)\": is a device, and only files are opened; the disk from \(start) to "
+                + "\(start.advanced(by: count)) lies there")
     }
 
     /// The extent in grains that `file` holds: of the kind that the file says, or else `expected`.
@@ -155,15 +168,15 @@ private struct ExtentAssembly {
     }
 
     /// The file called `name`, opened once however often it is named.
-    private mutating func open(_ name: [UInt8]) throws(ImageError) -> any HostFile {
-        if let file = fileOfName[name] { return file }
-        let opened = try policy.open(FileReference(name, role: .extent), namedBy: image)
+    private mutating func open(_ name: DescriptorName) throws(ImageError) -> any HostFile {
+        if let file = fileOfName[name.bytes] { return file }
+        let opened = try search.open(name, as: .extent)
         // Two names may lead to one file, whose bytes on the host must not be counted twice.
         let known = opened.identity.flatMap { fileOfIdentity[$0] }
         let file = known ?? opened
         if known == nil { files.append(file) }
         if let identity = file.identity { fileOfIdentity[identity] = file }
-        fileOfName[name] = file
+        fileOfName[name.bytes] = file
         return file
     }
 }

@@ -52,7 +52,7 @@ struct `The tree` {
         "SystemPackage": ["HostStorage", "ImageFS", "rblockfs"],
         "Logging": ["ImageFS", "rblockfs"],
         "ArgumentParser": ["rblockfs", "rblock-bench"],
-        "Glibc": ["BlockImage", "HostStorage", "Fuse", "ImageFS", "rblockfs"],
+        "Glibc": ["BlockImage", "HostStorage", "Fuse", "ImageFS", "VMDK", "rblockfs"],
         "Foundation": ["ImageFS", "TestImages", "rblockfs", "rblock-bench"],
         "FoundationEssentials": ["ImageFS", "rblockfs"],
     ]

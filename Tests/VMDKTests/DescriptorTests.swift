@@ -96,7 +96,7 @@ import Testing
         #expect(extent.access == expected.access)
         #expect(extent.sectors == expected.sectors)
         #expect(extent.kindName == expected.kindName)
-        #expect(extent.fileNameText == expected.fileName)
+        #expect(extent.name?.text == expected.fileName)
         #expect(extent.offset == expected.offset)
         #expect((4...5).contains(extent.position))
         #expect(descriptor.entries.isEmpty)
@@ -131,16 +131,40 @@ import Testing
             + Array("\" 0\n".utf8)
         let descriptor = Descriptor(parsing: bytes)
         #expect(descriptor.value(of: "DDB.comment") == "\u{fffd}\u{fffd}")
-        #expect(descriptor.extents.first?.fileName == [0x83, 0x5c, 0xff])
+        #expect(descriptor.extents.first?.name?.bytes == [0x83, 0x5c, 0xff])
+        #expect(descriptor.encodingFault == nil)
     }
 
     @Test(arguments: [
-        ("RW 5 VMFSRDM \"a\"", "extent \"a\": the extent type VMFSRDM is a device's, which is not supported"),
-        ("RW 5 VMFSRAW \"a\"", "extent \"a\": the extent type VMFSRAW is a device's, which is not supported"),
-        ("RW 5 FLAT \"/dev/sda\" 0", "extent \"/dev/sda\": a FLAT extent on a device is not supported"),
+        (
+            "RW 5 VMFSRDM \"a\"",
+            "extent \"a\": the extent type VMFSRDM is a raw device mapping: the file only points to a logical unit, and "
+                + "holds nothing of the disk; clone the disk to a file in the hypervisor"
+        ),
+        (
+            "RW 5 vmfsraw \"a\"",
+            "extent \"a\": the extent type VMFSRAW is a raw device of the hypervisor's host, and no file; clone the disk "
+                + "to a file there"
+        ),
+        (
+            "RW 5 VSANSPARSE \"a\"",
+            "extent \"a\": the VSANSPARSE extent is an object of a vSAN or vVol datastore, and no file; clone the disk "
+                + "to a file in the hypervisor"
+        ),
+        (
+            "RW 5 VMFS \"vsan://52c4b8f2\"",
+            "extent \"vsan://52c4b8f2\": the VMFS extent is an object of a vSAN or vVol datastore, and no file; clone "
+                + "the disk to a file in the hypervisor"
+        ),
+        (
+            "RW 5 FLAT \"/dev/sda\" 0",
+            "extent: the disk is the device \"/dev/sda\" itself (vmfs), not a file; open the device directly, or copy it "
+                + "to an image"
+        ),
         (
             #"RW 5 FLAT "\\.\PhysicalDrive0" 0"#,
-            #"extent "\\.\PhysicalDrive0": a FLAT extent on a device is not supported"#
+            #"extent: the disk is the device "\\.\PhysicalDrive0" itself (vmfs), not a file; open the device directly, "#
+                + "or copy it to an image"
         ),
         ("RW 5 WARP \"a\"", "extent \"a\": the extent type \"WARP\" is not known"),
     ])
@@ -156,27 +180,75 @@ import Testing
     }
 
     @Test(arguments: [
-        (
-            "parentCID=12345678\nparentFileNameHint=\"p.vmdk\"",
-            "the disk is a delta of its parent \"p.vmdk\" (parentCID is \"12345678\")"
-        ),
-        ("parentCID=12345678", "the disk is a delta of its parent (parentCID is \"12345678\")"),
-        ("parentFileNameHint=\"p.vmdk\"", "the disk is a delta of its parent \"p.vmdk\""),
-        ("encryption.keySafe=\"vmware:key\"", "the disk is encrypted (encryption.keySafe)"),
-        ("encryptionKeys=\"vmware:key\"", "the disk is encrypted (encryptionKeys)"),
-        ("ddb.iofilters=\"vmwarevmcrypt\"", "the disk is encrypted (ddb.iofilters)"),
+        ("encryption.keySafe=\"vmware:key\"", "encryption.keySafe", "Workstation or Fusion"),
+        ("encryptionKeys=\"vmware:key\"", "encryptionKeys", "vSphere"),
+        ("ddb.iofilters=\"vmwarevmcrypt\"", "ddb.iofilters", "vSphere"),
     ])
-    func `disks that need a parent or a key are refused`(lines: String, message: String) throws {
-        let text = "# Disk DescriptorFile\nversion=1\n\(lines)\nRW 5 ZERO\n"
-        let description = try VMDKDescription.describe(MemoryFile(Array(text.utf8)))
-        #expect(description.refusal?.code == .unsupported)
-        #expect(description.refusal?.message == "descriptor: \(message), which is not supported")
+    func `encrypted disks are refused, saying by whom they are encrypted`(
+        line: String, key: String, product: String
+    ) throws {
+        let start = "# Disk DescriptorFile\nversion=1\n"
+        let description = try VMDKDescription.describe(MemoryFile(Array("\(start)\(line)\nRW 5 ZERO\n".utf8)))
+        #expect(
+            description.refusal
+                == ImageError(
+                    .unsupported, path: "memory.img", offset: HostOffset(UInt64(start.utf8.count)),
+                    "\(key): the disk is encrypted with the virtual machine encryption of \(product), which is not "
+                        + "supported; decrypt the virtual machine there first"))
     }
 
-    @Test func `a parent hint without a parent does no harm, and neither does a new version`() throws {
+    /// qemu-img reads such a disk, with zeros for what the parent has.
+    @Test func `a delta that does not name its parent is refused, unlike qemu-img does it`() throws {
+        let start = "# Disk DescriptorFile\n"
+        for hint in ["", "parentFileNameHint=\"\"\n"] {
+            let text = "\(start)parentCID=12345678\n\(hint)RW 5 ZERO\n"
+            let description = try VMDKDescription.describe(MemoryFile(Array(text.utf8)))
+            #expect(
+                description.refusal
+                    == ImageError(
+                        .unsupported, path: "memory.img", offset: HostOffset(UInt64(start.utf8.count)),
+                        "parentCID: is 12345678, so the disk is a delta of its parent, but the parent cannot be found: "
+                            + "parentFileNameHint is missing"))
+            #expect(description.parent == nil)
+        }
+    }
+
+    @Test(
+        arguments: [
+            ("parentCID=12345678\nparentFileNameHint=\"p.vmdk\"", "p.vmdk", nil),
+            (
+                "parentFileNameHint=\"p.vmdk\"", "p.vmdk",
+                "parentCID is missing or no number, so that nobody knows whether the parent \"p.vmdk\" was changed after "
+                    + "the image was made"
+            ),
+            (
+                "parentCID=none\nparentFileNameHint=\"p.vmdk\"", "p.vmdk",
+                "parentCID is missing or no number, so that nobody knows whether the parent \"p.vmdk\" was changed after "
+                    + "the image was made"
+            ),
+            (
+                "parentCID=ffffffff\nparentFileNameHint=\"p.vmdk\"", nil,
+                "parentCID is ffffffff, so the parentFileNameHint \"p.vmdk\" is ignored"
+            ),
+            ("parentCID=ffffffff\nparentFileNameHint=\"\"", nil, nil),
+            ("CID=ffffffff", nil, nil),
+        ] as [(String, String?, String?)])
+    func `a delta has a parent unless its parentCID says that there is none`(
+        lines: String, parent: String?, note: String?
+    ) throws {
+        let text = "# Disk DescriptorFile\nversion=1\n\(lines)\nRW 5 ZERO\n"
+        let description = try VMDKDescription.describe(MemoryFile(Array(text.utf8)))
+        #expect(description.refusal == nil)
+        #expect(description.parent?.text == parent)
+        #expect(description.notes == (note.map { ["memory.img: \($0)"] } ?? []))
+        let offset = text.firstRange(of: "parentCID").map { HostOffset(UInt64(text[..<$0.lowerBound].utf8.count)) }
+        #expect(description.parentCIDOffset == offset)
+    }
+
+    @Test func `neither a new version nor the file of changed blocks, which is not looked for, does any harm`() throws {
         let text =
             Self.head.replacing("version=1", with: "version=5")
-            + "parentFileNameHint=\"p\"\nencoding=\"UTF-8\"\nRW 5 ZERO\n"
+            + "changeTrackPath=\"gone-ctk.vmdk\"\nencoding=\"UTF-8\"\nRW 5 ZERO\n"
         #expect(try openLayer(text).virtualSize == 5 * 512)
     }
 
@@ -199,6 +271,18 @@ import Testing
             _ = try openLayer(Self.head + String(repeating: "#", count: Descriptor.sizeLimit))
         }
         #expect(huge?.code == .unsupported)
+    }
+
+    @Test func `a descriptor with more keys than anybody looks through is refused`() throws {
+        let keys = String(repeating: "a=\n", count: 4096)
+        let start = "# Disk DescriptorFile\nRW 5 ZERO\n"
+        #expect(try openLayer(start + keys).virtualSize == 5 * 512)
+        let error = imageError { () throws(ImageError) in _ = try openLayer(start + keys + "parentCID=1\n") }
+        #expect(
+            error
+                == ImageError(
+                    .unsupported, path: "memory.img", offset: HostOffset(UInt64((start + keys).utf8.count)),
+                    "descriptor: has more than 4096 keys, which is the limit"))
     }
 
     @Test func `extents that no disk can hold together are refused`() throws {
