@@ -1,6 +1,5 @@
 import BlockImage
 import QCOW2
-import VMDK
 
 /// What only one format has, under the keys of `qemu-img info`.
 public enum FormatSpecific: Encodable, Sendable {
@@ -75,45 +74,6 @@ public struct QCOW2Info: Encodable, Sendable {
         if header.incompatibleFeatures.contains(.externalDataFile) {
             dataFile = description.extensions.dataFile.map { String(decoding: $0, as: UTF8.self) }
             dataFileRaw = header.autoclearFeatures.contains(.rawExternalData)
-        }
-    }
-}
-
-/// What only a VMDK image has.
-public struct VMDKInfo: Encodable, Sendable {
-    private struct ExtentInfo: Encodable, Sendable {
-        var filename: String?
-        var format: String
-        var virtualSize: UInt64
-        var clusterSize: Int?
-        var compressed: Bool?
-
-        private enum CodingKeys: String, CodingKey {
-            case filename, format, compressed
-            case virtualSize = "virtual-size"
-            case clusterSize = "cluster-size"
-        }
-    }
-
-    private var createType: String?
-    private var cid: UInt32?
-    private var parentCID: UInt32?
-    private var extents: [ExtentInfo]
-
-    private enum CodingKeys: String, CodingKey {
-        case cid, extents
-        case createType = "create-type"
-        case parentCID = "parent-cid"
-    }
-
-    init(_ description: VMDKDescription, _ layer: VMDKLayer?) {
-        createType = description.createType
-        cid = description.cid
-        parentCID = description.parentCID
-        extents = (layer?.extents ?? []).map { extent in
-            ExtentInfo(
-                filename: extent.path, format: extent.kindName, virtualSize: extent.virtualSize,
-                clusterSize: extent.clusterSize, compressed: extent.isCompressed ? true : nil)
         }
     }
 }

@@ -32,6 +32,18 @@ public enum ImageFormat: String, Sendable {
         }
     }
 
+    /// The format of the parent that a VMDK delta calls `name`; nil: its content decides.
+    ///
+    /// A descriptor does not say it, and VMware's products write deltas of VMDK images only. Another extension is
+    /// believed; a `.img` is looked into as everywhere, since a guest may have written it.
+    static func ofParent(called name: DescriptorName) -> ImageFormat? {
+        switch naming(of: name.bytes) {
+        case .format(let format): format
+        case .ambiguous: nil
+        case nil: .vmdk
+        }
+    }
+
     /// What the file's first bytes say. Every file is at least raw.
     public static func probe(_ file: any HostFile) throws(ImageError) -> ImageFormat {
         let start = try file.bytes(Int(min(file.size, 4096)), at: HostOffset(0), of: "first bytes")

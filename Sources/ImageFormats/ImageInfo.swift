@@ -60,6 +60,11 @@ public struct ImageInfo: Encodable, Sendable {
             clusterSize = vmdk?.clusterSize.map(UInt64.init)
             actualSize = layer.files.reduce(0) { $0 + $1.allocatedSize }
             dirtyFlag = false
+            if let parent = description.parent {
+                backingFilename = parent.text
+                fullBackingFilename = Self.joined(parent.text, besides: layer.file.path)
+                backingFilenameFormat = ImageFormat.ofParent(called: parent)?.rawValue
+            }
             formatSpecific = .vmdk(VMDKInfo(description, vmdk))
         }
     }

@@ -11,13 +11,17 @@ public struct ImageOpener: Sendable {
     private let policy: any OpenPolicy
     private let keys: ImageKeys
     private let resources: LayerResources
+    private let ignoresCID: Bool
 
     /// An opener of files that `policy` allows, with the keys of those that are encrypted, whose layers share the caches
-    /// of `resources`.
-    public init(policy: any OpenPolicy, keys: ImageKeys = ImageKeys(), resources: LayerResources) {
+    /// of `resources`. `ignoresCID`: whether a VMDK delta is read although its parent was changed since.
+    public init(
+        policy: any OpenPolicy, keys: ImageKeys = ImageKeys(), resources: LayerResources, ignoresCID: Bool = false
+    ) {
         self.policy = policy
         self.keys = keys
         self.resources = resources
+        self.ignoresCID = ignoresCID
     }
 
     /// An opener with the same keys and caches of files that `policy` allows.
@@ -30,7 +34,8 @@ public struct ImageOpener: Sendable {
     /// `format` nil: the content decides, and then the image may name no other file, since a guest can write whatever
     /// it likes to the start of a raw disk. Never throws: what is wrong is the result of the answer.
     public func open(_ file: any HostFile, as format: ImageFormat?, counters: ReadCounters) -> OpenedImage {
-        var chain = Chain(policy: policy, keys: keys, resources: resources.counting(in: counters))
+        var chain = Chain(
+            policy: policy, keys: keys, resources: resources.counting(in: counters), ignoresCID: ignoresCID)
         do throws(ImageError) {
             let image = try chain.open(file, as: format)
             return OpenedImage(layers: chain.layers, result: .success(image))
@@ -45,13 +50,15 @@ private struct Chain {
     let policy: any OpenPolicy
     let keys: ImageKeys
     let resources: LayerResources
+    let ignoresCID: Bool
     var layers: [LayerDescription] = []
     var identities: Set<FileIdentity> = []
 
-    init(policy: any OpenPolicy, keys: ImageKeys, resources: LayerResources) {
+    init(policy: any OpenPolicy, keys: ImageKeys, resources: LayerResources, ignoresCID: Bool) {
         self.policy = policy
         self.keys = keys
         self.resources = resources
+        self.ignoresCID = ignoresCID
     }
 
     mutating func open(_ file: any HostFile, as named: ImageFormat?) throws(ImageError) -> Image {
@@ -97,8 +104,41 @@ private struct Chain {
         let description = try VMDKDescription.describe(file)
         layers[layers.count - 1].facts = .vmdk(description, nil)
         let layer = try VMDKLayer(description, file: file, policy: names, resources: resources)
-        layers[layers.count - 1].facts = .vmdk(description, layer)
-        return Image(layer: layer)
+        let index = layers.count - 1
+        layers[index].facts = .vmdk(description, layer)
+        guard let name = description.parent else { return Image(layer: layer) }
+        var search = FileSearch(of: file, policy: names)
+        let parent = try search.open(name, as: .parent)
+        layers[index].chainNotes += search.notes
+        let image = try open(parent, as: ImageFormat.ofParent(called: name))
+        try checkContentID(of: index, description)
+        return Image(layer: layer, backing: image)
+    }
+
+    /// Whether the parent of the delta that is the layer `index`, which is the next layer, is as it was when the delta
+    /// was made: whoever writes to a disk changes its CID.
+    private mutating func checkContentID(of index: Int, _ delta: VMDKDescription) throws(ImageError) {
+        // Where the delta does not say it, its description has a note.
+        guard let wanted = delta.parentCID else { return }
+        let parent = layers[index + 1]
+        var found: UInt32?
+        if case .vmdk(let description, _) = parent.facts { found = description.cid }
+        guard let found else {
+            layers[index].chainNotes.append(
+                "\(delta.path): parentCID is \(hex(wanted)), but the parent \(parent.file.path) has no CID, so that "
+                    + "nobody knows whether it was changed after this image was made")
+            return
+        }
+        guard found != wanted else { return }
+        let message =
+            "parentCID: is \(hex(wanted)), but the CID of the parent \(parent.file.path) is \(hex(found)), so the parent "
+            + "was changed after this image was made"
+        guard ignoresCID else {
+            throw ImageError(
+                .corrupt, path: delta.path, offset: delta.parentCIDOffset,
+                "\(message); --ignore-cid reads it all the same")
+        }
+        layers[index].chainNotes.append("\(delta.path): \(message); it is read all the same")
     }
 
     /// The format of the backing file: what the image says, else what the file's name says; nil: its content decides.
@@ -118,6 +158,12 @@ private struct Chain {
         guard case .format(let format) = ImageFormat.naming(of: name) else { return nil }
         return format
     }
+}
+
+/// A content identifier as descriptors have it.
+private func hex(_ contentID: UInt32) -> String {
+    let digits = String(contentID, radix: 16)
+    return String(repeating: "0", count: 8 - digits.count) + digits
 }
 
 /// The policy for an image that was recognised by its content only.

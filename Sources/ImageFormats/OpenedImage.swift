@@ -22,6 +22,8 @@ public struct LayerDescription: Sendable {
     public var wasProbed: Bool
     /// What the format says of it.
     public var facts: Facts
+    /// What was found when the files under it were looked for.
+    var chainNotes: [String] = []
 
     /// Every file that the layer's bytes come from, each once.
     public var files: [any HostFile] {
@@ -34,8 +36,8 @@ public struct LayerDescription: Sendable {
 
     /// What people should know of it, in sentences: what was read another way than usual, and why.
     public var notes: [String] {
-        guard case .vmdk(let description, let layer) = facts else { return [] }
-        return layer?.notes ?? description.notes
+        guard case .vmdk(let description, let layer) = facts else { return chainNotes }
+        return (layer?.notes ?? description.notes) + chainNotes
     }
 }
 

@@ -25,12 +25,12 @@ struct Folder {
     }
 
     /// Opens it as the mount does: by its name.
-    func open(_ name: String) throws -> OpenedImage {
+    func open(_ name: String, ignoresCID: Bool = false) throws -> OpenedImage {
         let naming = try #require(ImageFormat.naming(of: Array(name.utf8)))
         let format: ImageFormat? = if case .format(let format) = naming { format } else { nil }
         let file = try policy.openImage(at: FilePath(folder.file(name)))
         let resources = LayerResources(cacheSize: 1 << 20)
-        return ImageOpener(policy: policy, resources: resources)
+        return ImageOpener(policy: policy, resources: resources, ignoresCID: ignoresCID)
             .open(file, as: format, counters: resources.counters)
     }
 

@@ -110,6 +110,19 @@ struct `What is said of an image agrees, key by key, with qemu-img info` {
         try Data(built.build().bytes).write(to: URL(fileURLWithPath: path))
     }
 
+    @Test(arguments: ["monolithicSparse", "twoGbMaxExtentSparse", "monolithicFlat", "twoGbMaxExtentFlat", "delta"])
+    func `every kind of VMDK`(kind: String) throws {
+        let found = try differences(as: .vmdk) { folder, path in
+            guard kind == "delta" else {
+                return try QemuImg.create(path, format: "vmdk", size: 3 << 30, options: ["subformat=\(kind)"])
+            }
+            try QemuImg.create(folder.file("base.vmdk"), format: "vmdk", size: 3 << 20)
+            try QemuImg.create(path, format: "vmdk", size: nil, backing: (folder.file("base.vmdk"), "vmdk"))
+            try QemuImg.io(path, format: "vmdk", ["write 0 64k"])
+        }
+        #expect(found == [])
+    }
+
     @Test(arguments: [0, 512, 3 << 20])
     func `raw disks, with holes and without`(size: UInt64) throws {
         let found = try differences(as: .raw) { folder, path in

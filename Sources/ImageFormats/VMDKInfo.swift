@@ -1,0 +1,166 @@
+import BlockImage
+import VMDK
+
+/// What only a VMDK image has: the keys of `qemu-img info` with the same meaning, and what else the descriptor and the
+/// sparse header say. What an image does not say is left out.
+public struct VMDKInfo: Encodable, Sendable {
+    /// An extent: those of the open disk or, where there is none, the lines of the descriptor.
+    private struct ExtentInfo: Encodable, Sendable {
+        var filename: String?
+        var format: String
+        var virtualSize: UInt64
+        var clusterSize: Int?
+        var compressed: Bool?
+        var access: String?
+        var type: String?
+        var name: String?
+        var offset: UInt64?
+        var partitionUUID: String?
+        var deviceID: String?
+
+        private enum CodingKeys: String, CodingKey {
+            case filename, format, compressed, access, type, name, offset
+            case virtualSize = "virtual-size"
+            case clusterSize = "cluster-size"
+            case partitionUUID = "partition-uuid"
+            case deviceID = "device-id"
+        }
+
+        init(_ extent: VMDKExtent) {
+            filename = extent.path
+            format = extent.kindName
+            virtualSize = extent.virtualSize
+            clusterSize = extent.clusterSize
+            compressed = extent.isCompressed ? true : nil
+            extent.line.map { add($0) }
+        }
+
+        init(_ line: DescriptorExtent) {
+            format = line.kindName
+            virtualSize = line.virtualSize
+            add(line)
+        }
+
+        private mutating func add(_ line: DescriptorExtent) {
+            access = line.access.rawValue
+            type = line.kindName
+            name = line.name?.text
+            offset = line.hostOffset?.rawValue
+            partitionUUID = line.partitionUUID
+            deviceID = line.deviceID
+        }
+    }
+
+    /// The geometry that a disk shows to its guest; all three, or none.
+    private struct Geometry: Encodable, Sendable {
+        var cylinders: UInt64
+        var heads: UInt64
+        var sectors: UInt64
+
+        init?(_ description: VMDKDescription, cylinders: String, heads: String, sectors: String) {
+            let numbers = [cylinders, heads, sectors].compactMap { description.value(of: $0).flatMap { UInt64($0) } }
+            guard numbers.count == 3 else { return nil }
+            self.cylinders = numbers[0]
+            self.heads = numbers[1]
+            self.sectors = numbers[2]
+        }
+    }
+
+    /// What VirtualBox tells its disks apart by.
+    private struct Identifiers: Encodable, Sendable {
+        var disk: String?
+        var image: String?
+        var modification: String?
+        var parent: String?
+        var parentModification: String?
+
+        private enum CodingKeys: String, CodingKey {
+            case disk, image, modification, parent
+            case parentModification = "parent-modification"
+        }
+
+        init?(_ description: VMDKDescription) {
+            disk = description.value(of: "ddb.uuid")
+            image = description.value(of: "ddb.uuid.image")
+            modification = description.value(of: "ddb.uuid.modification")
+            parent = description.value(of: "ddb.uuid.parent")
+            parentModification = description.value(of: "ddb.uuid.parentmodification")
+            if [disk, image, modification, parent, parentModification].allSatisfy({ $0 == nil }) { return nil }
+        }
+    }
+
+    /// The most entries of the disk database that are told: VMware's own have some twenty.
+    private static let entryLimit = 256
+
+    private var createType: String?
+    private var cid: UInt32?
+    private var parentCID: UInt32?
+    private var parentFileNameHint: String?
+    private var extents: [ExtentInfo]
+    private var version: String?
+    private var encoding: String?
+    private var changeTrackPath: String?
+    private var headerVersion: UInt32?
+    private var uncleanShutdown: Bool?
+    private var hardwareVersion: String?
+    private var adapterType: String?
+    private var geometry: Geometry?
+    private var biosGeometry: Geometry?
+    private var uuids: Identifiers?
+    private var longContentID: String?
+    private var toolsVersion: String?
+    private var thinProvisioned: Bool?
+    private var diskDatabase: [String: String]?
+
+    private enum CodingKeys: String, CodingKey {
+        case cid, extents, version, encoding, geometry, uuids
+        case createType = "create-type"
+        case parentCID = "parent-cid"
+        case parentFileNameHint = "parent-file-name-hint"
+        case changeTrackPath = "change-track-path"
+        case headerVersion = "header-version"
+        case uncleanShutdown = "unclean-shutdown"
+        case hardwareVersion = "hardware-version"
+        case adapterType = "adapter-type"
+        case biosGeometry = "bios-geometry"
+        case longContentID = "long-content-id"
+        case toolsVersion = "tools-version"
+        case thinProvisioned = "thin-provisioned"
+        case diskDatabase = "disk-database"
+    }
+
+    init(_ description: VMDKDescription, _ layer: VMDKLayer?) {
+        createType = description.createType
+        cid = description.cid
+        parentCID = description.parentCID
+        parentFileNameHint = description.value(of: "parentFileNameHint")
+        extents =
+            layer?.extents.map(ExtentInfo.init)
+            ?? description.extents.prefix(Descriptor.extentLimit).map(ExtentInfo.init)
+        version = description.descriptor?.version
+        encoding = description.descriptor?.encoding
+        changeTrackPath = description.value(of: "changeTrackPath")
+        headerVersion = description.sparseHeader?.version
+        uncleanShutdown = description.sparseHeader?.uncleanShutdown
+        hardwareVersion = description.value(of: "ddb.virtualHWVersion")
+        adapterType = description.value(of: "ddb.adapterType")
+        geometry = Geometry(
+            description, cylinders: "ddb.geometry.cylinders", heads: "ddb.geometry.heads",
+            sectors: "ddb.geometry.sectors")
+        biosGeometry = Geometry(
+            description, cylinders: "ddb.geometry.biosCylinders", heads: "ddb.geometry.biosHeads",
+            sectors: "ddb.geometry.biosSectors")
+        uuids = Identifiers(description)
+        longContentID = description.value(of: "ddb.longContentID")
+        toolsVersion = description.value(of: "ddb.toolsVersion")
+        thinProvisioned = description.value(of: "ddb.thinProvisioned").map { $0 == "1" }
+        let entries = description.entries.lazy.filter { $0.key.lowercased().hasPrefix("ddb.") }
+        let database = Dictionary(entries.prefix(Self.entryLimit).map { ($0.key, $0.value) }) { first, _ in first }
+        diskDatabase = database.isEmpty ? nil : database
+    }
+}
+
+extension VMDKDescription {
+    /// The value of the first entry of the descriptor whose key is `key`, in any case.
+    fileprivate func value(of key: String) -> String? { descriptor?.value(of: key) }
+}
