@@ -66,6 +66,11 @@ struct RBlockFS: ParsableCommand {
     @Flag(help: "Take every .img for a raw disk, and do not look at its content.")
     var rawImg = false
 
+    @Flag(
+        name: .customLong("ignore-cid"),
+        help: "Read a VMDK delta although its parent was changed after it was made (the CIDs differ).")
+    var ignoreCid = false
+
     @Option(
         name: .customShort("o"),
         help: ArgumentHelp(
@@ -122,6 +127,7 @@ struct RBlockFS: ParsableCommand {
                 }
                 secrets.append(secret)
             case ("raw_img", nil): rawImg = true
+            case ("ignore_cid", nil): ignoreCid = true
             // What mount(8) and fstab put there for every file system, and what this one always is.
             case ("rw", nil), ("ro", nil), ("defaults", nil), ("auto", nil), ("noauto", nil), ("_netdev", nil),
                 ("user", nil), ("nofail", nil):

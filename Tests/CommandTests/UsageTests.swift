@@ -37,7 +37,8 @@ struct UsageTests {
         for word in [
             "rblockfs [options] IMAGES MOUNTPOINT", "EXAMPLES", "losetup", "stats.json", "fusermount3 -u",
             "EXIT STATUS",
-            "--allow-path", "--cache-size", "--foreground", "--raw-img", "-o ", "64 ", "66 ", "69 ", "70 ", "73 ",
+            "--allow-path", "--cache-size", "--foreground", "--raw-img", "--ignore-cid", "-o ", "64 ", "66 ", "69 ",
+            "70 ", "73 ",
             "77 ",
         ] { #expect(help.text.contains(word), "\(word)") }
         #expect(try rblockfs("-h").text == help.text)
