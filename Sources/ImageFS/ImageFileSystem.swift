@@ -10,6 +10,8 @@ public struct MountSettings: Sendable {
     public var probesImg = true
     /// The passphrases of encrypted images.
     public var keys = ImageKeys()
+    /// Whether a VMDK delta is read although its parent was changed after it was made.
+    public var ignoresCID = false
     /// The most bytes that tables and decompressed clusters may take.
     public var cacheSize = LayerResources.defaultCacheSize
     /// The user and group that every file belongs to.
@@ -51,7 +53,8 @@ public final class ImageFileSystem: FileSystem {
     ) {
         let resources = LayerResources(cacheSize: settings.cacheSize)
         let source = ImageSource(
-            policy: policy, opener: ImageOpener(policy: policy, keys: settings.keys, resources: resources),
+            policy: policy, opener: ImageOpener(
+                policy: policy, keys: settings.keys, resources: resources, ignoresCID: settings.ignoresCID),
             probesImg: settings.probesImg, entries: Entries())
         self.folder = folder
         self.source = source

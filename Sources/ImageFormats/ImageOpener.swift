@@ -26,7 +26,7 @@ public struct ImageOpener: Sendable {
 
     /// An opener with the same keys and caches of files that `policy` allows.
     public func confined(to policy: any OpenPolicy) -> ImageOpener {
-        ImageOpener(policy: policy, keys: keys, resources: resources)
+        ImageOpener(policy: policy, keys: keys, resources: resources, ignoresCID: ignoresCID)
     }
 
     /// Opens the image in `file`; what it does while it is read is counted in `counters`.

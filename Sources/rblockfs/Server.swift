@@ -46,6 +46,7 @@ struct Server {
         var settings = MountSettings()
         settings.probesImg = !command.rawImg
         settings.keys = ImageKeys(secrets)
+        settings.ignoresCID = command.ignoreCid
         settings.cacheSize = command.cacheSize.count
         settings.owner = (getuid(), getgid())
         let fileSystem = ImageFileSystem(folder, policy: policy, settings: settings, logger: logger) {
