@@ -6,10 +6,13 @@ SWIFT ?= swift
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 # To build: pkg-config and the headers of the libraries. To run: fuse3. To test: qemu-img and qemu-io to compare with,
-# file systems to put into images, and the small tools that people use on a mount. To measure: qemu-storage-daemon.
+# file systems to put into images, the small tools that people use on a mount, and a second reader of VMDK, which comes
+# from the Python package index into a folder of its own. To measure: qemu-storage-daemon.
 BUILD_PACKAGES := pkg-config libfuse3-dev fuse3 libdeflate-dev zlib1g-dev libzstd-dev libssl-dev libxml2-dev
 TEST_PACKAGES := qemu-utils e2fsprogs fdisk mount util-linux attr jq python3 zstd procps python3-venv dosfstools
 BENCH_PACKAGES := qemu-utils qemu-system-common
+PYTHON_PACKAGES := dissect.hypervisor==3.21 dissect.cstruct==4.7 dissect.util==3.24 defusedxml==0.7.1
+SECOND_READER := .build-python/dissect.hypervisor-3.21
 
 .PHONY: all deps deps-test deps-bench build release run test test-threads bench format lint install clean
 
@@ -32,6 +35,15 @@ deps:
 
 deps-test: deps
 	$(call install_missing,$(TEST_PACKAGES))
+	@$(MAKE) -s $(SECOND_READER)
+
+# A file named after the version says that all of it is there.
+$(SECOND_READER):
+	@echo "installing $(firstword $(PYTHON_PACKAGES)) into $(@D)"
+	@rm -rf $(@D)
+	@/usr/bin/python3 -m venv $(@D)
+	@$(@D)/bin/pip install -q --disable-pip-version-check $(PYTHON_PACKAGES)
+	@touch $@
 
 deps-bench: deps
 	$(call install_missing,$(BENCH_PACKAGES))
@@ -86,4 +98,4 @@ install: release
 
 clean:
 	$(SWIFT) package clean
-	rm -rf .build .build-static .build-tsan
+	rm -rf .build .build-static .build-tsan .build-python

@@ -5,10 +5,20 @@ import CZstd
 public enum Compressing {
     /// Raw deflate of `bytes`, which may refer back `1 << windowBits` bytes.
     public static func deflate(_ bytes: [UInt8], windowBits: Int32 = 12, level: Int32 = 6) -> [UInt8] {
+        // zlib takes a window of negative bits for: without its header and check sum.
+        stream(of: bytes, windowBits: -windowBits, level: level)
+    }
+
+    /// The zlib stream (RFC 1950) of `bytes`: deflate with a header and a check sum.
+    public static func zlib(_ bytes: [UInt8], level: Int32 = 6) -> [UInt8] {
+        stream(of: bytes, windowBits: 15, level: level)
+    }
+
+    private static func stream(of bytes: [UInt8], windowBits: Int32, level: Int32) -> [UInt8] {
         var stream = z_stream()
         let size = Int32(MemoryLayout<z_stream>.size)
         precondition(
-            deflateInit2_(&stream, level, Z_DEFLATED, -windowBits, 9, Z_DEFAULT_STRATEGY, ZLIB_VERSION, size) == Z_OK)
+            deflateInit2_(&stream, level, Z_DEFLATED, windowBits, 9, Z_DEFAULT_STRATEGY, ZLIB_VERSION, size) == Z_OK)
         defer { deflateEnd(&stream) }
         var input = bytes
         // zlib before 1.3 bounds stored blocks (level 0) too tightly.
@@ -26,14 +36,6 @@ public enum Compressing {
             }
         }
         return Array(output.prefix(capacity - left))
-    }
-
-    /// A zlib stream of `bytes`.
-    public static func zlib(_ bytes: [UInt8], level: Int32 = 6) -> [UInt8] {
-        // Its header says: deflate, a window of 32 KiB, and makes a multiple of 31 of both bytes.
-        let sum = UInt32(truncatingIfNeeded: adler32(1, bytes, UInt32(bytes.count)))
-        return [0x78, 0x9c] + deflate(bytes, windowBits: 15, level: level)
-            + (0..<4).map { UInt8(truncatingIfNeeded: sum >> (24 - 8 * $0)) }
     }
 
     /// One zstd frame of `bytes`, with a check sum where it is asked for.

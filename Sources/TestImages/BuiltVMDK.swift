@@ -1,0 +1,66 @@
+/// A VMDK extent that was built, and where its parts lie, for tests that damage them.
+public struct BuiltVMDK: Sendable {
+    /// The file.
+    public var bytes: [UInt8] = []
+    /// The bytes of an entry of a grain directory or table.
+    public let entrySize: Int
+    /// How many entries a grain table has.
+    public let tableEntryCount: Int
+    /// Where the grain directory begins.
+    public var directoryOffset = 0
+    /// Where the redundant grain directory begins; 0 where there is none.
+    public var redundantDirectoryOffset = 0
+    /// Where each grain table begins, by its index in the directory.
+    public var tableOffsets: [Int: Int] = [:]
+    /// Where each stored grain begins, its marker included, by its index on the disk.
+    public var grainOffsets: [Int: Int] = [:]
+    /// Where the footer begins; 0 where there is none.
+    public var footerOffset = 0
+
+    init(entrySize: Int, tableEntryCount: Int) {
+        self.entrySize = entrySize
+        self.tableEntryCount = tableEntryCount
+    }
+
+    /// Where the entry of the grain `index` lies, which must have a table.
+    public func entryOffset(of index: Int) -> Int {
+        guard let table = tableOffsets[index / tableEntryCount] else { preconditionFailure("no table for \(index)") }
+        return table + index % tableEntryCount * entrySize
+    }
+
+    /// Writes `value`, little-endian, at `offset` of the file.
+    public mutating func poke(_ value: some FixedWidthInteger, at offset: Int) {
+        bytes.put(value, at: offset)
+    }
+
+    /// Writes an entry of a directory or a table at `offset` of the file.
+    mutating func putEntry(_ value: Int, at offset: Int) {
+        if entrySize == 8 { bytes.put(UInt64(value), at: offset) } else { bytes.put(UInt32(value), at: offset) }
+    }
+
+    /// Appends `new` at the next multiple of `alignment` bytes, and answers where that is.
+    mutating func append(_ new: [UInt8], alignment: Int = 512) -> Int {
+        pad(to: alignment)
+        let offset = bytes.count
+        bytes += new
+        return offset
+    }
+
+    /// Fills the file with zeros up to the next multiple of `alignment` bytes.
+    mutating func pad(to alignment: Int) {
+        let over = bytes.count % alignment
+        if over > 0 { bytes += Array(repeating: 0, count: alignment - over) }
+    }
+
+    /// Appends zeros, and answers where they begin.
+    mutating func appendZeros(_ count: Int) -> Int {
+        append(Array(repeating: 0, count: count))
+    }
+}
+
+extension [UInt8] {
+    /// Writes `value`, little-endian, at `offset`.
+    mutating func put(_ value: some FixedWidthInteger, at offset: Int) {
+        Swift.withUnsafeBytes(of: value.littleEndian) { replaceSubrange(offset..<offset + $0.count, with: $0) }
+    }
+}

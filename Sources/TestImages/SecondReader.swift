@@ -1,0 +1,54 @@
+import Foundation
+
+/// Another reader of VMDK than QEMU's, the Python package dissect.hypervisor, for what qemu-img refuses or reads wrong.
+///
+/// It shares no code with QEMU, but has errors of its own: tests say where. `make deps-test` installs it into the
+/// folder .build-python of the repository.
+public enum SecondReader {
+    /// Its Python: RBLOCK_SECOND_READER, or that of the repository's folder .build-python.
+    public static let python: String = {
+        if let path = ProcessInfo.processInfo.environment["RBLOCK_SECOND_READER"] { return path }
+        // Sources/TestImages/SecondReader.swift.
+        var root = URL(fileURLWithPath: #filePath)
+        for _ in 0..<3 { root.deleteLastPathComponent() }
+        return root.appendingPathComponent(".build-python/bin/python").path
+    }()
+
+    /// Reads the disk that `paths` are into the file `raw`: a descriptor, whose parents it follows, or the extents of a
+    /// disk in their order. The last error's text where it cannot.
+    public static func reads(_ paths: [String], into raw: String) throws -> (Bool, String) {
+        // -I: nothing of the environment or of the working folder has a part in it, and no file is written.
+        let result = try Tool.run(python, ["-I", "-B", "-c", script, raw] + paths, timeout: 60)
+        return (result.status == 0, result.errors)
+    }
+
+    /// The disk that `paths` are, whole; see `reads`.
+    public static func disk(_ paths: [String], in folder: TemporaryFolder) throws -> [UInt8] {
+        let raw = folder.file("second-reader.raw")
+        defer { try? FileManager.default.removeItem(atPath: raw) }
+        let (isRead, errors) = try reads(paths, into: raw)
+        guard isRead else { throw ToolFailure(description: "the second reader refuses \(paths): \(errors)") }
+        return Array(try Data(contentsOf: URL(fileURLWithPath: raw)))
+    }
+
+    /// It reads sectors, because the package's streams read beyond the end of a disk that is not whole blocks of 8 KiB.
+    private static let script = """
+        import sys
+        from dissect.hypervisor.disk.vmdk import VMDK
+        try:
+            paths = sys.argv[2:]
+            disk = VMDK(paths if len(paths) > 1 else paths[0])
+            with open(sys.argv[1], "wb") as raw:
+                for sector in range(0, disk.sector_count, 2048):
+                    count = min(2048, disk.sector_count - sector)
+                    piece = disk.read_sectors(sector, count)
+                    if len(piece) != count * 512:
+                        raise EOFError(f"{len(piece)} bytes instead of {count} sectors at sector {sector}")
+                    if piece.count(0) != len(piece):
+                        raw.seek(sector * 512)
+                        raw.write(piece)
+                raw.truncate(disk.sector_count * 512)
+        except Exception as error:
+            sys.exit(f"{type(error).__name__}: {error}")
+        """
+}

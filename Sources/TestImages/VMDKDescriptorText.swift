@@ -1,0 +1,99 @@
+import Foundation
+
+/// The text of a VMDK descriptor, as products write it or as a test wants it.
+public struct VMDKDescriptorText: Sendable {
+    /// The comment that begins it.
+    public var mark = "# Disk DescriptorFile"
+    /// The value of `version`.
+    public var version = "1"
+    /// The value of `encoding`, which the text is written in, by the name that iconv has for it; nil: no such key, and
+    /// the text is UTF-8.
+    public var encoding: String?
+    /// The value of `CID`.
+    public var cid: UInt32
+    /// The value of `parentCID`; `VMDKDescriptorText.noParent` for none.
+    public var parentCID: UInt32
+    /// The value of `createType`.
+    public var createType: String
+    /// The value of `parentFileNameHint`; nil: no such key.
+    public var parentFileNameHint: String?
+    /// The lines of the extents.
+    public var extents: [String]
+    /// The lines of the disk data base.
+    public var database: [String] = [
+        "ddb.virtualHWVersion = \"4\"", "ddb.geometry.cylinders = \"20\"", "ddb.geometry.heads = \"16\"",
+        "ddb.geometry.sectors = \"63\"", "ddb.adapterType = \"ide\"",
+    ]
+    /// What ends a line.
+    public var lineEnd = "\n"
+    /// Bytes before all others, such as a byte order mark.
+    public var prefix: [UInt8] = []
+
+    /// The parentCID of a disk without a parent.
+    public static let noParent: UInt32 = 0xffff_ffff
+
+    /// A disk of `createType`, made of `extents`.
+    public init(
+        _ createType: String, _ extents: [String], cid: UInt32 = 0x1234_5678, parent: (name: String, cid: UInt32)? = nil
+    ) {
+        self.createType = createType
+        self.extents = extents
+        self.cid = cid
+        parentCID = parent?.cid ?? Self.noParent
+        parentFileNameHint = parent?.name
+    }
+
+    /// A line that describes an extent of `size` bytes.
+    public static func extent(
+        _ type: String, size: Int, file: String? = nil, offset: Int? = nil, access: String = "RW"
+    ) -> String {
+        var line = "\(access) \(size / 512) \(type)"
+        if let file { line += " \"\(file)\"" }
+        if let offset { line += " \(offset / 512)" }
+        return line
+    }
+
+    /// The lines, without their ends.
+    public var lines: [String] {
+        var lines = [mark, "version=\(version)"]
+        if let encoding { lines.append("encoding=\"\(encoding)\"") }
+        lines += ["CID=\(Self.hexadecimal(cid))", "parentCID=\(Self.hexadecimal(parentCID))"]
+        lines.append("createType=\"\(createType)\"")
+        if let parentFileNameHint { lines.append("parentFileNameHint=\"\(parentFileNameHint)\"") }
+        lines += ["", "# Extent description"] + extents
+        return lines + ["", "# The Disk Data Base", "#DDB", ""] + database
+    }
+
+    /// The text as it lies in a file. Throws where `encoding` cannot write it.
+    public func bytes() throws -> [UInt8] {
+        let text = lines.map { $0 + lineEnd }.joined()
+        guard let encoding, encoding.uppercased() != "UTF-8" else { return prefix + Array(text.utf8) }
+        return prefix + (try Self.convert(Array(text.utf8), to: encoding))
+    }
+
+    private static func hexadecimal(_ value: UInt32) -> String {
+        let digits = String(value, radix: 16)
+        return String(repeating: "0", count: 8 - digits.count) + digits
+    }
+
+    /// What iconv(3) makes of `text`.
+    private static func convert(_ text: [UInt8], to encoding: String) throws -> [UInt8] {
+        guard let converter = iconv_open(encoding, "UTF-8"), converter != iconv_t(bitPattern: -1) else {
+            throw ToolFailure(description: "iconv knows no encoding \(encoding)")
+        }
+        defer { iconv_close(converter) }
+        var input = text.map { CChar(bitPattern: $0) }
+        var output = [CChar](repeating: 0, count: text.count * 4 + 16)
+        var left = output.count
+        let failed = input.withUnsafeMutableBufferPointer { input in
+            output.withUnsafeMutableBufferPointer { output in
+                var source = input.baseAddress
+                var count = input.count
+                var target = output.baseAddress
+                return iconv(converter, &source, &count, &target, &left) == -1
+            }
+        }
+        if failed { throw PosixFailure(number: errno, call: "iconv to \(encoding)") }
+        return output.dropLast(left).map { UInt8(bitPattern: $0) }
+    }
+}
