@@ -6,9 +6,10 @@ public struct VMDKDescriptorText: Sendable {
     public var mark = "# Disk DescriptorFile"
     /// The value of `version`.
     public var version = "1"
-    /// The value of `encoding`, which the text is written in, by the name that iconv has for it; nil: no such key, and
-    /// the text is UTF-8.
+    /// The value of `encoding`; nil: no such key.
     public var encoding: String?
+    /// How the text lies in a file, which nothing but `encoding` says.
+    public var characters = String.Encoding.utf8
     /// The value of `CID`.
     public var cid: UInt32
     /// The value of `parentCID`; `VMDKDescriptorText.noParent` for none.
@@ -64,36 +65,17 @@ public struct VMDKDescriptorText: Sendable {
         return lines + ["", "# The Disk Data Base", "#DDB", ""] + database
     }
 
-    /// The text as it lies in a file. Throws where `encoding` cannot write it.
+    /// The text as it lies in a file. Throws where `characters` cannot write it.
     public func bytes() throws -> [UInt8] {
         let text = lines.map { $0 + lineEnd }.joined()
-        guard let encoding, encoding.uppercased() != "UTF-8" else { return prefix + Array(text.utf8) }
-        return prefix + (try Self.convert(Array(text.utf8), to: encoding))
+        guard let data = text.data(using: characters) else {
+            throw ToolFailure(description: "no \(characters) text: \(text)")
+        }
+        return prefix + data
     }
 
     private static func hexadecimal(_ value: UInt32) -> String {
         let digits = String(value, radix: 16)
         return String(repeating: "0", count: 8 - digits.count) + digits
-    }
-
-    /// What iconv(3) makes of `text`.
-    private static func convert(_ text: [UInt8], to encoding: String) throws -> [UInt8] {
-        guard let converter = iconv_open(encoding, "UTF-8"), converter != iconv_t(bitPattern: -1) else {
-            throw ToolFailure(description: "iconv knows no encoding \(encoding)")
-        }
-        defer { iconv_close(converter) }
-        var input = text.map { CChar(bitPattern: $0) }
-        var output = [CChar](repeating: 0, count: text.count * 4 + 16)
-        var left = output.count
-        let failed = input.withUnsafeMutableBufferPointer { input in
-            output.withUnsafeMutableBufferPointer { output in
-                var source = input.baseAddress
-                var count = input.count
-                var target = output.baseAddress
-                return iconv(converter, &source, &count, &target, &left) == -1
-            }
-        }
-        if failed { throw PosixFailure(number: errno, call: "iconv to \(encoding)") }
-        return output.dropLast(left).map { UInt8(bitPattern: $0) }
     }
 }
