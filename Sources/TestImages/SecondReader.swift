@@ -33,12 +33,12 @@ public enum SecondReader {
 
     /// It reads sectors, because the package's streams read beyond the end of a disk that is not whole blocks of 8 KiB.
     private static let script = """
-        import sys
+        from sys import argv, exit
         from dissect.hypervisor.disk.vmdk import VMDK
         try:
-            paths = sys.argv[2:]
+            paths = argv[2:]
             disk = VMDK(paths if len(paths) > 1 else paths[0])
-            with open(sys.argv[1], "wb") as raw:
+            with open(argv[1], "wb") as raw:
                 for sector in range(0, disk.sector_count, 2048):
                     count = min(2048, disk.sector_count - sector)
                     piece = disk.read_sectors(sector, count)
@@ -49,6 +49,6 @@ public enum SecondReader {
                         raw.write(piece)
                 raw.truncate(disk.sector_count * 512)
         except Exception as error:
-            sys.exit(f"{type(error).__name__}: {error}")
+            exit(f"{type(error).__name__}: {error}")
         """
 }

@@ -17,8 +17,8 @@ enum Verdict: Equatable {
 }
 
 extension Oracle {
-    /// We read the VMDK `name` as `disk`, whole and by `count` random reads, many of them across `borders`; and qemu-img
-    /// and the second reader make of it what `qemu` and `second` say.
+    /// We read the VMDK `name` as `disk`, whole and by `count` random reads, many of them across `borders`; and what
+    /// qemu-img and the second reader make of it is what `qemu` and `second` say.
     ///
     /// The second reader is given the file `name`, or `extents`. Where qemu-img reads the same, the facts of `info` and
     /// the runs of `map` must be the same, too, but for the fact `otherFact`.
