@@ -21,10 +21,10 @@ extension Oracle {
     /// qemu-img and the second reader make of it is what `qemu` and `second` say.
     ///
     /// The second reader is given the file `name`, or `extents`. Where qemu-img reads the same, the facts of `info` and
-    /// the runs of `map` must be the same, too, but for the fact `otherFact`.
+    /// the runs of `map` must be the same, too, but for `otherFacts`.
     func expect(
         _ name: String, is disk: [UInt8], qemu: Verdict = .same, second: Verdict = .same, borders: [Int] = [],
-        count: Int = 300, extents: [String]? = nil, otherFact: String? = nil,
+        count: Int = 300, extents: [String]? = nil, otherFacts: [String] = [],
         sourceLocation: SourceLocation = #_sourceLocation
     ) throws {
         let (byQEMU, refusal) = try verdictOfQEMU(name, disk)
@@ -47,7 +47,7 @@ extension Oracle {
         guard qemu == .same else { return }
         let facts = try differencesOfInfo(opened, .vmdk)
         #expect(
-            facts.map { $0.prefix { $0 != ":" } } == (otherFact.map { [$0[...]] } ?? []), "\(name): \(facts)",
+            facts.map { String($0.prefix { $0 != ":" }) } == otherFacts, "\(name): \(facts)",
             sourceLocation: sourceLocation)
         #expect(try differencesOfMap(opened, image, .vmdk) == [], "\(name)", sourceLocation: sourceLocation)
     }
