@@ -14,6 +14,7 @@ public final class Gallery: Sendable {
         ("flat.vmdk", ["-O", "vmdk", "-o", "subformat=monolithicFlat"]),
         ("split-sparse.vmdk", ["-O", "vmdk", "-o", "subformat=twoGbMaxExtentSparse"]),
         ("split-flat.vmdk", ["-O", "vmdk", "-o", "subformat=twoGbMaxExtentFlat"]),
+        ("stream.vmdk", ["-O", "vmdk", "-o", "subformat=streamOptimized"]),
     ]
 
     /// The folder of images.

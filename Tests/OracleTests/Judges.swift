@@ -24,7 +24,7 @@ extension Oracle {
     /// the runs of `map` must be the same, too, but for `otherFacts`.
     func expect(
         _ name: String, is disk: [UInt8], qemu: Verdict = .same, second: Verdict = .same, borders: [Int] = [],
-        count: Int = 300, extents: [String]? = nil, otherFacts: [String] = [],
+        count: Int = 300, extents: [String]? = nil, otherFacts: [String] = [], ignoresCID: Bool = false,
         sourceLocation: SourceLocation = #_sourceLocation
     ) throws {
         let (byQEMU, refusal) = try verdictOfQEMU(name, disk)
@@ -33,7 +33,7 @@ extension Oracle {
             let (bySecond, refusal) = try verdictOfSecondReader(extents ?? [name], disk)
             #expect(bySecond == second, "\(name), the second reader: \(refusal)", sourceLocation: sourceLocation)
         }
-        let opened = open(name, as: .vmdk)
+        let opened = open(name, as: .vmdk, ignoresCID: ignoresCID)
         let image: Image
         do {
             image = try opened.disk.result.get()

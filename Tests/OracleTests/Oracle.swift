@@ -17,12 +17,12 @@ struct Oracle {
         policy = try ConfinedOpenPolicy(images: FilePath(folder.path))
     }
 
-    /// Opens the image `name` of the folder as the mount does.
-    func open(_ name: String, as format: ImageFormat?) -> OpenedImage {
+    /// Opens the image `name` of the folder as the mount does, with --ignore-cid where `ignoresCID`.
+    func open(_ name: String, as format: ImageFormat?, ignoresCID: Bool = false) -> OpenedImage {
         let resources = LayerResources(cacheSize: 6 << 20)
         do {
             let file = try policy.openImage(at: FilePath(folder.file(name)))
-            return ImageOpener(policy: policy, resources: resources)
+            return ImageOpener(policy: policy, resources: resources, ignoresCID: ignoresCID)
                 .open(file, as: format, counters: resources.counters)
         } catch {
             return OpenedImage(failure: error)

@@ -199,6 +199,32 @@ struct `VMDK deltas are read over their parents` {
         try oracle.expect("delta.vmdk", is: delta.disk, qemu: .refused, second: .other)
     }
 
+    // MARK: CIDs
+
+    @Test(arguments: Kind.allCases)
+    func `a delta whose parent was changed since is refused, unless that is asked for`(kind: Kind) throws {
+        let oracle = try Oracle(try TemporaryFolder())
+        let base = try makeBase("base", in: oracle)
+        let delta = try makeDelta(kind, "delta", over: base, seed: 9, parentCID: base.cid + 1, in: oracle)
+        let error = oracle.open("delta.vmdk", as: .vmdk).disk.error
+        #expect(error?.code == .corrupt)
+        #expect(error?.message.contains("b0b00001") == true && error?.message.contains("b0b00002") == true)
+        try oracle.expect("delta.vmdk", is: delta.disk, qemu: .refused, ignoresCID: true)
+        // So it is however far down it is, and whatever is on top.
+        let top = try makeDelta(kind, "top", over: delta, seed: 10, in: oracle)
+        #expect(oracle.open("top.vmdk", as: .vmdk).disk.error?.code == .corrupt)
+        try oracle.expect("top.vmdk", is: top.disk, qemu: .refused, ignoresCID: true)
+    }
+
+    @Test func `a parentCID of ffffffff says that there is no parent, whatever name there is`() throws {
+        let oracle = try Oracle(try TemporaryFolder())
+        let base = try makeBase("base", in: oracle)
+        let nothing = Level(name: base.name, cid: base.cid, disk: Array(repeating: 0, count: base.disk.count))
+        let delta = try makeDelta(
+            .sparse, "delta", over: nothing, seed: 11, parentCID: VMDKDescriptorText.noParent, in: oracle)
+        try oracle.expect("delta.vmdk", is: delta.disk, qemu: .refused)
+    }
+
     // MARK: Names of parents
 
     struct Hint: Sendable, CustomTestStringConvertible {
