@@ -14,21 +14,12 @@ public enum SecondReader {
         return root.appendingPathComponent(".build-python/bin/python").path
     }()
 
-    /// Reads the disk that `paths` are into the file `raw`: a descriptor, whose parents it follows, or the extents of a
-    /// disk in their order. The last error's text where it cannot.
-    public static func reads(_ paths: [String], into raw: String) throws -> (Bool, String) {
+    /// Whether it can read the disk of the VMDK at `path`, with the parents that it names; the content goes to the file
+    /// `raw`. Says on false why not.
+    public static func reads(_ path: String, into raw: String) throws -> (Bool, String) {
         // -I: nothing of the environment or of the working folder has a part in it, and no file is written.
-        let result = try Tool.run(python, ["-I", "-B", "-c", script, raw] + paths, timeout: 60)
+        let result = try Tool.run(python, ["-I", "-B", "-c", script, path, raw], timeout: 60)
         return (result.status == 0, result.errors)
-    }
-
-    /// The disk that `paths` are, whole; see `reads`.
-    public static func disk(_ paths: [String], in folder: TemporaryFolder) throws -> [UInt8] {
-        let raw = folder.file("second-reader.raw")
-        defer { try? FileManager.default.removeItem(atPath: raw) }
-        let (isRead, errors) = try reads(paths, into: raw)
-        guard isRead else { throw ToolFailure(description: "the second reader refuses \(paths): \(errors)") }
-        return Array(try Data(contentsOf: URL(fileURLWithPath: raw)))
     }
 
     /// It reads sectors, because the package's streams read beyond the end of a disk that is not whole blocks of 8 KiB.
@@ -36,9 +27,8 @@ public enum SecondReader {
         from sys import argv, exit
         from dissect.hypervisor.disk.vmdk import VMDK
         try:
-            paths = argv[2:]
-            disk = VMDK(paths if len(paths) > 1 else paths[0])
-            with open(argv[1], "wb") as raw:
+            disk = VMDK(argv[1])
+            with open(argv[2], "wb") as raw:
                 for sector in range(0, disk.sector_count, 2048):
                     count = min(2048, disk.sector_count - sector)
                     piece = disk.read_sectors(sector, count)

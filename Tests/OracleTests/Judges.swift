@@ -12,27 +12,23 @@ enum Verdict: Equatable {
     case other
     /// It does not read the image.
     case refused
-    /// It is not asked: the test says why.
-    case notAsked
 }
 
 extension Oracle {
     /// We read the VMDK `name` as `disk`, whole and by `count` random reads, many of them across `borders`; and what
     /// qemu-img and the second reader make of it is what `qemu` and `second` say.
     ///
-    /// The second reader is given the file `name`, or `extents`. Where qemu-img reads the same, the facts of `info` and
+    /// Where qemu-img reads the same, the facts of `info` and
     /// the runs of `map` must be the same, too, but for `otherFacts`.
     func expect(
         _ name: String, is disk: [UInt8], qemu: Verdict = .same, second: Verdict = .same, borders: [Int] = [],
-        count: Int = 300, extents: [String]? = nil, otherFacts: [String] = [], ignoresCID: Bool = false,
+        count: Int = 300, otherFacts: [String] = [], ignoresCID: Bool = false,
         sourceLocation: SourceLocation = #_sourceLocation
     ) throws {
         let (byQEMU, refusal) = try verdictOfQEMU(name, disk)
         #expect(byQEMU == qemu, "\(name), qemu-img: \(refusal)", sourceLocation: sourceLocation)
-        if second != .notAsked {
-            let (bySecond, refusal) = try verdictOfSecondReader(extents ?? [name], disk)
-            #expect(bySecond == second, "\(name), the second reader: \(refusal)", sourceLocation: sourceLocation)
-        }
+        let (bySecond, secondRefusal) = try verdictOfSecondReader(name, disk)
+        #expect(bySecond == second, "\(name), the second reader: \(secondRefusal)", sourceLocation: sourceLocation)
         let opened = open(name, as: .vmdk, ignoresCID: ignoresCID)
         let image: Image
         do {
@@ -61,10 +57,10 @@ extension Oracle {
         return (areSame(try Data(contentsOf: URL(fileURLWithPath: raw)), disk) ? .same : .other, refusal)
     }
 
-    private func verdictOfSecondReader(_ names: [String], _ disk: [UInt8]) throws -> (Verdict, String) {
+    private func verdictOfSecondReader(_ name: String, _ disk: [UInt8]) throws -> (Verdict, String) {
         let raw = folder.file("second-reader.raw")
         defer { try? FileManager.default.removeItem(atPath: raw) }
-        let (isRead, refusal) = try SecondReader.reads(names.map { folder.file($0) }, into: raw)
+        let (isRead, refusal) = try SecondReader.reads(folder.file(name), into: raw)
         guard isRead else { return (.refused, refusal) }
         return (areSame(try Data(contentsOf: URL(fileURLWithPath: raw)), disk) ? .same : .other, refusal)
     }

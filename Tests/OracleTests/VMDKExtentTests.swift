@@ -118,6 +118,16 @@ struct `Extents made by hand are read as two other readers read them` {
         }
     }
 
+    @Test func `a stream without markers is refused, while qemu-img takes each place for that of a stream`() throws {
+        let oracle = try Oracle(try TemporaryFolder())
+        let model = GrainModel(size: Self.oddSize, seed: 8)
+        var builder = StreamVMDKBuilder.whole(model, .front)
+        builder.hasMarkers = false
+        try oracle.folder.write(builder.build().bytes, to: "disk.vmdk")
+        let why = "nobody writes it, and no specification says whether a length comes before each grain"
+        try oracle.expect(.differ(ours: .refused, qemu: .same, why: why), of: "disk.vmdk", before: model.disk())
+    }
+
     // MARK: COWD
 
     @Test(arguments: [1, 2, 16, 128])
