@@ -81,7 +81,7 @@ extension Oracle {
         var random = SeededRandom(seed: seed)
         for round in 0..<count {
             var start = Int.random(in: 0..<disk.count, using: &random)
-            var length = Int.random(in: 1...(round % 16 == 0 ? 300_000 : 3000), using: &random)
+            var length = Int.random(in: 1...(round % 64 == 0 ? 300_000 : 3000), using: &random)
             if round % 2 == 1, let border = borders.randomElement(using: &random) {
                 start = max(0, border - Int.random(in: 0...700, using: &random))
                 length = border - start + Int.random(in: 1...700, using: &random)
