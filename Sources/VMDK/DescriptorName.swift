@@ -45,8 +45,9 @@ public struct DescriptorName: Hashable, Sendable {
     }
 
     /// The names to look for, the best first, each once: the name decoded; its bytes as they are; with the separators
-    /// of Windows as those of this host; and its last component, beside the file that has the name, because images
-    /// are moved and copied without anybody changing what they say. None for a device.
+    /// of Windows as those of this host; its last two components, in a folder beside that of the file that has the name,
+    /// as linked clones are kept; and its last component, beside the file, because images are moved and copied without
+    /// anybody changing what they say. None for a device.
     var candidates: [Candidate] {
         guard !isDevice else { return [] }
         let split = splittableBytes
@@ -56,12 +57,24 @@ public struct DescriptorName: Hashable, Sendable {
             let name = split.map { $0 == backslash ? slash : $0 }
             candidates.append(Candidate(name: name, reading: "\(String(decoding: name, as: UTF8.self)) is read"))
         }
+        if let name = siblingName {
+            candidates.append(Candidate(name: name, reading: "\(String(decoding: name, as: UTF8.self)) is read"))
+        }
         if let name = lastComponent {
             let text = String(decoding: name, as: UTF8.self)
             candidates.append(Candidate(name: name, reading: "\(text) beside it is read"))
         }
         var seen: Set<[UInt8]> = []
         return candidates.filter { seen.insert($0.name).inserted }
+    }
+
+    /// `../folder/name` for a name that ends in `folder/name`; nil for one without a folder.
+    private var siblingName: [UInt8]? {
+        guard let name = lastComponent else { return nil }
+        let above = splittableBytes.dropLast(name.count + 1)
+        let folder = above.suffix(from: above.lastIndex { [slash, backslash, colon].contains($0) }.map { $0 + 1 } ?? 0)
+        guard !folder.isEmpty, !folder.elementsEqual(".".utf8), !folder.elementsEqual("..".utf8) else { return nil }
+        return Array("../".utf8) + folder + [slash] + name
     }
 
     /// What follows the last separator of this host, of Windows, or of a drive; nil where nothing does, or no file.

@@ -22,16 +22,25 @@ struct StreamFooter {
 
     /// The footer that `bytes` are, found at `position` of the extent whose first header is `first`; nil where they
     /// are none.
-    init?(_ bytes: ArraySlice<UInt8>, at position: HostOffset, of first: SparseHeader) {
+    ///
+    /// Throws where they are one, but with a feature that is not supported: as it takes the place of the first header,
+    /// what that says no longer holds.
+    init?(
+        _ bytes: ArraySlice<UInt8>, at position: HostOffset, of first: SparseHeader
+    ) throws(ParseFault) {
         guard bytes.count == Self.size,
             let marker = try? StreamMarker(parsing: Array(bytes.prefix(StreamMarker.size))),
             case .metadata(.footer, _) = marker.kind,
             let header = try? SparseHeader(parsing: Array(bytes.suffix(SparseHeader.size))),
-            header.unsupportedFeature == nil, (try? header.checkGeometry()) != nil,
-            header.capacity > 0, !header.hasDirectoryAtEnd,
+            (try? header.checkGeometry()) != nil, header.capacity > 0, !header.hasDirectoryAtEnd,
             header.grainSize == first.grainSize, header.grainTableEntryCount == first.grainTableEntryCount,
             header.isCompressed == first.isCompressed
         else { return nil }
+        if let feature = header.unsupportedFeature {
+            throw ParseFault(
+                at: Int(clamping: position.rawValue) + StreamFooter.size - SparseHeader.size + feature.position,
+                "footer: \(feature.message)")
+        }
         self.header = header
         self.position = position
     }
@@ -48,7 +57,12 @@ struct StreamFooter {
             var position = bytes.count - size
             while position >= 0 {
                 let offset = HostOffset(start * sectorSize + UInt64(position))
-                if let footer = StreamFooter(bytes[position..<position + size], at: offset, of: first) { return footer }
+                do throws(ParseFault) {
+                    let found = try StreamFooter(bytes[position..<position + size], at: offset, of: first)
+                    if let found { return found }
+                } catch {
+                    throw file.unsupported(error)
+                }
                 position -= Int(sectorSize)
             }
         }

@@ -89,9 +89,13 @@ struct StreamScan {
         case .footer:
             if file.size - position.rawValue >= UInt64(StreamFooter.size) {
                 let bytes = try file.bytes(StreamFooter.size, at: position, of: "stream footer")
-                if let footer = StreamFooter(bytes[...], at: position, of: header), isUsable(footer.header) {
-                    return .footer(footer)
+                let footer: StreamFooter?
+                do throws(ParseFault) {
+                    footer = try StreamFooter(bytes[...], at: position, of: header)
+                } catch {
+                    throw file.unsupported(error)
                 }
+                if let footer, isUsable(footer.header) { return .footer(footer) }
             }
         case .grainDirectory: hasDirectory = true
         case .grainTable, .progress: break

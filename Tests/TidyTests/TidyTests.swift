@@ -39,7 +39,7 @@ struct `The tree` {
         "ImageFormats": ["BlockImage", "ByteFormat", "Encryption", "HostStorage", "QCOW2", "VMDK"],
         "PartitionTable": ["BlockImage", "ByteFormat", "CZlib"],
         "Fuse": ["CFuse3", "CLinux"],
-        "ImageFS": ["BlockImage", "Fuse", "HostStorage", "ImageFormats"],
+        "ImageFS": ["BlockImage", "Fuse", "HostStorage", "ImageFormats", "OVA", "PartitionTable"],
         "TestImages": ["BlockImage", "CZlib", "CZstd"],
     ]
 
