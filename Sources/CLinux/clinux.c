@@ -1,9 +1,13 @@
 #define _GNU_SOURCE
 #include "clinux.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
 #include <linux/openat2.h>
 #include <malloc.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -20,6 +24,35 @@ int clinux_find_beneath(int directory, const char *path) {
 
 void clinux_close_from(int first) {
     close_range((unsigned)first, ~0U, 0);
+}
+
+void clinux_close_between(int first, int last) {
+    if (first <= last)
+        close_range((unsigned)first, (unsigned)last, 0);
+}
+
+int clinux_keep_read_search(const char *name, uid_t user, gid_t group) {
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct sets[2] = {{0}};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        return -1;
+    // The set that bounds what a program that is started can have. Who may not change it has nothing to lose there.
+    for (unsigned long capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; capability++)
+        if (capability != CAP_DAC_READ_SEARCH && prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0 && errno != EPERM)
+            return -1;
+    if (name) {
+        // Without the first call, the last would take all capabilities.
+        if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0 || initgroups(name, group) < 0 || setgid(group) < 0
+            || setuid(user) < 0 || prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) < 0)
+            return -1;
+    }
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+    if (syscall(SYS_capget, &header, sets) < 0)
+        return -1;
+    unsigned kept = sets[0].permitted & CAP_TO_MASK(CAP_DAC_READ_SEARCH);
+    sets[0] = (struct __user_cap_data_struct){.effective = kept, .permitted = kept};
+    sets[1] = (struct __user_cap_data_struct){0};
+    return (int)syscall(SYS_capset, &header, sets);
 }
 
 void clinux_limit_arenas(int count) {

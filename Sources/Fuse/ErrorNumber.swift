@@ -34,6 +34,12 @@ public struct ErrorNumber: Error, RawRepresentable, Hashable, Sendable, CustomSt
     public static let badHandle = ErrorNumber(rawValue: EBADF)
     /// ESTALE: Stale file handle. To an open by name, the kernel looks the name up again, once.
     public static let stale = ErrorNumber(rawValue: ESTALE)
+    /// ENODATA: No data available; there is no such extended attribute.
+    public static let noData = ErrorNumber(rawValue: ENODATA)
+    /// ERANGE: Numerical result out of range; the caller's buffer is too small.
+    public static let outOfRange = ErrorNumber(rawValue: ERANGE)
+    /// E2BIG: Argument list too long; an extended attribute is larger than Linux lets it be.
+    public static let tooBig = ErrorNumber(rawValue: E2BIG)
     /// EPROTO: Protocol error.
     public static let protocolError = ErrorNumber(rawValue: EPROTO)
 

@@ -49,8 +49,18 @@ public protocol FileSystem: AnyObject, Sendable {
         reply: consuming SeekReply
     )
 
-    /// Tells what `df` shows.
+    /// Tells what `df` shows of the whole mount.
     func statistics(reply: consuming StatisticsReply)
+
+    /// Tells what `df` shows when it is asked about one file or directory. By default the same as of the whole mount.
+    func statistics(of inode: Inode, reply: consuming StatisticsReply)
+
+    /// Reads an extended attribute, such as "user.format". Where there is none of that name, answer ENODATA, as is done
+    /// by default.
+    func extendedAttribute(_ name: [UInt8], of inode: Inode, reply: consuming ExtendedAttributeReply)
+
+    /// Lists the names of the extended attributes. By default there are none.
+    func extendedAttributeNames(of inode: Inode, reply: consuming ExtendedAttributeNamesReply)
 }
 
 extension FileSystem {
@@ -59,4 +69,19 @@ extension FileSystem {
 
     /// Does nothing: for a file system whose inodes stay.
     public func forget(_ inode: Inode, count: UInt64) {}
+
+    /// Tells of the whole mount.
+    public func statistics(of inode: Inode, reply: consuming StatisticsReply) {
+        statistics(reply: reply)
+    }
+
+    /// Answers ENODATA: for a file system without extended attributes.
+    public func extendedAttribute(_ name: [UInt8], of inode: Inode, reply: consuming ExtendedAttributeReply) {
+        reply.failure(.noData)
+    }
+
+    /// Answers that there are none.
+    public func extendedAttributeNames(of inode: Inode, reply: consuming ExtendedAttributeNamesReply) {
+        reply.names([])
+    }
 }

@@ -33,6 +33,27 @@ public struct MountedFileSystem: Hashable, Sendable {
         return nil
     }
 
+    /// Where file systems of a type are mounted, as absolute paths without links. Callable from any thread; touches
+    /// none of them.
+    public static func mountpoints(ofType type: String) -> [String] {
+        // Safe: a string of ours.
+        let table = unsafe Glibc.open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC)
+        guard table >= 0 else { return [] }
+        defer { close(table) }
+        return mountpoints(ofType: type, in: readAll(table))
+    }
+
+    /// The same in the text of a table.
+    static func mountpoints(ofType type: String, in table: [UInt8]) -> [String] {
+        table.split(separator: UInt8(ascii: "\n")).compactMap { line in
+            let fields = line.split(separator: UInt8(ascii: " "))
+            guard fields.count > 6, let dash = fields[6...].firstIndex(of: [UInt8(ascii: "-")]),
+                dash + 1 < fields.count, fields[dash + 1].elementsEqual(type.utf8)
+            else { return nil }
+            return String(decoding: unescape(fields[4]), as: UTF8.self)
+        }
+    }
+
     /// Raises (or lowers) the mount's read-ahead to `kibibytes`, and answers whether this process may: only root may,
     /// and the kernel's 128 KiB are a third of the speed that sequential reads can have.
     public func setReadAhead(kibibytes: Int) -> Bool {

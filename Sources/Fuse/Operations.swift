@@ -12,8 +12,8 @@ final class FileSystemBox: Sendable {
     }
 }
 
-/// The table of callbacks. `readlink`, `getxattr`, `listxattr`, `flush` and `fsync` are left out: libfuse answers ENOSYS
-/// and the kernel stops asking.
+/// The table of callbacks. `readlink`, `flush` and `fsync` are left out: libfuse answers ENOSYS and the kernel stops
+/// asking.
 func makeOperations() -> fuse_lowlevel_ops {
     var operations = fuse_lowlevel_ops()
     unsafe cfuse3_refuse_writes(&operations)
@@ -29,6 +29,8 @@ func makeOperations() -> fuse_lowlevel_ops {
     unsafe operations.releasedir = releaseDirectory
     unsafe operations.lseek = seek
     unsafe operations.statfs = statistics
+    unsafe operations.getxattr = getExtendedAttribute
+    unsafe operations.listxattr = listExtendedAttributes
     return operations
 }
 
@@ -156,5 +158,29 @@ private func seek(
 }
 
 private func statistics(_ request: fuse_req_t!, _ inode: fuse_ino_t) {
-    unsafe fileSystem(of: request).statistics(reply: StatisticsReply(request: Request(request)))
+    unsafe fileSystem(of: request).statistics(
+        of: Inode(rawValue: inode),
+        reply: StatisticsReply(request: Request(request))
+    )
+}
+
+private func getExtendedAttribute(
+    _ request: fuse_req_t!,
+    _ inode: fuse_ino_t,
+    _ name: UnsafePointer<CChar>!,
+    _ capacity: Int
+) {
+    let name = unsafe UnsafeRawBufferPointer(start: name, count: strlen(name))
+    unsafe fileSystem(of: request).extendedAttribute(
+        Array(name),
+        of: Inode(rawValue: inode),
+        reply: ExtendedAttributeReply(request: Request(request), capacity: capacity)
+    )
+}
+
+private func listExtendedAttributes(_ request: fuse_req_t!, _ inode: fuse_ino_t, _ capacity: Int) {
+    unsafe fileSystem(of: request).extendedAttributeNames(
+        of: Inode(rawValue: inode),
+        reply: ExtendedAttributeNamesReply(request: Request(request), capacity: capacity)
+    )
 }

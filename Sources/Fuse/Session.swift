@@ -42,6 +42,8 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
         /// What is mounted: the path, and the device number that tells it from other mounts there.
         var mountpoint: String?
         var device: String?
+        /// The socket whose end the helper of `auto_unmount` waits for.
+        var helper: CInt?
     }
 
     /// A session that is not mounted yet. `name` is what the mount table shows as its source, `subtype` makes its type
@@ -94,10 +96,17 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
     /// Mounts at a directory, through fusermount3 where the process may not mount by itself. Who uses the mount waits
     /// until `run` serves. Blocks the signals that `run` waits for, and ignores SIGPIPE. Throws with what libfuse or
     /// fusermount3 said.
+    ///
+    /// At "/dev/fd/N" it serves what another program has mounted, and never unmounts it (see `PassedDevice`). With the
+    /// mount option `auto_unmount`, the mount goes however this process ends: a helper that fusermount3 leaves behind
+    /// unmounts it, also where this process has given up the right to.
     public func mount(at mountpoint: String) throws(SessionError) {
-        let path = try Self.canonicalMountpoint(mountpoint)
+        let passed = PassedDevice(mountpoint: mountpoint)
+        let path = try passed == nil ? Self.canonicalMountpoint(mountpoint) : mountpoint
+        passed?.closeOnExec()
         _ = signal(SIGPIPE, SIG_IGN)
         let mask = StopSignals.block()
+        let sockets = openSockets()
         let (error, lines) = Log.collecting { () -> CInt in
             Log.capturingStandardError {  // of fusermount3, which has no other way to say why it failed
                 errno = 0
@@ -111,18 +120,30 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
             throw SessionError(ErrorNumber(rawValue: error), subject: "cannot mount on \(mountpoint)", lines: lines)
         }
         state.withLock { state in
+            guard passed == nil else { return }
             state.mountpoint = path
             state.device = MountedFileSystem(at: path)?.device
+            // libfuse keeps the helper's socket to itself, and lets every program that is started later inherit it.
+            state.helper = openSockets().subtracting(sockets).first
+            if let helper = state.helper { _ = fcntl(helper, F_SETFD, FD_CLOEXEC) }
         }
         Log.write(lines)
     }
 
     /// Serves the mount with `threads` threads (at least one) until it is unmounted, `stop` is called, or SIGTERM,
     /// SIGINT or SIGHUP arrives; SIGINT and SIGHUP stay ignored if the process was started so (`nohup`). Requests in
-    /// progress are finished. However it ends, nothing is mounted when it returns. Throws if it ended by an error.
-    public func run(threads: Int) throws(SessionError) {
+    /// progress are finished. However it ends, nothing is mounted when it returns, but what was mounted by another
+    /// program. Throws if it ended by an error.
+    ///
+    /// `started` is called, on the same thread and while it is the only one, when the kernel has finished the handshake,
+    /// after the file system's own `started`; where it answers false, the run ends at once. `ending` is called before
+    /// the mount goes.
+    public func run(
+        threads: Int, started: () -> Bool = { true }, ending: () -> Void = {}
+    ) throws(SessionError) {
         state.withLock { $0.runner = pthread_self() }
         defer {
+            ending()
             state.withLock { $0.runner = nil }
             unmount()
         }
@@ -139,6 +160,7 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
         Log.write(lines)
         guard handshake > 0 else { return }
         box.fileSystem.started()
+        guard started() else { return }
         let error = serve(threads: max(1, threads))
         guard error == 0 else {
             throw SessionError(ErrorNumber(rawValue: error), subject: "cannot serve", lines: [])
@@ -154,8 +176,14 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
                 MountedFileSystem(at: mountpoint)?.device == device
             {
                 disconnect()
+                if let helper = state.helper {
+                    close(helper)
+                    waitForHelper(at: mountpoint, device)
+                    pretendUnmounted()
+                }
             }
             state.mountpoint = nil
+            state.helper = nil
             // Safe: nobody else uses the session: `run` is over or has not begun, and the lock keeps it out.
             unsafe fuse_session_unmount(session)
         }
@@ -183,6 +211,25 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
         let null = unsafe open("/dev/null", O_RDWR | O_CLOEXEC)
         unsafe _ = dup2(null, fuse_session_fd(session))
         close(null)
+    }
+
+    /// The helper of `auto_unmount` sees the end of its socket, and that the mount is dead, and unmounts it: at once.
+    private func waitForHelper(at mountpoint: String, _ device: String) {
+        let turns = 500
+        for _ in 0..<turns where MountedFileSystem(at: mountpoint)?.device == device { usleep(10_000) }
+        guard MountedFileSystem(at: mountpoint)?.device == device else { return }
+        Log.write(["fusermount3 has not unmounted \(mountpoint)"])
+    }
+
+    /// Has libfuse believe that the mount is gone, as it is: else it would unmount what may be mounted there by now. It
+    /// tells so by a device that is in error, as a pipe is that nobody can read from.
+    private func pretendUnmounted() {
+        var ends: [CInt] = [-1, -1]
+        // Safe: pipe writes two integers into an array of two, and the session is live.
+        guard unsafe pipe(&ends) == 0 else { return }
+        close(ends[0])
+        unsafe _ = dup2(ends[1], fuse_session_fd(session))
+        close(ends[1])
     }
 
     /// Runs the workers until a stop signal arrives (a worker that ends by itself sends one) and returns an error
@@ -228,4 +275,23 @@ private func escape(_ value: String) -> String {
         }
         result.unicodeScalars.append(scalar)
     }
+}
+
+/// The descriptors of this process that are sockets.
+private func openSockets() -> Set<CInt> {
+    // Safe: opendir returns a directory stream of ours, or nil, and readdir an entry that is valid until the next.
+    guard let folder = unsafe opendir("/proc/self/fd") else { return [] }
+    defer { unsafe _ = closedir(folder) }
+    var sockets: Set<CInt> = []
+    while let entry = unsafe readdir(folder) {
+        let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) { name in
+            unsafe String(cString: UnsafeRawPointer(name).assumingMemoryBound(to: CChar.self))
+        }
+        var attributes = stat()
+        guard let descriptor = CInt(name), unsafe fstat(descriptor, &attributes) == 0,
+            attributes.st_mode & S_IFMT == S_IFSOCK
+        else { continue }
+        sockets.insert(descriptor)
+    }
+    return sockets
 }

@@ -140,7 +140,8 @@ extension ImageFileSystem {
         _ node: Node, _ kind: FileKind, _ permissions: UInt16, time: FileTime?, links: UInt32
     ) -> Attributes {
         let time = Timestamp(seconds: time?.seconds ?? 0, nanoseconds: time?.nanoseconds ?? 0)
-        var attributes = Attributes(inode: node.inode, kind: kind, permissions: permissions, time: time)
+        var attributes = Attributes(
+            inode: node.inode, kind: kind, permissions: permissions & ~permissionMask, time: time)
         attributes.linkCount = links
         attributes.userID = userID
         attributes.groupID = groupID

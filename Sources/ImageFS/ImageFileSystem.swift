@@ -16,6 +16,8 @@ public struct MountSettings: Sendable {
     public var cacheSize = LayerResources.defaultCacheSize
     /// The user and group that every file belongs to.
     public var owner: (userID: UInt32, groupID: UInt32) = (0, 0)
+    /// The permission bits that no file and folder has, as umask(2) has them.
+    public var permissionMask: UInt16 = 0
 
     /// What holds where nothing else is asked for; files belong to root.
     public init() {}
@@ -43,6 +45,7 @@ public final class ImageFileSystem: FileSystem {
     private let buffers = BufferPool()
     let userID: UInt32
     let groupID: UInt32
+    let permissionMask: UInt16
     let logger: Logger
     private let onStart: @Sendable () -> Void
 
@@ -60,6 +63,7 @@ public final class ImageFileSystem: FileSystem {
         self.source = source
         self.resources = resources
         (userID, groupID) = settings.owner
+        permissionMask = settings.permissionMask
         self.logger = logger
         self.onStart = onStart
         // The first entry is the root.

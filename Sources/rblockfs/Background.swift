@@ -1,12 +1,11 @@
 import CLinux
+import Fuse
 import Glibc
 import SystemPackage
 
 /// Mounting in the background: this program starts itself again in the foreground, waits until that process says
 /// that its mount answers, and leaves it alone. Nothing is forked: a forked Swift program has only one of its threads.
 enum Background {
-    /// The descriptor that the new process finds the pipe at.
-    private static let readyDescriptor: CInt = 3
     private static let readyMark: UInt8 = 1
 
     /// Starts the server with this process's arguments; returns when `mountpoint` answers.
@@ -19,12 +18,15 @@ enum Background {
         }
         defer { try? pipe.readEnd.close() }
         for end in [pipe.readEnd, pipe.writeEnd] { _ = fcntl(end.rawValue, F_SETFD, FD_CLOEXEC) }
-        let server = try start(writingTo: pipe.writeEnd)
+        let passed = PassedDevice(mountpoint: mountpoint)
+        let server = try start(writingTo: pipe.writeEnd, besides: passed)
         try? pipe.writeEnd.close()
         var byte: [UInt8] = [0]
         // Safe: as many bytes as the array has. None come when the server ends, or says nothing: then it failed.
         _ = unsafe byte.withUnsafeMutableBytes { unsafe try? pipe.readEnd.read(into: $0) }
         guard byte == [readyMark] else { throw MountFailure(reportedWith: status(of: server)) }
+        // What was mounted elsewhere, by another program, is not looked for.
+        guard passed == nil else { return }
         var attributes = stat()
         // Safe: a string of ours, and a structure of ours.
         guard unsafe stat(mountpoint, &attributes) == 0 else {
@@ -34,9 +36,13 @@ enum Background {
 
     /// Called by the server before anything else: leaves the terminal's session, and whatever else the caller had open.
     /// Locks, and pipes that somebody waits on, must end with the caller.
-    static func detach(keeping descriptor: CInt) {
+    static func detach(keeping descriptor: CInt, _ passed: PassedDevice?) {
         setsid()
-        clinux_close_from(descriptor + 1)
+        // What is started from here, as fusermount3, must not keep the starter waiting.
+        _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
+        let kept = [STDERR_FILENO, descriptor, passed?.descriptor ?? descriptor].sorted()
+        for (lower, upper) in zip(kept, kept.dropFirst()) { clinux_close_between(lower + 1, upper - 1) }
+        clinux_close_from(max(descriptor, passed?.descriptor ?? 0) + 1)
     }
 
     /// Called by the server once its mount answers: lets the first process go, and everything else of the terminal.
@@ -51,13 +57,17 @@ enum Background {
         try? pipe.close()
     }
 
-    private static func start(writingTo ready: FileDescriptor) throws(MountFailure) -> pid_t {
+    private static func start(
+        writingTo ready: FileDescriptor, besides passed: PassedDevice?
+    ) throws(MountFailure) -> pid_t {
+        // The descriptor that the new process finds the pipe at; a device that was passed keeps its number.
+        let readyDescriptor: CInt = passed?.descriptor == 3 ? 4 : 3
         var actions = unsafe posix_spawn_file_actions_t()
         unsafe posix_spawn_file_actions_init(&actions)
         defer { unsafe _ = posix_spawn_file_actions_destroy(&actions) }
         unsafe posix_spawn_file_actions_adddup2(&actions, ready.rawValue, readyDescriptor)
         // Our own options go first: behind a "--" of the user's they would be taken for arguments.
-        let added = ["--foreground", "--ready-fd", "\(readyDescriptor)"]
+        let added = ["--foreground", "--background-fd", "\(readyDescriptor)"]
         let strings = [CommandLine.arguments[0]] + added + CommandLine.arguments.dropFirst()
         let arguments = unsafe strings.map { unsafe strdup($0) } + [nil]
         defer { for index in unsafe arguments.indices { unsafe free(arguments[index]) } }

@@ -13,7 +13,7 @@ struct MountFailure: Error {
         case unavailable = 69
         /// Anything else.
         case software = 70
-        /// MOUNTPOINT cannot be mounted on.
+        /// MOUNTPOINT cannot be mounted on, or the file of --pid-file cannot be written.
         case cannotMount = 73
         /// Not permitted.
         case noPermission = 77
@@ -41,6 +41,12 @@ struct MountFailure: Error {
 
     /// The session could not be made, mounted or served.
     init(_ error: SessionError) {
+        // In these words fusermount3 refuses it to an ordinary user.
+        if error.message.contains("user_allow_other") {
+            let advice = "root can allow it to all: echo user_allow_other >>/etc/fuse.conf"
+            self.init(.noPermission, "\(error.message); \(advice)")
+            return
+        }
         switch error.errorNumber.rawValue {
         case EPERM, EACCES: self.init(.noPermission, error.message)
         default: self.init(.software, error.message)
@@ -48,7 +54,11 @@ struct MountFailure: Error {
     }
 
     func report() {
-        guard let message else { return }
+        message.map(Self.say)
+    }
+
+    /// Writes one line for people.
+    static func say(_ message: String) {
         _ = try? FileDescriptor.standardError.writeAll("rblockfs: \(message)\n".utf8)
     }
 }

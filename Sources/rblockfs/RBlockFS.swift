@@ -15,13 +15,18 @@ struct RBlockFS: ParsableCommand {
             Every .qcow2, .vmdk, .raw and .img of IMAGES, or the one image that it is, becomes a folder of MOUNTPOINT \
             with a flat disk.raw and stats.json in it. Images are read, never written.
 
+            Only the user who mounts can look, and nobody else: root cannot look at the mount of another user. With \
+            -o allow_other everybody can, as far as --uid, --gid and --umask let them.
+
             EXAMPLES
               rblockfs ~/images /mnt/rb
               losetup -f --show -r -P /mnt/rb/foo.qcow2/disk.raw
               cat /mnt/rb/foo.qcow2/stats.json
               rblockfs --allow-path /srv/base overlay.qcow2 /mnt/rb
               rblockfs --secret db.qcow2=file:/root/db.key ~/images /mnt/rb
-              rblockfs -o allow_other ~/images /mnt/rb
+              rblockfs -o allow_other,uid=qemu,gid=kvm,umask=027 ~/images /mnt/rb
+              rblockfs -f --drop-privileges --pid-file /run/rb.pid ~/images /mnt/rb
+              mount -t fuse.rblockfs /srv/images /mnt/rb -o ro,allow_other
               fusermount3 -u /mnt/rb
 
             EXIT STATUS
@@ -30,7 +35,7 @@ struct RBlockFS: ParsableCommand {
               66  IMAGES, a folder of --allow-path or a key of --secret cannot be read
               69  FUSE is not available: no /dev/fuse
               70  anything else went wrong
-              73  MOUNTPOINT cannot be mounted on
+              73  MOUNTPOINT cannot be mounted on, or --pid-file not written
               77  not permitted
             """,
         version: rblockVersion)
@@ -74,12 +79,15 @@ struct RBlockFS: ParsableCommand {
     @Option(
         name: .customShort("o"),
         help: ArgumentHelp(
-            "Mount options, as FUSE programs take them: allow_other, allow_path=DIR, cache_size=SIZE and others. Repeatable.",
+            "Mount options, as FUSE programs take them: allow_other, allow_path=DIR, cache_size=SIZE and others; those of mount(8) and fstab do no harm. Repeatable.",
             valueName: "option,…"))
     var mountOptions: [String] = []
 
+    @OptionGroup
+    var service: ServiceOptions
+
     @Option(help: ArgumentHelp(visibility: .private))
-    var readyFd: CInt?
+    var backgroundFd: CInt?
 
     @Argument(help: ArgumentHelp("A folder of images, or one image.", valueName: "IMAGES"))
     var images: String
@@ -89,6 +97,7 @@ struct RBlockFS: ParsableCommand {
 
     mutating func validate() throws {
         try takeOwnMountOptions()
+        try service.checkReadyFd(foreground: foreground)
     }
 
     func run() throws {
@@ -128,11 +137,9 @@ struct RBlockFS: ParsableCommand {
                 secrets.append(secret)
             case ("raw_img", nil): rawImg = true
             case ("ignore_cid", nil): ignoreCid = true
-            // What mount(8) and fstab put there for every file system, and what this one always is.
-            case ("rw", nil), ("ro", nil), ("defaults", nil), ("auto", nil), ("noauto", nil), ("_netdev", nil),
-                ("user", nil), ("nofail", nil):
-                break
-            default: rest.append(option)
+            case (let name, let value):
+                if try service.take(name, value) || MountCommandOption.isIrrelevant(name) { break }
+                rest.append(option)
             }
         }
         mountOptions = rest

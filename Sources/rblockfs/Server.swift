@@ -22,84 +22,96 @@ struct Server {
     }
 
     func run() throws(MountFailure) {
-        command.readyFd.map(Background.detach)
+        command.backgroundFd.map { Background.detach(keeping: $0, PassedDevice(mountpoint: command.mountpoint)) }
+        // What is started from here, as fusermount3, must not keep it open.
+        command.service.readyFd.map { if $0 > STDERR_FILENO { _ = fcntl($0, F_SETFD, FD_CLOEXEC) } }
         raiseDescriptorLimit()
         // Two, so that the workers seldom wait for each other, and the caches' bounds bound the process.
         clinux_limit_arenas(2)
         let logger = makeLogger()
         Log.setHandler { line in logger.notice("\(line)") }
-        let mountpoint = try checkedMountpoint()
+        try Privileges.check(becoming: command.service.user)
+        let mountpoint = try Mountpoint(command.mountpoint) { line in
+            logger.notice("\(line)")
+            // Nobody sees the log of a server in the background, but its starter still listens.
+            if command.backgroundFd != nil { MountFailure.say(line) }
+        }
+        try mountpoint.checkNotBelowPassed([command.images] + command.allowPaths)
         let folder: ImageFolder
         let policy: ConfinedOpenPolicy
-        var secrets: [String: Secret] = [:]
+        var settings = MountSettings()
         do throws(ImageError) {
+            var secrets: [String: Secret] = [:]
             for source in command.secrets { secrets[source.image] = try source.read() }
+            settings.keys = ImageKeys(secrets)
             folder = try ImageFolder(FilePath(command.images))
             policy = try ConfinedOpenPolicy(
                 images: folder.location, allowed: command.allowPaths.map { FilePath($0) },
-                excluding: FilePath(mountpoint))
+                excluding: mountpoint.isPassed ? nil : FilePath(mountpoint.path))
         } catch {
             throw MountFailure(reading: error)
         }
-        try checkApart(mountpoint, policy)
-        let readyFd = command.readyFd
-        var settings = MountSettings()
+        try mountpoint.checkApart(from: policy, given: command.mountpoint)
         settings.probesImg = !command.rawImg
-        settings.keys = ImageKeys(secrets)
         settings.ignoresCID = command.ignoreCid
         settings.cacheSize = command.cacheSize.count
-        settings.owner = (getuid(), getgid())
+        settings.owner = (command.service.uid?.rawValue ?? getuid(), command.service.gid?.rawValue ?? getgid())
+        settings.permissionMask = command.service.umask?.rawValue ?? 0
+        let path = mountpoint.path
         let fileSystem = ImageFileSystem(folder, policy: policy, settings: settings, logger: logger) {
-            _ = MountedFileSystem(at: mountpoint)?.setReadAhead(kibibytes: Self.readAheadKibibytes)
-            readyFd.map(Background.announce)
+            _ = MountedFileSystem(at: path)?.setReadAhead(kibibytes: Self.readAheadKibibytes)
         }
+        try serve(fileSystem, of: String(decoding: folder.location), at: mountpoint, logger)
+    }
+
+    /// Mounts, tells everybody who waits for it, and serves to the end.
+    private func serve(
+        _ fileSystem: ImageFileSystem, of images: String, at mountpoint: Mountpoint, _ logger: Logger
+    ) throws(MountFailure) {
+        let pidFile = try command.service.pidFile.map(PidFile.init)
+        defer { pidFile?.remove() }
+        let manager = command.backgroundFd == nil ? ServiceManager.take() : nil
+        var options = command.mountOptions + ["default_permissions"]
+        // Who has given up the right to unmount needs somebody who has not.
+        if command.service.givesUpPrivileges { options.append("auto_unmount") }
+        var failure: MountFailure?
         do throws(SessionError) {
             let session = try Session(
-                fileSystem: fileSystem, name: String(decoding: folder.location), subtype: "rblockfs",
-                mountOptions: command.mountOptions + ["default_permissions"])
-            try session.mount(at: mountpoint)
-            try session.run(threads: max(4, min(16, 2 * sysconf(CInt(_SC_NPROCESSORS_ONLN)))))
+                fileSystem: fileSystem, name: images, subtype: "rblockfs", mountOptions: options)
+            try session.mount(at: mountpoint.path)
+            try session.run(threads: max(4, min(16, 2 * sysconf(CInt(_SC_NPROCESSORS_ONLN))))) {
+                do throws(MountFailure) {
+                    try pidFile?.publish()
+                    if command.service.givesUpPrivileges { try Privileges.giveUp(becoming: command.service.user) }
+                } catch {
+                    failure = error
+                    return false
+                }
+                manager?.tell("READY=1", status: "serving \(images) on \(mountpoint.path)")
+                command.service.readyFd.map(Self.tellReady)
+                command.backgroundFd.map(Background.announce)
+                return true
+            } ending: {
+                manager?.tell("STOPPING=1", status: "unmounting \(mountpoint.path)")
+                guard mountpoint.isPassed else { return }
+                logger.info("who has mounted it must unmount it, if that is not why the server ends")
+            }
         } catch {
             throw MountFailure(error)
         }
+        if let failure { throw failure }
     }
 
-    /// The mountpoint as the mount table will show it. Throws where nothing can be mounted, or something of FUSE is.
-    private func checkedMountpoint() throws(MountFailure) -> String {
-        // Safe: a string of ours.
-        guard unsafe access("/dev/fuse", F_OK) == 0 else {
-            throw MountFailure(.unavailable, "there is no /dev/fuse: load the kernel module with 'modprobe fuse'")
-        }
-        let given = command.mountpoint
-        let mountpoint: String
-        do throws(SessionError) {
-            mountpoint = try Session.canonicalMountpoint(given)
-        } catch {
-            let hint =
-                error.errorNumber.rawValue == ENOTCONN
-                ? ": the server of the mount there is gone; 'fusermount3 -u \(given)' cleans it up" : ""
-            throw MountFailure(.cannotMount, "mountpoint \(error.message)\(hint)")
-        }
-        if let type = MountedFileSystem(at: mountpoint)?.type, type.hasPrefix("fuse") {
-            throw MountFailure(
-                .cannotMount, "mountpoint \(given): busy, a \(type) is mounted there; 'fusermount3 -u \(given)' ends it"
-            )
-        }
-        return mountpoint
-    }
-
-    /// A mount over a folder that images are read from would have this process wait for itself.
-    private func checkApart(_ mountpoint: String, _ policy: ConfinedOpenPolicy) throws(MountFailure) {
-        for folder in policy.locations where folder.starts(with: FilePath(mountpoint)) {
-            throw MountFailure(
-                .cannotMount,
-                "mountpoint \(command.mountpoint): would hide \(String(decoding: folder)), which images are read from")
-        }
+    private static func tellReady(on descriptor: CInt) {
+        let file = FileDescriptor(rawValue: descriptor)
+        _ = try? file.writeAll([UInt8(ascii: "\n")])
+        if descriptor > STDERR_FILENO { try? file.close() }
     }
 
     private func makeLogger() -> Logger {
         var logger = Logger(label: "rblockfs") { label -> any LogHandler in
-            command.readyFd == nil ? StreamLogHandler.standardError(label: label) : SyslogHandler()
+            if command.backgroundFd != nil { return SyslogHandler() }
+            return JournalHandler.isStandardError ? JournalHandler() : StreamLogHandler.standardError(label: label)
         }
         logger.logLevel = command.logLevel.level
         return logger

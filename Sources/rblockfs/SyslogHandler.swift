@@ -15,12 +15,15 @@ struct SyslogHandler: LogHandler {
         let line = "rblockfs: \(event.message)"
         // Safe: the format takes one string, and that string lives during the call.
         unsafe line.withCString { text in
-            unsafe withVaList([text]) { unsafe vsyslog(priority(event.level), "%s", $0) }
+            unsafe withVaList([text]) { unsafe vsyslog(event.level.priority, "%s", $0) }
         }
     }
+}
 
-    private func priority(_ level: Logger.Level) -> CInt {
-        switch level {
+extension Logger.Level {
+    /// The priority of syslog(3) and of the journal.
+    var priority: CInt {
+        switch self {
         case .trace, .debug: LOG_DEBUG
         case .info: LOG_INFO
         case .notice: LOG_NOTICE

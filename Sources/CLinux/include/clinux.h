@@ -15,6 +15,15 @@ int clinux_find_beneath(int directory, const char *path);
 /// Closes every descriptor from `first` on, with close_range(2).
 void clinux_close_from(int first);
 
+/// Closes every descriptor from `first` to `last`; none where `first` is the larger.
+void clinux_close_between(int first, int last);
+
+/// Gives up, for the calling thread and all that it starts, every capability but CAP_DAC_READ_SEARCH (which stays if it
+/// was there), and sets no_new_privs: nothing that it runs can have more. If `name` is not NULL, the process is that of
+/// the user `user` afterwards, with the group `group` and those that the system has for `name`. Returns 0, or -1 with
+/// errno set; then some of it may be done.
+int clinux_keep_read_search(const char *name, uid_t user, gid_t group);
+
 /// Has malloc keep its memory in at most `count` arenas, with mallopt(3). By default each thread gets its own, and what
 /// one thread frees there is of no use to the others.
 void clinux_limit_arenas(int count);
