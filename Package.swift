@@ -114,6 +114,7 @@ let package = Package(
                 "BlockImage", "ByteFormat", "Encryption", "HostStorage", "ImageFormats", "QCOW2", "TestImages", system,
             ],
             swiftSettings: forTests),
+        .testTarget(name: "FuseTests", dependencies: ["Fuse", "TestImages"], swiftSettings: forTests),
         .testTarget(name: "MountTests", dependencies: ["TestImages"], swiftSettings: forTests),
         .testTarget(name: "CommandTests", dependencies: ["TestImages"], swiftSettings: forTests),
     ],

@@ -172,20 +172,21 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
     public func unmount() {
         state.withLock { state in
             guard state.runner == nil else { return stop(&state) }
-            if let mountpoint = state.mountpoint, let device = state.device,
-                MountedFileSystem(at: mountpoint)?.device == device
+            let mounted = state.mountpoint.flatMap { MountedFileSystem(at: $0) }
+            if let mounted, mounted.device == state.device { disconnect() }
+            let (_, lines) = Log.collecting {
+                // Safe: nobody else uses the session: `run` is over or has not begun, and the lock keeps it out.
+                unsafe fuse_session_unmount(session)
+            }
+            // Where this process may not unmount any more, there is a helper that may.
+            if let helper = state.helper { close(helper) }
+            if let mountpoint = state.mountpoint, mounted?.device == state.device,
+                !isGone(from: mountpoint, mounted, inTime: state.helper != nil)
             {
-                disconnect()
-                if let helper = state.helper {
-                    close(helper)
-                    waitForHelper(at: mountpoint, device)
-                    pretendUnmounted()
-                }
+                Log.write(lines + ["\(mountpoint) is still mounted"])
             }
             state.mountpoint = nil
             state.helper = nil
-            // Safe: nobody else uses the session: `run` is over or has not begun, and the lock keeps it out.
-            unsafe fuse_session_unmount(session)
         }
     }
 
@@ -213,23 +214,16 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
         close(null)
     }
 
-    /// The helper of `auto_unmount` sees the end of its socket, and that the mount is dead, and unmounts it: at once.
-    private func waitForHelper(at mountpoint: String, _ device: String) {
+    /// Whether a mount is gone; or `inTime`, that is as soon as the helper of `auto_unmount` has seen the end of its
+    /// socket.
+    private func isGone(from mountpoint: String, _ mounted: MountedFileSystem?, inTime: Bool) -> Bool {
         let turns = 500
-        for _ in 0..<turns where MountedFileSystem(at: mountpoint)?.device == device { usleep(10_000) }
-        guard MountedFileSystem(at: mountpoint)?.device == device else { return }
-        Log.write(["fusermount3 has not unmounted \(mountpoint)"])
-    }
-
-    /// Has libfuse believe that the mount is gone, as it is: else it would unmount what may be mounted there by now. It
-    /// tells so by a device that is in error, as a pipe is that nobody can read from.
-    private func pretendUnmounted() {
-        var ends: [CInt] = [-1, -1]
-        // Safe: pipe writes two integers into an array of two, and the session is live.
-        guard unsafe pipe(&ends) == 0 else { return }
-        close(ends[0])
-        unsafe _ = dup2(ends[1], fuse_session_fd(session))
-        close(ends[1])
+        for turn in 0...turns {
+            guard MountedFileSystem(at: mountpoint) == mounted else { return true }
+            guard inTime, turn < turns else { break }
+            usleep(10_000)
+        }
+        return false
     }
 
     /// Runs the workers until a stop signal arrives (a worker that ends by itself sends one) and returns an error

@@ -31,8 +31,9 @@ struct ServiceOptions: ParsableArguments {
     @Option(help: ArgumentHelp("As --drop-privileges, and go on as that user.", valueName: "user"))
     var user: UserID?
 
-    /// Whether anything is given up once the mount answers.
-    var givesUpPrivileges: Bool { dropPrivileges || user != nil }
+    /// Whether anything is given up once the mount answers. An ordinary user has nothing, and needs to go on being
+    /// allowed to run fusermount3.
+    var givesUpPrivileges: Bool { geteuid() == 0 && (dropPrivileges || user != nil) }
 
     /// Takes an option of `-o`; answers false for one that is none of these.
     mutating func take(_ name: String, _ value: String?) throws -> Bool {

@@ -100,6 +100,40 @@ struct LifecycleTests {
         #expect(mount.waitForEnd())
     }
 
+    @Test("So it is with umount and umount -l", .enabled(if: Tool.isRoot))
+    func busyForUmount() throws {
+        let gallery = try Gallery(["plain.qcow2"], seed: 9)
+        let mount = try Mount(gallery.images)
+        var file: OpenedFile? = try OpenedFile(mount.disk("plain.qcow2"))
+        let refusal = try Tool.run("umount", [mount.path])
+        #expect(refusal.status != 0 && refusal.errors.contains("busy"))
+        try Tool.check("cmp", gallery.disk, mount.disk("plain.qcow2"))
+        try Tool.check("umount", "-l", mount.path)
+        #expect(!mount.isMounted)
+        // The place is free for the next one, while the first goes on.
+        try Tool.check(Tool.rblockfs, gallery.images, mount.path)
+        try Tool.check("cmp", gallery.disk, mount.disk("plain.qcow2"))
+        let expected = [UInt8](try #require(FileManager.default.contents(atPath: gallery.disk)))
+        #expect(try file?.read(expected.count, at: 0) == expected)
+        #expect(mount.isServing)
+        file = nil
+        #expect(mount.waitForEnd())
+        try Tool.check("cmp", gallery.disk, mount.disk("plain.qcow2"))
+        try Tool.check("umount", mount.path)
+        #expect(wait(seconds: 10) { Mount.server(of: mount.path) == nil })
+    }
+
+    @Test("SIGTERM does not wait for open files: who reads on gets errors")
+    func termWhileBusy() throws {
+        let gallery = try Gallery(["plain.qcow2"], seed: 10)
+        let mount = try Mount(gallery.images)
+        let file = try OpenedFile(mount.disk("plain.qcow2"))
+        kill(mount.server, SIGTERM)
+        #expect(mount.waitForEnd())
+        #expect(!mount.isMounted)
+        #expect(throws: PosixFailure.self) { try file.read(4096, at: 1 << 20) }
+    }
+
     @Test(
         "-f serves in the foreground until the mount goes, and ends with 0",
         arguments: ["fusermount3", "SIGTERM", "SIGINT"])

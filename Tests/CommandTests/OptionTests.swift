@@ -34,6 +34,49 @@ struct OptionTests {
         #expect(try entry(mount).contains("allow_other") == options.contains("allow_other"))
     }
 
+    @Test(
+        "Owner and permissions of files can be chosen, by number and by name",
+        arguments: [
+            (["--uid", "1234", "--gid", "2345", "--umask", "027"], "1234:2345:550 1234:2345:440 1234:2345:440"),
+            (["-o", "uid=daemon,gid=daemon"], "1:1:555 1:1:444 1:1:444"),
+            (["-o", "umask=0077"], "me:me:500 me:me:400 me:me:400"),
+            (["--umask", "777", "--uid", "0"], "0:me:0 0:me:0 0:me:0"),
+        ])
+    func ownership(options: [String], expected: String) throws {
+        let gallery = try Gallery(["plain.qcow2"], seed: 5)
+        let mount = try Mount(gallery.images, options: options)
+        let shown = try Shell.check("cd \"$1\"; stat -c %u:%g:%a . | xargs", mount.path)
+        #expect(shown == expected.split(separator: " ")[0].replacingOccurrences(of: "me", with: "\(geteuid())"))
+        guard Tool.isRoot else { return }
+        let all = try Shell.check(
+            "cd \"$1\"; stat -c %u:%g:%a plain.qcow2 plain.qcow2/disk.raw plain.qcow2/stats.json | xargs", mount.path)
+        #expect(all == expected.replacingOccurrences(of: "me", with: "0"))
+        try Tool.check("cmp", gallery.disk, mount.disk("plain.qcow2"))
+    }
+
+    @Test(
+        "With allow_other, the kernel keeps to owner and permissions",
+        .enabled(if: Tool.isRoot && Tool.areThere("setpriv")))
+    func othersPermissions() throws {
+        let gallery = try Gallery(["plain.qcow2"], seed: 6)
+        for (options, readers) in [
+            ("allow_other", [0, 1234, 5678]), ("allow_other,uid=1234,umask=077", [0, 1234]), ("uid=1234", [0]),
+            ("allow_other,gid=5678,umask=027", [0, 5678]),
+        ] {
+            let mount = try Mount(gallery.images, options: ["-o", options])
+            try Shell.check("chmod 755 \"$1/..\" \"$2/..\"", mount.path, gallery.images)
+            for user in [0, 1234, 5678] {
+                let result = try Tool.run(
+                    "setpriv",
+                    [
+                        "--reuid", "\(user)", "--regid", "\(user)", "--clear-groups", "cmp", gallery.disk,
+                        mount.disk("plain.qcow2"),
+                    ])
+                #expect((result.status == 0) == readers.contains(user), "\(options), \(user): \(result.errors)")
+            }
+        }
+    }
+
     @Test("-o fsname= names the source of the mount")
     func name() throws {
         let gallery = try Gallery(["plain.qcow2"], seed: 3)

@@ -64,4 +64,61 @@ struct OrdinaryUserTests {
             """, gallery)
         #expect(result.status == 0 && result.text.contains("Permission denied"), "\(result.text)\(result.errors)")
     }
+
+    @Test("allow_other is refused with the line that root would have to write, and works with it")
+    func allowOther() throws {
+        let gallery = try Gallery(["plain.qcow2"], seed: 4)
+        for allowed in [false, true] {
+            let result = try Isolated.run(
+                """
+                echo "$5" >"$4/fuse.conf"; mount --bind "$4/fuse.conf" /etc/fuse.conf; chown 65534 "$2"
+                user() { setpriv --reuid 65534 --regid 65534 --clear-groups "$@"; }
+                user rblockfs -o allow_other "$1" "$2" || exit
+                cmp "$3" "$2/plain.qcow2/disk.raw" && user fusermount3 -u "$2"
+                """, gallery, allowed ? "user_allow_other" : "")
+            if allowed {
+                #expect(result.status == 0 && result.errors == "", "\(result.errors)")
+            } else {
+                let lines = result.errors.split(separator: "\n")
+                #expect(result.status == 77 && lines.count == 1, "\(result.errors)")
+                #expect(result.errors.contains("echo user_allow_other >>/etc/fuse.conf"), "\(result.errors)")
+            }
+        }
+    }
+
+    @Test("SIGTERM, a dead mount, and --drop-privileges, which has nothing to drop")
+    func ends() throws {
+        let gallery = try Gallery(["plain.qcow2"], seed: 5)
+        let result = try Isolated.run(
+            """
+            chown 65534 "$2"; setpriv --reuid 65534 --regid 65534 --clear-groups bash -c '
+                rblockfs --drop-privileges "$1" "$2" || exit 1; server=$(server); exec 5<"$2/plain.qcow2/disk.raw"
+                kill $server; for_long ended $server; gone "$2" || exit 2
+                rblockfs "$1" "$2" || exit 3; server=$(server); kill -9 $server; for_long ended $server
+                ls "$2" 2>/dev/null && exit 4
+                rblockfs "$1" "$2" || exit 5; cmp "$3" "$2/plain.qcow2/disk.raw" || exit 6
+                fusermount3 -u "$2" && gone "$2"' bash "$@"
+            """, gallery)
+        #expect(result.status == 0, "\(result.text)\(result.errors)")
+        #expect(result.errors.contains("removed the mount"), "\(result.errors)")
+    }
+
+    @Test(
+        "Who is root only in a user namespace of their own mounts without fusermount3",
+        arguments: ["", "--drop-privileges"])
+    func userNamespace(options: String) throws {
+        let gallery = try Gallery(["plain.qcow2", "zlib.qcow2"], seed: 6)
+        let result = try Isolated.run(
+            """
+            chown 65534 "$2"; setpriv --reuid 65534 --regid 65534 --clear-groups unshare -rm bash -c '
+                rblockfs -o allow_other $5 "$1" "$2" || exit 1; server=$(server)
+                for name in plain zlib; do cmp "$3" "$2/$name.qcow2/disk.raw" || exit 2; done
+                [ "$(stat -c %u "$2/plain.qcow2/disk.raw")" = 0 ] || exit 3
+                umount "$2" || exit 4; for_long ended $server
+                rblockfs $5 "$1" "$2" || exit 5; server=$(server); kill $server; for_long ended $server; gone "$2" || exit 6
+                rblockfs "$1" "$2" || exit 7; server=$(server); kill -9 $server; for_long ended $server
+                rblockfs "$1" "$2" || exit 8; cmp "$3" "$2/plain.qcow2/disk.raw" && umount "$2"' bash "$@"
+            """, gallery, options)
+        #expect(result.status == 0, "\(result.text)\(result.errors)")
+    }
 }

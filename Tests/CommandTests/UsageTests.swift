@@ -37,9 +37,9 @@ struct UsageTests {
         for word in [
             "rblockfs [options] IMAGES MOUNTPOINT", "EXAMPLES", "losetup", "stats.json", "fusermount3 -u",
             "EXIT STATUS",
-            "--allow-path", "--cache-size", "--foreground", "--raw-img", "--ignore-cid", "-o ", "64 ", "66 ", "69 ",
-            "70 ", "73 ",
-            "77 ",
+            "--allow-path", "--cache-size", "--foreground", "--raw-img", "--ignore-cid", "-o ", "64 ", "66 ", "69 ", "70 ",
+            "73 ", "77 ", "--uid", "--umask", "--pid-file", "--ready-fd", "--drop-privileges", "--user",
+            "mount -t fuse.rblockfs",
         ] { #expect(help.text.contains(word), "\(word)") }
         #expect(try rblockfs("-h").text == help.text)
         let version = try rblockfs("--version")
@@ -57,6 +57,11 @@ struct UsageTests {
             (["-o", "cache_size=many", images, mountpoint], "many"),
             (["-o", "log_level=loud", images, mountpoint], "loud"),
             (["--log-level", "loud", images, mountpoint], "loud"),
+            (["--uid", "no-such-user", images, mountpoint], "no-such-user"),
+            (["--uid", "4294967295", images, mountpoint], "4294967295"), (["--gid", "-1", images, mountpoint], "gid"),
+            (["-o", "gid=no-such-group", images, mountpoint], "no-such-group"),
+            (["--umask", "8", images, mountpoint], "8"), (["-o", "umask=1000", images, mountpoint], "1000"),
+            (["--ready-fd", "7", images, mountpoint], "--foreground"),
         ] {
             let result = try Tool.run(Tool.rblockfs, arguments, timeout: 30)
             #expect(result.status == 64 && result.output.isEmpty, "\(arguments)")
@@ -100,17 +105,42 @@ struct UsageTests {
         #expect(try mount.document("a.qcow2")["format"]?.text == "qcow2")
     }
 
-    @Test("After a server was killed, the next mount tells how to clean up")
-    func killed() throws {
+    @Test("After a server was killed, the next mount takes the dead one away, and says so", arguments: [1, 2])
+    func killed(times: Int) throws {
         let (folder, images, mountpoint) = try makeFolder()
-        let mount = try Mount(images, at: mountpoint, in: folder)
-        kill(mount.server, SIGKILL)
-        #expect(mount.waitForEnd())
-        #expect(throws: PosixFailure.self) { try Status(mount.disk("a.qcow2")) }
-        expectFailure(73, mountpoint, "fusermount3 -u \(mountpoint)", from: try rblockfs(images, mountpoint))
+        // They unmount when they go.
+        var mounts: [Mount] = []
+        defer { mounts = [] }
+        for _ in 0..<times {
+            let mount = try Mount(images, at: mountpoint, in: folder)
+            mounts.append(mount)
+            kill(mount.server, SIGKILL)
+            #expect(mount.waitForEnd())
+            #expect(throws: PosixFailure.self) { try Status(mount.disk("a.qcow2")) }
+        }
+        let result = try rblockfs(images, mountpoint)
+        #expect(result.status == 0, "\(result.errors)")
+        #expect(
+            result.errors
+                == "rblockfs: mountpoint \(mountpoint): the server of the mount there was gone; removed the mount\n")
+        #expect(FileManager.default.fileExists(atPath: "\(mountpoint)/a.qcow2/disk.raw"))
+        let table = try String(contentsOfFile: "/proc/self/mountinfo", encoding: .utf8)
+        #expect(table.split(separator: "\n").count { $0.contains(" \(mountpoint) ") } == 1)
         try Tool.check("fusermount3", "-u", mountpoint)
-        let again = try Mount(images, at: mountpoint, in: folder)
-        #expect(try again.document("a.qcow2")["format"]?.text == "qcow2")
+        #expect(wait(seconds: 10) { Mount.server(of: mountpoint) == nil })
+    }
+
+    @Test("A dead mount that is not one of rblockfs is left alone", .enabled(if: Tool.isRoot))
+    func foreignDeadMount() throws {
+        let (folder, images, mountpoint) = try makeFolder()
+        let mounted = try Shell.run(
+            "exec 9<>/dev/fuse && mount -i -t fuse.other other \"$1\" -o fd=9,rootmode=40000,user_id=0,group_id=0",
+            mountpoint)
+        try #require(mounted.status == 0, "\(mounted.errors)")
+        defer { _ = try? Tool.run("umount", ["-l", mountpoint]) }
+        expectFailure(73, mountpoint, "fusermount3 -u \(mountpoint)", from: try rblockfs(images, mountpoint))
+        #expect(Mount.isMounted(mountpoint))
+        withExtendedLifetime(folder) {}
     }
 
     @Test("Without /dev/fuse, it ends with 69", .enabled(if: Tool.isRoot))

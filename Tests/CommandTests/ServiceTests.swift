@@ -1,0 +1,125 @@
+import Foundation
+import TestImages
+import Testing
+
+@Suite("As a service", .enabled(if: Tool.canMount("qemu-img", "cmp", "python3", "bash")))
+struct ServiceTests {
+    /// Runs `script` with the command as $1, images as $2, a mountpoint as $3 and a folder as $4.
+    private func run(_ script: String, seed: UInt64, _ more: String = "") throws -> ToolResult {
+        let gallery = try Gallery(["plain.qcow2"], seed: seed)
+        let folder = try TemporaryFolder()
+        let mountpoint = try folder.makeFolder("mnt")
+        try Mount.register(mountpoint)
+        defer { _ = try? Tool.run("fusermount3", ["-quz", mountpoint]) }
+        let prelude = "ended() { ! readlink /proc/$1/exe >/dev/null 2>&1; }\n"
+        return try Shell.run(
+            prelude + script, Tool.rblockfs, gallery.images, mountpoint, folder.path, more, timeout: 60)
+    }
+
+    @Test("The file of --pid-file has the server's number while it serves", arguments: ["", "-f"])
+    func pidFile(options: String) throws {
+        let result = try run(
+            """
+            cd "$4"; echo 1 >server.pid
+            "$1" $5 --pid-file server.pid "$2" "$3" & for turn in {1..200}; do [ -e "$3/plain.qcow2" ] && break; sleep 0.05; done
+            for turn in {1..200}; do server=$(cat server.pid); [ "$server" != 1 ] && break; sleep 0.05; done
+            tr '\\0' ' ' </proc/$server/cmdline | grep -q -- "--pid-file server.pid $2 $3" || exit 2
+            [ $(stat -c %a server.pid) = 644 ] || exit 3
+            kill $server; for turn in {1..200}; do ended $server && break; sleep 0.05; done; ls "$4"
+            """, seed: 1, options)
+        #expect(result.status == 0 && result.text == "mnt\n", "\(result.text)\(result.errors)")
+    }
+
+    @Test("A file of --pid-file that cannot be written ends with 73, before anything is mounted")
+    func unwritablePidFile() throws {
+        let result = try run(
+            """
+            for file in "$4/gone/pid" "$4" /dev/null; do
+                "$1" --pid-file "$file" "$2" "$3"; echo $?; "$1" -f -o pid_file="$file" "$2" "$3"; echo $?
+            done
+            ls -A "$4" "$3"; [ -c /dev/null ]
+            """, seed: 2)
+        #expect(result.status == 0, "\(result.errors)")
+        #expect(result.text.hasPrefix(String(repeating: "73\n", count: 6)), "\(result.text)\(result.errors)")
+        #expect(result.text.contains(":\nmnt\n"))
+        #expect(result.errors.contains("--pid-file /dev/null: is no regular file"), "\(result.errors)")
+    }
+
+    @Test("A server that cannot mount leaves no file, and one does not remove the file of another")
+    func othersPidFile() throws {
+        let result = try run(
+            """
+            "$1" --pid-file "$4/pid" "$2" "$4/gone" 2>/dev/null; "$1" -o frobnicate --pid-file "$4/pid" "$2" "$3" 2>/dev/null
+            ls "$4"; "$1" --pid-file "$4/pid" "$2" "$3"; server=$(cat "$4/pid"); echo 7 >"$4/new"; mv "$4/new" "$4/pid"
+            fusermount3 -u "$3"; for turn in {1..200}; do ended $server && break; sleep 0.05; done; cat "$4/pid"
+            """, seed: 3)
+        #expect(result.status == 0 && result.text == "mnt\n7\n", "\(result.text)\(result.errors)")
+    }
+
+    @Test("--ready-fd writes a newline when the mount answers, and closes the descriptor")
+    func readyDescriptor() throws {
+        let result = try run(
+            """
+            mkfifo "$4/ready"; "$1" -f --ready-fd 7 "$2" "$3" 7>"$4/ready" & server=$!
+            od -An -c <"$4/ready"; ls "$3"; kill $server; wait $server; echo $?
+            "$1" -f --ready-fd 8 "$2" "$3" 8>&-; echo $?; "$1" --ready-fd 7 "$2" "$3" 7>/dev/null; echo $?
+            """, seed: 4)
+        #expect(result.status == 0, "\(result.errors)")
+        let words = result.text.split(whereSeparator: \.isWhitespace).map(String.init)
+        #expect(words == ["\\n", "plain.qcow2", "0", "64", "64"], "\(result.text)\(result.errors)")
+    }
+
+    @Test("It tells systemd when it is ready and when it stops", arguments: ["path", "@abstract"])
+    func notify(kind: String) throws {
+        let script = """
+            import os, signal, socket, subprocess, sys
+            command, images, mountpoint, folder, kind = sys.argv[1:]
+            name = folder + "/notify" if kind == "path" else "@rblock-test-%d" % os.getpid()
+            listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            listener.bind(name.replace("@", "\\0"))
+            listener.settimeout(20)
+            environment = dict(os.environ, NOTIFY_SOCKET=name)
+            server = subprocess.Popen([command, "-f", images, mountpoint], env=environment)
+            print(listener.recv(4096).decode()); print(os.listdir(mountpoint)); server.send_signal(signal.SIGTERM)
+            print(listener.recv(4096).decode()); print(server.wait(20))
+            """
+        let result = try run("cat >\"$4/listen\" <<'END'\n\(script)\nEND\npython3 \"$4/listen\" \"$@\"", seed: 5, kind)
+        let lines = result.text.split(separator: "\n").map(String.init)
+        try #require(result.status == 0 && lines.count == 6, "\(result.text)\(result.errors)")
+        #expect(lines[0] == "READY=1" && lines[1].hasPrefix("STATUS=serving /") && lines[1].contains("/mnt"))
+        #expect(lines[2] == "['plain.qcow2']" && lines[3] == "STOPPING=1" && lines[5] == "0")
+        #expect(lines[4].hasPrefix("STATUS=unmounting /"))
+    }
+
+    @Test(
+        "Nobody who listens to NOTIFY_SOCKET does not disturb it", arguments: ["/no/such/socket", "vsock:2:1", "", "@"])
+    func nobodyListens(name: String) throws {
+        let result = try run(
+            """
+            NOTIFY_SOCKET=$5 "$1" -f --ready-fd 7 "$2" "$3" 7>"$4/ready" & server=$!
+            for turn in {1..200}; do [ -s "$4/ready" ] && break; sleep 0.05; done; ls "$3"; kill $server; wait $server
+            """, seed: 6, name)
+        #expect(result.status == 0 && result.text == "plain.qcow2\n", "\(result.errors)")
+    }
+
+    @Test("The journal gets lines with a priority and without a time; others get them with the time")
+    func journal() throws {
+        let result = try run(
+            """
+            printf 'QFI\\373broken' >"$2/broken.qcow2"; ln -s /etc/passwd "$2/away.qcow2"
+            for stream in right wrong; do
+                : >"$4/log"; number=$(stat -c %d:%i "$4/log"); [ $stream = right ] || number=1:2
+                JOURNAL_STREAM=$number "$1" -f --log-level trace "$2" "$3" 2>"$4/log" & server=$!
+                for turn in {1..200}; do [ -e "$3/plain.qcow2" ] && break; sleep 0.05; done
+                kill -9 $server; wait $server
+                JOURNAL_STREAM=$number "$1" -f "$2" "$3" 2>"$4/log" & server=$!
+                for turn in {1..200}; do [ -e "$3/plain.qcow2" ] && break; sleep 0.05; done
+                kill $server; wait $server; grep 'removed the mount' "$4/log"
+            done
+            """, seed: 7)
+        let lines = result.text.split(separator: "\n").map(String.init)
+        try #require(lines.count == 2, "\(result.text)\(result.errors)")
+        #expect(lines[0].hasPrefix("<5>mountpoint /"), "\(lines[0])")
+        #expect(lines[1].hasPrefix("20") && lines[1].contains(" notice "), "\(lines[1])")
+    }
+}
