@@ -90,6 +90,11 @@ install: release
 	install -D -s -m 755 "$$bin" "$(DESTDIR)$(PREFIX)/bin/rblockfs"; \
 	install -D -m 644 .build/plugins/GenerateManual/outputs/rblockfs/rblockfs.1 \
 		"$(DESTDIR)$(PREFIX)/share/man/man1/rblockfs.1"; \
+	install -d "$(DESTDIR)$(PREFIX)/lib/systemd/system" "$(DESTDIR)$(PREFIX)/share/doc/rblockfs"; \
+	sed 's|@PREFIX@|$(PREFIX)|' Sources/rblockfs/Samples/rblockfs@.service \
+		>"$(DESTDIR)$(PREFIX)/lib/systemd/system/rblockfs@.service"; \
+	install -m 644 README.md Sources/rblockfs/Samples/fstab Sources/rblockfs/Samples/mnt-rb.mount \
+		"$(DESTDIR)$(PREFIX)/share/doc/rblockfs"; \
 	install -d "$(DESTDIR)$(PREFIX)/share/bash-completion/completions" \
 		"$(DESTDIR)$(PREFIX)/share/zsh/site-functions" "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d"; \
 	"$$bin" --generate-completion-script bash >"$(DESTDIR)$(PREFIX)/share/bash-completion/completions/rblockfs"; \

@@ -65,6 +65,7 @@ let package = Package(
                 "BlockImage", "CLinux", "Encryption", "Fuse", "HostStorage", "ImageFS", "ImageFormats", argumentParser,
                 logging, system,
             ],
+            exclude: ["Samples"],
             swiftSettings: strict),
 
         .target(

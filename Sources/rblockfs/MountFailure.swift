@@ -47,9 +47,11 @@ struct MountFailure: Error {
             self.init(.noPermission, "\(error.message); \(advice)")
             return
         }
+        // fusermount3 has only words to say why it failed.
+        let isRefused = [ErrorNumber(rawValue: EPERM), .accessDenied].contains { error.message.hasSuffix("\($0)") }
         switch error.errorNumber.rawValue {
         case EPERM, EACCES: self.init(.noPermission, error.message)
-        default: self.init(.software, error.message)
+        default: self.init(isRefused ? .noPermission : .software, error.message)
         }
     }
 

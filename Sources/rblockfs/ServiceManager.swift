@@ -5,9 +5,8 @@ import Glibc
 /// The protocol is that of sd_notify(3): lines of NAME=VALUE in one datagram to the socket that NOTIFY_SOCKET names. It
 /// is promised to stay, and too small to link a library for.
 struct ServiceManager {
+    /// A socket that is connected while this process may still do so: a user whom it becomes may not find the way.
     private let descriptor: CInt
-    /// A `sockaddr_un`, as bytes.
-    private let address: [UInt8]
 
     /// Nil where nobody wants to hear. Takes the variable away: what this process starts has nothing to tell.
     static func take() -> ServiceManager? {
@@ -29,10 +28,20 @@ struct ServiceManager {
         default: return nil
         }
         // Safe: the bytes are copied.
-        let family = unsafe withUnsafeBytes(of: sa_family_t(AF_UNIX)) { unsafe Array($0) }
+        // Safe: the bytes are copied.
+        let address = unsafe withUnsafeBytes(of: sa_family_t(AF_UNIX)) { unsafe Array($0) } + bytes
         descriptor = socket(AF_UNIX, CInt(SOCK_DGRAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue), 0)
-        guard descriptor >= 0 else { return nil }
-        address = family + bytes
+        // Safe: the bytes are those of a whole sockaddr_un, and live during the call.
+        let result = unsafe address.withUnsafeBytes { address in
+            guard let start = unsafe address.baseAddress?.assumingMemoryBound(to: sockaddr.self) else {
+                return -1 as CInt
+            }
+            return unsafe connect(descriptor, start, socklen_t(address.count))
+        }
+        guard result == 0 else {
+            close(descriptor)
+            return nil
+        }
     }
 
     /// Tells a state, such as "READY=1", and in words what the service does. Who cannot be reached is not told.
@@ -40,14 +49,9 @@ struct ServiceManager {
         // A line end in a path would begin another line of the protocol.
         let status = status.unicodeScalars.map { $0.value < 32 ? "?" : String($0) }.joined()
         let message = Array("\(state)\nSTATUS=\(status)".utf8)
-        // Safe: the socket's address is whole, and both arrays live during the call.
+        // Safe: the array lives during the call.
         unsafe message.withUnsafeBytes { message in
-            unsafe address.withUnsafeBytes { address in
-                guard let start = unsafe address.baseAddress?.assumingMemoryBound(to: sockaddr.self) else { return }
-                unsafe _ = sendto(
-                    descriptor, message.baseAddress, message.count, CInt(MSG_NOSIGNAL), start,
-                    socklen_t(address.count))
-            }
+            unsafe _ = send(descriptor, message.baseAddress, message.count, CInt(MSG_NOSIGNAL))
         }
     }
 }
