@@ -16,7 +16,7 @@ enum Isolated {
         shift 2
         server() { pgrep -f '^([^ ]*/)?rblockfs --foreground'; }
         mounted() { grep -q " $1 " /proc/self/mountinfo; }
-        for_long() { local turn; for turn in {1..200}; do "$@" && return; sleep 0.05; done; echo "never: $*" >&2; exit 96; }
+        for_long() { local turn; for turn in {1..400}; do "$@" && return; sleep 0.05; done; echo "never: $*" >&2; exit 96; }
         ended() { ! readlink "/proc/$1/exe" >/dev/null 2>&1; }
         gone() { ! mounted "$1"; }
         export -f server mounted for_long ended gone
