@@ -69,7 +69,7 @@ let package = Package(
             swiftSettings: strict),
 
         .target(
-            name: "TestImages", dependencies: ["BlockImage", "CZlib", "CZstd"], swiftSettings: forTests),
+            name: "TestImages", dependencies: ["BlockImage", "CLinux", "CZlib", "CZstd"], swiftSettings: forTests),
         .executableTarget(
             name: "rblock-bench", dependencies: ["TestImages", argumentParser], swiftSettings: forTests),
 

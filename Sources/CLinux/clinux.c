@@ -71,3 +71,7 @@ int clinux_is_locked(int descriptor, off_t start, off_t count) {
     }
     return lock.l_type != F_UNLCK;
 }
+
+int clinux_spawn_close_from(posix_spawn_file_actions_t *actions, int first) {
+    return posix_spawn_file_actions_addclosefrom_np(actions, first);
+}

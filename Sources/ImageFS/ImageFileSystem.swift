@@ -56,7 +56,8 @@ public final class ImageFileSystem: FileSystem {
     ) {
         let resources = LayerResources(cacheSize: settings.cacheSize)
         let source = ImageSource(
-            policy: policy, opener: ImageOpener(
+            policy: policy,
+            opener: ImageOpener(
                 policy: policy, keys: settings.keys, resources: resources, ignoresCID: settings.ignoresCID),
             probesImg: settings.probesImg, entries: Entries())
         self.folder = folder

@@ -68,11 +68,17 @@ public struct DescriptorName: Hashable, Sendable {
         return candidates.filter { seen.insert($0.name).inserted }
     }
 
-    /// `../folder/name` for a name that ends in `folder/name`; nil for one without a folder.
+    /// `../folder/name` for a name that ends in `folder/name`, or in `[datastore] folder/name` as ESX writes it; nil for
+    /// one without a folder.
     private var siblingName: [UInt8]? {
         guard let name = lastComponent else { return nil }
-        let above = splittableBytes.dropLast(name.count + 1)
-        let folder = above.suffix(from: above.lastIndex { [slash, backslash, colon].contains($0) }.map { $0 + 1 } ?? 0)
+        let path = splittableBytes.dropLast(name.count)
+        guard let last = path.last, last == slash || last == backslash else { return nil }
+        let above = path.dropLast()
+        var folder = above[(above.lastIndex { [slash, backslash, colon].contains($0) }.map { $0 + 1 } ?? 0)...]
+        if folder.first == UInt8(ascii: "["), let end = folder.firstRange(of: Array("] ".utf8)) {
+            folder = folder[end.upperBound...]
+        }
         guard !folder.isEmpty, !folder.elementsEqual(".".utf8), !folder.elementsEqual("..".utf8) else { return nil }
         return Array("../".utf8) + folder + [slash] + name
     }

@@ -16,7 +16,9 @@ struct TreeTests {
         let files = folders.flatMap { image in
             ["./\(image)"] + ["disk.raw", "map.json", "partitions", "stats.json"].map { "./\(image)/\($0)" }
         }
-        let expected = ([".", "./stats.json", "./sub", "./sub.qcow2"] + files).sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+        let expected = ([".", "./stats.json", "./sub", "./sub.qcow2"] + files).sorted {
+            $0.utf8.lexicographicallyPrecedes($1.utf8)
+        }
         #expect(
             try Shell.check("cd \"$1\" && find . | LC_ALL=C sort", mount.path) == expected.joined(separator: "\n"))
         #expect(try Shell.run("stat \"$1\"/plain.qcow2/other", mount.path).status != 0)
@@ -28,12 +30,15 @@ struct TreeTests {
         #expect(try Shell.check("ls \"$1\" | wc -l", gallery.images) == "6")
         do {
             let mount = try Mount(gallery.images)
-            #expect(try Shell.check("ls -I stats.json \"$1\"", mount.path) == "flat.vmdk\nsplit-flat.vmdk\nsplit-sparse.vmdk")
+            #expect(
+                try Shell.check("ls -I stats.json \"$1\"", mount.path)
+                    == "flat.vmdk\nsplit-flat.vmdk\nsplit-sparse.vmdk")
         }
         try Shell.check("cd \"$1\" && rm flat.vmdk split-sparse.vmdk split-flat.vmdk", gallery.images)
         let mount = try Mount(gallery.images)
         #expect(
-            try Shell.check("ls -I stats.json \"$1\"", mount.path) == "flat-flat.vmdk\nsplit-flat-f001.vmdk\nsplit-sparse-s001.vmdk")
+            try Shell.check("ls -I stats.json \"$1\"", mount.path)
+                == "flat-flat.vmdk\nsplit-flat-f001.vmdk\nsplit-sparse-s001.vmdk")
         #expect(try mount.document("flat-flat.vmdk")["error", "message"]?.text?.isEmpty == false)
     }
 
@@ -118,7 +123,8 @@ struct TreeTests {
         try Shell.check(setUp + "cd \"$1\" && mv -- plain.qcow2 \"./$name\"", gallery.images, name)
         let mount = try Mount(gallery.images)
         let result = try Shell.run(
-            setUp + "cmp \"$1/$name/disk.raw\" \"$3\" && cd \"$1\" && [ \"$(ls -b -I stats.json)\" = \"$(cd \"$4\" && ls -b)\" ]"
+            setUp
+                + "cmp \"$1/$name/disk.raw\" \"$3\" && cd \"$1\" && [ \"$(ls -b -I stats.json)\" = \"$(cd \"$4\" && ls -b)\" ]"
                 + " && python3 -c 'import json,sys; json.load(open(sys.argv[1].encode(\"utf-8\",\"surrogateescape\")))'"
                 + " \"$1/$name/stats.json\"",
             mount.path, name, gallery.disk, gallery.images)

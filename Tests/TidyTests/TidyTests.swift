@@ -40,7 +40,7 @@ struct `The tree` {
         "PartitionTable": ["BlockImage", "ByteFormat", "CZlib"],
         "Fuse": ["CFuse3", "CLinux"],
         "ImageFS": ["BlockImage", "Fuse", "HostStorage", "ImageFormats", "OVA", "PartitionTable"],
-        "TestImages": ["BlockImage", "CZlib", "CZstd"],
+        "TestImages": ["BlockImage", "CLinux", "CZlib", "CZstd"],
     ]
 
     /// What comes from elsewhere, and who may use it.

@@ -1,5 +1,6 @@
 // The Linux calls that Swift's Glibc module does not show, because it is built without _GNU_SOURCE.
 #pragma once
+#include <spawn.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -31,3 +32,7 @@ void clinux_limit_arenas(int count);
 /// Whether another process, or another opening of the file in this one, holds a record lock on any of the `count` bytes
 /// at `start`, with F_OFD_GETLK of fcntl(2). 1: yes, 0: no, -1: errno says why that is not known.
 int clinux_is_locked(int descriptor, off_t start, off_t count);
+
+/// Has a program that posix_spawn(3) starts with `actions` begin without the descriptors from `first` on. 0, or an error
+/// number.
+int clinux_spawn_close_from(posix_spawn_file_actions_t *actions, int first);
