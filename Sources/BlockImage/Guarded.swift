@@ -24,6 +24,17 @@ public struct Guarded<Value: ~Copyable>: ~Copyable {
             return try body(&value)
         }
     }
+
+    /// Lets `body` use the value if no other thread does; nil if one does.
+    public borrowing func withLockIfAvailable<Result>(
+        _ body: (inout sending Value) -> sending Result
+    ) -> sending Result? {
+        mutex.withLockIfAvailable { value in
+            _ = mark.load(ordering: .acquiring)
+            defer { mark.store(true, ordering: .releasing) }
+            return body(&value)
+        }
+    }
 }
 
 extension Guarded: Sendable where Value: ~Copyable {}

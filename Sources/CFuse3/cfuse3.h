@@ -36,8 +36,8 @@ static inline void cfuse3_negotiate(void *userdata, struct fuse_conn_info *conne
     (void)userdata;
     connection->want = connection->capable
         & (FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_AUTO_INVAL_DATA);
-    connection->max_background = 64;
-    connection->congestion_threshold = 48;
+    connection->max_background = 1024;
+    connection->congestion_threshold = 768;
 }
 
 #define CFUSE3_REFUSE(operation, ...)                                       \

@@ -1,5 +1,6 @@
-/// What a mount shows. Every method may be called on any thread, several at once, and must answer its reply before it
-/// returns: one that is dropped answers EIO. Names are bytes, without "/" and NUL.
+/// What a mount shows. Every method may be called on any thread, several at once. It answers its reply, or keeps it for
+/// another of them to answer before that one returns; one that is dropped answers EIO. Names are bytes, without "/" and
+/// NUL.
 ///
 /// Nothing here writes: `Session` answers every operation that would change something with EROFS.
 public protocol FileSystem: AnyObject, Sendable {

@@ -81,3 +81,18 @@ extension FileTime {
         return FileTime(seconds: Int64(time.tv_sec), nanoseconds: time.tv_nsec)
     }
 }
+
+/// How much of a file system of the host is in use, as statvfs(3) says.
+public struct FileSystemUse: Hashable, Sendable {
+    /// The bytes in use.
+    public var usedSize: UInt64
+
+    /// Of the file system that `location` is on; nil where that is not known.
+    public init?(at location: FilePath) {
+        var status = statvfs()
+        // Safe: statvfs reads a NUL-terminated string and fills the structure that it is given.
+        guard unsafe location.withPlatformString({ unsafe statvfs($0, &status) }) == 0 else { return nil }
+        let blocks = UInt64(status.f_blocks) - min(UInt64(status.f_bfree), UInt64(status.f_blocks))
+        usedSize = blocks.multipliedReportingOverflow(by: UInt64(status.f_frsize)).partialValue
+    }
+}

@@ -49,8 +49,10 @@ final class ApplianceNode: Sendable {
 
     /// Lets go of the archive; the images in it that are open hold it themselves.
     func closeIfIdle() -> Bool {
-        state.withLock { $0.opened = nil }
-        return true
+        state.withLockIfAvailable { state in
+            state.opened = nil
+            return true
+        } ?? false
     }
 
     private func opened(_ state: inout State) -> Result<Appliance, ImageError> {

@@ -61,15 +61,20 @@ final class FolderNode: Sendable {
     func child(_ name: [UInt8]) -> Entry? {
         state.withLock { state in
             refresh(&state)
-            // Somebody goes on reading what the file was when they opened it. Who comes now is to see what it is, under
-            // an inode of its own: the kernel keeps what it has read by inode.
-            if case .image(let node)? = state.entries[name], node.isLeftBehind {
-                source.entries.remove(node.number)
-                let entry = makeFile(name, at: node.location)
-                if case .image(let image)? = entry { image.noteChange(of: String(decoding: node.location)) }
-                state.entries[name] = entry
-            }
             return state.entries[name]
+        }
+    }
+
+    /// Puts a new node in the place of `image`, which somebody goes on reading as it was when they opened it. Who comes
+    /// now is to see what it is, under an inode of its own: the kernel keeps what it has read by inode.
+    func replace(_ image: ImageNode, called name: [UInt8]) -> Entry? {
+        state.withLock { state in
+            guard let known = state.entries[name], known.number == image.number else { return state.entries[name] }
+            source.entries.remove(image.number)
+            let entry = makeFile(name, at: image.location)
+            if case .image(let image)? = entry { image.noteChange(of: String(decoding: image.location)) }
+            state.entries[name] = entry
+            return entry
         }
     }
 

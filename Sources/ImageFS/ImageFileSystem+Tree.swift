@@ -67,15 +67,17 @@ extension ImageFileSystem {
         }
     }
 
-    /// What `name` is in a directory.
-    func child(_ name: [UInt8], of parent: Inode) -> Node? {
-        guard let parent = node(parent) else { return nil }
-        // Of these there may be many, and they have an index.
-        if case .folder(let folder) = parent {
-            if folder.number == FolderNode.rootNumber, name == Node.Name.stats { return .mountStats }
-            return folder.child(name).map { Node($0) }
-        }
-        return children(of: parent).first { $0.name == name }?.node
+    /// What `name` is in a folder of the host.
+    func child(_ name: [UInt8], of folder: FolderNode) -> Node? {
+        if folder.number == FolderNode.rootNumber, name == Node.Name.stats { return .mountStats }
+        return folder.child(name).map { Node($0) }
+    }
+
+    /// The node that `node`, found as `name` in `folder`, is to be from now on: another one, where somebody reads what
+    /// its image was before it changed.
+    func renewed(_ node: Node, _ name: [UInt8], in folder: FolderNode) -> Node {
+        guard case .image(let image, .folder) = node, image.isLeftBehind else { return node }
+        return folder.replace(image, called: name).map { Node($0) } ?? node
     }
 
     /// The counters of `stats.json` move all the time; what the kernel knows of it is never good for a second look.

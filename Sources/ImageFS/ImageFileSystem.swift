@@ -1,5 +1,6 @@
 import BlockImage
 import Fuse
+import Glibc
 import HostStorage
 import ImageFormats
 import Logging
@@ -29,9 +30,14 @@ public struct MountSettings: Sendable {
 /// Images are opened when their folder is first looked into. Every method may be called from any thread.
 public final class ImageFileSystem: FileSystem {
     /// How long the kernel may keep names and attributes, in seconds. A changed image is noticed after that.
-    private static let timeout = 1.0
+    static let timeout = 1.0
     /// How many images stay open that nobody reads; each takes a descriptor per file of its chain.
     private static let idleImages = 128
+
+    /// The most threads that one image has at a time.
+    static let threadsPerImage = max(4, min(16, 2 * sysconf(CInt(_SC_NPROCESSORS_ONLN))))
+    /// The threads to serve a mount with: two images that do not answer leave some to the others.
+    public static let threads = 3 * threadsPerImage
 
     let folder: ImageFolder
     let source: ImageSource
@@ -42,7 +48,7 @@ public final class ImageFileSystem: FileSystem {
     let startTime = FileTime.now
     /// What happened to all disks together.
     let counters = MountCounters()
-    private let buffers = BufferPool()
+    let buffers = BufferPool()
     let userID: UInt32
     let groupID: UInt32
     let permissionMask: UInt16
@@ -79,15 +85,18 @@ public final class ImageFileSystem: FileSystem {
 
     /// See `FileSystem`.
     public func lookup(_ name: [UInt8], in parent: Inode, reply: consuming EntryReply) {
-        guard let node = child(name, of: parent) else { return reply.noEntry(timeout: Self.timeout) }
-        do throws(ErrorNumber) {
-            let timeout = isVolatile(node) ? 0 : Self.timeout
-            let attributes = try attributes(of: node)
-            source.entries.refer(to: Node.entryNumber(of: attributes.inode))
-            reply.entry(attributes, entryTimeout: timeout, attributesTimeout: timeout)
-        } catch {
-            // An image that cannot be opened has no disk.raw.
-            reply.failure(error)
+        guard let parent = node(parent) else { return reply.noEntry(timeout: Self.timeout) }
+        if case .folder(let folder) = parent {
+            // The folder knows its names; only what is behind them may take long.
+            guard let node = child(name, of: folder) else { return reply.noEntry(timeout: Self.timeout) }
+            return gated(by: node, reply) { [self] reply in answerLookup(renewed(node, name, in: folder), reply: reply)
+            }
+        }
+        gated(by: parent, reply) { [self] reply in
+            guard let node = children(of: parent).first(where: { $0.name == name })?.node else {
+                return reply.noEntry(timeout: Self.timeout)
+            }
+            answerLookup(node, reply: reply)
         }
     }
 
@@ -98,100 +107,48 @@ public final class ImageFileSystem: FileSystem {
 
     /// See `FileSystem`.
     public func attributes(of inode: Inode, reply: consuming AttributesReply) {
-        guard let node = node(inode) else { return reply.failure(.noEntry) }
-        do throws(ErrorNumber) {
-            reply.attributes(try attributes(of: node), timeout: isVolatile(node) ? 0 : Self.timeout)
-        } catch {
-            reply.failure(error)
-        }
+        gated(by: node(inode), reply) { [self] reply in answerAttributes(of: inode, reply: reply) }
     }
 
     /// See `FileSystem`.
     public func open(_ inode: Inode, forWriting: Bool, reply: consuming OpenReply) {
         guard !forWriting else { return reply.failure(.readOnlyFileSystem) }
-        guard let node = node(inode) else { return reply.failure(.noEntry) }
-        switch node {
-        case .image(let image, .disk(let view)): open(view, of: image, as: inode, reply: reply)
-        case .image(let image, .map): openMap(of: image, as: inode, reply: reply)
-        case .image(_, .stats), .applianceStats, .mountStats:
-            do throws(ErrorNumber) {
-                // The size may differ from the one that the kernel knows, so reads come here whatever it knows.
-                let handle = files.add(.stats(try statsText(of: node)))
-                if !reply.opened(handle, OpenOptions(directIO: true)) { close(inode, handle: handle) }
-            } catch {
-                reply.failure(error)
-            }
-        case .folder, .appliance, .image: reply.failure(.isDirectory)
-        }
-    }
-
-    private func open(_ view: DiskView, of node: ImageNode, as inode: Inode, reply: consuming OpenReply) {
-        do throws(ImageError) {
-            let (disk, keepsCache) = try node.openDisk(view)
-            openImages.note(node)
-            counters.countOpen()
-            let handle = files.add(.disk(disk))
-            if !reply.opened(handle, OpenOptions(keepCache: keepsCache)) { close(inode, handle: handle) }
-        } catch {
-            if ErrorNumber(error) != .stale { logger.warning("\(error)") }
-            reply.failure(ErrorNumber(error))
-        }
-    }
-
-    private func openMap(of node: ImageNode, as inode: Inode, reply: consuming OpenReply) {
-        do throws(ImageError) {
-            let (disk, _) = try node.openDisk(.current, isCached: false)
-            openImages.note(node)
-            let handle = files.add(.map(node, MapText(disk.image)))
-            // Its size is not known beforehand.
-            if !reply.opened(handle, OpenOptions(directIO: true)) { close(inode, handle: handle) }
-        } catch {
-            logger.warning("\(error)")
-            reply.failure(ErrorNumber(error))
-        }
+        gated(by: node(inode), reply) { [self] reply in answerOpen(inode, reply: reply) }
     }
 
     /// See `FileSystem`.
     public func read(
         _ inode: Inode, handle: FileHandle, count: Int, at offset: UInt64, reply: consuming DataReply
     ) {
-        switch files[handle] {
-        case .disk(let disk): read(count, at: offset, of: disk, reply: reply)
-        case .stats(let text):
-            let start = Int(min(offset, UInt64(text.count)))
-            answer(text[start...].prefix(count), reply: reply)
-        case .map(_, let text): answer(text.bytes(count, at: offset)[...], reply: reply)
-        case .directory, nil: reply.failure(.badHandle)
-        }
+        gated(by: node(inode), reply) { [self] reply in answerRead(handle, count: count, at: offset, reply: reply) }
     }
 
-    private func answer(_ text: ArraySlice<UInt8>, reply: consuming DataReply) {
-        let buffer = AlignedBuffer(capacity: text.count)
-        buffer.fill(text.count) { output in for byte in text { output.append(byte) } }
-        reply.bytes(buffer.bytes)
+    /// See `FileSystem`.
+    public func openDirectory(_ inode: Inode, reply: consuming OpenReply) {
+        gated(by: node(inode), reply) { [self] reply in answerOpenDirectory(inode, reply: reply) }
     }
 
-    private func read(_ count: Int, at offset: UInt64, of disk: OpenDisk, reply: consuming DataReply) {
-        let begin = ContinuousClock.now
-        let start = min(offset, disk.image.virtualSize)
-        let count = Int(min(UInt64(count), disk.image.virtualSize - start))
-        let buffer = buffers.take(count)
-        defer { buffers.giveBack(buffer) }
-        do throws(ImageError) {
-            try disk.checkUnchanged()
-            try buffer.fill(count) { output throws(ImageError) in
-                try disk.image.read(count, at: GuestOffset(start), into: &output)
-            }
-            reply.bytes(buffer.bytes)
-            let duration = begin.duration(to: .now)
-            for counters in [disk.counters, counters] { counters.countRead(count, in: duration) }
-        } catch {
-            // Never a short answer: the kernel would take it for the end of the file and fill up with zeros.
-            reply.failure(ErrorNumber(error))
-            let reason = error.description
-            if disk.counters.countFailure(reason) { logger.warning("read error: \(reason)") }
-            _ = counters.countFailure(reason)
+    /// See `FileSystem`.
+    public func seek(
+        _ inode: Inode, handle: FileHandle, from offset: UInt64, to target: SeekTarget, reply: consuming SeekReply
+    ) {
+        gated(by: node(inode), reply) { [self] reply in answerSeek(handle, from: offset, to: target, reply: reply) }
+    }
+
+    /// Has `work` answer when the image of `node`, if it is one's, may have a thread: now, or on another thread later.
+    func gated<Reply: ~Copyable>(
+        by node: Node?, _ reply: consuming Reply, _ work: @escaping @Sendable (consuming Reply) -> Void
+    ) {
+        guard case .image(let image, _)? = node else { return work(reply) }
+        if !image.gate.enter() {
+            let held = HeldReply(reply)
+            let rest = { @Sendable in if let reply = held.take() { work(reply) } }
+            if image.gate.keep(rest) { return }
+            rest()
+        } else {
+            work(reply)
         }
+        image.gate.leave()
     }
 
     /// See `FileSystem`.
@@ -201,17 +158,6 @@ public final class ImageFileSystem: FileSystem {
         case .map(let node, _): node.closeDisk()
         case .stats, .directory, nil: break
         }
-    }
-
-    /// See `FileSystem`.
-    public func openDirectory(_ inode: Inode, reply: consuming OpenReply) {
-        guard let node = node(inode), node.isDirectory, let root = self.node(.root) else {
-            return reply.failure(.notDirectory)
-        }
-        // The kernel knows by itself what lies above a directory, and takes the number of ".." for decoration.
-        let entries = [(name: Array(".".utf8), node: node), (name: Array("..".utf8), node: root)]
-        let handle = files.add(.directory(entries + children(of: node)))
-        if !reply.opened(handle) { closeDirectory(inode, handle: handle) }
     }
 
     /// See `FileSystem`.
@@ -233,25 +179,11 @@ public final class ImageFileSystem: FileSystem {
         _ = files.remove(handle)
     }
 
-    /// See `FileSystem`.
-    public func seek(
-        _ inode: Inode, handle: FileHandle, from offset: UInt64, to target: SeekTarget, reply: consuming SeekReply
-    ) {
-        guard case .disk(let disk) = files[handle] else { return reply.failure(.invalidArgument) }
-        guard offset < disk.image.virtualSize else { return reply.failure(.noSuchAddress) }
-        do throws(ImageError) {
-            guard let found = try disk.image.next(hole: target == .hole, from: GuestOffset(offset)) else {
-                return reply.failure(.noSuchAddress)
-            }
-            reply.offset(found.rawValue)
-        } catch {
-            logger.warning("\(error)")
-            reply.failure(ErrorNumber(error))
-        }
-    }
-
-    /// See `FileSystem`.
+    /// See `FileSystem`. The size is what is in use on the host's file system that the images are on; nothing is free.
     public func statistics(reply: consuming StatisticsReply) {
-        reply.statistics(Statistics(blockSize: 4096, blocks: 0, files: UInt64(source.entries.count)))
+        let used = FileSystemUse(at: folder.location)
+        reply.statistics(
+            Statistics(
+                blockSize: 4096, blocks: (used?.usedSize ?? 0) / 4096, files: UInt64(source.entries.count)))
     }
 }

@@ -41,6 +41,8 @@ final class ImageNode: Sendable {
     let location: FilePath
     /// What the name says of the format; nil: the content decides.
     let format: ImageFormat?
+    /// Bounds the threads that serve it.
+    let gate: RequestGate
     /// What the layers of the image count.
     let layerCounters = ReadCounters()
     private let open: @Sendable (ReadCounters) -> OpenedImage
@@ -55,6 +57,7 @@ final class ImageNode: Sendable {
         self.location = location
         self.format = format
         self.open = open
+        gate = RequestGate(limit: ImageFileSystem.threadsPerImage)
     }
 
     /// The image: the one that is open, unless a file of it has changed since and nobody reads it.
@@ -160,13 +163,13 @@ final class ImageNode: Sendable {
         state.withLock { $0.handles -= 1 }
     }
 
-    /// Closes the image's files unless somebody reads it, and answers whether they are closed.
+    /// Closes the image's files unless somebody reads it or is about to open it, and answers whether they are closed.
     func closeIfIdle() -> Bool {
-        state.withLock { state in
+        state.withLockIfAvailable { state in
             guard state.handles == 0 else { return false }
             state.forgetOpened()
             return true
-        }
+        } ?? false
     }
 
     private func opened(_ state: inout State) -> OpenedImage {

@@ -79,7 +79,7 @@ struct Server {
             let session = try Session(
                 fileSystem: fileSystem, name: images, subtype: "rblockfs", mountOptions: options)
             try session.mount(at: mountpoint.path)
-            try session.run(threads: max(4, min(16, 2 * sysconf(CInt(_SC_NPROCESSORS_ONLN))))) {
+            try session.run(threads: ImageFileSystem.threads) {
                 do throws(MountFailure) {
                     try pidFile?.publish()
                     if command.service.givesUpPrivileges { try Privileges.giveUp(becoming: command.service.user) }
