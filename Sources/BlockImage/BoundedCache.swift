@@ -84,3 +84,9 @@ extension BoundedCache.Contents {
         if index < slots.count { slotOfKey[slots[index].key] = index }
     }
 }
+
+/// What keeping a buffer of `size` bytes takes in all: the entry, and an eighth more for the gaps that buffers which come
+/// and go leave between those that stay. So what the process takes stays near what the user allowed.
+func heapCost(of size: Int) -> Int {
+    size + size / 8 + 256
+}

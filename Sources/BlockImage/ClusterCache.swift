@@ -38,7 +38,7 @@ public final class ClusterCache: Sendable {
         decode: (inout OutputRawSpan) throws(ImageError) -> Void
     ) throws(ImageError) {
         let key = Key(file: file.id, offset: offset, number: number)
-        let entry = entries.value(for: key) ?? entries.insert(Entry(), cost: size + 256, for: key)
+        let entry = entries.value(for: key) ?? entries.insert(Entry(), cost: heapCost(of: size), for: key)
         let cluster = try entry.content.withLock { content throws(ImageError) -> AlignedBuffer in
             if let content { return content }
             let buffer = AlignedBuffer(capacity: size, alignment: 64)

@@ -95,7 +95,7 @@ public final class TableCache: Sendable {
         }
         counters.tableMisses.add(1, ordering: .relaxed)
         let entries = try Self.load(count, of: table, at: offset)
-        let page = pages.insert(TablePage(entries), cost: entries.count * 8 + 128, for: key)
+        let page = pages.insert(TablePage(entries), cost: heapCost(of: entries.count * 8), for: key)
         return (page, index - first)
     }
 

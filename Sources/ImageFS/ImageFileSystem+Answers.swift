@@ -97,15 +97,17 @@ extension ImageFileSystem {
             try buffer.fill(count) { output throws(ImageError) in
                 try disk.image.read(count, at: GuestOffset(start), into: &output)
             }
-            reply.bytes(buffer.bytes)
+            // Counted before it is answered: who has read everything finds it counted.
             let duration = begin.duration(to: .now)
-            for counters in [disk.counters, counters] { counters.countRead(count, in: duration) }
+            disk.counters.countRead(count, in: duration)
+            counters.countRead(count, in: duration)
+            reply.bytes(buffer.bytes)
         } catch {
-            // Never a short answer: the kernel would take it for the end of the file and fill up with zeros.
-            reply.failure(ErrorNumber(error))
             let reason = error.description
             if disk.counters.countFailure(reason) { logger.warning("read error: \(reason)") }
             _ = counters.countFailure(reason)
+            // Never a short answer: the kernel would take it for the end of the file and fill up with zeros.
+            reply.failure(ErrorNumber(error))
         }
     }
 

@@ -36,8 +36,8 @@ public final class ImageFileSystem: FileSystem {
 
     /// The most threads that one image has at a time.
     static let threadsPerImage = max(4, min(16, 2 * sysconf(CInt(_SC_NPROCESSORS_ONLN))))
-    /// The threads to serve a mount with: two images that do not answer leave some to the others.
-    public static let threads = 3 * threadsPerImage
+    /// The threads to serve a mount with: an image that does not answer leaves half of them to the others.
+    public static let threads = 2 * threadsPerImage
 
     let folder: ImageFolder
     let source: ImageSource

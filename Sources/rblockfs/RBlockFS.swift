@@ -12,8 +12,9 @@ struct RBlockFS: ParsableCommand {
         abstract: "Mount a folder of virtual-machine disk images as flat raw disks.",
         usage: "rblockfs [options] IMAGES MOUNTPOINT",
         discussion: """
-            Every .qcow2, .vmdk, .raw and .img of IMAGES, or the one image that it is, becomes a folder of MOUNTPOINT \
-            with a flat disk.raw and stats.json in it. Images are read, never written.
+            Every .qcow2, .vmdk, .raw and .img of IMAGES and its subfolders, or the one image that it is, becomes a folder \
+            of MOUNTPOINT with a flat disk.raw, its partitions, map.json and stats.json in it; an .ova a folder with one \
+            for each of its disks. Images are read, never written.
 
             Only the user who mounts can look, and nobody else: root cannot look at the mount of another user. With \
             -o allow_other everybody can, as far as --uid, --gid and --umask let them.
@@ -21,6 +22,7 @@ struct RBlockFS: ParsableCommand {
             EXAMPLES
               rblockfs ~/images /mnt/rb
               losetup -f --show -r -P /mnt/rb/foo.qcow2/disk.raw
+              mount -o loop,ro /mnt/rb/foo.qcow2/partitions/p1.raw /mnt/guest
               cat /mnt/rb/foo.qcow2/stats.json
               rblockfs --allow-path /srv/base overlay.qcow2 /mnt/rb
               rblockfs --secret db.qcow2=file:/root/db.key ~/images /mnt/rb
