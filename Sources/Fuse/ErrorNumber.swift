@@ -34,6 +34,8 @@ public struct ErrorNumber: Error, RawRepresentable, Hashable, Sendable, CustomSt
     public static let badHandle = ErrorNumber(rawValue: EBADF)
     /// ESTALE: Stale file handle. To an open by name, the kernel looks the name up again, once.
     public static let stale = ErrorNumber(rawValue: ESTALE)
+    /// ENAMETOOLONG: File name too long.
+    public static let nameTooLong = ErrorNumber(rawValue: ENAMETOOLONG)
     /// ENODATA: No data available; there is no such extended attribute.
     public static let noData = ErrorNumber(rawValue: ENODATA)
     /// ERANGE: Numerical result out of range; the caller's buffer is too small.

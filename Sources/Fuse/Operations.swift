@@ -43,11 +43,10 @@ private func fileSystem(of request: fuse_req_t) -> any FileSystem {
 
 private func lookup(_ request: fuse_req_t!, _ parent: fuse_ino_t, _ name: UnsafePointer<CChar>!) {
     let name = unsafe UnsafeRawBufferPointer(start: name, count: strlen(name))
-    unsafe fileSystem(of: request).lookup(
-        Array(name),
-        in: Inode(rawValue: parent),
-        reply: EntryReply(request: Request(request))
-    )
+    let reply = unsafe EntryReply(request: Request(request))
+    // The kernel lets through names of up to 1,024 bytes.
+    guard name.count <= Statistics.maximumNameSize else { return reply.failure(.nameTooLong) }
+    unsafe fileSystem(of: request).lookup(Array(name), in: Inode(rawValue: parent), reply: reply)
 }
 
 private func forget(_ request: fuse_req_t!, _ inode: fuse_ino_t, _ count: UInt64) {

@@ -145,7 +145,7 @@ public struct StatisticsReply: ~Copyable {
         result.f_frsize = UInt(statistics.blockSize)
         result.f_blocks = fsblkcnt_t(statistics.blocks)
         result.f_files = fsfilcnt_t(statistics.files)
-        result.f_namemax = UInt(statistics.maximumNameSize)
+        result.f_namemax = UInt(Statistics.maximumNameSize)
         // Safe: libfuse copies the figures; the request is answered once.
         unsafe _ = fuse_reply_statfs(request.take(), &result)
     }

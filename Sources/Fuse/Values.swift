@@ -119,14 +119,13 @@ public struct Statistics: Hashable, Sendable {
     public var blocks: UInt64
     /// Number of files.
     public var files: UInt64
-    /// The longest name, in bytes.
-    public var maximumNameSize: UInt64
+    /// The longest name, in bytes: NAME_MAX, as on the file systems of the host.
+    public static let maximumNameSize = 255
 
     /// Statistics of a full file system.
-    public init(blockSize: UInt64, blocks: UInt64, files: UInt64, maximumNameSize: UInt64 = 255) {
+    public init(blockSize: UInt64, blocks: UInt64, files: UInt64) {
         self.blockSize = blockSize
         self.blocks = blocks
         self.files = files
-        self.maximumNameSize = maximumNameSize
     }
 }
