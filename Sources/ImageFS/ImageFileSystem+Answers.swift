@@ -117,8 +117,20 @@ extension ImageFileSystem {
         }
         // The kernel knows by itself what lies above a directory, and takes the number of ".." for decoration.
         let entries = [(name: Array(".".utf8), node: node), (name: Array("..".utf8), node: root)]
-        let handle = files.add(.directory(entries + children(of: node)))
+        let handle = files.add(.directory(DirectoryListing { [self] in entries + children(of: node) }))
         if !reply.opened(handle) { closeDirectory(inode, handle: handle) }
+    }
+
+    func answerReadDirectory(_ handle: FileHandle, from position: UInt64, reply: consuming DirectoryReply) {
+        guard case .directory(let listing)? = files[handle] else { return reply.failure(.badHandle) }
+        let entries = listing.entries(at: position)
+        for index in entries.indices.dropFirst(Int(clamping: position)) {
+            let (name, node) = entries[index]
+            let kind: FileKind = node.isDirectory ? .directory : .regularFile
+            let next = UInt64(index) + 1
+            guard reply.add(name: name, inode: node.inode, kind: kind, nextPosition: next) else { break }
+        }
+        reply.finish()
     }
 
     func answerSeek(

@@ -164,14 +164,7 @@ public final class ImageFileSystem: FileSystem {
     public func readDirectory(
         _ inode: Inode, handle: FileHandle, from position: UInt64, reply: consuming DirectoryReply
     ) {
-        guard case .directory(let entries)? = files[handle] else { return reply.failure(.badHandle) }
-        for index in entries.indices.dropFirst(Int(clamping: position)) {
-            let (name, node) = entries[index]
-            let kind: FileKind = node.isDirectory ? .directory : .regularFile
-            let next = UInt64(index) + 1
-            guard reply.add(name: name, inode: node.inode, kind: kind, nextPosition: next) else { break }
-        }
-        reply.finish()
+        gated(by: node(inode), reply) { [self] reply in answerReadDirectory(handle, from: position, reply: reply) }
     }
 
     /// See `FileSystem`.

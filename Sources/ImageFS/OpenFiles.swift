@@ -9,8 +9,8 @@ enum OpenFile: Sendable {
     case stats([UInt8])
     /// `map.json` of the disk as it was when it was opened; counts as a reader of it.
     case map(ImageNode, MapText)
-    /// A directory, with what was in it when it was opened: so a listing that takes several calls is one listing.
-    case directory([(name: [UInt8], node: Node)])
+    /// A directory.
+    case directory(DirectoryListing)
 }
 
 /// The open files, by the handles that the kernel knows them by.
