@@ -55,6 +55,14 @@ final class ApplianceNode: Sendable {
         } ?? false
     }
 
+    /// The archive has lost its name.
+    func letGo() {
+        _ = state.withLockIfAvailable { state in
+            for (_, node) in state.disks { Entry.image(node).letGo(from: source.entries) }
+            state = State()
+        }
+    }
+
     private func opened(_ state: inout State) -> Result<Appliance, ImageError> {
         switch state.opened {
         case .success(let appliance)? where appliance.file.isCurrent: return .success(appliance)
@@ -72,7 +80,7 @@ final class ApplianceNode: Sendable {
         let stamp = (try? opened.get()).map { FileStamp($0.file) }
         // The disks of an archive that is the same are the same.
         if stamp == nil || stamp != state.stamp {
-            for (_, node) in state.disks { source.entries.remove(node.number) }
+            for (_, node) in state.disks { Entry.image(node).letGo(from: source.entries) }
             state.disks = (try? opened.get())?.disks.map { ($0.folderName, makeNode($0)) } ?? []
             state.stamp = stamp
         }

@@ -20,6 +20,19 @@ enum Entry: Sendable {
     }
 }
 
+extension Entry {
+    /// It has lost its name: closes what it keeps open, at once or with the last reader, so that the host has the space
+    /// of a deleted image back; and takes it, and all that is below it, out of `entries`.
+    func letGo(from entries: Entries) {
+        switch self {
+        case .folder(let node): node.letGo()
+        case .image(let node): node.letGo()
+        case .appliance(let node): node.letGo()
+        }
+        entries.remove(number)
+    }
+}
+
 /// All entries that the kernel may ask for, by their numbers. Every method may be called from any thread.
 ///
 /// An entry whose name is gone stays for as long as the kernel refers to it: a file that is open can be asked for its
@@ -61,9 +74,12 @@ final class Entries: Sendable {
     /// How many entries there are.
     var count: Int { state.withLock { $0.references.count } }
 
-    /// The kernel is told of an inode of the entry once more.
-    func refer(to number: UInt64) {
-        state.withLock { $0.references[number]?.count += 1 }
+    /// The kernel is told of an inode of the entry once more; false where the entry is gone by now, and it must not be.
+    func refer(to number: UInt64) -> Bool {
+        state.withLock { state in
+            state.references[number]?.count += 1
+            return state.references[number] != nil
+        }
     }
 
     /// The kernel gives up `count` references to inodes of the entry.

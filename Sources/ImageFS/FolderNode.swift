@@ -70,11 +70,20 @@ final class FolderNode: Sendable {
     func replace(_ image: ImageNode, called name: [UInt8]) -> Entry? {
         state.withLock { state in
             guard let known = state.entries[name], known.number == image.number else { return state.entries[name] }
-            source.entries.remove(image.number)
+            Entry.image(image).letGo(from: source.entries)
             let entry = makeFile(name, at: image.location)
             if case .image(let image)? = entry { image.noteChange(of: String(decoding: image.location)) }
             state.entries[name] = entry
             return entry
+        }
+    }
+
+    /// The folder has lost its name. Who is still in it is shown what is there by then; where somebody is just looking
+    /// into it, they see to that.
+    func letGo() {
+        _ = state.withLockIfAvailable { state in
+            for entry in state.entries.values { entry.letGo(from: source.entries) }
+            state = State()
         }
     }
 
@@ -110,7 +119,7 @@ final class FolderNode: Sendable {
             }
         }
         for (name, entry) in state.entries where entries[name]?.number != entry.number {
-            source.entries.remove(entry.number)
+            entry.letGo(from: source.entries)
         }
         state.entries = entries
         state.names = entries.keys.sorted { $0.lexicographicallyPrecedes($1) }

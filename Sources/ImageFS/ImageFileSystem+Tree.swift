@@ -119,6 +119,7 @@ extension ImageFileSystem {
         guard let size = disk.image?.virtualSize, let layer = image.opened().layers.first else { throw .noEntry }
         var attributes = make(node, .regularFile, 0o444, time: layer.file.modified, links: 1)
         attributes.size = size
+        image.noteTold(size, of: view)
         let allocated = disk.allocation?.0.allocated ?? size
         attributes.blocks = allocated / 512 + (allocated % 512 == 0 ? 0 : 1)
         // What tools like cp and tar read at a time.

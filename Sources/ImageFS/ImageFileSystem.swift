@@ -154,7 +154,7 @@ public final class ImageFileSystem: FileSystem {
     /// See `FileSystem`.
     public func close(_ inode: Inode, handle: FileHandle) {
         switch files.remove(handle) {
-        case .disk(let disk): disk.node.closeDisk()
+        case .disk(let disk): disk.node.closeDisk(cached: disk.view)
         case .map(let node, _): node.closeDisk()
         case .stats, .directory, nil: break
         }

@@ -2,6 +2,7 @@ import BlockImage
 import Glibc
 import ImageFormats
 import PartitionTable
+import Synchronization
 import SystemPackage
 
 /// One image of the mount, opened when it is first looked into. Every method may be called from any thread.
@@ -16,8 +17,10 @@ final class ImageNode: Sendable {
         var handles = 0
         /// The file that changed under a reader.
         var changedFile: String?
-        /// The files that what the kernel has cached of each disk was read from.
+        /// The files that what the kernel has cached of each disk was read from: of the last reader who is done.
         var cached: [DiskView: [FileStamp]] = [:]
+        /// The size of each disk that the kernel was told last.
+        var toldSizes: [DiskView: UInt64] = [:]
         var counters: [DiskView: MountCounters] = [:]
         /// The folder names of the open image's snapshots, once they were asked for.
         var snapshotNames: [[UInt8]]?
@@ -47,6 +50,8 @@ final class ImageNode: Sendable {
     let layerCounters = ReadCounters()
     private let open: @Sendable (ReadCounters) -> OpenedImage
     private let state = Guarded(State())
+    /// Whether the file has lost its name, so that nobody will come for it any more.
+    private let isGone = Atomic(false)
 
     /// The image that `open` opens, which counts in the counters it is given.
     init(
@@ -111,7 +116,9 @@ final class ImageNode: Sendable {
     /// at an earlier opening is of the same content. Throws why there is no disk.
     ///
     /// `isCached`: whether the kernel will cache what is read of it. Throws `system` with ESTALE where somebody still
-    /// reads what the image was before it changed: then the kernel looks the name up again, and finds a new node.
+    /// reads what the image was before it changed: then the kernel looks the name up again, and finds a new node. So it
+    /// does where the disk has another size than the kernel was told, which would cut it off there: then the kernel looks
+    /// the name up again, and finds the size.
     func openDisk(
         _ view: DiskView, isCached: Bool = true
     ) throws(ImageError) -> (disk: OpenDisk, keepsCache: Bool) {
@@ -119,12 +126,15 @@ final class ImageNode: Sendable {
         let (result, keepsCache) = state.withLock { state -> (Result<OpenDisk, ImageError>, Bool) in
             let image = opened(&state)
             if state.handles > 0, !image.isCurrent { return (.failure(leftBehind), false) }
-            let result = self.disk(view, &state).result.map { OpenDisk($0, of: image, node: self, counters: counters) }
-            guard case .success = result else { return (result, false) }
+            let result = self.disk(view, &state).result.map {
+                OpenDisk($0, view, of: image, node: self, counters: counters)
+            }
+            guard case .success(let disk) = result else { return (result, false) }
+            if isCached, let told = state.toldSizes[view], told != disk.image.virtualSize {
+                return (.failure(leftBehind), false)
+            }
             state.handles += 1
-            let stamp = image.stamp
-            defer { if isCached { state.cached[view] = stamp } }
-            return (result, state.cached[view] == stamp)
+            return (result, state.cached[view] == image.stamp)
         }
         let disk = try result.get()
         if isCached { counters.countOpen() }
@@ -158,9 +168,27 @@ final class ImageNode: Sendable {
         ImageError(.system(errno: ESTALE), path: String(decoding: location), "has changed; look up its name again")
     }
 
-    /// A reader is done.
-    func closeDisk() {
-        state.withLock { $0.handles -= 1 }
+    /// A reader is done; `view` is the disk that the kernel cached for them, nil where it did not.
+    ///
+    /// Only now is it certain that the kernel holds nothing older of it: it drops that when it takes in the answer to an
+    /// opening, and may take in the answer to a later one, which lets it keep what it has, before that.
+    func closeDisk(cached view: DiskView? = nil) {
+        state.withLock { state in
+            state.handles -= 1
+            if let view, let opened = state.opened { state.cached[view] = opened.stamp }
+            if state.handles == 0, isGone.load(ordering: .relaxed) { state.forgetOpened() }
+        }
+    }
+
+    /// The file has lost its name: closes it, now or with the last reader.
+    func letGo() {
+        isGone.store(true, ordering: .relaxed)
+        _ = closeIfIdle()
+    }
+
+    /// The kernel is told that the disk has `size` bytes.
+    func noteTold(_ size: UInt64, of view: DiskView) {
+        state.withLock { $0.toldSizes[view] = size }
     }
 
     /// Closes the image's files unless somebody reads it or is about to open it, and answers whether they are closed.

@@ -10,6 +10,8 @@ final class OpenDisk: Sendable {
     private static let trust = Duration.milliseconds(20)
 
     let node: ImageNode
+    /// Which of the image's disks it is.
+    let view: DiskView
     let counters: MountCounters
     let image: Image
     private let opened: OpenedImage
@@ -18,9 +20,10 @@ final class OpenDisk: Sendable {
     private let lookedAt = Atomic<Int64>(0)
     private static let changed = Int64.max
 
-    /// A reader of `image`, a disk of `node` that `opened` is.
-    init(_ image: Image, of opened: OpenedImage, node: ImageNode, counters: MountCounters) {
+    /// A reader of `image`, the disk `view` of `node` that `opened` is.
+    init(_ image: Image, _ view: DiskView, of opened: OpenedImage, node: ImageNode, counters: MountCounters) {
         self.image = image
+        self.view = view
         self.opened = opened
         self.node = node
         self.counters = counters
