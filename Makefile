@@ -9,7 +9,8 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # file systems to put into images, the small tools that people use on a mount, and a second reader of VMDK, which comes
 # from the Python package index into a folder of its own. To measure: qemu-storage-daemon.
 BUILD_PACKAGES := pkg-config libfuse3-dev fuse3 libdeflate-dev zlib1g-dev libzstd-dev libssl-dev libxml2-dev
-TEST_PACKAGES := qemu-utils e2fsprogs fdisk mount util-linux attr jq python3 zstd procps python3-venv dosfstools
+TEST_PACKAGES := qemu-utils e2fsprogs fdisk mount util-linux attr jq python3 zstd procps python3-venv dosfstools \
+	xfsprogs mtools
 BENCH_PACKAGES := qemu-utils qemu-system-common
 PYTHON_PACKAGES := dissect.hypervisor==3.21 dissect.cstruct==4.7 dissect.util==3.24 defusedxml==0.7.1
 SECOND_READER := .build-python/dissect.hypervisor-3.21

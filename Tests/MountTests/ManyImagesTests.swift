@@ -28,6 +28,15 @@ struct ManyImagesTests {
         #expect(try mount.openFiles() == before, "A listing opens no image.")
         #expect(try mount.document("disk-05000.qcow2")["virtual-size"]?.number == 1 << 20)
         #expect(try mount.openFiles() > before, "Looking into one opens it.")
+        // A node takes less than 2 KiB: 20 MiB for all, beside what a server of a test build takes for itself.
+        #expect(try mount.memory("VmRSS") < 60 << 10, "KiB")
+        let stats = try JSONValue(
+            parsing: try #require(FileManager.default.contents(atPath: mount.file("stats.json"))))
+        // The folder itself is one more.
+        #expect(stats["rblockfs", "entries"]?.number == 10_001)
+        #expect(stats["rblockfs", "open-images"]?.number == 1)
+        #expect(stats["rblockfs", "images"]?.text == folder.path)
+        #expect(stats["rblockfs", "counters", "opens"]?.number == 0)
     }
 
     @Test("find and ls -R over 300 images do not run out of descriptors")
