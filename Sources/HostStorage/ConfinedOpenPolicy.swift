@@ -129,7 +129,21 @@ public final class ConfinedOpenPolicy: OpenPolicy {
         return name[(end + 1)...]
     }
 
+    /// A file that is replaced by another between being found and being opened has no path by then: the one that has
+    /// the name now is looked for.
     private func open(_ path: FilePath, subject: String, about image: String) throws(ImageError) -> LocalFile {
+        let missing = ImageError.Code.system(errno: Errno.noSuchFileOrDirectory.rawValue)
+        for _ in 0..<8 {
+            do throws(ImageError) {
+                return try openOnce(path, subject: subject, about: image)
+            } catch {
+                guard error.code == missing else { throw error }
+            }
+        }
+        return try openOnce(path, subject: subject, about: image)
+    }
+
+    private func openOnce(_ path: FilePath, subject: String, about image: String) throws(ImageError) -> LocalFile {
         do {
             let found: FileDescriptor
             switch try find(path) {
