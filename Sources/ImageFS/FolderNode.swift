@@ -9,7 +9,7 @@ final class FolderNode: Sendable {
     static let rootNumber: UInt64 = 0
 
     /// A change within this time after the last one may leave the folder's time as it is: file systems count in ticks.
-    private static let tick = Duration.milliseconds(100)
+    static let tick = Duration.milliseconds(100)
 
     private struct State {
         /// The folder's time when it was last listed; nil before that.
@@ -198,7 +198,7 @@ extension Entry {
 
 extension FileTime {
     /// How long ago it was; negative for the future.
-    fileprivate var age: Duration {
+    var age: Duration {
         let now = FileTime.now
         return .seconds(now.seconds - seconds) + .nanoseconds(now.nanoseconds - nanoseconds)
     }

@@ -175,7 +175,12 @@ final class ImageNode: Sendable {
     func closeDisk(cached view: DiskView? = nil) {
         state.withLock { state in
             state.handles -= 1
-            if let view, let opened = state.opened { state.cached[view] = opened.stamp }
+            // File systems count time in ticks: another file, of the same number and size, that is made within one tick
+            // looks the same. While this one is open there is none.
+            if let view, let opened = state.opened {
+                let isSettled = opened.layers.allSatisfy { $0.file.modified.age > FolderNode.tick }
+                state.cached[view] = isSettled ? opened.stamp : nil
+            }
             if state.handles == 0, isGone.load(ordering: .relaxed) { state.forgetOpened() }
         }
     }

@@ -108,9 +108,9 @@ struct UnderLoadTests {
         let result = try Shell.run(
             """
             cd "$1"; export LC_ALL=C
-            { until [ -e "$3" ]; do find . -ls; done >/dev/null; } &
-            { until [ -e "$3" ]; do ls -lR; done >/dev/null; } &
-            { until [ -e "$3" ]; do find . -name '*.json' -exec cat {} +; done >/dev/null; } &
+            { until [ -e "$3" ]; do find . -ls; done >/dev/null 2>"$3.1"; } &
+            { until [ -e "$3" ]; do ls -lR; done >/dev/null 2>"$3.2"; } &
+            { until [ -e "$3" ]; do find . -name '*.json' -exec cat {} +; done >/dev/null 2>"$3.3"; } &
             python3 -c '
             import os, sys, time
             os.chdir(sys.argv[1])
@@ -121,7 +121,7 @@ struct UnderLoadTests {
                 os.unlink("sub%d/a.qcow2" % turn); os.rmdir("sub%d" % turn)
                 for name in names: os.unlink(name)
             ' "$2" || echo "python3 failed" >&2
-            touch "$3"; wait
+            touch "$3"; wait; cat "$3".? >&2
             """, mount.path, images, folder.file("done"))
         let errors = result.errors.split(separator: "\n")
         #expect(errors.filter { !$0.hasSuffix("No such file or directory") } == [])
