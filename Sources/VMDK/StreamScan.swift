@@ -101,7 +101,8 @@ struct StreamScan {
         case .grainTable, .progress: break
         }
         guard sectors <= file.sectorCount else { return broken("is damaged", at: position) }
-        sector += 1 + sectors
+        // Both are at most 2^54; not so far that a place there would not fit into 64 bits.
+        sector = min(sector + 1 + sectors, file.sectorCount + 1)
         return nil
     }
 
