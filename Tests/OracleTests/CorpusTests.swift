@@ -23,10 +23,12 @@ enum Corpus {
     }
 
     static let folder: String = {
-        if let path = ProcessInfo.processInfo.environment["RBLOCK_CORPUS"] { return path }
+        if let path = ProcessInfo.processInfo.environment["RBLOCK_CORPUS"] {
+            return URL(fileURLWithPath: path).resolvingSymlinksInPath().path
+        }
         let tests = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
         return tests.deletingLastPathComponent().deletingLastPathComponent().appendingPathComponent("shared/corpus")
-            .path
+            .resolvingSymlinksInPath().path
     }()
 
     /// Its images. Empty, with a printed reason, where it is not there: it is no part of the repository.
