@@ -70,8 +70,8 @@ extension ImageFileSystem {
         }
     }
 
-    func answerRead(_ handle: FileHandle, count: Int, at offset: UInt64, reply: consuming DataReply) {
-        switch files[handle] {
+    func answerRead(_ file: OpenFile?, count: Int, at offset: UInt64, reply: consuming DataReply) {
+        switch file {
         case .disk(let disk): read(count, at: offset, of: disk, reply: reply)
         case .stats(let text):
             let start = Int(min(offset, UInt64(text.count)))

@@ -120,7 +120,10 @@ public final class ImageFileSystem: FileSystem {
     public func read(
         _ inode: Inode, handle: FileHandle, count: Int, at offset: UInt64, reply: consuming DataReply
     ) {
-        gated(by: node(inode), reply) { [self] reply in answerRead(handle, count: count, at: offset, reply: reply) }
+        // The open file knows its image: no look-up by inode, whose lock all reads would share.
+        let file = files[handle]
+        let node: Node? = if case .disk(let disk)? = file { .image(disk.node, .disk(disk.view)) } else { node(inode) }
+        gated(by: node, reply) { [self] reply in answerRead(file, count: count, at: offset, reply: reply) }
     }
 
     /// See `FileSystem`.
