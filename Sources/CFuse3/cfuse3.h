@@ -9,10 +9,13 @@
 #include <errno.h>
 #include <fuse_lowlevel.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 static_assert(sizeof(off_t) == 8, "offsets of disk images need 64 bits");
 
@@ -99,38 +102,104 @@ static inline int cfuse3_answer_one(struct fuse_session *session)
     return result > 0 ? 1 : result;
 }
 
-/// One thread that answers requests.
-struct cfuse3_worker {
+/// What the threads that answer requests share.
+struct cfuse3_crew {
     struct fuse_session *session;
-    pthread_t owner; // gets a SIGTERM when this worker ends by itself
-    pthread_t thread;
-    int state; // of enum cfuse3_worker_state; atomic
+    pthread_t owner; // gets a SIGTERM when a worker ends by itself, and a SIGURG when requests come while it sleeps
+    int active;      // workers from this index on rest; atomic
+    int watched;     // whether the owner looks after the crew from time to time; atomic
 };
 
-enum cfuse3_worker_state { CFUSE3_ANSWERING, CFUSE3_WAITING, CFUSE3_DONE };
+enum cfuse3_worker_state { CFUSE3_ANSWERING, CFUSE3_WAITING, CFUSE3_RESTING, CFUSE3_DONE };
+
+/// One thread that answers requests.
+struct cfuse3_worker {
+    struct cfuse3_crew *crew;
+    pthread_t thread;
+    sem_t wanted; // posted when it is to stop resting
+    int index;
+    int number;             // as the kernel counts threads; atomic
+    int state;              // of enum cfuse3_worker_state; atomic
+    unsigned long answered; // how many requests; atomic
+    char distance[128];     // of what the next one writes
+};
+
+static inline void cfuse3_prepare_worker(struct cfuse3_worker *worker, struct cfuse3_crew *crew, int index)
+{
+    *worker = (struct cfuse3_worker){.crew = crew, .index = index};
+    sem_init(&worker->wanted, 0, 0);
+}
+
+static inline enum cfuse3_worker_state cfuse3_state(struct cfuse3_worker *worker)
+{
+    return (enum cfuse3_worker_state)__atomic_load_n(&worker->state, __ATOMIC_ACQUIRE);
+}
+
+static inline int cfuse3_thread_number(struct cfuse3_worker *worker)
+{
+    return __atomic_load_n(&worker->number, __ATOMIC_RELAXED);
+}
+
+static inline unsigned long cfuse3_answered(struct cfuse3_worker *worker)
+{
+    return __atomic_load_n(&worker->answered, __ATOMIC_RELAXED);
+}
+
+/// Lets `count` workers answer, and the rest rest after the request that they have or wait for. To be called by the
+/// owner; `workers` are all.
+static inline void cfuse3_set_active(struct cfuse3_crew *crew, struct cfuse3_worker *workers, int count)
+{
+    int before = crew->active;
+    __atomic_store_n(&crew->active, count, __ATOMIC_RELEASE);
+    for (int index = before; index < count; index++)
+        sem_post(&workers[index].wanted);
+}
+
+/// Says whether the owner looks after the crew from now on, or sleeps until it is called.
+static inline void cfuse3_set_watched(struct cfuse3_crew *crew, int watched)
+{
+    __atomic_store_n(&crew->watched, watched, __ATOMIC_SEQ_CST);
+}
+
+/// Calls the owner, if it sleeps.
+static inline void cfuse3_call_owner(struct cfuse3_crew *crew)
+{
+    if (!__atomic_load_n(&crew->watched, __ATOMIC_RELAXED) && !__atomic_exchange_n(&crew->watched, 1, __ATOMIC_SEQ_CST))
+        pthread_kill(crew->owner, SIGURG);
+}
 
 /// The body of a worker thread: answers requests until the session ends or the device fails. Returns an errno or 0.
 static inline void *cfuse3_work(void *context)
 {
     struct cfuse3_worker *worker = (struct cfuse3_worker *)context;
+    struct cfuse3_crew *crew = worker->crew;
     struct fuse_buf buffer = {0};
     int received = 0;
+    __atomic_store_n(&worker->number, (int)syscall(SYS_gettid), __ATOMIC_RELAXED);
     // The mask comes from whoever started this process: a thread of libdispatch, for one, blocks SIGURG.
     sigset_t waking;
     sigemptyset(&waking);
     sigaddset(&waking, SIGURG);
     pthread_sigmask(SIG_UNBLOCK, &waking, NULL);
-    while (!fuse_session_exited(worker->session)) {
+    while (!fuse_session_exited(crew->session)) {
+        if (worker->index >= __atomic_load_n(&crew->active, __ATOMIC_ACQUIRE)) {
+            __atomic_store_n(&worker->state, CFUSE3_RESTING, __ATOMIC_RELEASE);
+            sem_wait(&worker->wanted);
+            continue;
+        }
         __atomic_store_n(&worker->state, CFUSE3_WAITING, __ATOMIC_RELEASE);
-        received = fuse_session_receive_buf(worker->session, &buffer);
+        received = fuse_session_receive_buf(crew->session, &buffer);
         __atomic_store_n(&worker->state, CFUSE3_ANSWERING, __ATOMIC_RELEASE);
-        if (received > 0)
-            fuse_session_process_buf(worker->session, &buffer);
-        else if (received != -EINTR)
+        if (received > 0) {
+            cfuse3_call_owner(crew);
+            fuse_session_process_buf(crew->session, &buffer);
+            __atomic_store_n(&worker->answered, worker->answered + 1, __ATOMIC_RELAXED);
+        } else if (received != -EINTR) {
             break;
+        }
     }
     free(buffer.mem);
-    pthread_kill(worker->owner, SIGTERM);
+    pthread_kill(crew->owner, SIGTERM);
     __atomic_store_n(&worker->state, CFUSE3_DONE, __ATOMIC_RELEASE);
     return (void *)(intptr_t)(received < 0 && received != -EINTR ? -received : 0);
 }
@@ -147,14 +216,16 @@ static inline void cfuse3_prepare_waking(void)
     sigaction(SIGURG, &action, NULL);
 }
 
-/// Once the session has ended: interrupts the worker if it waits for a request, and tells whether it is done. To be
-/// repeated until then, as a worker may be about to wait. (libfuse's loop uses pthread_cancel, which would unwind the
-/// stack by force, and which the thread sanitizer does not survive.)
+/// Once the session has ended: interrupts the worker if it waits for a request or rests, and tells whether it is done.
+/// To be repeated until then, as a worker may be about to wait. (libfuse's loop uses pthread_cancel, which would unwind
+/// the stack by force, and which the thread sanitizer does not survive.)
 static inline int cfuse3_wake(struct cfuse3_worker *worker)
 {
-    int state = __atomic_load_n(&worker->state, __ATOMIC_ACQUIRE);
+    enum cfuse3_worker_state state = cfuse3_state(worker);
     if (state == CFUSE3_WAITING)
         pthread_kill(worker->thread, SIGURG);
+    else if (state == CFUSE3_RESTING)
+        sem_post(&worker->wanted);
     return state == CFUSE3_DONE;
 }
 

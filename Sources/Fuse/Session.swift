@@ -227,37 +227,17 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
     }
 
     /// Runs the workers until a stop signal arrives (a worker that ends by itself sends one) and returns an error
-    /// number or 0. This is `fuse_session_loop_mt` without its weakness: that waits on a semaphore, and a signal that
-    /// comes just before the wait, or on another thread, does not end it. A blocked signal cannot be missed.
+    /// number or 0. This is `fuse_session_loop_mt` without its weaknesses: that waits on a semaphore, and a signal that
+    /// comes just before the wait, or on another thread, does not end it. A blocked signal cannot be missed. And it lets
+    /// all threads wait for requests (see `CrewSize`).
     private func serve(threads: Int) -> CInt {
-        cfuse3_prepare_waking()
-        let unused = unsafe cfuse3_worker(session: session, owner: pthread_self(), thread: 0, state: 0)
-        let workers = UnsafeMutablePointer<cfuse3_worker>.allocate(capacity: threads)
-        // Safe: each worker has its own element, which stays until the worker is joined.
-        unsafe workers.initialize(repeating: unused, count: threads)
-        defer { unsafe workers.deallocate() }
-        var error: CInt = 0
-        var started = 0
-        while started < threads {
-            let worker = unsafe workers + started
-            error = unsafe pthread_create(&worker.pointee.thread, nil, cfuse3_work, worker)
-            guard error == 0 else { break }
-            started += 1
-        }
-        if error == 0, unsafe fuse_session_exited(session) == 0 {
-            StopSignals.wait()
+        let crew = unsafe Crew(session, limit: threads)
+        let error = crew.start()
+        if error == 0 {
+            while unsafe fuse_session_exited(session) == 0, !StopSignals.wait(for: crew.untilNextLook) { crew.look() }
         }
         unsafe fuse_session_exit(session)
-        for index in 0..<started {
-            let worker = unsafe workers + index
-            while unsafe cfuse3_wake(worker) == 0 {
-                usleep(1000)
-            }
-            var result: UnsafeMutableRawPointer?
-            unsafe pthread_join(worker.pointee.thread, &result)
-            error = max(error, CInt(truncatingIfNeeded: Int(bitPattern: result)))
-        }
-        return error
+        return max(error, crew.end())
     }
 }
 
