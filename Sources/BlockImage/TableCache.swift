@@ -53,16 +53,26 @@ public final class TableCache: Sendable {
         var count: Int
     }
 
-    private let pages: BoundedCache<Key, TablePage>
-
+    /// Parts of the cache, by the page's place in its file: random reads by many threads seldom meet at one lock.
+    private let parts: [BoundedCache<Key, TablePage>]
     /// The most bytes that it keeps.
-    public var capacity: Int { pages.capacity }
+    public let capacity: Int
     /// How many bytes it keeps now.
-    public var cost: Int { pages.cost }
+    public var cost: Int { parts.reduce(0) { $0 + $1.cost } }
 
     /// A cache that keeps up to `capacity` bytes of entries.
     public init(capacity: Int) {
-        pages = BoundedCache(capacity: capacity)
+        self.capacity = capacity
+        // A part has room for some thirty pages at least.
+        let count = max(1, min(16, capacity >> 20))
+        parts = (0..<count).map { _ in BoundedCache(capacity: capacity / count) }
+    }
+
+    /// The part that the page at `offset` belongs to.
+    private func pages(at offset: HostOffset) -> BoundedCache<Key, TablePage> {
+        // Tables lie at multiples of a cluster: multiplied by 2^64 over the golden ratio, these spread over all parts.
+        let mixed = (offset.rawValue >> 9) &* 0x9E37_79B9_7F4A_7C15
+        return parts[Int(mixed >> 32) % parts.count]
     }
 
     /// The page that holds the entry `index` of `table`, and that entry's index in it. `index` must be in the table.
@@ -89,6 +99,7 @@ public final class TableCache: Sendable {
         let offset = table.offset.advanced(by: UInt64(first * table.entrySize))
         let count = min(Self.pageEntries, table.count - first)
         let key = Key(file: table.file.id, offset: offset, count: count)
+        let pages = pages(at: offset)
         if let page = pages.value(for: key) {
             counters.tableHits.add(1, ordering: .relaxed)
             return (page, index - first)
@@ -101,7 +112,7 @@ public final class TableCache: Sendable {
 
     /// Forgets the tables of a file that is being closed.
     public func removeTables(of file: HostFileID) {
-        pages.removeAll { $0.file == file }
+        for pages in parts { pages.removeAll { $0.file == file } }
     }
 
     /// Reads as many of the `count` entries as the file holds.

@@ -143,14 +143,11 @@ public final class ImageFileSystem: FileSystem {
         by node: Node?, _ reply: consuming Reply, _ work: @escaping @Sendable (consuming Reply) -> Void
     ) {
         guard case .image(let image, _)? = node else { return work(reply) }
-        if !image.gate.enter() {
+        guard image.gate.enter() else {
             let held = HeldReply(reply)
-            let rest = { @Sendable in if let reply = held.take() { work(reply) } }
-            if image.gate.keep(rest) { return }
-            rest()
-        } else {
-            work(reply)
+            return image.gate.keep { if let reply = held.take() { work(reply) } }
         }
+        work(reply)
         image.gate.leave()
     }
 

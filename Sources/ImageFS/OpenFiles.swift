@@ -1,5 +1,6 @@
 import BlockImage
 import Fuse
+import Synchronization
 
 /// A file of the mount that somebody has open.
 enum OpenFile: Sendable {
@@ -13,35 +14,47 @@ enum OpenFile: Sendable {
     case directory(DirectoryListing)
 }
 
-/// The open files, by the handles that the kernel knows them by.
+/// The open files, by the handles that the kernel knows them by. Every method may be called from any thread.
+///
+/// A handle is the address of what is open: a read finds it without a lock that all reads would share.
 final class OpenFiles: Sendable {
-    private struct State {
-        var files: [FileHandle: OpenFile] = [:]
-        var last: UInt64 = 0
-    }
+    private final class Box: Sendable {
+        let file: OpenFile
 
-    private let state = Guarded(State())
-
-    /// Keeps `file` and answers its handle.
-    func add(_ file: OpenFile) -> FileHandle {
-        state.withLock { state in
-            state.last += 1
-            let handle = FileHandle(rawValue: state.last)
-            state.files[handle] = file
-            return handle
+        init(_ file: OpenFile) {
+            self.file = file
         }
     }
 
-    /// How many files are open.
-    var count: Int { state.withLock { $0.files.count } }
+    private let number = Atomic(0)
 
-    /// The file that `handle` was given out for.
+    /// How many files are open.
+    var count: Int { number.load(ordering: .relaxed) }
+
+    /// Keeps `file` and answers its handle.
+    func add(_ file: OpenFile) -> FileHandle {
+        number.add(1, ordering: .relaxed)
+        // Safe: the reference is kept until `remove`.
+        let address = unsafe Unmanaged.passRetained(Box(file)).toOpaque()
+        return FileHandle(rawValue: UInt64(UInt(bitPattern: address)))
+    }
+
+    /// The file that `handle`, which `add` gave out and `remove` has not seen, is for.
     subscript(handle: FileHandle) -> OpenFile? {
-        state.withLock { $0.files[handle] }
+        unsafe Self.box(handle)?.takeUnretainedValue().file
     }
 
     /// Forgets the file and answers it.
     func remove(_ handle: FileHandle) -> OpenFile? {
-        state.withLock { $0.files.removeValue(forKey: handle) }
+        guard let box = unsafe Self.box(handle) else { return nil }
+        number.subtract(1, ordering: .relaxed)
+        return unsafe box.takeRetainedValue().file
+    }
+
+    /// Safe: only the kernel speaks to a session. It sends back the handles that `add` gave out, and none after the
+    /// `release` that ends in `remove` (Linux, fs/fuse/file.c: a request holds its file).
+    private static func box(_ handle: FileHandle) -> Unmanaged<Box>? {
+        guard let address = unsafe UnsafeRawPointer(bitPattern: UInt(handle.rawValue)) else { return nil }
+        return unsafe Unmanaged.fromOpaque(address)
     }
 }

@@ -1,18 +1,21 @@
 import BlockImage
+import Synchronization
 
 /// How many threads may serve one image at a time: an image on a disk that does not answer must not have them all. What
 /// comes on top waits, without a thread, and is served by those that are through. Every method may be called from any
 /// thread.
 final class RequestGate: Sendable {
-    fileprivate struct State {
-        var running = 0
-        var waiting: [@Sendable () -> Void] = []
-        /// The first of `waiting` that was not served.
+    private struct Queue {
+        var work: [@Sendable () -> Void] = []
+        /// The first of `work` that was not served.
         var next = 0
     }
 
     private let limit: Int
-    private let state = Guarded(State())
+    private let running = Atomic(0)
+    /// How many are in `queue`: who leaves looks here, and not at the lock.
+    private let waiting = Atomic(0)
+    private let queue = Guarded(Queue())
 
     /// A gate for `limit` threads.
     init(limit: Int) {
@@ -21,41 +24,48 @@ final class RequestGate: Sendable {
 
     /// Lets the caller in, who must call `leave` in the end, if there is room.
     func enter() -> Bool {
-        state.withLock { $0.enter(limit) }
+        var running = self.running.load(ordering: .relaxed)
+        while running < limit {
+            let (isIn, now) = self.running.compareExchange(
+                expected: running, desired: running + 1, ordering: .sequentiallyConsistent)
+            if isIn { return true }
+            running = now
+        }
+        return false
     }
 
-    /// Keeps `work` for a thread that leaves, and answers true; or, if there is room by now, lets the caller in.
-    func keep(_ work: @escaping @Sendable () -> Void) -> Bool {
-        state.withLock { state in
-            if state.enter(limit) { return false }
-            state.waiting.append(work)
-            return true
-        }
+    /// Keeps `work` for a thread that leaves, or does it, or other work that was kept, if there is room by now.
+    func keep(_ work: @escaping @Sendable () -> Void) {
+        queue.withLock { $0.work.append(work) }
+        // Who leaves looks at this after having left, and this thread at who is in after this: one of them sees it.
+        waiting.add(1, ordering: .sequentiallyConsistent)
+        serveWaiting()
     }
 
     /// The caller is through, and serves what waits before it goes.
     func leave() {
-        while let work = state.withLock({ $0.leave() }) { work() }
-    }
-}
-
-extension RequestGate.State {
-    fileprivate mutating func enter(_ limit: Int) -> Bool {
-        guard running < limit else { return false }
-        running += 1
-        return true
+        running.subtract(1, ordering: .sequentiallyConsistent)
+        serveWaiting()
     }
 
-    /// What the one who leaves is to do yet; nil, and it has left, where nothing waits.
-    fileprivate mutating func leave() -> (@Sendable () -> Void)? {
-        guard next < waiting.count else {
-            running -= 1
-            waiting = []
-            next = 0
-            return nil
+    private func serveWaiting() {
+        while waiting.load(ordering: .sequentiallyConsistent) > 0, enter() {
+            if let work = takeWork() { work() }
+            running.subtract(1, ordering: .sequentiallyConsistent)
         }
-        defer { next += 1 }
-        return waiting[next]
+    }
+
+    private func takeWork() -> (@Sendable () -> Void)? {
+        let work = queue.withLock { queue -> (@Sendable () -> Void)? in
+            guard queue.next < queue.work.count else { return nil }
+            defer {
+                queue.next += 1
+                if queue.next == queue.work.count { queue = Queue() }
+            }
+            return queue.work[queue.next]
+        }
+        if work != nil { waiting.subtract(1, ordering: .sequentiallyConsistent) }
+        return work
     }
 }
 

@@ -1,6 +1,7 @@
 import BlockImage
 import ByteFormat
 import Encryption
+import Synchronization
 
 /// A QCOW2 image's own part of its disk, or of one that a snapshot keeps: where each cluster lies, by L1 and L2 tables.
 ///
@@ -12,6 +13,7 @@ public final class QCOW2Layer: ImageLayer {
     private let l1Table: TableLocation
     /// Where the layer begins in the address space of its tables: 0 for a disk; saved machine state lies behind one.
     private let origin: UInt64
+    private let firstL1Page = AtomicLazyReference<TablePage>()
 
     /// Makes the described image in `file` ready to read.
     ///
@@ -96,12 +98,21 @@ public final class QCOW2Layer: ImageLayer {
         case page(L2Page, index: Int)
     }
 
+    /// The page of the L1 table with the entry `index`. The first, which is for 2 TiB where clusters have 64 KiB, is kept
+    /// here, where every read finds it without the cache's lock.
+    private func l1Page(at index: Int) throws(ImageError) -> (page: TablePage, index: Int) {
+        if let page = firstL1Page.load(), index < page.entries.count { return (page, index) }
+        let found = try source.page(of: l1Table, at: index)
+        if found.index == index { _ = firstL1Page.storeIfNil(found.page) }
+        return found
+    }
+
     private func l2Table(at start: GuestOffset, limit: UInt64) throws(ImageError) -> L2Lookup {
         let coverage = source.header.l2Coverage
         let position = origin + start.rawValue
         let l1Index = Int(position / coverage)
         guard l1Index < l1Table.count else { return .missing(count: limit) }
-        let (l1, index) = try source.page(of: l1Table, at: l1Index)
+        let (l1, index) = try l1Page(at: l1Index)
         let l2Offset = L1Entry(rawValue: l1.entries[index]).l2TableOffset
         guard l2Offset != 0 else {
             // Also the L1 entries behind, as far as this page knows them, that have no L2 table either.

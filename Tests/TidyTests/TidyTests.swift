@@ -46,10 +46,12 @@ struct `The tree` {
     /// What comes from elsewhere, and who may use it.
     static let foreign: [String: Set<String>] = [
         "Synchronization": [
-            "BlockImage", "Compression", "Encryption", "Fuse", "ImageFS", "ImageFormats", "TestImages", "rblockfs",
+            "BlockImage", "Compression", "Encryption", "Fuse", "ImageFS", "ImageFormats", "QCOW2", "TestImages",
+            "rblockfs",
             "rblock-bench",
         ],
         "SystemPackage": ["HostStorage", "ImageFS", "rblockfs"],
+        "Dispatch": ["ImageFS", "ImageTools"],
         "Logging": ["ImageFS", "rblockfs"],
         "ArgumentParser": ["rblockfs", "rblock-bench"],
         "Glibc": ["BlockImage", "HostStorage", "Fuse", "ImageFS", "VMDK", "rblockfs"],
