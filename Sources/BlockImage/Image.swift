@@ -65,19 +65,30 @@ public final class Image: Sendable {
     ///
     /// Throws `outOfRange` when the disk ends first; what was read before an error stays in `output`.
     public func read(_ count: Int, at start: GuestOffset, into output: inout OutputRawSpan) throws(ImageError) {
+        if layersAsked > 2, count > Self.shortRead, let runs = try? resolveAll(count, from: start) {
+            for run in runs { try read(run, into: &output) }
+            return
+        }
         var position = start
         var left = UInt64(clamping: count)
         while left > 0 {
             let found = try resolve(at: position, limit: left)
-            // At most `left`, which came from an Int.
-            let run = Int(truncatingIfNeeded: found.extent.count)
-            switch found.extent.storage {
-            case .data(let file, let offset): try file.read(run, at: offset, into: &output)
-            case .zero, .unallocated: output.appendZeros(run)
-            case .encoded: try found.layer.decode(found.extent, into: &output)
-            }
+            try read(found, into: &output)
             position = position.advanced(by: found.extent.count)
             left -= found.extent.count
+        }
+    }
+
+    /// Reads that are not longer are seldom stored in more than one run.
+    private static let shortRead = 32 << 10
+
+    /// Appends the bytes of a run, which has at most as many as an Int can count.
+    private func read(_ found: Resolution, into output: inout OutputRawSpan) throws(ImageError) {
+        let count = Int(truncatingIfNeeded: found.extent.count)
+        switch found.extent.storage {
+        case .data(let file, let offset): try file.read(count, at: offset, into: &output)
+        case .zero, .unallocated: output.appendZeros(count)
+        case .encoded: try found.layer.decode(found.extent, into: &output)
         }
     }
 }
