@@ -72,7 +72,7 @@ test-threads: deps-test
 	$(SWIFT) build --sanitize=thread --scratch-path $(TSAN) --product rblockfs
 	rm -f $(TSAN)/report.*
 	RBLOCKFS=$(TSAN)/debug/rblockfs TSAN_OPTIONS=log_path=$(TSAN)/report \
-		$(SWIFT) test --skip-build --filter 'ContentTests|StatsTests|ChangeTests|RefusalTests|LiveFolderTests|UsedImageTests|SlowImageTests|ApplianceTests'
+		$(SWIFT) test --skip-build --filter 'ContentTests|StatsTests|ChangeTests|RefusalTests|LiveFolderTests|UsedImageTests|SlowImageTests|ApplianceTests|ReadAheadTests'
 	@if ls $(TSAN)/report.* >/dev/null 2>&1; then cat $(TSAN)/report.*; exit 1; fi
 
 bench: deps-bench

@@ -1,13 +1,16 @@
 /// A cache that never holds more than a set cost of values. Every method may be called from any thread.
 ///
-/// Eviction is CLOCK (second chance): a hit only sets a mark, so that the lock is held for one dictionary look-up.
+/// Eviction is CLOCK (second chance): a hit only sets a number, so that the lock is held for one dictionary look-up. What
+/// was used is passed by twice, and what is new once: what was made ready ahead of a reader must not go before the
+/// reader comes.
 /// Values are made outside the lock: look up, unlock, make, insert.
 public final class BoundedCache<Key: Hashable & Sendable, Value: AnyObject & Sendable>: Sendable {
     fileprivate struct Slot {
         var key: Key
         var value: Value
         var cost: Int
-        var wasUsed: Bool
+        /// How often the hand passes it by.
+        var chances: UInt8
     }
 
     fileprivate struct Contents {
@@ -33,7 +36,7 @@ public final class BoundedCache<Key: Hashable & Sendable, Value: AnyObject & Sen
     public func value(for key: Key) -> Value? {
         contents.withLock { contents in
             guard let index = contents.slotOfKey[key] else { return nil }
-            contents.slots[index].wasUsed = true
+            contents.slots[index].chances = 2
             return contents.slots[index].value
         }
     }
@@ -48,7 +51,7 @@ public final class BoundedCache<Key: Hashable & Sendable, Value: AnyObject & Sen
             if let index = contents.slotOfKey[key] { return contents.slots[index].value }
             while contents.cost + cost > capacity { contents.evictOne() }
             contents.slotOfKey[key] = contents.slots.count
-            contents.slots.append(Slot(key: key, value: value, cost: cost, wasUsed: false))
+            contents.slots.append(Slot(key: key, value: value, cost: cost, chances: 1))
             contents.cost += cost
             return value
         }
@@ -65,12 +68,12 @@ public final class BoundedCache<Key: Hashable & Sendable, Value: AnyObject & Sen
 }
 
 extension BoundedCache.Contents {
-    /// Drops the first value from the hand on that was not used since the hand last passed; there must be one value.
+    /// Drops the first value from the hand on that has no chance left; there must be one value.
     fileprivate mutating func evictOne() {
         while true {
             if hand >= slots.count { hand = 0 }
-            guard slots[hand].wasUsed else { return remove(at: hand) }
-            slots[hand].wasUsed = false
+            guard slots[hand].chances > 0 else { return remove(at: hand) }
+            slots[hand].chances -= 1
             hand += 1
         }
     }

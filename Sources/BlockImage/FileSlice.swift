@@ -72,6 +72,12 @@ public final class FileSlice: HostFile {
         try file.read(count, at: self.offset.advanced(by: offset.rawValue), into: &output)
     }
 
+    /// See `HostFile`.
+    public func willNeed(_ count: UInt64, at offset: HostOffset) {
+        guard offset.rawValue < size else { return }
+        file.willNeed(min(count, size - offset.rawValue), at: self.offset.advanced(by: offset.rawValue))
+    }
+
     /// See `HostFile`. A run ends where the slice does; behind its end there is nothing but a hole.
     public func run(at offset: HostOffset, limit: UInt64) -> (isHole: Bool, count: UInt64) {
         guard offset.rawValue < size else { return (true, limit) }

@@ -83,12 +83,18 @@ public protocol HostFile: AnyObject, Sendable {
     /// that stays in `output`.
     func read(_ count: Int, at offset: HostOffset, into output: inout OutputRawSpan) throws(ImageError)
 
+    /// Tells the host that the `count` bytes at `offset` will be read soon, and does not wait for them.
+    func willNeed(_ count: UInt64, at offset: HostOffset)
+
     /// How the host keeps the bytes from `offset` on: whether they are a hole, and for how many bytes, at most `limit`,
     /// that stays so. A file system that cannot tell answers that all is data.
     func run(at offset: HostOffset, limit: UInt64) -> (isHole: Bool, count: UInt64)
 }
 
 extension HostFile {
+    /// Does nothing: for files that need not be fetched, or are read seldom.
+    public func willNeed(_ count: UInt64, at offset: HostOffset) {}
+
     /// For files that nobody else can write to.
     public var isUnchanged: Bool { true }
 

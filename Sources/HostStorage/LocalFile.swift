@@ -68,6 +68,12 @@ public final class LocalFile: HostFile {
     }
 
     /// See `HostFile`.
+    public func willNeed(_ count: UInt64, at offset: HostOffset) {
+        guard let start = off_t(exactly: offset.rawValue) else { return }
+        _ = posix_fadvise(handle.rawValue, start, off_t(clamping: count), POSIX_FADV_WILLNEED)
+    }
+
+    /// See `HostFile`.
     public var isCurrent: Bool {
         guard let status = try? FileStatus(at: location) else { return false }
         return status.identity == identity && status.size == size && status.modified == modified

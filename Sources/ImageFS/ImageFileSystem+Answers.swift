@@ -46,7 +46,7 @@ extension ImageFileSystem {
 
     private func open(_ view: DiskView, of node: ImageNode, as inode: Inode, reply: consuming OpenReply) {
         do throws(ImageError) {
-            let (disk, keepsCache) = try node.openDisk(view)
+            let (disk, keepsCache) = try node.openDisk(view, reading: ahead)
             openImages.note(node)
             counters.countOpen()
             let handle = files.add(.disk(disk))
@@ -59,7 +59,7 @@ extension ImageFileSystem {
 
     private func openMap(of node: ImageNode, as inode: Inode, reply: consuming OpenReply) {
         do throws(ImageError) {
-            let (disk, _) = try node.openDisk(.current, isCached: false)
+            let (disk, _) = try node.openDisk(.current, reading: ahead, isCached: false)
             openImages.note(node)
             let handle = files.add(.map(node, MapText(disk.image)))
             // Its size is not known beforehand.
@@ -95,6 +95,7 @@ extension ImageFileSystem {
         defer { buffers.giveBack(buffer) }
         do throws(ImageError) {
             try disk.checkUnchanged()
+            disk.readAhead.note(count, at: start)
             try buffer.fill(count) { output throws(ImageError) in
                 try disk.image.read(count, at: GuestOffset(start), into: &output)
             }

@@ -49,6 +49,7 @@ public final class ImageFileSystem: FileSystem {
     /// What happened to all disks together.
     let counters = MountCounters()
     let buffers = BufferPool()
+    let ahead: ReadAheadQueue
     let userID: UInt32
     let groupID: UInt32
     let permissionMask: UInt16
@@ -69,6 +70,7 @@ public final class ImageFileSystem: FileSystem {
         self.folder = folder
         self.source = source
         self.resources = resources
+        ahead = ReadAheadQueue(cacheSize: resources.clusters.capacity)
         (userID, groupID) = settings.owner
         permissionMask = settings.permissionMask
         self.logger = logger

@@ -115,19 +115,19 @@ final class ImageNode: Sendable {
     /// Opens a disk for a reader, who must call `closeDisk` in the end; `keepsCache`: whether what the kernel cached
     /// at an earlier opening is of the same content. Throws why there is no disk.
     ///
-    /// `isCached`: whether the kernel will cache what is read of it. Throws `system` with ESTALE where somebody still
+    /// `reading` says where and how much may be read ahead. `isCached`: whether the kernel will cache what is read of it. Throws `system` with ESTALE where somebody still
     /// reads what the image was before it changed: then the kernel looks the name up again, and finds a new node. So it
     /// does where the disk has another size than the kernel was told, which would cut it off there: then the kernel looks
     /// the name up again, and finds the size.
     func openDisk(
-        _ view: DiskView, isCached: Bool = true
+        _ view: DiskView, reading: ReadAheadQueue, isCached: Bool = true
     ) throws(ImageError) -> (disk: OpenDisk, keepsCache: Bool) {
         let counters = self.counters(view)
         let (result, keepsCache) = state.withLock { state -> (Result<OpenDisk, ImageError>, Bool) in
             let image = opened(&state)
             if state.handles > 0, !image.isCurrent { return (.failure(leftBehind), false) }
             let result = self.disk(view, &state).result.map {
-                OpenDisk($0, view, of: image, node: self, counters: counters)
+                OpenDisk($0, view, of: image, node: self, counters: counters, readAhead: ReadAhead(of: $0, on: reading))
             }
             guard case .success(let disk) = result else { return (result, false) }
             if isCached, let told = state.toldSizes[view], told != disk.image.virtualSize {

@@ -14,6 +14,7 @@ final class OpenDisk: Sendable {
     let view: DiskView
     let counters: MountCounters
     let image: Image
+    let readAhead: ReadAhead
     private let opened: OpenedImage
     private let start = ContinuousClock.now
     /// When the files were last looked at, in nanoseconds after `start`; `changed` from when one was found changed.
@@ -21,8 +22,12 @@ final class OpenDisk: Sendable {
     private static let changed = Int64.max
 
     /// A reader of `image`, the disk `view` of `node` that `opened` is.
-    init(_ image: Image, _ view: DiskView, of opened: OpenedImage, node: ImageNode, counters: MountCounters) {
+    init(
+        _ image: Image, _ view: DiskView, of opened: OpenedImage, node: ImageNode, counters: MountCounters,
+        readAhead: ReadAhead
+    ) {
         self.image = image
+        self.readAhead = readAhead
         self.view = view
         self.opened = opened
         self.node = node

@@ -93,7 +93,13 @@ public final class Mount: Sendable {
 
     /// How many files the server has open.
     public func openFiles() throws -> Int {
-        try FileManager.default.contentsOfDirectory(atPath: "/proc/\(server)/fd").count
+        let folder = "/proc/\(server)/fd"
+        return try FileManager.default.contentsOfDirectory(atPath: folder).count { descriptor in
+            // What libdispatch waits with is no file, and comes with its first thread.
+            guard let target = try? FileManager.default.destinationOfSymbolicLink(atPath: "\(folder)/\(descriptor)")
+            else { return false }
+            return !target.hasPrefix("anon_inode:")
+        }
     }
 
     /// A figure of the server's memory in KiB, by its name in /proc/PID/status, such as VmHWM.

@@ -1,0 +1,120 @@
+import BlockImage
+import Dispatch
+import Glibc
+import Synchronization
+
+/// Makes ready what the reader of a disk will ask for next, while it reads from the start towards the end: the tables
+/// that say where it lies, the clusters that must be inflated, and from a disk that is not in the host's memory what lies
+/// in many places. Every method may be called from any thread.
+///
+/// One request of the kernel is 1 MiB, 16 clusters, which one thread inflates one after another; the kernel has two under
+/// way. Ahead of them all processors inflate: zlib clusters were read at 640 MB/s without, and 980 MB/s with.
+final class ReadAhead: Sendable {
+    /// How much is made ready at a time, by one thread.
+    private static let step: UInt64 = 256 << 10
+    /// Who has read so much in order is taken to go on.
+    private static let habit: UInt64 = 1 << 20
+    /// The kernel's requests come in any order, but this near to each other.
+    private static let disorder: UInt64 = 2 << 20
+
+    private struct State {
+        /// Behind the last byte that was asked for.
+        var end: UInt64 = 0
+        /// How much was asked for in order.
+        var inOrder: UInt64 = 0
+        /// What lies before this is ready, or being made so.
+        var ready: UInt64 = 0
+    }
+
+    private let image: Image
+    private let queue: ReadAheadQueue
+    private let state = Guarded(State())
+
+    /// Reads ahead of who reads `image`, on the threads of `queue`.
+    init(of image: Image, on queue: ReadAheadQueue) {
+        self.image = image
+        self.queue = queue
+    }
+
+    /// `count` bytes at `start` are being read.
+    func note(_ count: Int, at start: UInt64) {
+        // Where many threads read at once, in any order, none waits for another.
+        let range = state.withLockIfAvailable { state in advance(&state, count, start) } ?? nil
+        guard let range else { return }
+        var position = range.lowerBound
+        while position < range.upperBound {
+            let end = min(range.upperBound, position + Self.step)
+            let part = position..<end
+            guard queue.add({ [self] in prepare(part) }) else {
+                // The next read tries again.
+                return state.withLock { $0.ready = min($0.ready, position) }
+            }
+            position = end
+        }
+    }
+
+    /// What is to be made ready, now that `count` bytes at `start` are being read.
+    private func advance(_ state: inout State, _ count: Int, _ start: UInt64) -> Range<UInt64>? {
+        let end = start + UInt64(clamping: count)
+        guard start <= state.end + Self.disorder, end + Self.disorder >= state.end else {
+            state = State(end: end, ready: end)
+            return nil
+        }
+        state.inOrder += UInt64(clamping: count)
+        state.end = max(state.end, end)
+        guard state.inOrder >= Self.habit, queue.window >= Self.step else { return nil }
+        let from = max(state.ready, state.end)
+        let to = min(image.virtualSize, state.end + queue.window)
+        guard from < to, to - from >= Self.step || to == image.virtualSize else { return nil }
+        state.ready = to
+        return from..<to
+    }
+
+    /// What goes wrong here will go wrong again when it is read, and be told then.
+    private func prepare(_ range: Range<UInt64>) {
+        var position = range.lowerBound
+        while position < range.upperBound {
+            let place = GuestOffset(position)
+            guard let found = try? image.resolve(at: place, limit: range.upperBound - position) else { return }
+            switch found.extent.storage {
+            case .encoded(.compressed, _, _, _):
+                // One byte of it brings the whole cluster into the cache.
+                let byte = AlignedBuffer(capacity: 1, alignment: 1)
+                _ = try? byte.fill(1) { output throws(ImageError) in try image.read(1, at: place, into: &output) }
+            case .data(let file, let offset) where found.extent.count < range.upperBound - range.lowerBound:
+                // What lies in one piece the host reads ahead by itself.
+                file.willNeed(found.extent.count, at: offset)
+            case .data, .zero, .encoded, .unallocated: break
+            }
+            position += found.extent.count
+        }
+    }
+}
+
+/// The threads that read ahead for all disks of a mount. Every method may be called from any thread.
+final class ReadAheadQueue: Sendable {
+    private let queue = DispatchQueue(label: "read-ahead", attributes: .concurrent)
+    private let limit = 32 * max(1, sysconf(CInt(_SC_NPROCESSORS_ONLN)))
+    private let waiting = Atomic(0)
+    /// How far ahead of a reader it goes at most, in bytes.
+    let window: UInt64
+
+    /// Threads that make ready what caches keep which have room for `cacheSize` bytes of inflated clusters: an eighth of
+    /// it for one reader, as others read, too.
+    init(cacheSize: Int) {
+        window = min(4 << 20, UInt64(clamping: cacheSize / 8))
+    }
+
+    /// Has a thread do `work` soon; where too much waits already, answers false: the reader is served first.
+    func add(_ work: @escaping @Sendable () -> Void) -> Bool {
+        guard waiting.add(1, ordering: .relaxed).newValue <= limit else {
+            waiting.subtract(1, ordering: .relaxed)
+            return false
+        }
+        queue.async { [self] in
+            work()
+            waiting.subtract(1, ordering: .relaxed)
+        }
+        return true
+    }
+}
