@@ -19,7 +19,8 @@ let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-
 let package = Package(
     name: "rblock",
     products: [
-        .executable(name: "rblockfs", targets: ["rblockfs"])
+        .executable(name: "rblock", targets: ["rblock"]),
+        .executable(name: "rblockfs", targets: ["rblockfs"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
@@ -59,13 +60,29 @@ let package = Package(
                 "BlockImage", "Fuse", "HostStorage", "ImageFormats", "OVA", "PartitionTable", logging, system,
             ],
             swiftSettings: strict),
+        .target(
+            name: "ImageTools",
+            dependencies: [
+                "BlockImage", "ByteFormat", "Encryption", "HostStorage", "ImageFormats", "QCOW2", "VMDK", system,
+            ],
+            swiftSettings: strict),
+        .target(
+            name: "Arguments", dependencies: ["BlockImage", "Encryption", argumentParser, system],
+            swiftSettings: strict),
         .executableTarget(
             name: "rblockfs",
             dependencies: [
-                "BlockImage", "CLinux", "Encryption", "Fuse", "HostStorage", "ImageFS", "ImageFormats", argumentParser,
+                "Arguments", "BlockImage", "CLinux", "Encryption", "Fuse", "HostStorage", "ImageFS", "ImageFormats",
+                argumentParser,
                 logging, system,
             ],
             exclude: ["Samples"],
+            swiftSettings: strict),
+        .executableTarget(
+            name: "rblock",
+            dependencies: [
+                "Arguments", "BlockImage", "HostStorage", "ImageFormats", "ImageTools", argumentParser, system,
+            ],
             swiftSettings: strict),
 
         .target(

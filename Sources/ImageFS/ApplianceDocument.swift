@@ -1,5 +1,6 @@
 import BlockImage
 import FoundationEssentials
+import ImageFormats
 import OVA
 
 /// `stats.json` of an appliance: the machines and disks of its OVF descriptor, and the files of its archive with their

@@ -1,4 +1,5 @@
 import BlockImage
+import ImageFormats
 
 /// `stats.json` at the root of the mount: what all images together were asked for.
 struct MountDocument: Encodable {

@@ -1,7 +1,9 @@
 import ArgumentParser
+import Arguments
 import Fuse
 import Glibc
 import ImageFS
+import ImageFormats
 import Logging
 
 /// The command: parses its arguments, and mounts in the background or serves in the foreground.
@@ -153,24 +155,4 @@ enum LogLevel: String, ExpressibleByArgument, CaseIterable {
     case trace, debug, info, notice, warning, error, critical
 
     var level: Logger.Level { Logger.Level(rawValue: rawValue) ?? .notice }
-}
-
-/// A number of bytes as people write it: 1048576, 512K, 48M, 1G.
-struct ByteSize: ExpressibleByArgument {
-    var count: Int
-
-    init(count: Int) {
-        self.count = count
-    }
-
-    init?(argument: String) {
-        let shifts: [Character: Int] = ["K": 10, "M": 20, "G": 30]
-        let shift = argument.last.flatMap { shifts[Character($0.uppercased())] }
-        guard let number = Int(shift == nil ? argument[...] : argument.dropLast()), number >= 0 else { return nil }
-        let (count, overflow) = number.multipliedReportingOverflow(by: 1 << (shift ?? 0))
-        guard !overflow else { return nil }
-        self.count = count
-    }
-
-    var defaultValueDescription: String { "\(count >> 20)M" }
 }

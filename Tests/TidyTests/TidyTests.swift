@@ -40,27 +40,32 @@ struct `The tree` {
         "PartitionTable": ["BlockImage", "ByteFormat", "CZlib"],
         "Fuse": ["CFuse3", "CLinux"],
         "ImageFS": ["BlockImage", "Fuse", "HostStorage", "ImageFormats", "OVA", "PartitionTable"],
+        "ImageTools": [
+            "BlockImage", "ByteFormat", "Encryption", "HostStorage", "ImageFormats", "QCOW2", "VMDK",
+        ],
+        "Arguments": ["BlockImage", "Encryption"],
         "TestImages": ["BlockImage", "CLinux", "CZlib", "CZstd"],
     ]
 
     /// What comes from elsewhere, and who may use it.
     static let foreign: [String: Set<String>] = [
         "Synchronization": [
-            "BlockImage", "Compression", "Encryption", "Fuse", "ImageFS", "ImageFormats", "QCOW2", "TestImages",
-            "rblockfs",
-            "rblock-bench",
+            "BlockImage", "Compression", "Encryption", "Fuse", "ImageFS", "ImageFormats", "ImageTools", "QCOW2",
+            "TestImages", "rblock", "rblockfs", "rblock-bench",
         ],
-        "SystemPackage": ["HostStorage", "ImageFS", "rblockfs"],
-        "Dispatch": ["ImageFS", "ImageTools"],
+        "SystemPackage": ["Arguments", "HostStorage", "ImageFS", "ImageTools", "rblock", "rblockfs"],
+        "Dispatch": ["ImageFS", "ImageTools", "rblock-bench"],
         "Logging": ["ImageFS", "rblockfs"],
-        "ArgumentParser": ["rblockfs", "rblock-bench"],
-        "Glibc": ["BlockImage", "HostStorage", "Fuse", "ImageFS", "VMDK", "rblockfs"],
-        "Foundation": ["ImageFS", "TestImages", "rblockfs", "rblock-bench"],
-        "FoundationEssentials": ["ImageFS", "rblockfs"],
+        "ArgumentParser": ["Arguments", "rblock", "rblockfs", "rblock-bench"],
+        "Glibc": [
+            "Arguments", "BlockImage", "HostStorage", "Fuse", "ImageFS", "ImageTools", "VMDK", "rblock", "rblockfs",
+        ],
+        "Foundation": ["ImageFS", "TestImages", "rblock", "rblockfs", "rblock-bench"],
+        "FoundationEssentials": ["ImageFS", "rblock", "rblockfs"],
     ]
 
     /// Modules that are programs: they may import all others, and print.
-    static let executables: Set<String> = ["rblockfs", "rblock-bench"]
+    static let executables: Set<String> = ["rblock", "rblockfs", "rblock-bench"]
 
     @Test func `has no arrow that the design does not have`() throws {
         let files = try Sources.files(in: "Sources")

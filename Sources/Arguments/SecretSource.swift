@@ -5,18 +5,18 @@ import Glibc
 import SystemPackage
 
 /// Where the passphrase of an image is found: never on the command line, which everybody on the host can read.
-struct SecretSource: ExpressibleByArgument {
+public struct SecretSource: ExpressibleByArgument {
     private enum Place {
         case file(FilePath)
         case environment(String)
     }
 
     /// The image's file name or path.
-    let image: String
+    public let image: String
     private let place: Place
 
     /// `IMAGE=file:PATH` or `IMAGE=env:VARIABLE`.
-    init?(argument: String) {
+    public init?(argument: String) {
         // The first mark counts: a path may have anything in it.
         let marks = ["=file:", "=env:"].compactMap { argument.firstRange(of: $0) }
         guard let mark = marks.min(by: { $0.lowerBound < $1.lowerBound }), mark.lowerBound > argument.startIndex,
@@ -30,7 +30,7 @@ struct SecretSource: ExpressibleByArgument {
     /// Reads the passphrase: all bytes of the file, also a newline at its end, as QEMU's secrets do.
     ///
     /// Throws `system` where there is no such file or variable, or more than a passphrase.
-    func read() throws(ImageError) -> Secret {
+    public func read() throws(ImageError) -> Secret {
         switch place {
         case .file(let path):
             do {

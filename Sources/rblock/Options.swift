@@ -1,0 +1,55 @@
+import ArgumentParser
+import Arguments
+import BlockImage
+import Encryption
+import ImageFormats
+import ImageTools
+import SystemPackage
+
+/// How a verb prints what it found.
+enum OutputForm: String, ExpressibleByArgument, CaseIterable {
+    case human, json
+}
+
+extension ImageFormat: ExpressibleByArgument {}
+
+/// What is said to every verb of how images are opened.
+struct ImageOptions: ParsableArguments {
+    @Option(
+        name: .shortAndLong,
+        help: ArgumentHelp(
+            "The format of the image: raw, qcow2 or vmdk; by default what its name says, else its content.",
+            valueName: "format"))
+    var format: ImageFormat?
+
+    @Option(
+        name: .customLong("allow-path"),
+        help: ArgumentHelp(
+            "A folder besides the image's own whose files images may name (backing files, extents). Repeatable.",
+            valueName: "dir"))
+    var allowPaths: [String] = []
+
+    @Option(
+        name: .customLong("secret"),
+        help: ArgumentHelp(
+            "The passphrase of an encrypted image, by its file name or path: all bytes of a file, or an environment "
+                + "variable. Repeatable.",
+            valueName: "image=file:path|image=env:variable"))
+    var secrets: [SecretSource] = []
+
+    @Flag(
+        name: .customLong("ignore-cid"),
+        help: "Read a VMDK delta although its parent was changed after it was made (the CIDs differ).")
+    var ignoreCid = false
+
+    /// The image at `path`, to be opened so.
+    func image(_ path: String) throws(ImageError) -> NamedImage {
+        var keys: [String: Secret] = [:]
+        for secret in secrets { keys[secret.image] = try secret.read() }
+        var image = NamedImage(FilePath(path), format: format)
+        image.allowed = allowPaths.map { FilePath($0) }
+        image.keys = ImageKeys(keys)
+        image.ignoresCID = ignoreCid
+        return image
+    }
+}

@@ -1,0 +1,25 @@
+import ArgumentParser
+import ImageFormats
+
+/// The command that looks into images and compares them.
+@main
+struct RBlock: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "rblock",
+        abstract: "Look into virtual-machine disk images.",
+        discussion: """
+            Images are QCOW2, VMDK and raw; what they name (backing files, extents) is opened in the folder of the image, \
+            and in those of --allow-path.
+
+            EXAMPLES
+              rblock info disk.qcow2
+              rblock info --output json --backing-chain disk.qcow2
+
+            EXIT STATUS
+              0   done
+              1   an image cannot be opened or read
+              64  wrong usage
+            """,
+        version: rblockVersion,
+        subcommands: [Info.self])
+}
