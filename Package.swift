@@ -87,8 +87,11 @@ let package = Package(
 
         .target(
             name: "TestImages", dependencies: ["BlockImage", "CLinux", "CZlib", "CZstd"], swiftSettings: forTests),
+        .target(name: "CBench"),
+        .executableTarget(name: "rblock-bench-floor", dependencies: ["CFuse3"]),
         .executableTarget(
-            name: "rblock-bench", dependencies: ["TestImages", argumentParser], swiftSettings: forTests),
+            name: "rblock-bench", dependencies: ["Arguments", "CBench", "TestImages", argumentParser],
+            swiftSettings: forTests),
 
         .testTarget(
             name: "VMDKTests", dependencies: ["BlockImage", "ByteFormat", "TestImages", "VMDK"], swiftSettings: forTests

@@ -5,20 +5,32 @@ import Synchronization
 /// end of a pipe that only this process writes to, and then runs the lines that came through it, the last one first.
 ///
 /// Each line is written before the thing exists that it removes, and does nothing where that is gone already.
-enum CleanUp {
-    private static let lines = Mutex<FileHandle?>(nil)
+public enum CleanUp {
+    private static let lines = Mutex<(pipe: FileHandle, shell: Process)?>(nil)
 
     /// Has the shell command `script`, with `arguments` as $1 and so on, run in the end.
-    static func register(_ script: String, _ arguments: String...) throws {
+    public static func register(_ script: String, _ arguments: String...) throws {
         let words = ([script, "sh"] + arguments).map(quoted).joined(separator: " ")
         try lines.withLock { lines in
-            let pipe = try lines ?? start()
-            lines = pipe
-            try pipe.write(contentsOf: Data("sh -c \(words)\n".utf8))
+            let started = try lines ?? start()
+            lines = started
+            try started.pipe.write(contentsOf: Data("sh -c \(words)\n".utf8))
         }
     }
 
-    private static func start() throws -> FileHandle {
+    /// Runs all that was registered now, and waits for its end: for a program that a signal ends, and that is not to be
+    /// gone before all else is.
+    public static func run() {
+        lines.withLock { lines in
+            guard let (pipe, shell) = lines else { return }
+            lines = nil
+            try? pipe.close()
+            // Not by waiting for the report of its end, which needs a run loop.
+            _ = wait(seconds: 60) { !Mount.isRunning(shell.processIdentifier) }
+        }
+    }
+
+    private static func start() throws -> (pipe: FileHandle, shell: Process) {
         let pipe = Pipe()
         let shell = Process()
         shell.executableURL = URL(fileURLWithPath: "/bin/sh")
@@ -29,7 +41,7 @@ enum CleanUp {
         shell.standardError = FileHandle.nullDevice
         try shell.run()
         try pipe.fileHandleForReading.close()
-        return pipe.fileHandleForWriting
+        return (pipe.fileHandleForWriting, shell)
     }
 
     private static func quoted(_ word: String) -> String {

@@ -7,6 +7,12 @@ public struct PosixFailure: Error, CustomStringConvertible {
     /// What was called, on what.
     public var call: String
 
+    /// That `call` set errno to `number`.
+    public init(number: CInt, call: String) {
+        self.number = number
+        self.call = call
+    }
+
     /// The call and the system's text.
     public var description: String { "\(call): \(String(cString: strerror(number)))" }
 }

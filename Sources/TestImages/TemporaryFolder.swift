@@ -5,9 +5,10 @@ public final class TemporaryFolder: Sendable {
     /// Its canonical path.
     public let path: String
 
-    /// Makes a new folder, on a disk and not in memory: images may be large, and holes and O_DIRECT must work.
-    public init() throws {
-        var template = Array("/var/tmp/rblock-test-XXXXXX".utf8CString)
+    /// Makes a new folder in `parent`; by default on a disk and not in memory: images may be large, and holes and O_DIRECT
+    /// must work.
+    public init(in parent: String = "/var/tmp") throws {
+        var template = Array("\(parent)/rblock-test-XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else { throw ToolFailure(description: "mkdtemp: errno \(errno)") }
         path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }

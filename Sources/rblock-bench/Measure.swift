@@ -1,90 +1,130 @@
 import Foundation
-import Synchronization
 import TestImages
 
-/// A way of reading a flat file.
+/// A way of reading a flat file. The raw value is its name on the command line and in JSON; the order is that of the
+/// table, in which all that stream come before those that do not.
 enum Measure: String, CaseIterable {
-    case sequential = "sequential 1 MiB, MB/s"
-    case random1 = "random 4 KiB, reads/s"
-    case random8 = "random 4 KiB x 8, reads/s"
+    case sequential
+    case mapped = "mmap"
+    case copy
+    case loopDevice = "losetup"
+    case directLoopDevice = "losetup-direct"
+    case random1 = "random-1"
+    case random8 = "random-8"
+    case random32 = "random-32"
 
-    /// Reads what the server shows, and answers the figure that the name says.
-    func run(_ server: any Server) throws -> Double {
-        let path = server.path
-        let file = try ReadFile(path)
-        if server.hasOwnCache { file.dropCache() }
-        let start = ContinuousClock.now
-        let amount: Double
+    /// What the table calls it.
+    var title: String {
         switch self {
-        case .sequential:
-            try file.readAll(chunk: 1 << 20)
-            amount = Double(file.size) / 1e6
-        case .random1:
-            try file.readRandomly(count: 10_000, seed: 1)
-            amount = 10_000
-        case .random8:
-            let failed = Atomic(false)
-            DispatchQueue.concurrentPerform(iterations: 8) { thread in
-                do {
-                    try file.readRandomly(count: 5_000, seed: UInt64(thread))
-                } catch {
-                    failed.store(true, ordering: .relaxed)
-                }
-            }
-            guard !failed.load(ordering: .relaxed) else { throw ToolFailure(description: "cannot read \(path)") }
-            amount = 40_000
+        case .sequential: "sequential, 1 MiB"
+        case .mapped: "sequential, mmap"
+        case .copy: "cp --sparse=auto"
+        case .loopDevice: "losetup, mount, tar"
+        case .directLoopDevice: "the same, --direct-io=on"
+        case .random1: "random 4 KiB, 1 thread"
+        case .random8: "random 4 KiB, 8 threads"
+        case .random32: "random 4 KiB, 32 in flight"
         }
-        let time = start.duration(to: .now)
-        return amount / (Double(time.components.seconds) + Double(time.components.attoseconds) / 1e18)
+    }
+
+    /// What its figures are.
+    var unit: String {
+        switch self {
+        case .random1, .random8, .random32: "reads/s"
+        default: "MB/s"
+        }
+    }
+
+    /// Whether it goes around the page cache: on the bare file it then measures the disk under it.
+    var isDirect: Bool { self == .random32 || self == .directLoopDevice }
+
+    /// Whether it reads the disk, or much of it, from one end to the other.
+    var isStreaming: Bool { unit == "MB/s" }
+
+    /// What it reads. Measures that read the same have the same check sum.
+    var content: Content {
+        switch self {
+        case .sequential, .mapped: .pages
+        case .copy: .disk
+        case .loopDevice, .directLoopDevice: .files
+        case .random1: .blocks1
+        case .random8: .blocks8
+        case .random32: .blocks32
+        }
+    }
+
+    /// Something that has a check sum.
+    enum Content: String {
+        case disk = "the whole disk"
+        case pages = "the start of every page"
+        case files = "the guest's files"
+        case blocks1 = "the blocks that one thread reads"
+        case blocks8 = "the blocks that 8 threads read"
+        case blocks32 = "the blocks that are read 32 at once"
+    }
+
+    /// Reads `file` in this way, after the kernel has forgotten what it knew of it.
+    func run(_ file: ServedFile, _ workload: Workload) throws -> Sample {
+        try file.dropCache()
+        // What stays would drive the images out of the page cache.
+        defer { try? file.dropCache() }
+        switch self {
+        case .sequential: return try FlatFile(file.path).readInOrder()
+        case .mapped: return try FlatFile(file.path).readMapped()
+        case .copy: return try GuestFiles.copy(file.path, to: workload.copy)
+        case .loopDevice: return try GuestFiles.archive(file.path, direct: false)
+        case .directLoopDevice: return try GuestFiles.archive(file.path, direct: true)
+        case .random1: return try FlatFile(file.path).readRandomly([workload.offsets1])
+        case .random8: return try FlatFile(file.path).readRandomly(workload.offsets8)
+        case .random32: return try FlatFile(file.path, direct: true).readInFlight(workload.offsets32)
+        }
     }
 }
 
-/// A file that is read, and not kept.
-private final class ReadFile: Sendable {
-    let size: Int
-    private let path: String
-    private let descriptor: CInt
+/// What one run of a measure gave.
+struct Sample {
+    /// MB/s or reads/s.
+    var figure: Double
+    var checkSum: UInt64
 
-    init(_ path: String) throws {
-        descriptor = open(path, O_RDONLY)
-        guard descriptor >= 0 else { throw ToolFailure(description: "cannot open \(path): errno \(errno)") }
-        self.path = path
-        size = Int(lseek(descriptor, 0, SEEK_END))
+    /// So much `amount` in the time that `body` takes.
+    init(_ amount: Double, _ body: () throws -> UInt64) rethrows {
+        let start = ContinuousClock.now
+        checkSum = try body()
+        let time = start.duration(to: .now)
+        figure = amount / time.seconds
     }
 
-    deinit {
-        close(descriptor)
+    init(figure: Double, checkSum: UInt64) {
+        (self.figure, self.checkSum) = (figure, checkSum)
     }
+}
 
-    func dropCache() {
-        posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED)
-    }
+/// Which blocks are read, and where copies go: the same for all servers.
+struct Workload {
+    /// The offsets that one thread reads.
+    let offsets1: [UInt64]
+    /// Those of each of eight threads.
+    let offsets8: [[UInt64]]
+    /// Those that are read 32 at once.
+    let offsets32: [UInt64]
+    /// A file that a copy of the disk is written to.
+    let copy: String
 
-    func readAll(chunk: Int) throws {
-        try withBuffer(chunk) { buffer in
-            var offset = 0
-            while offset < size { offset += try read(min(chunk, size - offset), at: offset, into: buffer) }
+    /// For disks of `size` bytes. No measure reads a block twice, which would then come out of a cache.
+    init(size: Int, copy: String) {
+        self.copy = copy
+        let pages = size / 4096
+        func offsets(_ count: Int, _ seed: UInt64) -> [UInt64] {
+            var random = SeededRandom(seed: seed)
+            var order = Array(0..<UInt32(pages))
+            for index in 0..<count { order.swapAt(index, Int.random(in: index..<pages, using: &random)) }
+            return order.prefix(count).map { UInt64($0) * 4096 }
         }
-    }
-
-    func readRandomly(count: Int, seed: UInt64) throws {
-        var random = SeededRandom(seed: seed)
-        try withBuffer(4096) { buffer in
-            for _ in 0..<count {
-                _ = try read(4096, at: Int.random(in: 0..<size / 4096, using: &random) * 4096, into: buffer)
-            }
-        }
-    }
-
-    private func read(_ count: Int, at offset: Int, into buffer: UnsafeMutableRawBufferPointer) throws -> Int {
-        let got = pread(descriptor, buffer.baseAddress, count, off_t(offset))
-        guard got == count else { throw ToolFailure(description: "\(path): \(got) of \(count) bytes at \(offset)") }
-        return got
-    }
-
-    private func withBuffer(_ size: Int, _ body: (UnsafeMutableRawBufferPointer) throws -> Void) rethrows {
-        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: size, alignment: 4096)
-        defer { buffer.deallocate() }
-        try body(buffer)
+        offsets1 = offsets(min(10_000, pages / 16), 1)
+        let each = min(5000, pages / 64)
+        let all = offsets(8 * each, 2)
+        offsets8 = (0..<8).map { Array(all[$0 * each..<($0 + 1) * each]) }
+        offsets32 = offsets(min(40_000, pages / 8), 3)
     }
 }

@@ -1,138 +1,168 @@
 import ArgumentParser
+import Arguments
 import Foundation
 import TestImages
 
-/// Measures reading through the mount beside the best peer for this job and the bare file, in one run.
+/// Measures reading through the mount beside the peers for this job and the bare file, in one run.
 @main
 struct RBlockBench: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "rblock-bench",
-        abstract: "Read images through rblockfs and through qemu-storage-daemon's FUSE export, in alternation.",
+        abstract: "Read images through rblockfs and its peers, in alternation, and compare.",
         discussion: """
-            Fills a disk from the files of /usr, makes an image of it in each format, and reads every image through \
-            each server in turn, several rounds, with a cold FUSE cache over warm image files. Prints the median of \
-            every measure, its spread, and its ratio to the peer's in the same rounds.
+            Makes a disk with a partition full of files of /usr, an image of it in each format, one after the other, and \
+            reads every image through each server in turn, several rounds, with a cold FUSE cache over warm image files. \
+            Prints the median of every measure, its spread, and the median of its ratios, round by round, to \
+            qemu-storage-daemon's figure (qsd), that of a C program that does the least a FUSE server can (loop) and that of \
+            the bare file. Every server must have read the same, which check sums tell. Loop devices need root, and so does \
+            the read-ahead that makes mounts fast.
 
             EXAMPLES
               rblock-bench
               rblock-bench --quick
-              rblock-bench --size 4G --rounds 7 --output json
+              rblock-bench --images qcow2,chain --measures sequential,random-1 --rounds 9
+              rblock-bench --size 8G --servers rblockfs,qemu-storage-daemon --output json
+
+            EXIT STATUS
+              0   everything was measured, but for peers that cannot; whether targets are reached does not matter
+              1   rblockfs cannot be measured, or it or QEMU showed something else than the disk
+              64  wrong usage
             """)
 
     enum Output: String, ExpressibleByArgument, CaseIterable {
         case human, json
     }
 
-    @Option(help: "The size of the disk, as 512M or 4G.")
-    var size = "2G"
+    @Option(
+        help: "The size of the disk, as 512M or 8G; it needs three times as much room. (default: 4G; --quick: 256M)")
+    var size: ByteSize?
 
-    @Option(help: "How often everything is measured.")
-    var rounds = 5
+    @Option(help: "How often everything is measured. (default: 5; --quick: 3)")
+    var rounds: Int?
 
-    @Flag(help: "A disk of 512 MiB and 3 rounds.")
+    @Flag(help: "A small disk, few rounds, and no peer but qemu-storage-daemon: less than two minutes.")
     var quick = false
 
-    @Option(help: "human: a table. json: a line per image, server and measure.")
+    @Option(help: "Only these images: \(NameList<ImageKind>.all).")
+    var images = NameList<ImageKind>()
+
+    @Option(help: "Only these measures: \(NameList<Measure>.all).")
+    var measures = NameList<Measure>()
+
+    @Option(help: "Only these servers: \(NameList<ServerKind>.all).")
+    var servers: NameList<ServerKind>?
+
+    @Option(help: "human: tables. json: a line for each image, measure and server.")
     var output = Output.human
 
-    @Option(help: "The rblockfs to measure; by default the one beside this program.")
+    @Option(help: ArgumentHelp("The rblockfs to measure; by default the one beside this program.", valueName: "path"))
     var rblockfs: String?
 
+    func validate() throws {
+        let size = size?.count ?? 4 << 30
+        guard size >= 16 << 20, size <= 1 << 40, size.isMultiple(of: 1 << 20) else {
+            throw ValidationError("--size: write a multiple of 1M from 16M to 1T")
+        }
+        guard (1...1000).contains(rounds ?? 1) else { throw ValidationError("--rounds: write a number from 1 to 1000") }
+    }
+
     func run() throws {
+        endCleanlyOnSignals()
         let folder = try TemporaryFolder()
-        let disk = try Disk(size: quick ? 512 << 20 : byteCount(size), in: folder)
-        let command =
-            rblockfs ?? URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent().path
-            + "/rblockfs"
-        var results: [Result] = []
-        for image in try disk.makeImages() {
-            let servers: [any Server] = [
-                try RBlockServer(command, image: image, in: folder), try StorageDaemon(image: image, in: folder),
-                BareFile(path: disk.path),
-            ]
-            results += try measure(image, servers)
-            if output == .human { printTable(results.filter { $0.image == image.name }) }
+        // Copies go to memory where there is room: a disk that is being written to is another thing to measure.
+        let size = size?.count ?? (quick ? 256 << 20 : 4 << 30)
+        let copies = try TemporaryFolder(in: Self.hasRoom("/dev/shm", for: size) ? "/dev/shm" : "/var/tmp")
+        for folder in [folder, copies] { try CleanUp.register("rm -rf --one-file-system \"$1\"", folder.path) }
+        let progress = Progress()
+        progress.show("making a disk of \(size >> 20) MiB")
+        let disk = try GuestDisk(size: size, in: folder)
+        let workload = Workload(size: size, copy: copies.file("copy"))
+        progress.show("reading the disk")
+        let sums = try Comparison.checkSums(of: disk, measures.names, workload)
+        let kinds = servers?.names ?? (quick ? ServerKind.quick : ServerKind.allCases)
+        var problems: [String] = []
+        for kind in images.names {
+            progress.show("\(kind.rawValue): making the image")
+            let comparison = Comparison(
+                kinds: kinds.filter { $0.serves(kind) }, measures: measures.names,
+                rounds: rounds ?? (quick ? 3 : 5), progress: progress)
+            let rows = try measure(kind, of: disk, comparison, workload, sums, in: folder)
+            progress.show("")
+            try report(rows, kind)
+            problems += rows.compactMap(\.failure)
         }
-        if output == .json { try printLines(results) }
+        withExtendedLifetime((folder, copies)) {}
+        guard problems.isEmpty else {
+            FileHandle.standardError.write(Data(problems.map { "rblock-bench: \($0)\n" }.joined().utf8))
+            throw ExitCode(1)
+        }
     }
 
-    private func measure(_ image: DiskImage, _ servers: [any Server]) throws -> [Result] {
-        var figures: [String: [String: [Double]]] = [:]
-        for round in 0..<(quick ? 3 : rounds) {
-            // The order is turned round every time, so that drift of the machine's speed falls on all alike.
-            for server in round.isMultiple(of: 2) ? servers : servers.reversed() {
-                for measure in Measure.allCases {
-                    let figure = try measure.run(server)
-                    figures[measure.rawValue, default: [:]][server.name, default: []].append(figure)
-                }
+    /// Makes the image, measures it, and removes it: there is not room in memory for all of them.
+    private func measure(
+        _ kind: ImageKind, of disk: GuestDisk, _ comparison: Comparison, _ workload: Workload,
+        _ sums: Comparison.CheckSums, in folder: TemporaryFolder
+    ) throws -> [Row] {
+        let own = try folder.makeFolder("image-\(kind.rawValue)")
+        defer { try? FileManager.default.removeItem(atPath: own) }
+        let image = try DiskImage(kind, of: disk, in: own)
+        let here = URL(fileURLWithPath: Tool.rblockfs).deletingLastPathComponent().path
+        let programs = Programs(rblockfs: rblockfs ?? Tool.rblockfs, floor: "\(here)/rblock-bench-floor")
+        let cells = try comparison.run(image, disk, workload, sums) { server in
+            try server.start(image, of: disk, programs: programs, in: folder)
+        }
+        return comparison.measures.flatMap { measure in
+            comparison.kinds.map { Row(kind, measure, $0, cells[measure] ?? [:], size: disk.size) }
+        }
+    }
+
+    private func report(_ rows: [Row], _ kind: ImageKind) throws {
+        switch output {
+        case .human: print(Table(title: kind.title, rows: rows).text)
+        case .json: for row in rows { print(try row.line()) }
+        }
+        fflush(nil)
+    }
+
+    private static func hasRoom(_ folder: String, for size: Int) -> Bool {
+        var status = statvfs()
+        return statvfs(folder, &status) == 0 && Int(status.f_bavail) * Int(status.f_frsize) > size * 2
+    }
+
+    /// Has Ctrl-C, and what else people end programs with, remove mounts, loop devices and files first.
+    private func endCleanlyOnSignals() {
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            let source = DispatchSource.makeSignalSource(signal: signal, queue: .global())
+            source.setEventHandler {
+                CleanUp.run()
+                _exit(128 + signal)
             }
-        }
-        return Measure.allCases.flatMap { measure in
-            servers.map { server in
-                Result(
-                    image: image.name, server: server.name, measure: measure.rawValue,
-                    rounds: figures[measure.rawValue]?[server.name] ?? [],
-                    peer: figures[measure.rawValue]?[StorageDaemon.peerName] ?? [])
-            }
+            source.activate()
+            Glibc.signal(signal, SIG_IGN)
+            Self.sources.append(source)
         }
     }
 
-    private func printTable(_ results: [Result]) {
-        print("\n\(results.first?.image ?? "")")
-        print(row(["", "server", "median", "min", "max", "to peer"]))
-        for result in results {
-            print(
-                row([
-                    result.measure, result.server, figure(result.median), figure(result.rounds.min() ?? 0),
-                    figure(result.rounds.max() ?? 0), String(format: "%.2f x", result.ratioToPeer),
-                ]))
-        }
-    }
-
-    private func row(_ fields: [String]) -> String {
-        let widths = [28, 20, 10, 10, 10, 9]
-        return zip(fields, widths).enumerated().map { index, field in
-            let padding = String(repeating: " ", count: max(0, field.1 - field.0.count))
-            return index < 2 ? field.0 + padding : padding + field.0
-        }.joined(separator: " ")
-    }
-
-    private func figure(_ value: Double) -> String { String(format: "%.0f", value) }
-
-    private func printLines(_ results: [Result]) throws {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = .sortedKeys
-        for result in results { print(String(decoding: try encoder.encode(result), as: UTF8.self)) }
-    }
-
-    private func byteCount(_ text: String) throws -> Int {
-        let shifts: [Character: Int] = ["K": 10, "M": 20, "G": 30]
-        let shift = text.last.flatMap { shifts[$0] }
-        guard let number = Int(shift == nil ? text[...] : text.dropLast()), (1..<(1 << 30)).contains(number) else {
-            throw ValidationError("--size: '\(text)' is no size; write 512M or 4G")
-        }
-        return number << (shift ?? 0)
-    }
+    nonisolated(unsafe) private static var sources: [any DispatchSourceSignal] = []
 }
 
-/// What one server did in one measure.
-struct Result: Encodable {
-    var image: String
-    var server: String
-    var measure: String
-    /// One figure a round.
-    var rounds: [Double]
-    var median: Double
-    /// The median of the rounds' ratios to the peer's figure in the same round.
-    var ratioToPeer: Double
+/// Names with commas between them.
+struct NameList<Name: CaseIterable & RawRepresentable<String> & Sendable>: ExpressibleByArgument {
+    let names: [Name]
 
-    init(image: String, server: String, measure: String, rounds: [Double], peer: [Double]) {
-        func median(_ values: [Double]) -> Double { values.sorted().dropFirst(values.count / 2).first ?? 0 }
-        self.image = image
-        self.server = server
-        self.measure = measure
-        self.rounds = rounds
-        self.median = median(rounds)
-        ratioToPeer = median(zip(rounds, peer).map { $0 / $1 })
+    /// All that there are.
+    init() {
+        names = Array(Name.allCases)
     }
+
+    init?(argument: String) {
+        let words = argument.split(separator: ",").map { String($0) }
+        names = words.compactMap { Name(rawValue: $0) }
+        guard !names.isEmpty, names.count == words.count else { return nil }
+    }
+
+    /// All names, for the help.
+    static var all: String { Name.allCases.map(\.rawValue).joined(separator: ", ") }
+
+    var defaultValueDescription: String { "all" }
 }

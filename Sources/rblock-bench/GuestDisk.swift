@@ -1,0 +1,61 @@
+import Foundation
+import TestImages
+
+/// A disk as a guest has it: a partition with an ext4 file system full of real files, which compress as real files do.
+struct GuestDisk {
+    let path: String
+    let size: Int
+
+    /// How much of it the files take; the rest is free, and much of that a hole.
+    private static let fullness = 0.65
+    private static let partitionStart = 1 << 20
+
+    /// Makes a disk of `size` bytes, a multiple of 1 MiB and at least 16 of them, in `folder`.
+    init(size: Int, in folder: TemporaryFolder) throws {
+        self.size = size
+        path = folder.file("disk.raw")
+        let files = try folder.makeFolder("files")
+        try Self.copyFiles(upTo: Int(Double(size) * Self.fullness), to: files, list: folder.file("list"))
+        try Shell.check(
+            """
+            truncate -s "$2" "$1"
+            echo "start=$(($3 / 512)), type=83" | sfdisk -q -X dos "$1"
+            mkfs.ext4 -q -F -d "$4" -E "offset=$3" "$1" "$((($2 - $3) / 1024))K" >/dev/null
+            rm -rf "$4"
+            """, path, String(size), String(Self.partitionStart), files, timeout: 1800)
+    }
+
+    /// Copies files of /usr and /opt until they take `limit` bytes; the same ones again where there are too few. Their
+    /// order is one of chance, so that a small disk has programs, libraries and texts in it too.
+    private static func copyFiles(upTo limit: Int, to folder: String, list: String) throws {
+        let found = try Shell.run("find /usr /opt -xdev -type f -readable -size +0 -printf '%s %p\\0'", timeout: 300)
+        var candidates: [(size: Int, path: String, order: UInt64)] = found.text.split(separator: "\0").compactMap {
+            let parts = $0.split(separator: " ", maxSplits: 1)
+            // One large file must not be all there is.
+            guard parts.count == 2, let size = Int(parts[0]), size <= limit / 16 else { return nil }
+            return (size, String(parts[1]), order(of: parts[1]))
+        }
+        candidates.sort { ($0.order, $0.path) < ($1.order, $1.path) }
+        var total = 0
+        for copy in 0..<16 where total < limit && !candidates.isEmpty {
+            var chosen = Data()
+            for file in candidates {
+                // A file takes whole blocks, and its inode and name another 512 bytes or so.
+                let cost = (file.size + 4095) / 4096 * 4096 + 512
+                guard total + cost <= limit else { break }
+                total += cost
+                chosen += Data(file.path.utf8.dropFirst()) + [0]
+            }
+            guard !chosen.isEmpty else { break }
+            try chosen.write(to: URL(fileURLWithPath: list))
+            try Shell.check(
+                "mkdir \"$1/$2\"; tar -C / -cf - --null -T \"$3\" | tar -C \"$1/$2\" -xf -", folder, String(copy), list,
+                timeout: 1800)
+        }
+    }
+
+    /// The FNV-1a hash of a path.
+    private static func order(of path: Substring) -> UInt64 {
+        path.utf8.reduce(0xcbf2_9ce4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
+    }
+}

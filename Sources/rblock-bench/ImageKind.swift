@@ -1,0 +1,53 @@
+/// A kind of image that is measured. The raw value is its name on the command line and in JSON.
+enum ImageKind: String, CaseIterable {
+    case raw, vmdk, qcow2, scattered, zlib, zstd, extended, chain
+
+    /// What the table calls it.
+    var title: String {
+        switch self {
+        case .raw: "raw file"
+        case .vmdk: "VMDK, monolithicSparse"
+        case .qcow2: "QCOW2, written in order"
+        case .scattered: "QCOW2, every cluster somewhere else"
+        case .zlib: "QCOW2, compressed with zlib"
+        case .zstd: "QCOW2, compressed with zstd"
+        case .extended: "QCOW2, extended L2 entries"
+        case .chain: "QCOW2, eight overlays over a base"
+        }
+    }
+
+    /// The name that QEMU has for its format.
+    var format: String {
+        switch self {
+        case .raw: "raw"
+        case .vmdk: "vmdk"
+        default: "qcow2"
+        }
+    }
+
+    private var isCompressed: Bool { self == .zlib || self == .zstd }
+
+    /// What rblockfs is expected to do with it: so many times the figure of another server.
+    func targets(for measure: Measure) -> [Target] {
+        switch measure {
+        case .sequential:
+            var targets = [Target(atLeast: isCompressed ? 3 : 4, times: .storageDaemon)]
+            if !isCompressed && self != .chain { targets.append(Target(atLeast: 0.3, times: .bareFile)) }
+            if self == .raw { targets.append(Target(atLeast: 0.9, times: .floor)) }
+            return targets
+        case .random1: return [Target(atLeast: 3, times: .storageDaemon)]
+        case .random8:
+            return [Target(atLeast: isCompressed || self == .chain ? 3 : 2.5, times: .storageDaemon)]
+        case .random32:
+            return [Target(atLeast: isCompressed || self == .chain ? 3 : 4, times: .storageDaemon)]
+        case .loopDevice, .directLoopDevice: return [Target(atLeast: 2, times: .storageDaemon)]
+        case .mapped, .copy: return []
+        }
+    }
+}
+
+/// That rblockfs's figure is at least so many times another server's.
+struct Target {
+    var atLeast: Double
+    var times: ServerKind
+}
