@@ -7,12 +7,13 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 # To build: pkg-config and the headers of the libraries. To run: fuse3. To test: qemu-img and qemu-io to compare with,
 # file systems to put into images, the small tools that people use on a mount, and a second reader of VMDK, which comes
-# from the Python package index into a folder of its own. To measure: the peers (qemu-storage-daemon, nbdfuse, vmdkmount,
-# qcowmount) and what makes and mounts a guest's file system.
+# from the Python package index into a folder of its own. To measure, and to test that: the peers (qemu-storage-daemon,
+# nbdfuse, vmdkmount, qcowmount), and what makes and mounts a guest's file system.
 BUILD_PACKAGES := pkg-config libfuse3-dev fuse3 libdeflate-dev zlib1g-dev libzstd-dev libssl-dev libxml2-dev
-TEST_PACKAGES := qemu-utils e2fsprogs fdisk mount util-linux attr jq python3 zstd procps python3-venv dosfstools \
+PEER_PACKAGES := qemu-utils qemu-system-common libnbd-bin libvmdk-utils libqcow-utils
+TEST_PACKAGES := $(PEER_PACKAGES) e2fsprogs fdisk mount util-linux attr jq python3 zstd procps python3-venv dosfstools \
 	xfsprogs mtools
-BENCH_PACKAGES := qemu-utils qemu-system-common libnbd-bin libvmdk-utils libqcow-utils e2fsprogs fdisk mount util-linux
+BENCH_PACKAGES := $(PEER_PACKAGES) e2fsprogs fdisk mount util-linux
 PYTHON_PACKAGES := dissect.hypervisor==3.21 dissect.cstruct==4.7 dissect.util==3.24 defusedxml==0.7.1
 SECOND_READER := .build-python/dissect.hypervisor-3.21
 

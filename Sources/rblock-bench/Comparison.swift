@@ -39,6 +39,7 @@ struct Comparison {
         var servers: [(kind: ServerKind, file: ServedFile)] = []
         defer { for server in servers { server.file.end() } }
         for kind in kinds {
+            Ending.holdIfRequested()
             do {
                 servers.append((kind, try start(kind)))
             } catch {
@@ -52,6 +53,7 @@ struct Comparison {
                 let step = "\(image.kind.rawValue): round \(round + 1) of \(rounds): \(server.kind.title)"
                 let problem = warmUp(server.file, sums, step)
                 for measure in measures {
+                    Ending.holdIfRequested()
                     progress.show("\(step): \(measure.title)")
                     var cell = cells[measure]?[server.kind] ?? Cell()
                     cell.problem = cell.problem ?? problem

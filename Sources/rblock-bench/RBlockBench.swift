@@ -34,7 +34,7 @@ struct RBlockBench: ParsableCommand {
     }
 
     @Option(
-        help: "The size of the disk, as 512M or 8G; it needs three times as much room. (default: 4G; --quick: 256M)")
+        help: "The size of the disk, as 512M or 8G; it needs three times as much room. (default: 4G; --quick: 96M)")
     var size: ByteSize?
 
     @Option(help: "How often everything is measured. (default: 5; --quick: 3)")
@@ -52,6 +52,10 @@ struct RBlockBench: ParsableCommand {
     @Option(help: "Only these servers: \(NameList<ServerKind>.all).")
     var servers: NameList<ServerKind>?
 
+    @Option(
+        help: ArgumentHelp("Where the disk and its images are made, on a disk and not in memory.", valueName: "path"))
+    var folder = "/var/tmp"
+
     @Option(help: "human: tables. json: a line for each image, measure and server.")
     var output = Output.human
 
@@ -67,11 +71,20 @@ struct RBlockBench: ParsableCommand {
     }
 
     func run() throws {
-        endCleanlyOnSignals()
-        let folder = try TemporaryFolder()
+        Ending.beginsWithCleanUp()
+        do {
+            try compareAll()
+        } catch {
+            Ending.holdIfRequested()
+            throw error
+        }
+    }
+
+    private func compareAll() throws {
+        let folder = try TemporaryFolder(in: URL(fileURLWithPath: self.folder).resolvingSymlinksInPath().path)
         // Copies go to memory where there is room: a disk that is being written to is another thing to measure.
-        let size = size?.count ?? (quick ? 256 << 20 : 4 << 30)
-        let copies = try TemporaryFolder(in: Self.hasRoom("/dev/shm", for: size) ? "/dev/shm" : "/var/tmp")
+        let size = size?.count ?? (quick ? 96 << 20 : 4 << 30)
+        let copies = try TemporaryFolder(in: Self.hasRoom("/dev/shm", for: size) ? "/dev/shm" : folder.path)
         for folder in [folder, copies] { try CleanUp.register("rm -rf --one-file-system \"$1\"", folder.path) }
         let progress = Progress()
         progress.show("making a disk of \(size >> 20) MiB")
@@ -87,6 +100,7 @@ struct RBlockBench: ParsableCommand {
                 kinds: kinds.filter { $0.serves(kind) }, measures: measures.names,
                 rounds: rounds ?? (quick ? 3 : 5), progress: progress)
             let rows = try measure(kind, of: disk, comparison, workload, sums, in: folder)
+            Ending.holdIfRequested()
             progress.show("")
             try report(rows, kind)
             problems += rows.compactMap(\.failure)
@@ -128,22 +142,6 @@ struct RBlockBench: ParsableCommand {
         var status = statvfs()
         return statvfs(folder, &status) == 0 && Int(status.f_bavail) * Int(status.f_frsize) > size * 2
     }
-
-    /// Has Ctrl-C, and what else people end programs with, remove mounts, loop devices and files first.
-    private func endCleanlyOnSignals() {
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
-            let source = DispatchSource.makeSignalSource(signal: signal, queue: .global())
-            source.setEventHandler {
-                CleanUp.run()
-                _exit(128 + signal)
-            }
-            source.activate()
-            Glibc.signal(signal, SIG_IGN)
-            Self.sources.append(source)
-        }
-    }
-
-    nonisolated(unsafe) private static var sources: [any DispatchSourceSignal] = []
 }
 
 /// Names with commas between them.
