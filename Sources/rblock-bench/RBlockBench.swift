@@ -34,7 +34,7 @@ struct RBlockBench: ParsableCommand {
     }
 
     @Option(
-        help: "The size of the disk, as 512M or 8G; it needs three times as much room. (default: 4G; --quick: 96M)")
+        help: "The size of the disk, as 512M or 8G; it needs three times as much room. (default: 4G; --quick: 48M)")
     var size: ByteSize?
 
     @Option(help: "How often everything is measured. (default: 5; --quick: 3)")
@@ -83,7 +83,7 @@ struct RBlockBench: ParsableCommand {
     private func compareAll() throws {
         let folder = try TemporaryFolder(in: URL(fileURLWithPath: self.folder).resolvingSymlinksInPath().path)
         // Copies go to memory where there is room: a disk that is being written to is another thing to measure.
-        let size = size?.count ?? (quick ? 96 << 20 : 4 << 30)
+        let size = size?.count ?? (quick ? 48 << 20 : 4 << 30)
         let copies = try TemporaryFolder(in: Self.hasRoom("/dev/shm", for: size) ? "/dev/shm" : folder.path)
         for folder in [folder, copies] { try CleanUp.register("rm -rf --one-file-system \"$1\"", folder.path) }
         let progress = Progress()
