@@ -1,5 +1,5 @@
-/// How many bytes of a disk are stored in which way, over the whole chain.
-public struct Allocation: Hashable, Sendable {
+/// How many bytes of a disk are stored in which way, over the whole chain; in JSON, under the names that they have here.
+public struct Allocation: Hashable, Encodable, Sendable {
     /// Bytes stored as they are, without the holes that the host file has there, or encrypted.
     public var data: UInt64 = 0
     /// Bytes that are stored compressed, counted as the guest sees them.

@@ -50,3 +50,18 @@ public struct ImageError: Error, Hashable, Sendable, CustomStringConvertible {
         offset.map { "\(path): at \($0): \(message)" } ?? "\(path): \(message)"
     }
 }
+
+extension ImageError: Encodable {
+    private enum CodingKeys: String, CodingKey {
+        case code, message, offset
+    }
+
+    /// `{"code": …, "message": …, "offset": …}`, as `stats.json` and `--output json` show what is wrong: the message is
+    /// the whole line, and the offset is there where the error is about a byte.
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encode(code.name, forKey: .code)
+        try container.encode(description, forKey: .message)
+        try container.encodeIfPresent(offset?.rawValue, forKey: .offset)
+    }
+}

@@ -26,7 +26,7 @@ struct ApplianceDocument: Encodable {
         var compression: String?
         var chunkSize: UInt64?
         var members: [String]?
-        var error: StatsDocument.Failure?
+        var error: ImageError?
 
         private enum CodingKeys: String, CodingKey {
             case folder, capacity, format, href, size, compression, members, error
@@ -52,7 +52,7 @@ struct ApplianceDocument: Encodable {
             compression = disk.reference?.compression
             chunkSize = disk.reference?.chunkSize
             members = disk.memberNames.map { String(decoding: $0, as: UTF8.self) }
-            if case .failure(let error) = disk.file { self.error = StatsDocument.Failure(error) }
+            if case .failure(let error) = disk.file { self.error = error }
         }
     }
 
@@ -94,7 +94,7 @@ struct ApplianceDocument: Encodable {
     private var filename: String
     private var format = "ova"
     private var actualSize: UInt64?
-    private var error: StatsDocument.Failure?
+    private var error: ImageError?
     private var ova: Content?
     private var rblockfs: Mount
 
@@ -103,7 +103,7 @@ struct ApplianceDocument: Encodable {
         filename = String(decoding: node.location)
         rblockfs = Mount(version: rblockVersion)
         switch node.opened() {
-        case .failure(let error): self.error = StatsDocument.Failure(error)
+        case .failure(let error): self.error = error
         case .success(let appliance):
             actualSize = appliance.file.allocatedSize
             ova = Content(
@@ -113,7 +113,7 @@ struct ApplianceDocument: Encodable {
                 disks: appliance.disks.map { Disk($0) } + appliance.emptyDisks.map { Disk($0) },
                 files: appliance.members.filter { $0.entry.kind == .regular }.map(File.init),
                 signed: appliance.hasCertificate)
-            error = appliance.fault.map { StatsDocument.Failure($0) }
+            error = appliance.fault
             rblockfs.notes = appliance.notes.isEmpty ? nil : appliance.notes
         }
     }

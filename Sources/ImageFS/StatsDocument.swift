@@ -1,23 +1,11 @@
 import BlockImage
 import FoundationEssentials
 import ImageFormats
+import PartitionTable
 
 /// `stats.json` of an image: what `qemu-img info --output=json` says under the same keys, an object `rblockfs` with
 /// what only the mount knows, and `error` where the image cannot be read.
 struct StatsDocument: Encodable {
-    /// Why the image cannot be read.
-    struct Failure: Encodable {
-        var code: String
-        var message: String
-        var offset: UInt64?
-
-        init(_ error: ImageError) {
-            code = error.code.name
-            message = error.description
-            offset = error.offset?.rawValue
-        }
-    }
-
     /// One file of the chain.
     struct Layer: Encodable {
         var filename: String
@@ -42,86 +30,19 @@ struct StatsDocument: Encodable {
         }
     }
 
-    /// Bytes of the disk by how they are stored.
-    struct StoredBytes: Encodable {
-        var data: UInt64
-        var compressed: UInt64
-        var zero: UInt64
-        var unallocated: UInt64
-
-        init(_ allocation: Allocation) {
-            data = allocation.data
-            compressed = allocation.compressed
-            zero = allocation.zero
-            unallocated = allocation.unallocated
-        }
-    }
-
-    /// A dirty bitmap of the image.
-    struct BitmapFacts: Encodable {
-        var name: String
-        var granularity: UInt64
-        var flags: [String]
-        var inconsistent: Bool
-        var dirtyBytes: UInt64?
-        var error: Failure?
-
-        private enum CodingKeys: String, CodingKey {
-            case name, granularity, flags, inconsistent, error
-            case dirtyBytes = "dirty-bytes"
-        }
-
-        init(_ measured: MeasuredBitmap) {
-            name = measured.bitmap.name
-            granularity = measured.bitmap.granularity
-            flags = measured.bitmap.flags.names
-            inconsistent = measured.bitmap.isInconsistent
-            switch measured.dirtyBytes {
-            case .success(let count): dirtyBytes = count
-            case .failure(let error): self.error = Failure(error)
-            }
-        }
-    }
-
-    /// A header extension of a type that the specification does not give.
-    struct ExtensionFacts: Encodable {
-        var type: String
-        var size: UInt32
-    }
-
-    /// What QEMU's locks on the files of the chain say.
-    struct InUse: Encodable {
-        var filename: String
-        var writing: Bool
-
-        /// A lock on the file called `filename`.
-        init(filename: String) {
-            self.filename = filename
-            writing = false
-        }
-
-        /// The first file that is locked, those that are written to before those that are read; nil where none is.
-        init?(_ opened: OpenedImage) {
-            let locked = opened.layers.flatMap(\.files).compactMap { file in file.imageLock.map { (file, $0) } }
-            guard let (file, lock) = locked.first(where: { $0.1 == .writing }) ?? locked.first else { return nil }
-            filename = file.path
-            writing = lock == .writing
-        }
-    }
-
     /// What only the mount knows.
     struct Mount: Encodable {
         var version: String
         var probed: Bool
         var layers: [Layer]
-        var allocation: StoredBytes?
-        var allocationError: Failure?
+        var allocation: Allocation?
+        var allocationError: ImageError?
         var notes: [String]?
-        var bitmaps: [BitmapFacts]?
-        var unknownHeaderExtensions: [ExtensionFacts]?
-        var partitionTable: PartitionTableFacts?
+        var bitmaps: [MeasuredBitmap]?
+        var unknownHeaderExtensions: [HeaderExtensionInfo]?
+        var partitionTable: PartitionTableInfo?
         var counters: CounterFacts
-        var inUse: InUse?
+        var inUse: ImageUse?
 
         private enum CodingKeys: String, CodingKey {
             case version, probed, layers, allocation, notes, bitmaps, counters
@@ -140,7 +61,7 @@ struct StatsDocument: Encodable {
     private var snapshot: SnapshotInfo?
     private var filename: String
     private var format: String?
-    private var error: Failure?
+    private var error: ImageError?
     private var mount: Mount
 
     /// The document of an image, or of one of its snapshots, as it is now. Measures how the disk is stored, if that was
@@ -157,24 +78,24 @@ struct StatsDocument: Encodable {
         }
         filename = String(decoding: node.location)
         format = node.format?.rawValue
-        error = disk.error.map(Failure.init)
+        error = disk.error
         mount = Mount(
             version: rblockVersion, probed: opened.layers.first?.wasProbed ?? false,
-            layers: opened.layers.map(Layer.init), allocation: (disk.allocation?.0).map(StoredBytes.init),
-            allocationError: (disk.allocation?.1).map(Failure.init), notes: notes.isEmpty ? nil : notes,
-            bitmaps: opened.bitmaps.isEmpty ? nil : opened.bitmaps.map(BitmapFacts.init),
-            unknownHeaderExtensions: Self.unknownExtensions(of: opened),
-            partitionTable: view == .current ? node.partitionTable().flatMap(PartitionTableFacts.init) : nil,
+            layers: opened.layers.map(Layer.init), allocation: disk.allocation?.0, allocationError: disk.allocation?.1,
+            notes: notes.isEmpty ? nil : notes,
+            bitmaps: opened.bitmaps.isEmpty ? nil : opened.bitmaps,
+            unknownHeaderExtensions: opened.layers.first.flatMap(HeaderExtensionInfo.unknown(of:)),
+            partitionTable: view == .current ? node.partitionTable().flatMap(Self.info) : nil,
             counters: CounterFacts(node.counters(view).figures, node.layerCounters),
-            inUse: InUse(opened))
+            inUse: ImageUse(opened.layers.flatMap(\.files)))
     }
 
-    private static func unknownExtensions(of opened: OpenedImage) -> [ExtensionFacts]? {
-        guard case .qcow2(let description, _)? = opened.layers.first?.facts else { return nil }
-        let facts = description.extensions.unknown.map {
-            ExtensionFacts(type: "0x" + String($0.type, radix: 16), size: $0.length)
+    /// The facts of a partition table, with the files that the partitions have in the image's folder.
+    private static func info(_ table: PartitionTable) -> PartitionTableInfo? {
+        PartitionTableInfo(table) { number in
+            let name = String(decoding: Node.Name.partition(number), as: UTF8.self)
+            return "\(String(decoding: Node.Name.partitions, as: UTF8.self))/\(name)"
         }
-        return facts.isEmpty ? nil : facts
     }
 
     func encode(to encoder: any Encoder) throws {
@@ -195,7 +116,9 @@ struct StatsDocument: Encodable {
     func text() throws -> [UInt8] {
         var widest = self
         widest.mount.counters = .widest
-        widest.mount.inUse = mount.layers.map(\.filename).max { $0.utf8.count < $1.utf8.count }.map(InUse.init)
+        widest.mount.inUse = mount.layers.map(\.filename).max { $0.utf8.count < $1.utf8.count }.map {
+            ImageUse(filename: $0, writing: false)
+        }
         widest.info?.actualSize = .max
         for index in widest.mount.layers.indices { widest.mount.layers[index].actualSize = .max }
         return try Self.padded(self, as: widest)

@@ -18,34 +18,41 @@ public struct MapEntry: Hashable, Sendable {
     public var compressed: Bool
     /// Where in its file they lie, where they lie as they are; they may be a hole of that file.
     public var offset: UInt64?
+    /// The file that they lie in, compressed or not.
+    public var file: HostFileID?
 
     /// Whether `next`, which begins where this ends, goes on in the same way.
     fileprivate func isContinued(by next: MapEntry) -> Bool {
         depth == next.depth && present == next.present && zero == next.zero && data == next.data
-            && compressed == next.compressed && offset.map { $0 + length } == next.offset
+            && compressed == next.compressed && file == next.file && offset.map { $0 + length } == next.offset
     }
 }
 
-/// The runs of a disk from its start to its end, with neighbours that are alike joined into one. Each is looked up when
-/// it is asked for.
+/// The runs of a disk, or of a part of it, in their order, with neighbours that are alike joined into one. Each is looked
+/// up when it is asked for.
 public struct DiskMap: Sendable {
+    /// The first byte behind what is mapped.
+    public let limit: UInt64
     private let image: Image
-    private var position: UInt64 = 0
+    private var position: UInt64
     /// The run that the next one may continue.
     private var pending: MapEntry?
 
-    /// The map of `image`.
-    public init(_ image: Image) {
+    /// The map of `image` from the byte `start` on, of at most `count` bytes. Empty where nothing of the disk is there.
+    public init(_ image: Image, from start: UInt64 = 0, count: UInt64 = .max) {
         self.image = image
+        position = start
+        let end = start.addingReportingOverflow(count)
+        limit = min(image.virtualSize, end.overflow ? .max : end.partialValue)
     }
 
     /// Where the runs that were answered, and what is known of the one after them, end.
     public var end: UInt64 { position }
 
-    /// The next run; nil at the end of the disk. Throws what damaged metadata throws, once the runs before it have been
+    /// The next run; nil at the end. Throws what damaged metadata throws, once the runs before it have been
     /// answered.
     public mutating func next() throws(ImageError) -> MapEntry? {
-        while position < image.virtualSize {
+        while position < limit {
             let entry: MapEntry
             do throws(ImageError) {
                 entry = try run(at: position)
@@ -72,19 +79,24 @@ public struct DiskMap: Sendable {
     }
 
     private func run(at start: UInt64) throws(ImageError) -> MapEntry {
-        let found = try image.resolve(at: GuestOffset(start), limit: image.virtualSize - start)
+        let found = try image.resolve(at: GuestOffset(start), limit: limit - start)
         var entry = MapEntry(
             start: start, length: found.extent.count, depth: found.depth, present: true, zero: false, data: true,
             compressed: false)
         switch found.extent.storage {
         case .data(let file, let offset):
             let run = file.run(at: offset, limit: entry.length)
+            entry.file = file.id
             entry.length = run.count
             entry.offset = offset.rawValue
             entry.zero = run.isHole
             entry.data = !run.isHole
-        case .encoded(.compressed, _, _, _): entry.compressed = true
-        case .encoded(.encrypted, _, let offset, _): entry.offset = offset.rawValue
+        case .encoded(.compressed, let file, _, _):
+            entry.file = file.id
+            entry.compressed = true
+        case .encoded(.encrypted, let file, let offset, _):
+            entry.file = file.id
+            entry.offset = offset.rawValue
         case .zero(let isExplicit):
             entry.present = isExplicit
             entry.zero = true

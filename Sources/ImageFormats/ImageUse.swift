@@ -1,0 +1,60 @@
+import BlockImage
+import QCOW2
+
+/// What QEMU's locks on the files of an image say of who uses it.
+public struct ImageUse: Encodable, Sendable {
+    /// The locked file.
+    public var filename: String
+    /// Whether another program may write to it; otherwise one reads it.
+    public var writing: Bool
+
+    /// A lock on the file called `filename`.
+    public init(filename: String, writing: Bool) {
+        self.filename = filename
+        self.writing = writing
+    }
+
+    /// The first of `files` that is locked, those that are written to before those that are read; nil where none is.
+    public init?(_ files: [any HostFile]) {
+        let locked = files.compactMap { file in file.imageLock.map { (file, $0) } }
+        guard let (file, lock) = locked.first(where: { $0.1 == .writing }) ?? locked.first else { return nil }
+        filename = file.path
+        writing = lock == .writing
+    }
+}
+
+/// A header extension of a type that the QCOW2 specification does not give.
+public struct HeaderExtensionInfo: Encodable, Sendable {
+    /// The type, as `0x…`.
+    public var type: String
+    /// How many bytes it has.
+    public var size: UInt32
+
+    /// Those of `layer`; nil where it has none.
+    public static func unknown(of layer: LayerDescription) -> [HeaderExtensionInfo]? {
+        guard case .qcow2(let description, _) = layer.facts, !description.extensions.unknown.isEmpty else { return nil }
+        return description.extensions.unknown.map {
+            HeaderExtensionInfo(type: "0x" + String($0.type, radix: 16), size: $0.length)
+        }
+    }
+}
+
+extension MeasuredBitmap: Encodable {
+    private enum CodingKeys: String, CodingKey {
+        case name, granularity, flags, inconsistent, error
+        case dirtyBytes = "dirty-bytes"
+    }
+
+    /// What the bitmap directory says of it, and `dirty-bytes` or the `error` that keeps them from being counted.
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encode(bitmap.name, forKey: .name)
+        try container.encode(bitmap.granularity, forKey: .granularity)
+        try container.encode(bitmap.flags.names, forKey: .flags)
+        try container.encode(bitmap.isInconsistent, forKey: .inconsistent)
+        switch dirtyBytes {
+        case .success(let count): try container.encode(count, forKey: .dirtyBytes)
+        case .failure(let error): try container.encode(error, forKey: .error)
+        }
+    }
+}
