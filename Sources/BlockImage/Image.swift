@@ -41,10 +41,11 @@ public final class Image: Sendable {
         var image = self
         var depth = 0
         while true {
-            // A backing image that is shorter than the disk reads as zeros behind its end.
+            // A backing image that is shorter than the disk reads as zeros behind its end. As in `qemu-img map`, they are
+            // at the depth of the image over it, whose size it is that there is something here.
             guard start.rawValue < image.virtualSize else {
                 let zeros = Extent(start: start, count: limit, storage: .zero(explicit: false))
-                return Resolution(extent: zeros, layer: image.layer, depth: depth)
+                return Resolution(extent: zeros, layer: image.layer, depth: depth - 1)
             }
             limit = min(limit, image.virtualSize - start.rawValue)
             var extent = try image.layer.extent(at: start, limit: limit)
