@@ -63,7 +63,8 @@ let package = Package(
         .target(
             name: "ImageTools",
             dependencies: [
-                "BlockImage", "ByteFormat", "Encryption", "HostStorage", "ImageFormats", "QCOW2", "VMDK", system,
+                "BlockImage", "ByteFormat", "Encryption", "HostStorage", "ImageFormats", "PartitionTable", "QCOW2",
+                "VMDK", system,
             ],
             swiftSettings: strict),
         .target(
@@ -81,7 +82,8 @@ let package = Package(
         .executableTarget(
             name: "rblock",
             dependencies: [
-                "Arguments", "BlockImage", "HostStorage", "ImageFormats", "ImageTools", argumentParser, system,
+                "Arguments", "BlockImage", "HostStorage", "ImageFormats", "ImageTools", "PartitionTable",
+                argumentParser, system,
             ],
             swiftSettings: strict),
 

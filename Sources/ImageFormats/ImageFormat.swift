@@ -3,7 +3,7 @@ import QCOW2
 import VMDK
 
 /// A disk image format that this program reads.
-public enum ImageFormat: String, Sendable {
+public enum ImageFormat: String, CaseIterable, Sendable {
     /// The disk, byte for byte.
     case raw
     /// QEMU's copy-on-write format, versions 2 and 3.

@@ -86,7 +86,7 @@ public struct ImageInfo: Encodable, Sendable {
 
     /// The file `name` in the folder of the file at `path`. An absolute name stays as it is, and so does one with a
     /// colon before its first slash, which QEMU reads as `protocol:rest`.
-    private static func joined(_ name: String, besides path: String) -> String {
+    static func joined(_ name: String, besides path: String) -> String {
         let mark = name.first { $0 == ":" || $0 == "/" }
         if name.hasPrefix("/") || mark == ":" { return name }
         return path[...(path.lastIndex(of: "/") ?? path.startIndex)] + name
@@ -95,15 +95,24 @@ public struct ImageInfo: Encodable, Sendable {
 
 /// An internal snapshot, under the keys of `qemu-img info`.
 public struct SnapshotInfo: Encodable, Sendable {
-    private var id: String
-    private var name: String
-    private var vmStateSize: UInt64
-    private var dateSec: UInt32
-    private var dateNsec: UInt32
-    private var vmClockSec: UInt64
-    private var vmClockNsec: UInt64
-    private var icount: UInt64?
-    private var diskSize: UInt64?
+    /// Its unique name within the image, usually a number.
+    public var id: String
+    /// What its maker called it.
+    public var name: String
+    /// The bytes of saved machine state; 0: none.
+    public var vmStateSize: UInt64
+    /// When it was taken: seconds since 1970.
+    public var dateSec: UInt32
+    /// Nanoseconds after that.
+    public var dateNsec: UInt32
+    /// How long the guest had been running, in seconds.
+    public var vmClockSec: UInt64
+    /// Nanoseconds after that.
+    public var vmClockNsec: UInt64
+    /// Instructions executed, in record/replay.
+    public var icount: UInt64?
+    /// The size of the disk when it was taken.
+    public var diskSize: UInt64?
 
     private enum CodingKeys: String, CodingKey {
         case id, name, icount

@@ -12,6 +12,11 @@ public struct ImageOpener: Sendable {
     private let keys: ImageKeys
     private let resources: LayerResources
     private let ignoresCID: Bool
+    /// The place in the chain of the last image that is opened: 0 is the topmost alone. What the deeper ones store reads
+    /// as zeros that nobody stores, which is good for looking at one image's part of a disk and not for its content.
+    public var deepest = Int.max
+    /// Whether the chain is followed also below an image that is encrypted and has no key, to be described.
+    public var followsEncrypted = false
 
     /// An opener of files that `policy` allows, with the keys of those that are encrypted, whose layers share the caches
     /// of `resources`. `ignoresCID`: whether a VMDK delta is read although its parent was changed since.
@@ -26,7 +31,10 @@ public struct ImageOpener: Sendable {
 
     /// An opener with the same keys and caches of files that `policy` allows.
     public func confined(to policy: any OpenPolicy) -> ImageOpener {
-        ImageOpener(policy: policy, keys: keys, resources: resources, ignoresCID: ignoresCID)
+        var opener = ImageOpener(policy: policy, keys: keys, resources: resources, ignoresCID: ignoresCID)
+        opener.deepest = deepest
+        opener.followsEncrypted = followsEncrypted
+        return opener
     }
 
     /// Opens the image in `file`; what it does while it is read is counted in `counters`.
@@ -35,7 +43,8 @@ public struct ImageOpener: Sendable {
     /// it likes to the start of a raw disk. Never throws: what is wrong is the result of the answer.
     public func open(_ file: any HostFile, as format: ImageFormat?, counters: ReadCounters) -> OpenedImage {
         var chain = Chain(
-            policy: policy, keys: keys, resources: resources.counting(in: counters), ignoresCID: ignoresCID)
+            policy: policy, keys: keys, resources: resources.counting(in: counters), ignoresCID: ignoresCID,
+            deepest: deepest, followsEncrypted: followsEncrypted)
         do throws(ImageError) {
             let image = try chain.open(file, as: format)
             return OpenedImage(layers: chain.layers, result: .success(image))
@@ -51,15 +60,10 @@ private struct Chain {
     let keys: ImageKeys
     let resources: LayerResources
     let ignoresCID: Bool
+    let deepest: Int
+    let followsEncrypted: Bool
     var layers: [LayerDescription] = []
     var identities: Set<FileIdentity> = []
-
-    init(policy: any OpenPolicy, keys: ImageKeys, resources: LayerResources, ignoresCID: Bool) {
-        self.policy = policy
-        self.keys = keys
-        self.resources = resources
-        self.ignoresCID = ignoresCID
-    }
 
     mutating func open(_ file: any HostFile, as named: ImageFormat?) throws(ImageError) -> Image {
         if let identity = file.identity, !identities.insert(identity).inserted {
@@ -86,7 +90,10 @@ private struct Chain {
         layers[layers.count - 1].facts = .qcow2(description, nil)
         let cipher = try keys.cipher(for: description, in: file)
         // No file is opened for an image that cannot be read all the same.
-        if let refusal = cipher == nil ? description.refusal : description.refusalWithKey { throw refusal }
+        if let refusal = cipher == nil ? description.refusal : description.refusalWithKey {
+            if followsEncrypted && description.lacksKey { _ = try openBacking(of: description, file, naming: names) }
+            throw refusal
+        }
         var dataFile: (any HostFile)?
         if let name = description.dataFile {
             dataFile = try names.open(FileReference(name, role: .dataFile), namedBy: file)
@@ -94,10 +101,16 @@ private struct Chain {
         let layer = try QCOW2Layer(
             description, file: file, dataFile: dataFile, cipher: cipher, resources: resources)
         layers[layers.count - 1].facts = .qcow2(description, layer)
-        guard let name = description.backingFile else { return Image(layer: layer) }
+        return Image(layer: layer, backing: try openBacking(of: description, file, naming: names))
+    }
+
+    /// The image under the topmost of `layers` so far, which `description` describes; nil where it names none.
+    private mutating func openBacking(
+        of description: QCOW2Description, _ file: any HostFile, naming names: any OpenPolicy
+    ) throws(ImageError) -> Image? {
+        guard let name = description.backingFile, layers.count <= deepest else { return nil }
         let format = try Self.backingFormat(description, named: name, of: file)
-        let backing = try names.open(FileReference(name, role: .backing), namedBy: file)
-        return Image(layer: layer, backing: try open(backing, as: format))
+        return try open(try names.open(FileReference(name, role: .backing), namedBy: file), as: format)
     }
 
     private mutating func openVMDK(_ file: any HostFile, naming names: any OpenPolicy) throws(ImageError) -> Image {
@@ -106,7 +119,7 @@ private struct Chain {
         let layer = try VMDKLayer(description, file: file, policy: names, resources: resources)
         let index = layers.count - 1
         layers[index].facts = .vmdk(description, layer)
-        guard let name = description.parent else { return Image(layer: layer) }
+        guard let name = description.parent, layers.count <= deepest else { return Image(layer: layer) }
         var search = FileSearch(of: file, policy: names)
         let parent = try search.open(name, as: .parent)
         layers[index].chainNotes += search.notes

@@ -34,6 +34,12 @@ public struct LayerDescription: Sendable {
         }
     }
 
+    /// Why it cannot be read, where that is for want of a key and of nothing else; nil otherwise, and where it is open.
+    public var missingKey: ImageError? {
+        guard case .qcow2(let description, nil) = facts, description.lacksKey else { return nil }
+        return description.refusal
+    }
+
     /// What people should know of it, in sentences: what was read another way than usual, and why.
     public var notes: [String] {
         guard case .vmdk(let description, let layer) = facts else { return chainNotes }

@@ -35,7 +35,9 @@ public struct VMDKInfo: Encodable, Sendable {
             extent.line.map { add($0) }
         }
 
-        init(_ line: DescriptorExtent) {
+        /// The extent of a line of the descriptor at `path`, whose file is not opened.
+        init(_ line: DescriptorExtent, of path: String) {
+            filename = line.name.map { ImageInfo.joined($0.text, besides: path) }
             format = line.kindName
             virtualSize = line.virtualSize
             add(line)
@@ -136,7 +138,7 @@ public struct VMDKInfo: Encodable, Sendable {
         parentFileNameHint = description.value(of: "parentFileNameHint")
         extents =
             layer?.extents.map(ExtentInfo.init)
-            ?? description.extents.prefix(Descriptor.extentLimit).map(ExtentInfo.init)
+            ?? description.extents.prefix(Descriptor.extentLimit).map { ExtentInfo($0, of: description.path) }
         version = description.descriptor?.version
         encoding = description.descriptor?.encoding
         changeTrackPath = description.value(of: "changeTrackPath")

@@ -1,7 +1,7 @@
-public import BlockImage
+import BlockImage
 import HostStorage
-public import ImageFormats
-public import SystemPackage
+import ImageFormats
+import SystemPackage
 
 /// An image as a person names it to a command, and how it is to be opened.
 public struct NamedImage: Sendable {
@@ -18,6 +18,10 @@ public struct NamedImage: Sendable {
     public var ignoresCID = false
     /// The name, or else the ID, of the internal snapshot whose disk is meant; nil: the current disk.
     public var snapshot: String?
+    /// See `ImageOpener.deepest`: for maps, and for nothing that reads the disk.
+    public var deepest = Int.max
+    /// See `ImageOpener.followsEncrypted`.
+    public var followsEncrypted = false
 
     /// The image at `path`, with nothing else asked for.
     public init(_ path: FilePath, format: ImageFormat? = nil) {
@@ -31,14 +35,37 @@ public struct NamedImage: Sendable {
     ) throws(ImageError) -> OpenedImage {
         let location = try canonical(path)
         let policy = try ConfinedOpenPolicy(images: location.removingLastComponent(), allowed: allowed)
-        let opener = ImageOpener(policy: policy, keys: keys, resources: resources, ignoresCID: ignoresCID)
+        var opener = ImageOpener(policy: policy, keys: keys, resources: resources, ignoresCID: ignoresCID)
+        opener.deepest = deepest
+        opener.followsEncrypted = followsEncrypted
         return opener.open(
             try policy.openImage(at: location), as: format ?? Self.format(of: location), counters: counters)
     }
 
+    /// Opens its own file and no other: its first layer is described as far as that file says it, and there is a disk
+    /// where that takes neither extents nor a data file, without what a backing file has of it. `error`: what is wrong with the file itself; `wasProbed`: whether only its content
+    /// said the format. Throws where the file cannot be opened.
+    func openAlone() throws(ImageError) -> (image: OpenedImage, error: ImageError?, wasProbed: Bool) {
+        let location = try canonical(path)
+        let file = try ConfinedOpenPolicy(images: location.removingLastComponent()).openImage(at: location)
+        let named = format ?? Self.format(of: location)
+        let found: ImageFormat
+        if let named { found = named } else { found = try ImageFormat.probe(file) }
+        let policy = NoFilesOpened()
+        let resources = LayerResources()
+        var opener = ImageOpener(policy: policy, keys: keys, resources: resources, ignoresCID: ignoresCID)
+        opener.deepest = 0
+        let opened = opener.open(file, as: found, counters: resources.counters)
+        return (opened, policy.wasAsked ? nil : opened.disk.error, named == nil)
+    }
+
     /// The disk that is meant. Throws why it cannot be read, or that there is no such snapshot.
     public func disk(resources: LayerResources = LayerResources()) throws(ImageError) -> Image {
-        let opened = try open(resources: resources)
+        try disk(of: try open(resources: resources))
+    }
+
+    /// The same of the image that `open` answered.
+    func disk(of opened: OpenedImage) throws(ImageError) -> Image {
         guard let snapshot else { return try opened.disk.result.get() }
         _ = try opened.disk.result.get()
         let found =
@@ -54,5 +81,19 @@ public struct NamedImage: Sendable {
         let name = location.lastComponent.map { FilePath(root: nil, [$0]).bytes } ?? []
         if case .format(let format)? = ImageFormat.naming(of: name) { return format }
         return nil
+    }
+}
+
+/// The policy of who looks at one file and at no other.
+private final class NoFilesOpened: OpenPolicy {
+    private let asked = Guarded(false)
+
+    /// Whether the image named another file.
+    var wasAsked: Bool { asked.withLock { $0 } }
+
+    func open(_ reference: FileReference, namedBy file: any HostFile) throws(ImageError) -> any HostFile {
+        asked.withLock { $0 = true }
+        throw ImageError(
+            .denied, path: file.path, "\(reference.role.rawValue) \"\(reference.text)\": is not looked at")
     }
 }

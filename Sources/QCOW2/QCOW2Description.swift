@@ -20,6 +20,8 @@ public struct QCOW2Description: Sendable {
     /// The same for a reader that has the key of an encrypted image.
     public let refusalWithKey: ImageError?
     private let refusalWithoutKey: ImageError?
+    /// Whether nothing but the key keeps it from being read.
+    public var lacksKey: Bool { refusalWithKey == nil && refusalWithoutKey != nil }
 
     /// Whether a file that begins with `bytes` is a QCOW image, of any version.
     public static func recognizes(_ bytes: some Collection<UInt8>) -> Bool {

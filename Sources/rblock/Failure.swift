@@ -1,5 +1,6 @@
 import ArgumentParser
 import BlockImage
+import ImageTools
 import SystemPackage
 
 /// Why a verb could not be done: one line for people, and the exit status.
@@ -29,8 +30,8 @@ struct Failure: Error {
         }
     }
 
-    /// Writes one line for people.
+    /// Writes one line for people, in which names from images do nothing to the terminal.
     static func say(_ message: String) {
-        _ = try? FileDescriptor.standardError.writeAll("rblock: \(message)\n".utf8)
+        _ = try? FileDescriptor.standardError.writeAll("rblock: \(printable(message))\n".utf8)
     }
 }

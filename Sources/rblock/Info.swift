@@ -7,26 +7,62 @@ struct Info: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Tell what an image is: its format, sizes, features, snapshots.",
         discussion: """
+            Says what qemu-img info says, under the same names, and more: notes, who uses the image, the partition table \
+            where the disk can be read. No other file than IMAGE is opened, so it may be there or not what the image names: \
+            the size of a VMDK that is split is that of its descriptor's lines, and its disk size that of the descriptor. \
+            --backing-chain and --allocation open them all.
+
+            As JSON, one IMAGE is an object, or with --backing-chain an array of the objects of its chain, topmost first, \
+            as qemu-img writes it. Several are an array of what each one alone would be. What qemu-img does not say is in \
+            the object "rblock", and what is wrong with an image in "error".
+
             EXAMPLES
               rblock info disk.qcow2
-              rblock info --output json --backing-chain disk.qcow2
+              rblock info --backing-chain overlay.qcow2
+              rblock info --output json *.vmdk | jq -r '.[] | [.filename, ."virtual-size"] | @tsv'
+              rblock info --allocation --output json disk.qcow2 | jq .rblock.allocation
+
+            EXIT STATUS
+              0   done
+              1   an image cannot be opened or read; the others were told
+              64  wrong usage
             """)
 
     @OptionGroup var options: ImageOptions
     @Option(help: "human, or json: the keys of qemu-img info, and more.") var output = OutputForm.human
-    @Argument(help: ArgumentHelp("The images.", valueName: "IMAGE")) var images: [String]
+    @Flag(help: "Tell of the images under it as well, and open all files that they name.") var backingChain = false
+    @Flag(help: "Count how the disk is stored, over the whole chain, and what its dirty bitmaps call dirty.")
+    var allocation = false
+    @Argument(help: ArgumentHelp("The images.", valueName: "IMAGE"), completion: .file())
+    var images: [String]
 
     func run() throws {
+        var failed = false
         try Failure.reported {
-            for path in images {
-                let opened = try options.image(path).open()
-                guard let layer = opened.layers.first else { continue }
-                let info = ImageInfo(layer)
+            let named = try images.map { try options.image($0) }
+            var text = Output()
+            for (index, image) in named.enumerated() {
+                let reports = image.reports(chain: backingChain, allocation: allocation)
                 switch output {
-                case .human: print("image: \(info.filename)\nfile format: \(info.format)")
-                case .json: try writeJSON(info)
+                case .human:
+                    for (depth, report) in reports.enumerated() where report.info != nil {
+                        try text.write((index + depth > 0 ? "\n" : "") + HumanInfo(report).text)
+                    }
+                case .json:
+                    if named.count > 1 { try text.write(index == 0 ? "[\n" : ",\n") }
+                    let document = backingChain ? try jsonText(reports) : try jsonText(reports.first)
+                    try text.write(String(decoding: document, as: UTF8.self))
+                    if index == named.count - 1 { try text.write(named.count > 1 ? "\n]\n" : "\n") }
+                }
+                // What is said of an image stands before what is wrong with it.
+                try text.flush()
+                for report in reports {
+                    guard let error = report.error ?? report.more?.allocationError else { continue }
+                    failed = true
+                    Failure.say(error.description)
                 }
             }
         }
+        if failed { throw ExitCode(1) }
     }
 }

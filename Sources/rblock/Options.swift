@@ -26,7 +26,8 @@ struct ImageOptions: ParsableArguments {
         name: .customLong("allow-path"),
         help: ArgumentHelp(
             "A folder besides the image's own whose files images may name (backing files, extents). Repeatable.",
-            valueName: "dir"))
+            valueName: "dir"),
+        completion: .directory)
     var allowPaths: [String] = []
 
     @Option(

@@ -14,6 +14,7 @@ struct RBlock: ParsableCommand {
             EXAMPLES
               rblock info disk.qcow2
               rblock info --output json --backing-chain disk.qcow2
+              rblock map --output json disk.qcow2
 
             EXIT STATUS
               0   done
@@ -21,5 +22,5 @@ struct RBlock: ParsableCommand {
               64  wrong usage
             """,
         version: rblockVersion,
-        subcommands: [Info.self])
+        subcommands: [Info.self, Map.self])
 }

@@ -41,7 +41,7 @@ struct `The tree` {
         "Fuse": ["CFuse3", "CLinux"],
         "ImageFS": ["BlockImage", "Fuse", "HostStorage", "ImageFormats", "OVA", "PartitionTable"],
         "ImageTools": [
-            "BlockImage", "ByteFormat", "Encryption", "HostStorage", "ImageFormats", "QCOW2", "VMDK",
+            "BlockImage", "ByteFormat", "Encryption", "HostStorage", "ImageFormats", "PartitionTable", "QCOW2", "VMDK",
         ],
         "Arguments": ["BlockImage", "Encryption"],
         "TestImages": ["BlockImage", "CLinux", "CZlib", "CZstd"],

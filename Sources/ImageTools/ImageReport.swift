@@ -1,0 +1,137 @@
+import BlockImage
+import ImageFormats
+import PartitionTable
+
+/// What is known of one image file: the keys of `qemu-img info --output=json`, an `error` where something is wrong, and
+/// an object `rblock` with what qemu-img does not say.
+public struct ImageReport: Encodable, Sendable {
+    /// What qemu-img does not say; what does not apply is left out.
+    public struct More: Encodable, Sendable {
+        /// Whether only the content of the file, and neither a name nor another image, said its format.
+        public var probed: Bool
+        /// What people should know of the image, in sentences.
+        public var notes: [String]?
+        /// What QEMU's locks say of who uses the files that were opened.
+        public var inUse: ImageUse?
+        /// The header extensions of unknown types.
+        public var unknownHeaderExtensions: [HeaderExtensionInfo]?
+        /// What the disk's partition table says, where the disk can be read from the files that were opened.
+        public var partitionTable: PartitionTableInfo?
+        /// How the disk is stored, over the whole chain.
+        public var allocation: Allocation?
+        /// What ended the count of `allocation` early.
+        public var allocationError: ImageError?
+        /// The dirty bitmaps with how much they call dirty.
+        public var bitmaps: [MeasuredBitmap]?
+
+        private enum CodingKeys: String, CodingKey {
+            case probed, notes, allocation, bitmaps
+            case inUse = "in-use"
+            case unknownHeaderExtensions = "unknown-header-extensions"
+            case partitionTable = "partition-table"
+            case allocationError = "allocation-error"
+        }
+
+        init(_ layer: LayerDescription) {
+            probed = layer.wasProbed
+            notes = layer.notes.isEmpty ? nil : layer.notes
+            inUse = ImageUse(layer.files)
+            unknownHeaderExtensions = HeaderExtensionInfo.unknown(of: layer)
+        }
+    }
+
+    /// The file: as it was named, or, further down the chain, its canonical path.
+    public var filename: String
+    /// What qemu-img says as well; nil where the file could not be opened.
+    public var info: ImageInfo?
+    /// What is wrong.
+    public var error: ImageError?
+    /// What qemu-img does not say; nil where the file could not be opened.
+    public var more: More?
+
+    private enum CodingKeys: String, CodingKey {
+        case filename, error, rblock
+    }
+
+    init(_ layer: LayerDescription, filename: String? = nil) {
+        var info = ImageInfo(layer)
+        if let filename { info.filename = filename }
+        self.info = info
+        self.filename = info.filename
+        more = More(layer)
+    }
+
+    /// An image that could not be opened.
+    init(filename: String, error: ImageError) {
+        self.filename = filename
+        self.error = error
+    }
+
+    /// See `ImageReport`.
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        if let info { try info.encode(to: encoder) } else { try container.encode(filename, forKey: .filename) }
+        try container.encodeIfPresent(error, forKey: .error)
+        try container.encodeIfPresent(more, forKey: .rblock)
+    }
+}
+
+extension NamedImage {
+    /// What is known of it, and, with `chain`, of every image under it, topmost first. Never throws: what is wrong is in
+    /// the last report.
+    ///
+    /// Without `chain` and `allocation`, which adds how the disk is stored, no other file than its own is opened.
+    public func reports(chain: Bool = false, allocation: Bool = false) -> [ImageReport] {
+        let name = String(decoding: path)
+        do throws(ImageError) {
+            return chain || allocation
+                ? try chainReports(named: name, whole: chain, allocation: allocation)
+                : [try ownReport(named: name)]
+        } catch {
+            return [ImageReport(filename: name, error: error)]
+        }
+    }
+
+    private func ownReport(named name: String) throws(ImageError) -> ImageReport {
+        let (opened, error, wasProbed) = try openAlone()
+        guard let layer = opened.layers.first else {
+            return ImageReport(filename: name, error: opened.disk.error ?? Self.nothing(name))
+        }
+        var report = ImageReport(layer, filename: name)
+        report.error = error == layer.missingKey ? nil : error
+        report.more?.probed = wasProbed
+        if report.info?.backingFilename == nil {
+            report.more?.partitionTable = opened.disk.image.flatMap { PartitionTableInfo(PartitionTable(of: $0)) }
+        }
+        return report
+    }
+
+    private func chainReports(
+        named name: String, whole: Bool, allocation: Bool
+    ) throws(ImageError) -> [ImageReport] {
+        var image = self
+        image.followsEncrypted = true
+        let opened = try image.open()
+        var reports = opened.layers.prefix(whole ? .max : 1).enumerated().map { index, layer in
+            ImageReport(layer, filename: index == 0 ? name : nil)
+        }
+        let lacksKey = opened.layers.contains { $0.missingKey != nil && $0.missingKey == opened.disk.error }
+        // Without its key an image can be described, but not how its disk is stored.
+        let error = lacksKey && !allocation ? nil : opened.disk.error
+        guard !reports.isEmpty else {
+            return [ImageReport(filename: name, error: error ?? Self.nothing(name))]
+        }
+        reports[reports.count - 1].error = error
+        reports[0].more?.partitionTable = opened.disk.image.flatMap { PartitionTableInfo(PartitionTable(of: $0)) }
+        guard allocation else { return reports }
+        reports[0].more?.allocation = opened.disk.allocation?.0
+        reports[0].more?.allocationError = opened.disk.allocation?.1
+        reports[0].more?.bitmaps = opened.bitmaps.isEmpty ? nil : opened.bitmaps
+        return reports
+    }
+
+    /// What is said where an opener answered neither a layer nor an error.
+    private static func nothing(_ name: String) -> ImageError {
+        ImageError(.unsupported, path: name, "nothing can be said of it")
+    }
+}

@@ -1,0 +1,52 @@
+/// `text` on one line that does nothing to a terminal: names come from images, and whoever made an image may have put
+/// anything into them. Characters that control, format or separate lines become `\x1b` or `\u{202e}`, and a backslash,
+/// which would look like the start of one, becomes two where there is such a character.
+public func printable(_ text: String) -> String {
+    func isUnsafe(_ scalar: Unicode.Scalar) -> Bool {
+        if scalar.isASCII { return scalar.value < 0x20 || scalar.value == 0x7f }
+        switch scalar.properties.generalCategory {
+        case .control, .format, .lineSeparator, .paragraphSeparator: return true
+        default: return false
+        }
+    }
+    guard text.unicodeScalars.contains(where: isUnsafe) else { return text }
+    var result = ""
+    for scalar in text.unicodeScalars {
+        let digits = String(scalar.value, radix: 16)
+        if scalar == "\\" {
+            result += "\\\\"
+        } else if !isUnsafe(scalar) {
+            result.unicodeScalars.append(scalar)
+        } else if scalar.value < 0x100 {
+            result += "\\x" + (digits.count < 2 ? "0" : "") + digits
+        } else {
+            result += "\\u{\(digits)}"
+        }
+    }
+    return result
+}
+
+/// A number of bytes with three digits that count, as qemu-img writes it: `352 KiB`, `2.19 MiB`, `0.977 KiB`.
+public func humanSize(_ count: UInt64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]
+    var unit = 0
+    var scale = 1.0
+    // The next unit begins at 1000 of this one, so that there are never four digits before the point.
+    while unit < units.count - 1, Double(count) / scale >= 1000 {
+        unit += 1
+        scale *= 1024
+    }
+    let value = Double(count) / scale
+    // The digits behind the point that make three in all.
+    let decimals = value >= 100 || value == 0 ? 0 : value >= 10 ? 1 : value >= 1 ? 2 : 3
+    let powers = [1, 10, 100, 1000]
+    var digits = Int((value * Double(powers[decimals])).rounded(.toNearestOrEven))
+    var power = powers[decimals]
+    while power > 1 && digits % 10 == 0 {
+        digits /= 10
+        power /= 10
+    }
+    guard power > 1 else { return "\(digits) \(units[unit])" }
+    let fraction = String(digits % power + power).dropFirst()
+    return "\(digits / power).\(fraction) \(units[unit])"
+}
