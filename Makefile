@@ -12,7 +12,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 BUILD_PACKAGES := pkg-config libfuse3-dev fuse3 libdeflate-dev zlib1g-dev libzstd-dev libssl-dev libxml2-dev
 PEER_PACKAGES := qemu-utils qemu-system-common libnbd-bin libvmdk-utils libqcow-utils
 TEST_PACKAGES := $(PEER_PACKAGES) e2fsprogs fdisk mount util-linux attr jq python3 zstd procps python3-venv dosfstools \
-	xfsprogs mtools
+	xfsprogs mtools strace zsh fish
 BENCH_PACKAGES := $(PEER_PACKAGES) e2fsprogs fdisk mount util-linux
 PYTHON_PACKAGES := dissect.hypervisor==3.21 dissect.cstruct==4.7 dissect.util==3.24 defusedxml==0.7.1
 SECOND_READER := .build-python/dissect.hypervisor-3.21
@@ -56,9 +56,10 @@ build: deps
 
 # One file to install that needs no Swift on the machine it runs on. In a folder of its own: other builds of the release
 # configuration, such as that of the manual page, are linked against Swift's shared libraries.
-STATIC := -c release --static-swift-stdlib --scratch-path .build-static --product rblockfs
+STATIC := -c release --static-swift-stdlib --scratch-path .build-static
 release: deps
-	$(SWIFT) build $(STATIC)
+	$(SWIFT) build $(STATIC) --product rblock
+	$(SWIFT) build $(STATIC) --product rblockfs
 
 run: build
 	@Fixtures/show "$$($(SWIFT) build --show-bin-path)/rblockfs" Fixtures
@@ -87,22 +88,29 @@ format:
 lint:
 	$(SWIFT) format lint --strict -r Package.swift Sources Tests
 
+# The manual has one page for each command, and one for each verb under the name that man(1) looks for: rblock-info.
+MANUAL := .build/plugins/GenerateManual/outputs
+SHARE = $(DESTDIR)$(PREFIX)/share
 install: release
-	$(SWIFT) package --allow-writing-to-package-directory generate-manual >/dev/null
-	bin="$$($(SWIFT) build $(STATIC) --show-bin-path)/rblockfs"; \
-	install -D -s -m 755 "$$bin" "$(DESTDIR)$(PREFIX)/bin/rblockfs"; \
-	install -D -m 644 .build/plugins/GenerateManual/outputs/rblockfs/rblockfs.1 \
-		"$(DESTDIR)$(PREFIX)/share/man/man1/rblockfs.1"; \
-	install -d "$(DESTDIR)$(PREFIX)/lib/systemd/system" "$(DESTDIR)$(PREFIX)/share/doc/rblockfs"; \
+	rm -rf $(MANUAL)
+	$(SWIFT) package --allow-writing-to-package-directory generate-manual --multi-page >/dev/null
+	install -d "$(SHARE)/man/man1" "$(SHARE)/bash-completion/completions" "$(SHARE)/zsh/site-functions" \
+		"$(SHARE)/fish/vendor_completions.d" "$(SHARE)/doc/rblockfs" "$(DESTDIR)$(PREFIX)/lib/systemd/system"
+	set -e; folder="$$($(SWIFT) build $(STATIC) --show-bin-path)"; \
+	for name in rblock rblockfs; do \
+		bin="$$folder/$$name"; \
+		install -D -s -m 755 "$$bin" "$(DESTDIR)$(PREFIX)/bin/$$name"; \
+		"$$bin" --generate-completion-script bash >"$(SHARE)/bash-completion/completions/$$name"; \
+		"$$bin" --generate-completion-script zsh >"$(SHARE)/zsh/site-functions/_$$name"; \
+		"$$bin" --generate-completion-script fish >"$(SHARE)/fish/vendor_completions.d/$$name.fish"; \
+		for page in $(MANUAL)/$$name/*.1; do \
+			title="$$(basename "$$page" .1 | tr . -)"; \
+			sed 's/^\.Xr rblock\./.Xr rblock-/' "$$page" >"$(SHARE)/man/man1/$$title.1"; \
+		done; \
+	done
 	sed 's|@PREFIX@|$(PREFIX)|' Sources/rblockfs/Samples/rblockfs@.service \
-		>"$(DESTDIR)$(PREFIX)/lib/systemd/system/rblockfs@.service"; \
-	install -m 644 README.md Sources/rblockfs/Samples/fstab Sources/rblockfs/Samples/mnt-rb.mount \
-		"$(DESTDIR)$(PREFIX)/share/doc/rblockfs"; \
-	install -d "$(DESTDIR)$(PREFIX)/share/bash-completion/completions" \
-		"$(DESTDIR)$(PREFIX)/share/zsh/site-functions" "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d"; \
-	"$$bin" --generate-completion-script bash >"$(DESTDIR)$(PREFIX)/share/bash-completion/completions/rblockfs"; \
-	"$$bin" --generate-completion-script zsh >"$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_rblockfs"; \
-	"$$bin" --generate-completion-script fish >"$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/rblockfs.fish"
+		>"$(DESTDIR)$(PREFIX)/lib/systemd/system/rblockfs@.service"
+	install -m 644 README.md Sources/rblockfs/Samples/fstab Sources/rblockfs/Samples/mnt-rb.mount "$(SHARE)/doc/rblockfs"
 
 clean:
 	$(SWIFT) package clean

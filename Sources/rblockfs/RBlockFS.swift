@@ -51,7 +51,8 @@ struct RBlockFS: ParsableCommand {
         name: .customLong("allow-path"),
         help: ArgumentHelp(
             "A folder outside IMAGES whose files images may name (backing files, extents). Repeatable.",
-            valueName: "dir"))
+            valueName: "dir"),
+        completion: .directory)
     var allowPaths: [String] = []
 
     @Option(
@@ -93,10 +94,10 @@ struct RBlockFS: ParsableCommand {
     @Option(help: ArgumentHelp(visibility: .private))
     var backgroundFd: CInt?
 
-    @Argument(help: ArgumentHelp("A folder of images, or one image.", valueName: "IMAGES"))
+    @Argument(help: ArgumentHelp("A folder of images, or one image.", valueName: "IMAGES"), completion: .file())
     var images: String
 
-    @Argument(help: ArgumentHelp("A directory to mount on.", valueName: "MOUNTPOINT"))
+    @Argument(help: ArgumentHelp("A directory to mount on.", valueName: "MOUNTPOINT"), completion: .directory)
     var mountpoint: String
 
     mutating func validate() throws {
