@@ -4,9 +4,17 @@ import Synchronization
 extension Tool {
     /// The command under test: RBLOCKFS, or what was built beside the running test program.
     public static var rblockfs: String {
-        if let path = ProcessInfo.processInfo.environment["RBLOCKFS"] { return path }
+        ProcessInfo.processInfo.environment["RBLOCKFS"] ?? built("rblockfs")
+    }
+
+    /// The command `rblock`: RBLOCK, or what was built beside the running test program.
+    public static var rblock: String {
+        ProcessInfo.processInfo.environment["RBLOCK"] ?? built("rblock")
+    }
+
+    private static func built(_ name: String) -> String {
         let program = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? ""
-        return URL(fileURLWithPath: program).deletingLastPathComponent().appendingPathComponent("rblockfs").path
+        return URL(fileURLWithPath: program).deletingLastPathComponent().appendingPathComponent(name).path
     }
 
     /// Whether tests can mount, and the programs `names` are there. As `areThere`, it says why not, and skips nothing

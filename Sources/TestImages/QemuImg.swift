@@ -47,18 +47,22 @@ public enum QemuImg {
         return object
     }
 
-    /// A run of the disk as `qemu-img map` tells it.
-    public struct MapEntry: Decodable, Sendable {
+    /// A run of the disk as `qemu-img map` and `rblock map` tell it.
+    public struct MapEntry: Decodable, Hashable, Sendable {
         /// The first byte.
         public var start: UInt64
         /// How many bytes.
         public var length: UInt64
         /// How far down the chain it is stored.
         public var depth: Int
+        /// Whether an image of the chain stores it.
+        public var present: Bool
         /// Whether a file has something for it.
         public var data: Bool
         /// Whether it reads as zeros.
         public var zero: Bool
+        /// Whether it is compressed, which qemu-img says since version 8.2.
+        public var compressed: Bool?
         /// Where in the file it lies, where it lies there as it is.
         public var offset: UInt64?
     }

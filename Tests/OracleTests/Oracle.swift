@@ -73,12 +73,20 @@ struct Oracle {
         return nil
     }
 
-    /// The keys of qemu's description that ours lacks, or has with other values.
+    /// The keys of qemu's description that ours lacks, or has with other values; where the command `rblock` says another
+    /// thing than the mount, that as well.
     func differencesOfInfo(_ opened: OpenedImage, _ format: ImageFormat) throws -> [String] {
         let layer = try #require(opened.layers.first)
         let theirs = try QemuImg.info(layer.file.path, format: format.rawValue)
         let ours = try JSONSerialization.jsonObject(with: try JSONEncoder().encode(ImageInfo(layer)))
-        return differences(theirs, ours, at: "")
+        let found = differences(theirs, ours, at: "")
+        // With its chain, for a VMDK image whose extents are files of their own is told by these.
+        let result = try RBlock.run([
+            "info", "--output", "json", "--backing-chain", "--format", format.rawValue, layer.file.path,
+        ])
+        let chain = try JSONSerialization.jsonObject(with: result.output) as? [Any]
+        let byCommand = differences(theirs, try #require(chain?.first), at: "")
+        return found + (byCommand == found ? [] : byCommand.map { "rblock info: \($0)" })
     }
 
     private func differences(_ theirs: Any, _ ours: Any?, at path: String) -> [String] {
@@ -101,7 +109,8 @@ struct Oracle {
         let layer = try #require(opened.layers.first)
         var found: [String] = []
         var end: UInt64 = 0
-        for entry in try QemuImg.map(layer.file.path, format: format.rawValue) {
+        let theirs = try QemuImg.map(layer.file.path, format: format.rawValue)
+        for entry in theirs {
             if entry.start != end { found.append("qemu-img leaves a gap at \(end)") }
             end = entry.start + entry.length
             var position = entry.start
@@ -114,7 +123,8 @@ struct Oracle {
             }
         }
         if end != image.virtualSize { found.append("qemu-img ends at \(end), we at \(image.virtualSize)") }
-        return found
+        let byCommand = try RBlock.map(layer.file.path, "--ignore-cid", "--format", format.rawValue)
+        return found + RBlock.differences(byCommand, theirs).map { "rblock map: \($0)" }
     }
 
     private func difference(

@@ -1,0 +1,87 @@
+import Foundation
+import TestImages
+import Testing
+
+@Suite(.enabled(if: Tool.areThere("bash")))
+struct `Help and completions` {
+    static let commands = [Tool.rblock, Tool.rblockfs]
+
+    /// The script that completes `command` in `shell`.
+    private func script(_ command: String, _ shell: String) throws -> String {
+        String(decoding: try Tool.check(command, "--generate-completion-script", shell), as: UTF8.self)
+    }
+
+    @Test(arguments: commands)
+    func `every shell takes its completion script`(command: String) throws {
+        let folder = try TemporaryFolder()
+        for shell in ["bash", "zsh", "fish"] where Tool.areThere(shell) {
+            let path = try folder.write(Array(try script(command, shell).utf8), to: "completion.\(shell)")
+            let result = try Tool.run(shell, ["-n", path])
+            #expect(result.status == 0 && result.errors == "", "\(shell): \(result.errors)")
+        }
+        withExtendedLifetime(folder) {}
+    }
+
+    /// What bash would offer behind `words`, the last of which is not written to its end.
+    private func offers(_ words: [String], of command: String) throws -> [String] {
+        let folder = try TemporaryFolder()
+        let name = words[0]
+        let path = try folder.write(Array(try script(command, "bash").utf8), to: name)
+        for file in ["disk.qcow2", "notes.txt"] { try folder.write([], to: file) }
+        _ = try folder.makeFolder("images")
+        let result = try Tool.run(
+            "bash",
+            [
+                "-c",
+                """
+                source "$1"
+                cd "${1%/*}"
+                shift
+                COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMP_LINE="$*" COMP_POINT=${#COMP_LINE} COMP_TYPE=9
+                function=$(complete -p "$1" | sed 's/.*-F \\([^ ]*\\) .*/\\1/')
+                "$function" "$1" "${@: -1}" "${@: -2:1}"
+                printf '%s\\n' "${COMPREPLY[@]}"
+                """, "bash", path,
+            ] + words)
+        return result.text.split(separator: "\n").map { $0.trimmingCharacters(in: .whitespaces) }.sorted()
+    }
+
+    @Test func `bash completes verbs, options, their values and files`() throws {
+        #expect(try offers(["rblock", "inf"], of: Tool.rblock) == ["info"])
+        #expect(try offers(["rblock", "map", "--out"], of: Tool.rblock) == ["--output"])
+        #expect(try offers(["rblock", "info", "--output", ""], of: Tool.rblock) == ["human", "json"])
+        #expect(try offers(["rblock", "info", "--format", "q"], of: Tool.rblock) == ["qcow2"])
+        #expect(try offers(["rblock", "info", "di"], of: Tool.rblock) == ["disk.qcow2"])
+        #expect(try offers(["rblockfs", "--log-level", "deb"], of: Tool.rblockfs) == ["debug"])
+        #expect(try offers(["rblockfs", "--allow-path", ""], of: Tool.rblockfs) == ["images"])
+    }
+
+    @Test func `the help of every verb has examples and exit statuses, and it prints JSON`() throws {
+        let root = try JSONValue(parsing: try Tool.check(Tool.rblock, "--experimental-dump-help"))
+        let verbs = try #require(root["command", "subcommands"]?.array).filter { $0["commandName"]?.text != "help" }
+        #expect(verbs.count >= 2)
+        for verb in verbs {
+            let name = try #require(verb["commandName"]?.text)
+            let help = try RBlock.run([name, "--help"])
+            #expect(help.status == 0 && help.errors == "")
+            for word in ["EXAMPLES\n  rblock \(name) ", "EXIT STATUS\n", "  64  wrong usage", "--output"] {
+                #expect(help.text.contains(word), "\(name): \(word)")
+            }
+            #expect(try RBlock.run(["help", name]).text == help.text)
+            let nothing = try RBlock.run([name])
+            #expect(nothing.status == 64 && nothing.output.isEmpty && nothing.errors.contains("Error: Missing"))
+            let wrong = try RBlock.run([name, "--no-such-option", "disk.raw"])
+            #expect(wrong.status == 64 && wrong.output.isEmpty && wrong.errors.contains("--no-such-option"))
+        }
+    }
+
+    @Test func `without a verb, there is help; with a wrong one, a hint`() throws {
+        let help = try RBlock.run(["--help"])
+        #expect(help.status == 0 && help.text.contains("SUBCOMMANDS"))
+        #expect(try RBlock.run([]).text == help.text)
+        let wrong = try RBlock.run(["inof", "disk.raw"])
+        #expect(wrong.status == 64 && wrong.output.isEmpty && wrong.errors.contains("inof"), "\(wrong.errors)")
+        #expect(wrong.errors.contains("rblock --help"), "\(wrong.errors)")
+        #expect(try RBlock.run(["--version"]).text.hasPrefix("0."))
+    }
+}
