@@ -8,9 +8,9 @@ struct Info: ParsableCommand {
         abstract: "Tell what an image is: its format, sizes, features, snapshots.",
         discussion: """
             Says what qemu-img info says, under the same names, and more: notes, who uses the image, the partition table \
-            where the disk can be read. No other file than IMAGE is opened, so it may be there or not what the image names: \
-            the size of a VMDK that is split is that of its descriptor's lines, and its disk size that of the descriptor. \
-            --backing-chain and --allocation open them all.
+            where the disk can be read. IMAGE is the only file that is opened: what it names (backing files, extents, data \
+            files) may be missing. So a VMDK whose extents are files has the size that its descriptor says, and the disk \
+            size of the descriptor alone; --backing-chain and --allocation open all files.
 
             As JSON, one IMAGE is an object, or with --backing-chain an array of the objects of its chain, topmost first, \
             as qemu-img writes it. Several are an array of what each one alone would be. What qemu-img does not say is in \
@@ -19,7 +19,7 @@ struct Info: ParsableCommand {
             EXAMPLES
               rblock info disk.qcow2
               rblock info --backing-chain overlay.qcow2
-              rblock info --output json *.vmdk | jq -r '.[] | [.filename, ."virtual-size"] | @tsv'
+              rblock info --output json *.vmdk | jq '.[]."virtual-size"'
               rblock info --allocation --output json disk.qcow2 | jq .rblock.allocation
 
             EXIT STATUS

@@ -79,9 +79,12 @@ struct `Help and completions` {
         let help = try RBlock.run(["--help"])
         #expect(help.status == 0 && help.text.contains("SUBCOMMANDS"))
         #expect(try RBlock.run([]).text == help.text)
-        let wrong = try RBlock.run(["inof", "disk.raw"])
-        #expect(wrong.status == 64 && wrong.output.isEmpty && wrong.errors.contains("inof"), "\(wrong.errors)")
-        #expect(wrong.errors.contains("rblock --help"), "\(wrong.errors)")
+        for (word, meant) in [("inof", "info"), ("mpa", "map"), ("infos", "info"), ("hepl", "help"), ("mount", nil)] {
+            let wrong = try RBlock.run([word, "disk.raw"])
+            #expect(wrong.status == 64 && wrong.output.isEmpty && wrong.errors.contains("'\(word)'"), "\(wrong.errors)")
+            #expect(wrong.errors.contains("did you mean '\(meant ?? "")'?") == (meant != nil), "\(wrong.errors)")
+            #expect(wrong.errors.contains("rblock --help"), "\(wrong.errors)")
+        }
         #expect(try RBlock.run(["--version"]).text.hasPrefix("0."))
     }
 }

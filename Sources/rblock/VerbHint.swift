@@ -1,0 +1,35 @@
+import ArgumentParser
+
+extension RBlock {
+    /// As every command; but a verb that there is not is told with the one that may have been meant.
+    static func main() {
+        let verbs = configuration.subcommands.map { $0._commandName } + ["help"]
+        if let name = CommandLine.arguments.dropFirst().first, !name.hasPrefix("-"), !verbs.contains(name) {
+            let near = verbs.filter { distance(name, $0) <= 2 }.min { distance(name, $0) < distance(name, $1) }
+            let hint = near.map { "; did you mean '\($0)'?" } ?? ""
+            exit(withError: ValidationError("There is no subcommand '\(name)'\(hint)"))
+        }
+        main(nil)
+    }
+
+    /// How many letters must be put in, left out, replaced or exchanged with their neighbour to make `left` of `right`.
+    private static func distance(_ left: String, _ right: String) -> Int {
+        // Nobody means a verb by a word that is so long.
+        let left = Array(left.prefix(32))
+        let right = Array(right)
+        var rows = [Array(0...right.count)]
+        for (index, letter) in left.enumerated() {
+            var row = [index + 1]
+            for (other, wanted) in right.enumerated() {
+                var least = min(row[other], rows[index][other + 1]) + 1
+                least = min(least, rows[index][other] + (letter == wanted ? 0 : 1))
+                if index > 0, other > 0, letter == right[other - 1], left[index - 1] == wanted {
+                    least = min(least, rows[index - 1][other - 1] + 1)
+                }
+                row.append(least)
+            }
+            rows.append(row)
+        }
+        return rows[left.count][right.count]
+    }
+}
