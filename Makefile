@@ -89,6 +89,7 @@ lint:
 	$(SWIFT) format lint --strict -r Package.swift Sources Tests
 
 # The manual has one page for each command, and one for each verb under the name that man(1) looks for: rblock-info.
+# Those that tell how to get help tell nothing; where one is referred to, the other command takes its place.
 MANUAL := .build/plugins/GenerateManual/outputs
 SHARE = $(DESTDIR)$(PREFIX)/share
 install: release
@@ -105,7 +106,9 @@ install: release
 		"$$bin" --generate-completion-script fish >"$(SHARE)/fish/vendor_completions.d/$$name.fish"; \
 		for page in $(MANUAL)/$$name/*.1; do \
 			title="$$(basename "$$page" .1 | tr . -)"; \
-			sed 's/^\.Xr rblock\./.Xr rblock-/' "$$page" >"$(SHARE)/man/man1/$$title.1"; \
+			[ "$$title" != "$$name-help" ] || continue; \
+			sed -e 's/^\.Xr rblockfs\.help/.Xr rblock/; s/^\.Xr rblock\.help/.Xr rblockfs/' \
+				-e 's/^\.Xr rblock\./.Xr rblock-/' "$$page" >"$(SHARE)/man/man1/$$title.1"; \
 		done; \
 	done
 	sed 's|@PREFIX@|$(PREFIX)|' Sources/rblockfs/Samples/rblockfs@.service \
