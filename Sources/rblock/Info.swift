@@ -20,7 +20,7 @@ struct Info: ParsableCommand {
               rblock info disk.qcow2
               rblock info --backing-chain overlay.qcow2
               rblock info --output json *.vmdk | jq '.[]."virtual-size"'
-              rblock info --allocation --output json disk.qcow2 | jq .rblock.allocation
+              rblock info --allocation --output json disk.qcow2 | jq .rblock
 
             EXIT STATUS
               0   done

@@ -22,11 +22,11 @@ struct Map: ParsableCommand {
               rblock map --depth 0 overlay.qcow2
               rblock map --start-offset 1M --max-length 64K disk.vmdk
               rblock map --snapshot before-update disk.qcow2
-              rblock map --output json disk.qcow2 | jq 'map(select(.data).length) | add'
+              rblock map --output json disk.qcow2 | jq '.[] | select(.data)'
 
             EXIT STATUS
               0   done
-              1   the image cannot be opened or read, or ends early in the map, which says so
+              1   the image cannot be opened or read, or not to its end
               64  wrong usage
             """)
 

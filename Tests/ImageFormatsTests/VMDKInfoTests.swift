@@ -87,9 +87,10 @@ struct `What is said of a VMDK image` {
         #expect(opened.disk.error?.code == .unsupported)
         let expected = """
             {"extents": [
-            {"format": "VMFSRDM", "virtual-size": 1024, "access": "RW", "type": "VMFSRDM", "name": "disk-rdm.vmdk"},
+            {"format": "VMFSRDM", "virtual-size": 1024, "access": "RW", "type": "VMFSRDM", "name": "disk-rdm.vmdk",
+            "filename": "\(folder.folder.path)/disk-rdm.vmdk"},
             {"format": "FLAT", "virtual-size": 2560, "access": "RW", "type": "FLAT", "name": "/dev/sda",
-            "offset": 1536}]}
+            "filename": "/dev/sda", "offset": 1536}]}
             """
         #expect(try data(opened) == json(expected))
     }
