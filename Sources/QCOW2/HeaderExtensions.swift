@@ -4,7 +4,7 @@ import ByteFormat
 /// docs/interop/qcow2 "Header extensions". A record is type (4), length (4), data, padding to a multiple of 8.
 public struct HeaderExtensions: Hashable, Sendable {
     /// The types that the specification gives.
-    private enum Kind {
+    enum Kind {
         static let end: UInt32 = 0
         static let backingFormat: UInt32 = 0xe279_2aca
         static let featureNames: UInt32 = 0x6803_f857

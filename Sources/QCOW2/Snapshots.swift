@@ -80,7 +80,7 @@ public struct Snapshot: Hashable, Sendable {
     }
 
     /// The sizes of an entry's variable parts, which stand in its fixed part.
-    private struct Sizes {
+    struct Sizes {
         var extraData: UInt32
         /// All variable parts together; at most 1024 + 2 * 65535 once `extraData` was checked.
         var variable: Int
