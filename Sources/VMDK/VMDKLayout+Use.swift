@@ -1,0 +1,149 @@
+import BlockImage
+import ByteFormat
+
+extension VMDKLayout {
+    /// Tells `recorder` what every sector of the file is used for. No more is read than the grain directories and grain
+    /// tables that lie in the file, each table once for each entry that names it, but at most twice the file in all.
+    ///
+    /// Damage is passed over: it is what `list` tells of.
+    public func recordUse(in recorder: any HostUseRecorder) throws(ImageError) {
+        switch magic {
+        case nil:
+            recorder.record(.descriptor, at: HostOffset(0), count: file.size) { _, _ in false }
+        case .hostedSparse:
+            try recordHosted(in: recorder)
+        case .cowd:
+            recorder.record(.header, at: HostOffset(0), count: UInt64(COWDHeader.size)) { _, _ in false }
+            let bytes = try held(UInt64(COWDHeader.size), at: 0, of: "COWD header")
+            if let header = try? COWDHeader(parsing: bytes), let grains = grains(of: header) {
+                record(grains, in: recorder)
+            }
+        case .seSparse:
+            recorder.record(.header, at: HostOffset(0), count: UInt64(SESparseHeader.size)) { _, _ in false }
+            let bytes = try held(UInt64(SESparseHeader.size), at: 0, of: "seSparse header")
+            if let header = try? SESparseHeader(parsing: bytes) {
+                recordAreas(bytes, in: recorder)
+                if let grains = grains(of: header) { record(grains, in: recorder) }
+            }
+        }
+    }
+
+    private func recordHosted(in recorder: any HostUseRecorder) throws(ImageError) {
+        recorder.record(.header, at: HostOffset(0), count: UInt64(SparseHeader.size)) { _, _ in false }
+        guard let first = try sparseHeader(at: 0).header else { return }
+        if first.descriptorOffset != 0, first.descriptorOffset <= sectorLimit {
+            let size = min(first.descriptorSize, sectorLimit) * sectorSize
+            recorder.record(.descriptor, at: HostOffset(first.descriptorOffset * sectorSize), count: size) { _, _ in
+                false
+            }
+        }
+        var header = first
+        if first.hasDirectoryAtEnd { header = (try? StreamFooter.find(for: first, in: file))?.header ?? first }
+        if first.hasMarkers {
+            do throws(ImageError) { try recordMarkers(of: first, in: recorder) } catch { recorder.note("\(error)") }
+        }
+        if let grains = grains(of: header) { record(grains, in: recorder) }
+    }
+
+    /// Records a stream by its markers, which say how many bytes each grain takes.
+    private func recordMarkers(of header: SparseHeader, in recorder: any HostUseRecorder) throws(ImageError) {
+        try forEachMarker(of: header) { (_, marker) in
+            let start = HostOffset(marker.offset)
+            let behind = start.advanced(by: sectorSize)
+            let rest = marker.extent - sectorSize
+            func record(_ use: HostUse, at offset: HostOffset, count: UInt64) {
+                recorder.record(use, at: offset, count: count) { _, earlier in earlier == use }
+            }
+            switch marker.kind {
+            case .grain?: record(.compressed, at: start, count: marker.extent)
+            case .metadata(.grainTable, _)?:
+                record(.marker, at: start, count: sectorSize)
+                record(.grainTable, at: behind, count: rest)
+            case .metadata(.grainDirectory, _)?:
+                record(.marker, at: start, count: sectorSize)
+                record(.grainDirectory, at: behind, count: rest)
+            case .metadata(.endOfStream, _)?:
+                // Room for what the tables know better, where it is no stream's end but what was never written.
+                let isEnd = marker.offset + 2 * sectorSize >= file.size || header.hasDirectoryAtEnd
+                if isEnd { record(.marker, at: start, count: sectorSize) }
+            case .metadata?: record(.marker, at: start, count: marker.extent)
+            case nil: break
+            }
+            return true
+        }
+    }
+
+    private func recordAreas(_ bytes: [UInt8], in recorder: any HostUseRecorder) {
+        var reader = ByteReader(bytes, at: 80)
+        for area in Self.areas {
+            guard let offset = try? reader.read(.little, as: UInt64.self),
+                let size = try? reader.read(.little, as: UInt64.self)
+            else { return }
+            guard let use = area.use, use != .grainDirectory, offset <= sectorLimit, size <= sectorLimit else {
+                continue
+            }
+            recorder.record(use, at: HostOffset(offset * sectorSize), count: size * sectorSize) { _, _ in false }
+        }
+    }
+
+    /// Records the grain directories, their tables, and the grains.
+    private func record(_ grains: GrainLayout, in recorder: any HostUseRecorder) {
+        var budget = min(file.size, .max >> 2) * 2 + (1 << 20)
+        var isIncomplete = false
+        func walk(_ sector: UInt64, directory: HostUse, table: HostUse) throws(ImageError) {
+            let stored = StoredGrainTable(file, sector: sector, count: grains.count, entrySize: grains.entrySize)
+            recorder.record(directory, at: stored.offset, count: grains.count * grains.entrySize) { _, earlier in
+                grains.isCompressed && earlier == directory
+            }
+            try stored.visit { (_, word) throws(ImageError) in
+                guard let place = tableSector(word, grains) else { return true }
+                let earlier = recorder.record(
+                    table, at: HostOffset(place * sectorSize), count: grains.tableSize
+                ) { _, earlier in grains.isCompressed && earlier == table }
+                // A stream's tables were met as markers; of another extent, what was walked over once is known.
+                guard table == .grainTable, grains.isCompressed || earlier != .grainTable else { return true }
+                guard budget >= grains.tableSize else {
+                    isIncomplete = true
+                    return true
+                }
+                budget -= grains.tableSize
+                try recordGrains(ofTableAt: place, grains, in: recorder)
+                return true
+            }
+        }
+        do throws(ImageError) {
+            try walk(grains.sector, directory: .grainDirectory, table: .grainTable)
+            if let sector = grains.redundantSector {
+                try walk(sector, directory: .redundantDirectory, table: .redundantTable)
+            }
+        } catch {
+            recorder.note("\(error)")
+        }
+        if isIncomplete { recorder.note("so many entries name the same tables that not all were walked over") }
+    }
+
+    private func recordGrains(
+        ofTableAt sector: UInt64, _ grains: GrainLayout, in recorder: any HostUseRecorder
+    ) throws(ImageError) {
+        let table = StoredGrainTable(
+            file, sector: sector, count: grains.tableEntryCount, entrySize: grains.entrySize)
+        try table.visit { (_, word) throws(ImageError) in
+            guard case .allocated(let place) = grains.format.grain(word), place <= sectorLimit,
+                place * sectorSize < file.size
+            else { return true }
+            let start = HostOffset(place * sectorSize)
+            guard grains.isCompressed else {
+                recorder.record(.data, at: start, count: grains.grainSize * sectorSize) { _, _ in false }
+                return true
+            }
+            guard file.size - start.rawValue >= UInt64(StreamMarker.size),
+                let marker = try? StreamMarker(
+                    parsing: try file.bytes(StreamMarker.size, at: start, of: "grain marker")),
+                case .grain(_, let size)? = marker.kind
+            else { return true }
+            let count = UInt64(StreamMarker.grainHeaderSize) + UInt64(size)
+            recorder.record(.compressed, at: start, count: count) { _, earlier in earlier == .compressed }
+            return true
+        }
+    }
+}
