@@ -1,0 +1,160 @@
+public import BlockImage
+import HostStorage
+public import ImageFormats
+import QCOW2
+import SystemPackage
+import VMDK
+
+/// The file of an image as `inspect` shows it: its structures and what its parts are used for. Nothing that it names is
+/// opened.
+public struct InspectedImage: Sendable {
+    /// The file.
+    public let file: any HostFile
+    /// What it is taken for: what was said, else what its content says, else what its name says.
+    public let format: ImageFormat
+    /// What people should know of that: that it only looks like an image, that its name says something else.
+    public let notes: [String]
+
+    private enum Layout: Sendable {
+        case raw
+        case qcow2(QCOW2Layout)
+        case vmdk(VMDKLayout)
+    }
+
+    private let layout: Layout
+
+    /// Opens the image's own file. Throws where that cannot be opened or its first bytes cannot be read; damage is no
+    /// reason to throw.
+    public init(_ image: NamedImage) throws(ImageError) {
+        let (file, policy) = try image.openFile()
+        try self.init(file, as: image.format, named: image.formatOfName, policy: policy)
+    }
+
+    /// Looks at `file`, which is of the format `said`, else of the one that its content says, else of `named`; `policy`
+    /// opens what the extent lines of a VMDK name, to say where they lead.
+    ///
+    /// Of a file of which only the content says what it is, no line is followed: a guest may have written it.
+    public init(
+        _ file: any HostFile, as said: ImageFormat? = nil, named: ImageFormat? = nil,
+        policy: (any OpenPolicy)? = nil
+    ) throws(ImageError) {
+        self.file = file
+        var notes: [String] = []
+        let probed = try ImageFormat.probe(file)
+        // A file whose magic is damaged is of the format that its name says.
+        format = said ?? (probed == .raw ? named ?? .raw : probed)
+        if said == nil, let named, probed != .raw, probed != named {
+            notes.append("the name says \(named.rawValue), and the content \(probed.rawValue), which holds here")
+        }
+        if probed == .raw, let lookalike = try Lookalike(of: file) { notes.append(lookalike.note) }
+        switch format {
+        case .raw: layout = .raw
+        case .qcow2: layout = .qcow2(try QCOW2Layout(file))
+        case .vmdk:
+            layout = .vmdk(try VMDKLayout(file, policy: (said ?? named) == .vmdk ? policy : nil))
+        }
+        self.notes = notes
+    }
+
+    /// What it is, as a JSON object: `filename` (as `name` has it), `format`, `file-size`, `notes`.
+    public func json(named name: String) -> String {
+        var object = JSONObject()
+        object.add("filename", name)
+        object.add("format", format.rawValue)
+        object.add("file-size", file.size)
+        if !notes.isEmpty { object.add("notes", raw: "[\(notes.map { quoted($0) }.joined(separator: ", "))]") }
+        return object.text
+    }
+
+    /// Tells `consumer` of every structure of the file. Throws what the consumer throws.
+    public func list(to consumer: any LayoutConsumer, _ options: LayoutOptions) throws(ImageError) {
+        switch layout {
+        case .qcow2(let layout): try layout.list(to: consumer, options)
+        case .vmdk(let layout): try layout.list(to: consumer, options)
+        case .raw:
+            try consumer.structure(LayoutStructure("raw disk", at: HostOffset(0), size: file.size)) {
+                () throws(ImageError) in
+                try consumer.note("the disk, byte for byte: a raw image has no structures of its own")
+                let allocated = min(file.allocatedSize, file.size)
+                try consumer.note("\(allocated) of \(file.size) bytes are allocated on the host")
+            }
+        }
+    }
+
+    /// What the parts of the file are used for, in at most `cellLimit` cells. `onProgress` is told now and then of how
+    /// many bytes that is known.
+    public func hostMap(
+        cellLimit: Int, onProgress: @escaping (UInt64) -> Void = { _ in }
+    ) throws(ImageError) -> HostMap {
+        switch layout {
+        case .qcow2(let layout):
+            let map = HostMap(
+                size: file.size, unit: layout.clusterSize ?? 512, cellLimit: cellLimit, onProgress: onProgress)
+            try layout.recordUse(in: map)
+            return map
+        case .vmdk(let layout):
+            let map = HostMap(size: file.size, unit: 512, cellLimit: cellLimit, onProgress: onProgress)
+            try layout.recordUse(in: map)
+            return map
+        case .raw:
+            let map = HostMap(size: file.size, unit: 512, cellLimit: cellLimit, onProgress: onProgress)
+            recordRaw(in: map)
+            return map
+        }
+    }
+
+    /// The most runs of data and holes of a raw file that are asked for.
+    private static let runLimit = 1 << 20
+
+    /// Of a raw file, what the host keeps is data; its holes are free.
+    private func recordRaw(in map: HostMap) {
+        var position: UInt64 = 0
+        for _ in 0..<Self.runLimit {
+            guard position < file.size else { return }
+            let run = file.run(at: HostOffset(position), limit: file.size - position)
+            let count = max(1, run.count)
+            if !run.isHole { map.record(.data, at: HostOffset(position), count: count) { _, _ in true } }
+            position += min(count, file.size - position)
+        }
+        map.note("the file has more than \(Self.runLimit) holes: what lies behind \(HostOffset(position)) is not shown")
+    }
+}
+
+extension NamedImage {
+    /// Opens the image's own file, and nothing that it names; that, the policy opens.
+    func openFile() throws(ImageError) -> (file: any HostFile, policy: any OpenPolicy) {
+        let location = try canonical(path)
+        let policy = try ConfinedOpenPolicy(images: location.removingLastComponent(), allowed: allowed)
+        return (try policy.openImage(at: location), policy)
+    }
+
+    /// The format that the file's name says; nil where it says none.
+    var formatOfName: ImageFormat? {
+        guard let name = path.lastComponent else { return nil }
+        if case .format(let format)? = ImageFormat.naming(of: Array(name.string.utf8)) { return format }
+        return nil
+    }
+}
+
+/// Files of other programs that people take for images that this one reads.
+private struct Lookalike {
+    /// What it is.
+    let note: String
+
+    private static let magics: [(offset: Int, magic: String, name: String)] = [
+        (0, "QED\0", "a QED image"), (0, "vhdxfile", "a VHDX image"), (0, "conectix", "a VHD image"),
+        (0, "<<< ", "a VirtualBox VDI image"), (0, "WithoutFreeSpace", "a Parallels image"),
+        (0, "WithouFreSpacExt", "a Parallels image"), (257, "ustar", "a tar archive; an OVA is one"),
+        (0, "LUKS", "a LUKS container"), (0, "OOOM", "a user-mode Linux COW image"),
+    ]
+
+    /// What the first bytes of `file` say; nil for nothing that is known.
+    init?(of file: any HostFile) throws(ImageError) {
+        let start = try file.bytes(Int(min(file.size, 512)), at: HostOffset(0), of: "first bytes")
+        let found = Self.magics.first { magic in
+            start.dropFirst(magic.offset).starts(with: magic.magic.utf8)
+        }
+        guard let found else { return nil }
+        note = "its first bytes are those of \(found.name), which is not read here"
+    }
+}

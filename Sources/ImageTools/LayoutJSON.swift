@@ -1,0 +1,151 @@
+public import BlockImage
+
+/// Writes structures as JSON as they come, so that a listing of any length takes no memory: each an object with its
+/// name, offset and size, and, where there are any, `fields`, `entries`, `structures`, `faults`, `notes` and `omitted`.
+/// For use by one thread.
+public final class LayoutJSON: LayoutConsumer {
+    /// How many faults there were.
+    public private(set) var faultCount: UInt64 = 0
+    private let write: (String) throws(ImageError) -> Void
+
+    /// A structure that has begun.
+    private struct Level {
+        /// The array that is open: `fields`, `entries` or `structures`.
+        var array = ""
+        var faults: [String] = []
+        var notes: [String] = []
+        var omitted: [String] = []
+    }
+
+    private var levels: [Level] = []
+    private var isFirst = true
+
+    /// A writer that hands its text to `write`: the elements of an array, without its brackets.
+    public init(_ write: @escaping (String) throws(ImageError) -> Void) {
+        self.write = write
+    }
+
+    /// Begins another element of the array `name` of the structure.
+    private func element(of name: String) throws(ImageError) {
+        guard let level = levels.last else {
+            if !isFirst { try write(",") }
+            isFirst = false
+            return
+        }
+        if level.array == name { return try write(",\n") }
+        try write((level.array.isEmpty ? "," : "],") + "\n\(quoted(name)): [\n")
+        levels[levels.count - 1].array = name
+    }
+
+    /// See `LayoutConsumer`.
+    public func begin(_ structure: LayoutStructure) throws(ImageError) {
+        try element(of: "structures")
+        var object = JSONObject()
+        object.add("name", structure.name)
+        if let offset = structure.offset { object.add("offset", offset.rawValue) }
+        if let size = structure.size { object.add("size", size) }
+        try write(String(object.text.dropLast()))
+        levels.append(Level())
+    }
+
+    /// See `LayoutConsumer`.
+    public func add(_ field: LayoutField) throws(ImageError) {
+        try element(of: "fields")
+        if field.fault != nil { faultCount += 1 }
+        var object = JSONObject()
+        object.add("name", field.name)
+        object.add("offset", field.offset.rawValue)
+        object.add("size", field.size)
+        if !field.raw.isEmpty { object.add("raw", hexBytes(field.raw)) }
+        if let number = field.number { object.add("number", number) }
+        object.add("value", field.value)
+        if let fault = field.fault { object.add("fault", fault) }
+        try write(object.text)
+    }
+
+    /// See `LayoutConsumer`. Runs of entries with nothing to list are passed over.
+    public func add(_ entry: LayoutEntry) throws(ImageError) {
+        guard entry.count == 1, entry.raw.isEmpty || entry.raw.contains(where: { $0 != 0 }) || entry.fault != nil else {
+            return
+        }
+        try element(of: "entries")
+        if entry.fault != nil { faultCount += 1 }
+        var object = JSONObject()
+        object.add("index", entry.index)
+        object.add("offset", entry.offset.rawValue)
+        if !entry.raw.isEmpty { object.add("raw", entry.raw.map { hexWord($0) }.joined(separator: " ")) }
+        for fact in entry.facts {
+            let name = fact.name.lowercased()
+            switch fact.value {
+            case .flag: object.add(name, raw: "true")
+            case .offset(let number), .number(let number): object.add(name, number)
+            case .text(let text): object.add(name, text)
+            case .range(let start, let size):
+                object.add(name, start)
+                object.add("\(name)-size", size)
+            }
+        }
+        if let fault = entry.fault { object.add("fault", fault) }
+        try write(object.text)
+    }
+
+    /// See `LayoutConsumer`.
+    public func fault(_ message: String) throws(ImageError) {
+        faultCount += 1
+        if !levels.isEmpty { levels[levels.count - 1].faults.append(quoted(message)) }
+    }
+
+    /// See `LayoutConsumer`.
+    public func note(_ message: String) throws(ImageError) {
+        if !levels.isEmpty { levels[levels.count - 1].notes.append(quoted(message)) }
+    }
+
+    /// See `LayoutConsumer`.
+    public func omit(_ count: UInt64, _ what: String) throws(ImageError) {
+        guard !levels.isEmpty else { return }
+        var object = JSONObject()
+        object.add("what", what)
+        object.add("count", count)
+        levels[levels.count - 1].omitted.append(object.text)
+    }
+
+    /// See `LayoutConsumer`.
+    public func end() throws(ImageError) {
+        guard let level = levels.popLast() else { return }
+        if !level.array.isEmpty { try write("]") }
+        for (name, texts) in [("faults", level.faults), ("notes", level.notes), ("omitted", level.omitted)]
+        where !texts.isEmpty { try write(",\n\(quoted(name)): [\(texts.joined(separator: ", "))]") }
+        try write("}")
+    }
+}
+
+/// An object of JSON as it is written.
+struct JSONObject {
+    private var members: [String] = []
+
+    /// The whole object.
+    var text: String { "{\(members.joined(separator: ", "))}" }
+
+    mutating func add(_ name: String, _ text: String) { add(name, raw: quoted(text)) }
+    mutating func add(_ name: String, _ number: UInt64) { add(name, raw: "\(number)") }
+    /// Adds a value that is JSON already.
+    mutating func add(_ name: String, raw: String) { members.append("\(quoted(name)): \(raw)") }
+}
+
+/// `text` as a string of JSON.
+func quoted(_ text: String) -> String {
+    var result = "\""
+    for scalar in text.unicodeScalars {
+        switch scalar {
+        case "\"": result += "\\\""
+        case "\\": result += "\\\\"
+        case "\n": result += "\\n"
+        // What would steer a terminal that the text is shown on.
+        case _ where scalar.value < 0x20 || (0x7f...0x9f).contains(scalar.value):
+            let digits = String(scalar.value, radix: 16)
+            result += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+        default: result.unicodeScalars.append(scalar)
+        }
+    }
+    return result + "\""
+}
