@@ -1,0 +1,96 @@
+import Glibc
+import SystemPackage
+
+/// How far a verb has got, on standard error: per cent, speed, and the time that is left. Only on a terminal, and only
+/// once it has taken a second; nothing of it stays, also where a signal ends the process. Used by one thread.
+final class ProgressBar {
+    private static let interval = Duration.milliseconds(100)
+
+    private let what: String
+    private let total: UInt64
+    private let isOnTerminal = isatty(STDERR_FILENO) == 1
+    private let start = ContinuousClock.now
+    private var due: ContinuousClock.Instant
+    private var isShown = false
+
+    /// For work on `total` bytes that people know as `what`.
+    init(_ what: String, total: UInt64) {
+        self.what = what
+        self.total = total
+        due = start + .seconds(1)
+    }
+
+    deinit {
+        hide()
+    }
+
+    /// Shows that `done` of the bytes are done, if the bar is to be shown and it was not just drawn. Answers whether it
+    /// was drawn now.
+    @discardableResult
+    func update(_ done: UInt64) -> Bool {
+        guard isOnTerminal else { return false }
+        let now = ContinuousClock.now
+        guard now >= due else { return false }
+        due = now + Self.interval
+        if !isShown { Self.eraseOnSignals() }
+        isShown = true
+        write("\r\(text(done, after: start.duration(to: now)))\u{1B}[K")
+        return true
+    }
+
+    /// Erases it; it comes back with the next `update`.
+    func hide() {
+        guard isShown else { return }
+        isShown = false
+        write("\r\u{1B}[K")
+    }
+
+    private func text(_ done: UInt64, after elapsed: Duration) -> String {
+        let seconds = Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) / 1e18
+        let speed = Double(done) / seconds
+        var text = "\(what)  \(total == 0 ? 100 : Int(Double(done) / Double(total) * 100))%  \(Self.size(speed))/s"
+        if speed > 0 { text += "  \(Self.time(Double(total - min(done, total)) / speed)) left" }
+        return text
+    }
+
+    /// `count` bytes for people: "1.4 GiB".
+    private static func size(_ count: Double) -> String {
+        var count = count
+        var units = ["B", "KiB", "MiB", "GiB", "TiB"][...]
+        while count >= 1000, units.count > 1 {
+            count /= 1024
+            units.removeFirst()
+        }
+        let tenths = Int(min(count, 1e9) * 10)
+        return "\(tenths / 10).\(tenths % 10) \(units.first ?? "")"
+    }
+
+    /// "0:07", "1:02:03".
+    private static func time(_ seconds: Double) -> String {
+        let seconds = Int(min(seconds, 1e9))
+        func two(_ number: Int) -> String { number < 10 ? "0\(number)" : "\(number)" }
+        let (hours, minutes) = (seconds / 3600, seconds / 60 % 60)
+        return (hours > 0 ? "\(hours):\(two(minutes))" : "\(minutes)") + ":\(two(seconds % 60))"
+    }
+
+    private func write(_ text: String) {
+        _ = try? FileDescriptor.standardError.writeAll(text.utf8)
+    }
+
+    /// Has the bar erased before a signal ends this process, as it would have without that.
+    private static func eraseOnSignals() {
+        for number in [SIGINT, SIGTERM, SIGHUP, SIGPIPE] {
+            // It calls nothing that a signal handler may not.
+            let before = signal(number) { number in
+                let erase: StaticString = "\r\u{1B}[K"
+                // Safe: as many bytes as the text has, which is there for ever.
+                unsafe _ = Glibc.write(STDERR_FILENO, erase.utf8Start, erase.utf8CodeUnitCount)
+                _ = signal(number, SIG_DFL)
+                raise(number)
+            }
+            // Whoever started this process had it ignored, as nohup(1) does: SIG_IGN is 1.
+            // Safe: a function pointer has the size of an Int.
+            if unsafe unsafeBitCast(before, to: Int.self) == 1 { _ = signal(number, before) }
+        }
+    }
+}
