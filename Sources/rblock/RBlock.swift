@@ -15,6 +15,8 @@ struct RBlock: ParsableCommand {
               rblock info disk.qcow2
               rblock info --output json --backing-chain disk.qcow2
               rblock map --output json disk.qcow2
+              rblock inspect --l2 disk.qcow2
+              rblock disk.qcow2 --inspect
 
             EXIT STATUS
               0   done
@@ -22,5 +24,5 @@ struct RBlock: ParsableCommand {
               64  wrong usage
             """,
         version: rblockVersion,
-        subcommands: [Info.self, Map.self])
+        subcommands: [Info.self, Map.self, Inspect.self])
 }

@@ -1,15 +1,26 @@
 import ArgumentParser
 
 extension RBlock {
-    /// As every command; but a verb that there is not is told with the one that may have been meant.
+    private static let verbs = configuration.subcommands.map { $0._commandName } + ["help"]
+
+    /// As every command; but a verb that there is not is told with the one that may have been meant, and `--inspect` is
+    /// taken for the verb.
     static func main() {
-        let verbs = configuration.subcommands.map { $0._commandName } + ["help"]
-        if let name = CommandLine.arguments.dropFirst().first, !name.hasPrefix("-"), !verbs.contains(name) {
+        let arguments = argumentsWithVerb(Array(CommandLine.arguments.dropFirst()))
+        if let name = arguments.first, !name.hasPrefix("-"), !verbs.contains(name) {
             let near = verbs.filter { distance(name, $0) <= 2 }.min { distance(name, $0) < distance(name, $1) }
             let hint = near.map { "; did you mean '\($0)'?" } ?? ""
             exit(withError: ValidationError("There is no subcommand '\(name)'\(hint)"))
         }
-        main(nil)
+        main(arguments)
+    }
+
+    /// The arguments with the verb in front where it was said as an option: `rblock IMAGE --inspect`.
+    private static func argumentsWithVerb(_ arguments: [String]) -> [String] {
+        let options = arguments.prefix { $0 != "--" }
+        guard let first = arguments.first, !verbs.contains(first), let place = options.firstIndex(of: "--inspect")
+        else { return arguments }
+        return ["inspect"] + arguments[..<place] + arguments[(place + 1)...]
     }
 
     /// How many letters must be put in, left out, replaced or exchanged with their neighbour to make `left` of `right`.

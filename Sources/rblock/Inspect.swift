@@ -1,0 +1,132 @@
+import ArgumentParser
+import BlockImage
+import ImageFormats
+import ImageTools
+import SystemPackage
+
+/// `rblock inspect`: an image's structures, byte by byte.
+struct Inspect: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Show how an image file is laid out: every field, table and cluster, and what is wrong where.",
+        discussion: """
+            Shows each header field with its offset, its bytes and its meaning, the extensions, the tables, and, with \
+            --l2, every entry of the second tables. Goes on where a damaged image cannot be read: what is wrong stands \
+            behind !! under the field or entry that it is about. Nothing is written, and no backing file is opened. \
+            'rblock IMAGE --inspect' is the same.
+
+            EXAMPLES
+              rblock inspect disk.qcow2
+              rblock inspect --l2 --limit 100 disk.qcow2
+              rblock inspect --graph disk.vmdk
+              rblock inspect --svg disk.svg disk.qcow2
+              rblock inspect --output json --l2 disk.qcow2 | jq '.structures[] | select(.name == "L1 table")'
+
+            EXIT STATUS
+              0   shown, and nothing wrong was seen in what was shown
+              1   the image cannot be opened or read, or the picture cannot be written
+              2   shown, but something in it is wrong
+              64  wrong usage
+            """)
+
+    @Option(
+        name: .shortAndLong,
+        help: ArgumentHelp(
+            "Take the image for one of this format: raw, qcow2 or vmdk; by default what its content says, else its name.",
+            valueName: "format"))
+    var format: ImageFormat?
+
+    @Option(
+        name: .customLong("allow-path"),
+        help: ArgumentHelp(
+            "A folder besides the image's own in which the files that VMDK extents name are looked for. Repeatable.",
+            valueName: "dir"))
+    var allowPaths: [String] = []
+
+    @Flag(
+        name: [.customLong("l2"), .customLong("gte")],
+        help: "List the entries of the second tables too: L2 entries, grain table entries, markers of grains.")
+    var showsEntries = false
+
+    @Flag(help: "Draw what the parts of the file are used for as letters, behind the listing.")
+    var graph = false
+
+    @Option(
+        help: ArgumentHelp(
+            "Draw it as a picture, too: an SVG file, with a legend and a tooltip on every square.", valueName: "file"))
+    var svg: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "The most entries of each kind of table that are shown; 0 for all. What is left out is counted.",
+            valueName: "count"))
+    var limit: UInt64 = 10_000
+
+    @Option(help: "human, or json: one object, written as it is found.") var output = OutputForm.human
+    @Argument(help: ArgumentHelp("The image.", valueName: "IMAGE")) var image: String
+
+    func run() throws {
+        var faults: UInt64 = 0
+        try Failure.reported { faults = try show() }
+        if faults > 0 { throw ExitCode(2) }
+    }
+
+    /// Shows the image, and answers how many things are wrong in what was shown.
+    private func show() throws -> UInt64 {
+        var named = NamedImage(FilePath(image), format: format)
+        named.allowed = allowPaths.map { FilePath($0) }
+        let inspected = try InspectedImage(named)
+        let options = LayoutOptions(showsEntries: showsEntries, entryLimit: limit == 0 ? .max : limit)
+        let printer = StandardOutput()
+        let faults =
+            switch output {
+            case .human: try showText(inspected, options, printer)
+            case .json: try showJSON(inspected, options, printer)
+            }
+        try printer.flush()
+        return faults
+    }
+
+    private func showText(
+        _ inspected: InspectedImage, _ options: LayoutOptions, _ printer: StandardOutput
+    ) throws -> UInt64 {
+        let style = TerminalStyle.ofStandardOutput
+        let file = inspected.file
+        try printer.write("\(String(visible: image)): \(inspected.format.rawValue), \(file.size) bytes\n")
+        for note in inspected.notes { try printer.write("(\(note))\n") }
+        let text = LayoutText(style) { (line) throws(ImageError) in try printer.print(line) }
+        try inspected.list(to: text, options)
+        let map = try hostMap(of: inspected)
+        if let map, graph { try printer.write("\n\(map.text(style))") }
+        if text.faultCount > 0 {
+            try printer.write("\n\(text.faultCount) \(text.faultCount == 1 ? "fault" : "faults"), marked !!\n")
+        }
+        return text.faultCount + (map?.hasOverlaps == true ? 1 : 0)
+    }
+
+    private func showJSON(
+        _ inspected: InspectedImage, _ options: LayoutOptions, _ printer: StandardOutput
+    ) throws -> UInt64 {
+        try printer.write(String(inspected.json(named: image).dropLast()) + ",\n\"structures\": [")
+        let json = LayoutJSON { (part) throws(ImageError) in try printer.print(part) }
+        try inspected.list(to: json, options)
+        let map = try hostMap(of: inspected)
+        let faults = json.faultCount + (map?.hasOverlaps == true ? 1 : 0)
+        try printer.write("],\n\"fault-count\": \(faults)")
+        if let map, graph { try printer.write(",\n\"use\": \(map.json)") }
+        try printer.write("}\n")
+        return faults
+    }
+
+    /// What the parts of the file are used for, where that was asked for; the picture of it is written.
+    private func hostMap(of inspected: InspectedImage) throws -> HostMap? {
+        guard graph || svg != nil else { return nil }
+        let bar = ProgressBar("looking at what the file is used for", total: inspected.file.size)
+        defer { bar.hide() }
+        let map = try inspected.hostMap(cellLimit: HostMap.pictureCellLimit) { bar.update($0) }
+        if let svg {
+            let name = FilePath(image).lastComponent?.string ?? image
+            try WholeFile.write(map.svg(title: "\(name) (\(inspected.format.rawValue))"), to: FilePath(svg))
+        }
+        return map
+    }
+}
