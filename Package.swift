@@ -121,7 +121,8 @@ let package = Package(
             dependencies: ["BlockImage", "HostStorage", "ImageFormats", "QCOW2", "TestImages", system],
             swiftSettings: forTests),
         .testTarget(
-            name: "OracleTests", dependencies: ["BlockImage", "HostStorage", "ImageFormats", "TestImages", system],
+            name: "OracleTests",
+            dependencies: ["BlockImage", "HostStorage", "ImageFormats", "ImageTools", "TestImages", system],
             swiftSettings: forTests),
         .testTarget(
             name: "PartitionTableTests",
@@ -139,6 +140,12 @@ let package = Package(
             swiftSettings: forTests),
         .testTarget(name: "FuseTests", dependencies: ["Fuse", "TestImages"], swiftSettings: forTests),
         .testTarget(name: "MountTests", dependencies: ["TestImages"], swiftSettings: forTests),
+        .testTarget(
+            name: "InspectTests",
+            dependencies: [
+                "BlockImage", "HostStorage", "ImageFormats", "ImageTools", "QCOW2", "TestImages", "VMDK", system,
+            ],
+            swiftSettings: forTests),
         .testTarget(name: "CommandTests", dependencies: ["TestImages"], swiftSettings: forTests),
     ],
     swiftLanguageModes: [.v6]

@@ -1,0 +1,145 @@
+import Foundation
+import TestImages
+import Testing
+
+/// `rblock`, which is built beside `rblockfs`.
+private let rblock = URL(fileURLWithPath: Tool.rblockfs).deletingLastPathComponent().appendingPathComponent("rblock")
+    .path
+
+@Suite(.enabled(if: Tool.areThere("qemu-img", "qemu-io", "python3")))
+struct `rblock inspect` {
+    private func run(_ arguments: String...) throws -> ToolResult { try Tool.run(rblock, arguments, timeout: 60) }
+
+    /// An image with two L2 tables' worth of data.
+    private func image(_ folder: TemporaryFolder, _ name: String = "a.qcow2") throws -> String {
+        try QemuImg.create(folder.file(name), size: 1 << 30)
+        try QemuImg.io(folder.file(name), ["write 0 1M", "write 600M 300k"])
+        return folder.file(name)
+    }
+
+    @Test func `has help with examples and every exit status`() throws {
+        let help = try run("inspect", "--help")
+        #expect(help.status == 0)
+        for word in ["EXAMPLES", "EXIT STATUS", "--l2", "--gte", "--graph", "--svg", "--limit", "--output", "  2 "] {
+            #expect(help.text.contains(word), "\(word)")
+        }
+        #expect(try run("inspect").status == 64)
+        #expect(try run("inspect", "--limit", "many", "x").status == 64)
+    }
+
+    @Test func `is the same as an option`() throws {
+        let folder = try TemporaryFolder()
+        let path = try image(folder)
+        let verb = try run("inspect", "--l2", path)
+        #expect(verb.status == 0 && verb.text.contains("cluster_bits"))
+        for arguments in [[path, "--inspect", "--l2"], ["--inspect", path, "--l2"], ["--l2", path, "--inspect"]] {
+            let option = try Tool.run(rblock, arguments, timeout: 60)
+            #expect(option.text == verb.text && option.status == 0, "\(arguments): \(option.errors)")
+        }
+        withExtendedLifetime(folder) {}
+    }
+
+    @Test func `ends with 1 where there is no image, and with 2 where something is wrong in it`() throws {
+        let folder = try TemporaryFolder()
+        let missing = try run("inspect", folder.file("gone.qcow2"))
+        #expect(missing.status == 1 && missing.errors.hasPrefix("rblock: ") && missing.output.isEmpty)
+        var bytes = [UInt8](try Data(contentsOf: URL(fileURLWithPath: try image(folder))))
+        bytes[23] = 40
+        let damaged = try run("inspect", try folder.write(bytes, to: "damaged.qcow2"))
+        #expect(damaged.status == 2 && damaged.text.contains("!! cluster_bits is 40, but must be 9 to 21"))
+        #expect(damaged.text.contains("header_length"))
+        let raw = try run("inspect", try folder.write(Array("conectix".utf8), to: "a.raw"))
+        #expect(raw.status == 0 && raw.text.contains("VHD"))
+        let unwritable = try run("inspect", "--svg", folder.file("gone/a.svg"), folder.file("a.qcow2"))
+        #expect(unwritable.status == 1 && unwritable.errors.contains("No such file"))
+    }
+
+    @Test(arguments: [[], ["--l2"], ["--l2", "--limit", "3", "--graph"]])
+    func `writes JSON that says what the text says`(options: [String]) throws {
+        let folder = try TemporaryFolder()
+        let result = try Tool.run(rblock, ["inspect", "--output", "json"] + options + [try image(folder)], timeout: 60)
+        #expect(result.status == 0)
+        let document = try JSONValue(parsing: result.output)
+        let structures = try #require(document["structures"]?.array)
+        let header = try #require(structures.first { $0["name"]?.text == "header" })
+        let bits = header["fields"]?.array?.first { $0["name"]?.text == "cluster_bits" }
+        #expect(bits?["number"]?.number == 16 && bits?["offset"]?.number == 20 && bits?["raw"]?.text == "00 00 00 10")
+        let table = try #require(structures.first { $0["name"]?.text == "L1 table" })
+        #expect(table["entries"]?.array?.count == 2)
+        let tables = table["structures"]?.array ?? []
+        #expect(tables.count == (options.isEmpty ? 0 : options.count == 1 ? 2 : 1))
+        if options == ["--l2"] {
+            #expect(tables.map { $0["entries"]?.array?.count } == [16, 5])
+            #expect(tables[1]["entries"]?.array?.first?["guest"]?.number == 600 << 20)
+        }
+        if options.count > 2 {
+            #expect(tables[0]["omitted"]?.array?.first?["count"]?.number == 8192 - 3)
+            #expect(document["use", "uses"]?.array?.contains { $0["use"]?.text == "data" } == true)
+        }
+        withExtendedLifetime(folder) {}
+    }
+
+    @Test func `draws a picture that is well-formed, and leaves nothing else behind`() throws {
+        let folder = try TemporaryFolder()
+        let path = try image(folder, "<&\u{1b}>.qcow2")
+        let pictures = try folder.makeFolder("pictures")
+        #expect(try run("inspect", "--svg", "\(pictures)/a.svg", path).status == 0)
+        #expect(try FileManager.default.contentsOfDirectory(atPath: pictures) == ["a.svg"])
+        let count = try Shell.check(
+            "python3 -c 'import sys, xml.etree.ElementTree as t; print(sum(1 for e in t.parse(sys.argv[1]).iter() if e.tag.endswith(\"title\")))' \"$1\"",
+            "\(pictures)/a.svg")
+        #expect((Int(count) ?? 0) > 20)
+    }
+
+    @Test func `shows colours on a terminal only, and only where they are wanted`() throws {
+        let folder = try TemporaryFolder()
+        let path = try image(folder, "\u{1b}[31mred.qcow2")
+        #expect(try !run("inspect", "--graph", path).text.utf8.contains(0x1b))
+        // Runs the rest of its arguments on a terminal, and prints what they print there.
+        let terminal = """
+            python3 - "$@" <<'END'
+            import os, pty, subprocess, sys
+            ours, theirs = pty.openpty()
+            subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=theirs)
+            os.close(theirs)
+            while True:
+                try: part = os.read(ours, 65536)
+                except OSError: break
+                if not part: break
+                sys.stdout.buffer.write(part)
+            END
+            """
+        let shown = try Shell.check("unset NO_COLOR\n\(terminal)", rblock, "inspect", "--graph", path)
+        #expect(
+            shown.utf8.contains(0x1b) && shown.contains("[48;5;75;30m") && !shown.contains("\u{1b}[31mred"), "\(shown)")
+        let plain = try Shell.check("export NO_COLOR=1\n\(terminal)", rblock, "inspect", "--graph", path)
+        #expect(!plain.utf8.contains(0x1b))
+        withExtendedLifetime(folder) {}
+    }
+
+    @Test func `is bounded in memory whatever the image's size`() throws {
+        let folder = try TemporaryFolder()
+        let large = folder.file("large.qcow2")
+        try QemuImg.create(large, size: 64 << 40)
+        // A hostile one: a quarter of a million L1 entries name the same L2 table.
+        let hostile = folder.file("hostile.qcow2")
+        try QemuImg.create(hostile, size: 1 << 30)
+        try Shell.check(
+            """
+            python3 - "$1" <<'END'
+            import struct, sys
+            file = open(sys.argv[1], 'r+b')
+            file.seek(36); file.write(struct.pack('>IQ', 1 << 18, 1 << 20))
+            file.seek(1 << 20); file.write(struct.pack('>Q', 64 << 20) * (1 << 18))
+            file.seek(64 << 20); file.write(struct.pack('>Q', 1 << 63 | 65 << 20) * 8192)
+            file.truncate(66 << 20)
+            END
+            """, hostile)
+        for (path, status) in [(large, 0), (hostile, 2)] as [(String, Int32)] {
+            let result = try Shell.run(
+                "ulimit -v 1000000; timeout 60 \"$1\" inspect --l2 --graph --limit 50 \"$2\"", rblock, path)
+            #expect(result.status == status, "\(result.errors)")
+            #expect(result.output.count < 200_000)
+        }
+    }
+}
