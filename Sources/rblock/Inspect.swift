@@ -125,7 +125,8 @@ struct Inspect: ParsableCommand {
         let map = try inspected.hostMap(cellLimit: HostMap.pictureCellLimit) { bar.update($0) }
         if let svg {
             let name = FilePath(image).lastComponent?.string ?? image
-            try WholeFile.write(map.svg(title: "\(name) (\(inspected.format.rawValue))"), to: FilePath(svg))
+            try WholeFile.write(
+                map.svg(title: "\(name) (\(inspected.format.rawValue))"), to: FilePath(svg), sparing: inspected.file)
         }
         return map
     }

@@ -1,5 +1,6 @@
 import BlockImage
 import Glibc
+import HostStorage
 import ImageTools
 import SystemPackage
 
@@ -32,7 +33,20 @@ enum TerminalStyle {
 enum WholeFile {
     /// Writes `text` to a temporary name beside `path`, and gives it that name. Signals that would end the program wait
     /// meanwhile, so that Ctrl-C leaves no part of it behind.
-    static func write(_ text: String, to path: FilePath) throws(ImageError) {
+    ///
+    /// `original` is what must not be overwritten. Nor is what is no file: /dev/stdout would be replaced, not written to.
+    static func write(
+        _ text: String, to path: FilePath, sparing original: any HostFile
+    ) throws(ImageError) {
+        if let status = try? FileStatus(at: path) {
+            guard status.kind == .regular else {
+                throw ImageError(
+                    .denied, path: path.string, "is there, and no regular file; name another for the picture")
+            }
+            guard status.identity != original.identity else {
+                throw ImageError(.denied, path: path.string, "is the image itself; name another file for the picture")
+            }
+        }
         var signals = sigset_t()
         var before = sigset_t()
         // Safe: these fill and read the sets that they are given.
