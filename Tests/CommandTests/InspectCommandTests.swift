@@ -52,6 +52,11 @@ struct `rblock inspect` {
         #expect(raw.status == 0 && raw.text.contains("VHD"))
         let unwritable = try run("inspect", "--svg", folder.file("gone/a.svg"), folder.file("a.qcow2"))
         #expect(unwritable.status == 1 && unwritable.errors.contains("No such file"))
+        let itself = try run("inspect", "--svg", folder.file("a.qcow2"), folder.file("a.qcow2"))
+        #expect(itself.status == 1 && itself.errors.contains("the image itself"))
+        #expect(try run("inspect", folder.file("a.qcow2")).status == 0)
+        let device = try run("inspect", "--svg", "/dev/null", folder.file("a.qcow2"))
+        #expect(device.status == 1 && device.errors.contains("no regular file"))
     }
 
     @Test(arguments: [[], ["--l2"], ["--l2", "--limit", "3", "--graph"]])
