@@ -10,7 +10,9 @@ public struct FileStatus: Hashable, Sendable {
         case regular
         /// A folder.
         case folder
-        /// A device, FIFO, socket or link, named for messages.
+        /// A block device: this one, as st_rdev has it.
+        case blockDevice(UInt64)
+        /// A character device, FIFO, socket or link, named for messages.
         case other(String)
     }
 
@@ -49,7 +51,8 @@ public struct FileStatus: Hashable, Sendable {
             switch status.st_mode & S_IFMT {
             case S_IFREG: .regular
             case S_IFDIR: .folder
-            case S_IFBLK, S_IFCHR: .other("a device")
+            case S_IFBLK: .blockDevice(UInt64(status.st_rdev))
+            case S_IFCHR: .other("a character device")
             case S_IFIFO: .other("a FIFO")
             case S_IFSOCK: .other("a socket")
             default: .other("no regular file")
@@ -63,10 +66,11 @@ public struct FileStatus: Hashable, Sendable {
 
 extension FileStatus.Kind {
     /// What it is, for messages.
-    var text: String {
+    public var text: String {
         switch self {
         case .regular: "a regular file"
         case .folder: "a folder"
+        case .blockDevice: "a block device"
         case .other(let text): text
         }
     }

@@ -39,32 +39,7 @@ public final class LocalFile: HostFile {
 
     /// See `HostFile`.
     public func read(_ count: Int, at offset: HostOffset, into output: inout OutputRawSpan) throws(ImageError) {
-        guard let start = Int64(exactly: offset.rawValue) else {
-            throw ImageError(.corrupt, path: path, offset: offset, "no file reaches this offset")
-        }
-        let handle = self.handle
-        let path = self.path
-        // Safe: the slice of the span's free room is bounds-checked, and pread writes into that slice only.
-        try unsafe output.withUnsafeMutableBytes { room, initializedCount throws(ImageError) in
-            let end = initializedCount + count
-            var position = start
-            while initializedCount < end {
-                let rest = unsafe UnsafeMutableRawBufferPointer(rebasing: room[initializedCount..<end])
-                let got: Int
-                do {
-                    got = unsafe try handle.read(fromAbsoluteOffset: position, into: rest)
-                } catch {
-                    throw ImageError.system(error, path: path, offset: HostOffset(UInt64(position)), "read")
-                }
-                guard got > 0 else {
-                    throw ImageError(
-                        .truncated, path: path, offset: HostOffset(UInt64(position)),
-                        "the file ends here, \(end - initializedCount) bytes early: it was cut while it was open")
-                }
-                initializedCount += got
-                position += Int64(got)
-            }
-        }
+        try handle.read(count, at: offset, of: path, into: &output)
     }
 
     /// See `HostFile`.
@@ -85,12 +60,8 @@ public final class LocalFile: HostFile {
         return status.size == size && status.modified == modified
     }
 
-    /// See `HostFile`. QEMU locks a byte for each kind of use (block/file-posix.c, RAW_LOCK_PERM_BASE): byte 100 for
-    /// reading, byte 101 for writing.
-    public var imageLock: ImageLock? {
-        if clinux_is_locked(handle.rawValue, 101, 1) == 1 { return .writing }
-        return clinux_is_locked(handle.rawValue, 100, 1) == 1 ? .reading : nil
-    }
+    /// See `HostFile`.
+    public var imageLock: ImageLock? { handle.imageLock }
 
     /// See `HostFile`. Asks the file system with SEEK_DATA and SEEK_HOLE.
     public func run(at offset: HostOffset, limit: UInt64) -> (isHole: Bool, count: UInt64) {
@@ -103,6 +74,45 @@ public final class LocalFile: HostFile {
         if data > start { return (true, min(limit, UInt64(data - start))) }
         let hole = lseek(handle.rawValue, start, clinux_SEEK_HOLE)
         return (false, hole > start ? min(limit, UInt64(hole - start)) : limit)
+    }
+}
+
+extension FileDescriptor {
+    /// Appends exactly the `count` bytes at `offset` to `output`, as `HostFile` has it; errors are about `path`.
+    func read(
+        _ count: Int, at offset: HostOffset, of path: String, into output: inout OutputRawSpan
+    ) throws(ImageError) {
+        guard let start = Int64(exactly: offset.rawValue) else {
+            throw ImageError(.corrupt, path: path, offset: offset, "no file reaches this offset")
+        }
+        // Safe: the slice of the span's free room is bounds-checked, and pread writes into that slice only.
+        try unsafe output.withUnsafeMutableBytes { room, initializedCount throws(ImageError) in
+            let end = initializedCount + count
+            var position = start
+            while initializedCount < end {
+                let rest = unsafe UnsafeMutableRawBufferPointer(rebasing: room[initializedCount..<end])
+                let got: Int
+                do {
+                    got = unsafe try read(fromAbsoluteOffset: position, into: rest)
+                } catch {
+                    throw ImageError.system(error, path: path, offset: HostOffset(UInt64(position)), "read")
+                }
+                guard got > 0 else {
+                    throw ImageError(
+                        .truncated, path: path, offset: HostOffset(UInt64(position)),
+                        "the file ends here, \(end - initializedCount) bytes early: it was cut while it was open")
+                }
+                initializedCount += got
+                position += Int64(got)
+            }
+        }
+    }
+
+    /// How another program has locked the file. QEMU locks a byte for each kind of use (block/file-posix.c,
+    /// RAW_LOCK_PERM_BASE): byte 100 for reading, byte 101 for writing.
+    var imageLock: ImageLock? {
+        if clinux_is_locked(rawValue, 101, 1) == 1 { return .writing }
+        return clinux_is_locked(rawValue, 100, 1) == 1 ? .reading : nil
     }
 }
 

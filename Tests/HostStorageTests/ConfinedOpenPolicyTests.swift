@@ -121,7 +121,7 @@ struct `The confined policy` {
         guard mknod(path, S_IFCHR | 0o600, 1 << 8 | 5) == 0 else { return }
         let error = confines.error(of: "node")
         #expect(error?.code == .denied)
-        #expect(error?.message.contains("is a device, and only regular files are opened") == true)
+        #expect(error?.message.contains("is a character device, and only regular files are opened") == true)
     }
 
     @Test func `follows links that stay inside, also absolute ones, and no others`() throws {
