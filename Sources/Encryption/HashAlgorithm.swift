@@ -1,7 +1,8 @@
 import CCrypto
 
-/// The hash functions that LUKS headers name, by their names there.
-enum HashAlgorithm: String, Hashable, Sendable, CaseIterable {
+/// Hash functions, by the names that LUKS headers and OpenSSL have for them.
+public enum HashAlgorithm: String, Hashable, Sendable, CaseIterable {
+    /// MD5 and SHA-1, which keep nobody from making two contents of one digest; the SHA-2 family; and RIPEMD-160.
     case md5, sha1, sha224, sha256, sha384, sha512, ripemd160
 
     /// The hash function that a header calls `name` in `field`, which stands at `position`.
@@ -13,7 +14,7 @@ enum HashAlgorithm: String, Hashable, Sendable, CaseIterable {
     }
 
     /// The bytes of a digest.
-    var size: Int {
+    public var size: Int {
         switch self {
         case .md5: 16
         case .sha1, .ripemd160: 20
