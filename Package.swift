@@ -82,7 +82,7 @@ let package = Package(
         .executableTarget(
             name: "rblock",
             dependencies: [
-                "Arguments", "BlockImage", "HostStorage", "ImageFormats", "ImageTools", "PartitionTable",
+                "Arguments", "BlockImage", "Encryption", "HostStorage", "ImageFormats", "ImageTools", "PartitionTable",
                 argumentParser, system,
             ],
             swiftSettings: strict),
@@ -137,6 +137,10 @@ let package = Package(
             dependencies: [
                 "BlockImage", "ByteFormat", "Encryption", "HostStorage", "ImageFormats", "QCOW2", "TestImages", system,
             ],
+            swiftSettings: forTests),
+        .testTarget(
+            name: "ImageToolsTests",
+            dependencies: ["BlockImage", "Encryption", "ImageTools", "QCOW2", "TestImages"],
             swiftSettings: forTests),
         .testTarget(name: "FuseTests", dependencies: ["Fuse", "TestImages"], swiftSettings: forTests),
         .testTarget(name: "MountTests", dependencies: ["TestImages"], swiftSettings: forTests),

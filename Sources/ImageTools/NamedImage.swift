@@ -30,6 +30,9 @@ public struct NamedImage: Sendable {
     }
 
     /// Opens it with its chain. Throws where its own file cannot be opened; what else is wrong is in the answer.
+    ///
+    /// A block device is a raw disk unless `format` says otherwise. That holds for what a person names: a device that
+    /// an image names is never opened.
     public func open(
         resources: LayerResources = LayerResources(), counters: ReadCounters = ReadCounters()
     ) throws(ImageError) -> OpenedImage {
@@ -38,17 +41,40 @@ public struct NamedImage: Sendable {
         var opener = ImageOpener(policy: policy, keys: keys, resources: resources, ignoresCID: ignoresCID)
         opener.deepest = deepest
         opener.followsEncrypted = followsEncrypted
-        return opener.open(
-            try policy.openImage(at: location), as: format ?? Self.format(of: location), counters: counters)
+        let (file, named) = try ownFile(at: location, under: policy)
+        return opener.open(file, as: named, counters: counters)
+    }
+
+    /// The file at `location`, and its format where something other than its content says it.
+    private func ownFile(
+        at location: FilePath, under policy: ConfinedOpenPolicy
+    ) throws(ImageError) -> (file: any HostFile, format: ImageFormat?) {
+        switch try Self.kind(of: location) {
+        case .regular: return (try policy.openImage(at: location), format ?? Self.format(of: location))
+        case .blockDevice: return (try DeviceFile(at: location), format ?? .raw)
+        case let kind:
+            throw ImageError(
+                .denied, path: String(decoding: location),
+                "is \(kind.text), and an image must be a regular file or a block device")
+        }
+    }
+
+    private static func kind(of location: FilePath) throws(ImageError) -> FileStatus.Kind {
+        do throws(Errno) {
+            return try FileStatus(at: location).kind
+        } catch {
+            throw ImageError(.system(errno: error.rawValue), path: String(decoding: location), error.description)
+        }
     }
 
     /// Opens its own file and no other: its first layer is described as far as that file says it, and there is a disk
-    /// where that takes neither extents nor a data file, without what a backing file has of it. `error`: what is wrong with the file itself; `wasProbed`: whether only its content
-    /// said the format. Throws where the file cannot be opened.
+    /// where that takes neither extents nor a data file, without what a backing file has of it. `error`: what is wrong
+    /// with the file itself; `wasProbed`: whether only its content said the format. Throws where the file cannot be
+    /// opened.
     func openAlone() throws(ImageError) -> (image: OpenedImage, error: ImageError?, wasProbed: Bool) {
         let location = try canonical(path)
-        let file = try ConfinedOpenPolicy(images: location.removingLastComponent()).openImage(at: location)
-        let named = format ?? Self.format(of: location)
+        let (file, named) = try ownFile(
+            at: location, under: try ConfinedOpenPolicy(images: location.removingLastComponent()))
         let found: ImageFormat
         if let named { found = named } else { found = try ImageFormat.probe(file) }
         let policy = NoFilesOpened()

@@ -60,6 +60,7 @@ struct `The tree` {
         "Glibc": [
             "Arguments", "BlockImage", "HostStorage", "Fuse", "ImageFS", "ImageTools", "VMDK", "rblock", "rblockfs",
         ],
+        "Dispatch": ["ImageTools", "rblock-bench"],
         "Foundation": ["ImageFS", "TestImages", "rblock", "rblockfs", "rblock-bench"],
         "FoundationEssentials": ["ImageFS", "rblock", "rblockfs"],
     ]

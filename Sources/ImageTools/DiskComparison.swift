@@ -1,0 +1,265 @@
+public import BlockImage
+import Glibc
+
+/// What the comparison of two disks found.
+public struct DiskDifference: Hashable, Sendable, Encodable {
+    /// The sizes of both disks in bytes. What one has behind the end of the other was compared with zeros.
+    public var sizes: [UInt64]
+    /// The bytes of a sector.
+    public var sectorSize: Int
+    /// How many ranges of sectors differ, with at least one that does not between them.
+    public var ranges: UInt64 = 0
+    /// How many sectors differ.
+    public var sectors: UInt64 = 0
+    /// How many bytes these sectors have: of a last sector that the disk ends in, those that the disk has.
+    public var bytes: UInt64 = 0
+
+    private enum CodingKeys: String, CodingKey {
+        case sizes
+        case sectorSize = "sector-size"
+        case ranges = "changed-ranges"
+        case sectors = "changed-sectors"
+        case bytes = "changed-bytes"
+    }
+
+    /// Counts one range more.
+    fileprivate mutating func count(_ range: SectorRange) {
+        ranges += 1
+        sectors += range.count
+        let sectorSize = UInt64(sectorSize)
+        let end = range.end.multipliedReportingOverflow(by: sectorSize)
+        let size = sizes.max() ?? 0
+        // Disks have fewer than 2^63 bytes, so that nothing but the part of a sector at the very end is missing.
+        bytes += (end.overflow ? size : min(end.partialValue, size)) - range.start * sectorSize
+    }
+}
+
+/// Two disks, to be compared sector by sector. May be used from any thread.
+///
+/// What both read from the same place of the same file, and what is zeros in both, is not read. The rest is read by
+/// several threads. Memory is bounded, whatever the disks are.
+public struct DiskComparison: Sendable {
+    private let first: Image
+    private let second: Image
+    private let sectorSize: Int
+
+    /// Compares `first` with `second` in sectors of `sectorSize` bytes, a power of two from 512 to 1 MiB.
+    public init(_ first: Image, _ second: Image, sectorSize: Int = 512) {
+        precondition(sectorSize.nonzeroBitCount == 1 && (512...ComparisonPlan.jobSize).contains(sectorSize))
+        self.first = first
+        self.second = second
+        self.sectorSize = sectorSize
+    }
+
+    /// How many bytes are compared: those of the larger disk.
+    public var size: UInt64 { max(first.virtualSize, second.virtualSize) }
+
+    /// Hands the ranges of sectors that differ to `body`, in order, and answers what they sum up to. `progress` hears up
+    /// to which byte all is compared.
+    ///
+    /// Throws what reading either disk throws, once the ranges before that were handed over, and what `body` throws.
+    public func run(
+        progress: (UInt64) throws -> Void = { _ in }, _ body: (SectorRange) throws -> Void
+    ) throws -> DiskDifference {
+        var difference = DiskDifference(sizes: [first.virtualSize, second.virtualSize], sectorSize: sectorSize)
+        // The last range, which the next may go on with.
+        var pending: SectorRange?
+        func add(_ range: SectorRange) throws {
+            if pending?.join(range) == true { return }
+            if let pending {
+                difference.count(pending)
+                try body(pending)
+            }
+            pending = range
+        }
+        func finish() throws {
+            guard let last = pending else { return }
+            pending = nil
+            difference.count(last)
+            try body(last)
+        }
+        var plan = ComparisonPlan(first, second)
+        let comparing = SectorComparing(first: first, second: second, sectorSize: sectorSize)
+        let work = OrderedWork<ComparisonPlan.Job, Found> { job throws(ImageError) in
+            Found(ranges: try comparing.differences(in: job.pieces), end: job.end)
+        }
+        do {
+            try work.run(
+                next: { () throws(ImageError) in try plan.next() },
+                take: { found in
+                    for range in found.ranges { try add(range) }
+                    try progress(found.end)
+                })
+        } catch let error as ImageError {
+            try finish()
+            throw error
+        }
+        try finish()
+        return difference
+    }
+
+    private struct Found: Sendable {
+        var ranges: [SectorRange]
+        var end: UInt64
+    }
+}
+
+/// What has to be read to compare two disks, found from their start to their end.
+struct ComparisonPlan {
+    /// A run of both disks.
+    struct Piece: Sendable {
+        var start: UInt64
+        var count: UInt64
+        /// Which of them has to be read; the other one has zeros there.
+        var isRead: (first: Bool, second: Bool)
+    }
+
+    /// What one thread compares at a time.
+    struct Job: Sendable {
+        var pieces: [Piece] = []
+        /// Where on the disks it ends; what lies between the pieces is the same in both.
+        var end: UInt64 = 0
+    }
+
+    /// What one job reads of either disk at most: whole clusters of all usual sizes.
+    static let jobSize = 1 << 20
+    /// The most runs that are looked at for one job, so that the caller hears of progress in disks of tiny runs.
+    private static let runLimit = 1 << 12
+
+    private var first: StoredRuns
+    private var second: StoredRuns
+    private var position: UInt64 = 0
+    private let end: UInt64
+    private var failure: ImageError?
+
+    init(_ first: Image, _ second: Image) {
+        self.first = StoredRuns(first)
+        self.second = StoredRuns(second)
+        end = max(first.virtualSize, second.virtualSize)
+    }
+
+    /// The next job; nil at the end. Throws what damaged metadata throws, once there is a job for what lies before it.
+    mutating func next() throws(ImageError) -> Job? {
+        if let failure { throw failure }
+        guard position < end else { return nil }
+        var job = Job()
+        var size: UInt64 = 0
+        for _ in 0..<Self.runLimit {
+            guard position < end, size < Self.jobSize else { break }
+            do throws(ImageError) {
+                if let piece = try step(limit: UInt64(Self.jobSize) - size) {
+                    job.append(piece)
+                    size += piece.count
+                }
+            } catch {
+                failure = error
+                break
+            }
+        }
+        job.end = position
+        return job
+    }
+
+    /// Goes over one run of both disks; answers what is to be read of it, which is at most `limit` bytes.
+    private mutating func step(limit: UInt64) throws(ImageError) -> Piece? {
+        var left = try first.run(at: position, limit: end - position)
+        var right = try second.run(at: position, limit: end - position)
+        if left.isStored(as: right) {
+            position += min(left.count, right.count)
+            return nil
+        }
+        left = first.withoutHole(left.part(from: position, limit: right.count))
+        right = second.withoutHole(right.part(from: position, limit: left.count))
+        var count = min(left.count, right.count)
+        defer { position += count }
+        if left.isZeros && right.isZeros { return nil }
+        count = min(count, limit)
+        return Piece(start: position, count: count, isRead: (!left.isZeros, !right.isZeros))
+    }
+}
+
+extension ComparisonPlan.Job {
+    /// Adds a piece, as a part of the last one where that goes on in the same way.
+    fileprivate mutating func append(_ piece: ComparisonPlan.Piece) {
+        if let last = pieces.last, last.isRead == piece.isRead, last.start + last.count == piece.start {
+            pieces[pieces.count - 1].count += piece.count
+        } else {
+            pieces.append(piece)
+        }
+    }
+}
+
+/// Reads pieces of two disks, and finds the sectors that differ. May be used from any thread, by several at once.
+private final class SectorComparing: Sendable {
+    /// What is read of each disk at once: so little that it is still in the processor's cache when it is compared.
+    private static let stepSize = 128 << 10
+
+    private let first: Image
+    private let second: Image
+    private let sectorSize: Int
+    private let buffers = BufferPool(capacity: stepSize)
+
+    init(first: Image, second: Image, sectorSize: Int) {
+        self.first = first
+        self.second = second
+        self.sectorSize = sectorSize
+    }
+
+    /// The sectors that have a byte that differs in one of `pieces`.
+    func differences(in pieces: [ComparisonPlan.Piece]) throws(ImageError) -> [SectorRange] {
+        guard !pieces.isEmpty else { return [] }
+        var ranges: [SectorRange] = []
+        let (left, right) = (buffers.take(Self.stepSize), buffers.take(Self.stepSize))
+        defer {
+            buffers.giveBack(left)
+            buffers.giveBack(right)
+        }
+        for piece in pieces {
+            var position = piece.start
+            let end = piece.start + piece.count
+            while position < end {
+                let count = Int(min(UInt64(Self.stepSize), end - position))
+                if piece.isRead.first { try Self.read(count, at: position, of: first, into: left) }
+                if piece.isRead.second { try Self.read(count, at: position, of: second, into: right) }
+                compare(
+                    count, at: position, (piece.isRead.first ? left : DiskStream.zeros).bytes,
+                    (piece.isRead.second ? right : DiskStream.zeros).bytes, &ranges)
+                position += UInt64(count)
+            }
+        }
+        return ranges
+    }
+
+    private static func read(
+        _ count: Int, at position: UInt64, of image: Image, into buffer: AlignedBuffer
+    ) throws(ImageError) {
+        try buffer.fill(count) { output throws(ImageError) in
+            try image.read(count, at: GuestOffset(position), into: &output)
+        }
+    }
+
+    /// Adds the sectors of the `count` bytes at `position` in which the bytes of both disks differ.
+    private func compare(
+        _ count: Int, at position: UInt64, _ left: RawSpan, _ right: RawSpan, _ ranges: inout [SectorRange]
+    ) {
+        // Safe: both hold `count` bytes, and no comparison reaches behind them.
+        unsafe left.withUnsafeBytes { left in
+            unsafe right.withUnsafeBytes { right in
+                guard let left = left.baseAddress, let right = right.baseAddress,
+                    unsafe memcmp(left, right, count) != 0
+                else { return }
+                let sectorSize = UInt64(sectorSize)
+                var offset = 0
+                while offset < count {
+                    let sector = (position + UInt64(offset)) / sectorSize
+                    let next = Int(min(UInt64(count), (sector + 1) * sectorSize - position))
+                    if unsafe memcmp(left + offset, right + offset, next - offset) != 0 {
+                        let range = SectorRange(start: sector, count: 1)
+                        if ranges.isEmpty || !ranges[ranges.count - 1].join(range) { ranges.append(range) }
+                    }
+                    offset = next
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,138 @@
+public import BlockImage
+
+/// A part of a disk from its beginning to its end, read and decoded by several threads ahead of who takes it.
+///
+/// Zeros that need no reading are not read. Memory is bounded: it takes buffers of 1 MiB for what is read ahead.
+public struct DiskStream: Sendable {
+    /// A piece of the part.
+    public enum Piece: Sendable {
+        /// So many zeros.
+        case zeros(UInt64)
+        /// The bytes that the buffer holds, until the piece has been taken.
+        case bytes(AlignedBuffer)
+    }
+
+    /// What one job reads at most; whole clusters of all usual sizes.
+    private static let jobSize: UInt64 = 1 << 20
+    /// The most runs that are looked at for one job, so that the caller hears of progress in a disk of tiny runs.
+    private static let runLimit = 1 << 12
+
+    private struct Job {
+        var start: UInt64
+        var count: UInt64
+        var isZeros: Bool
+    }
+
+    private let image: Image
+    private let start: UInt64
+    private let end: UInt64
+
+    /// The `count` bytes of `image` from `start` on; by default, to its end.
+    ///
+    /// Throws `outOfRange` where the disk ends before that; the error is about `path`.
+    public init(
+        of image: Image, from start: GuestOffset = GuestOffset(0), count: UInt64? = nil, path: String
+    ) throws(ImageError) {
+        let size = image.virtualSize
+        guard start.rawValue <= size else {
+            throw ImageError(
+                .outOfRange, path: path, "nothing at offset \(start.rawValue): the disk has \(size) bytes")
+        }
+        let rest = size - start.rawValue
+        guard count ?? rest <= rest else {
+            throw ImageError(
+                .outOfRange, path: path,
+                "\(count ?? rest) bytes at offset \(start.rawValue) end behind the disk, which has \(size) bytes")
+        }
+        self.image = image
+        self.start = start.rawValue
+        end = start.rawValue + (count ?? rest)
+    }
+
+    /// How many bytes it has.
+    public var count: UInt64 { end - start }
+
+    /// Reads all of it, and hands every piece to `body`, in order.
+    ///
+    /// Throws what reading throws, once what lies before that was handed over, and what `body` throws.
+    public func read(_ body: (Piece) throws -> Void) throws {
+        let image = image
+        let buffers = BufferPool(capacity: Int(Self.jobSize))
+        let work = OrderedWork<Job, Piece> { job throws(ImageError) in
+            guard !job.isZeros else { return .zeros(job.count) }
+            let count = Int(job.count)
+            let buffer = buffers.take(count)
+            try buffer.fill(count) { output throws(ImageError) in
+                try image.read(count, at: GuestOffset(job.start), into: &output)
+            }
+            return .bytes(buffer)
+        }
+        var runs = StoredRuns(image)
+        var position = start
+        try work.run(
+            next: { () throws(ImageError) in
+                let job = try job(at: position, in: &runs)
+                position += job?.count ?? 0
+                return job
+            },
+            take: { piece in
+                try body(piece)
+                if case .bytes(let buffer) = piece { buffers.giveBack(buffer) }
+            })
+    }
+
+    /// As many bytes from `position` on as are all to be read, or all zeros.
+    private func job(at position: UInt64, in runs: inout StoredRuns) throws(ImageError) -> Job? {
+        guard position < end else { return nil }
+        var job = Job(start: position, count: 0, isZeros: false)
+        for _ in 0..<Self.runLimit {
+            let next = position + job.count
+            let limit = job.count > 0 && !job.isZeros ? Self.jobSize - job.count : end - next
+            guard next < end, limit > 0 else { break }
+            let run: StoredRun
+            do throws(ImageError) {
+                run = runs.withoutHole(try runs.run(at: next, limit: min(limit, end - next)))
+            } catch {
+                // What lies before it is read first.
+                guard job.count > 0 else { throw error }
+                break
+            }
+            guard job.count == 0 || run.isZeros == job.isZeros else { break }
+            job.isZeros = run.isZeros
+            job.count += run.isZeros ? run.count : min(run.count, Self.jobSize - job.count)
+        }
+        return job
+    }
+}
+
+extension DiskStream {
+    /// Zeros to take pieces of, as many as one job reads.
+    static let zeros: AlignedBuffer = {
+        let buffer = AlignedBuffer(capacity: Int(jobSize))
+        buffer.fill(buffer.capacity) { $0.appendZeros(buffer.capacity) }
+        return buffer
+    }()
+}
+
+extension DiskStream.Piece {
+    /// How many bytes it has.
+    public var count: UInt64 {
+        switch self {
+        case .zeros(let count): count
+        case .bytes(let buffer): UInt64(buffer.count)
+        }
+    }
+
+    /// Hands its bytes to `body`, at most 1 MiB at a time, zeros as well.
+    public func forEachBuffer(_ body: (RawSpan) throws -> Void) rethrows {
+        switch self {
+        case .bytes(let buffer): try body(buffer.bytes)
+        case .zeros(var left):
+            while left > 0 {
+                let count = min(left, UInt64(DiskStream.zeros.count))
+                try body(DiskStream.zeros.bytes.extracting(first: Int(count)))
+                left -= count
+            }
+        }
+    }
+}
