@@ -12,7 +12,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 BUILD_PACKAGES := pkg-config libfuse3-dev fuse3 libdeflate-dev zlib1g-dev libzstd-dev libssl-dev libxml2-dev
 PEER_PACKAGES := qemu-utils qemu-system-common libnbd-bin libvmdk-utils libqcow-utils
 TEST_PACKAGES := $(PEER_PACKAGES) e2fsprogs fdisk mount util-linux attr jq python3 zstd procps python3-venv dosfstools \
-	xfsprogs mtools strace zsh fish
+	xfsprogs mtools strace zsh fish bsdextrautils
 BENCH_PACKAGES := $(PEER_PACKAGES) e2fsprogs fdisk mount util-linux
 PYTHON_PACKAGES := dissect.hypervisor==3.21 dissect.cstruct==4.7 dissect.util==3.24 defusedxml==0.7.1
 SECOND_READER := .build-python/dissect.hypervisor-3.21

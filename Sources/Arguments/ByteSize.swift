@@ -1,6 +1,6 @@
 import ArgumentParser
 
-/// A number of bytes as people write it: 1048576, 512K, 48M, 1G, 2T.
+/// A number of bytes as people write it: 1048576, 512K, 48M, 1G, 2T, 0x100000.
 public struct ByteSize: ExpressibleByArgument, Hashable, Sendable {
     /// How many bytes.
     public var count: Int
@@ -14,12 +14,18 @@ public struct ByteSize: ExpressibleByArgument, Hashable, Sendable {
     public init?(argument: String) {
         let shifts: [Character: Int] = ["K": 10, "M": 20, "G": 30, "T": 40]
         let shift = argument.last.flatMap { shifts[Character($0.uppercased())] }
-        guard let number = Int(shift == nil ? argument[...] : argument.dropLast()), number >= 0 else { return nil }
+        let digits = shift == nil ? argument[...] : argument.dropLast()
+        let isHexadecimal = digits.hasPrefix("0x") || digits.hasPrefix("0X")
+        guard let number = isHexadecimal ? Int(digits.dropFirst(2), radix: 16) : Int(digits), number >= 0 else {
+            return nil
+        }
         let (count, overflow) = number.multipliedReportingOverflow(by: 1 << (shift ?? 0))
         guard !overflow else { return nil }
         self.count = count
     }
 
-    /// In MiB, as the help shows a default.
-    public var defaultValueDescription: String { "\(count >> 20)M" }
+    /// As the help shows a default: in MiB where it is a number of them.
+    public var defaultValueDescription: String {
+        count > 0 && count % (1 << 20) == 0 ? "\(count >> 20)M" : "\(count)"
+    }
 }

@@ -51,7 +51,7 @@ struct Info: ParsableCommand {
                 case .json:
                     if named.count > 1 { try text.write(index == 0 ? "[\n" : ",\n") }
                     let document = backingChain ? try jsonText(reports) : try jsonText(reports.first)
-                    try text.write(String(decoding: document, as: UTF8.self))
+                    try text.write(document)
                     if index == named.count - 1 { try text.write(named.count > 1 ? "\n]\n" : "\n") }
                 }
                 // What is said of an image stands before what is wrong with it.

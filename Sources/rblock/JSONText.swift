@@ -1,14 +1,15 @@
 import FoundationEssentials
-import SystemPackage
-
-/// `document` as JSON, as every verb with --output json writes it.
-func jsonText(_ document: some Encodable) throws -> [UInt8] {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-    return [UInt8](try encoder.encode(document))
-}
 
 /// Writes `document` to standard output as JSON, as every verb with --output json does.
 func writeJSON(_ document: some Encodable) throws {
-    _ = try FileDescriptor.standardOutput.writeAll(try jsonText(document) + [UInt8(ascii: "\n")])
+    let output = StandardOutput()
+    try output.write("\(try jsonText(document))\n")
+    try output.flush()
+}
+
+/// `document` as JSON: an object over several lines, without a newline at its end.
+func jsonText(_ document: some Encodable) throws -> String {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+    return String(decoding: try encoder.encode(document), as: UTF8.self)
 }

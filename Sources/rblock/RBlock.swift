@@ -17,12 +17,16 @@ struct RBlock: ParsableCommand {
               rblock map --output json disk.qcow2
               rblock inspect --l2 disk.qcow2
               rblock disk.qcow2 --inspect
+              rblock diff before.qcow2 after.qcow2
+              rblock hash disk.qcow2
+              rblock read --length 512 --hex disk.qcow2
 
             EXIT STATUS
               0   done
-              1   an image cannot be opened or read
+              1   an image cannot be opened or read; diff: the disks differ
+              2   diff: an image cannot be opened or read
               64  wrong usage
             """,
         version: rblockVersion,
-        subcommands: [Info.self, Map.self, Inspect.self])
+        subcommands: [Info.self, Map.self, Inspect.self, Diff.self, Hash.self, Read.self])
 }

@@ -41,13 +41,13 @@ final class StandardOutput {
     /// Prints what was gathered.
     func flush() throws {
         guard !pending.isEmpty else { return }
-        if isTerminal { bar?.hide() }
         // Safe: the pointer is used in this call only.
         try unsafe pending.withUnsafeBytes { try unsafe writeAll($0) }
         pending.removeAll(keepingCapacity: true)
     }
 
     private func writeAll(_ bytes: UnsafeRawBufferPointer) throws {
+        if isTerminal { bar?.hide() }
         var rest = unsafe bytes
         while unsafe !rest.isEmpty {
             do {

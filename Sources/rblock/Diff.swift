@@ -1,0 +1,234 @@
+import ArgumentParser
+import BlockImage
+import ImageFormats
+import ImageTools
+
+/// `rblock diff`: where two disks differ.
+struct Diff: ParsableCommand {
+    /// The exit status of whatever goes wrong.
+    private static let trouble: Int32 = 2
+
+    static let configuration = CommandConfiguration(
+        abstract: "Tell which sectors differ between two disks.",
+        discussion: """
+            A and B are images in any format, raw files, or block devices. What both disks have zeros in, and what comes \
+            from the same place of the same file, as clusters that two snapshots or two overlays share, is not read. \
+            Where one disk is longer than the other, the rest is compared with zeros, and standard error says so.
+
+            Every range of sectors that differ is a line: the first and the last sector, and how many they are. The \
+            last line sums up; the bytes are those of the sectors that differ.
+
+            EXAMPLES
+              rblock diff before.qcow2 after.qcow2
+              rblock diff --summary /dev/vg/root backup.vmdk
+              rblock diff --snapshot-a monday --snapshot-b tuesday disk.qcow2 disk.qcow2
+              rblock diff --sectors --sector-size 4096 a.raw b.raw | wc -l
+
+            EXIT STATUS
+              0   the disks are the same
+              1   they differ
+              2   an image cannot be opened or read; differences that were found before that are printed
+              64  wrong usage
+            """)
+
+    @OptionGroup var options: ImageOptions
+    @Option(help: ArgumentHelp("The format of A, if not that of --format.", valueName: "format"))
+    var formatA: ImageFormat?
+    @Option(help: ArgumentHelp("The format of B, if not that of --format.", valueName: "format"))
+    var formatB: ImageFormat?
+    @Option(
+        help: ArgumentHelp(
+            "Compare the disk of this internal snapshot of A (its name, or else its ID).", valueName: "name"))
+    var snapshotA: String?
+    @Option(
+        help: ArgumentHelp(
+            "Compare the disk of this internal snapshot of B (its name, or else its ID).", valueName: "name"))
+    var snapshotB: String?
+    @Option(help: ArgumentHelp("The bytes of a sector: 512 or 4096.", valueName: "size")) var sectorSize = 512
+    @Flag(help: "Print the number of every sector that differs, one a line, and nothing else.") var sectors = false
+    @Flag(help: "Print the sum only.") var summary = false
+    @Option(help: "human, or json: a, b, ranges (or sectors, with --sectors) and summary.") var output = OutputForm
+        .human
+    @Argument(help: ArgumentHelp("The one disk.", valueName: "A")) var first: String
+    @Argument(help: ArgumentHelp("The other disk.", valueName: "B")) var second: String
+
+    func validate() throws {
+        guard [512, 4096].contains(sectorSize) else {
+            throw ValidationError("--sector-size is \(sectorSize), and must be 512 or 4096")
+        }
+        if sectors && summary { throw ValidationError("--sectors and --summary: choose one") }
+    }
+
+    func run() throws {
+        var differs = false
+        try Failure.reported({ differs = try compare() }, status: Self.trouble)
+        if differs { throw ExitCode(1) }
+    }
+
+    /// Compares both, prints what there is to print, and answers whether they differ.
+    private func compare() throws -> Bool {
+        var (a, b) = (try options.image(first), try options.image(second))
+        (a.format, b.format) = (formatA ?? a.format, formatB ?? b.format)
+        (a.snapshot, b.snapshot) = (snapshotA, snapshotB)
+        // Two snapshots of one encrypted image are unlocked once.
+        b.keys = a.keys
+        let resources = LayerResources()
+        let comparison = DiskComparison(
+            try a.disk(resources: resources), try b.disk(resources: resources), sectorSize: sectorSize)
+        let bar = ProgressBar("diff", total: comparison.size)
+        let output = StandardOutput(failureStatus: Self.trouble, besides: bar)
+        let printer: any DiffPrinter =
+            switch self.output {
+            case .human: DiffText(output, form: form)
+            case .json:
+                DiffDocument(
+                    output, form: form, first: DiffDocument.Disk(path: first, snapshot: snapshotA),
+                    second: DiffDocument.Disk(path: second, snapshot: snapshotB))
+            }
+        try printer.begin()
+        do {
+            let difference = try comparison.run(
+                progress: { position in if bar.update(position) { try output.show() } },
+                { range in try printer.print(range) })
+            try printer.end(difference)
+            try output.flush()
+            bar.hide()
+            noteSizes(difference)
+            return difference.sectors > 0
+        } catch let error as ImageError {
+            // What was found up to there is no less true.
+            try printer.end(error)
+            try output.flush()
+            throw error
+        }
+    }
+
+    private var form: DiffForm { sectors ? .sectors : summary ? .summary : .ranges }
+
+    /// Says that the disks have different sizes, if they do.
+    private func noteSizes(_ difference: DiskDifference) {
+        let (a, b) = (difference.sizes[0], difference.sizes[1])
+        guard a != b else { return }
+        Failure.say(
+            "the sizes differ: \(first) has \(a) bytes, \(second) has \(b); the last \(max(a, b) - min(a, b)) bytes of "
+                + "\(a > b ? first : second) were compared with zeros")
+    }
+}
+
+/// How much is printed of a comparison.
+private enum DiffForm {
+    case ranges, sectors, summary
+}
+
+/// Prints what a comparison finds while it is found.
+private protocol DiffPrinter {
+    func begin() throws
+    func print(_ range: SectorRange) throws
+    func end(_ difference: DiskDifference) throws
+    func end(_ error: ImageError) throws
+}
+
+/// For people, and for scripts that read lines.
+private struct DiffText: DiffPrinter {
+    private let output: StandardOutput
+    private let form: DiffForm
+
+    init(_ output: StandardOutput, form: DiffForm) {
+        self.output = output
+        self.form = form
+    }
+
+    func begin() {}
+
+    func print(_ range: SectorRange) throws {
+        switch form {
+        case .summary: break
+        case .ranges: try output.write("\(range.start)-\(range.start + (range.count - 1))  \(range.count)\n")
+        case .sectors:
+            for sector in range.start..<range.start + range.count { try output.write("\(sector)\n") }
+        }
+    }
+
+    func end(_ difference: DiskDifference) throws {
+        guard form != .sectors else { return }
+        guard difference.sectors > 0 else { return try output.write("the disks are the same\n") }
+        try output.write(
+            "\(count(difference.sectors, "sector")) of \(difference.sectorSize) bytes changed, "
+                + "\(count(difference.bytes, "byte")) in \(count(difference.ranges, "range"))\n")
+    }
+
+    private func count(_ number: UInt64, _ noun: String) -> String {
+        "\(number) \(noun)\(number == 1 ? "" : "s")"
+    }
+
+    func end(_ error: ImageError) {}
+}
+
+/// A JSON document. Its array is written element by element: there may be any number of them.
+private final class DiffDocument: DiffPrinter {
+    /// A disk, as it was named.
+    struct Disk: Encodable {
+        var path: String
+        var snapshot: String?
+    }
+
+    /// What stands beside the array.
+    private struct Rest: Encodable {
+        var a: Disk
+        var b: Disk
+        var summary: DiskDifference?
+        var identical: Bool?
+        var error: String?
+    }
+
+    private let output: StandardOutput
+    private let form: DiffForm
+    private var rest: Rest
+    private var separator = ""
+
+    init(_ output: StandardOutput, form: DiffForm, first: Disk, second: Disk) {
+        self.output = output
+        self.form = form
+        rest = Rest(a: first, b: second)
+    }
+
+    func begin() throws {
+        switch form {
+        case .summary: break
+        case .ranges: try output.write("{\n  \"ranges\" : [")
+        case .sectors: try output.write("{\n  \"sectors\" : [")
+        }
+    }
+
+    func print(_ range: SectorRange) throws {
+        switch form {
+        case .summary: break
+        case .ranges: try add("{ \"start\" : \(range.start), \"count\" : \(range.count) }")
+        case .sectors:
+            for sector in range.start..<range.start + range.count { try add("\(sector)") }
+        }
+    }
+
+    private func add(_ element: String) throws {
+        try output.write("\(separator)\n    \(element)")
+        separator = ","
+    }
+
+    func end(_ difference: DiskDifference) throws {
+        rest.summary = difference
+        rest.identical = difference.sectors == 0
+        try finish()
+    }
+
+    func end(_ error: ImageError) throws {
+        rest.error = error.description
+        try finish()
+    }
+
+    private func finish() throws {
+        let text = try jsonText(rest)
+        // The object goes on where the array ends.
+        try output.write(form == .summary ? text : "\n  ],\(text.dropFirst())")
+        try output.write("\n")
+    }
+}

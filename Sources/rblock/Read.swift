@@ -1,0 +1,127 @@
+import ArgumentParser
+import Arguments
+import BlockImage
+import FoundationEssentials
+import ImageTools
+
+/// `rblock read`: the bytes of a disk.
+struct Read: ParsableCommand {
+    /// The most that --output json reads: it is all held in memory, some times over.
+    private static let jsonLimit: UInt64 = 4 << 20
+
+    static let configuration = CommandConfiguration(
+        abstract: "Write bytes of the disk of an image to standard output.",
+        discussion: """
+            The bytes are those that the guest sees, whatever the format. An IMAGE may be a block device. Sizes are in \
+            bytes, as 1048576, 1024K, 1M (also G and T), or 0x100000. Reading behind the end of the disk is an error.
+
+            EXAMPLES
+              rblock read --length 512 --hex disk.qcow2
+              rblock read --offset 1M disk.vmdk > rest.raw
+              rblock read --offset 0x7e00 --length 4K --output json disk.qcow2 | jq -r .data | base64 -d
+
+            EXIT STATUS
+              0   all of it was written
+              1   the image cannot be opened or read, or ends before that; what was read before the error was written
+              64  wrong usage
+            """)
+
+    @OptionGroup var options: ImageOptions
+    @Option(help: ArgumentHelp("The first byte of the disk.", valueName: "size")) var offset = ByteSize(count: 0)
+    @Option(help: ArgumentHelp("How many bytes; by default to the end of the disk.", valueName: "size"))
+    var length: ByteSize?
+    @Flag(help: "Write lines for people, as hexdump -C does; lines that repeat the one before them become a '*'.")
+    var hex = false
+    @Option(
+        help: ArgumentHelp("Read the disk of this internal snapshot (its name, or else its ID).", valueName: "name"))
+    var snapshot: String?
+    @Option(
+        help: ArgumentHelp(
+            "human: the bytes, or what --hex makes of them; or json: path, offset, length, size and data, in base64, of "
+                + "at most 4M."))
+    var output = OutputForm.human
+    @Argument(help: ArgumentHelp("The image.", valueName: "IMAGE")) var image: String
+
+    /// What --output json prints.
+    private struct Document: Encodable {
+        var path: String
+        var snapshot: String?
+        /// The first byte, and how many they are.
+        var offset: UInt64
+        var length: UInt64
+        /// The size of the disk.
+        var size: UInt64
+        var data: Data
+    }
+
+    func validate() throws {
+        if hex && output == .json { throw ValidationError("--hex is for people, and --output json is not: choose one") }
+    }
+
+    func run() throws {
+        try Failure.reported {
+            var named = try options.image(image)
+            named.snapshot = snapshot
+            let disk = try named.disk()
+            let stream = try DiskStream(
+                of: disk, from: GuestOffset(UInt64(offset.count)), count: length.map { UInt64($0.count) }, path: image)
+            switch output {
+            case .human: try hex ? dump(stream) : copy(stream)
+            case .json: try writeDocument(stream, of: disk.virtualSize)
+            }
+        }
+    }
+
+    private func copy(_ stream: DiskStream) throws {
+        let bar = ProgressBar(image, total: stream.count)
+        let output = StandardOutput(besides: bar)
+        var done: UInt64 = 0
+        try stream.read { piece in
+            try piece.forEachBuffer { bytes in
+                try output.write(bytes)
+                done += UInt64(bytes.byteCount)
+                bar.update(done)
+            }
+        }
+    }
+
+    private func dump(_ stream: DiskStream) throws {
+        let bar = ProgressBar(image, total: stream.count)
+        let output = StandardOutput(besides: bar)
+        var dump = HexDump(from: GuestOffset(UInt64(offset.count)))
+        var done: UInt64 = 0
+        do {
+            try stream.read { piece in
+                try output.write(dump.lines(of: piece))
+                done += piece.count
+                if bar.update(done) { try output.show() }
+            }
+        } catch let error as ImageError {
+            // What was read is shown.
+            try output.write(dump.end())
+            try output.flush()
+            throw error
+        }
+        try output.write(dump.end())
+        try output.flush()
+    }
+
+    private func writeDocument(_ stream: DiskStream, of size: UInt64) throws {
+        guard stream.count <= Self.jsonLimit else {
+            throw Failure(
+                "\(image): \(stream.count) bytes are too many for --output json, which takes \(Self.jsonLimit); "
+                    + "--length says how many")
+        }
+        var data = Data()
+        try stream.read { piece in
+            piece.forEachBuffer { bytes in
+                // Safe: the pointer is used in this call only.
+                unsafe bytes.withUnsafeBytes { unsafe data.append(contentsOf: $0) }
+            }
+        }
+        try writeJSON(
+            Document(
+                path: image, snapshot: snapshot, offset: UInt64(offset.count), length: stream.count, size: size,
+                data: data))
+    }
+}

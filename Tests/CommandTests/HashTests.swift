@@ -1,0 +1,132 @@
+import Foundation
+import TestImages
+import Testing
+
+@Suite(.enabled(if: Tool.areThere(Tool.rblock, "qemu-img", "qemu-io", "sha256sum", "bash")))
+struct `rblock hash` {
+    private func hash(_ arguments: String...) throws -> ToolResult {
+        try Tool.run(Tool.rblock, ["hash"] + arguments, timeout: 60)
+    }
+
+    /// What sha256sum says of the disk that qemu-img finds in the image.
+    private func reference(_ path: String, options: [String]) throws -> String {
+        let raw = try TemporaryFolder()
+        let result = try Tool.run("qemu-img", ["convert"] + options + ["-O", "raw", path, raw.file("raw")])
+        guard result.status == 0 else { throw ToolFailure(description: result.errors) }
+        return try Shell.check("sha256sum <\"$1\" | cut -c 1-64", raw.file("raw"))
+    }
+
+    @Test func `is what sha256sum says of the flat disk, over every fixture`() throws {
+        let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .deletingLastPathComponent().appendingPathComponent("Fixtures").path
+        let rows = try String(contentsOfFile: "\(fixtures)/MANIFEST.tsv", encoding: .utf8).split(separator: "\n")
+        var count = 0
+        for row in rows.dropFirst() {
+            let fields = row.split(separator: "\t", omittingEmptySubsequences: false)
+            let path = "\(fixtures)/\(fields[0])"
+            // A disk inside an OVA is no file.
+            guard fields[4].count == 64, FileManager.default.fileExists(atPath: path) else { continue }
+            let result = try hash(path)
+            #expect(result.status == 0 && result.errors == "" && result.text == "\(fields[4])  \(path)\n")
+            count += 1
+        }
+        #expect(count > 10)
+    }
+
+    @Test(arguments: [1, 2] as [UInt64])
+    func `is the same for every format, and what qemu-img's raw disk has`(seed: UInt64) throws {
+        let gallery = try Gallery(seed: seed)
+        let expected = try reference(gallery.disk, options: ["-f", "raw"])
+        let paths = Gallery.kinds.map { gallery.file($0.name) }
+        let result = try Tool.run(Tool.rblock, ["hash"] + paths)
+        #expect(result.status == 0 && result.errors == "")
+        #expect(result.text == paths.map { "\(expected)  \($0)\n" }.joined())
+        // As sha256sum's own check reads it.
+        for (name, tool) in [("md5", "md5sum"), ("sha1", "sha1sum"), ("sha256", "sha256sum"), ("sha512", "sha512sum")] {
+            let check = try Shell.run(
+                "\"$1\" hash --algorithm $2 \"$3\" | sed \"s|$3|$4|\" | $5 -c --status", Tool.rblock, name,
+                gallery.file("stream.vmdk"), gallery.disk, tool)
+            #expect(check.status == 0, "\(name): \(check.errors)")
+        }
+    }
+
+    @Test func `is that of a snapshot where one is meant`() throws {
+        let folder = try TemporaryFolder()
+        let image = folder.file("s.qcow2")
+        try QemuImg.create(image, size: 3 << 20)
+        try QemuImg.io(image, ["write -P 1 0 1M", "write -c -P 2 2M 64k"])
+        try QemuImg.run("snapshot", "-c", "one", image)
+        try QemuImg.io(image, ["write -P 3 64k 512", "write -z 2M 64k"])
+        for (ours, theirs) in [
+            ([], []), (["--snapshot", "one"], ["-l", "one"]), (["--snapshot", "1"], ["-l", "one"]),
+        ] as [([String], [String])] {
+            let result = try Tool.run(Tool.rblock, ["hash"] + ours + [image])
+            #expect(result.text == "\(try reference(image, options: theirs))  \(image)\n", "\(result.errors)")
+        }
+        let missing = try hash("--snapshot", "two", image)
+        #expect(missing.status == 1 && missing.errors.contains("no snapshot \"two\""), "\(missing.errors)")
+    }
+
+    @Test func `prints JSON, and goes on behind an image that it cannot read`() throws {
+        let folder = try TemporaryFolder()
+        let paths = try ["a.raw", "b.raw"].map { try folder.write(Array("abc".utf8), to: $0) }
+        let result = try hash("--output", "json", paths[0], folder.file("gone.raw"), paths[1])
+        #expect(result.status == 1)
+        #expect(result.errors == "rblock: \(folder.file("gone.raw")): No such file or directory\n")
+        let documents = try #require(try JSONValue(parsing: result.output).array)
+        #expect(documents.map { $0["path"]?.text } == paths)
+        for document in documents {
+            #expect(
+                document["hash"]?.text == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
+            #expect(document["algorithm"]?.text == "sha256" && document["size"]?.number == 3)
+        }
+        let text = try hash(paths[0], folder.file("gone.raw"), paths[1])
+        #expect(text.status == 1 && text.text.split(separator: "\n").count == 2)
+    }
+
+    @Test func `refuses wrong usage with 64, and shows its statuses with --help`() throws {
+        for (arguments, word) in [([], "IMAGE"), (["--algorithm", "crc32", "a"], "sha256")] as [([String], String)] {
+            let result = try Tool.run(Tool.rblock, ["hash"] + arguments)
+            #expect(result.status == 64 && result.errors.contains(word), "\(arguments): \(result.errors)")
+        }
+        let help = try hash("--help")
+        for word in ["EXAMPLES", "EXIT STATUS", "--snapshot", "--algorithm", "sha512"] {
+            #expect(help.status == 0 && help.text.contains(word), "\(word)")
+        }
+    }
+}
+
+@Suite(.enabled(if: Tool.canUseLoopDevices(Tool.rblock, "sha256sum")))
+struct `A block device that a person names` {
+    @Test func `is a raw disk for every verb, read-only`() throws {
+        let gallery = try Gallery(["plain.qcow2"], seed: 6)
+        // Whole sectors, as a device has them.
+        let loop = try LoopDevice(gallery.disk)
+        let expected = try Shell.check("sha256sum <\"$1\" | cut -c 1-64", gallery.disk)
+        #expect(try Tool.run(Tool.rblock, ["hash", loop.path]).text == "\(expected)  \(loop.path)\n")
+        let diff = try Tool.run(Tool.rblock, ["diff", loop.path, gallery.file("plain.qcow2")])
+        #expect(diff.status == 0 && diff.text == "the disks are the same\n", "\(diff.errors)")
+        let read = try Tool.run(Tool.rblock, ["read", "--offset", "1000", "--length", "3000", loop.path])
+        #expect(read.output == (try Data(contentsOf: URL(fileURLWithPath: gallery.disk)))[1000..<4000])
+        // Through a link, as /dev/mapper and /dev/disk have them.
+        let link = "\(gallery.images)/link"
+        try FileManager.default.createSymbolicLink(atPath: link, withDestinationPath: loop.path)
+        #expect(try Tool.run(Tool.rblock, ["hash", link]).text == "\(expected)  \(link)\n")
+    }
+
+    @Test func `is an image where its format is said, and never what an image names`() throws {
+        let gallery = try Gallery(["plain.qcow2"], seed: 7)
+        let folder = try TemporaryFolder()
+        let padded = folder.file("padded")
+        try Shell.check("cp \"$1\" \"$2\" && truncate -s %512 \"$2\"", gallery.file("plain.qcow2"), padded)
+        let loop = try LoopDevice(padded)
+        let result = try Tool.run(Tool.rblock, ["diff", "--format-a", "qcow2", loop.path, gallery.disk])
+        #expect(result.status == 0, "\(result.errors)")
+        #expect(try Tool.run(Tool.rblock, ["diff", "--summary", loop.path, gallery.disk]).status == 1)
+        try QemuImg.create(folder.file("over.qcow2"), size: 1 << 20, backing: (loop.path, "raw"))
+        let refused = try Tool.run(Tool.rblock, ["hash", "--allow-path", "/dev", folder.file("over.qcow2")])
+        #expect(
+            refused.status == 1 && refused.errors.contains("is a block device, and only regular files"),
+            "\(refused.errors)")
+    }
+}
