@@ -175,7 +175,7 @@ public struct DirtyRanges: Sendable {
 
 extension Bitmap {
     /// The most bytes that the clusters of one bitmap may take, as in QEMU (BME_MAX_PHYS_SIZE).
-    private static let sizeLimit: UInt64 = 512 << 20
+    static let sizeLimit: UInt64 = 512 << 20
 
     /// The bits that a disk of `diskSize` bytes needs.
     public func bitCount(diskSize: UInt64) -> UInt64 {

@@ -1,5 +1,4 @@
 import BlockImage
-import ByteFormat
 
 /// Looks refcounts up one at a time: docs/interop/qcow2 "Host cluster management". Holds one page of each kind of table,
 /// so that neighbours cost nothing. For use by one thread.
@@ -69,14 +68,4 @@ final class RefcountLookup {
         guard first + count <= page.bytes.count else { return nil }
         return page.bytes[first..<first + count]
     }
-}
-
-/// An entry of the refcount table: docs/interop/qcow2 "Host cluster management".
-///
-///     BIT   FIELD
-///      0-8  reserved
-///      9-63 offset of the refcount block; 0: none, all its refcounts are 0
-enum RefcountTableEntry {
-    static let reserved = BitField<UInt64>(0...8)
-    static let offset = BitField<UInt64>(9...63)
 }

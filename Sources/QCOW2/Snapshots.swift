@@ -25,6 +25,10 @@ public struct Snapshot: Hashable, Sendable {
 
     /// Where its entry of the snapshot table begins.
     public internal(set) var entryOffset = HostOffset(0)
+    /// Where that ends, padding excluded.
+    var entryEnd = HostOffset(0)
+    /// The bytes of the entry's extra data; version 3 has at least 16.
+    var extraDataSize: UInt32
     /// Where the snapshot's L1 table begins.
     public var l1TableOffset: UInt64
     /// Entries in the snapshot's L1 table.
@@ -70,6 +74,7 @@ public struct Snapshot: Hashable, Sendable {
             do throws(ParseFault) {
                 var snapshot = try Snapshot(parsing: &reader)
                 snapshot.entryOffset = position
+                snapshot.entryEnd = position.advanced(by: UInt64(40 + sizes.variable))
                 snapshots.append(snapshot)
             } catch {
                 throw ImageError(error, in: file, at: position, of: what)
@@ -102,7 +107,7 @@ public struct Snapshot: Hashable, Sendable {
         dateNanoseconds = try reader.read(.big)
         vmClock = try reader.read(.big)
         vmStateSize = UInt64(try reader.read(.big, as: UInt32.self))
-        let extraDataSize: UInt32 = try reader.read(.big)
+        extraDataSize = try reader.read(.big)
         var extra = ByteReader(try reader.read(bytes: Int(extraDataSize)))
         if extra.remaining >= 8 { vmStateSize = try extra.read(.big) }
         if extra.remaining >= 8 { diskSize = try extra.read(.big) }

@@ -128,12 +128,18 @@ struct L2Entry: RawRepresentable, Hashable {
     }
 
     private func compressedMapping(clusterBits: UInt32) throws(ParseFault) -> ClusterMapping {
-        let split = 62 - (Int(clusterBits) - 8)
-        let host = BitField<UInt64>(0...split - 1).value(in: rawValue)
-        let sectors = BitField<UInt64>(split...61).value(in: rawValue) + 1
+        let (host, count) = compressedData(clusterBits: clusterBits)
         guard host <= Self.lastHostOffset else {
             throw ParseFault(at: 0, "points to compressed data at \(HostOffset(host)), beyond the format's 56 bits")
         }
-        return .compressed(HostOffset(host), count: sectors * 512 - (host & 511))
+        return .compressed(HostOffset(host), count: count)
+    }
+
+    /// Where the entry of a compressed cluster says that its data begins, and the most bytes that this has.
+    func compressedData(clusterBits: UInt32) -> (offset: UInt64, count: UInt64) {
+        let split = 62 - (Int(clusterBits) - 8)
+        let host = BitField<UInt64>(0...split - 1).value(in: rawValue)
+        let sectors = BitField<UInt64>(split...61).value(in: rawValue) + 1
+        return (host, sectors * 512 - (host & 511))
     }
 }

@@ -63,7 +63,7 @@ struct CompressedGrains: Sendable {
     }
 
     /// How many bytes the grain `index` takes behind its marker at `offset`. They lie in the file.
-    private func dataSize(ofGrain index: UInt64, at offset: HostOffset) throws(ImageError) -> Int {
+    func dataSize(ofGrain index: UInt64, at offset: HostOffset) throws(ImageError) -> Int {
         let bytes = try file.bytes(StreamMarker.grainHeaderSize, at: offset, of: "grain marker")
         let marker: StreamMarker
         // The four bytes behind it are the type of a metadata marker, which is none of a grain in any case.

@@ -116,13 +116,13 @@ extension GrainTables {
         _ directoryIndex: Int, entry: UInt64, at index: Int
     ) throws(ImageError) -> (TableLocation, [UInt64], Int) {
         do throws(ImageError) {
-            let table = try grainTable(directoryIndex, entry: entry, of: directory)
+            let table = try self.table(directoryIndex, entry: entry, of: directory)
             let page = try page(of: table, at: index)
             return (table, page.entries, page.index)
         } catch {
             guard let redundantDirectory, let tables = try? page(of: redundantDirectory, at: directoryIndex),
                 tables.entries[tables.index] != 0,
-                let table = try? grainTable(
+                let table = try? self.table(
                     directoryIndex, entry: tables.entries[tables.index], of: redundantDirectory),
                 let page = try? page(of: table, at: index)
             else { throw error }
@@ -133,7 +133,7 @@ extension GrainTables {
 
     /// Where the grain table lies that the `entry` with this index of `directory` names; throws where it does not lie
     /// in the file.
-    private func grainTable(
+    func table(
         _ directoryIndex: Int, entry: UInt64, of directory: TableLocation
     ) throws(ImageError) -> TableLocation {
         guard let sector = format.tableSector(entry) else {

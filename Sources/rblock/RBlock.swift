@@ -28,5 +28,5 @@ struct RBlock: ParsableCommand {
               64  wrong usage
             """,
         version: rblockVersion,
-        subcommands: [Info.self, Map.self, Inspect.self, Diff.self, Hash.self, Read.self])
+        subcommands: [Info.self, Map.self, Inspect.self, Check.self, Diff.self, Hash.self, Read.self])
 }

@@ -1,0 +1,95 @@
+public import BlockImage
+
+/// What a check found: what `qemu-img check --output=json` prints, under the same keys with the same meaning, and each
+/// finding beside. Counts that are 0 are left out, as there.
+public struct CheckReport: Encodable, Sendable {
+    /// What a check comes to, with the exit status that `qemu-img check` has for it.
+    public enum Verdict: Int32, Sendable {
+        /// Nothing is wrong.
+        case clean = 0
+        /// Not everything could be checked.
+        case incomplete = 1
+        /// The image is damaged.
+        case corrupt = 2
+        /// Host space is wasted, and nothing else is wrong.
+        case leaks = 3
+    }
+
+    /// The file, as it was named.
+    public var filename: String
+    /// "raw", "qcow2" or "vmdk".
+    public var format: String
+    /// What was counted and found.
+    public var result: CheckResult
+
+    /// A report of the check of `filename`.
+    public init(filename: String, format: String, _ result: CheckResult) {
+        self.filename = filename
+        self.format = format
+        self.result = result
+    }
+
+    /// What it comes to: what could not be checked matters more than corruptions, and these more than leaks.
+    public var verdict: Verdict {
+        if result.checkErrors > 0 { return .incomplete }
+        if result.corruptions > 0 { return .corrupt }
+        return result.leaks > 0 ? .leaks : .clean
+    }
+
+    private enum CodingKeys: String, CodingKey {
+        case filename, format, corruptions, leaks, findings
+        case checkErrors = "check-errors"
+        case imageEndOffset = "image-end-offset"
+        case totalClusters = "total-clusters"
+        case allocatedClusters = "allocated-clusters"
+        case fragmentedClusters = "fragmented-clusters"
+        case compressedClusters = "compressed-clusters"
+        case findingCount = "findings-total"
+    }
+
+    /// See `Encodable`.
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        func encodeUnlessZero(_ count: UInt64?, _ key: CodingKeys) throws {
+            if let count, count != 0 { try container.encode(count, forKey: key) }
+        }
+        try container.encode(filename, forKey: .filename)
+        try container.encode(format, forKey: .format)
+        try container.encode(result.checkErrors, forKey: .checkErrors)
+        try encodeUnlessZero(result.imageEndOffset, .imageEndOffset)
+        try encodeUnlessZero(result.corruptions, .corruptions)
+        try encodeUnlessZero(result.leaks, .leaks)
+        try encodeUnlessZero(result.totalClusters, .totalClusters)
+        try encodeUnlessZero(result.allocatedClusters, .allocatedClusters)
+        try encodeUnlessZero(result.fragmentedClusters, .fragmentedClusters)
+        try encodeUnlessZero(result.compressedClusters, .compressedClusters)
+        try container.encode(result.findings.map(Finding.init), forKey: .findings)
+        try container.encode(result.findingCount, forKey: .findingCount)
+    }
+
+    private struct Finding: Encodable {
+        var kind: CheckFinding.Kind
+        var severity: CheckFinding.Severity
+        var file: String
+        var hostOffset: UInt64?
+        var guestOffset: UInt64?
+        var times: UInt64
+        var message: String
+
+        private enum CodingKeys: String, CodingKey {
+            case kind, severity, file, times, message
+            case hostOffset = "host-offset"
+            case guestOffset = "guest-offset"
+        }
+
+        init(_ finding: CheckFinding) {
+            kind = finding.kind
+            severity = finding.severity
+            file = finding.path
+            hostOffset = finding.hostOffset?.rawValue
+            guestOffset = finding.guestOffset?.rawValue
+            times = finding.times
+            message = finding.message
+        }
+    }
+}

@@ -1,0 +1,122 @@
+import BlockImage
+import ByteFormat
+
+/// An entry of the refcount table: docs/interop/qcow2 "Refcount table entry".
+///
+///     BIT   FIELD
+///      0-8  reserved
+///      9-63 offset of the refcount block; 0: none, and all its refcounts are 0
+struct RefcountTableEntry: RawRepresentable, Hashable {
+    let rawValue: UInt64
+
+    static let reserved = BitField<UInt64>(0...8)
+    static let offset = BitField<UInt64>(9...63)
+
+    /// Where the refcount block begins; 0 where there is none.
+    var blockOffset: UInt64 { Self.offset.masked(in: rawValue) }
+}
+
+/// The refcounts as the image has them: docs/interop/qcow2 "Host cluster management".
+///
+/// A refcount has 2^refcount_order bits. Those of a byte or more are big-endian; smaller ones share a byte, the first in
+/// its lowest bits. The refcount table, of at most 8 MiB, is kept in memory; of the refcount blocks as much as lies in
+/// 256 pages of 32 KiB, 8 MiB.
+struct Refcounts {
+    /// The words of a page.
+    private static let pageWords: UInt64 = 4096
+    private static let slots: UInt64 = 256
+
+    /// The entries of the refcount table.
+    let table: [RefcountTableEntry]
+    /// log2 of the clusters whose refcounts one block has.
+    let blockBits: UInt64
+    /// log2 of the clusters whose refcounts stand in one page, or one block where that is smaller.
+    let pageBits: UInt64
+    /// The largest refcount.
+    let limit: UInt64
+    private let order: UInt64
+    private let clusterSize: UInt64
+    private let file: any HostFile
+    private var pages: [(key: UInt64, words: [UInt64])]
+
+    /// Reads the refcount table that `header`, which was checked, names.
+    init(_ header: Header, of file: any HostFile) throws(ImageError) {
+        self.file = file
+        order = UInt64(header.refcountOrder)
+        clusterSize = header.clusterSize
+        blockBits = UInt64(header.clusterBits) + 3 - order
+        // A word has 64 >> order refcounts.
+        pageBits = min(blockBits, 12 + 6 - order)
+        limit = UInt64.max >> (64 - (1 << order))
+        table = try file.words(
+            UInt64(header.refcountTableClusters) * header.clusterSize / 8,
+            at: header.refcountTableOffset
+        ).map { RefcountTableEntry(rawValue: $0) }
+        pages = Array(repeating: (.max, []), count: Int(Self.slots))
+    }
+
+    /// The refcount block for `cluster`: nil where there is none, and its refcount is 0.
+    func block(of cluster: UInt64) -> UInt64? {
+        let index = cluster >> blockBits
+        guard index < UInt64(table.count) else { return nil }
+        let offset = table[Int(index)].blockOffset
+        return offset == 0 ? nil : offset
+    }
+
+    /// Whether a refcount block can be at `offset`: no file reaches 2^63.
+    func canBeBlock(_ offset: UInt64) -> Bool {
+        offset % clusterSize == 0 && offset <= UInt64(Int64.max) - clusterSize
+    }
+
+    /// The refcount of `cluster`; nil where its block is not where a block can be, so that nobody knows it.
+    mutating func refcount(of cluster: UInt64) throws(ImageError) -> UInt64? {
+        guard let block = block(of: cluster) else { return 0 }
+        guard canBeBlock(block) else { return nil }
+        let slot = try load(cluster, of: block)
+        return value(of: cluster, in: pages[slot].words)
+    }
+
+    /// Whether all refcounts of the page that has the refcount of `cluster`, whose block is at `block`, are 0.
+    mutating func isPageZero(_ cluster: UInt64, of block: UInt64) throws(ImageError) -> Bool {
+        let slot = try load(cluster, of: block)
+        return pages[slot].words.allSatisfy { $0 == 0 }
+    }
+
+    private func value(of cluster: UInt64, in words: [UInt64]) -> UInt64 {
+        let index = cluster & (1 << pageBits - 1)
+        let bit = index << order
+        let word = words[Int(bit >> 6)]
+        let within = bit & 63
+        // In a big-endian word the first byte is the highest.
+        let shift = order >= 3 ? 64 - (1 << order) - within : 56 - (within & ~7) + (within & 7)
+        return word >> shift & limit
+    }
+
+    /// The slot of the page that has the refcount of `cluster`.
+    private mutating func load(_ cluster: UInt64, of block: UInt64) throws(ImageError) -> Int {
+        let key = cluster >> pageBits
+        let slot = Int(key % Self.slots)
+        if pages[slot].key == key { return slot }
+        let first = (cluster & (1 << blockBits - 1)) & ~(1 << pageBits - 1)
+        let count: UInt64 = 1 << (pageBits + order - 6)
+        // A block may be said to be anywhere.
+        let offset = HostOffset(block).advanced(by: (first << order) / 8)
+        pages[slot] = (key, try file.words(count, at: offset.rawValue))
+        return slot
+    }
+}
+
+extension HostFile {
+    /// The `count` 64-bit words at `offset`, at most 2^20: what lies behind the end of the file is zeros, as QEMU reads
+    /// it. Throws what reading the file throws.
+    func words(_ count: UInt64, at offset: UInt64) throws(ImageError) -> [UInt64] {
+        let held = size > offset ? min(size - offset, count * 8) : 0
+        guard held > 0 else { return Array(repeating: 0, count: Int(count)) }
+        let buffer = AlignedBuffer(capacity: Int(count * 8), alignment: 64)
+        try buffer.fill(Int(count * 8)) { output throws(ImageError) in
+            try read(Int(held), at: HostOffset(offset), into: &output)
+            output.appendZeros(Int(count * 8 - held))
+        }
+        return decodeTable(buffer.bytes, of: UInt64.self, .big)
+    }
+}

@@ -1,0 +1,215 @@
+import BlockImage
+import ByteFormat
+
+/// A check of one extent in grains, while it runs.
+struct GrainCheck {
+    /// The entries of grain tables beyond those that the file's own bytes can hold that are looked at: 2^24. A hostile
+    /// directory can name one grain table again and again.
+    static let entryLimit = UInt64(Image.walkLimit)
+
+    let tables: GrainTables
+    /// The size of the extent in bytes.
+    let capacity: UInt64
+    /// Where it begins on the disk.
+    let start: GuestOffset
+    var result: CheckResult
+    private var uses: SpaceUses
+    private var isFirst = true
+    private var entriesLeft: UInt64 = 0
+
+    init(_ tables: GrainTables, capacity: UInt64, start: GuestOffset, useCapacity: Int, result: CheckResult) {
+        self.tables = tables
+        self.capacity = capacity
+        self.start = start
+        self.result = result
+        uses = SpaceUses(capacity: useCapacity)
+    }
+
+    private var file: any HostFile { tables.file }
+    private var path: String { tables.file.path }
+    private var tableSectors: UInt64 {
+        (UInt64(tables.tableEntryCount * tables.format.entrySize) + sectorSize - 1) / sectorSize
+    }
+
+    /// Checks all tables, and that nothing lies where something else does; `areas` are those that the header names.
+    ///
+    /// Throws `unsupported` where the tables name each other too often, and what reading the file throws.
+    mutating func run(_ areas: [SpaceUse], progress: (Double) -> Void) throws(ImageError) {
+        repeat {
+            entriesLeft = file.allocatedSize / UInt64(tables.format.entrySize) + Self.entryLimit
+            for area in areas { uses.add(area) }
+            try walkDirectory(progress)
+            isFirst = false
+            var found: [CheckFinding] = []
+            var count: UInt64 = 0
+            let path = path
+            let base = start
+            uses.finishPass { use, other in
+                count += 1
+                guard found.count < CheckResult.findingLimit else { return }
+                let place = HostOffset(use.start * sectorSize)
+                let isSame = use.start == other.start && use.user == other.user && use.more > 0
+                let fault =
+                    isSame
+                    ? "\(use.more + 1) of this kind begin at \(place)"
+                    : "begins at \(place), inside \(other.text), which ends at \(HostOffset(other.end * sectorSize))"
+                found.append(
+                    CheckFinding(
+                        .overlap, .corruption, path: path, at: place,
+                        guest: use.user == .grain ? base.advanced(by: use.number - base.rawValue) : nil,
+                        times: isSame ? UInt64(use.more) : 1, "\(use.text): \(fault)"))
+            }
+            for finding in found { result.add(finding) }
+            if count > UInt64(found.count) {
+                result.add(
+                    CheckFinding(
+                        .overlap, .corruption, path: path, times: count - UInt64(found.count), "more that overlaps"))
+            }
+        } while uses.lower != .max
+    }
+
+    private mutating func walkDirectory(_ progress: (Double) -> Void) throws(ImageError) {
+        let step = 4096
+        var first = 0
+        while first < tables.directory.count {
+            progress(Double(first) / Double(tables.directory.count))
+            let count = min(step, tables.directory.count - first)
+            let entries = try tables.entries(of: tables.directory, from: first, count: count)
+            let redundant = try tables.redundantDirectory.map { directory throws(ImageError) in
+                try tables.entries(of: directory, from: first, count: count)
+            }
+            for index in 0..<count {
+                let number = first + index
+                let table = try table(entries[index], number, of: tables.directory)
+                let copy = try redundant.flatMap { entries throws(ImageError) in
+                    try tables.redundantDirectory.flatMap { directory throws(ImageError) in
+                        try self.table(entries[index], number, of: directory)
+                    }
+                }
+                if isFirst, let redundant {
+                    compare(table, copy, number, (entries[index], redundant[index]))
+                }
+                if let table { try walk(table, number) }
+            }
+            first += count
+        }
+    }
+
+    /// The entries of the grain table that `entry` of `directory` names, padded with zeros where it lies in a hole; nil
+    /// where it names none, or none in the file.
+    private mutating func table(
+        _ entry: UInt64, _ number: Int, of directory: TableLocation
+    ) throws(ImageError) -> [UInt64]? {
+        guard entry != 0 else { return nil }
+        let isRedundant = directory.offset != tables.directory.offset
+        let place = directory.offset.advanced(by: UInt64(number * directory.entrySize))
+        let subject = "\(isRedundant ? "redundant " : "")grain directory entry \(number) at \(place)"
+        let guest = start.advanced(by: UInt64(number) * tables.grainSize * UInt64(tables.tableEntryCount))
+        let table: TableLocation
+        do throws(ImageError) {
+            table = try tables.table(number, entry: entry, of: directory)
+        } catch {
+            if isFirst {
+                result.add(
+                    CheckFinding(
+                        isRedundant ? .redundancy : error.code == .truncated ? .outOfFile : .entry, .corruption,
+                        path: path, at: place, guest: guest, "\(subject): \(error.message)"))
+            }
+            return nil
+        }
+        uses.add(
+            SpaceUse(
+                isRedundant ? .redundantTable : .table, at: table.offset.rawValue / sectorSize, count: tableSectors,
+                number: UInt64(number)))
+        let size = UInt64(table.count * table.entrySize)
+        let run = file.run(at: table.offset, limit: size)
+        if run.isHole, run.count >= size { return [] }
+        guard entriesLeft >= UInt64(table.count) else {
+            throw ImageError(
+                .unsupported, path: path, offset: place,
+                "\(subject): the grain tables have more entries together than the file has room for: not checked")
+        }
+        entriesLeft -= UInt64(table.count)
+        return try tables.entries(of: table, from: 0, count: table.count)
+    }
+
+    /// Compares the two grain tables of one place of the disk.
+    private mutating func compare(
+        _ table: [UInt64]?, _ copy: [UInt64]?, _ number: Int, _ entries: (UInt64, UInt64)
+    ) {
+        func add(_ fault: String, entry: Int = 0) {
+            let offset = UInt64(number * tables.tableEntryCount + entry) * tables.grainSize
+            result.add(
+                CheckFinding(
+                    .redundancy, .corruption, path: path, guest: start.advanced(by: offset),
+                    "grain directory entry \(number): \(fault)"))
+        }
+        guard (entries.0 == 0) == (entries.1 == 0) else {
+            return add("is \(entries.0), but that of the redundant grain directory is \(entries.1)")
+        }
+        guard let table, let copy else { return }
+        let count = max(table.count, copy.count)
+        func value(_ table: [UInt64], _ index: Int) -> UInt64 { index < table.count ? table[index] : 0 }
+        let different = (0..<count).filter { value(table, $0) != value(copy, $0) }
+        guard let first = different.first else { return }
+        add(
+            "its grain table and the redundant one differ in \(different.count) entries; entry \(first) is "
+                + "\(value(table, first)) and \(value(copy, first))", entry: first)
+    }
+
+    private mutating func walk(_ table: [UInt64], _ number: Int) throws(ImageError) {
+        for (index, entry) in table.enumerated() where entry != 0 {
+            // At most 2^25 tables that cover 2^42 bytes each: less than 2^63 + 2^42, as the capacity is.
+            let offset = (UInt64(number) * UInt64(tables.tableEntryCount) + UInt64(index)) * tables.grainSize
+            guard offset < capacity else { return }
+            try judge(entry, index, number, offset)
+        }
+    }
+
+    private mutating func judge(_ entry: UInt64, _ index: Int, _ number: Int, _ offset: UInt64) throws(ImageError) {
+        let guest = start.advanced(by: offset)
+        let path = path
+        func add(_ kind: CheckFinding.Kind, at place: HostOffset? = nil, _ fault: @autoclosure () -> String) {
+            guard isFirst else { return }
+            result.add(.corruption) {
+                CheckFinding(
+                    kind, .corruption, path: path, at: place, guest: guest,
+                    "grain table \(number), entry \(index) (guest offset \(guest)): \(fault())")
+            }
+        }
+        let format = tables.format
+        let end = HostOffset(file.size)
+        switch format.grain(entry) {
+        case .unallocated, .zeroed: break
+        case .invalid: add(.entry, format.grainFault(entry))
+        case .allocated(let sector):
+            let place = HostOffset(sector * sectorSize)
+            guard place < end else {
+                return add(.outOfFile, at: place, "points to a grain at \(place), but the file ends at \(end)")
+            }
+            var size = min(tables.grainSize, capacity - offset)
+            if let compression = tables.compression {
+                do throws(ImageError) {
+                    size = UInt64(try compression.dataSize(ofGrain: offset / tables.grainSize, at: place))
+                    size += UInt64(StreamMarker.grainHeaderSize)
+                } catch {
+                    if case .system = error.code { throw error }
+                    return add(.marker, at: place, error.message)
+                }
+            }
+            let sectors = (size + sectorSize - 1) / sectorSize
+            uses.add(SpaceUse(.grain, at: sector, count: sectors, number: guest.rawValue))
+        }
+    }
+}
+
+extension GrainTables {
+    /// The `count` entries of `table` from `first` on, all of which lie in the file.
+    func entries(of table: TableLocation, from first: Int, count: Int) throws(ImageError) -> [UInt64] {
+        let bytes = count * table.entrySize
+        let buffer = AlignedBuffer(capacity: bytes, alignment: 64)
+        let offset = table.offset.advanced(by: UInt64(first * table.entrySize))
+        try buffer.fill(bytes) { output throws(ImageError) in try file.read(bytes, at: offset, into: &output) }
+        return table.decode(buffer.bytes)
+    }
+}
