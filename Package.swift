@@ -122,7 +122,7 @@ let package = Package(
             swiftSettings: forTests),
         .testTarget(
             name: "OracleTests",
-            dependencies: ["BlockImage", "HostStorage", "ImageFormats", "ImageTools", "TestImages", system],
+            dependencies: ["BlockImage", "HostStorage", "ImageFormats", "ImageTools", "QCOW2", "TestImages", system],
             swiftSettings: forTests),
         .testTarget(
             name: "PartitionTableTests",

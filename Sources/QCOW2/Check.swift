@@ -174,6 +174,9 @@ extension Check {
             if let block = refcounts.block(of: first) {
                 if !refcounts.canBeBlock(block) {
                     addUnknown(first..<next, block: block)
+                    if !isUnused {
+                        for cluster in first..<next { judgeOverflow(cluster, uses: counts.uses(of: cluster).count) }
+                    }
                     continue
                 }
                 if isUnused, try refcounts.isPageZero(first, of: block) { continue }
@@ -202,41 +205,43 @@ extension Check {
     }
 
     private mutating func judge(_ cluster: UInt64, _ refcount: UInt64, uses: UInt64, _ roles: UseCounts.Roles) {
-        func add(
-            _ kind: CheckFinding.Kind, _ severity: CheckFinding.Severity, times: UInt64 = 1,
-            _ fault: @autoclosure () -> String
-        ) {
-            result.add(severity, times: times) {
-                let place = HostOffset(cluster * image.clusterSize)
-                return CheckFinding(
-                    kind, severity, path: image.file.path, at: place, times: times, "cluster at \(place): \(fault())")
-            }
-        }
-        let limit = refcounts.limit
-        if uses > limit {
-            add(
-                .refcountOverflow, .corruption, times: uses - limit, "used \(uses) times, but refcounts end at \(limit)"
-            )
-        }
-        let counted = min(uses, limit)
+        judgeOverflow(cluster, uses: uses)
+        let counted = min(uses, refcounts.limit)
         if refcount > counted {
             add(
-                .leak, .leak,
+                .leak, .leak, cluster,
                 "refcount \(refcount), but \(counted == 0 ? "nothing uses it" : "it is used \(counted) times")")
         } else if refcount < counted {
-            add(.refcount, .corruption, "refcount \(refcount), but it is used \(uses) times")
+            add(.refcount, .corruption, cluster, "refcount \(refcount), but it is used \(uses) times")
         } else if roles.overlap(count: uses) {
-            add(.overlap, .corruption, "used \(uses) times, by what must not share a cluster")
+            add(.overlap, .corruption, cluster, "used \(uses) times, by what must not share a cluster")
+        }
+    }
+
+    private mutating func judgeOverflow(_ cluster: UInt64, uses: UInt64) {
+        let limit = refcounts.limit
+        guard uses > limit else { return }
+        add(
+            .refcountOverflow, .corruption, cluster, times: uses - limit,
+            "used \(uses) times, but refcounts end at \(limit)")
+    }
+
+    private mutating func add(
+        _ kind: CheckFinding.Kind, _ severity: CheckFinding.Severity, _ cluster: UInt64, times: UInt64 = 1,
+        _ fault: @autoclosure () -> String
+    ) {
+        result.add(severity, times: times) {
+            let place = HostOffset(cluster * image.clusterSize)
+            return CheckFinding(
+                kind, severity, path: image.file.path, at: place, times: times, "cluster at \(place): \(fault())")
         }
     }
 
     /// Says of the kept findings about wrong use who the users are, in one more pass.
     private mutating func explain() throws(ImageError) {
-        let kinds: Set<CheckFinding.Kind> = [.refcount, .refcountOverflow, .overlap, .refcountBlock, .leak]
         var sink = NamingSink()
-        for finding in result.findings where kinds.contains(finding.kind) && finding.severity != .error {
-            guard let offset = finding.hostOffset, !finding.message.hasSuffix("nothing uses it") else { continue }
-            sink.users[offset.rawValue / image.clusterSize] = []
+        for finding in result.findings {
+            if let cluster = usedCluster(finding) { sink.users[cluster] = [] }
         }
         guard !sink.users.isEmpty else { return }
         try image.walkUses(&sink) { _ in }
@@ -244,11 +249,20 @@ extension Check {
             let cluster = entry.blockOffset / image.clusterSize
             sink.use(cluster...cluster, times: 1, by: .refcountBlock(index))
         }
-        for (index, finding) in result.findings.enumerated() where kinds.contains(finding.kind) {
-            guard let offset = finding.hostOffset, offset.rawValue % image.clusterSize == 0,
-                let users = sink.users[offset.rawValue / image.clusterSize], !users.isEmpty
-            else { continue }
+        for (index, finding) in result.findings.enumerated() {
+            guard let cluster = usedCluster(finding), let users = sink.users[cluster], !users.isEmpty else { continue }
             result.explain(index, ": \(users.joined(separator: "; "))")
         }
+    }
+
+    /// The cluster that a finding says is used, and by too many or too few.
+    private func usedCluster(_ finding: CheckFinding) -> UInt64? {
+        switch finding.kind {
+        case .refcount, .refcountOverflow, .overlap: break
+        case .leak where !finding.message.hasSuffix("nothing uses it"): break
+        case .refcountBlock where finding.message.hasPrefix("refcount block"): break
+        default: return nil
+        }
+        return finding.hostOffset.map { $0.rawValue / image.clusterSize }
     }
 }

@@ -44,7 +44,8 @@ struct JudgingSink: UseSink {
     var result: CheckResult
     /// Where the next cluster of the active L2 table that is walked over would lie, were it not fragmented; 0: nowhere.
     private var expected: UInt64 = 0
-    /// Whether it is a table: an L1 entry of flags alone names the header as one, whose words are no entries with flags.
+    /// Whether the table's COPIED flags are judged: not where nobody knows its own refcount, and not where it is none, as
+    /// an L1 entry of flags alone names the header as a table.
     private var isTable = true
 
     init(image: CheckedImage, counts: UseCounts, refcounts: Refcounts, result: CheckResult) {
@@ -80,9 +81,10 @@ struct JudgingSink: UseSink {
         }
     }
 
-    mutating func begin(_ table: L2TableUse) {
+    mutating func begin(_ table: L2TableUse) throws(ImageError) {
         expected = 0
-        isTable = table.offset != 0
+        let refcount = try refcounts.refcount(of: table.offset / image.clusterSize)
+        isTable = table.offset != 0 && refcount != nil
         guard table.offset % image.clusterSize != 0 else { return }
         let guest = GuestOffset(UInt64(table.l1Index) * image.header.l2Coverage)
         result.add(

@@ -133,7 +133,7 @@ struct CheckedImage {
         use(
             clusterSize, at: table.offset, times: table.times,
             by: .l2Table(GuestOffset(start), isActive: isActive), &sink)
-        sink.begin(table)
+        try sink.begin(table)
         let step = format.wordsPerEntry
         try file.forEachChunk(of: clusterSize / 8, at: table.offset) { words, first throws(ImageError) in
             var index = 0

@@ -78,7 +78,7 @@ protocol UseSink {
     /// The `size` bytes at `offset` that `user` claims do not lie in the file.
     mutating func outOfFile(_ size: UInt64, at offset: UInt64, times: UInt64, by user: ClusterUser)
     /// The entries of an L2 table come next.
-    mutating func begin(_ table: L2TableUse)
+    mutating func begin(_ table: L2TableUse) throws(ImageError)
     /// An L2 entry that is not 0, before what it uses is told.
     mutating func entry(_ entry: L2EntryPlace) throws(ImageError)
     /// An entry of the table of the bitmap with this index contradicts the format.

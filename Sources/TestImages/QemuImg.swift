@@ -47,6 +47,17 @@ public enum QemuImg {
         return object
     }
 
+    /// What `qemu-img check` says of the image: its exit status, its JSON (empty where it prints none), and its errors.
+    public static func check(
+        _ path: String, format: String, options: [String] = []
+    ) throws -> (status: Int32, object: [String: Any], errors: String) {
+        let result = try Tool.run(
+            "qemu-img",
+            ["check", "-U", "--output=json"] + (options.isEmpty ? ["-f", format, path] : options), timeout: timeout)
+        let object = try? JSONSerialization.jsonObject(with: result.output) as? [String: Any]
+        return (result.status, object ?? [:], result.errors)
+    }
+
     /// A run of the disk as `qemu-img map` and `rblock map` tell it.
     public struct MapEntry: Decodable, Hashable, Sendable {
         /// The first byte.

@@ -52,6 +52,8 @@ struct Oracle {
             sourceLocation: sourceLocation)
         #expect(try differencesOfInfo(opened, format) == [], "\(name)", sourceLocation: sourceLocation)
         #expect(try differencesOfMap(opened, image, format) == [], "\(name)", sourceLocation: sourceLocation)
+        #expect(
+            try CheckVerdict.differences(folder.file(name), format) == [], "\(name)", sourceLocation: sourceLocation)
         let (sum, error) = image.allocation()
         #expect(error == nil, sourceLocation: sourceLocation)
         #expect(

@@ -1,0 +1,70 @@
+import BlockImage
+import Foundation
+import ImageFormats
+import ImageTools
+import SystemPackage
+import TestImages
+
+/// What a check of an image came to: the counts of both programs under qemu-img's keys, and the exit status.
+struct CheckVerdict: Equatable {
+    /// The keys of `qemu-img check --output=json` that are counts.
+    static let keys = [
+        "check-errors", "image-end-offset", "corruptions", "leaks", "total-clusters", "allocated-clusters",
+        "fragmented-clusters", "compressed-clusters",
+    ]
+
+    var status: Int32
+    var counts: [String: UInt64]
+    var format: String?
+
+    /// What qemu-img says.
+    static func theirs(_ path: String, _ format: ImageFormat, options: [String] = []) throws -> CheckVerdict {
+        let result = try QemuImg.check(path, format: format.rawValue, options: options)
+        return CheckVerdict(result.status, result.object)
+    }
+
+    /// What this program says, and what it found.
+    static func ours(_ path: String, _ format: ImageFormat) throws -> (CheckVerdict, [CheckFinding]) {
+        do throws(ImageError) {
+            guard let report = try NamedImage(FilePath(path), format: format).check() else {
+                return (CheckVerdict(63, [:]), [])
+            }
+            let data = try? JSONEncoder().encode(report)
+            let object = data.flatMap { try? JSONSerialization.jsonObject(with: $0) as? [String: Any] }
+            return (CheckVerdict(report.verdict.rawValue, object ?? [:]), report.result.findings)
+        } catch {
+            return (CheckVerdict(1, [:]), [CheckFinding(.entry, .error, path: error.path, error.description)])
+        }
+    }
+
+    /// Whether a snapshot table does not lie in the file as a whole: it is not read here, so that nothing is checked, but
+    /// qemu reads zeros behind the end of the file.
+    static func isLostTable(_ finding: CheckFinding) -> Bool {
+        finding.severity == .error && finding.message.contains("snapshot table")
+            && finding.message.contains("file ends")
+    }
+
+    /// Where the two differ, in sentences.
+    static func differences(_ path: String, _ format: ImageFormat, options: [String] = []) throws -> [String] {
+        let theirs = try theirs(path, format, options: options)
+        let (ours, findings) = try ours(path, format)
+        return differences(theirs, ours, findings)
+    }
+
+    static func differences(_ theirs: CheckVerdict, _ ours: CheckVerdict, _ findings: [CheckFinding]) -> [String] {
+        guard theirs != ours else { return [] }
+        let messages = findings.prefix(5).map(\.message)
+        return ["qemu-img: \(theirs.text), we: \(ours.text), since: \(messages)"]
+    }
+
+    private init(_ status: Int32, _ object: [String: Any]) {
+        self.status = status
+        counts = [:]
+        for key in Self.keys { counts[key] = (object[key] as? NSNumber)?.uint64Value }
+        format = object["format"] as? String
+    }
+
+    private var text: String {
+        "\(status) \(counts.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }.joined(separator: ", "))"
+    }
+}
