@@ -123,7 +123,7 @@ struct `What check says is what qemu-img check says` {
         let path = oracle.folder.file("image.qcow2")
         try Tool.check(
             "qemu-img", "create", "-q", "-f", "qcow2", "--object", "secret,id=s,data=key", "-o",
-            "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10", path, "4M")
+            "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=100", path, "4M")
         let options = [
             "--object", "secret,id=s,data=key", "--image-opts",
             "driver=qcow2,file.driver=file,file.filename=\(path),encrypt.key-secret=s",
