@@ -212,10 +212,9 @@ struct `What check says of images that other products made` {
         let (ours, findings) = try CheckVerdict.ours(path, format)
         #expect([0, 1, 2, 3].contains(ours.status))
         // qemu-img follows a chain that comes back to itself for ever.
-        if row.path.contains("/loop-") { return }
+        if row.path.contains("/loop-") || findings.contains(where: CheckVerdict.isLostTable) { return }
         let result = try QemuImg.check(path, format: format.rawValue)
-        let theirs = try CheckVerdict.theirs(path, format)
-        if findings.contains(where: CheckVerdict.isLostTable) { return }
+        let theirs = CheckVerdict(result.status, result.object)
         if theirs.status == 1, theirs.counts.isEmpty, Self.reasons.contains(where: result.errors.contains) { return }
         #expect(CheckVerdict.differences(theirs, ours, findings) == [], "\(result.errors)")
     }

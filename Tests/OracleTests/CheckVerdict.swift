@@ -57,7 +57,8 @@ struct CheckVerdict: Equatable {
         return ["qemu-img: \(theirs.text), we: \(ours.text), since: \(messages)"]
     }
 
-    private init(_ status: Int32, _ object: [String: Any]) {
+    /// What a program that ended with `status` printed as JSON.
+    init(_ status: Int32, _ object: [String: Any]) {
         self.status = status
         counts = [:]
         for key in Self.keys { counts[key] = (object[key] as? NSNumber)?.uint64Value }
