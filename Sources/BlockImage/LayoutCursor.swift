@@ -57,7 +57,7 @@ public struct LayoutCursor {
     /// Tells of `size` bytes of text that ends at a NUL, if there is one.
     @discardableResult
     public mutating func text(_ name: String, size: Int) throws(ImageError) -> [UInt8] {
-        try bytes(name, size: size) { "\"\(String(visible: $0.prefix { $0 != 0 }))\"" }
+        try bytes(name, size: size) { "\"\(printable($0.prefix { $0 != 0 }))\"" }
     }
 
     /// Tells of `size` bytes that the format reserves.

@@ -9,7 +9,7 @@ extension HostMap {
     public func svg(title: String) -> String {
         let (cells, cellSize) = reduced(to: Self.pictureCellLimit)
         let picture = Picture(self, cells, cellSize)
-        return picture.document(title: escaped(String(visible: title)))
+        return picture.document(title: escaped(printable(title)))
     }
 
     /// The parts of the picture and where they stand, in pixels.
@@ -61,7 +61,7 @@ extension HostMap {
                 text +=
                     "<text x=\"\(Picture.left)\" y=\"\(top)\" font-size=\"12\" "
                     + "fill=\"\(index < remarks.count ? "#5b6876" : "#b02a37")\">"
-                    + "\(escaped(String(visible: note)))</text>\n"
+                    + "\(escaped(printable(note)))</text>\n"
             }
             return text + "</svg>\n"
         }

@@ -74,8 +74,8 @@ extension QCOW2Layout {
             left -= 8
         }
         if left > 0 { try cursor.bytes("unknown extra data", size: left) { _ in "\(left) bytes" } }
-        try cursor.bytes("id", size: Int(idSize)) { "\"\(String(visible: $0))\"" }
-        try cursor.bytes("name", size: Int(nameSize)) { "\"\(String(visible: $0))\"" }
+        try cursor.bytes("id", size: Int(idSize)) { "\"\(printable($0))\"" }
+        try cursor.bytes("name", size: Int(nameSize)) { "\"\(printable($0))\"" }
     }
 }
 
@@ -164,7 +164,7 @@ extension QCOW2Layout {
         let nameSize = try cursor.number("name_size", size: 2)
         let extraSize = try cursor.number("extra_data_size", size: 4)
         if extraSize > 0 { try cursor.bytes("extra data", size: Int(extraSize)) { _ in "\(extraSize) bytes" } }
-        try cursor.bytes("name", size: Int(nameSize)) { "\"\(String(visible: $0))\"" }
+        try cursor.bytes("name", size: Int(nameSize)) { "\"\(printable($0))\"" }
         try listBitmapTable(offset, count, header, &lister, consumer)
     }
 

@@ -36,7 +36,7 @@ extension QCOW2Layout {
         }
         if cursor.peek(2, at: 6) != 1 { cursor.faults[6] = "only version 1 is read" }
         try cursor.bytes("magic", size: 6) {
-            $0 == LUKS1Header.magic ? "\"LUKS\\xba\\xbe\"" : "\"\(String(visible: $0))\""
+            $0 == LUKS1Header.magic ? "\"LUKS\\xba\\xbe\"" : "\"\(printable($0))\""
         }
         try cursor.number("version", size: 2)
         for name in ["cipher-name", "cipher-mode", "hash-spec"] { try cursor.text(name, size: 32) }

@@ -118,7 +118,7 @@ extension QCOW2Layout {
         for _ in 0..<shown {
             try cursor.bytes("feature name", size: 48) { raw in
                 let kind = raw.first.flatMap { FeatureName.Kind(rawValue: $0) }.map { "\($0)" } ?? "no kind known"
-                let name = String(visible: raw.dropFirst(2).prefix { $0 != 0 })
+                let name = printable(raw.dropFirst(2).prefix { $0 != 0 })
                 return "\(kind) bit \(raw.dropFirst().first ?? 0): \"\(name)\""
             }
         }

@@ -35,7 +35,7 @@ extension QCOW2Layout {
 
     private func listCommonFields(_ header: Header, _ cursor: inout LayoutCursor) throws(ImageError) {
         func place(_ offset: UInt64) -> String { offset == 0 ? "none" : "\(HostOffset(offset))" }
-        try cursor.bytes("magic", size: 4) { $0 == Header.magic ? "\"QFI\\xfb\"" : "\"\(String(visible: $0))\"" }
+        try cursor.bytes("magic", size: 4) { $0 == Header.magic ? "\"QFI\\xfb\"" : "\"\(printable($0))\"" }
         try cursor.number("version", size: 4)
         try cursor.number("backing_file_offset", size: 8, place)
         try cursor.number("backing_file_size", size: 4) { "\($0) bytes" }
@@ -64,7 +64,7 @@ extension QCOW2Layout {
         if !unknown.isEmpty {
             cursor.faults[72] =
                 "no reader may go on that does not know: "
-                + unknown.names(in: names).map { String(visible: $0) }
+                + unknown.names(in: names).map { printable($0) }
                 .joined(separator: ", ")
         }
         for (field, kind) in [
@@ -93,7 +93,7 @@ extension QCOW2Layout {
             }
         let names = (0..<64).filter { bits >> UInt64($0) & 1 == 1 }.map { bit in
             let named = table.first { $0.kind == kind && Int($0.bit) == bit }
-            let name = specified[at: UInt64(bit)] ?? named.map { "\"\(String(visible: $0.name))\"" } ?? "unknown"
+            let name = specified[at: UInt64(bit)] ?? named.map { "\"\(printable($0.name))\"" } ?? "unknown"
             return "\(name) (bit \(bit))"
         }
         return names.isEmpty ? "none" : names.joined(separator: ", ")
@@ -119,7 +119,7 @@ extension QCOW2Layout {
                 Array(start[Int(header.backingFileOffset)...].prefix(size)), at: place, isLittleEndian: false,
                 telling: consumer)
             if size < Int(header.backingFileSize) { cursor.faults[0] = "at most \(size) bytes are allowed" }
-            try cursor.bytes("name", size: size) { "\"\(String(visible: $0))\"" }
+            try cursor.bytes("name", size: size) { "\"\(printable($0))\"" }
         }
     }
 

@@ -68,16 +68,16 @@ extension VMDKLayout {
                 left -= 1
                 var field = LayoutField(
                     "line \(number)", at: HostOffset(start).advanced(by: UInt64(line.startIndex)),
-                    size: UInt64(line.count), raw: [], value: String(visible: line.prefix(400)))
+                    size: UInt64(line.count), raw: [], value: printable(line.prefix(400)))
                 field.fault = faults.filter { line.indices.contains($0.key) }.sorted { $0.key < $1.key }
-                    .map { String(visible: $0.value) }.joined(separator: "; ")
+                    .map { printable($0.value) }.joined(separator: "; ")
                 if field.fault == "" { field.fault = nil }
                 if let extent = extents[line.startIndex] {
                     field.name += ": extent"
                     describe(extent, follows: followsExtents, &search, &field)
                 } else if let entry = entries[line.startIndex] {
-                    field.name += ": \(String(visible: String(entry.key.prefix(80))))"
-                    field.value = "\"\(String(visible: String(entry.value.prefix(400))))\""
+                    field.name += ": \(printable(String(entry.key.prefix(80))))"
+                    field.value = "\"\(printable(String(entry.value.prefix(400))))\""
                 } else if line.first == UInt8(ascii: "#") {
                     field.name += ": comment"
                 }
@@ -91,12 +91,12 @@ extension VMDKLayout {
     private func describe(
         _ extent: DescriptorExtent, follows: Bool, _ search: inout FileSearch?, _ field: inout LayoutField
     ) {
-        var text = "\(extent.access.rawValue), \(sectorsText(extent.sectors)), \(String(visible: extent.kindName))"
-        if let name = extent.name { text += " \"\(String(visible: name.text))\"" }
+        var text = "\(extent.access.rawValue), \(sectorsText(extent.sectors)), \(printable(extent.kindName))"
+        if let name = extent.name { text += " \"\(printable(name.text))\"" }
         if extent.offset != 0 { text += " from \(sectorText(extent.offset)) on" }
         field.value = text
         if let feature = extent.unsupportedFeature {
-            field.fault = (field.fault.map { "\($0); " } ?? "") + String(visible: feature)
+            field.fault = (field.fault.map { "\($0); " } ?? "") + printable(feature)
         }
         guard let name = extent.name, extent.needsFile else { return }
         guard follows else {
@@ -106,14 +106,14 @@ extension VMDKLayout {
         guard var found = search else { return }
         do throws(ImageError) {
             let target = try found.open(name, as: .extent)
-            field.value += " -> \(String(visible: target.path)), \(target.size) bytes"
+            field.value += " -> \(printable(target.path)), \(target.size) bytes"
             let end = extent.hostOffset.map { $0.advanced(by: extent.virtualSize).rawValue }
             if let end, end > target.size {
                 let fault = "ends at \(HostOffset(end)) of its file, which has only \(target.size) bytes"
                 field.fault = (field.fault.map { "\($0); " } ?? "") + fault
             }
         } catch {
-            field.fault = (field.fault.map { "\($0); " } ?? "") + String(visible: error.message)
+            field.fault = (field.fault.map { "\($0); " } ?? "") + printable(error.message)
         }
         search = found
     }

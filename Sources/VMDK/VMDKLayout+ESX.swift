@@ -10,7 +10,7 @@ extension VMDKLayout {
             var cursor = LayoutCursor(bytes, at: HostOffset(0), isLittleEndian: true, telling: consumer)
             if let feature = header?.unsupportedFeature { cursor.add([feature]) }
             do throws(ParseFault) { try header?.checkGeometry() } catch { cursor.add([error]) }
-            try cursor.bytes("magicNumber", size: 4) { "\"\(String(visible: $0))\"" }
+            try cursor.bytes("magicNumber", size: 4) { "\"\(printable($0))\"" }
             try cursor.number("version", size: 4)
             try cursor.number("flags", size: 4) { "0x\(String($0, radix: 16))" }
             try cursor.number("numSectors", size: 4, sectorsText)

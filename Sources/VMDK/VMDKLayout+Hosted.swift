@@ -79,7 +79,7 @@ extension VMDKLayout {
                 try held(UInt64(SparseHeader.size), at: offset, of: name), at: place, isLittleEndian: true,
                 telling: consumer)
             cursor.add(faults)
-            try cursor.bytes("magicNumber", size: 4) { "\"\(String(visible: $0))\"" }
+            try cursor.bytes("magicNumber", size: 4) { "\"\(printable($0))\"" }
             try cursor.number("version", size: 4)
             try cursor.number("flags", size: 4, Self.flagText)
             try cursor.number("capacity", size: 8, sectorsText)

@@ -1,6 +1,5 @@
 import ArgumentParser
 import BlockImage
-import ImageTools
 import SystemPackage
 
 /// Why a verb could not be done: one line for people, and the exit status.

@@ -1,3 +1,4 @@
+import BlockImage
 import FoundationEssentials
 import Glibc
 import ImageFormats

@@ -91,7 +91,7 @@ struct Inspect: ParsableCommand {
     ) throws -> UInt64 {
         let style = TerminalStyle.ofStandardOutput
         let file = inspected.file
-        try printer.write("\(String(visible: image)): \(inspected.format.rawValue), \(file.size) bytes\n")
+        try printer.write("\(printable(image)): \(inspected.format.rawValue), \(file.size) bytes\n")
         for note in inspected.notes { try printer.write("(\(note))\n") }
         let text = LayoutText(style) { (line) throws(ImageError) in try printer.print(line) }
         try inspected.list(to: text, options)

@@ -136,7 +136,7 @@ struct `The map of a file's use` {
     @Test func `is a picture and a text that hold what the image says`() throws {
         let map = try hostMap(QCOW2Builder(size: 16 << 16, clusters: [.data, .compressed, .data]).build().bytes)
         let svg = map.svg(title: "a<b>&\u{1b}\"c.qcow2")
-        #expect(svg.contains("a&lt;b&gt;&amp;\\u{1b}&quot;c.qcow2") && !svg.utf8.contains(0x1b))
+        #expect(svg.contains("a&lt;b&gt;&amp;\\x1b&quot;c.qcow2") && !svg.utf8.contains(0x1b))
         for use in ["header", "L2 table", "data", "compressed data"] { #expect(svg.contains(">\(use)</text>")) }
         let text = map.text(TextStyle())
         #expect(text.contains(" D  data") && !text.utf8.contains(0x1b))

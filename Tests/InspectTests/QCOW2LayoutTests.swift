@@ -106,9 +106,9 @@ struct `The listing of a QCOW2 image` {
         let text = try #require(layout.field("incompatible_features"))
         #expect(text.value == "dirty bit (bit 0), \"some new feature\" (bit 40), unknown (bit 41)")
         #expect(text.fault?.contains("some new feature") == true)
-        #expect(layout.field("format", of: "header extension: backing format")?.value == "\"raw\\u{1b}[31m\"")
+        #expect(layout.field("format", of: "header extension: backing format")?.value == "\"raw\\x1b[31m\"")
         #expect(layout.field("data", of: "header extension: unknown")?.value == "01 02 fe")
-        #expect(layout.field("name", of: "backing file name")?.value == "\"base\\u{7}.img\"")
+        #expect(layout.field("name", of: "backing file name")?.value == "\"base\\x07.img\"")
         // The extensions tile what lies between the header and the name.
         var position: UInt64 = 112
         for node in layout.all where node.structure.name.hasPrefix("header extension") {

@@ -102,7 +102,7 @@ struct `The listing of a VMDK image` {
         let fields = try #require(layout.structure("descriptor")).fields
         #expect(
             fields.map(\.name) == ["line 1: comment", "line 2: version", "line 4: CID", "line 5: extent", "line 6"])
-        #expect(fields[2].value == "\"12\\u{1b}[2J\"")
+        #expect(fields[2].value == "\"12\\x1b[2J\"")
         #expect(fields[3].value.hasPrefix("RW, 8 sectors (4 KiB), FLAT \"a-flat.vmdk\" from sector 4, at 0x800"))
         #expect(fields[4].fault?.contains("neither a comment") == true)
         for field in fields { #expect(text.utf8.dropFirst(Int(field.offset.rawValue)).first != 0x0d) }

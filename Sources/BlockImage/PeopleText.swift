@@ -1,12 +1,12 @@
 /// `text` on one line that does nothing to a terminal: names come from images, and whoever made an image may have put
-/// anything into them. Characters that control, format or separate lines become `\x1b` or `\u{202e}`, and a backslash,
-/// which would look like the start of one, becomes two where there is such a character.
+/// anything into them. Characters that control, format or separate lines, and those that no XML may have, become `\x1b`
+/// or `\u{202e}`, and a backslash, which would look like the start of one, becomes two where there is such a character.
 public func printable(_ text: String) -> String {
     func isUnsafe(_ scalar: Unicode.Scalar) -> Bool {
         if scalar.isASCII { return scalar.value < 0x20 || scalar.value == 0x7f }
         switch scalar.properties.generalCategory {
         case .control, .format, .lineSeparator, .paragraphSeparator: return true
-        default: return false
+        default: return scalar.value == 0xfffe || scalar.value == 0xffff
         }
     }
     guard text.unicodeScalars.contains(where: isUnsafe) else { return text }
@@ -24,6 +24,11 @@ public func printable(_ text: String) -> String {
         }
     }
     return result
+}
+
+/// The same of `bytes`, of which those that are not UTF-8 are replaced.
+public func printable(_ bytes: some Collection<UInt8>) -> String {
+    printable(String(decoding: bytes, as: UTF8.self))
 }
 
 /// A number of bytes with three digits that count, as qemu-img writes it: `352 KiB`, `2.19 MiB`, `0.977 KiB`.
