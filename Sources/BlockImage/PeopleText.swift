@@ -55,3 +55,9 @@ public func humanSize(_ count: UInt64) -> String {
     let fraction = String(digits % power + power).dropFirst()
     return "\(digits / power).\(fraction) \(units[unit])"
 }
+
+/// `number` of what `noun` calls one, as people count: `1 entry`, `2 entries`. `plural`: what several are called, where
+/// that is no `noun` with an s.
+public func counted(_ number: some BinaryInteger, _ noun: String, _ plural: String? = nil) -> String {
+    "\(number) \(number == 1 ? noun : plural ?? noun + "s")"
+}

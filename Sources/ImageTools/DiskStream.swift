@@ -36,13 +36,14 @@ public struct DiskStream: Sendable {
         let size = image.virtualSize
         guard start.rawValue <= size else {
             throw ImageError(
-                .outOfRange, path: path, "nothing at offset \(start.rawValue): the disk has \(size) bytes")
+                .outOfRange, path: path, "nothing at offset \(start.rawValue): the disk has \(counted(size, "byte"))")
         }
         let rest = size - start.rawValue
         guard count ?? rest <= rest else {
             throw ImageError(
                 .outOfRange, path: path,
-                "\(count ?? rest) bytes at offset \(start.rawValue) end behind the disk, which has \(size) bytes")
+                "\(counted(count ?? rest, "byte")) from offset \(start.rawValue) on: ends behind the disk, which has "
+                    + counted(size, "byte"))
         }
         self.image = image
         self.start = start.rawValue

@@ -67,8 +67,8 @@ extension HostMap {
         }
 
         private var subtitle: String {
-            "\(sizeText(map.size)) (\(map.size) bytes) · one square is \(sizeText(cellSize))"
-                + (cellSize > map.unit ? ", \(cellSize / map.unit) units of \(sizeText(map.unit))" : "")
+            "\(humanSize(map.size)) (\(counted(map.size, "byte"))) · one square is \(humanSize(cellSize))"
+                + (cellSize > map.unit ? ", \(cellSize / map.unit) units of \(humanSize(map.unit))" : "")
         }
 
         private func style(_ uses: [HostUse]) -> String {
@@ -148,7 +148,7 @@ extension HostMap {
                 text += "<text x=\"\(x + 28)\" y=\"\(y)\" font-size=\"14\" fill=\"#1d2733\">\(entry.use.name)</text>"
                 text +=
                     "<text x=\"\(x + 330)\" y=\"\(y)\" font-size=\"14\" text-anchor=\"end\" fill=\"#5b6876\">"
-                    + "\(sizeText(entry.count))</text>"
+                    + "\(humanSize(entry.count))</text>"
                 text +=
                     "<text x=\"\(x + 420)\" y=\"\(y)\" font-size=\"14\" text-anchor=\"end\" fill=\"#5b6876\">"
                     + "\(escaped(percentage(entry.count, of: map.size)))</text>\n"

@@ -18,8 +18,8 @@ extension HostMap {
         let columns = min(200, max(32, (style.columns - label) / 8 * 8))
         let (cells, cellSize) = reduced(to: columns * rowLimit)
         let units = cellSize / unit
-        var text = "use of the file: \(sizeText(size)); one letter is \(sizeText(cellSize))"
-        if unit > 1, units > 1 { text += ", \(units) units of \(sizeText(unit))" }
+        var text = "use of the file: \(humanSize(size)); one letter is \(humanSize(cellSize))"
+        if unit > 1, units > 1 { text += ", \(units) units of \(humanSize(unit))" }
         text += "\n"
         for first in stride(from: 0, to: cells.count, by: columns) {
             text += style.quiet(padded(HostOffset(UInt64(first) * cellSize).description, label))
@@ -31,7 +31,7 @@ extension HostMap {
             let mark =
                 style.hasColours ? "\u{1b}[48;5;\(use.terminalColour);30m \(use.letter) \u{1b}[0m" : " \(use.letter) "
             text +=
-                "\(mark) \(padded(use.name, 25)) \(padded("\(count) bytes", 22, right: true)) "
+                "\(mark) \(padded(use.name, 25)) \(padded(counted(count, "byte"), 22, right: true)) "
                 + "\(padded(percentage(count, of: size), 7, right: true))\n"
         }
         if cells.contains(where: { $0.ranked.count > 1 }) { text += "small letters: most of it, and something else\n" }
@@ -108,19 +108,6 @@ extension HostUse {
         case .overlap: 196
         }
     }
-}
-
-/// A size as people read it, rounded to a tenth where it is no whole number of a unit.
-func sizeText(_ count: UInt64) -> String {
-    let units: [(shift: UInt64, name: String)] = [
-        (60, "EiB"), (50, "PiB"), (40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB"),
-    ]
-    guard let unit = units.first(where: { count >> $0.shift > 0 }) else { return "\(count) bytes" }
-    let whole = count >> unit.shift
-    // The tenths of what is left: less than 2^60 * 10, and so within 64 bits.
-    let rest = count & ((1 << unit.shift) - 1)
-    let tenths = (rest * 10) >> unit.shift
-    return tenths == 0 ? "\(whole) \(unit.name)" : "\(whole).\(tenths) \(unit.name)"
 }
 
 /// How much `count` is of `whole`, to a tenth of a percent; "<0.1 %" for something that is less.

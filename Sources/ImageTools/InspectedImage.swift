@@ -76,7 +76,7 @@ public struct InspectedImage: Sendable {
                 () throws(ImageError) in
                 try consumer.note("the disk, byte for byte: a raw image has no structures of its own")
                 let allocated = min(file.allocatedSize, file.size)
-                try consumer.note("\(allocated) of \(file.size) bytes are allocated on the host")
+                try consumer.note("allocated on the host: \(allocated) of \(counted(file.size, "byte"))")
             }
         }
     }

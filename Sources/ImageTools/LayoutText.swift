@@ -42,7 +42,7 @@ public final class LayoutText: LayoutConsumer {
     public func begin(_ structure: LayoutStructure) throws(ImageError) {
         var place = ""
         if let offset = structure.offset { place = "  at \(offset)" }
-        if let size = structure.size { place += ", \(size) bytes" }
+        if let size = structure.size { place += ", \(counted(size, "byte"))" }
         try write("\(depth == 0 ? "\n" : "")\(indent)\(style.heading(structure.name))\(place)\n")
         depth += 1
     }
@@ -91,7 +91,7 @@ public final class LayoutText: LayoutConsumer {
 
     /// See `LayoutConsumer`.
     public func omit(_ count: UInt64, _ what: String) throws(ImageError) {
-        try write("\(indent)… \(count) more \(what) are left out; --limit says how many are shown\n")
+        try write("\(indent)… \(what): \(count) more, left out; --limit says how many are shown\n")
     }
 
     /// See `LayoutConsumer`.

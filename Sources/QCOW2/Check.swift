@@ -199,20 +199,20 @@ extension Check {
             let start = HostOffset(clusters.lowerBound * image.clusterSize)
             return CheckFinding(
                 .refcountBlock, .error, path: image.file.path, at: start, times: UInt64(clusters.count),
-                "clusters from \(start) on: the refcounts of \(clusters.count) clusters are unknown, as their refcount "
-                    + "block is said to be at \(HostOffset(block))")
+                "clusters from \(start) on: the refcounts of \(counted(clusters.count, "cluster")) are unknown, as "
+                    + "their refcount block is said to be at \(HostOffset(block))")
         }
     }
 
     private mutating func judge(_ cluster: UInt64, _ refcount: UInt64, uses: UInt64, _ roles: UseCounts.Roles) {
         judgeOverflow(cluster, uses: uses)
-        let counted = min(uses, refcounts.limit)
-        if refcount > counted {
+        let known = min(uses, refcounts.limit)
+        if refcount > known {
             add(
                 .leak, .leak, cluster,
-                "refcount \(refcount), but \(counted == 0 ? "nothing uses it" : "it is used \(counted) times")")
-        } else if refcount < counted {
-            add(.refcount, .corruption, cluster, "refcount \(refcount), but it is used \(uses) times")
+                "refcount \(refcount), but \(known == 0 ? "nothing uses it" : "it is used \(counted(known, "time"))")")
+        } else if refcount < known {
+            add(.refcount, .corruption, cluster, "refcount \(refcount), but it is used \(counted(uses, "time"))")
         } else if roles.overlap(count: uses) {
             add(.overlap, .corruption, cluster, "used \(uses) times, by what must not share a cluster")
         }

@@ -68,8 +68,8 @@ struct JudgingSink: UseSink {
         result.add(.corruption, times: times) {
             CheckFinding(
                 .outOfFile, .corruption, path: image.file.path, at: HostOffset(offset), guest: guest, times: times,
-                "\(user.text): is said to be \(size) bytes at \(HostOffset(offset)), but the file ends at "
-                    + "\(HostOffset(image.file.size))")
+                "\(user.text): is said to be \(counted(size, "byte")) at \(HostOffset(offset)), but the "
+                    + "file ends at \(HostOffset(image.file.size))")
         }
     }
 

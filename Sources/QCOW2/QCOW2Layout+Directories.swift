@@ -58,14 +58,14 @@ extension QCOW2Layout {
         // The faults of the fields are known only once they are read, and told with them: so the first is read ahead.
         if let offset = cursor.peek(8, at: 0), let fault = placeFault(offset, header) { cursor.faults[0] = fault }
         try cursor.number("l1_table_offset", size: 8) { "\(HostOffset($0))" }
-        try cursor.number("l1_size", size: 4) { "\($0) entries" }
+        try cursor.number("l1_size", size: 4) { counted($0, "entry", "entries") }
         let idSize = try cursor.number("id_str_size", size: 2)
         let nameSize = try cursor.number("name_size", size: 2)
         try cursor.number("date_sec", size: 4) { "\($0) seconds since 1970" }
         try cursor.number("date_nsec", size: 4)
         try cursor.number("vm_clock_nsec", size: 8)
-        try cursor.number("vm_state_size (32 bits)", size: 4) { "\($0) bytes" }
-        let extra = Int(try cursor.number("extra_data_size", size: 4) { "\($0) bytes" })
+        try cursor.number("vm_state_size (32 bits)", size: 4) { counted($0, "byte") }
+        let extra = Int(try cursor.number("extra_data_size", size: 4) { counted($0, "byte") })
         var left = extra
         for (name, meaning) in [
             ("vm_state_size (64 bits)", " bytes"), ("disk_size", " bytes"), ("icount", ""),
@@ -73,7 +73,7 @@ extension QCOW2Layout {
             try cursor.number(name, size: 8) { $0 == .max && meaning.isEmpty ? "none" : "\($0)\(meaning)" }
             left -= 8
         }
-        if left > 0 { try cursor.bytes("unknown extra data", size: left) { _ in "\(left) bytes" } }
+        if left > 0 { try cursor.bytes("unknown extra data", size: left) { _ in counted(left, "byte") } }
         try cursor.bytes("id", size: Int(idSize)) { "\"\(printable($0))\"" }
         try cursor.bytes("name", size: Int(nameSize)) { "\"\(printable($0))\"" }
     }
@@ -152,7 +152,7 @@ extension QCOW2Layout {
         if let type = cursor.peek(1, at: 16), type != 1 { cursor.faults[16] = "must be 1, a dirty bitmap" }
         if let bits = cursor.peek(1, at: 17), !(9...31).contains(bits) { cursor.faults[17] = "must be 9 to 31" }
         let offset = try cursor.number("bitmap_table_offset", size: 8) { "\(HostOffset($0))" }
-        let count = try cursor.number("bitmap_table_size", size: 4) { "\($0) entries" }
+        let count = try cursor.number("bitmap_table_size", size: 4) { counted($0, "entry", "entries") }
         try cursor.number("flags", size: 4) { bits in
             let names = ["in_use", "auto", "extra_data_compatible"].enumerated()
                 .filter { bits >> UInt64($0.offset) & 1 == 1 }.map(\.element)
@@ -160,10 +160,10 @@ extension QCOW2Layout {
             return names.isEmpty && rest.isEmpty ? "none" : (names + rest).joined(separator: ", ")
         }
         try cursor.number("type", size: 1) { $0 == 1 ? "1: dirty bitmap" : "\($0)" }
-        try cursor.number("granularity_bits", size: 1) { $0 < 64 ? "\($0): \(sizeText(1 << $0))" : "\($0)" }
+        try cursor.number("granularity_bits", size: 1) { $0 < 64 ? "\($0): \(humanSize(1 << $0))" : "\($0)" }
         let nameSize = try cursor.number("name_size", size: 2)
         let extraSize = try cursor.number("extra_data_size", size: 4)
-        if extraSize > 0 { try cursor.bytes("extra data", size: Int(extraSize)) { _ in "\(extraSize) bytes" } }
+        if extraSize > 0 { try cursor.bytes("extra data", size: Int(extraSize)) { _ in counted(extraSize, "byte") } }
         try cursor.bytes("name", size: Int(nameSize)) { "\"\(printable($0))\"" }
         try listBitmapTable(offset, count, header, &lister, consumer)
     }

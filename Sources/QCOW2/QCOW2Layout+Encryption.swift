@@ -41,7 +41,7 @@ extension QCOW2Layout {
         try cursor.number("version", size: 2)
         for name in ["cipher-name", "cipher-mode", "hash-spec"] { try cursor.text(name, size: 32) }
         try cursor.number("payload-offset", size: 4) { "sector \($0), of which QCOW2 makes no use" }
-        try cursor.number("key-bytes", size: 4) { "\($0) bytes" }
+        try cursor.number("key-bytes", size: 4) { counted($0, "byte") }
         try cursor.bytes("mk-digest", size: 20, isSecret: true) { _ in "not shown" }
         try cursor.bytes("mk-digest-salt", size: 32, isSecret: true) { _ in "not shown" }
         try cursor.number("mk-digest-iter", size: 4)

@@ -23,7 +23,7 @@ extension QCOW2Layout {
         var left = options.entryLimit
         while position + 8 <= end {
             guard left > 0 else {
-                try consumer.omit(1, "header extensions, the first of them")
+                try consumer.omit(1, "header extensions (at least)")
                 return found
             }
             left -= 1
@@ -39,7 +39,7 @@ extension QCOW2Layout {
                 var cursor = LayoutCursor(bytes, at: place, isLittleEndian: false, telling: consumer)
                 if held < UInt64(length), type != 0 { cursor.faults[4] = "only \(held) bytes are left for it" }
                 try cursor.number("type", size: 4) { "0x\(String($0, radix: 16))" }
-                try cursor.number("length", size: 4) { "\($0) bytes" }
+                try cursor.number("length", size: 4) { counted($0, "byte") }
                 guard type != 0 else { return }
                 try listContent(type, Int(held), &cursor, &found, options, consumer)
                 if padded > held { try cursor.reserved("padding", size: Int(padded - held)) }
@@ -73,27 +73,27 @@ extension QCOW2Layout {
         let kind = HeaderExtensions.Kind.self
         switch type {
         case kind.backingFormat:
-            if size > 15 { cursor.faults[8] = "has \(size) bytes, but at most 15 are allowed" }
+            if size > 15 { cursor.faults[8] = "has \(counted(size, "byte")), but at most 15 are allowed" }
             try cursor.text("format", size: size)
         case kind.dataFile:
             try cursor.text("file name", size: size)
         case kind.featureNames:
             try listFeatureNames(size, &cursor, options, consumer)
         case kind.bitmaps:
-            if size != 24 { cursor.faults[4] = "has \(size) bytes, but must have 24" }
+            if size != 24 { cursor.faults[4] = "has \(counted(size, "byte")), but must have 24" }
             guard size >= 24 else { return try listUnknown(size, &cursor) }
             let count = try cursor.number("nb_bitmaps", size: 4)
             try cursor.reserved("reserved", size: 4)
-            let directorySize = try cursor.number("bitmap_directory_size", size: 8) { "\($0) bytes" }
+            let directorySize = try cursor.number("bitmap_directory_size", size: 8) { counted($0, "byte") }
             let offset = try cursor.number("bitmap_directory_offset", size: 8) { "\(HostOffset($0))" }
             found.bitmaps = HeaderExtensions.Bitmaps(
                 count: UInt32(clamping: count), directorySize: directorySize, directoryOffset: offset)
             try listUnknown(size - 24, &cursor)
         case kind.encryptionHeader:
-            if size != 16 { cursor.faults[4] = "has \(size) bytes, but must have 16" }
+            if size != 16 { cursor.faults[4] = "has \(counted(size, "byte")), but must have 16" }
             guard size >= 16 else { return try listUnknown(size, &cursor) }
             let offset = try cursor.number("offset", size: 8) { "\(HostOffset($0))" }
-            let length = try cursor.number("length", size: 8) { "\($0) bytes" }
+            let length = try cursor.number("length", size: 8) { counted($0, "byte") }
             found.encryptionHeader = HeaderExtensions.EncryptionHeader(offset: offset, length: length)
             try listUnknown(size - 16, &cursor)
         default:
@@ -113,7 +113,7 @@ extension QCOW2Layout {
         _ size: Int, _ cursor: inout LayoutCursor, _ options: LayoutOptions, _ consumer: any LayoutConsumer
     ) throws(ImageError) {
         let count = size / 48
-        if size % 48 != 0 { cursor.faults[4] = "has \(size) bytes, which is no multiple of 48" }
+        if size % 48 != 0 { cursor.faults[4] = "has \(counted(size, "byte")), which is no multiple of 48" }
         let shown = Int(min(UInt64(count), options.entryLimit))
         for _ in 0..<shown {
             try cursor.bytes("feature name", size: 48) { raw in

@@ -38,18 +38,18 @@ extension QCOW2Layout {
         try cursor.bytes("magic", size: 4) { $0 == Header.magic ? "\"QFI\\xfb\"" : "\"\(printable($0))\"" }
         try cursor.number("version", size: 4)
         try cursor.number("backing_file_offset", size: 8, place)
-        try cursor.number("backing_file_size", size: 4) { "\($0) bytes" }
+        try cursor.number("backing_file_size", size: 4) { counted($0, "byte") }
         try cursor.number("cluster_bits", size: 4) {
-            $0 < 64 ? "\($0): clusters of \(sizeText(1 << $0))" : "\($0)"
+            $0 < 64 ? "\($0): clusters of \(humanSize(1 << $0))" : "\($0)"
         }
         try cursor.number("size", size: 8) {
-            "\($0) bytes" + (sizeText($0) == "\($0) bytes" ? "" : " (\(sizeText($0)))")
+            counted($0, "byte") + ($0 < 1000 ? "" : " (\(humanSize($0)))")
         }
         try cursor.number("crypt_method", size: 4) { named($0, "none", "AES", "LUKS") }
-        try cursor.number("l1_size", size: 4) { "\($0) entries" }
+        try cursor.number("l1_size", size: 4) { counted($0, "entry", "entries") }
         try cursor.number("l1_table_offset", size: 8, place)
         try cursor.number("refcount_table_offset", size: 8, place)
-        try cursor.number("refcount_table_clusters", size: 4) { "\($0) clusters" }
+        try cursor.number("refcount_table_clusters", size: 4) { counted($0, "cluster") }
         try cursor.number("nb_snapshots", size: 4)
         try cursor.number("snapshots_offset", size: 8, place)
     }
@@ -74,7 +74,7 @@ extension QCOW2Layout {
             try cursor.number(field, size: 8) { bits in featureText(bits, kind, names) }
         }
         try cursor.number("refcount_order", size: 4) { $0 < 7 ? "\($0): refcounts of \(1 << $0) bits" : "\($0)" }
-        try cursor.number("header_length", size: 4) { "\($0) bytes" }
+        try cursor.number("header_length", size: 4) { counted($0, "byte") }
         guard length > 104 else { return }
         try cursor.number("compression_type", size: 1) { named($0, "deflate", "zstd") }
         try cursor.reserved("padding", size: 7)
@@ -134,7 +134,7 @@ extension QCOW2Layout {
             try cursor.number("backing_file_offset", size: 8) { "\(HostOffset($0))" }
             try cursor.number("backing_file_size", size: 4)
             try cursor.number("mtime", size: 4)
-            try cursor.number("size", size: 8) { "\($0) bytes" }
+            try cursor.number("size", size: 8) { counted($0, "byte") }
             try cursor.number("cluster_bits", size: 1)
             try cursor.number("l2_bits", size: 1)
             try cursor.reserved("padding", size: 2)

@@ -68,7 +68,7 @@ public struct QCOW2Layout: Sendable {
             if version == 1 { return try listVersion1(to: consumer) }
             return try consumer.structure(LayoutStructure("header", at: HostOffset(0), size: 72)) {
                 () throws(ImageError) in
-                try consumer.fault("the file has \(file.size) bytes, and a header has at least 72")
+                try consumer.fault("the file has \(counted(file.size, "byte")), and a header has at least 72")
             }
         }
         try listHeader(header, to: consumer)
@@ -128,12 +128,4 @@ struct StoredTable {
             index += here
         }
     }
-}
-
-/// Sizes and the like as people read them.
-func sizeText(_ count: UInt64) -> String {
-    for (shift, unit) in [(40 as UInt64, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")] {
-        if count >= 1 << shift, count % (1 << shift) == 0 { return "\(count >> shift) \(unit)" }
-    }
-    return "\(count) bytes"
 }

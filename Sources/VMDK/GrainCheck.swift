@@ -153,8 +153,8 @@ struct GrainCheck {
         let different = (0..<count).filter { value(table, $0) != value(copy, $0) }
         guard let first = different.first else { return }
         add(
-            "its grain table and the redundant one differ in \(different.count) entries; entry \(first) is "
-                + "\(value(table, first)) and \(value(copy, first))", entry: first)
+            "its grain table and the redundant one differ in \(counted(different.count, "entry", "entries")); "
+                + "entry \(first) is \(value(table, first)) and \(value(copy, first))", entry: first)
     }
 
     private mutating func walk(_ table: [UInt64], _ number: Int) throws(ImageError) {

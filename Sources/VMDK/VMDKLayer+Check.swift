@@ -54,7 +54,8 @@ extension SparseExtent {
         case .recovered(let grains):
             add(
                 .entry, at: 56,
-                "header: its grain directory cannot be read; \(grains.grains.count) grains were found by their markers"
+                "header: its grain directory cannot be read; what was found by the markers: "
+                    + counted(grains.grains.count, "grain")
                     + (grains.end.map { ", up to \($0.offset), where the stream \($0.manner)" } ?? ""))
         case .tables(let tables):
             var areas = [SpaceUse(.header, at: 0, count: headerSectors)]

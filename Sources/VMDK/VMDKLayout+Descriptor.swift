@@ -106,7 +106,7 @@ extension VMDKLayout {
         guard var found = search else { return }
         do throws(ImageError) {
             let target = try found.open(name, as: .extent)
-            field.value += " -> \(printable(target.path)), \(target.size) bytes"
+            field.value += " -> \(printable(target.path)), \(counted(target.size, "byte"))"
             let end = extent.hostOffset.map { $0.advanced(by: extent.virtualSize).rawValue }
             if let end, end > target.size {
                 let fault = "ends at \(HostOffset(end)) of its file, which has only \(target.size) bytes"

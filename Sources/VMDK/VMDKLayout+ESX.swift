@@ -16,7 +16,7 @@ extension VMDKLayout {
             try cursor.number("numSectors", size: 4, sectorsText)
             try cursor.number("grainSize", size: 4, sectorsText)
             try cursor.number("gdOffset", size: 4, sectorText)
-            try cursor.number("numGDEntries", size: 4) { "\($0) entries" }
+            try cursor.number("numGDEntries", size: 4) { counted($0, "entry", "entries") }
             try cursor.number("freeSector", size: 4, sectorText)
             if header?.parentFileName == nil {
                 for name in ["cylinders", "heads", "sectors"] { try cursor.number(name, size: 4) }

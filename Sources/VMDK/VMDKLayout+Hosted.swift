@@ -86,7 +86,7 @@ extension VMDKLayout {
             try cursor.number("grainSize", size: 8, sectorsText)
             try cursor.number("descriptorOffset", size: 8) { $0 == 0 ? "none" : sectorText($0) }
             try cursor.number("descriptorSize", size: 8, sectorsText)
-            try cursor.number("numGTEsPerGT", size: 4) { "\($0) entries" }
+            try cursor.number("numGTEsPerGT", size: 4) { counted($0, "entry", "entries") }
             try cursor.number("rgdOffset", size: 8) { $0 == 0 ? "none" : sectorText($0) }
             try cursor.number("gdOffset", size: 8) {
                 $0 == SparseHeader.directoryAtEnd ? "GD_AT_END: the footer says where" : sectorText($0)
@@ -221,7 +221,7 @@ extension VMDKLayout {
                 entry.fault = "its sector \(lba) is no multiple of the grain size, \(header.grainSize)"
             } else if header.grainSize <= SparseHeader.grainSizeLimit, UInt64(size) > 2 * header.grainSize * sectorSize
             {
-                entry.fault = "has \(size) bytes, more than twice the grain's"
+                entry.fault = "has \(counted(size, "byte")), more than twice the grain's"
             }
             return true
         case .metadata(let metadata, let sectors)?:

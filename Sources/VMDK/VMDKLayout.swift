@@ -126,12 +126,7 @@ struct StoredGrainTable {
 
 /// Sectors as people read them.
 func sectorsText(_ count: UInt64) -> String {
-    guard count <= sectorLimit else { return "\(count) sectors" }
-    let size = count * sectorSize
-    for (shift, unit) in [(40 as UInt64, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")] {
-        if size >= 1 << shift, size % (1 << shift) == 0 { return "\(count) sectors (\(size >> shift) \(unit))" }
-    }
-    return "\(count) sectors (\(size) bytes)"
+    counted(count, "sector") + (count <= sectorLimit ? " (\(humanSize(count * sectorSize)))" : "")
 }
 
 /// A sector's place as people read it.

@@ -75,7 +75,7 @@ struct Check: ParsableCommand {
             print("\(finding.severity.rawValue): \(finding.message)\(times)")
         }
         let more = result.findingCount - UInt64(result.findings.count)
-        if more > 0 { print("and \(more) more findings") }
+        if more > 0 { print("and \(more) more \(more == 1 ? "finding" : "findings")") }
         switch report.verdict {
         case .clean: print("Nothing is wrong.")
         case .incomplete, .corrupt, .leaks:

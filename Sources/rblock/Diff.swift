@@ -110,8 +110,8 @@ struct Diff: ParsableCommand {
         let (a, b) = (difference.sizes[0], difference.sizes[1])
         guard a != b else { return }
         Failure.say(
-            "the sizes differ: \(first) has \(a) bytes, \(second) has \(b); the last \(max(a, b) - min(a, b)) bytes of "
-                + "\(a > b ? first : second) were compared with zeros")
+            "the sizes differ: \(first) has \(counted(a, "byte")), \(second) has \(b); the last "
+                + "\(counted(max(a, b) - min(a, b), "byte")) of \(a > b ? first : second) compared with zeros")
     }
 }
 
@@ -153,12 +153,8 @@ private struct DiffText: DiffPrinter {
         guard form != .sectors else { return }
         guard difference.sectors > 0 else { return try output.write("the disks are the same\n") }
         try output.write(
-            "\(count(difference.sectors, "sector")) of \(difference.sectorSize) bytes changed, "
-                + "\(count(difference.bytes, "byte")) in \(count(difference.ranges, "range"))\n")
-    }
-
-    private func count(_ number: UInt64, _ noun: String) -> String {
-        "\(number) \(noun)\(number == 1 ? "" : "s")"
+            "\(counted(difference.sectors, "sector")) of \(difference.sectorSize) bytes changed, "
+                + "\(counted(difference.bytes, "byte")) in \(counted(difference.ranges, "range"))\n")
     }
 
     func end(_ error: ImageError) {}

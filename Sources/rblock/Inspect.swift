@@ -91,14 +91,14 @@ struct Inspect: ParsableCommand {
     ) throws -> UInt64 {
         let style = TerminalStyle.ofStandardOutput
         let file = inspected.file
-        try printer.write("\(printable(image)): \(inspected.format.rawValue), \(file.size) bytes\n")
+        try printer.write("\(printable(image)): \(inspected.format.rawValue), \(counted(file.size, "byte"))\n")
         for note in inspected.notes { try printer.write("(\(note))\n") }
         let text = LayoutText(style) { (line) throws(ImageError) in try printer.print(line) }
         try inspected.list(to: text, options)
         let map = try hostMap(of: inspected)
         if let map, graph { try printer.write("\n\(map.text(style))") }
         if text.faultCount > 0 {
-            try printer.write("\n\(text.faultCount) \(text.faultCount == 1 ? "fault" : "faults"), marked !!\n")
+            try printer.write("\n\(counted(text.faultCount, "fault")), marked !!\n")
         }
         return text.faultCount + (map?.hasOverlaps == true ? 1 : 0)
     }

@@ -1,3 +1,4 @@
+import BlockImage
 import Glibc
 import SystemPackage
 
@@ -48,21 +49,9 @@ final class ProgressBar {
     private func text(_ done: UInt64, after elapsed: Duration) -> String {
         let seconds = Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) / 1e18
         let speed = Double(done) / seconds
-        var text = "\(what)  \(total == 0 ? 100 : Int(Double(done) / Double(total) * 100))%  \(Self.size(speed))/s"
+        var text = "\(what)  \(total == 0 ? 100 : Int(Double(done) / Double(total) * 100))%  \(humanSize(UInt64(min(speed, 1e18))))/s"
         if speed > 0 { text += "  \(Self.time(Double(total - min(done, total)) / speed)) left" }
         return text
-    }
-
-    /// `count` bytes for people: "1.4 GiB".
-    private static func size(_ count: Double) -> String {
-        var count = count
-        var units = ["B", "KiB", "MiB", "GiB", "TiB"][...]
-        while count >= 1000, units.count > 1 {
-            count /= 1024
-            units.removeFirst()
-        }
-        let tenths = Int(min(count, 1e9) * 10)
-        return "\(tenths / 10).\(tenths % 10) \(units.first ?? "")"
     }
 
     /// "0:07", "1:02:03".

@@ -52,7 +52,7 @@ struct `The listing of a VMDK image` {
         image.bytes[Int(place) + 4 * 4] ^= 1
         let changed = try listing(image.bytes)
         let fault = try #require(changed.structure("redundant grain directory")?.entries.first?.fault)
-        #expect(fault.contains("differs") && fault.contains("in 1 entries") && fault.contains("entry 4"), "\(fault)")
+        #expect(fault.contains("differs") && fault.contains("in 1 entry,") && fault.contains("entry 4"), "\(fault)")
         #expect(changed.faults.count == 1)
         image.bytes.replaceSubrange(
             image.redundantDirectoryOffset..<image.redundantDirectoryOffset + 4, with: [0, 0, 0, 0])
