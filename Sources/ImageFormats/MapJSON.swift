@@ -38,7 +38,7 @@ public struct MapJSON: Sendable {
             self.error = error
             let count = map.limit - map.end
             return separated(
-                "{ \"start\": \(map.end), \"length\": \(count), \"error\": \(Self.quoted(error.description))}")
+                "{ \"start\": \(map.end), \"length\": \(count), \"error\": \(jsonString(error.description))}")
         }
     }
 
@@ -57,19 +57,5 @@ public struct MapJSON: Sendable {
         return "{ \"start\": \(entry.start), \"length\": \(entry.length), \"depth\": \(entry.depth), "
             + "\"present\": \(entry.present), \"zero\": \(entry.zero), \"data\": \(entry.data), "
             + "\"compressed\": \(entry.compressed)\(offset)}"
-    }
-
-    private static func quoted(_ text: String) -> String {
-        var result = "\""
-        for scalar in text.unicodeScalars {
-            switch scalar {
-            case "\"", "\\": result += "\\\(scalar)"
-            case _ where scalar.value < 0x20:
-                let digits = String(scalar.value, radix: 16)
-                result += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-            default: result.unicodeScalars.append(scalar)
-            }
-        }
-        return result + "\""
     }
 }

@@ -1,4 +1,5 @@
 import BlockImage
+import ImageFormats
 
 extension HostMap {
     /// The map as a JSON object: the bytes of each use, and the cells, neighbours of one kind put together.
@@ -16,7 +17,7 @@ extension HostMap {
         }
         object.add("uses", raw: "[\(uses.joined(separator: ", "))]")
         object.add("cells", raw: "[\(runs.joined(separator: ",\n"))]")
-        if !notes.isEmpty { object.add("notes", raw: "[\(notes.map { quoted($0) }.joined(separator: ", "))]") }
+        if !notes.isEmpty { object.add("notes", raw: "[\(notes.map { jsonString($0) }.joined(separator: ", "))]") }
         return object.text
     }
 
@@ -32,7 +33,7 @@ extension HostMap {
             var object = JSONObject()
             object.add("offset", start)
             object.add("size", end == cells.count ? size - start : UInt64(end) * cellSize - start)
-            object.add("uses", raw: "[\(uses.map { quoted($0.name) }.joined(separator: ", "))]")
+            object.add("uses", raw: "[\(uses.map { jsonString($0.name) }.joined(separator: ", "))]")
             runs.append(object.text)
             first = end
         }

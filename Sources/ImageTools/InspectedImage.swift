@@ -2,7 +2,6 @@ public import BlockImage
 import HostStorage
 public import ImageFormats
 import QCOW2
-import SystemPackage
 import VMDK
 
 /// The file of an image as `inspect` shows it: its structures and what its parts are used for. Nothing that it names is
@@ -26,8 +25,8 @@ public struct InspectedImage: Sendable {
     /// Opens the image's own file. Throws where that cannot be opened or its first bytes cannot be read; damage is no
     /// reason to throw.
     public init(_ image: NamedImage) throws(ImageError) {
-        let (file, policy) = try image.openFile()
-        try self.init(file, as: image.format, named: image.formatOfName, policy: policy)
+        let own = try image.openFile()
+        try self.init(own.file, as: image.format, named: own.formatOfName, policy: own.policy)
     }
 
     /// Looks at `file`, which is of the format `said`, else of the one that its content says, else of `named`; `policy`
@@ -62,7 +61,7 @@ public struct InspectedImage: Sendable {
         object.add("filename", name)
         object.add("format", format.rawValue)
         object.add("file-size", file.size)
-        if !notes.isEmpty { object.add("notes", raw: "[\(notes.map { quoted($0) }.joined(separator: ", "))]") }
+        if !notes.isEmpty { object.add("notes", raw: "[\(notes.map { jsonString($0) }.joined(separator: ", "))]") }
         return object.text
     }
 
@@ -117,22 +116,6 @@ public struct InspectedImage: Sendable {
             position += min(count, file.size - position)
         }
         map.note("the file has more than \(Self.runLimit) holes: what lies behind \(HostOffset(position)) is not shown")
-    }
-}
-
-extension NamedImage {
-    /// Opens the image's own file, and nothing that it names; that, the policy opens.
-    func openFile() throws(ImageError) -> (file: any HostFile, policy: any OpenPolicy) {
-        let location = try canonical(path)
-        let policy = try ConfinedOpenPolicy(images: location.removingLastComponent(), allowed: allowed)
-        return (try policy.openImage(at: location), policy)
-    }
-
-    /// The format that the file's name says; nil where it says none.
-    var formatOfName: ImageFormat? {
-        guard let name = path.lastComponent else { return nil }
-        if case .format(let format)? = ImageFormat.naming(of: Array(name.string.utf8)) { return format }
-        return nil
     }
 }
 

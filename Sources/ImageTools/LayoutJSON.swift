@@ -1,4 +1,5 @@
 public import BlockImage
+import ImageFormats
 
 /// Writes structures as JSON as they come, so that a listing of any length takes no memory: each an object with its
 /// name, offset and size, and, where there are any, `fields`, `entries`, `structures`, `faults`, `notes` and `omitted`.
@@ -33,7 +34,7 @@ public final class LayoutJSON: LayoutConsumer {
             return
         }
         if level.array == name { return try write(",\n") }
-        try write((level.array.isEmpty ? "," : "],") + "\n\(quoted(name)): [\n")
+        try write((level.array.isEmpty ? "," : "],") + "\n\(jsonString(name)): [\n")
         levels[levels.count - 1].array = name
     }
 
@@ -92,12 +93,12 @@ public final class LayoutJSON: LayoutConsumer {
     /// See `LayoutConsumer`.
     public func fault(_ message: String) throws(ImageError) {
         faultCount += 1
-        if !levels.isEmpty { levels[levels.count - 1].faults.append(quoted(message)) }
+        if !levels.isEmpty { levels[levels.count - 1].faults.append(jsonString(message)) }
     }
 
     /// See `LayoutConsumer`.
     public func note(_ message: String) throws(ImageError) {
-        if !levels.isEmpty { levels[levels.count - 1].notes.append(quoted(message)) }
+        if !levels.isEmpty { levels[levels.count - 1].notes.append(jsonString(message)) }
     }
 
     /// See `LayoutConsumer`.
@@ -114,7 +115,7 @@ public final class LayoutJSON: LayoutConsumer {
         guard let level = levels.popLast() else { return }
         if !level.array.isEmpty { try write("]") }
         for (name, texts) in [("faults", level.faults), ("notes", level.notes), ("omitted", level.omitted)]
-        where !texts.isEmpty { try write(",\n\(quoted(name)): [\(texts.joined(separator: ", "))]") }
+        where !texts.isEmpty { try write(",\n\(jsonString(name)): [\(texts.joined(separator: ", "))]") }
         try write("}")
     }
 }
@@ -126,26 +127,8 @@ struct JSONObject {
     /// The whole object.
     var text: String { "{\(members.joined(separator: ", "))}" }
 
-    mutating func add(_ name: String, _ text: String) { add(name, raw: quoted(text)) }
+    mutating func add(_ name: String, _ text: String) { add(name, raw: jsonString(text)) }
     mutating func add(_ name: String, _ number: UInt64) { add(name, raw: "\(number)") }
     /// Adds a value that is JSON already.
-    mutating func add(_ name: String, raw: String) { members.append("\(quoted(name)): \(raw)") }
-}
-
-/// `text` as a string of JSON.
-func quoted(_ text: String) -> String {
-    var result = "\""
-    for scalar in text.unicodeScalars {
-        switch scalar {
-        case "\"": result += "\\\""
-        case "\\": result += "\\\\"
-        case "\n": result += "\\n"
-        // What would steer a terminal that the text is shown on.
-        case _ where scalar.value < 0x20 || (0x7f...0x9f).contains(scalar.value):
-            let digits = String(scalar.value, radix: 16)
-            result += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-        default: result.unicodeScalars.append(scalar)
-        }
-    }
-    return result + "\""
+    mutating func add(_ name: String, raw: String) { members.append("\(jsonString(name)): \(raw)") }
 }

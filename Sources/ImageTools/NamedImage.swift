@@ -36,22 +36,37 @@ public struct NamedImage: Sendable {
     public func open(
         resources: LayerResources = LayerResources(), counters: ReadCounters = ReadCounters()
     ) throws(ImageError) -> OpenedImage {
-        let location = try canonical(path)
-        let policy = try ConfinedOpenPolicy(images: location.removingLastComponent(), allowed: allowed)
-        var opener = ImageOpener(policy: policy, keys: keys, resources: resources, ignoresCID: ignoresCID)
+        let own = try openFile()
+        var opener = ImageOpener(policy: own.policy, keys: keys, resources: resources, ignoresCID: ignoresCID)
         opener.deepest = deepest
         opener.followsEncrypted = followsEncrypted
-        let (file, named) = try ownFile(at: location, under: policy)
-        return opener.open(file, as: named, counters: counters)
+        return opener.open(own.file, as: format ?? own.format, counters: counters)
     }
 
-    /// The file at `location`, and its format where something other than its content says it.
-    private func ownFile(
-        at location: FilePath, under policy: ConfinedOpenPolicy
-    ) throws(ImageError) -> (file: any HostFile, format: ImageFormat?) {
+    /// The file of an image, without those that it names.
+    struct OwnFile {
+        let file: any HostFile
+        /// Opens the files that it names.
+        let policy: ConfinedOpenPolicy
+        /// The format that its name says; nil where it says none, as that of a device.
+        let formatOfName: ImageFormat?
+        let isDevice: Bool
+
+        /// What it is where nobody says better; nil: its content decides.
+        var format: ImageFormat? { isDevice ? .raw : formatOfName }
+    }
+
+    /// Opens its own file, and nothing that it names.
+    func openFile() throws(ImageError) -> OwnFile {
+        let location = try canonical(path)
+        let policy = try ConfinedOpenPolicy(images: location.removingLastComponent(), allowed: allowed)
         switch try Self.kind(of: location) {
-        case .regular: return (try policy.openImage(at: location), format ?? Self.format(of: location))
-        case .blockDevice: return (try DeviceFile(at: location), format ?? .raw)
+        case .regular:
+            return OwnFile(
+                file: try policy.openImage(at: location), policy: policy, formatOfName: Self.format(of: location),
+                isDevice: false)
+        case .blockDevice:
+            return OwnFile(file: try DeviceFile(at: location), policy: policy, formatOfName: nil, isDevice: true)
         case let kind:
             throw ImageError(
                 .denied, path: String(decoding: location),
@@ -72,16 +87,15 @@ public struct NamedImage: Sendable {
     /// with the file itself; `wasProbed`: whether only its content said the format. Throws where the file cannot be
     /// opened.
     func openAlone() throws(ImageError) -> (image: OpenedImage, error: ImageError?, wasProbed: Bool) {
-        let location = try canonical(path)
-        let (file, named) = try ownFile(
-            at: location, under: try ConfinedOpenPolicy(images: location.removingLastComponent()))
+        let own = try openFile()
+        let named = format ?? own.format
         let found: ImageFormat
-        if let named { found = named } else { found = try ImageFormat.probe(file) }
+        if let named { found = named } else { found = try ImageFormat.probe(own.file) }
         let policy = NoFilesOpened()
         let resources = LayerResources()
         var opener = ImageOpener(policy: policy, keys: keys, resources: resources, ignoresCID: ignoresCID)
         opener.deepest = 0
-        let opened = opener.open(file, as: found, counters: resources.counters)
+        let opened = opener.open(own.file, as: found, counters: resources.counters)
         return (opened, policy.wasAsked ? nil : opened.disk.error, named == nil)
     }
 
