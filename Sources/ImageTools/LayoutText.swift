@@ -113,8 +113,8 @@ public final class LayoutText: LayoutConsumer {
     }
 }
 
-/// `text` with spaces up to `width` characters.
-func padded(_ text: String, _ width: Int, right: Bool = false) -> String {
+/// `text` with spaces up to `width` characters: behind it, or before it where `right`.
+public func padded(_ text: String, _ width: Int, right: Bool = false) -> String {
     let spaces = String(repeating: " ", count: max(0, width - text.count))
     return right ? spaces + text : text + spaces
 }

@@ -103,7 +103,8 @@ extension VMDKLayout {
         else { return nil }
         let places = zip(left, right).enumerated().filter { $0.element.0 != $0.element.1 }
         guard let place = places.first else { return "its grain table is cut by the file's end" }
-        return "its grain table differs from that of the grain directory in \(counted(places.count, "entry", "entries")), "
+        return
+            "its grain table differs from that of the grain directory in \(counted(places.count, "entry", "entries")), "
             + "first in entry \(place.offset): \(place.element.1) instead of \(place.element.0)"
     }
 

@@ -18,75 +18,94 @@ struct Check: ParsableCommand {
               rblock check --output json disk.qcow2
               rblock check --data disk.vmdk
 
-            EXIT STATUS (of several images that of the worst, in the order 1, 2, 3, 63)
+            EXIT STATUS
               0   nothing is wrong
               1   the image cannot be opened, or not everything could be checked
               2   the image is damaged
               3   host space is wasted (leaks), and nothing else is wrong
               63  the format, as raw, has nothing to check; with --data it is read
               64  wrong usage
+
+            Several images come to the first of 1, 2, 3 and 63 that one of them comes to.
             """)
 
     @OptionGroup var options: ImageOptions
-    @Option(help: "human, or json: the keys of qemu-img check, and the findings.") var output = OutputForm.human
+    @Option(help: "human, or json: the keys of qemu-img check, and the findings; of several images an array.")
+    var output = OutputForm.human
     @Flag(
         name: [.customShort("U"), .customLong("force-share")],
         help: "Check an image that another program is writing to, though the result may be wrong.")
     var forceShare = false
     @Flag(help: "Also read all data of the disk that the image stores, and inflate what is compressed.")
     var data = false
-    @Argument(help: ArgumentHelp("The images.", valueName: "IMAGE")) var images: [String]
+    @Argument(help: ArgumentHelp("The images.", valueName: "IMAGE"), completion: .file()) var images: [String]
 
     func run() throws {
         var statuses: Set<Int32> = []
-        for path in images { statuses.insert(try check(path)) }
+        try Failure.reported {
+            let printer = StandardOutput()
+            var count = 0
+            if isArray { try printer.write("[") }
+            for path in images {
+                let (report, status) = check(path)
+                statuses.insert(status)
+                guard let report else { continue }
+                switch output {
+                case .human: try show(report, printer)
+                case .json:
+                    if isArray { try printer.write(count == 0 ? "\n" : ",\n") }
+                    try printer.write(try jsonText(report))
+                    if !isArray { try printer.write("\n") }
+                }
+                count += 1
+                // What is said of an image stands before what is wrong with the next.
+                try printer.flush()
+            }
+            if isArray { try printer.write("\n]\n") }
+            try printer.flush()
+        }
         let status = ([1, 2, 3, 63] as [Int32]).first { statuses.contains($0) } ?? 0
         if status != 0 { throw ExitCode(status) }
     }
 
-    /// Checks one image, and answers its exit status.
-    private func check(_ path: String) throws -> Int32 {
-        let bar = ProgressLine("checking \(path)")
-        defer { bar.end() }
-        do {
-            let report = try options.image(path).check(readsData: data, force: forceShare) { bar.show($0) }
-            bar.end()
-            guard let report else {
-                Failure.say("\(path): the format has nothing to check; --data reads it")
-                return 63
-            }
-            switch output {
-            case .human: show(report)
-            case .json: try writeJSON(report)
-            }
-            return report.verdict.rawValue
-        } catch let error as ImageError {
-            bar.end()
+    private var isArray: Bool { output == .json && images.count > 1 }
+
+    /// Checks one image, and answers its exit status; without a report, why there is none was said.
+    private func check(_ path: String) -> (CheckReport?, Int32) {
+        let bar = ProgressBar("checking \(path)")
+        do throws(ImageError) {
+            let report = try options.image(path).check(readsData: data, force: forceShare) { bar.update(part: $0) }
+            bar.hide()
+            if let report { return (report, report.verdict.rawValue) }
+            Failure.say("\(path): the format has nothing to check; --data reads it")
+            return (nil, 63)
+        } catch {
+            bar.hide()
             Failure.say(error.description)
-            return 1
+            return (nil, 1)
         }
     }
 
-    private func show(_ report: CheckReport) {
+    private func show(_ report: CheckReport, _ printer: StandardOutput) throws(ImageError) {
         let result = report.result
-        if images.count > 1 { print("\(report.filename):") }
+        if images.count > 1 { try printer.write("\(printable(report.filename)):\n") }
         for finding in result.findings {
             let times = finding.times > 1 ? " (\(finding.times) times)" : ""
-            print("\(finding.severity.rawValue): \(finding.message)\(times)")
+            try printer.write("\(finding.severity.rawValue): \(printable(finding.message))\(times)\n")
         }
         let more = result.findingCount - UInt64(result.findings.count)
-        if more > 0 { print("and \(more) more \(more == 1 ? "finding" : "findings")") }
+        if more > 0 { try printer.write("and \(counted(more, "more finding"))\n") }
         switch report.verdict {
-        case .clean: print("Nothing is wrong.")
+        case .clean: try printer.write("Nothing is wrong.\n")
         case .incomplete, .corrupt, .leaks:
-            print(
-                "corruptions: \(result.corruptions), leaked clusters: \(result.leaks), not checked: \(result.checkErrors)"
-            )
+            try printer.write(
+                "corruptions: \(result.corruptions), leaked clusters: \(result.leaks), not checked: "
+                    + "\(result.checkErrors)\n")
         }
         guard let total = result.totalClusters else { return }
-        print(
+        try printer.write(
             "clusters: \(total), allocated: \(result.allocatedClusters), fragmented: \(result.fragmentedClusters), "
-                + "compressed: \(result.compressedClusters)")
-        if let end = result.imageEndOffset { print("image end offset: \(end)") }
+                + "compressed: \(result.compressedClusters)\n")
+        if let end = result.imageEndOffset { try printer.write("image end offset: \(end)\n") }
     }
 }

@@ -49,8 +49,8 @@ struct Diff: ParsableCommand {
     @Flag(help: "Print the sum only.") var summary = false
     @Option(help: "human, or json: a, b, ranges (or sectors, with --sectors) and summary.") var output = OutputForm
         .human
-    @Argument(help: ArgumentHelp("The one disk.", valueName: "A")) var first: String
-    @Argument(help: ArgumentHelp("The other disk.", valueName: "B")) var second: String
+    @Argument(help: ArgumentHelp("The one disk.", valueName: "A"), completion: .file()) var first: String
+    @Argument(help: ArgumentHelp("The other disk.", valueName: "B"), completion: .file()) var second: String
 
     func validate() throws {
         guard [512, 4096].contains(sectorSize) else {
@@ -76,7 +76,7 @@ struct Diff: ParsableCommand {
         let comparison = DiskComparison(
             try a.disk(resources: resources), try b.disk(resources: resources), sectorSize: sectorSize)
         let bar = ProgressBar("diff", total: comparison.size)
-        let output = StandardOutput(failureStatus: Self.trouble, besides: bar)
+        let output = StandardOutput(besides: bar)
         let printer: any DiffPrinter =
             switch self.output {
             case .human: DiffText(output, form: form)

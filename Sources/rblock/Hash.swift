@@ -32,7 +32,7 @@ struct Hash: ParsableCommand {
         help: ArgumentHelp("Hash the disk of this internal snapshot (its name, or else its ID).", valueName: "name"))
     var snapshot: String?
     @Option(help: "human: as sha256sum prints it; or json: an array of objects.") var output = OutputForm.human
-    @Argument(help: ArgumentHelp("The images.", valueName: "IMAGE")) var images: [String]
+    @Argument(help: ArgumentHelp("The images.", valueName: "IMAGE"), completion: .file()) var images: [String]
 
     /// What one image came to.
     private struct Line: Encodable {
@@ -50,13 +50,16 @@ struct Hash: ParsableCommand {
     func run() throws {
         var failed: ExitCode?
         var lines: [Line] = []
+        let printer = StandardOutput()
         for path in images {
             do {
                 try Failure.reported {
                     let line = try hash(path)
                     // One that takes long is not kept back for the others.
                     switch output {
-                    case .human: try printLine("\(line.hash)  \(line.path)")
+                    case .human:
+                        try printer.write("\(line.hash)  \(line.path)\n")
+                        try printer.flush()
                     case .json: lines.append(line)
                     }
                 }
@@ -64,14 +67,8 @@ struct Hash: ParsableCommand {
                 failed = code
             }
         }
-        if output == .json { try writeJSON(lines) }
+        if output == .json { try Failure.reported { try writeJSON(lines) } }
         if let failed { throw failed }
-    }
-
-    private func printLine(_ text: String) throws {
-        let output = StandardOutput()
-        try output.write("\(text)\n")
-        try output.flush()
     }
 
     private func hash(_ path: String) throws -> Line {

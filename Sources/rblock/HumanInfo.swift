@@ -100,12 +100,6 @@ struct HumanInfo {
     }
 }
 
-/// `text` with spaces that make it `width` characters wide, before it where `right`.
-private func padded(_ text: String, _ width: Int, right: Bool = false) -> String {
-    let spaces = String(repeating: " ", count: max(0, width - text.count))
-    return right ? spaces + text : text + spaces
-}
-
 /// `number` with zeros that make it `width` digits wide.
 private func digits(_ number: some BinaryInteger, _ width: Int) -> String {
     let text = "\(number)"

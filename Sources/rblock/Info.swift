@@ -40,7 +40,7 @@ struct Info: ParsableCommand {
         var failed = false
         try Failure.reported {
             let named = try images.map { try options.image($0) }
-            var text = Output()
+            let text = StandardOutput()
             for (index, image) in named.enumerated() {
                 let reports = image.reports(chain: backingChain, allocation: allocation)
                 switch output {

@@ -39,7 +39,8 @@ struct Inspect: ParsableCommand {
         name: .customLong("allow-path"),
         help: ArgumentHelp(
             "A folder besides the image's own in which the files that VMDK extents name are looked for. Repeatable.",
-            valueName: "dir"))
+            valueName: "dir"),
+        completion: .directory)
     var allowPaths: [String] = []
 
     @Flag(
@@ -52,7 +53,8 @@ struct Inspect: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Draw it as a picture, too: an SVG file, with a legend and a tooltip on every square.", valueName: "file"))
+            "Draw it as a picture, too: an SVG file, with a legend and a tooltip on every square.", valueName: "file"),
+        completion: .file(extensions: ["svg"]))
     var svg: String?
 
     @Option(
@@ -62,7 +64,7 @@ struct Inspect: ParsableCommand {
     var limit: UInt64 = 10_000
 
     @Option(help: "human, or json: one object, written as it is found.") var output = OutputForm.human
-    @Argument(help: ArgumentHelp("The image.", valueName: "IMAGE")) var image: String
+    @Argument(help: ArgumentHelp("The image.", valueName: "IMAGE"), completion: .file()) var image: String
 
     func run() throws {
         var faults: UInt64 = 0
@@ -93,7 +95,7 @@ struct Inspect: ParsableCommand {
         let file = inspected.file
         try printer.write("\(printable(image)): \(inspected.format.rawValue), \(counted(file.size, "byte"))\n")
         for note in inspected.notes { try printer.write("(\(note))\n") }
-        let text = LayoutText(style) { (line) throws(ImageError) in try printer.print(line) }
+        let text = LayoutText(style) { (line) throws(ImageError) in try printer.write(line) }
         try inspected.list(to: text, options)
         let map = try hostMap(of: inspected)
         if let map, graph { try printer.write("\n\(map.text(style))") }
@@ -107,7 +109,7 @@ struct Inspect: ParsableCommand {
         _ inspected: InspectedImage, _ options: LayoutOptions, _ printer: StandardOutput
     ) throws -> UInt64 {
         try printer.write(String(inspected.json(named: image).dropLast()) + ",\n\"structures\": [")
-        let json = LayoutJSON { (part) throws(ImageError) in try printer.print(part) }
+        let json = LayoutJSON { (part) throws(ImageError) in try printer.write(part) }
         try inspected.list(to: json, options)
         let map = try hostMap(of: inspected)
         let faults = json.faultCount + (map?.hasOverlaps == true ? 1 : 0)

@@ -4,18 +4,6 @@ import HostStorage
 import ImageTools
 import SystemPackage
 
-extension StandardOutput {
-    /// Prints `text` sooner or later, for callers that throw errors of images only.
-    func print(_ text: String) throws(ImageError) {
-        do {
-            try write(text)
-        } catch {
-            let message = (error as? Failure)?.message ?? "\(error)"
-            throw ImageError(.system(errno: EIO), path: "standard output", message)
-        }
-    }
-}
-
 /// What standard output can show.
 enum TerminalStyle {
     /// Colours only on a terminal, unless NO_COLOR says otherwise (no-color.org), and as many columns as that has.

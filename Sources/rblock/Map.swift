@@ -62,13 +62,13 @@ struct Map: ParsableCommand {
                 from: UInt64(startOffset?.count ?? 0), count: maxLength.map { UInt64($0.count) } ?? .max)
             switch output {
             case .human: try writeTable(map)
-            case .json: try writeJSON(map)
+            case .json: try writeRuns(map)
             }
         }
     }
 
-    private func writeJSON(_ map: ImageMap) throws {
-        var text = Output()
+    private func writeRuns(_ map: ImageMap) throws {
+        let text = StandardOutput()
         var pieces = MapJSON(map.runs)
         while let piece = pieces.next() { try text.write(piece) }
         try text.flush()
@@ -76,7 +76,7 @@ struct Map: ParsableCommand {
     }
 
     private func writeTable(_ map: ImageMap) throws {
-        var text = Output()
+        let text = StandardOutput()
         var runs = map.runs
         try text.write(row("Offset", "Length", "Mapped to", "File"))
         var damage: ImageError?
@@ -100,17 +100,10 @@ struct Map: ParsableCommand {
     }
 
     private func row(_ columns: String...) -> String {
-        columns.dropLast().map { $0.padding(16) }.joined() + printable(columns.last ?? "") + "\n"
+        columns.dropLast().map { padded($0, 15) + " " }.joined() + printable(columns.last ?? "") + "\n"
     }
 
     private func hex(_ number: UInt64) -> String {
         number == 0 ? "0" : "0x" + String(number, radix: 16)
-    }
-}
-
-extension String {
-    /// With spaces behind it that make it `width` characters wide, and at least one.
-    fileprivate func padding(_ width: Int) -> String {
-        self + String(repeating: " ", count: Swift.max(1, width - count))
     }
 }

@@ -7,8 +7,12 @@ import SystemPackage
 final class ProgressBar {
     private static let interval = Duration.milliseconds(100)
 
+    /// The parts of work that is not measured in bytes.
+    private static let parts: UInt64 = 1 << 20
+
     private let what: String
     private let total: UInt64
+    private let isInBytes: Bool
     private let isOnTerminal = isatty(STDERR_FILENO) == 1
     private let start = ContinuousClock.now
     private var due: ContinuousClock.Instant
@@ -16,8 +20,17 @@ final class ProgressBar {
 
     /// For work on `total` bytes that people know as `what`.
     init(_ what: String, total: UInt64) {
-        self.what = what
+        self.what = printable(what)
         self.total = total
+        isInBytes = true
+        due = start + .seconds(1)
+    }
+
+    /// For work that people know as `what`, of which only the part that is done is known.
+    init(_ what: String) {
+        self.what = printable(what)
+        total = Self.parts
+        isInBytes = false
         due = start + .seconds(1)
     }
 
@@ -39,6 +52,11 @@ final class ProgressBar {
         return true
     }
 
+    /// Shows that `part` of the work is done, 0 to 1, as `update` does.
+    func update(part: Double) {
+        update(part > 0 ? UInt64(min(part, 1) * Double(total)) : 0)
+    }
+
     /// Erases it; it comes back with the next `update`.
     func hide() {
         guard isShown else { return }
@@ -49,7 +67,8 @@ final class ProgressBar {
     private func text(_ done: UInt64, after elapsed: Duration) -> String {
         let seconds = Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) / 1e18
         let speed = Double(done) / seconds
-        var text = "\(what)  \(total == 0 ? 100 : Int(Double(done) / Double(total) * 100))%  \(humanSize(UInt64(min(speed, 1e18))))/s"
+        var text = "\(what)  \(total == 0 ? 100 : Int(Double(min(done, total)) / Double(total) * 100))%"
+        if isInBytes { text += "  \(humanSize(UInt64(min(speed, 1e18))))/s" }
         if speed > 0 { text += "  \(Self.time(Double(total - min(done, total)) / speed)) left" }
         return text
     }

@@ -1,7 +1,7 @@
 import ArgumentParser
 import ImageFormats
 
-/// The command that looks into images and compares them.
+/// The command that looks into images, checks and compares them.
 @main
 struct RBlock: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -17,15 +17,20 @@ struct RBlock: ParsableCommand {
               rblock map --output json disk.qcow2
               rblock inspect --l2 disk.qcow2
               rblock disk.qcow2 --inspect
+              rblock check disk.qcow2
               rblock diff before.qcow2 after.qcow2
               rblock hash disk.qcow2
               rblock read --length 512 --hex disk.qcow2
 
             EXIT STATUS
-              0   done
+              0   done; check, inspect: nothing is wrong; diff: the disks are the same
               1   an image cannot be opened or read; diff: the disks differ
-              2   diff: an image cannot be opened or read
+              2   check, inspect: something in the image is wrong; diff: an image cannot be opened or read
+              3   check: host space is wasted (leaks), and nothing else is wrong
+              63  check: the format has nothing to check
               64  wrong usage
+
+            What each verb means by them is said by its own help: rblock help VERB.
             """,
         version: rblockVersion,
         subcommands: [Info.self, Map.self, Inspect.self, Check.self, Diff.self, Hash.self, Read.self])

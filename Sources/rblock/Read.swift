@@ -40,7 +40,7 @@ struct Read: ParsableCommand {
             "human: the bytes, or what --hex makes of them; or json: path, offset, length, size and data, in base64, of "
                 + "at most 4M."))
     var output = OutputForm.human
-    @Argument(help: ArgumentHelp("The image.", valueName: "IMAGE")) var image: String
+    @Argument(help: ArgumentHelp("The image.", valueName: "IMAGE"), completion: .file()) var image: String
 
     /// What --output json prints.
     private struct Document: Encodable {

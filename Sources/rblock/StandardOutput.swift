@@ -11,55 +11,56 @@ final class StandardOutput {
     private var pending: [UInt8] = []
     private let bar: ProgressBar?
     private let isTerminal = isatty(STDOUT_FILENO) == 1
-    private let failureStatus: Int32
 
-    /// Failures end with `failureStatus`; `bar`, which may be on the same terminal, makes way for what is printed.
-    init(failureStatus: Int32 = 1, besides bar: ProgressBar? = nil) {
-        self.failureStatus = failureStatus
+    /// `bar`, which may be on the same terminal, makes way for what is printed.
+    init(besides bar: ProgressBar? = nil) {
         self.bar = bar
         pending.reserveCapacity(Self.capacity)
     }
 
     /// Prints `text` sooner or later.
-    func write(_ text: String) throws {
+    func write(_ text: String) throws(ImageError) {
         pending += text.utf8
         if pending.count >= Self.capacity { try flush() }
     }
 
     /// Prints `bytes`, which stay where they are, behind all that was to be printed before.
-    func write(_ bytes: RawSpan) throws {
+    func write(_ bytes: RawSpan) throws(ImageError) {
         try flush()
-        // Safe: the pointer is used in this call only.
-        try unsafe bytes.withUnsafeBytes { try unsafe writeAll($0) }
+        try writeAll(bytes)
     }
 
     /// Prints what was gathered, where somebody may be watching; elsewhere it is kept until there is more.
-    func show() throws {
+    func show() throws(ImageError) {
         if isTerminal { try flush() }
     }
 
-    /// Prints what was gathered.
-    func flush() throws {
+    /// Prints what was gathered. What cannot be printed is not tried again.
+    func flush() throws(ImageError) {
         guard !pending.isEmpty else { return }
-        // Safe: the pointer is used in this call only.
-        try unsafe pending.withUnsafeBytes { try unsafe writeAll($0) }
-        pending.removeAll(keepingCapacity: true)
+        defer { pending.removeAll(keepingCapacity: true) }
+        // Safe: integers have no bytes that are not set.
+        unsafe try writeAll(pending.span.bytes)
     }
 
-    private func writeAll(_ bytes: UnsafeRawBufferPointer) throws {
+    private func writeAll(_ bytes: RawSpan) throws(ImageError) {
         if isTerminal { bar?.hide() }
-        var rest = unsafe bytes
-        while unsafe !rest.isEmpty {
-            do {
-                let count = unsafe try FileDescriptor.standardOutput.write(rest)
-                unsafe rest = UnsafeRawBufferPointer(rebasing: rest[count...])
-            } catch Errno.brokenPipe {
-                bar?.hide()
-                // Where the signal is ignored, the error comes instead.
-                _ = signal(SIGPIPE, SIG_DFL)
-                raise(SIGPIPE)
-            } catch {
-                throw Failure("standard output: \(error)", status: failureStatus)
+        // Safe: the pointer is used in this call only.
+        try unsafe bytes.withUnsafeBytes { (bytes) throws(ImageError) in
+            var rest = unsafe bytes
+            while unsafe !rest.isEmpty {
+                do {
+                    let count = unsafe try FileDescriptor.standardOutput.write(rest)
+                    unsafe rest = UnsafeRawBufferPointer(rebasing: rest[count...])
+                } catch Errno.brokenPipe {
+                    bar?.hide()
+                    // Where the signal is ignored, the error comes instead.
+                    _ = signal(SIGPIPE, SIG_DFL)
+                    raise(SIGPIPE)
+                } catch {
+                    let number = (error as? Errno) ?? .ioError
+                    throw ImageError(.system(errno: number.rawValue), path: "standard output", "\(number)")
+                }
             }
         }
     }
