@@ -2,13 +2,10 @@ import Foundation
 import TestImages
 import Testing
 
-/// The command, as it was built beside the tests.
-private let rblock = String(Tool.rblockfs.dropLast("fs".count))
-
-@Suite("rblock check", .enabled(if: Tool.areThere("qemu-img", "qemu-io", "python3")))
-struct CheckCommandTests {
+@Suite(.enabled(if: Tool.areThere("qemu-img", "qemu-io", "python3")))
+struct `rblock check` {
     private func check(_ arguments: String...) throws -> ToolResult {
-        try Tool.run(rblock, ["check"] + arguments, timeout: 60)
+        try RBlock.run(["check"] + arguments)
     }
 
     /// Runs `script` in Python, with the words struct, os and image, the open file at `path`.
@@ -20,7 +17,7 @@ struct CheckCommandTests {
             def put(at, value, n=8): image.seek(at); image.write(value.to_bytes(n, 'big'))
 
             """
-        try Tool.check("/usr/bin/python3", "-c", prelude + script, path)
+        try Tool.check("python3", "-c", prelude + script, path)
     }
 
     /// The most memory that a check of `path` takes, in KiB, and what it says.
@@ -32,13 +29,12 @@ struct CheckCommandTests {
             sys.exit(status)
             """
         let result = try Tool.run(
-            "/usr/bin/python3", ["-c", script, rblock, "check", "--output", "json", path], timeout: 60)
+            "python3", ["-c", script, Tool.rblock, "check", "--output", "json", path], timeout: 60)
         let memory = result.errors.split(separator: "memory ").last?.split(separator: "\n").first
         return (try #require(memory.flatMap { Int($0) }), result)
     }
 
-    @Test("The exit statuses are those of qemu-img check, and the worst of several images counts")
-    func statuses() throws {
+    @Test func `the exit statuses are those of qemu-img check, and the worst of several images counts`() throws {
         let folder = try TemporaryFolder()
         let sound = folder.file("sound.qcow2")
         try QemuImg.create(sound, size: 1 << 20)
@@ -61,14 +57,19 @@ struct CheckCommandTests {
         #expect(try check(sound, raw).status == 63)
         let several = try check(sound, leak, corrupt)
         #expect(several.status == 2 && several.text.contains("\(leak):\n"))
+        let documents = try #require(
+            try JSONValue(parsing: try check("--output", "json", sound, broken, raw, leak).output).array)
+        #expect(documents.map { $0["filename"]?.text } == [sound, leak])
+        #expect(try JSONValue(parsing: try check("--output", "json", raw, raw).output) == .array([]))
+        let full = try Shell.run("\"$1\" check \"$2\" >/dev/full", Tool.rblock, sound)
+        #expect(full.status == 1 && full.errors == "rblock: standard output: No space left on device\n")
         #expect(try check(corrupt, broken).status == 1)
         #expect(try check(raw, "--data").status == 0)
         #expect(try check().status == 64)
         #expect(try check("--repair", sound).status == 64)
     }
 
-    @Test("JSON has the keys of qemu-img check, and the findings")
-    func json() throws {
+    @Test func `JSON has the keys of qemu-img check, and the findings`() throws {
         let folder = try TemporaryFolder()
         let path = folder.file("image.qcow2")
         try QemuImg.create(path, size: 1 << 20)
@@ -87,8 +88,7 @@ struct CheckCommandTests {
         #expect(message.hasSuffix("the data of guest offset 0x0; the data of guest offset 0x10000"), "\(message)")
     }
 
-    @Test("An image that is written to is refused, unless it is checked all the same")
-    func locked() throws {
+    @Test func `an image that is written to is refused, unless it is checked all the same`() throws {
         let folder = try TemporaryFolder()
         let path = folder.file("image.qcow2")
         try QemuImg.create(path, size: 1 << 20)
@@ -98,13 +98,12 @@ struct CheckCommandTests {
             "$2" check -U "$1" > /dev/null; echo $s $?
             kill $writer; wait $writer 2> /dev/null; cat "$1.errors"
             """
-        let result = try Tool.run("bash", ["-c", script, "bash", path, rblock], timeout: 60)
+        let result = try Tool.run("bash", ["-c", script, "bash", path, Tool.rblock], timeout: 60)
         #expect(result.text.hasPrefix("1 ") && !result.text.hasPrefix("1 1"), "\(result.text)")
         #expect(result.text.contains("another program is writing to it"))
     }
 
-    @Test("A compressed cluster that cannot be inflated is found with --data only")
-    func data() throws {
+    @Test func `a compressed cluster that cannot be inflated is found with --data only`() throws {
         let folder = try TemporaryFolder()
         let path = folder.file("image.qcow2")
         try QemuImg.create(path, size: 1 << 20)
@@ -124,8 +123,7 @@ struct CheckCommandTests {
         #expect(try check("--data", vmdk).status == 2)
     }
 
-    @Test("A 64 TiB image takes little memory, and so does one with a million host clusters")
-    func memory() throws {
+    @Test func `a 64 TiB image takes little memory, and so does one with a million host clusters`() throws {
         let folder = try TemporaryFolder()
         let path = folder.file("large.qcow2")
         try QemuImg.create(path, size: 64 << 40)
@@ -141,8 +139,10 @@ struct CheckCommandTests {
         #expect(result.status == 0 && memory < 64 << 10, "\(memory) KiB")
     }
 
-    @Test("An image whose L1 entries all name one L2 table, or whose snapshots all share one L1 table, is soon done")
-    func hostile() throws {
+    @Test
+    func `an image whose L1 entries all name one L2 table, or whose snapshots all share one L1 table, is soon done`()
+        throws
+    {
         let folder = try TemporaryFolder()
         let path = folder.file("shared.qcow2")
         // 1,024 entries name one L2 table.

@@ -2,10 +2,10 @@ import Foundation
 import TestImages
 import Testing
 
-@Suite(.enabled(if: Tool.areThere(Tool.rblock, "qemu-img", "qemu-io", "cmp", "bash")))
+@Suite(.enabled(if: Tool.areThere("qemu-img", "qemu-io", "cmp", "bash")))
 struct `rblock diff` {
     private func diff(_ arguments: String...) throws -> ToolResult {
-        try Tool.run(Tool.rblock, ["diff"] + arguments, timeout: 60)
+        try RBlock.run(["diff"] + arguments)
     }
 
     /// The numbers of the sectors in which two raw files of one size differ, as cmp finds them.
@@ -41,11 +41,11 @@ struct `rblock diff` {
             #expect(expected.count > 10)
             for (name, _) in Gallery.kinds {
                 let arguments = ["--sector-size", "\(sectorSize)", left, gallery.file(name)]
-                let sectors = try Tool.run(Tool.rblock, ["diff", "--sectors"] + arguments)
+                let sectors = try RBlock.run(["diff", "--sectors"] + arguments)
                 #expect(sectors.status == 1 && sectors.errors == "", "\(sectors.errors)")
                 #expect(sectors.text.split(separator: "\n").compactMap { Int($0) } == expected, "\(name)")
                 // The lines of ranges say the same.
-                let ranges = try Tool.run(Tool.rblock, ["diff"] + arguments).text.split(separator: "\n")
+                let ranges = try RBlock.run(["diff"] + arguments).text.split(separator: "\n")
                 var found: [Int] = []
                 for line in ranges.dropLast() {
                     let numbers = line.split { !$0.isNumber }.compactMap { Int($0) }
@@ -53,7 +53,7 @@ struct `rblock diff` {
                     found += numbers[0]...numbers[1]
                 }
                 #expect(found == expected, "\(name)")
-                let sum = try Tool.run(Tool.rblock, ["diff", "--summary"] + arguments)
+                let sum = try RBlock.run(["diff", "--summary"] + arguments)
                 #expect(sum.status == 1 && sum.text == "\(ranges.last ?? "")\n")
                 #expect(sum.text.hasPrefix("\(expected.count) sectors of \(sectorSize) bytes changed, "), "\(sum.text)")
                 #expect(sum.text.hasSuffix(" in \(ranges.count - 1) ranges\n"), "\(sum.text)")
@@ -100,7 +100,7 @@ struct `rblock diff` {
             (["--snapshot-a", "two", "--snapshot-b", "two"], "the disks are the same\n"),
             ([], "the disks are the same\n"),
         ] as [([String], String)] {
-            let result = try Tool.run(Tool.rblock, ["diff"] + options + [image, image])
+            let result = try RBlock.run(["diff"] + options + [image, image])
             #expect(result.text == expected && result.errors == "", "\(options): \(result.errors)")
         }
         let missing = try diff("--snapshot-a", "three", image, image)
@@ -130,8 +130,8 @@ struct `rblock diff` {
         let (gallery, left) = try makePair(seed: 4)
         let expected = try reference(left, gallery.disk)
         func document(_ options: String...) throws -> JSONValue {
-            let result = try Tool.run(
-                Tool.rblock, ["diff", "--output", "json"] + options + [left, gallery.file("zlib.qcow2")])
+            let result = try RBlock.run(
+                ["diff", "--output", "json"] + options + [left, gallery.file("zlib.qcow2")])
             #expect(result.status == 1 && result.errors == "")
             return try JSONValue(parsing: result.output)
         }
@@ -177,7 +177,7 @@ struct `rblock diff` {
             (folder.file("fifo"), "FIFO"), (try folder.write([1, 2], to: "x.qcow2"), "at 0x0: header"),
         ] {
             for pair in [[good, path], [path, good]] {
-                let result = try Tool.run(Tool.rblock, ["diff"] + pair, timeout: 30)
+                let result = try RBlock.run(["diff"] + pair)
                 #expect(result.status == 2 && result.output.isEmpty, "\(path)")
                 #expect(result.errors.contains(word) && result.errors.contains(path), "\(result.errors)")
                 #expect(result.errors.split(separator: "\n").count == 1)
@@ -205,7 +205,7 @@ struct `rblock diff` {
             (["--sectors", "--summary", "a", "b"], "choose"),
             (["--output", "xml", "a", "b"], "xml"), (["a", "b", "c"], "c"),
         ] as [([String], String)] {
-            let result = try Tool.run(Tool.rblock, ["diff"] + arguments)
+            let result = try RBlock.run(["diff"] + arguments)
             #expect(result.status == 64 && result.errors.contains(word), "\(arguments): \(result.errors)")
         }
         let help = try diff("--help")

@@ -2,10 +2,10 @@ import Foundation
 import TestImages
 import Testing
 
-@Suite(.enabled(if: Tool.areThere(Tool.rblock, "qemu-img", "qemu-io", "sha256sum", "bash")))
+@Suite(.enabled(if: Tool.areThere("qemu-img", "qemu-io", "sha256sum", "bash")))
 struct `rblock hash` {
     private func hash(_ arguments: String...) throws -> ToolResult {
-        try Tool.run(Tool.rblock, ["hash"] + arguments, timeout: 60)
+        try RBlock.run(["hash"] + arguments)
     }
 
     /// What sha256sum says of the disk that qemu-img finds in the image.
@@ -38,7 +38,7 @@ struct `rblock hash` {
         let gallery = try Gallery(seed: seed)
         let expected = try reference(gallery.disk, options: ["-f", "raw"])
         let paths = Gallery.kinds.map { gallery.file($0.name) }
-        let result = try Tool.run(Tool.rblock, ["hash"] + paths)
+        let result = try RBlock.run(["hash"] + paths)
         #expect(result.status == 0 && result.errors == "")
         #expect(result.text == paths.map { "\(expected)  \($0)\n" }.joined())
         // As sha256sum's own check reads it.
@@ -60,7 +60,7 @@ struct `rblock hash` {
         for (ours, theirs) in [
             ([], []), (["--snapshot", "one"], ["-l", "one"]), (["--snapshot", "1"], ["-l", "one"]),
         ] as [([String], [String])] {
-            let result = try Tool.run(Tool.rblock, ["hash"] + ours + [image])
+            let result = try RBlock.run(["hash"] + ours + [image])
             #expect(result.text == "\(try reference(image, options: theirs))  \(image)\n", "\(result.errors)")
         }
         let missing = try hash("--snapshot", "two", image)
@@ -86,7 +86,7 @@ struct `rblock hash` {
 
     @Test func `refuses wrong usage with 64, and shows its statuses with --help`() throws {
         for (arguments, word) in [([], "IMAGE"), (["--algorithm", "crc32", "a"], "sha256")] as [([String], String)] {
-            let result = try Tool.run(Tool.rblock, ["hash"] + arguments)
+            let result = try RBlock.run(["hash"] + arguments)
             #expect(result.status == 64 && result.errors.contains(word), "\(arguments): \(result.errors)")
         }
         let help = try hash("--help")
@@ -96,22 +96,28 @@ struct `rblock hash` {
     }
 }
 
-@Suite(.enabled(if: Tool.canUseLoopDevices(Tool.rblock, "sha256sum")))
+@Suite(.enabled(if: Tool.canUseLoopDevices("sha256sum")))
 struct `A block device that a person names` {
     @Test func `is a raw disk for every verb, read-only`() throws {
         let gallery = try Gallery(["plain.qcow2"], seed: 6)
         // Whole sectors, as a device has them.
         let loop = try LoopDevice(gallery.disk)
+        let size = try Data(contentsOf: URL(fileURLWithPath: gallery.disk)).count
         let expected = try Shell.check("sha256sum <\"$1\" | cut -c 1-64", gallery.disk)
-        #expect(try Tool.run(Tool.rblock, ["hash", loop.path]).text == "\(expected)  \(loop.path)\n")
-        let diff = try Tool.run(Tool.rblock, ["diff", loop.path, gallery.file("plain.qcow2")])
+        #expect(try RBlock.run(["hash", loop.path]).text == "\(expected)  \(loop.path)\n")
+        let diff = try RBlock.run(["diff", loop.path, gallery.file("plain.qcow2")])
         #expect(diff.status == 0 && diff.text == "the disks are the same\n", "\(diff.errors)")
-        let read = try Tool.run(Tool.rblock, ["read", "--offset", "1000", "--length", "3000", loop.path])
+        let read = try RBlock.run(["read", "--offset", "1000", "--length", "3000", loop.path])
         #expect(read.output == (try Data(contentsOf: URL(fileURLWithPath: gallery.disk)))[1000..<4000])
+        let info = try RBlock.json("info", loop.path)
+        #expect(info["format"]?.text == "raw" && info["virtual-size"]?.number == size)
+        #expect(try RBlock.map(loop.path).reduce(0) { $0 + $1.length } == UInt64(size))
+        #expect(try RBlock.json("inspect", loop.path)["file-size"]?.number == size)
+        #expect(try RBlock.run(["check", "--data", loop.path]).status == 0)
         // Through a link, as /dev/mapper and /dev/disk have them.
         let link = "\(gallery.images)/link"
         try FileManager.default.createSymbolicLink(atPath: link, withDestinationPath: loop.path)
-        #expect(try Tool.run(Tool.rblock, ["hash", link]).text == "\(expected)  \(link)\n")
+        #expect(try RBlock.run(["hash", link]).text == "\(expected)  \(link)\n")
     }
 
     @Test func `is an image where its format is said, and never what an image names`() throws {
@@ -120,11 +126,11 @@ struct `A block device that a person names` {
         let padded = folder.file("padded")
         try Shell.check("cp \"$1\" \"$2\" && truncate -s %512 \"$2\"", gallery.file("plain.qcow2"), padded)
         let loop = try LoopDevice(padded)
-        let result = try Tool.run(Tool.rblock, ["diff", "--format-a", "qcow2", loop.path, gallery.disk])
+        let result = try RBlock.run(["diff", "--format-a", "qcow2", loop.path, gallery.disk])
         #expect(result.status == 0, "\(result.errors)")
-        #expect(try Tool.run(Tool.rblock, ["diff", "--summary", loop.path, gallery.disk]).status == 1)
+        #expect(try RBlock.run(["diff", "--summary", loop.path, gallery.disk]).status == 1)
         try QemuImg.create(folder.file("over.qcow2"), size: 1 << 20, backing: (loop.path, "raw"))
-        let refused = try Tool.run(Tool.rblock, ["hash", "--allow-path", "/dev", folder.file("over.qcow2")])
+        let refused = try RBlock.run(["hash", "--allow-path", "/dev", folder.file("over.qcow2")])
         #expect(
             refused.status == 1 && refused.errors.contains("is a block device, and only regular files"),
             "\(refused.errors)")

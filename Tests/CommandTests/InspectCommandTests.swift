@@ -2,13 +2,9 @@ import Foundation
 import TestImages
 import Testing
 
-/// `rblock`, which is built beside `rblockfs`.
-private let rblock = URL(fileURLWithPath: Tool.rblockfs).deletingLastPathComponent().appendingPathComponent("rblock")
-    .path
-
 @Suite(.enabled(if: Tool.areThere("qemu-img", "qemu-io", "python3")))
 struct `rblock inspect` {
-    private func run(_ arguments: String...) throws -> ToolResult { try Tool.run(rblock, arguments, timeout: 60) }
+    private func run(_ arguments: String...) throws -> ToolResult { try RBlock.run(arguments) }
 
     /// An image with two L2 tables' worth of data.
     private func image(_ folder: TemporaryFolder, _ name: String = "a.qcow2") throws -> String {
@@ -33,7 +29,7 @@ struct `rblock inspect` {
         let verb = try run("inspect", "--l2", path)
         #expect(verb.status == 0 && verb.text.contains("cluster_bits"))
         for arguments in [[path, "--inspect", "--l2"], ["--inspect", path, "--l2"], ["--l2", path, "--inspect"]] {
-            let option = try Tool.run(rblock, arguments, timeout: 60)
+            let option = try RBlock.run(arguments)
             #expect(option.text == verb.text && option.status == 0, "\(arguments): \(option.errors)")
         }
         withExtendedLifetime(folder) {}
@@ -62,7 +58,7 @@ struct `rblock inspect` {
     @Test(arguments: [[], ["--l2"], ["--l2", "--limit", "3", "--graph"]])
     func `writes JSON that says what the text says`(options: [String]) throws {
         let folder = try TemporaryFolder()
-        let result = try Tool.run(rblock, ["inspect", "--output", "json"] + options + [try image(folder)], timeout: 60)
+        let result = try RBlock.run(["inspect", "--output", "json"] + options + [try image(folder)])
         #expect(result.status == 0)
         let document = try JSONValue(parsing: result.output)
         let structures = try #require(document["structures"]?.array)
@@ -114,10 +110,10 @@ struct `rblock inspect` {
                 sys.stdout.buffer.write(part)
             END
             """
-        let shown = try Shell.check("unset NO_COLOR\n\(terminal)", rblock, "inspect", "--graph", path)
+        let shown = try Shell.check("unset NO_COLOR\n\(terminal)", Tool.rblock, "inspect", "--graph", path)
         #expect(
             shown.utf8.contains(0x1b) && shown.contains("[48;5;75;30m") && !shown.contains("\u{1b}[31mred"), "\(shown)")
-        let plain = try Shell.check("export NO_COLOR=1\n\(terminal)", rblock, "inspect", "--graph", path)
+        let plain = try Shell.check("export NO_COLOR=1\n\(terminal)", Tool.rblock, "inspect", "--graph", path)
         #expect(!plain.utf8.contains(0x1b))
         withExtendedLifetime(folder) {}
     }
@@ -142,7 +138,7 @@ struct `rblock inspect` {
             """, hostile)
         for (path, status) in [(large, 0), (hostile, 2)] as [(String, Int32)] {
             let result = try Shell.run(
-                "ulimit -v 1000000; timeout 60 \"$1\" inspect --l2 --graph --limit 50 \"$2\"", rblock, path)
+                "ulimit -v 1000000; timeout 60 \"$1\" inspect --l2 --graph --limit 50 \"$2\"", Tool.rblock, path)
             #expect(result.status == status, "\(result.errors)")
             #expect(result.output.count < 200_000)
         }

@@ -2,10 +2,10 @@ import Foundation
 import TestImages
 import Testing
 
-@Suite(.enabled(if: Tool.areThere(Tool.rblock, "qemu-img", "hexdump", "python3", "bash")))
+@Suite(.enabled(if: Tool.areThere("qemu-img", "hexdump", "python3", "bash")))
 struct `rblock read` {
     private func read(_ arguments: String...) throws -> ToolResult {
-        try Tool.run(Tool.rblock, ["read"] + arguments, timeout: 60)
+        try RBlock.run(["read"] + arguments)
     }
 
     @Test func `writes the bytes of the disk, from where and how many one says`() throws {
@@ -20,7 +20,7 @@ struct `rblock read` {
                 (["--offset", "\(disk.count - 1)"], disk.count - 1..<disk.count),
                 (["--offset", "\(disk.count)"], disk.count..<disk.count), (["--length", "0"], 0..<0),
             ] as [([String], Range<Int>)] {
-                let result = try Tool.run(Tool.rblock, ["read"] + options + [gallery.file(name)])
+                let result = try RBlock.run(["read"] + options + [gallery.file(name)])
                 #expect(result.status == 0 && result.errors == "" && result.output == disk[range], "\(name) \(options)")
             }
         }
@@ -49,9 +49,9 @@ struct `rblock read` {
         for (options, byte) in [([], 2), (["--snapshot", "one"], 1)] as [([String], UInt8)] {
             let arguments = ["read", "--offset", "65530", "--length", "10"] + options
             let expected = Data(Array(repeating: byte, count: 6) + [0, 0, 0, 0])
-            #expect(try Tool.run(Tool.rblock, arguments + [image]).output == expected)
+            #expect(try RBlock.run(arguments + [image]).output == expected)
             let document = try JSONValue(
-                parsing: try Tool.run(Tool.rblock, arguments + ["--output", "json", image]).output)
+                parsing: try RBlock.run(arguments + ["--output", "json", image]).output)
             #expect(document["data"]?.text.flatMap { Data(base64Encoded: $0) } == expected)
             #expect(document["path"]?.text == image && document["size"]?.number == 8 << 20)
             #expect(document["offset"]?.number == 65530 && document["length"]?.number == 10)
@@ -100,7 +100,7 @@ struct `rblock read` {
             ([], "IMAGE"), (["--offset", "-1", "a"], "offset"), (["--offset", "0xg", "a"], "0xg"),
             (["--length", "1X", "a"], "1X"), (["--hex", "--output", "json", "a"], "--hex"), (["a", "b"], "b"),
         ] as [([String], String)] {
-            let result = try Tool.run(Tool.rblock, ["read"] + arguments)
+            let result = try RBlock.run(["read"] + arguments)
             #expect(result.status == 64 && result.errors.contains(word), "\(arguments): \(result.errors)")
         }
         let help = try read("--help")
