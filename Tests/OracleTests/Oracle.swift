@@ -2,6 +2,7 @@ import BlockImage
 import Foundation
 import HostStorage
 import ImageFormats
+import ImageTools
 import SystemPackage
 import TestImages
 import Testing
@@ -75,18 +76,24 @@ struct Oracle {
         return nil
     }
 
-    /// The keys of qemu's description that ours lacks, or has with other values; where the command `rblock` says another
-    /// thing than the mount, that as well.
+    /// The image as `rblock` names it, with --format and --ignore-cid. What its verbs say is asked of them in this process:
+    /// the matrix has hundreds of images, and to start the command for each would take longer than all else.
+    private func named(_ path: String, _ format: ImageFormat) -> NamedImage {
+        var image = NamedImage(FilePath(path), format: format)
+        image.ignoresCID = true
+        return image
+    }
+
+    /// The keys of qemu's description that ours lacks, or has with other values; where `rblock info` says another thing
+    /// than the mount, that as well.
     func differencesOfInfo(_ opened: OpenedImage, _ format: ImageFormat) throws -> [String] {
         let layer = try #require(opened.layers.first)
         let theirs = try QemuImg.info(layer.file.path, format: format.rawValue)
         let ours = try JSONSerialization.jsonObject(with: try JSONEncoder().encode(ImageInfo(layer)))
         let found = differences(theirs, ours, at: "")
         // With its chain, for a VMDK image whose extents are files of their own is told by these.
-        let result = try RBlock.run([
-            "info", "--output", "json", "--backing-chain", "--format", format.rawValue, layer.file.path,
-        ])
-        let chain = try JSONSerialization.jsonObject(with: result.output) as? [Any]
+        let reports = named(layer.file.path, format).reports(chain: true)
+        let chain = try JSONSerialization.jsonObject(with: try JSONEncoder().encode(reports)) as? [Any]
         let byCommand = differences(theirs, try #require(chain?.first), at: "")
         return found + (byCommand == found ? [] : byCommand.map { "rblock info: \($0)" })
     }
@@ -125,7 +132,10 @@ struct Oracle {
             }
         }
         if end != image.virtualSize { found.append("qemu-img ends at \(end), we at \(image.virtualSize)") }
-        let byCommand = try RBlock.map(layer.file.path, "--ignore-cid", "--format", format.rawValue)
+        var pieces = MapJSON(try named(layer.file.path, format).map().runs)
+        var text = ""
+        while let piece = pieces.next() { text += piece }
+        let byCommand = try JSONDecoder().decode([QemuImg.MapEntry].self, from: Data(text.utf8))
         return found + RBlock.differences(byCommand, theirs).map { "rblock map: \($0)" }
     }
 
