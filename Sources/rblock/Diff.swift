@@ -27,7 +27,7 @@ struct Diff: ParsableCommand {
             EXIT STATUS
               0   the disks are the same
               1   they differ
-              2   an image cannot be opened or read; differences that were found before that are printed
+              2   an image cannot be opened or read; what differs before is printed
               64  wrong usage
             """)
 

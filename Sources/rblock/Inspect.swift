@@ -19,7 +19,7 @@ struct Inspect: ParsableCommand {
               rblock inspect --l2 --limit 100 disk.qcow2
               rblock inspect --graph disk.vmdk
               rblock inspect --svg disk.svg disk.qcow2
-              rblock inspect --output json --l2 disk.qcow2 | jq '.structures[] | select(.name == "L1 table")'
+              rblock inspect --output json disk.qcow2 | jq '.structures[].name'
 
             EXIT STATUS
               0   shown, and nothing wrong was seen in what was shown

@@ -25,7 +25,7 @@ struct RBlock: ParsableCommand {
             EXIT STATUS
               0   done; check, inspect: nothing is wrong; diff: the disks are the same
               1   an image cannot be opened or read; diff: the disks differ
-              2   check, inspect: something in the image is wrong; diff: an image cannot be opened or read
+              2   check, inspect: something is wrong; diff: an image cannot be read
               3   check: host space is wasted (leaks), and nothing else is wrong
               63  check: the format has nothing to check
               64  wrong usage

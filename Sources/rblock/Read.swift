@@ -18,11 +18,11 @@ struct Read: ParsableCommand {
             EXAMPLES
               rblock read --length 512 --hex disk.qcow2
               rblock read --offset 1M disk.vmdk > rest.raw
-              rblock read --offset 0x7e00 --length 4K --output json disk.qcow2 | jq -r .data | base64 -d
+              rblock read --length 4K --output json disk.qcow2 | jq -r .data | base64 -d
 
             EXIT STATUS
               0   all of it was written
-              1   the image cannot be opened or read, or ends before that; what was read before the error was written
+              1   the image cannot be opened or read so far; what was read is written
               64  wrong usage
             """)
 

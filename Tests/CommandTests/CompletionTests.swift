@@ -69,6 +69,12 @@ struct `Help and completions` {
             for word in ["EXAMPLES\n  rblock \(name) ", "EXIT STATUS\n", "  64  wrong usage", "--output"] {
                 #expect(help.text.contains(word), "\(name): \(word)")
             }
+            // Whatever is too long for a line of the terminal goes on at its start, which looks like something else.
+            for title in ["EXAMPLES\n", "EXIT STATUS\n"] {
+                let list = help.text.components(separatedBy: title).last?.components(separatedBy: "\n\n").first ?? ""
+                let broken = list.split(separator: "\n").filter { !$0.hasPrefix("  ") }
+                #expect(broken == [], "\(name): \(title)")
+            }
             #expect(try RBlock.run(["help", name]).text == help.text)
             let nothing = try RBlock.run([name])
             #expect(nothing.status == 64 && nothing.output.isEmpty && nothing.errors.contains("Error: Missing"))
