@@ -138,14 +138,14 @@ private struct Chain {
         if case .vmdk(let description, _) = parent.facts { found = description.cid }
         guard let found else {
             layers[index].chainNotes.append(
-                "\(delta.path): parentCID is \(hex(wanted)), but the parent \(parent.file.path) has no CID, so that "
-                    + "nobody knows whether it was changed after this image was made")
+                "\(delta.path): parentCID is \(contentIDText(wanted)), but the parent \(parent.file.path) has no CID, so "
+                    + "that nobody knows whether it was changed after this image was made")
             return
         }
         guard found != wanted else { return }
         let message =
-            "parentCID: is \(hex(wanted)), but the CID of the parent \(parent.file.path) is \(hex(found)), so the parent "
-            + "was changed after this image was made"
+            "parentCID: is \(contentIDText(wanted)), but the CID of the parent \(parent.file.path) is "
+            + "\(contentIDText(found)), so the parent was changed after this image was made"
         guard ignoresCID else {
             throw ImageError(
                 .corrupt, path: delta.path, offset: delta.parentCIDOffset,
@@ -171,12 +171,6 @@ private struct Chain {
         guard case .format(let format) = ImageFormat.naming(of: name) else { return nil }
         return format
     }
-}
-
-/// A content identifier as descriptors have it.
-private func hex(_ contentID: UInt32) -> String {
-    let digits = String(contentID, radix: 16)
-    return String(repeating: "0", count: 8 - digits.count) + digits
 }
 
 /// The policy for an image that was recognised by its content only.

@@ -58,9 +58,9 @@ extension NamedImage {
             var found: UInt32?
             if case .vmdk(let description, _) = parent.facts { found = description.cid }
             guard found != wanted else { continue }
-            let expected = "parentCID is \(hexadecimal(wanted))"
+            let expected = "parentCID is \(contentIDText(wanted))"
             let message =
-                found.map { "\(expected), but the CID of the parent \(parent.file.path) is \(hexadecimal($0))" }
+                found.map { "\(expected), but the CID of the parent \(parent.file.path) is \(contentIDText($0))" }
                 ?? "\(expected), but the parent \(parent.file.path) has no CID"
             result.add(
                 CheckFinding(
@@ -68,10 +68,4 @@ extension NamedImage {
                     "descriptor: \(message)\(found == nil ? "" : ": it was changed after this image was made")"))
         }
     }
-}
-
-/// A content identifier as descriptors have it.
-private func hexadecimal(_ contentID: UInt32) -> String {
-    let digits = String(contentID, radix: 16)
-    return String(repeating: "0", count: 8 - digits.count) + digits
 }

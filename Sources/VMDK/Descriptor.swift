@@ -131,3 +131,9 @@ extension Descriptor {
         return sum
     }
 }
+
+/// A content identifier as descriptors write it.
+public func contentIDText(_ contentID: UInt32) -> String {
+    let digits = String(contentID, radix: 16)
+    return String(repeating: "0", count: 8 - digits.count) + digits
+}
