@@ -118,7 +118,4 @@ enum L2EntryKind {
             self = format.hasDataFile && L2Entry.copied.isSet(in: entry.rawValue) ? .normal : .unallocated
         }
     }
-
-    /// Whether the entry names a host cluster of its own.
-    var hasCluster: Bool { self == .normal || self == .allocatedZero }
 }

@@ -22,8 +22,7 @@ struct RefcountTableEntry: RawRepresentable, Hashable {
 /// its lowest bits. The refcount table, of at most 8 MiB, is kept in memory; of the refcount blocks as much as lies in
 /// 256 pages of 32 KiB, 8 MiB.
 struct Refcounts {
-    /// The words of a page.
-    private static let pageWords: UInt64 = 4096
+    /// The pages that are kept.
     private static let slots: UInt64 = 256
 
     /// The entries of the refcount table.
@@ -45,7 +44,7 @@ struct Refcounts {
         order = UInt64(header.refcountOrder)
         clusterSize = header.clusterSize
         blockBits = UInt64(header.clusterBits) + 3 - order
-        // A word has 64 >> order refcounts.
+        // A page has 2^12 words of 64 >> order refcounts.
         pageBits = min(blockBits, 12 + 6 - order)
         limit = UInt64.max >> (64 - (1 << order))
         table = try file.words(
