@@ -36,9 +36,10 @@ private struct ChainSearch {
         for piece in open {
             var position = piece.lowerBound
             while position < piece.upperBound {
-                // A backing image that is shorter than the disk reads as zeros behind its end.
+                // A backing image that is shorter than the disk reads as zeros behind its end, at the depth of the image
+                // over it, as in `resolve`.
                 guard position < image.virtualSize else {
-                    add(position..<piece.upperBound, .zero(explicit: false), image)
+                    add(position..<piece.upperBound, .zero(explicit: false), image, at: depth - 1)
                     break
                 }
                 let limit = (open.last?.upperBound ?? piece.upperBound) - position
@@ -74,8 +75,10 @@ private struct ChainSearch {
         depth += 1
     }
 
-    private mutating func add(_ part: Range<UInt64>, _ storage: Extent.Storage, _ image: Image) {
+    private mutating func add(
+        _ part: Range<UInt64>, _ storage: Extent.Storage, _ image: Image, at depth: Int? = nil
+    ) {
         let extent = Extent(start: GuestOffset(part.lowerBound), count: UInt64(part.count), storage: storage)
-        runs.append(Image.Resolution(extent: extent, layer: image.layer, depth: depth))
+        runs.append(Image.Resolution(extent: extent, layer: image.layer, depth: depth ?? self.depth))
     }
 }

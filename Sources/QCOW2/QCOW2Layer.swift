@@ -101,7 +101,10 @@ public final class QCOW2Layer: ImageLayer {
     /// The page of the L1 table with the entry `index`. The first, which is for 2 TiB where clusters have 64 KiB, is kept
     /// here, where every read finds it without the cache's lock.
     private func l1Page(at index: Int) throws(ImageError) -> (page: TablePage, index: Int) {
-        if let page = firstL1Page.load(), index < page.entries.count { return (page, index) }
+        if let page = firstL1Page.load(), index < page.entries.count {
+            source.resources.counters.tableHits.add(1, ordering: .relaxed)
+            return (page, index)
+        }
         let found = try source.page(of: l1Table, at: index)
         if found.index == index { _ = firstL1Page.storeIfNil(found.page) }
         return found

@@ -81,6 +81,7 @@ struct Oracle {
     private func named(_ path: String, _ format: ImageFormat) -> NamedImage {
         var image = NamedImage(FilePath(path), format: format)
         image.ignoresCID = true
+        image.allowed = [FilePath(folder.path)]
         return image
     }
 

@@ -54,13 +54,12 @@ struct `The tree` {
             "TestImages", "rblock", "rblockfs", "rblock-bench",
         ],
         "SystemPackage": ["Arguments", "HostStorage", "ImageFS", "ImageTools", "rblock", "rblockfs"],
-        "Dispatch": ["ImageFS", "ImageTools", "rblock-bench"],
         "Logging": ["ImageFS", "rblockfs"],
         "ArgumentParser": ["Arguments", "rblock", "rblockfs", "rblock-bench"],
         "Glibc": [
             "Arguments", "BlockImage", "HostStorage", "Fuse", "ImageFS", "ImageTools", "VMDK", "rblock", "rblockfs",
         ],
-        "Dispatch": ["ImageTools", "rblock-bench"],
+        "Dispatch": ["ImageFS", "ImageTools", "rblock-bench"],
         "Foundation": ["ImageFS", "TestImages", "rblock", "rblockfs", "rblock-bench"],
         "FoundationEssentials": ["ImageFS", "rblock", "rblockfs"],
     ]
