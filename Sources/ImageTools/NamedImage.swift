@@ -1,4 +1,5 @@
 import BlockImage
+import Glibc
 import HostStorage
 import ImageFormats
 import SystemPackage
@@ -100,8 +101,9 @@ public struct NamedImage: Sendable {
     }
 
     /// The disk that is meant. Throws why it cannot be read, or that there is no such snapshot.
-    public func disk(resources: LayerResources = LayerResources()) throws(ImageError) -> Image {
-        try disk(of: try open(resources: resources))
+    public func disk(resources: LayerResources = LayerResources()) throws(ImageError) -> NamedDisk {
+        let opened = try open(resources: resources)
+        return NamedDisk(image: try disk(of: opened), opened: opened)
     }
 
     /// The same of the image that `open` answered.
@@ -121,6 +123,23 @@ public struct NamedImage: Sendable {
         let name = location.lastComponent.map { FilePath(root: nil, [$0]).bytes } ?? []
         if case .format(let format)? = ImageFormat.naming(of: name) { return format }
         return nil
+    }
+}
+
+/// The disk that a person named, open. May be used from any thread.
+public struct NamedDisk: Sendable {
+    /// The disk.
+    public let image: Image
+    fileprivate let opened: OpenedImage
+
+    /// To be asked when all was read. Throws `system` with ESTALE where a file of the image was written to since it was
+    /// opened: what was read may be of no one moment.
+    public func checkUnchanged() throws(ImageError) {
+        guard let file = opened.changedFile else { return }
+        throw ImageError(
+            .system(errno: ESTALE), path: file.path,
+            "was written to while it was read, and what was read may be a mixture; read a snapshot, or when nobody writes"
+        )
     }
 }
 

@@ -73,8 +73,8 @@ struct Diff: ParsableCommand {
         // Two snapshots of one encrypted image are unlocked once.
         b.keys = a.keys
         let resources = LayerResources()
-        let comparison = DiskComparison(
-            try a.disk(resources: resources), try b.disk(resources: resources), sectorSize: sectorSize)
+        let disks = (try a.disk(resources: resources), try b.disk(resources: resources))
+        let comparison = DiskComparison(disks.0.image, disks.1.image, sectorSize: sectorSize)
         let bar = ProgressBar("diff", total: comparison.size)
         let output = StandardOutput(besides: bar)
         let printer: any DiffPrinter =
@@ -90,6 +90,8 @@ struct Diff: ParsableCommand {
             let difference = try comparison.run(
                 progress: { position in if bar.update(position) { try output.show() } },
                 { range in try printer.print(range) })
+            try disks.0.checkUnchanged()
+            try disks.1.checkUnchanged()
             try printer.end(difference)
             try output.flush()
             bar.hide()

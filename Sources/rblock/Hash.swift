@@ -74,10 +74,12 @@ struct Hash: ParsableCommand {
     private func hash(_ path: String) throws -> Line {
         var image = try options.image(path)
         image.snapshot = snapshot
-        let stream = try DiskStream(of: try image.disk(), path: path)
+        let disk = try image.disk()
+        let stream = try DiskStream(of: disk.image, path: path)
         let bar = ProgressBar(path, total: stream.count)
         let digest = try stream.digest(algorithm, path: path) { bar.update($0) }
         bar.hide()
+        try disk.checkUnchanged()
         return Line(
             path: path, snapshot: snapshot, algorithm: algorithm.rawValue, hash: hexadecimal(digest), size: stream.count
         )

@@ -22,7 +22,7 @@ struct Read: ParsableCommand {
 
             EXIT STATUS
               0   all of it was written
-              1   the image cannot be opened or read so far; what was read is written
+              1   the image cannot be opened or read so far, or was written to meanwhile; what was read is written
               64  wrong usage
             """)
 
@@ -64,11 +64,13 @@ struct Read: ParsableCommand {
             named.snapshot = snapshot
             let disk = try named.disk()
             let stream = try DiskStream(
-                of: disk, from: GuestOffset(UInt64(offset.count)), count: length.map { UInt64($0.count) }, path: image)
+                of: disk.image, from: GuestOffset(UInt64(offset.count)), count: length.map { UInt64($0.count) },
+                path: image)
             switch output {
             case .human: try hex ? dump(stream) : copy(stream)
-            case .json: try writeDocument(stream, of: disk.virtualSize)
+            case .json: try writeDocument(stream, of: disk.image.virtualSize)
             }
+            try disk.checkUnchanged()
         }
     }
 
