@@ -88,8 +88,8 @@ extension BoundedCache.Contents {
     }
 }
 
-/// What keeping a buffer of `size` bytes takes in all: the entry, and an eighth more for the gaps that buffers which come
-/// and go leave between those that stay. So what the process takes stays near what the user allowed.
+/// What keeping a buffer of `size` bytes takes in all: the entry, and three eighths more for the gaps that buffers which come
+/// and go, on many threads, leave between those that stay. So what the process takes stays near what the user allowed.
 func heapCost(of size: Int) -> Int {
-    size + size / 8 + 256
+    size + size / 8 * 3 + 256
 }

@@ -24,7 +24,7 @@ public struct LayerResources: Sendable {
 
     /// Caches of `cacheSize` bytes together: a third for tables, the rest for inflated clusters.
     ///
-    /// A third of the default, 16 MiB, keeps the L2 tables of 110 GiB of a disk with 64 KiB clusters.
+    /// A third of the default, 16 MiB, keeps the L2 tables of 93 GiB of a disk with 64 KiB clusters.
     public init(cacheSize: Int = LayerResources.defaultCacheSize) {
         let tableCapacity = cacheSize / 3
         tables = TableCache(capacity: tableCapacity)

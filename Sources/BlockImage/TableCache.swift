@@ -115,6 +115,9 @@ public final class TableCache: Sendable {
         for pages in parts { pages.removeAll { $0.file == file } }
     }
 
+    /// What tables are read into. They are kept: between pages that stay they would leave gaps in the heap.
+    private static let buffers = BufferPool(capacity: pageEntries * 8)
+
     /// Reads as many of the `count` entries as the file holds.
     private static func load(
         _ count: Int, of table: borrowing TableLocation, at offset: HostOffset
@@ -122,7 +125,8 @@ public final class TableCache: Sendable {
         let file = table.file
         let held = file.size > offset.rawValue ? (file.size - offset.rawValue) / UInt64(table.entrySize) : 0
         let size = Int(min(UInt64(count), held)) * table.entrySize
-        let buffer = AlignedBuffer(capacity: size)
+        let buffer = buffers.take(size)
+        defer { buffers.giveBack(buffer) }
         try buffer.fill(size) { output throws(ImageError) in try file.read(size, at: offset, into: &output) }
         return table.decode(buffer.bytes)
     }
