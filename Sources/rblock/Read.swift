@@ -13,7 +13,8 @@ struct Read: ParsableCommand {
         abstract: "Write bytes of the disk of an image to standard output.",
         discussion: """
             The bytes are those that the guest sees, whatever the format. An IMAGE may be a block device. Sizes are in \
-            bytes, as 1048576, 1024K, 1M (also G and T), or 0x100000. Reading behind the end of the disk is an error.
+            bytes, as 1048576, 1024K, 1M (also G and T), or 0x100000. Reading behind the end of the disk is an error. What \
+            was read before an error is written.
 
             EXAMPLES
               rblock read --length 512 --hex disk.qcow2
@@ -22,7 +23,7 @@ struct Read: ParsableCommand {
 
             EXIT STATUS
               0   all of it was written
-              1   the image cannot be opened or read so far, or was written to meanwhile; what was read is written
+              1   the image cannot be opened or read so far, or was written to meanwhile
               64  wrong usage
             """)
 
