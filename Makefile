@@ -3,6 +3,7 @@
 PREFIX ?= /usr/local
 DESTDIR ?=
 SWIFT ?= swift
+SHELL := /bin/bash
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 # To build: pkg-config and the headers of the libraries. To run: fuse3. To test: qemu-img and qemu-io to compare with,
@@ -64,18 +65,30 @@ release: deps
 run: build
 	@Fixtures/show "$$($(SWIFT) build --show-bin-path)/rblockfs" Fixtures
 
+# Thousands of lines tell what passes, of several tests at once: what fails is told again, at the end.
+define run_tests
+	@mkdir -p .build; set -o pipefail; \
+	$(SWIFT) test --skip-build $(1) 2>&1 | tee .build/tests.log || { \
+		printf '\nWhat failed:\n'; \
+		grep -E -A 4 '✘ Test .* recorded an issue' .build/tests.log | cut -c 1-1000 | tail -n 60; \
+		grep -E '✘|[Ff]atal error|error: ' .build/tests.log | grep -v 'recorded an issue' | cut -c 1-400 | tail -n 20; \
+		exit 1; \
+	}
+endef
+
 test: deps-test
 	$(SWIFT) build --build-tests
-	$(SWIFT) test --skip-build
+	$(call run_tests)
 	$(MAKE) test-threads
 
 # Reads and looks at everything with a server that the thread sanitizer watches; whatever it reports is a failure.
 test-threads: TSAN := $(CURDIR)/.build-tsan
+test-threads: export RBLOCKFS = $(TSAN)/debug/rblockfs
+test-threads: export TSAN_OPTIONS = log_path=$(TSAN)/report
 test-threads: deps-test
 	$(SWIFT) build --sanitize=thread --scratch-path $(TSAN) --product rblockfs
 	rm -f $(TSAN)/report.*
-	RBLOCKFS=$(TSAN)/debug/rblockfs TSAN_OPTIONS=log_path=$(TSAN)/report \
-		$(SWIFT) test --skip-build --filter 'ContentTests|StatsTests|ChangeTests|RefusalTests|LiveFolderTests|UsedImageTests|SlowImageTests|ApplianceTests|ReadAheadTests'
+	$(call run_tests,--filter 'ContentTests|StatsTests|ChangeTests|RefusalTests|LiveFolderTests|UsedImageTests|SlowImageTests|ApplianceTests|ReadAheadTests')
 	@if ls $(TSAN)/report.* >/dev/null 2>&1; then cat $(TSAN)/report.*; exit 1; fi
 
 bench: deps-bench

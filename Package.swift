@@ -15,6 +15,11 @@ let forTests: [SwiftSetting] = [.treatAllWarnings(as: .error), .enableExperiment
 let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
+let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let nio: [Target.Dependency] = [
+    .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
+]
+let nioSSL: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
 
 let package = Package(
     name: "rblock",
@@ -25,7 +30,10 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.0"),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
     ],
     targets: [
         .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
@@ -68,6 +76,14 @@ let package = Package(
             ],
             swiftSettings: strict),
         .target(
+            name: "NBDServer",
+            dependencies: ["BlockImage", "ByteFormat", "ImageFormats", "ImageTools", lifecycle, logging, nioSSL] + nio,
+            swiftSettings: strict),
+        .target(
+            name: "ControlRPC",
+            dependencies: ["BlockImage", "ImageFormats", "ImageTools", lifecycle, logging] + nio,
+            swiftSettings: strict),
+        .target(
             name: "Arguments", dependencies: ["BlockImage", "Encryption", argumentParser, system],
             swiftSettings: strict),
         .executableTarget(
@@ -82,8 +98,8 @@ let package = Package(
         .executableTarget(
             name: "rblock",
             dependencies: [
-                "Arguments", "BlockImage", "Encryption", "HostStorage", "ImageFormats", "ImageTools", "PartitionTable",
-                argumentParser, system,
+                "Arguments", "BlockImage", "ControlRPC", "Encryption", "HostStorage", "ImageFormats", "ImageTools",
+                "NBDServer", "PartitionTable", "QCOW2", "VMDK", argumentParser, lifecycle, logging, system,
             ],
             swiftSettings: strict),
 

@@ -43,6 +43,8 @@ struct `The tree` {
         "ImageTools": [
             "BlockImage", "ByteFormat", "Encryption", "HostStorage", "ImageFormats", "PartitionTable", "QCOW2", "VMDK",
         ],
+        "NBDServer": ["BlockImage", "ByteFormat", "ImageFormats", "ImageTools"],
+        "ControlRPC": ["BlockImage", "ImageFormats", "ImageTools"],
         "Arguments": ["BlockImage", "Encryption"],
         "TestImages": ["BlockImage", "CLinux", "CZlib", "CZstd"],
     ]
@@ -54,14 +56,18 @@ struct `The tree` {
             "TestImages", "rblock", "rblockfs", "rblock-bench",
         ],
         "SystemPackage": ["Arguments", "HostStorage", "ImageFS", "ImageTools", "rblock", "rblockfs"],
-        "Logging": ["ImageFS", "rblockfs"],
+        "Logging": ["ControlRPC", "ImageFS", "NBDServer", "rblock", "rblockfs"],
+        "NIOCore": ["ControlRPC", "NBDServer"],
+        "NIOPosix": ["ControlRPC", "NBDServer"],
+        "NIOSSL": ["NBDServer"],
+        "ServiceLifecycle": ["ControlRPC", "NBDServer", "rblock"],
         "ArgumentParser": ["Arguments", "rblock", "rblockfs", "rblock-bench"],
         "Glibc": [
             "Arguments", "BlockImage", "HostStorage", "Fuse", "ImageFS", "ImageTools", "VMDK", "rblock", "rblockfs",
         ],
         "Dispatch": ["ImageFS", "ImageTools", "rblock-bench"],
         "Foundation": ["ImageFS", "TestImages", "rblock", "rblockfs", "rblock-bench"],
-        "FoundationEssentials": ["ImageFS", "rblock", "rblockfs"],
+        "FoundationEssentials": ["ControlRPC", "ImageFS", "rblock", "rblockfs"],
     ]
 
     /// Modules that are programs: they may import all others, and print.
