@@ -46,6 +46,51 @@ public enum Tool {
         return ProcessInfo.processInfo.environment["CI"] != nil
     }
 
+    /// The programs that run now, each the first of a group of processes.
+    private struct Groups {
+        var leaders: Set<pid_t> = []
+        var isOver = false
+    }
+
+    /// Nil: programs stay in the group of this process, where Ctrl-C reaches them by itself.
+    private static let groups = Mutex<Groups?>(nil)
+
+    /// Has every program be the first of a group of processes from now on, so that `endAll` can end it with all that it
+    /// started. For a process that signals end in an orderly way.
+    public static func startInGroups() {
+        groups.withLock { $0 = $0 ?? Groups() }
+    }
+
+    /// Ends all that runs after `startInGroups`, and returns when it is gone. Who waits for a program, or would start
+    /// one, waits from then on for the end of this process: what it then removes it would remove too early.
+    public static func endAll() {
+        groups.withLock { groups in
+            groups?.isOver = true
+            for leader in groups?.leaders ?? [] { kill(-leader, SIGKILL) }
+        }
+        _ = TestImages.wait(seconds: 60) { groups.withLock { $0?.leaders.isEmpty ?? true } }
+    }
+
+    /// Starts a program, unless everything ends.
+    private static func start(_ command: [String], output: CInt, errors: CInt) throws -> pid_t {
+        let process: pid_t? = try groups.withLock { groups in
+            guard groups?.isOver != true else { return nil }
+            let process = try spawn(command, inGroup: groups != nil, output: output, errors: errors)
+            groups?.leaders.insert(process)
+            return process
+        }
+        while true {
+            if let process { return process }
+            sleep(1)
+        }
+    }
+
+    /// To be called when `process` is gone.
+    private static func ended(_ process: pid_t) {
+        groups.withLock { _ = $0?.leaders.remove(process) }
+        while groups.withLock({ $0?.isOver == true }) { sleep(1) }
+    }
+
     /// Runs a program to its end, and answers what it left, whatever its status.
     ///
     /// It is killed after `timeout` seconds: hostile images make other programs hang. Throws when it cannot be started
@@ -58,7 +103,8 @@ public enum Tool {
         let errors = try OutputFile()
         // env changes the folder for the program alone; this process has many threads, and one folder.
         let command = folder.map { ["/usr/bin/env", "-C", $0, path] + arguments } ?? [path] + arguments
-        let process = try spawn(command, output: output.handle, errors: errors.handle)
+        let process = try start(command, output: output.handle, errors: errors.handle)
+        defer { ended(process) }
         guard let status = wait(for: process, timeout: timeout) else {
             throw ToolFailure(description: "\(name) \(arguments): not done in \(timeout) s; \(errors.text)")
         }
@@ -67,7 +113,9 @@ public enum Tool {
 
     /// Starts a program with nothing to read. Not with Foundation's Process: among thousands of them, one now and then
     /// is never reported as ended.
-    private static func spawn(_ command: [String], output: CInt, errors: CInt) throws -> pid_t {
+    private static func spawn(
+        _ command: [String], inGroup: Bool, output: CInt, errors: CInt
+    ) throws -> pid_t {
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
         defer { posix_spawn_file_actions_destroy(&actions) }
@@ -85,7 +133,8 @@ public enum Tool {
         posix_spawnattr_setsigmask(&attributes, &signals)
         sigfillset(&signals)
         posix_spawnattr_setsigdefault(&attributes, &signals)
-        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF))
+        let group = inGroup ? POSIX_SPAWN_SETPGROUP : 0
+        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | group))
         let strings = command.map { strdup($0) } + [nil]
         defer { for string in strings { free(string) } }
         var process: pid_t = 0

@@ -13,12 +13,15 @@ enum Ending {
         sigemptyset(&set)
         for number in [SIGINT, SIGTERM, SIGHUP] { sigaddset(&set, number) }
         pthread_sigmask(SIG_BLOCK, &set, nil)
+        Tool.startInGroups()
         let signals = set
         Thread.detachNewThread {
             var awaited = signals
             var number: CInt = 0
             guard sigwait(&awaited, &number) == 0 else { return }
             isRequested.store(true, ordering: .sequentiallyConsistent)
+            // First what would go on writing where CleanUp removes.
+            Tool.endAll()
             CleanUp.run()
             _exit(128 + number)
         }
