@@ -1,0 +1,78 @@
+import BlockImage
+
+/// What a new VMDK disk is to be.
+public struct NewVMDK: Hashable, Sendable {
+    /// How the disk lies in files (Virtual Disk Format 5.0, "createType").
+    public enum Subformat: String, Hashable, Sendable, CaseIterable {
+        /// In grains, in one file that holds the descriptor as well.
+        case monolithicSparse
+        /// Byte for byte, in one file beside that of the descriptor.
+        case monolithicFlat
+        /// In grains, in files of at most 2,047 MiB of the disk beside that of the descriptor.
+        case twoGbMaxExtentSparse
+        /// Byte for byte, in files of at most 2,047 MiB beside that of the descriptor.
+        case twoGbMaxExtentFlat
+        /// In compressed grains, in one file that can be read from its start to its end: for transport, and in OVAs.
+        case streamOptimized
+    }
+
+    /// The disk controller that the virtual machine has for it (ddb.adapterType).
+    public enum AdapterType: String, Hashable, Sendable, CaseIterable {
+        /// IDE.
+        case ide
+        /// BusLogic's SCSI.
+        case buslogic
+        /// LSI Logic's SCSI, and whatever came after it.
+        case lsilogic
+        /// SCSI of old ESX servers.
+        case legacyESX
+    }
+
+    /// The image that has the bytes that the new one does not.
+    public struct Parent: Hashable, Sendable {
+        /// Its name, as the descriptor is to have it (parentFileNameHint).
+        public var name: String
+        /// Its content identifier, by which readers see whether it was changed since (parentCID).
+        public var cid: UInt32
+
+        /// The parent called `name` whose content identifier is `cid`.
+        public init(name: String, cid: UInt32) {
+            self.name = name
+            self.cid = cid
+        }
+    }
+
+    /// The size of the disk in bytes. VMDK counts in sectors: the last one is filled up with zeros.
+    public var size: UInt64
+    /// How it lies in files.
+    public var subformat = Subformat.monolithicSparse
+    /// The disk controller.
+    public var adapterType = AdapterType.ide
+    /// The version of the virtual hardware (ddb.virtualHWVersion): 4 is what every product reads, 6 came with
+    /// Workstation 6.
+    public var hardwareVersion = 4
+    /// The version of VMware Tools in the guest (ddb.toolsVersion): 2,147,483,647, which VMware writes where it does not
+    /// manage them.
+    public var toolsVersion = Int(Int32.max)
+    /// Whether zeros over a parent are an entry of a grain table, and not grains full of zeros. VirtualBox does not read
+    /// such disks.
+    public var hasZeroedGrains = false
+    /// The image under it; nil for a disk of its own.
+    public var parent: Parent?
+    /// How hard the grains of streamOptimized are compressed: what `Zlib.compress` takes.
+    public var compressionLevel = 6
+
+    /// A disk of `size` bytes in one sparse file.
+    public init(size: UInt64) {
+        self.size = size
+    }
+}
+
+extension NewVMDK.Subformat {
+    /// Whether the extents are byte for byte what the disk has.
+    var isFlat: Bool { self == .monolithicFlat || self == .twoGbMaxExtentFlat }
+    /// Whether the disk is cut into several extents.
+    var isSplit: Bool { self == .twoGbMaxExtentSparse || self == .twoGbMaxExtentFlat }
+    /// Whether the descriptor lies in the file of the only extent.
+    var hasEmbeddedDescriptor: Bool { self == .monolithicSparse || self == .streamOptimized }
+}
