@@ -5,8 +5,11 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <linux/fs.h>
 #include <linux/openat2.h>
 #include <malloc.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -74,4 +77,41 @@ int clinux_is_locked(int descriptor, off_t start, off_t count) {
 
 int clinux_spawn_close_from(posix_spawn_file_actions_t *actions, int first) {
     return posix_spawn_file_actions_addclosefrom_np(actions, first);
+}
+
+int clinux_open_unnamed(const char *path) {
+    return open(path, O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);
+}
+
+int clinux_link_unnamed(int descriptor, int directory, const char *name) {
+    char path[sizeof "/proc/self/fd/" + 11];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", descriptor);
+    return linkat(AT_FDCWD, path, directory, name, AT_SYMLINK_FOLLOW);
+}
+
+int clinux_rename_new(int directory, const char *from, const char *to) {
+    return renameat2(directory, from, directory, to, RENAME_NOREPLACE);
+}
+
+int clinux_allocate(int descriptor, off_t start, off_t count) {
+    return fallocate(descriptor, 0, start, count);
+}
+
+int clinux_share(int descriptor, off_t to, int source, off_t from, off_t count) {
+    struct file_clone_range range = {
+        .src_fd = source,
+        .src_offset = (uint64_t)from,
+        .src_length = (uint64_t)count,
+        .dest_offset = (uint64_t)to,
+    };
+    return ioctl(descriptor, FICLONERANGE, &range);
+}
+
+void clinux_begin_write_back(int descriptor) {
+    sync_file_range(descriptor, 0, 0, SYNC_FILE_RANGE_WRITE);
+}
+
+int clinux_zero_device(int descriptor, uint64_t start, uint64_t count) {
+    uint64_t range[2] = {start, count};
+    return ioctl(descriptor, BLKZEROOUT, range);
 }

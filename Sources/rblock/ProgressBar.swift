@@ -1,5 +1,6 @@
 import BlockImage
 import Glibc
+import HostStorage
 import SystemPackage
 
 /// How far a verb has got, on standard error: per cent, speed, and the time that is left. Only on a terminal, and only
@@ -46,7 +47,7 @@ final class ProgressBar {
         let now = ContinuousClock.now
         guard now >= due else { return false }
         due = now + Self.interval
-        if !isShown { Self.eraseOnSignals() }
+        if !isShown { SignalEnding.erasesLine() }
         isShown = true
         write("\r\(text(done, after: start.duration(to: now)))\u{1B}[K")
         return true
@@ -83,22 +84,5 @@ final class ProgressBar {
 
     private func write(_ text: String) {
         _ = try? FileDescriptor.standardError.writeAll(text.utf8)
-    }
-
-    /// Has the bar erased before a signal ends this process, as it would have without that.
-    private static func eraseOnSignals() {
-        for number in [SIGINT, SIGTERM, SIGHUP, SIGPIPE] {
-            // It calls nothing that a signal handler may not.
-            let before = signal(number) { number in
-                let erase: StaticString = "\r\u{1B}[K"
-                // Safe: as many bytes as the text has, which is there for ever.
-                unsafe _ = Glibc.write(STDERR_FILENO, erase.utf8Start, erase.utf8CodeUnitCount)
-                _ = signal(number, SIG_DFL)
-                raise(number)
-            }
-            // Whoever started this process had it ignored, as nohup(1) does: SIG_IGN is 1.
-            // Safe: a function pointer has the size of an Int.
-            if unsafe unsafeBitCast(before, to: Int.self) == 1 { _ = signal(number, before) }
-        }
     }
 }

@@ -52,8 +52,8 @@ struct `The tree` {
     /// What comes from elsewhere, and who may use it.
     static let foreign: [String: Set<String>] = [
         "Synchronization": [
-            "BlockImage", "Compression", "Encryption", "Fuse", "ImageFS", "ImageFormats", "ImageTools", "QCOW2",
-            "TestImages", "rblock", "rblockfs", "rblock-bench",
+            "BlockImage", "Compression", "Encryption", "Fuse", "HostStorage", "ImageFS", "ImageFormats", "ImageTools",
+            "QCOW2", "TestImages", "rblock", "rblockfs", "rblock-bench",
         ],
         "SystemPackage": ["Arguments", "HostStorage", "ImageFS", "ImageTools", "rblock", "rblockfs"],
         "Logging": ["ControlRPC", "ImageFS", "NBDServer", "rblock", "rblockfs"],
@@ -65,7 +65,7 @@ struct `The tree` {
         "Glibc": [
             "Arguments", "BlockImage", "HostStorage", "Fuse", "ImageFS", "ImageTools", "VMDK", "rblock", "rblockfs",
         ],
-        "Dispatch": ["ImageFS", "ImageTools", "rblock-bench"],
+        "Dispatch": ["HostStorage", "ImageFS", "ImageTools", "rblock-bench"],
         "Foundation": ["ImageFS", "TestImages", "rblock", "rblockfs", "rblock-bench"],
         "FoundationEssentials": ["ControlRPC", "ImageFS", "rblock", "rblockfs"],
     ]

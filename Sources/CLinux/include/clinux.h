@@ -36,3 +36,30 @@ int clinux_is_locked(int descriptor, off_t start, off_t count);
 /// Has a program that posix_spawn(3) starts with `actions` begin without the descriptors from `first` on. 0, or an error
 /// number.
 int clinux_spawn_close_from(posix_spawn_file_actions_t *actions, int first);
+
+/// open(2) with O_TMPFILE: a file without a name in the folder `path`, for reading and writing, with the mode 0666 that
+/// the umask takes from. Returns a descriptor, or -1 with errno set.
+int clinux_open_unnamed(const char *path);
+
+/// Gives the open file `descriptor`, which has no name, the name `name` in the folder `directory`, with linkat(2).
+/// Returns 0, or -1 with errno set.
+int clinux_link_unnamed(int descriptor, int directory, const char *name);
+
+/// renameat2(2) with RENAME_NOREPLACE: renames `from` to `to`, both in the folder `directory`, unless that is there.
+/// Returns 0, or -1 with errno set.
+int clinux_rename_new(int directory, const char *from, const char *to);
+
+/// fallocate(2): sets aside space for the `count` bytes at `start`, which the file then reaches. Returns 0, or -1 with
+/// errno set.
+int clinux_allocate(int descriptor, off_t start, off_t count);
+
+/// FICLONERANGE of ioctl(2): shares the `count` bytes at `from` of the file `source` with `descriptor`, at `to`. Returns
+/// 0, or -1 with errno set.
+int clinux_share(int descriptor, off_t to, int source, off_t from, off_t count);
+
+/// sync_file_range(2) with SYNC_FILE_RANGE_WRITE: begins to write what is dirty of the file, and does not wait for it.
+void clinux_begin_write_back(int descriptor);
+
+/// BLKZEROOUT of ioctl(2): makes the `count` bytes at `start` of a block device zeros, with as little work as the device
+/// can do it with. Returns 0, or -1 with errno set.
+int clinux_zero_device(int descriptor, uint64_t start, uint64_t count);
