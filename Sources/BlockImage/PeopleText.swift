@@ -61,3 +61,15 @@ public func humanSize(_ count: UInt64) -> String {
 public func counted(_ number: some BinaryInteger, _ noun: String, _ plural: String? = nil) -> String {
     "\(number) \(number == 1 ? noun : plural ?? noun + "s")"
 }
+
+/// The number of bytes that people write as 1048576, 512K, 48M, 1G, 2T or 0x100000, in upper or lower case; nil for what
+/// is none, or more than a file can have.
+public func byteCount(of text: String) -> UInt64? {
+    let shifts: [Character: UInt64] = ["K": 10, "M": 20, "G": 30, "T": 40, "P": 50]
+    let shift = text.last.flatMap { shifts[Character($0.uppercased())] }
+    let digits = shift == nil ? text[...] : text.dropLast()
+    let isHexadecimal = digits.hasPrefix("0x") || digits.hasPrefix("0X")
+    guard let number = isHexadecimal ? UInt64(digits.dropFirst(2), radix: 16) : UInt64(digits) else { return nil }
+    let (count, overflow) = number.multipliedReportingOverflow(by: 1 << (shift ?? 0))
+    return overflow || count > UInt64(Int64.max) ? nil : count
+}
