@@ -132,6 +132,9 @@ public struct NamedDisk: Sendable {
     public let image: Image
     fileprivate let opened: OpenedImage
 
+    /// The files that its bytes come from, those of its chain among them.
+    public var files: [any HostFile] { opened.layers.flatMap(\.files) }
+
     /// To be asked when all was read. Throws `system` with ESTALE where a file of the image was written to since it was
     /// opened: what was read may be of no one moment.
     public func checkUnchanged() throws(ImageError) {

@@ -1,0 +1,72 @@
+public import BlockImage
+
+/// Sectors that a list names: as `rblock diff --sectors` prints them, a number a line, or as `rblock diff` does, the
+/// first and the last one of a range.
+public struct SectorList: Sendable {
+    /// What is said of lines that cannot be read.
+    private let path: String
+    private let sectorSize: UInt64
+    private var ranges: [SectorRange] = []
+    private var lineCount = 0
+    private var line: [UInt8] = []
+
+    /// An empty list, of sectors of `sectorSize` bytes, that stands in `path`.
+    public init(sectorSize: Int, path: String) {
+        self.sectorSize = UInt64(sectorSize)
+        self.path = path
+    }
+
+    /// Reads `bytes`, which go on where those before them ended. Throws `corrupt` for a line that names no sectors.
+    public mutating func add(_ bytes: some Sequence<UInt8>) throws(ImageError) {
+        for byte in bytes {
+            if byte == UInt8(ascii: "\n") {
+                try endLine()
+            } else {
+                line.append(byte)
+                if line.count > 128 { try endLine() }
+            }
+        }
+    }
+
+    private mutating func endLine() throws(ImageError) {
+        lineCount += 1
+        let words = String(decoding: line, as: UTF8.self).split { $0 == " " || $0 == "\t" || $0 == "\r" }
+        line.removeAll(keepingCapacity: true)
+        guard let word = words.first else { return }
+        let ends = word.split(separator: "-", omittingEmptySubsequences: false).map { UInt64($0) }
+        guard let found = ends.first, let first = found, let second = ends.last, let last = second, first <= last,
+            last < .max / sectorSize, ends.count <= 2, words.dropFirst().allSatisfy({ UInt64($0) != nil })
+        else {
+            throw ImageError(
+                .corrupt, path: path,
+                "line \(lineCount): must be the number of a sector, or first-last, as rblock diff --sectors prints them"
+            )
+        }
+        let range = SectorRange(start: first, count: last - first + 1)
+        if let before = ranges.last, before.start <= first, ranges[ranges.count - 1].join(range) { return }
+        ranges.append(range)
+    }
+
+    /// The bytes of a disk of `size` bytes that all lines name, in order. Throws what the last line throws, and
+    /// `outOfRange` for sectors that the disk does not have.
+    public mutating func parts(of size: UInt64) throws(ImageError) -> [Range<UInt64>] {
+        try endLine()
+        var parts: [Range<UInt64>] = []
+        for range in ranges.sorted(by: { $0.start < $1.start }) {
+            let end = range.end * sectorSize
+            // The disk may end inside of its last sector.
+            guard end < size + sectorSize else {
+                throw ImageError(
+                    .outOfRange, path: path,
+                    "sector \(range.end - 1): the disk ends before it, at \(counted(size, "byte"))")
+            }
+            let part = range.start * sectorSize..<min(end, size)
+            if let last = parts.last, part.lowerBound <= last.upperBound {
+                parts[parts.count - 1] = last.lowerBound..<max(last.upperBound, part.upperBound)
+            } else {
+                parts.append(part)
+            }
+        }
+        return parts
+    }
+}
