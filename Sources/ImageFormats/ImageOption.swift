@@ -1,0 +1,122 @@
+import BlockImage
+
+/// An option of a new image is not what it must be: one sentence for the person who wrote it.
+public struct OptionFault: Error, Hashable, Sendable {
+    /// What is wrong and what it must be.
+    public var message: String
+}
+
+/// The options of a new image as people write them, as for `qemu-img create -o`: `cluster_size=64k,compat=1.1`, where
+/// a comma of a value is two.
+public struct ImageOptionList: Sendable {
+    /// The names and values, in the order that they were written in.
+    public private(set) var items: [(name: String, value: String)] = []
+    /// Whether somebody wants to know which options there are.
+    public private(set) var asksForHelp = false
+
+    /// No options.
+    public init() {}
+
+    /// Adds what `text` says. Throws for what is no `name=value`.
+    public mutating func add(_ text: String) throws(OptionFault) {
+        for piece in Self.pieces(of: text) {
+            if piece == "help" || piece == "?" {
+                asksForHelp = true
+                continue
+            }
+            guard let mark = piece.firstIndex(of: "="), mark != piece.startIndex else {
+                throw OptionFault(message: "option \"\(piece)\": must be name=value; 'help' lists the names")
+            }
+            items.append((String(piece[..<mark]), String(piece[piece.index(after: mark)...])))
+        }
+    }
+
+    /// Takes the value of `name` out of the list: the last one, as a later option takes the place of an earlier one. Nil
+    /// where it is not there.
+    public mutating func take(_ name: String) -> String? {
+        let value = items.last { $0.name == name }?.value
+        items.removeAll { $0.name == name }
+        return value
+    }
+
+    private static func pieces(of text: String) -> [String] {
+        var pieces: [String] = []
+        var piece = ""
+        var isAfterComma = false
+        for letter in text {
+            if isAfterComma {
+                isAfterComma = false
+                if letter != "," {
+                    pieces.append(piece)
+                    piece = ""
+                }
+                piece.append(letter)
+            } else if letter == "," {
+                isAfterComma = true
+            } else {
+                piece.append(letter)
+            }
+        }
+        return (pieces + [piece]).filter { !$0.isEmpty }
+    }
+}
+
+/// An option that a new image of one format has.
+struct ImageOption<New>: Sendable {
+    let name: String
+    /// What it may be and what it means, in one line.
+    let help: String
+    let set: @Sendable (inout New, OptionValue) throws(OptionFault) -> Void
+
+    /// Sets what `list` says of `new`. Throws for an option that `format` does not have, and for a wrong value.
+    static func apply(
+        _ list: ImageOptionList, _ options: [ImageOption], to new: inout New, format: ImageFormat
+    ) throws(OptionFault) {
+        for (name, value) in list.items {
+            guard let option = options.first(where: { $0.name == name }) else {
+                let names = options.map(\.name).joined(separator: ", ")
+                throw OptionFault(message: "option \(name): \(format.rawValue) has none of this name; it has \(names)")
+            }
+            try option.set(&new, OptionValue(name: name, text: value))
+        }
+    }
+}
+
+/// The value of an option, as it was written.
+struct OptionValue {
+    let name: String
+    let text: String
+
+    func fault(_ wanted: String) -> OptionFault {
+        OptionFault(message: "option \(name): is \"\(text)\", but must be \(wanted)")
+    }
+
+    /// A number of bytes, as `65536` or `64k`.
+    func size() throws(OptionFault) -> UInt64 {
+        guard let size = byteCount(of: text) else { throw fault("a number of bytes, as 65536 or 64k") }
+        return size
+    }
+
+    /// A number.
+    func number<Number: FixedWidthInteger>() throws(OptionFault) -> Number {
+        guard let number = Number(text) else { throw fault("a number") }
+        return number
+    }
+
+    /// Yes or no, as QEMU takes it.
+    func flag() throws(OptionFault) -> Bool {
+        switch text {
+        case "on", "yes", "true", "y": return true
+        case "off", "no", "false", "n": return false
+        default: throw fault("on or off")
+        }
+    }
+
+    /// One of the values that have names.
+    func choice<Choice: RawRepresentable<String> & CaseIterable>() throws(OptionFault) -> Choice {
+        guard let choice = Choice(rawValue: text) else {
+            throw fault("one of \(Choice.allCases.map(\.rawValue).joined(separator: ", "))")
+        }
+        return choice
+    }
+}

@@ -1,0 +1,65 @@
+import BlockImage
+import QCOW2
+import VMDK
+
+extension NewImage.NewRaw {
+    static let options: [ImageOption<Self>] = [
+        ImageOption(name: "preallocation", help: "off, falloc (set space aside) or full (write zeros)") {
+            (new, value) throws(OptionFault) in new.preallocation = try value.choice()
+        }
+    ]
+}
+
+extension NewQCOW2 {
+    static let options: [ImageOption<Self>] = [
+        ImageOption(name: "compat", help: "the version: 1.1 or v3, by default; 0.10 or v2 for QEMU before 1.1") {
+            (new, value) throws(OptionFault) in
+            switch value.text {
+            case "0.10", "v2": new.version = 2
+            case "1.1", "v3": new.version = 3
+            default: throw value.fault("0.10 (or v2) or 1.1 (or v3)")
+            }
+        },
+        ImageOption(name: "cluster_size", help: "the bytes of a cluster: a power of two from 512 to 2M; 64k") {
+            (new, value) throws(OptionFault) in new.clusterSize = try value.size()
+        },
+        ImageOption(name: "refcount_bits", help: "the bits of a refcount: a power of two from 1 to 64; 16") {
+            (new, value) throws(OptionFault) in new.refcountBits = try value.number()
+        },
+        ImageOption(name: "extended_l2", help: "on: clusters have 32 subclusters") {
+            (new, value) throws(OptionFault) in new.hasExtendedL2 = try value.flag()
+        },
+        ImageOption(name: "compression_type", help: "how clusters are compressed, if they are: zlib or zstd") {
+            (new, value) throws(OptionFault) in new.compressionType = try value.choice()
+        },
+        ImageOption(name: "lazy_refcounts", help: "on: whoever writes to the image may put off its refcounts") {
+            (new, value) throws(OptionFault) in new.hasLazyRefcounts = try value.flag()
+        },
+        ImageOption(name: "preallocation", help: "off, metadata, falloc (set space aside) or full (write zeros)") {
+            (new, value) throws(OptionFault) in new.preallocation = try value.choice()
+        },
+    ]
+}
+
+extension NewVMDK {
+    static let options: [ImageOption<Self>] = [
+        ImageOption(
+            name: "subformat", help: Subformat.allCases.map(\.rawValue).joined(separator: ", ")
+        ) { (new, value) throws(OptionFault) in new.subformat = try value.choice() },
+        ImageOption(
+            name: "adapter_type", help: AdapterType.allCases.map(\.rawValue).joined(separator: ", ")
+        ) { (new, value) throws(OptionFault) in new.adapterType = try value.choice() },
+        ImageOption(name: "hwversion", help: "the version of the virtual hardware; 4, which every product reads") {
+            (new, value) throws(OptionFault) in new.hardwareVersion = try value.number()
+        },
+        ImageOption(name: "compat6", help: "on: hwversion is 6") { (new, value) throws(OptionFault) in
+            if try value.flag() { new.hardwareVersion = 6 }
+        },
+        ImageOption(name: "toolsversion", help: "the version of VMware Tools in the guest") {
+            (new, value) throws(OptionFault) in new.toolsVersion = try value.number()
+        },
+        ImageOption(name: "zeroed_grain", help: "on: zeros over a parent are marked, and not written") {
+            (new, value) throws(OptionFault) in new.hasZeroedGrains = try value.flag()
+        },
+    ]
+}
