@@ -1,12 +1,12 @@
 import ArgumentParser
 import ImageFormats
 
-/// The command that looks into images, checks and compares them.
+/// The command that looks into images, checks, compares and makes them.
 @main
 struct RBlock: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "rblock",
-        abstract: "Look into virtual-machine disk images.",
+        abstract: "Look into virtual-machine disk images, and make them.",
         discussion: """
             Images are QCOW2, VMDK and raw; what they name (backing files, extents) is opened in the folder of the image, \
             and in those of --allow-path.
@@ -21,11 +21,14 @@ struct RBlock: ParsableCommand {
               rblock diff before.qcow2 after.qcow2
               rblock hash disk.qcow2
               rblock read --length 512 --hex disk.qcow2
+              rblock create disk.qcow2 20G
+              rblock convert disk.vmdk disk.qcow2
 
             EXIT STATUS
               0   done; check, inspect: nothing is wrong; diff: the disks are the same
-              1   an image cannot be opened or read; diff: the disks differ
-              2   check, inspect: something is wrong; diff: an image cannot be read
+              1   an image cannot be opened, read or written; diff: the disks differ
+              2   check, inspect: something is wrong; diff: an image cannot be read;
+                  convert: parts of the disk could not be read
               3   check: host space is wasted (leaks), and nothing else is wrong
               63  check: the format has nothing to check
               64  wrong usage
@@ -33,5 +36,8 @@ struct RBlock: ParsableCommand {
             What each verb means by them is said by its own help: rblock help VERB.
             """,
         version: rblockVersion,
-        subcommands: [Info.self, Map.self, Inspect.self, Check.self, Diff.self, Hash.self, Read.self])
+        subcommands: [
+            Info.self, Map.self, Inspect.self, Check.self, Diff.self, Hash.self, Read.self,
+            Create.self, Convert.self,
+        ])
 }

@@ -1,0 +1,213 @@
+import ArgumentParser
+import BlockImage
+import HostStorage
+import ImageFormats
+import ImageTools
+import QCOW2
+import SystemPackage
+
+extension NewQCOW2.CompressionType: ExpressibleByArgument {}
+
+/// `rblock convert`: the disk of an image, in a new image.
+struct Convert: ParsableCommand {
+    /// The exit status where all is done but for what could not be read.
+    private static let lostStatus: Int32 = 2
+
+    static let configuration = CommandConfiguration(
+        abstract: "Copy the disk of an image into a new image.",
+        discussion: """
+            SRC is an image of any format, with all that it names, a raw file, or a block device. DST is a new file, or a \
+            block device, which becomes a raw disk. Holes and zeros take no space in the new image. Where the file system \
+            can share space between files, as XFS and Btrfs can, it is shared.
+
+            DST is there when all of it is written, and on the disk; when anything goes wrong before that, nothing of it \
+            is left, and what was there is as it was. That does not hold for a device, of course. A link is followed: the \
+            image takes the place of the file that it leads to. One input and the same options always make the same bytes.
+
+            The options of a format are told by rblock create -f FORMAT -o help.
+
+            --from-sectors takes what rblock diff --sectors prints: the other sectors are zeros in the new image.
+
+            EXAMPLES
+              rblock convert disk.raw disk.qcow2
+              rblock convert /dev/vg/root backup.qcow2 --compress zstd
+              rblock convert --snapshot monday disk.qcow2 monday.vmdk
+              rblock convert -O vmdk -o subformat=streamOptimized disk.qcow2 disk.vmdk
+              rblock convert -o cluster_size=2M,extended_l2=on disk.vmdk disk.qcow2
+              rblock convert --force disk.qcow2 /dev/sdx
+              rblock convert --ignore-read-errors /dev/sdx rescued.raw
+
+            EXIT STATUS
+              0   the new image is there
+              1   an image cannot be read, or the new one not be written; nothing is left
+              2   the new image is there, but parts of SRC could not be read, which
+                  are zeros in it: only with --ignore-read-errors
+              64  wrong usage
+            """)
+
+    @OptionGroup var options: ImageOptions
+    @Option(
+        name: [.customShort("O"), .long],
+        help: ArgumentHelp(
+            "The format of the new image: raw, qcow2 or vmdk; by default what the name of DST says.",
+            valueName: "format"))
+    var outputFormat: ImageFormat?
+    @OptionGroup var new: NewImageOptions
+    @Option(help: ArgumentHelp("Compress the new image: zlib, or zstd for qcow2.", valueName: "type"))
+    var compress: NewQCOW2.CompressionType?
+    @Option(help: ArgumentHelp("How hard to compress: 1 to 9 for zlib, 1 to 19 for zstd.", valueName: "N"))
+    var level: Int?
+    @Option(
+        help: ArgumentHelp("Copy the disk of this internal snapshot (its name, or else its ID).", valueName: "name"))
+    var snapshot: String?
+    @Option(
+        help: ArgumentHelp(
+            "Copy only the sectors that this file names, or standard input for -.", valueName: "file"),
+        completion: .file())
+    var fromSectors: String?
+    @Option(help: ArgumentHelp("The bytes of a sector of --from-sectors: 512 or 4096.", valueName: "size"))
+    var sectorSize = 512
+    @Flag(help: "The device that is DST has zeros everywhere, so that none are written. New files have, anyway.")
+    var targetIsZero = false
+    @Flag(help: "Go on where SRC cannot be read: zeros take the place of the sectors that are lost, which are told.")
+    var ignoreReadErrors = false
+    @Option(help: "human, or json: what was made of what, and what was lost.") var output = OutputForm.human
+    @Argument(help: ArgumentHelp("The image to copy.", valueName: "SRC"), completion: .file()) var source: String
+    @Argument(help: ArgumentHelp("The new image.", valueName: "DST"), completion: .file()) var destination: String
+
+    func validate() throws {
+        guard [512, 4096].contains(sectorSize) else {
+            throw ValidationError("--sector-size is \(sectorSize), and must be 512 or 4096")
+        }
+        if level != nil && compress == nil && outputFormat != .vmdk {
+            throw ValidationError("--level: goes with --compress")
+        }
+    }
+
+    func run() throws {
+        let list = try new.list()
+        guard !list.asksForHelp else {
+            return try Failure.reported { try printOptions(of: try format(of: destination)) }
+        }
+        var hasLost = false
+        try Failure.reported {
+            let document = try copy(to: destination, list)
+            hasLost = !document.lost.isEmpty
+            switch output {
+            case .human: try report(document)
+            case .json: try writeJSON(document)
+            }
+        }
+        if hasLost { throw ExitCode(Self.lostStatus) }
+    }
+
+    /// What --output json prints.
+    private struct Document: Encodable {
+        struct Lost: Encodable {
+            var start: UInt64
+            var length: UInt64
+        }
+
+        var path: String
+        var format: String
+        var virtualSize: UInt64
+        var bytesRead: UInt64
+        var bytesWritten: UInt64
+        var bytesZero: UInt64
+        var lost: [Lost]
+
+        private enum CodingKeys: String, CodingKey {
+            case path, format, lost
+            case virtualSize = "virtual-size"
+            case bytesRead = "bytes-read"
+            case bytesWritten = "bytes-written"
+            case bytesZero = "bytes-zero"
+        }
+    }
+
+    private func format(of path: String) throws(Failure) -> ImageFormat {
+        if outputFormat == nil, isDevice(path) { return .raw }
+        return try newFormat(outputFormat, of: path, option: "-O")
+    }
+
+    private func isDevice(_ path: String) -> Bool {
+        if case .blockDevice? = try? FileStatus(at: FilePath(path)).kind { true } else { false }
+    }
+
+    private func copy(to path: String, _ list: ImageOptionList) throws -> Document {
+        let format = try format(of: path)
+        guard format == .raw || !isDevice(path) else {
+            throw Failure("\(path): is a device, and must become a raw disk, not \(format.rawValue)", status: 64)
+        }
+        var named = try options.image(source)
+        named.snapshot = snapshot
+        let disk = try named.disk()
+        let image = try newImage(format, size: disk.image.virtualSize, list)
+        var copy = DiskCopy(of: disk.image, parts: try parts(of: disk.image.virtualSize))
+        copy.ignoresReadErrors = ignoreReadErrors
+        var target = new.destination(disk.files)
+        target.isZero = targetIsZero
+        let place = try imageDestination(at: FilePath(path), target)
+        let writer = try image.writer(named: place.imageName, in: place)
+        let bar = ProgressBar("convert", total: copy.end)
+        let result = try copy.run(into: writer) { bar.update($0) }
+        try writer.finish()
+        try disk.checkUnchanged()
+        try place.place()
+        bar.hide()
+        return Document(
+            path: path, format: format.rawValue, virtualSize: image.size, bytesRead: result.bytesRead,
+            bytesWritten: result.bytesStored, bytesZero: image.size - min(image.size, result.bytesStored),
+            lost: result.lost.map { Document.Lost(start: $0.lowerBound, length: UInt64($0.count)) })
+    }
+
+    private func newImage(_ format: ImageFormat, size: UInt64, _ list: ImageOptionList) throws -> NewImage {
+        guard !list.items.contains(where: { $0.name == "backing_file" || $0.name == "backing_fmt" }) else {
+            throw Failure(
+                "option backing_file: a copy holds all of the disk; rblock delta makes an image over another one",
+                status: 64)
+        }
+        return try usage { () throws(OptionFault) in
+            var image = try NewImage(format, size: size, list)
+            if compress != nil || level != nil { try image.compress(compress, level: level) }
+            return image
+        }
+    }
+
+    /// The parts of a disk of `size` bytes that --from-sectors names; nil: all of it.
+    private func parts(of size: UInt64) throws -> [Range<UInt64>]? {
+        guard let fromSectors else { return nil }
+        let isInput = fromSectors == "-"
+        var list = SectorList(sectorSize: sectorSize, path: isInput ? "standard input" : fromSectors)
+        do {
+            let file =
+                isInput
+                ? FileDescriptor.standardInput
+                : try FileDescriptor.open(FilePath(fromSectors), .readOnly, options: .closeOnExec)
+            defer { if !isInput { try? file.close() } }
+            var bytes = [UInt8](repeating: 0, count: 1 << 16)
+            while true {
+                // Safe: read writes at most as many bytes as the array has.
+                let count = unsafe try bytes.withUnsafeMutableBytes { unsafe try file.read(into: $0) }
+                guard count > 0 else { break }
+                try list.add(bytes[..<count])
+            }
+        } catch let error as Errno {
+            throw ImageError(.system(errno: error.rawValue), path: fromSectors, "read: \(error)")
+        }
+        return try list.parts(of: size)
+    }
+
+    private func report(_ document: Document) throws {
+        for lost in document.lost {
+            Failure.say(
+                "\(source): \(counted(lost.length, "byte")) at offset \(lost.start) of the disk could not be read, and "
+                    + "are zeros in \(document.path)")
+        }
+        let output = StandardOutput()
+        try output.write(
+            "\(printable(document.path)): \(document.format), \(humanSize(document.virtualSize)), of which "
+                + "\(humanSize(document.bytesWritten)) hold data\n")
+        try output.flush()
+    }
+}

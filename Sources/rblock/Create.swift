@@ -1,0 +1,142 @@
+import ArgumentParser
+import Arguments
+import BlockImage
+import HostStorage
+import ImageFormats
+import ImageTools
+import QCOW2
+import SystemPackage
+import VMDK
+
+/// `rblock create`: a new, empty image.
+struct Create: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Make a new image, whose disk is empty or that of a backing image.",
+        discussion: """
+            SIZE is in bytes, as 1073741824, 512M or 20G (also K and T). With -b, the disk is that of the image BACKING, \
+            until somebody writes to FILE; SIZE is its size, if none is given. BACKING is looked for from the folder of \
+            FILE, and must be there. It must not be changed any more afterwards.
+
+            EXAMPLES
+              rblock create disk.qcow2 20G
+              rblock create -o cluster_size=2M,preallocation=metadata disk.qcow2 100G
+              rblock create -b base.qcow2 overlay.qcow2
+              rblock create -b base.raw -F raw overlay.qcow2 40G
+              rblock create -o subformat=twoGbMaxExtentSparse disk.vmdk 8G
+              rblock create -f vmdk -o help
+
+            EXIT STATUS
+              0   the new image is there
+              1   it cannot be made, or the backing image not be opened; nothing is left
+              64  wrong usage
+            """)
+
+    @OptionGroup var options: ImageOptions
+    @Option(
+        name: .shortAndLong,
+        help: ArgumentHelp("The backing image: its name, as FILE is to have it.", valueName: "BACKING"),
+        completion: .file())
+    var backing: String?
+    @Option(
+        name: [.customShort("F"), .long],
+        help: ArgumentHelp("The format of the backing image; by default what its name says.", valueName: "format"))
+    var backingFormat: ImageFormat?
+    @OptionGroup var new: NewImageOptions
+    @Option(help: "human, or json: what was made.") var output = OutputForm.human
+    @Argument(help: ArgumentHelp("The new image.", valueName: "FILE"), completion: .file()) var file: String?
+    @Argument(help: ArgumentHelp("The size of its disk.", valueName: "SIZE")) var size: ByteSize?
+
+    func validate() throws {
+        guard try file != nil || new.list().asksForHelp else {
+            throw ValidationError("Missing expected argument 'FILE'")
+        }
+    }
+
+    func run() throws {
+        var list = try new.list()
+        guard let file, !list.asksForHelp else {
+            return try Failure.reported { try printOptions(of: try format(of: file ?? "")) }
+        }
+        // What qemu-img has for these options is understood as well.
+        let (name, backingFormat) = (list.take("backing_file"), list.take("backing_fmt"))
+        try Failure.reported {
+            let document = try make(file, over: try backingImage(name, backingFormat), list)
+            switch output {
+            case .human:
+                let output = StandardOutput()
+                try output.write(
+                    "\(printable(document.path)): \(document.format), \(humanSize(document.virtualSize))\n")
+                try output.flush()
+            case .json: try writeJSON(document)
+            }
+        }
+    }
+
+    /// What --output json prints.
+    private struct Document: Encodable {
+        var path: String
+        var format: String
+        var virtualSize: UInt64
+        var backing: String?
+        var backingFormat: String?
+
+        private enum CodingKeys: String, CodingKey {
+            case path, format, backing
+            case virtualSize = "virtual-size"
+            case backingFormat = "backing-format"
+        }
+    }
+
+    private func format(of path: String) throws(Failure) -> ImageFormat {
+        try newFormat(options.format, of: path, option: "-f")
+    }
+
+    /// The image that the new one is over, if any, with its format; `name` and `format` are what the options of the
+    /// format said of it.
+    private func backingImage(
+        _ name: String?, _ format: String?
+    ) throws -> (name: String, format: ImageFormat)? {
+        guard let name = backing ?? name else { return nil }
+        if let backingFormat { return (name, backingFormat) }
+        if let format {
+            guard let format = ImageFormat(rawValue: format) else {
+                throw Failure("option backing_fmt: is \"\(format)\", but must be raw, qcow2 or vmdk", status: 64)
+            }
+            return (name, format)
+        }
+        if case .format(let format)? = ImageFormat.naming(of: name.utf8) { return (name, format) }
+        throw Failure(
+            "\(name): the name does not say the format of the backing image; -F qcow2 or raw says it", status: 64)
+    }
+
+    private func make(
+        _ path: String, over backing: (name: String, format: ImageFormat)?, _ list: ImageOptionList
+    ) throws -> Document {
+        let format = try format(of: path)
+        var opened: OpenedImage?
+        if let backing {
+            // From the folder of the new image, as whoever opens that does it; an absolute name stays what it is.
+            var named = try options.image(FilePath(path).removingLastComponent().pushing(FilePath(backing.name)).string)
+            named.format = backing.format
+            opened = try named.open()
+        }
+        let backingSize = try opened?.disk.result.get().virtualSize
+        guard let size = size.map({ UInt64($0.count) }) ?? backingSize else {
+            throw Failure("\(path): the size of the disk must be said, as no backing image has one", status: 64)
+        }
+        var image = try usage { () throws(OptionFault) in try NewImage(format, size: size, list) }
+        if let backing, let opened {
+            try usage { () throws(OptionFault) in try image.setBacking(backing.name, backing.format, opened) }
+        }
+        let sources = opened?.layers.flatMap(\.files) ?? []
+        let place = try imageDestination(at: FilePath(path), new.destination(sources))
+        guard !(place is DeviceDestination) else {
+            throw Failure("\(path): is a device, which needs no image to be made on it", status: 64)
+        }
+        try image.writer(named: place.imageName, in: place).finish()
+        try place.place()
+        return Document(
+            path: path, format: format.rawValue, virtualSize: size, backing: backing?.name,
+            backingFormat: backing?.format.rawValue)
+    }
+}

@@ -1,0 +1,69 @@
+import ArgumentParser
+import BlockImage
+import HostStorage
+import ImageFormats
+import ImageTools
+import SystemPackage
+
+/// What is said to every verb of how a new image is made.
+struct NewImageOptions: ParsableArguments {
+    @Option(
+        name: .customShort("o"),
+        help: ArgumentHelp(
+            "Options of the format, as for qemu-img: cluster_size=64k,compat=1.1. 'help' lists them. Repeatable.",
+            valueName: "name=value,..."))
+    var settings: [String] = []
+
+    @Flag(help: "Replace what is there: a file, or the content of a device.") var force = false
+
+    @Flag(
+        name: .customLong("no-sync"),
+        help: "Do not wait until the image is on the disk; quicker, and lost when the power fails now.")
+    var noSync = false
+
+    /// The options of the format. Throws wrong usage for what is none.
+    func list() throws -> ImageOptionList {
+        var list = ImageOptionList()
+        do throws(OptionFault) {
+            for text in settings { try list.add(text) }
+        } catch {
+            throw ValidationError(error.message)
+        }
+        return list
+    }
+
+    /// How the image is written to its place, when it is made of the files `sources`.
+    func destination(_ sources: [any HostFile] = []) -> DestinationOptions {
+        var options = DestinationOptions()
+        options.replaces = force
+        options.isFlushed = !noSync
+        options.sources = Set(sources.compactMap(\.identity))
+        return options
+    }
+}
+
+/// The format of the new image at `path`: `named`, or else what the extension says.
+func newFormat(_ named: ImageFormat?, of path: String, option: String) throws(Failure) -> ImageFormat {
+    if let named { return named }
+    if case .format(let format)? = ImageFormat.naming(of: path.utf8) { return format }
+    throw Failure(
+        "\(path): the name does not say the format of the new image; \(option) qcow2, vmdk or raw says it", status: 64)
+}
+
+/// Does `work`, of which an option fault is wrong usage.
+func usage<Result>(_ work: () throws(OptionFault) -> Result) throws(Failure) -> Result {
+    do throws(OptionFault) {
+        return try work()
+    } catch {
+        throw Failure(error.message, status: 64)
+    }
+}
+
+/// Prints the options of `format`, for who asks with `-o help`.
+func printOptions(of format: ImageFormat) throws {
+    let output = StandardOutput()
+    for (name, help) in NewImage.options(of: format) {
+        try output.write("\(padded(name, 18)) \(help)\n")
+    }
+    try output.flush()
+}
