@@ -134,7 +134,7 @@ let package = Package(
             swiftSettings: forTests),
         .testTarget(
             name: "ImageFormatsTests",
-            dependencies: ["BlockImage", "HostStorage", "ImageFormats", "QCOW2", "TestImages", system],
+            dependencies: ["BlockImage", "HostStorage", "ImageFormats", "QCOW2", "TestImages", "VMDK", system],
             swiftSettings: forTests),
         .testTarget(
             name: "OracleTests",

@@ -1,16 +1,17 @@
 import Foundation
 import Synchronization
 
-/// A read-only loop device over a file, detached with the last reference.
+/// A loop device over a file, detached with the last reference.
 public final class LoopDevice: Sendable {
     /// Its path, such as /dev/loop3.
     public let path: String
     private let isAttached = Mutex(true)
 
-    /// Attaches `file`; its partitions appear as /dev/loop3p1 and so on. `options` are further ones of losetup.
-    public init(_ file: String, options: [String] = []) throws {
+    /// Attaches `file`, for reading unless `isWritable`; its partitions appear as /dev/loop3p1 and so on. `options` are
+    /// further ones of losetup.
+    public init(_ file: String, isWritable: Bool = false, options: [String] = []) throws {
         try CleanUp.register("losetup -j \"$1\" -n -O NAME | xargs -r -n 1 losetup -d", file)
-        let result = try Tool.run("losetup", ["-f", "--show", "-r", "-P"] + options + [file])
+        let result = try Tool.run("losetup", ["-f", "--show", "-P"] + (isWritable ? [] : ["-r"]) + options + [file])
         guard result.status == 0 else { throw ToolFailure(description: "losetup \(file): \(result.errors)") }
         path = result.text.trimmingCharacters(in: .whitespacesAndNewlines)
         // A kernel that was built without partition tables is told of them; any other has found them by now.

@@ -1,0 +1,98 @@
+import BlockImage
+import ImageFormats
+import QCOW2
+import TestImages
+import Testing
+import VMDK
+
+struct `What a new image is to be` {
+    private func image(_ format: ImageFormat, _ options: String...) throws(OptionFault) -> NewImage {
+        var list = ImageOptionList()
+        for text in options { try list.add(text) }
+        return try NewImage(format, size: 1 << 20, list)
+    }
+
+    @Test func `is said as to qemu-img`() throws {
+        var qcow2 = NewQCOW2(size: 1 << 20)
+        #expect(try image(.qcow2) == .qcow2(qcow2, compressionLevel: nil))
+        qcow2.version = 2
+        qcow2.clusterSize = 4096
+        qcow2.refcountBits = 8
+        qcow2.hasExtendedL2 = true
+        qcow2.compressionType = .zstd
+        qcow2.hasLazyRefcounts = true
+        qcow2.preallocation = .falloc
+        let text =
+            "compat=0.10,cluster_size=4k,refcount_bits=8,extended_l2=on,compression_type=zstd,lazy_refcounts=yes"
+        #expect(try image(.qcow2, text, "preallocation=falloc") == .qcow2(qcow2, compressionLevel: nil))
+        var vmdk = NewVMDK(size: 1 << 20)
+        vmdk.subformat = .twoGbMaxExtentSparse
+        vmdk.adapterType = .legacyESX
+        vmdk.hardwareVersion = 6
+        vmdk.hasZeroedGrains = true
+        #expect(
+            try image(.vmdk, "subformat=twoGbMaxExtentSparse,adapter_type=legacyESX,compat6=on,zeroed_grain=on")
+                == .vmdk(vmdk))
+        guard case .raw(let raw) = try image(.raw, "preallocation=full") else {
+            throw ToolFailure(description: "not raw")
+        }
+        #expect(raw.preallocation == .full && raw.size == 1 << 20)
+    }
+
+    @Test func `may say an option twice, of which the last holds`() throws {
+        guard case .qcow2(let new, _) = try image(.qcow2, "cluster_size=4k,cluster_size=512", "cluster_size=0x1000")
+        else { throw ToolFailure(description: "not qcow2") }
+        #expect(new.clusterSize == 4096)
+    }
+
+    @Test(
+        arguments: [
+            (.qcow2, "size", "name=value"), (.qcow2, "=1", "name=value"), (.qcow2, "custer_size=1", "cluster_size"),
+            (.qcow2, "cluster_size=", "64k"), (.qcow2, "cluster_size=-1", "64k"), (.qcow2, "cluster_size=64x", "64k"),
+            (.qcow2, "refcount_bits=99999999999", "a number"), (.qcow2, "extended_l2=maybe", "on or off"),
+            (.qcow2, "preallocation=some", "metadata, falloc"), (.qcow2, "compat=2", "0.10"),
+            (.vmdk, "subformat=flat", "monolithicFlat"), (.vmdk, "cluster_size=64k", "subformat"),
+            (.raw, "cluster_size=64k", "preallocation"), (.raw, "preallocation=metadata", "falloc"),
+        ] as [(ImageFormat, String, String)])
+    func `is refused with what it must be`(format: ImageFormat, text: String, hint: String) throws {
+        let fault = #expect(throws: OptionFault.self) { _ = try image(format, text) }
+        #expect(fault?.message.contains(hint) == true, "\(fault?.message ?? "")")
+    }
+
+    @Test func `has values with commas where they are doubled`() throws {
+        var list = ImageOptionList()
+        try list.add("backing_file=a,,b.qcow2,cluster_size=4k,,")
+        #expect(!list.asksForHelp)
+        #expect(list.take("backing_file") == "a,b.qcow2" && list.take("cluster_size") == "4k,")
+        #expect(list.take("cluster_size") == nil)
+        try list.add("compat=1.1,help")
+        #expect(list.asksForHelp)
+    }
+
+    @Test func `is compressed by what the format can, as hard as that can`() throws {
+        var qcow2 = try image(.qcow2)
+        try qcow2.compress(.zstd, level: 19)
+        guard case .qcow2(let new, 19) = qcow2 else { throw ToolFailure(description: "\(qcow2)") }
+        #expect(new.compressionType == .zstd)
+        #expect(throws: OptionFault.self) { try qcow2.compress(.zlib, level: 10) }
+        #expect(throws: OptionFault.self) { try qcow2.compress(nil, level: 0) }
+        var raw = try image(.raw)
+        #expect(throws: OptionFault.self) { try raw.compress(.zlib, level: nil) }
+        var sparse = try image(.vmdk)
+        #expect(throws: OptionFault.self) { try sparse.compress(.zlib, level: nil) }
+        var stream = try image(.vmdk, "subformat=streamOptimized")
+        try stream.compress(nil, level: 9)
+        #expect(throws: OptionFault.self) { try stream.compress(.zstd, level: nil) }
+    }
+
+    @Test(
+        arguments: [
+            ("0", 0), ("512", 512), ("64k", 65536), ("64K", 65536), ("2M", 2 << 20), ("3G", 3 << 30), ("1T", 1 << 40),
+            ("2P", 2 << 50), ("0x200", 512), ("0X1k", 1024), ("", nil), ("k", nil), ("-1", nil), ("1.5G", nil),
+            ("8192P", nil), ("9223372036854775807", 9_223_372_036_854_775_807), ("9223372036854775808", nil),
+            ("18446744073709551616", nil), ("1 M", nil),
+        ] as [(String, UInt64?)])
+    func `has sizes as people write them`(text: String, count: UInt64?) {
+        #expect(byteCount(of: text) == count)
+    }
+}
