@@ -32,6 +32,20 @@ public enum Deflate {
         }
     }
 
+    /// How hard `compress` can try: the first level is the fastest, the last gives the shortest streams.
+    public static let levels = 1...12
+
+    /// Appends a stream of `input` to `output`, which must have room for `limit` bytes; answers false, with nothing
+    /// appended, where the stream would be longer, or where there is no memory to make it.
+    ///
+    /// `level` is one of `levels`. The same input gives the same stream. May be called from any thread.
+    public static func compress(
+        _ input: RawSpan, level: Int, limit: Int, into output: inout OutputRawSpan
+    ) -> Bool {
+        unsafe DeflateCompressor.compress(
+            input, level: level, limit: limit, into: &output, with: libdeflate_deflate_compress)
+    }
+
     /// libdeflate, 2 to 3 times as fast as zlib; it wants the whole stream up to its final block.
     private static func fast(_ source: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer) -> Bool {
         guard let decompressor = unsafe libdeflate_alloc_decompressor() else { return false }

@@ -27,6 +27,22 @@ public enum Zlib {
         return inflated
     }
 
+    /// The most bytes that the stream of `count` bytes has, at any level: a little more than they are themselves.
+    public static func compressBound(_ count: Int) -> Int {
+        libdeflate_zlib_compress_bound(nil, count)
+    }
+
+    /// Appends a stream of `input`, with header and check sum, to `output`, which must have room for `limit` bytes;
+    /// answers false, with nothing appended, where the stream would be longer, or where there is no memory to make it.
+    ///
+    /// `level` is one of `Deflate.levels`. The same input gives the same stream. May be called from any thread.
+    public static func compress(
+        _ input: RawSpan, level: Int, limit: Int, into output: inout OutputRawSpan
+    ) -> Bool {
+        unsafe DeflateCompressor.compress(
+            input, level: level, limit: limit, into: &output, with: libdeflate_zlib_compress)
+    }
+
     /// How many bytes of the target the stream fills; nil where it is none.
     private static func inflate(
         _ source: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer

@@ -1,4 +1,3 @@
-import BlockImage
 import CZstd
 
 /// RFC 8878, as QCOW2 compresses clusters: one frame or several, padded behind.
@@ -10,8 +9,8 @@ public enum Zstandard {
     public static func decompress(
         _ input: RawSpan, count: Int, into output: inout OutputRawSpan
     ) throws(DecompressionFault) {
-        let context = Context.take()
-        defer { Context.giveBack(context) }
+        let context = Context.pool.take() ?? Context()
+        defer { Context.pool.giveBack(context) }
         // Safe: the library is given the length of the input, and of the part of the free room that it may fill.
         try unsafe output.withUnsafeMutableBytes { room, initializedCount throws(DecompressionFault) in
             let target = unsafe UnsafeMutableRawBufferPointer(
@@ -26,26 +25,17 @@ public enum Zstandard {
     @safe
     private final class Context: @unchecked Sendable {
         // Safe to send: it is either in the pool or with one borrower.
-        private static let pool = Guarded<[Context]>([])
-        private static let limit = 8
+        static let pool = ContextPool<Context>()
 
         private let raw: OpaquePointer?
 
-        private init() {
+        init() {
             // Safe: freed in deinit only, and used by this object's borrower only.
             unsafe raw = ZSTD_createDCtx()
         }
 
         deinit {
             unsafe _ = ZSTD_freeDCtx(raw)
-        }
-
-        static func take() -> Context {
-            pool.withLock { $0.popLast() } ?? Context()
-        }
-
-        static func giveBack(_ context: Context) {
-            pool.withLock { if $0.count < limit { $0.append(context) } }
         }
 
         /// Fills the target, and answers why not where it cannot.
