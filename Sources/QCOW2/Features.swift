@@ -61,18 +61,32 @@ public struct FeatureName: Hashable, Sendable {
     public var name: String
 }
 
-extension IncompatibleFeatures {
-    /// What every reader of the current specification knows by name.
-    private static let specified = [
-        "dirty bit", "corrupt bit", "external data file", "compression type", "extended L2",
+extension FeatureName {
+    /// The bits that the specification gives, which every reader of today knows by name.
+    static let specified = [
+        FeatureName(kind: .incompatible, bit: 0, name: "dirty bit"),
+        FeatureName(kind: .incompatible, bit: 1, name: "corrupt bit"),
+        FeatureName(kind: .incompatible, bit: 2, name: "external data file"),
+        FeatureName(kind: .incompatible, bit: 3, name: "compression type"),
+        FeatureName(kind: .incompatible, bit: 4, name: "extended L2"),
+        FeatureName(kind: .compatible, bit: 0, name: "lazy refcounts"),
+        FeatureName(kind: .autoclear, bit: 0, name: "bitmaps"),
+        FeatureName(kind: .autoclear, bit: 1, name: "raw external data"),
     ]
 
+    /// What `table` calls the bit `bit` of a field; nil where it has no name for it.
+    static func name(of bit: Int, _ kind: Kind, in table: [FeatureName]) -> String? {
+        table.first { $0.kind == kind && Int($0.bit) == bit }?.name
+    }
+}
+
+extension IncompatibleFeatures {
     /// The names of the bits that are set: those of the specification, else of the image's feature name table.
     public func names(in table: [FeatureName]) -> [String] {
         (0..<64).filter { rawValue & (1 << UInt64($0)) != 0 }.map { bit in
-            if bit < Self.specified.count { return Self.specified[bit] }
-            let named = table.first { $0.kind == .incompatible && Int($0.bit) == bit }
-            return named.map { "\($0.name) (bit \(bit))" } ?? "unknown (bit \(bit))"
+            if let name = FeatureName.name(of: bit, .incompatible, in: FeatureName.specified) { return name }
+            let named = FeatureName.name(of: bit, .incompatible, in: table)
+            return named.map { "\($0) (bit \(bit))" } ?? "unknown (bit \(bit))"
         }
     }
 }

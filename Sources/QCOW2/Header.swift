@@ -57,7 +57,9 @@ public struct Header: Hashable, Sendable {
     public var headerLength: UInt32
     /// How compressed clusters are compressed: 0 deflate, 1 zstd.
     public var compressionType: UInt8
+}
 
+extension Header {
     /// Parses the header from the image's first bytes, and checks what can be told from them alone.
     public init(parsing reader: inout ByteReader) throws(ParseFault) {
         guard try reader.read(bytes: 4) == Self.magic else {
@@ -93,6 +95,33 @@ public struct Header: Hashable, Sendable {
         refcountOrder = try reader.read(.big)
         headerLength = try reader.read(.big)
         compressionType = headerLength > 104 ? try reader.read(.big) : 0
+    }
+
+    /// Appends the header, to its length: 72 bytes in version 2, 104 or 112 in version 3, the last of which is the padding
+    /// behind the compression type.
+    func encode(into writer: inout ByteWriter) {
+        let start = writer.position
+        writer.write(bytes: Self.magic)
+        writer.write(version, .big)
+        writer.write(backingFileOffset, .big)
+        writer.write(backingFileSize, .big)
+        writer.write(clusterBits, .big)
+        writer.write(size, .big)
+        writer.write(cryptMethod, .big)
+        writer.write(l1Size, .big)
+        writer.write(l1TableOffset, .big)
+        writer.write(refcountTableOffset, .big)
+        writer.write(refcountTableClusters, .big)
+        writer.write(snapshotCount, .big)
+        writer.write(snapshotsOffset, .big)
+        guard version >= 3 else { return }
+        writer.write(incompatibleFeatures.rawValue, .big)
+        writer.write(compatibleFeatures.rawValue, .big)
+        writer.write(autoclearFeatures.rawValue, .big)
+        writer.write(refcountOrder, .big)
+        writer.write(headerLength, .big)
+        if headerLength > 104 { writer.write(compressionType, .big) }
+        writer.pad(to: start + Int(headerLength))
     }
 }
 

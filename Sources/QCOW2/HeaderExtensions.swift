@@ -52,6 +52,9 @@ public struct HeaderExtensions: Hashable, Sendable {
     /// What else there is, in the image's order.
     public var unknown: [Unknown] = []
 
+    /// None.
+    init() {}
+
     /// Parses the extensions from the reader's position up to `end`. A missing end record is legal.
     public init(parsing reader: inout ByteReader, upTo end: Int) throws(ParseFault) {
         while reader.position + 8 <= end {
@@ -110,5 +113,48 @@ public struct HeaderExtensions: Hashable, Sendable {
         default:
             unknown.append(Unknown(type: type, length: UInt32(data.bytes.count)))
         }
+    }
+}
+
+extension HeaderExtensions {
+    /// Appends the extensions and the end record, in the order that QEMU has; without those of unknown types, of which
+    /// only the length is kept.
+    func encode(into writer: inout ByteWriter) {
+        if let backingFormat { Self.encode(Kind.backingFormat, Array(backingFormat.utf8), into: &writer) }
+        if let dataFile { Self.encode(Kind.dataFile, dataFile, into: &writer) }
+        if let encryptionHeader {
+            var data = ByteWriter()
+            data.write(encryptionHeader.offset, .big)
+            data.write(encryptionHeader.length, .big)
+            Self.encode(Kind.encryptionHeader, data.bytes, into: &writer)
+        }
+        if !featureNames.isEmpty {
+            var data = ByteWriter()
+            for feature in featureNames {
+                let end = data.position + 48
+                // No kind has the number 255.
+                data.write(feature.kind?.rawValue ?? .max, .big)
+                data.write(feature.bit, .big)
+                data.write(bytes: feature.name.utf8.prefix(46))
+                data.pad(to: end)
+            }
+            Self.encode(Kind.featureNames, data.bytes, into: &writer)
+        }
+        if let bitmaps {
+            var data = ByteWriter()
+            data.write(bitmaps.count, .big)
+            data.write(UInt32(0), .big)
+            data.write(bitmaps.directorySize, .big)
+            data.write(bitmaps.directoryOffset, .big)
+            Self.encode(Kind.bitmaps, data.bytes, into: &writer)
+        }
+        Self.encode(Kind.end, [], into: &writer)
+    }
+
+    private static func encode(_ type: UInt32, _ data: [UInt8], into writer: inout ByteWriter) {
+        writer.write(type, .big)
+        writer.write(UInt32(clamping: data.count), .big)
+        writer.write(bytes: data)
+        writer.align(to: 8)
     }
 }

@@ -18,6 +18,13 @@ struct SubclusterBitmap: RawRepresentable, Hashable {
     /// How many subclusters a cluster has.
     static let count = 32
 
+    /// No subcluster is allocated, and none reads as zeros.
+    static let none = SubclusterBitmap(rawValue: 0)
+    /// All are allocated.
+    static let allAllocated = SubclusterBitmap(rawValue: allocated.mask)
+    /// All read as zeros.
+    static let allZero = SubclusterBitmap(rawValue: zero.mask)
+
     private var allocated: UInt32 { UInt32(Self.allocated.value(in: rawValue)) }
     private var zero: UInt32 { UInt32(Self.zero.value(in: rawValue)) }
 
@@ -39,6 +46,18 @@ struct SubclusterBitmap: RawRepresentable, Hashable {
         return .subclusters(self, host: host)
     }
 
+    /// The bitmap with the subclusters of `range` in the state `state`.
+    func setting(_ range: Range<Int>, to state: State) -> SubclusterBitmap {
+        let bits =
+            range.isEmpty ? 0 : UInt64(UInt32.max >> UInt32(Self.count - range.count)) << UInt64(range.lowerBound)
+        let cleared = rawValue & ~(bits | bits << 32)
+        return switch state {
+        case .unallocated: SubclusterBitmap(rawValue: cleared)
+        case .data: SubclusterBitmap(rawValue: cleared | bits)
+        case .zero: SubclusterBitmap(rawValue: cleared | bits << 32)
+        }
+    }
+
     /// What a subcluster can be.
     enum State: Hashable {
         case unallocated, zero, data
@@ -56,6 +75,18 @@ struct SubclusterBitmap: RawRepresentable, Hashable {
             }
         // The shift fills up with zeros, which end the run at the cluster's end.
         return (state, first + (~(alike >> UInt32(first))).trailingZeroBitCount)
+    }
+}
+
+extension SubclusterBitmap {
+    /// The second half of the entry of a cluster that is stored so.
+    init(_ mapping: ClusterMapping) {
+        switch mapping {
+        case .unallocated, .compressed: self = .none
+        case .zero: self = .allZero
+        case .data: self = .allAllocated
+        case .subclusters(let bitmap, _): self = bitmap
+        }
     }
 }
 

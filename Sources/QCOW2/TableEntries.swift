@@ -20,6 +20,11 @@ public struct L1Entry: RawRepresentable, Hashable, Sendable {
     static let reservedHigh = BitField<UInt64>(56...62)
     static let copied = BitField<UInt64>(63)
 
+    /// The entry of an active table for the L2 table at `offset`, which nothing else uses.
+    init(l2TableAt offset: HostOffset) {
+        self.init(rawValue: offset.rawValue | Self.copied.mask)
+    }
+
     /// Where the L2 table begins; 0 where there is none. Reserved bits are ignored, as QEMU ignores them.
     var l2TableOffset: UInt64 { Self.offset.masked(in: rawValue) }
 }
@@ -141,5 +146,27 @@ struct L2Entry: RawRepresentable, Hashable {
         let host = BitField<UInt64>(0...split - 1).value(in: rawValue)
         let sectors = BitField<UInt64>(split...61).value(in: rawValue) + 1
         return (host, sectors * 512 - (host & 511))
+    }
+}
+
+extension L2Entry {
+    /// The entry of an active table for a cluster that is stored so, in a host cluster that nothing else uses.
+    init(_ mapping: ClusterMapping, _ format: L2Format) {
+        switch mapping {
+        case .unallocated: self.init(rawValue: 0)
+        case .zero(let host):
+            self.init(host: host, flags: format.isExtended ? 0 : Self.zero.mask)
+        case .data(let host): self.init(host: host, flags: 0)
+        case .subclusters(_, let host): self.init(host: host, flags: 0)
+        case .compressed(let host, let count):
+            let split = 62 - (Int(format.clusterBits) - 8)
+            let last = host.rawValue + count - 1
+            let sectors = last / 512 - host.rawValue / 512
+            self.init(rawValue: Self.compressed.mask | sectors << UInt64(split) | host.rawValue)
+        }
+    }
+
+    private init(host: HostOffset?, flags: UInt64) {
+        self.init(rawValue: flags | (host.map { $0.rawValue | Self.copied.mask } ?? 0))
     }
 }

@@ -84,16 +84,9 @@ extension QCOW2Layout {
 
     /// The bits that are set in a field of features, by the specification's names, else by the image's own.
     private func featureText(_ bits: UInt64, _ kind: FeatureName.Kind, _ table: [FeatureName]) -> String {
-        let specified: [String] =
-            switch kind {
-            case .incompatible:
-                ["dirty bit", "corrupt bit", "external data file", "compression type", "extended L2"]
-            case .compatible: ["lazy refcounts"]
-            case .autoclear: ["bitmaps", "raw external data"]
-            }
         let names = (0..<64).filter { bits >> UInt64($0) & 1 == 1 }.map { bit in
-            let named = table.first { $0.kind == kind && Int($0.bit) == bit }
-            let name = specified[at: UInt64(bit)] ?? named.map { "\"\(printable($0.name))\"" } ?? "unknown"
+            let named = FeatureName.name(of: bit, kind, in: table).map { "\"\(printable($0))\"" }
+            let name = FeatureName.name(of: bit, kind, in: FeatureName.specified) ?? named ?? "unknown"
             return "\(name) (bit \(bit))"
         }
         return names.isEmpty ? "none" : names.joined(separator: ", ")
