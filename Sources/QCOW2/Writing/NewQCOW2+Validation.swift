@@ -2,44 +2,80 @@ import BlockImage
 
 extension NewQCOW2 {
     /// Checks that there can be such an image, compressed by an encoder of this level if one is given: refuses what
-    /// `qemu-img create` and `convert` refuse, before anything is written.
+    /// `qemu-img create` and `qemu-img convert` refuse, before anything is written.
     ///
-    /// Throws `unsupported`, about the new file `path`, with what must be changed.
+    /// Throws `unsupported`, about the new file `path`, with what must be.
     public func validate(compressionLevel: Int? = nil, path: String) throws(ImageError) {
-        func require(_ holds: Bool, _ message: @autoclosure () -> String) throws(ImageError) {
-            if !holds { throw ImageError(.unsupported, path: path, message()) }
+        if let fault = faultOfLayout ?? faultOfVersion ?? faultOfBacking ?? faultOfSize {
+            throw ImageError(.unsupported, path: path, fault)
         }
-        try require(
-            clusterSize.nonzeroBitCount == 1 && (512...2 << 20).contains(clusterSize),
-            "cluster_size is \(clusterSize), but must be a power of two from 512 to 2097152")
-        try require(version == 2 || version == 3, "version is \(version), but must be 2 or 3 (compat 0.10 or 1.1)")
-        try require(
-            refcountBits.nonzeroBitCount == 1 && refcountBits <= 64,
-            "refcount_bits is \(refcountBits), but must be a power of two from 1 to 64")
-        if version == 2 {
-            let needs = "needs version 3 (compat=1.1)"
-            try require(refcountBits == 16, "refcount_bits is \(refcountBits): any other than 16 \(needs)")
-            try require(!hasExtendedL2, "extended_l2 \(needs)")
-            try require(!hasLazyRefcounts, "lazy_refcounts \(needs)")
-            try require(compressionType == .zlib, "compression_type=\(compressionType.rawValue) \(needs)")
+        guard let compressionLevel else { return }
+        let levels = compressionType.levels
+        guard levels.contains(compressionLevel) else {
+            throw ImageError(
+                .unsupported, path: path,
+                "the level of \(compressionType.rawValue) is \(compressionLevel), but must be "
+                    + "\(levels.lowerBound) to \(levels.upperBound)")
         }
-    }
-}
-
-extension NewQCOW2.CompressionType {
-    /// The levels that there are: the first is the fastest, the last makes the least of what it is given.
-    public var levels: ClosedRange<Int> {
-        switch self {
-        case .zlib: 1...9
-        case .zstd: 1...19
+        guard preallocation == .off else {
+            throw ImageError(
+                .unsupported, path: path,
+                "preallocation is \(preallocation.rawValue), but must be off where clusters are compressed")
         }
     }
 
-    /// The level for whom it does not matter.
-    public var defaultLevel: Int {
-        switch self {
-        case .zlib: 6
-        case .zstd: 3
+    private var faultOfLayout: String? {
+        guard clusterSize.nonzeroBitCount == 1, (512...2 << 20).contains(clusterSize) else {
+            return "cluster_size is \(clusterSize), but must be a power of two from 512 to 2097152"
         }
+        guard refcountBits.nonzeroBitCount == 1, refcountBits <= 64 else {
+            return "refcount_bits is \(refcountBits), but must be a power of two from 1 to 64"
+        }
+        guard !hasExtendedL2 || clusterSize >= 16384 else {
+            return "cluster_size is \(clusterSize), but must be at least 16384 for extended_l2"
+        }
+        return nil
+    }
+
+    private var faultOfVersion: String? {
+        guard version == 2 || version == 3 else {
+            return "version is \(version), but must be 2 (compat 0.10) or 3 (compat 1.1)"
+        }
+        guard version == 2 else { return nil }
+        let needs = "needs version 3 (compat 1.1)"
+        if refcountBits != 16 { return "refcount_bits is \(refcountBits): any other than 16 \(needs)" }
+        if hasExtendedL2 { return "extended_l2 \(needs)" }
+        if hasLazyRefcounts { return "lazy_refcounts \(needs)" }
+        if compressionType != .zlib { return "compression_type \(compressionType.rawValue) \(needs)" }
+        return nil
+    }
+
+    private var faultOfBacking: String? {
+        guard let backing else { return nil }
+        guard (1...Int(Header.backingFileSizeLimit)).contains(backing.name.count) else {
+            return "the backing file's name has \(backing.name.count) bytes, but must have 1 to 1023"
+        }
+        guard (1...15).contains(backing.format.utf8.count) else {
+            return "the backing file's format is \"\(backing.format)\", but must be a name of 1 to 15 bytes"
+        }
+        guard preallocation == .off || hasExtendedL2 else {
+            return "preallocation is \(preallocation.rawValue), but must be off over a backing file without extended_l2"
+        }
+        let needed = firstCluster(with: header).count
+        guard needed <= clusterSize else {
+            return "the header with the backing file's name takes \(needed) bytes, "
+                + "but must fit into a cluster of \(clusterSize)"
+        }
+        return nil
+    }
+
+    private var faultOfSize: String? {
+        let most = Header.l1SizeLimit
+        let needed = header.neededL1Size
+        guard size <= UInt64(Int64.max) - 511, needed <= UInt64(most) else {
+            return "a disk of \(size) bytes needs \(needed) L1 entries, but there can be at most \(most): "
+                + "it needs a larger cluster_size"
+        }
+        return nil
     }
 }

@@ -1,0 +1,41 @@
+import BlockImage
+import Compression
+
+/// Compresses the clusters of a new image.
+struct ClusterEncoder: UnitEncoder {
+    /// How it compresses.
+    let type: NewQCOW2.CompressionType
+    /// How hard it tries: one of `type.levels`.
+    let level: Int
+    /// See `UnitEncoder`: a cluster.
+    let unitSize: Int
+
+    /// See `UnitEncoder`.
+    var encodedLimit: Int { unitSize }
+
+    /// See `UnitEncoder`.
+    func encode(_ unit: RawSpan, into output: inout OutputRawSpan) throws(ImageError) -> Bool {
+        switch type {
+        case .zlib: Deflate.compress(unit, level: level, limit: unitSize - 1, into: &output)
+        case .zstd: Zstandard.compress(unit, level: level, limit: unitSize - 1, into: &output)
+        }
+    }
+}
+
+extension NewQCOW2.CompressionType {
+    /// The levels that there are: the first is the fastest, the last makes the least of what it is given.
+    public var levels: ClosedRange<Int> {
+        switch self {
+        case .zlib: Deflate.levels
+        case .zstd: Zstandard.levels
+        }
+    }
+
+    /// The fastest level that makes no more of clusters of 64 KiB than QEMU does.
+    public var defaultLevel: Int {
+        switch self {
+        case .zlib: 4
+        case .zstd: 3
+        }
+    }
+}
