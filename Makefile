@@ -8,12 +8,18 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 # To build: pkg-config and the headers of the libraries. To run: fuse3. To test: qemu-img and qemu-io to compare with,
 # file systems to put into images, the small tools that people use on a mount, and a second reader of VMDK, which comes
-# from the Python package index into a folder of its own. To measure, and to test that: the peers (qemu-storage-daemon,
-# nbdfuse, vmdkmount, qcowmount), and what makes and mounts a guest's file system.
+# from the Python package index into a folder of its own. To boot disks, on the machines that the boot loader is for: a
+# PC of QEMU's, and a kernel that is unpacked into such a folder too; installed, it would change how this machine boots.
+# To measure, and to test that: the peers (qemu-storage-daemon, nbdfuse, vmdkmount, qcowmount), and what makes and mounts
+# a guest's file system.
 BUILD_PACKAGES := pkg-config libfuse3-dev fuse3 libdeflate-dev zlib1g-dev libzstd-dev libssl-dev libxml2-dev
 PEER_PACKAGES := qemu-utils qemu-system-common libnbd-bin libvmdk-utils libqcow-utils
 TEST_PACKAGES := $(PEER_PACKAGES) e2fsprogs fdisk mount util-linux attr jq python3 zstd procps python3-venv dosfstools \
 	xfsprogs mtools strace zsh fish bsdextrautils
+ifeq ($(shell dpkg --print-architecture 2>/dev/null),amd64)
+TEST_PACKAGES += qemu-system-x86 syslinux syslinux-common busybox-static cpio
+BOOT_KERNEL := .build-kernel/boot
+endif
 BENCH_PACKAGES := $(PEER_PACKAGES) e2fsprogs fdisk mount util-linux
 PYTHON_PACKAGES := dissect.hypervisor==3.21 dissect.cstruct==4.7 dissect.util==3.24 defusedxml==0.7.1
 SECOND_READER := .build-python/dissect.hypervisor-3.21
@@ -39,7 +45,7 @@ deps:
 
 deps-test: deps
 	$(call install_missing,$(TEST_PACKAGES))
-	@$(MAKE) -s $(SECOND_READER)
+	@$(MAKE) -s $(SECOND_READER) $(BOOT_KERNEL)
 
 # A file named after the version says that all of it is there.
 $(SECOND_READER):
@@ -48,6 +54,16 @@ $(SECOND_READER):
 	@/usr/bin/python3 -m venv $(@D)
 	@$(@D)/bin/pip install -q --disable-pip-version-check $(PYTHON_PACKAGES)
 	@touch $@
+
+# The kernel that the boot test boots.
+.build-kernel/boot:
+	@echo "unpacking Debian's kernel for clouds into $(@D)"
+	@rm -rf $(@D) && mkdir $(@D)
+	@$(SUDO) apt-get update -qq
+	@cd $(@D) && apt-get download -qq -o APT::Sandbox::User=root \
+		"$$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/.*Depends: \(linux-image-\)/\1/p' | head -n 1)"
+	@cd $(@D) && dpkg-deb -x linux-image-*.deb unpacked && mv unpacked/lib . && mv unpacked/boot . && \
+		rm -r unpacked linux-image-*.deb
 
 deps-bench: deps
 	$(call install_missing,$(BENCH_PACKAGES))
@@ -130,4 +146,4 @@ install: release
 
 clean:
 	$(SWIFT) package clean
-	rm -rf .build .build-static .build-tsan .build-python
+	rm -rf .build .build-static .build-tsan .build-python .build-kernel

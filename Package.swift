@@ -167,6 +167,7 @@ let package = Package(
             ],
             swiftSettings: forTests),
         .testTarget(name: "CommandTests", dependencies: ["TestImages"], swiftSettings: forTests),
+        .testTarget(name: "BootTests", dependencies: ["TestImages"], swiftSettings: forTests),
     ],
     swiftLanguageModes: [.v6]
 )
