@@ -109,7 +109,8 @@ test-threads: deps-test
 
 bench: deps-bench
 	$(SWIFT) build -c release
-	"$$($(SWIFT) build -c release --show-bin-path)/rblock-bench" $(BENCH)
+	set -e; bench="$$($(SWIFT) build -c release --show-bin-path)/rblock-bench"; "$$bench" $(BENCH); \
+	$(if $(BENCH),,"$$bench" convert)
 
 format:
 	$(SWIFT) format -i -r Package.swift Sources Tests

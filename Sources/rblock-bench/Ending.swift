@@ -8,7 +8,7 @@ enum Ending {
 
     /// Has the signals that end a program remove mounts, loop devices and files first. The exit status is 128 and the
     /// signal, as shells tell it. To be called before there is any other thread, which would get the signals too.
-    static func beginsWithCleanUp() {
+    private static func beginsWithCleanUp() {
         var set = sigset_t()
         sigemptyset(&set)
         for number in [SIGINT, SIGTERM, SIGHUP] { sigaddset(&set, number) }
@@ -24,6 +24,17 @@ enum Ending {
             Tool.endAll()
             CleanUp.run()
             _exit(128 + number)
+        }
+    }
+
+    /// Does `work`, as `beginsWithCleanUp` says; what fails because the end has begun is not reported.
+    static func endingCleanly(_ work: () throws -> Void) throws {
+        beginsWithCleanUp()
+        do {
+            try work()
+        } catch {
+            holdIfRequested()
+            throw error
         }
     }
 

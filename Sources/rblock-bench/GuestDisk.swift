@@ -6,16 +6,15 @@ struct GuestDisk {
     let path: String
     let size: Int
 
-    /// How much of it the files take; the rest is free, and much of that a hole.
-    private static let fullness = 0.65
     private static let partitionStart = 1 << 20
 
-    /// Makes a disk of `size` bytes, a multiple of 1 MiB and at least 16 of them, in `folder`.
-    init(size: Int, in folder: TemporaryFolder) throws {
+    /// Makes a disk of `size` bytes, a multiple of 1 MiB and at least 16 of them, in `folder`. `fullness`: how much of it
+    /// the files take; the rest is free, and much of that a hole.
+    init(size: Int, fullness: Double, in folder: TemporaryFolder) throws {
         self.size = size
         path = folder.file("disk.raw")
         let files = try folder.makeFolder("files")
-        try Self.copyFiles(upTo: Int(Double(size) * Self.fullness), to: files, list: folder.file("list"))
+        try Self.copyFiles(upTo: Int(Double(size) * fullness), to: files, list: folder.file("list"))
         try Shell.check(
             """
             truncate -s "$2" "$1"

@@ -3,144 +3,72 @@ import Arguments
 import Foundation
 import TestImages
 
-/// Measures reading through the mount beside the peers for this job and the bare file, in one run.
+/// The benchmarks of this package, each beside the peers for its job.
 @main
 struct RBlockBench: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "rblock-bench",
-        abstract: "Read images through rblockfs and its peers, in alternation, and compare.",
+        abstract: "Measure rblockfs and rblock beside their peers, in alternation, and compare.",
         discussion: """
-            Makes a disk with a partition full of files of /usr, an image of it in each format, one after the other, and \
-            reads every image through each server in turn, several rounds, with a cold FUSE cache over warm image files. \
-            Prints the median of every measure, its spread, and the median of its ratios, round by round, to \
-            qemu-storage-daemon's figure (qsd), that of a C program that does the least a FUSE server can (loop) and that of \
-            the bare file. Every server must have read the same, which check sums tell. Loop devices need root, and so does \
-            the read-ahead that makes mounts fast.
+            Without a benchmark's name it is read.
 
             EXAMPLES
-              rblock-bench
               rblock-bench --quick
-              rblock-bench --images qcow2,chain --measures sequential,random-1 --rounds 9
-              rblock-bench --size 8G --servers rblockfs,qemu-storage-daemon --output json
+              rblock-bench read --images qcow2,chain
+              rblock-bench convert --quick
 
             EXIT STATUS
-              0   everything was measured, but for peers that cannot; whether targets are reached does not matter
-              1   rblockfs cannot be measured, or it or QEMU showed something else than the disk
+              0   everything was measured
+              1   it was not, or something was wrong
               64  wrong usage
-            """)
+            """,
+        subcommands: [ReadBench.self, ConvertBench.self], defaultSubcommand: ReadBench.self)
 
+    /// Says what went wrong, if anything did, and ends with 1.
+    static func end(with problems: [String]) throws {
+        guard !problems.isEmpty else { return }
+        FileHandle.standardError.write(Data(problems.map { "rblock-bench: \($0)\n" }.joined().utf8))
+        throw ExitCode(1)
+    }
+}
+
+/// What is said to every benchmark.
+struct BenchOptions: ParsableArguments {
     enum Output: String, ExpressibleByArgument, CaseIterable {
         case human, json
     }
 
     @Option(
-        help: "The size of the disk, as 512M or 8G; it needs three times as much room. (default: 4G; --quick: 48M)")
+        help: "The size of the disk, as 512M or 8G; it needs three times as much room. (default: 4G; less with --quick)"
+    )
     var size: ByteSize?
 
     @Option(help: "How often everything is measured. (default: 5; --quick: 3)")
     var rounds: Int?
 
-    @Flag(help: "A small disk, few rounds, and no peer but qemu-storage-daemon: less than two minutes.")
-    var quick = false
-
-    @Option(help: "Only these images: \(NameList<ImageKind>.all).")
-    var images = NameList<ImageKind>()
-
-    @Option(help: "Only these measures: \(NameList<Measure>.all).")
-    var measures = NameList<Measure>()
-
-    @Option(help: "Only these servers: \(NameList<ServerKind>.all).")
-    var servers: NameList<ServerKind>?
-
     @Option(
         help: ArgumentHelp("Where the disk and its images are made, on a disk and not in memory.", valueName: "path"))
     var folder = "/var/tmp"
 
-    @Option(help: "human: tables. json: a line for each image, measure and server.")
+    @Option(help: "human: tables. json: a line for each row of them.")
     var output = Output.human
 
-    @Option(help: ArgumentHelp("The rblockfs to measure; by default the one beside this program.", valueName: "path"))
-    var rblockfs: String?
-
     func validate() throws {
-        let size = size?.count ?? 4 << 30
+        let size = size(4 << 30)
         guard size >= 16 << 20, size <= 1 << 40, size.isMultiple(of: 1 << 20) else {
             throw ValidationError("--size: write a multiple of 1M from 16M to 1T")
         }
         guard (1...1000).contains(rounds ?? 1) else { throw ValidationError("--rounds: write a number from 1 to 1000") }
     }
 
-    func run() throws {
-        Ending.beginsWithCleanUp()
-        do {
-            try compareAll()
-        } catch {
-            Ending.holdIfRequested()
-            throw error
-        }
-    }
+    /// The size of the disk in bytes: `usual` unless another is asked for.
+    func size(_ usual: Int) -> Int { size?.count ?? usual }
 
-    private func compareAll() throws {
+    /// A folder for everything, removed in the end whatever happens.
+    func makeFolder() throws -> TemporaryFolder {
         let folder = try TemporaryFolder(in: URL(fileURLWithPath: self.folder).resolvingSymlinksInPath().path)
-        // Copies go to memory where there is room: a disk that is being written to is another thing to measure.
-        let size = size?.count ?? (quick ? 48 << 20 : 4 << 30)
-        let copies = try TemporaryFolder(in: Self.hasRoom("/dev/shm", for: size) ? "/dev/shm" : folder.path)
-        for folder in [folder, copies] { try CleanUp.register("rm -rf --one-file-system \"$1\"", folder.path) }
-        let progress = Progress()
-        progress.show("making a disk of \(size >> 20) MiB")
-        let disk = try GuestDisk(size: size, in: folder)
-        let workload = Workload(size: size, copy: copies.file("copy"))
-        progress.show("reading the disk")
-        let sums = try Comparison.checkSums(of: disk, measures.names, workload)
-        let kinds = servers?.names ?? (quick ? ServerKind.quick : ServerKind.allCases)
-        var problems: [String] = []
-        for kind in images.names {
-            progress.show("\(kind.rawValue): making the image")
-            let comparison = Comparison(
-                kinds: kinds.filter { $0.serves(kind) }, measures: measures.names,
-                rounds: rounds ?? (quick ? 3 : 5), progress: progress)
-            let rows = try measure(kind, of: disk, comparison, workload, sums, in: folder)
-            Ending.holdIfRequested()
-            progress.show("")
-            try report(rows, kind)
-            problems += rows.compactMap(\.failure)
-        }
-        withExtendedLifetime((folder, copies)) {}
-        guard problems.isEmpty else {
-            FileHandle.standardError.write(Data(problems.map { "rblock-bench: \($0)\n" }.joined().utf8))
-            throw ExitCode(1)
-        }
-    }
-
-    /// Makes the image, measures it, and removes it: there is not room in memory for all of them.
-    private func measure(
-        _ kind: ImageKind, of disk: GuestDisk, _ comparison: Comparison, _ workload: Workload,
-        _ sums: Comparison.CheckSums, in folder: TemporaryFolder
-    ) throws -> [Row] {
-        let own = try folder.makeFolder("image-\(kind.rawValue)")
-        defer { try? FileManager.default.removeItem(atPath: own) }
-        let image = try DiskImage(kind, of: disk, in: own)
-        let here = URL(fileURLWithPath: Tool.rblockfs).deletingLastPathComponent().path
-        let programs = Programs(rblockfs: rblockfs ?? Tool.rblockfs, floor: "\(here)/rblock-bench-floor")
-        let cells = try comparison.run(image, disk, workload, sums) { server in
-            try server.start(image, of: disk, programs: programs, in: folder)
-        }
-        return comparison.measures.flatMap { measure in
-            comparison.kinds.map { Row(kind, measure, $0, cells[measure] ?? [:], size: disk.size) }
-        }
-    }
-
-    private func report(_ rows: [Row], _ kind: ImageKind) throws {
-        switch output {
-        case .human: print(Table(title: kind.title, rows: rows).text)
-        case .json: for row in rows { print(try row.line()) }
-        }
-        fflush(nil)
-    }
-
-    private static func hasRoom(_ folder: String, for size: Int) -> Bool {
-        var status = statvfs()
-        return statvfs(folder, &status) == 0 && Int(status.f_bavail) * Int(status.f_frsize) > size * 2
+        try CleanUp.register("rm -rf --one-file-system \"$1\"", folder.path)
+        return folder
     }
 }
 

@@ -40,7 +40,7 @@ struct Row: Encodable {
         self.size = size
         unit = measure.unit
         rounds = cell.figures
-        median = Self.median(rounds)
+        median = rounds.median
         (least, most) = (rounds.min(), rounds.max())
         checkSum = cell.checkSum.map { String($0, radix: 16) }
         problem = cell.problem
@@ -48,7 +48,7 @@ struct Row: Encodable {
         for (other, figures) in cells where figures.figures.count == rounds.count && figures.problem == nil {
             // Around the page cache, the bare file is a disk.
             if other == .bareFile && measure.isDirect { continue }
-            ratios[other] = Self.median(zip(rounds, figures.figures).map { $0 / $1 })
+            ratios[other] = zip(rounds, figures.figures).map { $0 / $1 }.median
         }
         self.ratios = Dictionary(uniqueKeysWithValues: ratios.map { ($0.rawValue, $1) })
         let targets = server == .rblockfs ? image.targets(for: measure) : []
@@ -67,13 +67,19 @@ struct Row: Encodable {
             ? "\(image): \(measure): \(server.title): \(problem)" : nil
     }
 
-    private static func median(_ values: [Double]) -> Double? {
-        guard !values.isEmpty else { return nil }
-        let sorted = values.sorted()
-        return (sorted[(sorted.count - 1) / 2] + sorted[sorted.count / 2]) / 2
-    }
+}
 
-    /// The row as a line of JSON.
+extension [Double] {
+    /// The value in the middle; nil where there is none.
+    var median: Double? {
+        guard !isEmpty else { return nil }
+        let sorted = sorted()
+        return (sorted[(count - 1) / 2] + sorted[count / 2]) / 2
+    }
+}
+
+extension Encodable {
+    /// As a line of JSON.
     func line() throws -> String {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
@@ -116,12 +122,7 @@ struct Table {
         return servers.count > 1 && servers[1] == row.server
     }
 
-    private static func line(_ fields: [String]) -> String {
-        zip(fields, widths).enumerated().map { index, field in
-            let padding = String(repeating: " ", count: max(0, field.1 - field.0.count))
-            return index < 2 ? field.0 + padding : padding + field.0
-        }.joined(separator: " ")
-    }
+    private static func line(_ fields: [String]) -> String { columns(fields, widths, leftAligned: 2) }
 
     private static func figure(_ value: Double?) -> String { value.map { String(format: "%.0f", $0) } ?? "–" }
 
@@ -138,4 +139,13 @@ struct Table {
                 return "\(target.reached ? "✓" : "✗") \(target.atLeast.formatted()) \(name ?? target.times)"
             }.joined(separator: ", ")
     }
+}
+
+/// `fields` beside each other, each at least as wide as `widths` says; all but the first `leftAligned` stand at the
+/// right of their columns.
+func columns(_ fields: [String], _ widths: [Int], leftAligned: Int) -> String {
+    zip(fields, widths).enumerated().map { index, field in
+        let padding = String(repeating: " ", count: max(0, field.1 - field.0.count))
+        return index < leftAligned ? field.0 + padding : padding + field.0
+    }.joined(separator: " ")
 }
