@@ -42,17 +42,21 @@ public struct DiskComparison: Sendable {
     private let first: Image
     private let second: Image
     private let sectorSize: Int
+    /// How many bytes are compared.
+    public let size: UInt64
 
-    /// Compares `first` with `second` in sectors of `sectorSize` bytes, a power of two from 512 to 1 MiB.
-    public init(_ first: Image, _ second: Image, sectorSize: Int = 512) {
-        precondition(sectorSize.nonzeroBitCount == 1 && (512...ComparisonPlan.jobSize).contains(sectorSize))
+    /// The largest sectors that disks are compared in.
+    static let largestSector = ComparisonPlan.jobSize
+
+    /// Compares the first `size` bytes of `first` with those of `second`, by default all of the larger disk, in sectors of
+    /// `sectorSize` bytes, a power of two from 512 to 1 MiB.
+    public init(_ first: Image, _ second: Image, sectorSize: Int = 512, size: UInt64? = nil) {
+        precondition(sectorSize.nonzeroBitCount == 1 && (512...Self.largestSector).contains(sectorSize))
         self.first = first
         self.second = second
         self.sectorSize = sectorSize
+        self.size = size ?? max(first.virtualSize, second.virtualSize)
     }
-
-    /// How many bytes are compared: those of the larger disk.
-    public var size: UInt64 { max(first.virtualSize, second.virtualSize) }
 
     /// Hands the ranges of sectors that differ to `body`, in order, and answers what they sum up to. `progress` hears up
     /// to which byte all is compared.
@@ -78,18 +82,11 @@ public struct DiskComparison: Sendable {
             difference.count(last)
             try body(last)
         }
-        var plan = ComparisonPlan(first, second)
-        let comparing = SectorComparing(first: first, second: second, sectorSize: sectorSize)
-        let work = OrderedWork<ComparisonPlan.Job, Found> { job throws(ImageError) in
-            Found(ranges: try comparing.differences(in: job.pieces), end: job.end)
-        }
         do {
-            try work.run(
-                next: { () throws(ImageError) in try plan.next() },
-                take: { found in
-                    for range in found.ranges { try add(range) }
-                    try progress(found.end)
-                })
+            try forEachStretch { stretch in
+                for range in stretch.ranges { try add(range) }
+                try progress(stretch.end)
+            }
         } catch let error as ImageError {
             try finish()
             throw error
@@ -98,9 +95,23 @@ public struct DiskComparison: Sendable {
         return difference
     }
 
-    private struct Found: Sendable {
+    /// A part of both disks that was compared at once.
+    struct Stretch: Sendable {
+        /// The sectors that differ in it, in order.
         var ranges: [SectorRange]
+        /// Up to which byte all is compared.
         var end: UInt64
+    }
+
+    /// Hands what differs to `body`, in order, as soon as it is known: ranges of neighbouring stretches may touch each
+    /// other, and may both hold the sector that the stretches meet in.
+    func forEachStretch(_ body: (Stretch) throws -> Void) throws {
+        var plan = ComparisonPlan(first, second, end: size)
+        let comparing = SectorComparing(first: first, second: second, sectorSize: sectorSize)
+        let work = OrderedWork<ComparisonPlan.Job, Stretch> { job throws(ImageError) in
+            Stretch(ranges: try comparing.differences(in: job.pieces), end: job.end)
+        }
+        try work.run(next: { () throws(ImageError) in try plan.next() }, take: body)
     }
 }
 
@@ -132,10 +143,10 @@ struct ComparisonPlan {
     private let end: UInt64
     private var failure: ImageError?
 
-    init(_ first: Image, _ second: Image) {
+    init(_ first: Image, _ second: Image, end: UInt64) {
         self.first = StoredRuns(first)
         self.second = StoredRuns(second)
-        end = max(first.virtualSize, second.virtualSize)
+        self.end = end
     }
 
     /// The next job; nil at the end. Throws what damaged metadata throws, once there is a job for what lies before it.

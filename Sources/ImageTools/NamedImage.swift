@@ -130,7 +130,10 @@ public struct NamedImage: Sendable {
 public struct NamedDisk: Sendable {
     /// The disk.
     public let image: Image
-    fileprivate let opened: OpenedImage
+    let opened: OpenedImage
+
+    /// The format of the image itself.
+    public var format: ImageFormat { opened.layers[0].format }
 
     /// The files that its bytes come from, those of its chain among them.
     public var files: [any HostFile] { opened.layers.flatMap(\.files) }

@@ -23,6 +23,7 @@ struct RBlock: ParsableCommand {
               rblock read --length 512 --hex disk.qcow2
               rblock create disk.qcow2 20G
               rblock convert disk.vmdk disk.qcow2
+              rblock delta monday.qcow2 tuesday.qcow2 delta.qcow2
 
             EXIT STATUS
               0   done; check, inspect: nothing is wrong; diff: the disks are the same
@@ -38,6 +39,6 @@ struct RBlock: ParsableCommand {
         version: rblockVersion,
         subcommands: [
             Info.self, Map.self, Inspect.self, Check.self, Diff.self, Hash.self, Read.self,
-            Create.self, Convert.self,
+            Create.self, Convert.self, Delta.self,
         ])
 }

@@ -1,0 +1,25 @@
+import BlockImage
+public import QCOW2
+
+extension NamedDisk {
+    /// What the dirty bitmap `name` of the image marks, and whether it is kept up to date: one that is disabled knows
+    /// nothing of what was written since.
+    ///
+    /// Throws `unsupported` where the format has no bitmaps, and for one from which nothing can be learned, `outOfRange`
+    /// where there is none of that name, and `corrupt` about its directory entry.
+    public func dirtyRanges(of name: String) throws(ImageError) -> (ranges: DirtyRanges, isEnabled: Bool) {
+        let layer = opened.layers[0]
+        guard case .qcow2(let description, _) = layer.facts else {
+            throw ImageError(
+                .unsupported, path: layer.file.path,
+                "is \(layer.format.rawValue), and only qcow2 images have dirty bitmaps")
+        }
+        guard let bitmap = description.bitmaps.first(where: { $0.name == name }) else {
+            let names = description.bitmaps.map { "\"\($0.name)\"" }.joined(separator: ", ")
+            throw ImageError(
+                .outOfRange, path: layer.file.path,
+                "has no bitmap \"\(name)\"; it has \(names.isEmpty ? "none" : names)")
+        }
+        return (try description.dirtyRanges(of: bitmap, in: layer.file), bitmap.flags.contains(.auto))
+    }
+}
