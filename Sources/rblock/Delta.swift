@@ -52,7 +52,8 @@ struct Delta: ParsableCommand {
         help: ArgumentHelp("Take what this dirty bitmap of CHANGED marks, and compare nothing.", valueName: "name"))
     var fromBitmap: String?
     @Option(help: ArgumentHelp("What OUT calls its backing file.", valueName: "name")) var backingName: String?
-    @Option(help: ArgumentHelp("The bytes of a cluster: -o cluster_size.", valueName: "size")) var clusterSize: ByteSize?
+    @Option(help: ArgumentHelp("The bytes of a cluster: -o cluster_size.", valueName: "size")) var clusterSize:
+        ByteSize?
     @Flag(
         name: .customLong("extended-l2"),
         help: "Store single subclusters, of which a cluster has 32: -o extended_l2=on.")
