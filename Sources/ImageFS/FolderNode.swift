@@ -1,5 +1,6 @@
 import BlockImage
 import HostStorage
+import ImageFormats
 import SystemPackage
 
 /// A folder of the host, as the mount shows it: its images, its appliances and its subfolders. It is listed when it is
@@ -109,7 +110,7 @@ final class FolderNode: Sendable {
     private func list(_ listing: [FolderListing.Entry], into state: inout State) {
         let names = Set(listing.map(\.name))
         var entries: [[UInt8]: Entry] = [:]
-        for found in listing where !Self.isPart(found.name, among: names) {
+        for found in listing where !ImageFormat.isPart(found.name, among: names) {
             let known = state.entries[found.name]
             // What a link leads to may be another thing by now.
             if let known, found.kind != .link, known.isFolder == (found.kind == .folder) {
@@ -170,22 +171,6 @@ final class FolderNode: Sendable {
     private func add(_ entry: Entry) -> Entry {
         source.entries.add(entry)
         return entry
-    }
-}
-
-extension FolderNode {
-    /// Whether a file only holds a part of another image of the folder: `disk-flat.vmdk`, `disk-s001.vmdk`,
-    /// `disk-f001.vmdk`, and the like, beside `disk.vmdk`. Without that, it is shown, and tells what it is.
-    static func isPart(_ name: [UInt8], among names: Set<[UInt8]>) -> Bool {
-        let suffix = Array(".vmdk".utf8)
-        guard name.count > suffix.count, String(decoding: name.suffix(5), as: UTF8.self).lowercased() == ".vmdk",
-            let dash = name.lastIndex(of: UInt8(ascii: "-"))
-        else { return false }
-        let part = String(decoding: name[(dash + 1)...].dropLast(suffix.count), as: UTF8.self).lowercased()
-        let kinds: Set = ["flat", "delta", "sesparse", "ctk", "rdm", "rdmp", "pt"]
-        let isNumbered =
-            (part.hasPrefix("s") || part.hasPrefix("f")) && part.count >= 4 && part.dropFirst().allSatisfy(\.isNumber)
-        return (kinds.contains(part) || isNumbered) && names.contains(name[..<dash] + name.suffix(suffix.count))
     }
 }
 

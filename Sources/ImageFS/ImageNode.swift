@@ -85,7 +85,7 @@ final class ImageNode: Sendable {
         state.withLock { state in
             let opened = opened(&state)
             let names =
-                state.snapshotNames ?? SnapshotNames.folderNames(of: opened.snapshots.map { ($0.name, $0.id) })
+                state.snapshotNames ?? SnapshotNames.unique(of: opened.snapshots.map { ($0.name, $0.id) })
             state.snapshotNames = names
             return names
         }

@@ -1,5 +1,6 @@
 import BlockImage
 import QCOW2
+import Synchronization
 import VMDK
 
 /// One file of a chain, as it describes itself.
@@ -92,6 +93,14 @@ public final class OpenedImage: Sendable {
     private let snapshotDisks = Guarded<[Int: OpenedDisk]>([:])
     private let measuredBitmaps = Guarded<[MeasuredBitmap]?>(nil)
 
+    /// How long the files are trusted to be as they were: looking at each for every read would cost more than a small
+    /// read does.
+    private static let trust: Int64 = 20_000_000
+    private let openedAt = ContinuousClock.now
+    /// When the files were last looked at, in nanoseconds after `openedAt`; the largest number from when one was found
+    /// changed.
+    private let lookedAt = Atomic<Int64>(0)
+
     init(layers: [LayerDescription], result: Result<Image, ImageError>) {
         self.layers = layers
         disk = OpenedDisk(result)
@@ -176,6 +185,20 @@ public final class OpenedImage: Sendable {
     /// lead to by now.
     public var changedFile: (any HostFile)? {
         files.first { !$0.isUnchanged }
+    }
+
+    /// The same for every read: the files are looked at every 20 milliseconds at most.
+    public var fileChangedLately: (any HostFile)? {
+        let elapsed = openedAt.duration(to: .now).components
+        let now = elapsed.seconds * 1_000_000_000 + elapsed.attoseconds / 1_000_000_000
+        let last = lookedAt.load(ordering: .relaxed)
+        if last != .max {
+            guard now - last >= Self.trust else { return nil }
+            lookedAt.store(now, ordering: .relaxed)
+        }
+        guard let file = changedFile else { return nil }
+        lookedAt.store(.max, ordering: .relaxed)
+        return file
     }
 
     /// Tells one state of the chain's files from another: what was read from equal ones is equal.

@@ -8,6 +8,9 @@ import SystemPackage
 public struct NamedImage: Sendable {
     /// The file, as it was named. Links are followed: it was named, not found.
     public var path: FilePath
+    /// Where it was found rather than named, what may be opened there: then it is no device, and a link that leads
+    /// elsewhere is refused. `allowed` is part of it.
+    public var confines: ConfinedOpenPolicy?
     /// Its format; nil: its name says it, else its content. One that is found by its content may name no other file,
     /// since a guest can write whatever it likes to the start of a raw disk.
     public var format: ImageFormat?
@@ -59,6 +62,11 @@ public struct NamedImage: Sendable {
 
     /// Opens its own file, and nothing that it names.
     func openFile() throws(ImageError) -> OwnFile {
+        if let confines {
+            return OwnFile(
+                file: try confines.openImage(at: path), policy: confines, formatOfName: Self.format(of: path),
+                isDevice: false)
+        }
         let location = try canonical(path)
         let policy = try ConfinedOpenPolicy(images: location.removingLastComponent(), allowed: allowed)
         switch try Self.kind(of: location) {

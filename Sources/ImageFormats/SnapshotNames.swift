@@ -1,15 +1,15 @@
-/// The folder names of an image's snapshots: reversible, and each once.
+/// The names of an image's snapshots, as folders of a mount and exports have them: reversible, and each once.
 ///
 /// A name stands for itself, but that `/`, `%` and NUL are written as `%2F`, `%25` and `%00`, and a leading dot as `%2E`
 /// where the name would be `.` or `..`. Where that is empty, longer than a file name may be, or the name of another
 /// snapshot as well, `%@` and the snapshot's id, written the same way, tell it apart: `daily%@3`, or `%@3` alone where
 /// the name is too long or empty.
-enum SnapshotNames {
+public enum SnapshotNames {
     /// The most bytes of a file name on Linux (NAME_MAX).
     private static let sizeLimit = 255
 
-    /// The folder names of snapshots with these names and ids, in their order.
-    static func folderNames(of snapshots: [(name: String, id: String)]) -> [[UInt8]] {
+    /// The names of snapshots with these names and ids, in their order.
+    public static func unique(of snapshots: [(name: String, id: String)]) -> [[UInt8]] {
         var counts: [String: Int] = [:]
         for snapshot in snapshots { counts[snapshot.name, default: 0] += 1 }
         var taken: Set<[UInt8]> = []

@@ -1,0 +1,97 @@
+import BlockImage
+import Glibc
+import ImageFormats
+import PartitionTable
+import QCOW2
+
+/// A disk that a server offers under a name: an image, what one of its snapshots keeps, or a partition of either. Open,
+/// and as it was when it was opened. Every method may be called from any thread.
+public struct Export: Sendable {
+    /// `image`, `image@snapshot`, `image/p1` or `image@snapshot/p1`.
+    public let name: String
+    /// What it is, for people.
+    public let summary: String
+    /// The disk.
+    public let image: Image
+    /// The image that it is or is a part of: its layers, snapshots and bitmaps.
+    public let opened: OpenedImage
+    /// The place of its snapshot in the image's snapshot table; nil for the current disk.
+    public let snapshot: Int?
+    /// The partition that it is; nil for a whole disk.
+    public let partition: Partition?
+
+    /// Throws `system` with ESTALE where a file of the image was written to since it was opened: what is read from then
+    /// on would be a mixture. Costs next to nothing: the files are looked at every 20 milliseconds.
+    public func checkUnchanged() throws(ImageError) {
+        guard let file = opened.fileChangedLately else { return }
+        throw ImageError(
+            .system(errno: ESTALE), path: file.path,
+            "was written to while it was served, and what is read now would be a mixture; open the export anew")
+    }
+
+    /// The dirty bitmaps that say something of this disk: those of the image, where it is the current disk, and whole.
+    public var bitmaps: [Bitmap] {
+        guard snapshot == nil, partition == nil, case .qcow2(let description, _)? = opened.layers.first?.facts else {
+            return []
+        }
+        return description.bitmaps.filter { !$0.isInconsistent }
+    }
+
+    /// What of the disk from `start` on `bitmap`, one of `bitmaps`, calls dirty. Throws what is wrong with it.
+    public func dirtyRanges(of bitmap: Bitmap, from start: GuestOffset) throws(ImageError) -> DirtyRanges {
+        guard let top = opened.layers.first, case .qcow2(let description, _) = top.facts else {
+            throw ImageError(.unsupported, path: name, "has no bitmaps, only QCOW2 images do")
+        }
+        return try description.dirtyRanges(of: bitmap, in: top.file, from: start)
+    }
+}
+
+/// An image while it is served: all disks that it offers. Every method may be called from any thread.
+final class ServedImage: Sendable {
+    let opened: OpenedImage
+    private let name: String
+    private let all = Guarded<[Export]?>(nil)
+
+    /// The image called `name`, which can be read.
+    init(_ opened: OpenedImage, name: String) {
+        self.opened = opened
+        self.name = name
+    }
+
+    /// The current disk. Throws why it cannot be read.
+    func whole() throws(ImageError) -> Export {
+        Export(
+            name: name, summary: "\(opened.layers.first?.format.rawValue ?? "raw") image",
+            image: try opened.disk.result.get(), opened: opened, snapshot: nil, partition: nil)
+    }
+
+    /// The disk, its partitions, and those of each snapshot that can be read. Reads the partition tables when first
+    /// asked. Throws why the image itself cannot be read.
+    func exports() throws(ImageError) -> [Export] {
+        let whole = try whole()
+        return all.withLock { all in
+            if let all { return all }
+            let names = SnapshotNames.unique(of: opened.snapshots.map { ($0.name, $0.id) })
+            let kept = names.enumerated().compactMap { (index, name) -> Export? in
+                guard let image = opened.snapshotDisk(index)?.image else { return nil }
+                return Export(
+                    name: "\(self.name)@\(String(decoding: name, as: UTF8.self))",
+                    summary: "snapshot \"\(opened.snapshots[index].name)\"", image: image, opened: opened,
+                    snapshot: index, partition: nil)
+            }
+            let exports = ([whole] + kept).flatMap { [$0] + Self.partitions(of: $0) }
+            all = exports
+            return exports
+        }
+    }
+
+    private static func partitions(of disk: Export) -> [Export] {
+        PartitionTable(of: disk.image).partitions.map { partition in
+            Export(
+                name: "\(disk.name)/p\(partition.number)",
+                summary: "partition \(partition.number)\(partition.typeName.map { ": \($0)" } ?? "")",
+                image: partition.image(in: disk.image), opened: disk.opened, snapshot: disk.snapshot,
+                partition: partition)
+        }
+    }
+}

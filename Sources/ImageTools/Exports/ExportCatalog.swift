@@ -1,0 +1,173 @@
+import BlockImage
+import Glibc
+import HostStorage
+import ImageFormats
+import SystemPackage
+
+/// What a server offers: the images that a person named, and those of the folders that a person named. Every disk has
+/// one name, and is found by that name only: a client's word never becomes a path. Every method may be called from any
+/// thread.
+public final class ExportCatalog: Sendable {
+    /// What `list` says of one export.
+    public struct Entry: Sendable {
+        /// The name.
+        public var name: String
+        /// What it is, for people; empty where that is not known.
+        public var summary: String
+        /// The size of the disk in bytes, or why it cannot be read.
+        public var size: Result<UInt64, ImageError>
+    }
+
+    /// The most images that are kept open because somebody may come back to them. Those in use are open besides.
+    private static let openLimit = 64
+    /// How long a failed look-up of a name stands: who asks for what is not there does not have the folders read at
+    /// each question.
+    private static let scanLifetime = Duration.milliseconds(100)
+
+    private enum Source {
+        case image(name: String, NamedImage)
+        /// `prefix`: what comes before the names of the folder's images.
+        case folder(prefix: String, FolderImages, as: NamedImage)
+    }
+
+    private struct Scan {
+        var images: [String: NamedImage] = [:]
+        var madeAt: ContinuousClock.Instant?
+    }
+
+    private let sources: [Source]
+    private let resources: LayerResources
+    private let scan = Guarded(Scan())
+    private let open = BoundedCache<String, ServedImage>(capacity: openLimit)
+
+    /// What `named` leads to, images and folders, opened as each says. Images share the caches of `resources`.
+    ///
+    /// An image has its file's name. The images of a folder have their path below the folder, and before that, where
+    /// more than the one folder is served, the folder's name. Throws `system` for what is not there, and `denied` where
+    /// two have one name.
+    public init(_ named: [NamedImage], resources: LayerResources = LayerResources()) throws(ImageError) {
+        self.resources = resources
+        var sources: [Source] = []
+        var names: Set<String> = []
+        for image in named {
+            let location = try canonical(image.path)
+            let path = String(decoding: image.path)
+            // "." and "disks/" have a name, too; a link to an image has its own.
+            let last = image.path.lastComponent.flatMap { $0.kind == .regular ? $0 : nil } ?? location.lastComponent
+            let name = last.map { String(decoding: $0) } ?? "disk"
+            guard names.insert(name).inserted else {
+                throw ImageError(
+                    .denied, path: path, "another one called \"\(name)\" is served already; serve them apart")
+            }
+            guard try Self.isFolder(location) else {
+                sources.append(.image(name: name, image))
+                continue
+            }
+            let prefix = named.count > 1 ? "\(name)/" : ""
+            sources.append(.folder(prefix: prefix, try FolderImages(location, allowed: image.allowed), as: image))
+        }
+        self.sources = sources
+    }
+
+    /// Every image by its name, as it is to be opened; folders are looked through anew.
+    public func images() -> [String: NamedImage] {
+        var images: [String: NamedImage] = [:]
+        for source in sources {
+            switch source {
+            case .image(let name, let image): images[name] = image
+            case .folder(let prefix, let folder, let options):
+                for found in folder.list() {
+                    var image = options
+                    image.path = found.location
+                    image.confines = folder.confines
+                    images[prefix + found.name] = image
+                }
+            }
+        }
+        let found = images
+        scan.withLock { $0 = Scan(images: found, madeAt: .now) }
+        return images
+    }
+
+    /// Every export, in the order of the images' names: for each image its disk, its partitions, and those of its
+    /// snapshots. Opens each image for it.
+    public func list() -> [Entry] {
+        images().sorted { $0.key < $1.key }.flatMap { name, image -> [Entry] in
+            do throws(ImageError) {
+                return try served(name, image).exports().map {
+                    Entry(name: $0.name, summary: $0.summary, size: .success($0.image.virtualSize))
+                }
+            } catch {
+                return [Entry(name: name, summary: "", size: .failure(error))]
+            }
+        }
+    }
+
+    /// The image called `name`, which is no snapshot's or partition's name, as it is to be opened. Empty: the only one
+    /// that there is. Throws `system` with ENOENT where there is none.
+    public func image(_ name: String) throws(ImageError) -> NamedImage {
+        try find(name).image
+    }
+
+    /// Opens the export called `name`; empty: the only image that there is.
+    ///
+    /// One that is open already is used again unless a file of it has changed. Throws `system` with ENOENT for what is
+    /// not in the catalog, and why an image cannot be read.
+    public func open(_ name: String) throws(ImageError) -> Export {
+        do throws(ImageError) {
+            let found = try find(name)
+            return try served(found.name, found.image).whole()
+        } catch {
+            guard error.code == .system(errno: ENOENT) else { throw error }
+        }
+        // The longest image name comes first: a name may have these marks in it.
+        for mark in name.indices.reversed() where name[mark] == "@" || name[mark] == "/" {
+            guard let found = try? find(String(name[..<mark])), !found.name.isEmpty, mark > name.startIndex else {
+                continue
+            }
+            let exports = try served(found.name, found.image).exports()
+            if let export = exports.first(where: { $0.name == name }) { return export }
+        }
+        throw Self.missing(name)
+    }
+
+    /// The image called `name`, and its name where that was left out.
+    private func find(_ name: String) throws(ImageError) -> (name: String, image: NamedImage) {
+        let last = scan.withLock { $0 }
+        if !name.isEmpty, let image = last.images[name] { return (name, image) }
+        let isRecent = last.madeAt.map { $0.duration(to: .now) < Self.scanLifetime } ?? false
+        let images = isRecent ? last.images : images()
+        if name.isEmpty {
+            guard images.count == 1, let only = images.first else {
+                throw ImageError(
+                    .system(errno: ENOENT), path: "export", "\(images.count) images are served: say which is meant")
+            }
+            return (only.key, only.value)
+        }
+        guard let image = images[name] else { throw Self.missing(name) }
+        return (name, image)
+    }
+
+    private func served(_ name: String, _ image: NamedImage) throws(ImageError) -> ServedImage {
+        if let known = open.value(for: name) {
+            if known.opened.isCurrent { return known }
+            open.removeAll { $0 == name }
+        }
+        let served = ServedImage(try image.open(resources: resources), name: name)
+        // What cannot be read now may be mended when it is next asked for.
+        guard served.opened.disk.error == nil else { return served }
+        return open.insert(served, cost: 1, for: name)
+    }
+
+    private static func missing(_ name: String) -> ImageError {
+        ImageError(.system(errno: ENOENT), path: "export \"\(name)\"", "is not served")
+    }
+
+    private static func isFolder(_ location: FilePath) throws(ImageError) -> Bool {
+        do throws(Errno) {
+            return try FileStatus(at: location).kind == .folder
+        } catch {
+            throw ImageError(.system(errno: error.rawValue), path: String(decoding: location), error.description)
+        }
+    }
+}
