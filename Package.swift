@@ -75,13 +75,16 @@ let package = Package(
                 "VMDK", system,
             ],
             swiftSettings: strict),
+        .target(name: "Sockets", dependencies: ["BlockImage"], swiftSettings: strict),
         .target(
             name: "NBDServer",
-            dependencies: ["BlockImage", "ByteFormat", "ImageFormats", "ImageTools", lifecycle, logging, nioSSL] + nio,
+            dependencies: [
+                "BlockImage", "ImageFormats", "ImageTools", "QCOW2", "Sockets", lifecycle, logging, nioSSL,
+            ] + nio,
             swiftSettings: strict),
         .target(
             name: "ControlRPC",
-            dependencies: ["BlockImage", "ImageFormats", "ImageTools", lifecycle, logging] + nio,
+            dependencies: ["BlockImage", "ImageFormats", "ImageTools", "Sockets", lifecycle, logging] + nio,
             swiftSettings: strict),
         .target(
             name: "Arguments", dependencies: ["BlockImage", "Encryption", argumentParser, system],
@@ -90,8 +93,7 @@ let package = Package(
             name: "rblockfs",
             dependencies: [
                 "Arguments", "BlockImage", "CLinux", "Encryption", "Fuse", "HostStorage", "ImageFS", "ImageFormats",
-                argumentParser,
-                logging, system,
+                "Sockets", argumentParser, logging, system,
             ],
             exclude: ["Samples"],
             swiftSettings: strict),
@@ -99,7 +101,7 @@ let package = Package(
             name: "rblock",
             dependencies: [
                 "Arguments", "BlockImage", "ControlRPC", "Encryption", "HostStorage", "ImageFormats", "ImageTools",
-                "NBDServer", "PartitionTable", "QCOW2", "VMDK", argumentParser, lifecycle, logging, system,
+                "NBDServer", "PartitionTable", "QCOW2", "Sockets", "VMDK", argumentParser, lifecycle, logging, system,
             ],
             swiftSettings: strict),
 
@@ -144,6 +146,8 @@ let package = Package(
             name: "PartitionTableTests",
             dependencies: ["BlockImage", "HostStorage", "ImageFormats", "PartitionTable", "TestImages", system],
             swiftSettings: forTests),
+        .testTarget(
+            name: "SocketsTests", dependencies: ["BlockImage", "Sockets", "TestImages"], swiftSettings: forTests),
         .testTarget(name: "TidyTests", dependencies: [], swiftSettings: forTests),
         .testTarget(
             name: "EncryptionTests", dependencies: ["ByteFormat", "CCrypto", "Encryption", "TestImages"],

@@ -7,6 +7,7 @@ import HostStorage
 import ImageFS
 import ImageFormats
 import Logging
+import Sockets
 import SystemPackage
 
 /// The process that serves a mount.

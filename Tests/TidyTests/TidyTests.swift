@@ -43,8 +43,9 @@ struct `The tree` {
         "ImageTools": [
             "BlockImage", "ByteFormat", "Encryption", "HostStorage", "ImageFormats", "PartitionTable", "QCOW2", "VMDK",
         ],
-        "NBDServer": ["BlockImage", "ByteFormat", "ImageFormats", "ImageTools"],
-        "ControlRPC": ["BlockImage", "ImageFormats", "ImageTools"],
+        "Sockets": ["BlockImage"],
+        "NBDServer": ["BlockImage", "ImageFormats", "ImageTools", "QCOW2", "Sockets"],
+        "ControlRPC": ["BlockImage", "ImageFormats", "ImageTools", "Sockets"],
         "Arguments": ["BlockImage", "Encryption"],
         "TestImages": ["BlockImage", "CLinux", "CZlib", "CZstd"],
     ]
@@ -53,6 +54,7 @@ struct `The tree` {
     static let foreign: [String: Set<String>] = [
         "Synchronization": [
             "BlockImage", "Compression", "Encryption", "Fuse", "HostStorage", "ImageFS", "ImageFormats", "ImageTools",
+            "NBDServer",
             "QCOW2", "TestImages", "rblock", "rblockfs", "rblock-bench",
         ],
         "SystemPackage": ["Arguments", "HostStorage", "ImageFS", "ImageTools", "rblock", "rblockfs"],
@@ -63,7 +65,9 @@ struct `The tree` {
         "ServiceLifecycle": ["ControlRPC", "NBDServer", "rblock"],
         "ArgumentParser": ["Arguments", "rblock", "rblockfs", "rblock-bench"],
         "Glibc": [
-            "Arguments", "BlockImage", "HostStorage", "Fuse", "ImageFS", "ImageTools", "VMDK", "rblock", "rblockfs",
+            "Arguments", "BlockImage", "HostStorage", "Fuse", "ImageFS", "ImageTools", "NBDServer", "Sockets", "VMDK",
+            "rblock",
+            "rblockfs",
         ],
         "Dispatch": ["HostStorage", "ImageFS", "ImageTools", "rblock-bench"],
         "Foundation": ["ImageFS", "TestImages", "rblock", "rblockfs", "rblock-bench"],
