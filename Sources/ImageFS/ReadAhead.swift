@@ -45,7 +45,7 @@ final class ReadAhead: Sendable {
         while position < range.upperBound {
             let end = min(range.upperBound, position + Self.step)
             let part = position..<end
-            guard queue.add({ [self] in prepare(part) }) else {
+            guard queue.add({ [image] in image.makeReady(part) }) else {
                 // The next read tries again.
                 return state.withLock { $0.ready = min($0.ready, position) }
             }
@@ -68,26 +68,6 @@ final class ReadAhead: Sendable {
         guard from < to, to - from >= Self.step || to == image.virtualSize else { return nil }
         state.ready = to
         return from..<to
-    }
-
-    /// What goes wrong here will go wrong again when it is read, and be told then.
-    private func prepare(_ range: Range<UInt64>) {
-        var position = range.lowerBound
-        while position < range.upperBound {
-            let place = GuestOffset(position)
-            guard let found = try? image.resolve(at: place, limit: range.upperBound - position) else { return }
-            switch found.extent.storage {
-            case .encoded(.compressed, _, _, _):
-                // One byte of it brings the whole cluster into the cache.
-                let byte = AlignedBuffer(capacity: 1, alignment: 1)
-                _ = try? byte.fill(1) { output throws(ImageError) in try image.read(1, at: place, into: &output) }
-            case .data(let file, let offset) where found.extent.count < range.upperBound - range.lowerBound:
-                // What lies in one piece the host reads ahead by itself.
-                file.willNeed(found.extent.count, at: offset)
-            case .data, .zero, .encoded, .unallocated: break
-            }
-            position += found.extent.count
-        }
     }
 }
 
