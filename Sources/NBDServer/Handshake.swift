@@ -1,0 +1,174 @@
+import BlockImage
+import Glibc
+import ImageTools
+import NIOCore
+
+/// What was negotiated, and holds until the connection ends.
+struct Session: Sendable {
+    var export: Export
+    var form: ReplyForm
+    /// What may be asked of ranges, each under the number that it has for this connection.
+    var contexts: [(id: UInt32, context: MetaContext)]
+}
+
+/// Whether connections are encrypted.
+public enum TLSMode: String, CaseIterable, Sendable {
+    /// Never.
+    case off
+    /// Where the client wants it.
+    case allow
+    /// Always: until then a client learns nothing.
+    case require
+}
+
+/// The server's side of the handshake, from its first byte to the export that the client chooses: the NBD protocol,
+/// "Newstyle negotiation", in its fixed form. Knows no sockets. Answering may read images, and take its time.
+struct Handshake: Sendable {
+    /// What is to happen after an answer was sent.
+    enum Next {
+        /// The client's next option.
+        case option
+        /// TLS, and then the handshake goes on.
+        case startTLS
+        /// Requests.
+        case transmission(Session)
+        /// The end.
+        case close
+    }
+
+    /// NBD_FLAG_FIXED_NEWSTYLE and NBD_FLAG_NO_ZEROES, of the server as of the client.
+    private static let fixedNewstyle: UInt32 = 1 << 0
+    private static let noZeroes: UInt32 = 1 << 1
+    /// The most exports that are listed: more than clients take.
+    private static let listLimit = 10_000
+
+    let catalog: ExportCatalog
+    let tls: TLSMode
+    private var isEncrypted = false
+    private var clientFlags: UInt32 = 0
+    var form = ReplyForm.simple
+    /// What SET_META_CONTEXT chose, by their names, and of which export.
+    var chosen: (export: String, contexts: Set<String>)?
+
+    /// A handshake about the exports of `catalog`.
+    init(catalog: ExportCatalog, tls: TLSMode) {
+        self.catalog = catalog
+        self.tls = tls
+    }
+
+    /// What the server says first.
+    static func writeGreeting(into buffer: inout ByteBuffer) {
+        buffer.writeString("NBDMAGIC")
+        buffer.writeInteger(OptionDecoder.magic)
+        buffer.writeInteger(UInt16(truncatingIfNeeded: fixedNewstyle | noZeroes))
+    }
+
+    /// Answers what the client sent by what it appends to `reply`.
+    mutating func answer(_ message: OptionDecoder.Message, into reply: inout ByteBuffer) -> Next {
+        switch message {
+        case .clientFlags(let flags):
+            clientFlags = flags
+            // A server that does not know what a flag changes cannot go on.
+            return flags & ~(Self.fixedNewstyle | Self.noZeroes) == 0 ? .option : .close
+        case .option(let option): return answer(option, into: &reply)
+        }
+    }
+
+    private mutating func answer(_ option: OptionRequest, into reply: inout ByteBuffer) -> Next {
+        let isFixed = clientFlags & Self.fixedNewstyle != 0
+        guard isFixed || option.kind == .exportName else { return .close }
+        if tls == .require, !isEncrypted, option.kind != .startTLS, option.kind != .abort {
+            // EXPORT_NAME has no answer that says no.
+            guard option.kind != .exportName else { return .close }
+            OptionReply.tlsRequired.write("this server wants TLS first", to: option, into: &reply)
+            return .option
+        }
+        guard let data = option.data else {
+            guard option.kind != .exportName else { return .close }
+            OptionReply.tooBig.write(
+                "has more than \(OptionDecoder.dataLimit) bytes of data", to: option, into: &reply)
+            return .option
+        }
+        switch option.kind {
+        case .exportName: return enterByName(data, into: &reply)
+        case .abort:
+            OptionReply.ack.write(to: option, into: &reply)
+            return .close
+        case .info, .go: return answerInfo(option, data, into: &reply)
+        case .listMetaContext, .setMetaContext: answerMetaContexts(option, data, into: &reply)
+        case .list, .startTLS, .structuredReply, .extendedHeaders:
+            guard data.readableBytes == 0 else {
+                OptionReply.invalid.write("this option has no data", to: option, into: &reply)
+                return .option
+            }
+            return answerWithoutData(option, into: &reply)
+        case nil: OptionReply.unsupported.write("this option is not known", to: option, into: &reply)
+        }
+        return .option
+    }
+
+    private mutating func answerWithoutData(_ option: OptionRequest, into reply: inout ByteBuffer) -> Next {
+        switch option.kind {
+        case .list: list(option, into: &reply)
+        case .startTLS: return startTLS(option, into: &reply)
+        case .structuredReply where form == .extended:
+            OptionReply.extendedHeadersRequired.write(
+                "extended headers were negotiated, which are more", to: option, into: &reply)
+        case .structuredReply:
+            form = .structured
+            OptionReply.ack.write(to: option, into: &reply)
+        default:
+            form = .extended
+            OptionReply.ack.write(to: option, into: &reply)
+        }
+        return .option
+    }
+
+    private mutating func startTLS(_ option: OptionRequest, into reply: inout ByteBuffer) -> Next {
+        guard tls != .off else {
+            OptionReply.policy.write("this server has no TLS", to: option, into: &reply)
+            return .option
+        }
+        guard !isEncrypted else {
+            OptionReply.invalid.write("TLS has begun already", to: option, into: &reply)
+            return .option
+        }
+        OptionReply.ack.write(to: option, into: &reply)
+        // What was said before may have been said by somebody between the client and here.
+        (isEncrypted, form, chosen) = (true, .simple, nil)
+        return .startTLS
+    }
+
+    /// Those that cannot be read are left out: a client that lists exports asks for each, and stops at the first that
+    /// it does not get.
+    private func list(_ option: OptionRequest, into reply: inout ByteBuffer) {
+        var count = 0
+        for entry in catalog.list() {
+            guard case .success = entry.size, entry.name.utf8.count <= NBDError.stringLimit else { continue }
+            guard count < Self.listLimit else { break }
+            count += 1
+            OptionReply.server.write(to: option, into: &reply) { reply in
+                reply.writeInteger(UInt32(truncatingIfNeeded: entry.name.utf8.count))
+                reply.writeString(entry.name)
+                reply.writeSubstring(entry.summary.clipped())
+            }
+        }
+        OptionReply.ack.write(to: option, into: &reply)
+    }
+
+    private mutating func enterByName(_ data: ByteBuffer, into reply: inout ByteBuffer) -> Next {
+        var data = data
+        guard data.readableBytes <= NBDError.stringLimit, let name = data.readUTF8(data.readableBytes),
+            let export = try? catalog.open(name)
+        else { return .close }
+        reply.writeMultipleIntegers(export.image.virtualSize, TransmissionFlags.ofExport(form).rawValue)
+        if clientFlags & Self.noZeroes == 0 { reply.writeRepeatingByte(0, count: 124) }
+        return .transmission(session(export))
+    }
+
+    /// What was negotiated, for `export`, which may have been opened anew since contexts were chosen.
+    func session(_ export: Export) -> Session {
+        let names = chosen?.export == export.name ? chosen?.contexts ?? [] : []
+        return Session(export: export, form: form, contexts: MetaContext.all(of: export) { names.contains($0.name) })
+    }
+}

@@ -1,0 +1,38 @@
+import ImageTools
+import QCOW2
+
+/// Something that a client can ask of ranges of an export: the NBD protocol, "Metadata querying", and QEMU's
+/// docs/interop/nbd.
+enum MetaContext: Hashable, Sendable {
+    /// `base:allocation`: what is a hole, and what reads as zeros.
+    case allocation
+    /// `qemu:allocation-depth`: how many images down the chain it is stored.
+    case allocationDepth
+    /// `qemu:dirty-bitmap:NAME`: what a bitmap calls dirty.
+    case dirtyBitmap(Bitmap)
+
+    /// The most bitmaps of one export that can be asked for.
+    private static let bitmapLimit = 1024
+
+    /// The name on the wire.
+    var name: String {
+        switch self {
+        case .allocation: "base:allocation"
+        case .allocationDepth: "qemu:allocation-depth"
+        case .dirtyBitmap(let bitmap): "qemu:dirty-bitmap:\(bitmap.name)"
+        }
+    }
+
+    /// Those of `export` that are `wanted`, each with the number that it has whatever else is wanted.
+    static func all(of export: Export, where wanted: (MetaContext) -> Bool) -> [(id: UInt32, context: MetaContext)] {
+        let bitmaps = export.bitmaps.prefix(bitmapLimit).map { MetaContext.dirtyBitmap($0) }
+        let all = ([.allocation, .allocationDepth] + bitmaps).enumerated().map { (UInt32(clamping: $0), $1) }
+        return all.filter { $1.name.utf8.count <= NBDError.stringLimit && wanted($1) }
+    }
+
+    /// Whether `query` lists it: its name, or a namespace with what comes before the rest of its name.
+    func isListed(by query: String) -> Bool {
+        query == name || query == name.prefix { $0 != ":" } + ":"
+            || query == "qemu:dirty-bitmap:" && name.hasPrefix(query)
+    }
+}

@@ -1,0 +1,63 @@
+import BlockImage
+import Glibc
+
+/// Why a request was not done: the NBD protocol, "Error values".
+struct NBDError: Error, Hashable, Sendable {
+    /// The numbers that the protocol has.
+    enum Number: UInt32, Sendable {
+        /// Writing to what may only be read.
+        case notPermitted = 1
+        /// Reading failed.
+        case io = 5
+        /// There is no memory for it.
+        case noMemory = 12
+        /// The request contradicts the protocol, or goes beyond the export.
+        case invalid = 22
+        /// Writing behind the end.
+        case noSpace = 28
+        /// More than is sent in one piece.
+        case overflow = 75
+        /// What is not done here.
+        case notSupported = 95
+        /// The server is going to stop.
+        case shutdown = 108
+    }
+
+    /// The most bytes of a message, and of any other string: the NBD protocol, "String values".
+    static let stringLimit = 4096
+
+    var number: Number
+    /// What is wrong, in one sentence, for people.
+    var message: String
+    /// The byte of the export that it is about.
+    var offset: UInt64?
+
+    init(_ number: Number, _ message: String, at offset: UInt64? = nil) {
+        self.number = number
+        self.message = message
+        self.offset = offset
+    }
+
+    /// What a fault of the image means to a client. Paths of the host are nobody's business but the host's.
+    init(_ error: ImageError, at offset: UInt64? = nil) {
+        number =
+            switch error.code {
+            case .system(errno: ENOMEM): .noMemory
+            case .outOfRange: .invalid
+            case .unsupported: .notSupported
+            case .corrupt, .truncated, .denied, .system: .io
+            }
+        message = error.message
+        self.offset = offset
+    }
+}
+
+extension String {
+    /// The text as far as `limit` bytes of UTF-8 go.
+    func clipped(to limit: Int = NBDError.stringLimit) -> Substring {
+        guard utf8.count > limit else { return self[...] }
+        var end = utf8.index(startIndex, offsetBy: limit)
+        while end > startIndex, end.samePosition(in: unicodeScalars) == nil { end = utf8.index(before: end) }
+        return self[..<end]
+    }
+}

@@ -1,0 +1,100 @@
+import BlockImage
+import ImageTools
+import Logging
+import NIOCore
+import NIOPosix
+import NIOSSL
+import ServiceLifecycle
+import Sockets
+
+/// A server of the NBD protocol (NetworkBlockDevice/nbd, doc/proto.md) for the exports of a catalog, all read-only.
+///
+/// A connection stays on one of a few threads that wait for sockets. These read themselves what is in the host's memory;
+/// the rest is for a crew of threads (`Pace`).
+public struct NBDServer: Service {
+    /// The threads of the crew: for disks that are slow, more than processors.
+    private static let crewSize = 16
+    /// How long connections may take to end when the server stops.
+    private static let farewell = Duration.seconds(5)
+
+    private let catalog: ExportCatalog
+    private let sockets: [ListeningSocket]
+    private let tls: TLSMode
+    private let tlsContext: NIOSSLContext?
+    private let logger: Logger
+
+    /// A server at `sockets`, which it takes over. `tls` is needed where its mode is not `off`. Throws what is wrong with
+    /// the certificates or keys.
+    public init(
+        catalog: ExportCatalog, sockets: [ListeningSocket], tls: TLSOptions = TLSOptions(), logger: Logger
+    ) throws {
+        self.catalog = catalog
+        self.sockets = sockets
+        self.tls = tls.mode
+        tlsContext = try tls.context()
+        self.logger = logger
+    }
+
+    /// Serves until the task is cancelled, or a graceful shutdown begins: then takes no more connections and requests,
+    /// answers those that are under way, and returns.
+    public func run() async throws {
+        let loops = MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
+        let crew = NIOThreadPool(numberOfThreads: Self.crewSize)
+        crew.start()
+        let serving = Serving(catalog: catalog, tls: tls, tlsContext: tlsContext, crew: crew, logger: logger)
+        do {
+            var listening: [any Channel] = []
+            for socket in sockets {
+                guard let descriptor = socket.takeDescriptor() else { continue }
+                listening.append(try await bootstrap(on: loops, serving).withBoundSocket(descriptor).get())
+            }
+            let (stopped, stop) = AsyncStream.makeStream(of: Void.self)
+            await withTaskCancellationOrGracefulShutdownHandler {
+                for await _ in stopped {}
+            } onCancelOrGracefulShutdown: {
+                stop.finish()
+            }
+            for channel in listening { try? await channel.close().get() }
+            await end(serving)
+        }
+        for socket in sockets { socket.remove() }
+        try await crew.shutdownGracefully()
+        try await loops.shutdownGracefully()
+    }
+
+    private func bootstrap(on loops: MultiThreadedEventLoopGroup, _ serving: Serving) -> ServerBootstrap {
+        ServerBootstrap(group: loops)
+            .serverChannelOption(ChannelOptions.backlog, value: 256)
+            .childChannelOption(ChannelOptions.allowRemoteHalfClosure, value: true)
+            // Requests come in bursts of many small ones; the answers need no such room.
+            .childChannelOption(
+                ChannelOptions.recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: 16 << 10)
+            )
+            .childChannelInitializer { channel in
+                guard serving.connections.add(channel) else {
+                    serving.logger.warning(
+                        "a connection is refused: there are \(Connections.limit), which is the limit")
+                    return channel.close()
+                }
+                channel.closeFuture.whenComplete { _ in serving.connections.remove(channel) }
+                return channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.addHandler(HandshakePhase(serving: serving))
+                }
+            }
+    }
+
+    /// Has every connection end, and waits for that; who does not go is cut off.
+    private func end(_ serving: Serving) async {
+        let left = serving.connections.stop()
+        guard !left.isEmpty else { return }
+        serving.logger.info("stopping: \(left.count) connections end")
+        for channel in left { channel.pipeline.fireUserInboundEventTriggered(ServerStops()) }
+        let deadline = ContinuousClock.now + Self.farewell
+        let watch = Task {
+            try await Task.sleep(until: deadline, clock: .continuous)
+            for channel in left { channel.close(promise: nil) }
+        }
+        for channel in left { try? await channel.closeFuture.get() }
+        watch.cancel()
+    }
+}

@@ -1,0 +1,22 @@
+/// How quickly the reads of one connection are served, to tell what they wait for.
+///
+/// What lies in the host's memory is copied in a few microseconds: then the thread that took the request from its socket
+/// does it best, since handing it on and back takes ten. What must be inflated, or comes from a disk, is done by other
+/// threads, several at once, while this one goes on serving its connections.
+struct Pace {
+    /// What a read may take that is done in place: this, and half a nanosecond for each byte.
+    private static let allowance: UInt64 = 25_000
+
+    /// What the last reads took, 1 being what they may take.
+    private var load = 0.5
+
+    /// Whether the next read is likely to be done at once.
+    var isQuick: Bool { load < 1 }
+
+    /// A read of `count` bytes took `nanoseconds`.
+    mutating func note(_ count: UInt64, took nanoseconds: UInt64) {
+        let ratio = Double(nanoseconds) / Double(Self.allowance + count / 2)
+        // One that waited for long says no more than that it did.
+        load += (min(ratio, 8) - load) / 8
+    }
+}

@@ -1,0 +1,137 @@
+import BlockImage
+import ImageTools
+import NIOCore
+
+/// The answer to a read, made piece by piece: what it takes does not grow with what was asked for.
+struct ReadReply {
+    /// The most bytes of one piece. Large enough that a piece costs far more than handing it on does.
+    static let pieceSize: UInt64 = 2 << 20
+    /// Zeros that are fewer are sent as data: a chunk of its own would cost both sides more.
+    private static let holeSize: UInt64 = 4096
+    /// Reads that are shorter are not looked into for holes of host files: to ask takes as long as to read.
+    private static let hostHoleRead: UInt64 = 32 << 10
+
+    let request: Request
+    private let export: Export
+    private let encoder: ReplyEncoder
+    /// What was not read yet begins here.
+    private var position: UInt64
+    private let end: UInt64
+
+    /// The answer to `request`, a read that lies in `export`, in the form of `encoder`.
+    init(_ request: Request, of export: Export, with encoder: ReplyEncoder) {
+        self.request = request
+        self.export = export
+        self.encoder = encoder
+        position = request.offset
+        end = request.offset + request.length
+    }
+
+    /// How many bytes the next piece has; 0 at the end.
+    var nextCount: UInt64 { min(Self.pieceSize, end - position) }
+
+    /// Whether the next piece is all of the answer.
+    var isWhole: Bool { nextCount == request.length }
+
+    /// Whether all was answered.
+    var isDone: Bool { position == end }
+
+    /// Appends the next piece to `buffer`. What goes wrong is part of a structured answer, and ends it.
+    ///
+    /// Throws where a simple answer cannot say it any more: the client has been promised what cannot be read.
+    mutating func next(into buffer: inout ByteBuffer) throws(NBDError) {
+        let count = nextCount
+        buffer.reserveCapacity(minimumWritableBytes: Int(count) + ReplyEncoder.headerRoom)
+        let start = position
+        do throws(ImageError) {
+            try export.checkUnchanged()
+            if encoder.form == .simple {
+                try addSimple(count, into: &buffer)
+            } else {
+                try addChunks(count, into: &buffer)
+            }
+        } catch {
+            let isPromised = encoder.form == .simple && start > request.offset
+            if isPromised { throw NBDError(error) }
+            encoder.writeError(NBDError(error, at: position), to: request, into: &buffer)
+            position = end
+        }
+    }
+
+    private mutating func addSimple(_ count: UInt64, into buffer: inout ByteBuffer) throws(ImageError) {
+        let before = buffer.writerIndex
+        if position == request.offset { encoder.writeSimple(to: request, into: &buffer) }
+        do throws(ImageError) {
+            try addBytes(count, into: &buffer)
+        } catch {
+            buffer.moveWriterIndex(to: before)
+            throw error
+        }
+        position += count
+    }
+
+    private mutating func addChunks(_ count: UInt64, into buffer: inout ByteBuffer) throws(ImageError) {
+        let limit = position + count
+        while position < limit {
+            let run = request.flags.contains(.dontFragment) ? (isHole: false, count: count) : try run(to: limit)
+            let isLast = position + run.count == end
+            guard !run.isHole else {
+                encoder.writeChunk(.offsetHole, 12, isLast: isLast, to: request, into: &buffer)
+                buffer.writeMultipleIntegers(position, UInt32(truncatingIfNeeded: run.count))
+                position += run.count
+                continue
+            }
+            let before = buffer.writerIndex
+            encoder.writeChunk(.offsetData, Int(run.count) + 8, isLast: isLast, to: request, into: &buffer)
+            buffer.writeInteger(position)
+            do throws(ImageError) {
+                try addBytes(run.count, into: &buffer)
+            } catch {
+                // Nothing of the chunk was sent: the error takes its place.
+                buffer.moveWriterIndex(to: before)
+                throw error
+            }
+            position += run.count
+        }
+    }
+
+    /// What begins at `position`: zeros, or bytes up to the next zeros that are worth a chunk.
+    private func run(to limit: UInt64) throws(ImageError) -> (isHole: Bool, count: UInt64) {
+        var sum: UInt64 = 0
+        var isHole = false
+        while position + sum < limit {
+            let next: (isHole: Bool, count: UInt64)
+            do throws(ImageError) {
+                next = try stored(at: position + sum, to: limit)
+            } catch {
+                // What comes before the damage is read first.
+                guard sum > 0 else { throw error }
+                break
+            }
+            if sum == 0 {
+                isHole = next.isHole && next.count >= min(Self.holeSize, limit - position)
+            } else if isHole ? !next.isHole : next.isHole && next.count >= Self.holeSize {
+                break
+            }
+            sum += next.count
+        }
+        return (isHole, sum)
+    }
+
+    private func stored(at start: UInt64, to limit: UInt64) throws(ImageError) -> (isHole: Bool, count: UInt64) {
+        let found = try export.image.resolve(at: GuestOffset(start), limit: limit - start).extent
+        switch found.storage {
+        case .zero, .unallocated: return (true, found.count)
+        case .data(let file, let offset) where request.length >= Self.hostHoleRead:
+            return file.run(at: offset, limit: found.count)
+        case .data, .encoded: return (false, found.count)
+        }
+    }
+
+    private func addBytes(_ count: UInt64, into buffer: inout ByteBuffer) throws(ImageError) {
+        let count = Int(count)
+        try buffer.writeWithOutputRawSpan(minimumWritableBytes: count) { output throws(ImageError) in
+            try export.image.read(count, at: GuestOffset(position), into: &output)
+        }
+    }
+}
