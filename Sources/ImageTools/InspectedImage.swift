@@ -55,16 +55,6 @@ public struct InspectedImage: Sendable {
         self.notes = notes
     }
 
-    /// What it is, as a JSON object: `filename` (as `name` has it), `format`, `file-size`, `notes`.
-    public func json(named name: String) -> String {
-        var object = JSONObject()
-        object.add("filename", name)
-        object.add("format", format.rawValue)
-        object.add("file-size", file.size)
-        if !notes.isEmpty { object.add("notes", raw: "[\(notes.map { jsonString($0) }.joined(separator: ", "))]") }
-        return object.text
-    }
-
     /// Tells `consumer` of every structure of the file. Throws what the consumer throws.
     public func list(to consumer: any LayoutConsumer, _ options: LayoutOptions) throws(ImageError) {
         switch layout {

@@ -108,15 +108,9 @@ struct Inspect: ParsableCommand {
     private func showJSON(
         _ inspected: InspectedImage, _ options: LayoutOptions, _ printer: StandardOutput
     ) throws -> UInt64 {
-        try printer.write(String(inspected.json(named: image).dropLast()) + ",\n\"structures\": [")
-        let json = LayoutJSON { (part) throws(ImageError) in try printer.write(part) }
-        try inspected.list(to: json, options)
-        let map = try hostMap(of: inspected)
-        let faults = json.faultCount + (map?.hasOverlaps == true ? 1 : 0)
-        try printer.write("],\n\"fault-count\": \(faults)")
-        if let map, graph { try printer.write(",\n\"use\": \(map.json)") }
-        try printer.write("}\n")
-        return faults
+        try inspected.writeJSON(
+            named: image, options, showsUse: graph, hostMap: { try hostMap(of: inspected) },
+            to: { (part) throws(ImageError) in try printer.write(part) })
     }
 
     /// What the parts of the file are used for, where that was asked for; the picture of it is written.
