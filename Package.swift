@@ -19,6 +19,7 @@ let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "
 let nio: [Target.Dependency] = [
     .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
 ]
+let nioHTTP: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
 let nioSSL: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
 
 let package = Package(
@@ -84,7 +85,9 @@ let package = Package(
             swiftSettings: strict),
         .target(
             name: "ControlRPC",
-            dependencies: ["BlockImage", "ImageFormats", "ImageTools", "Sockets", lifecycle, logging] + nio,
+            dependencies: [
+                "BlockImage", "ImageFormats", "ImageTools", "Sockets", lifecycle, logging, nioHTTP, system,
+            ] + nio,
             swiftSettings: strict),
         .target(
             name: "Arguments", dependencies: ["BlockImage", "Encryption", argumentParser, system],

@@ -1,0 +1,75 @@
+import BlockImage
+import NIOCore
+
+/// The clients who are connected. Every method may be called from any thread.
+final class Connections: Sendable {
+    private struct State {
+        var clients: [ObjectIdentifier: (channel: any Channel, session: ControlSession)] = [:]
+        var isEnding = false
+    }
+
+    private let limit: Int
+    private let state = Guarded(State())
+
+    /// Of at most `limit` clients.
+    init(limit: Int) {
+        self.limit = limit
+    }
+
+    /// Takes one more; answers whether there was room.
+    func add(_ channel: any Channel, _ session: ControlSession) -> Bool {
+        state.withLock { state in
+            guard state.clients.count < limit, !state.isEnding else { return false }
+            state.clients[ObjectIdentifier(channel)] = (channel, session)
+            return true
+        }
+    }
+
+    func remove(_ channel: any Channel) {
+        state.withLock { _ = $0.clients.removeValue(forKey: ObjectIdentifier(channel)) }
+    }
+
+    /// Has every connection close once what is under way on it is answered.
+    func finish() {
+        let channels = state.withLock { state in
+            state.isEnding = true
+            return state.clients.values.map(\.channel)
+        }
+        for channel in channels { channel.pipeline.fireUserInboundEventTriggered(ChannelShouldQuiesceEvent()) }
+    }
+
+    /// Has what is under way end without a result.
+    func cancel() {
+        let sessions = state.withLock { $0.clients.values.map(\.session) }
+        for session in sessions { session.end() }
+    }
+
+    /// Whether all are closed before `limit` is over.
+    func areOver(within limit: Duration) async -> Bool {
+        let end = ContinuousClock.now + limit
+        while ContinuousClock.now < end {
+            if state.withLock({ $0.clients.isEmpty }) { return true }
+            try? await Task.sleep(for: .milliseconds(10))
+        }
+        return false
+    }
+}
+
+/// A client too many: is told so.
+final class RefusedConnection: ChannelInboundHandler {
+    typealias InboundIn = Never
+    typealias OutboundOut = ByteBuffer
+
+    private let error: RPCError
+
+    init(_ error: RPCError) {
+        self.error = error
+    }
+
+    func channelActive(context: ChannelHandlerContext) {
+        let buffer = context.channel.allocator.buffer(string: RPCAnswer.text(.failure(error), to: .null) + "\n")
+        context.writeAndFlush(wrapOutboundOut(buffer)).assumeIsolated().whenComplete { _ in
+            context.close(promise: nil)
+        }
+    }
+}

@@ -1,0 +1,101 @@
+import NIOCore
+import NIOHTTP1
+
+/// A connection on which every HTTP POST has a request, or a batch of them, as its body. The requests of one connection
+/// are answered in order, as HTTP wants it, and nothing is told of how far they are.
+final class HTTPConnection: ChannelInboundHandler {
+    typealias InboundIn = HTTPServerRequestPart
+    typealias OutboundOut = HTTPServerResponsePart
+
+    private let session: ControlSession
+    private let workers: Workers
+    private var head: HTTPRequestHead?
+    private var body = ByteBuffer()
+    /// Why the request is refused.
+    private var refusal: HTTPResponseStatus?
+    private var isWorking = false
+
+    init(_ session: ControlSession, _ workers: Workers) {
+        self.session = session
+        self.workers = workers
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        switch unwrapInboundIn(data) {
+        case .head(let head):
+            self.head = head
+            body.clear()
+            refusal = Self.refusal(of: head)
+        case .body(var part):
+            guard refusal == nil else { return }
+            if body.readableBytes + part.readableBytes > LineConnection.lineLimit {
+                refusal = .payloadTooLarge
+                return body.clear()
+            }
+            body.writeBuffer(&part)
+        case .end: answer(context)
+        }
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        switch event {
+        // Whoever sends no more gets the answer to what was sent.
+        case ChannelEvent.inputClosed where !isWorking: context.close(promise: nil)
+        // Nothing comes, or nothing is taken.
+        case is IdleStateHandler.IdleStateEvent where !isWorking: context.close(promise: nil)
+        default: context.fireUserInboundEventTriggered(event)
+        }
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        context.close(promise: nil)
+    }
+
+    /// Web pages can have a browser send requests to this host: such a request says where the page is from, and cannot say
+    /// that it is JSON without asking first.
+    private static func refusal(of head: HTTPRequestHead) -> HTTPResponseStatus? {
+        if head.method != .POST { return .methodNotAllowed }
+        if head.headers.contains(name: "Origin") { return .forbidden }
+        let type = head.headers.first(name: "Content-Type")?.split(separator: ";").first
+        return type?.lowercased() == "application/json" ? nil : .unsupportedMediaType
+    }
+
+    private func answer(_ context: ChannelHandlerContext) {
+        let isKept = head?.isKeepAlive ?? false
+        if let refusal { return respond(refusal, "", isKept: false, context) }
+        let message = RPCMessage(Array(body.readableBytesView))
+        body.clear()
+        isWorking = true
+        let answer = workers.answer(message, of: session, on: context.eventLoop, notify: nil)
+        answer.assumeIsolated().whenComplete { result in
+            self.isWorking = false
+            guard context.channel.isActive else { return }
+            switch result {
+            case .success(let text?): self.respond(.ok, text + "\n", isKept: isKept, context)
+            case .success(nil): self.respond(.noContent, "", isKept: isKept, context)
+            case .failure: context.close(promise: nil)
+            }
+        }
+    }
+
+    private func respond(
+        _ status: HTTPResponseStatus, _ text: String, isKept: Bool, _ context: ChannelHandlerContext
+    ) {
+        head = nil
+        var headers = HTTPHeaders()
+        if status == .methodNotAllowed { headers.add(name: "Allow", value: "POST") }
+        if !text.isEmpty { headers.add(name: "Content-Type", value: "application/json") }
+        if status != .noContent { headers.add(name: "Content-Length", value: "\(text.utf8.count)") }
+        if !isKept { headers.add(name: "Connection", value: "close") }
+        let buffer = context.channel.allocator.buffer(string: text)
+        let count = buffer.readableBytes
+        session.server.countWaiting(count)
+        context.write(
+            wrapOutboundOut(.head(HTTPResponseHead(version: .http1_1, status: status, headers: headers))), promise: nil)
+        context.write(wrapOutboundOut(.body(.byteBuffer(buffer))), promise: nil)
+        context.writeAndFlush(wrapOutboundOut(.end(nil))).assumeIsolated().whenComplete { _ in
+            self.session.server.countWaiting(-count)
+            if !isKept { context.close(promise: nil) }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+public import ImageTools
+public import Logging
+import NIOCore
+import NIOPosix
+public import ServiceLifecycle
+public import Sockets
+
+/// Serves JSON-RPC 2.0 on sockets that are bound already, and on standard input and output: requests of one line each, or
+/// as the bodies of HTTP requests.
+///
+/// Images are read on threads of their own: a request that takes long delays neither other clients nor, on the same
+/// connection, those behind it. Answers are sent as they come to be, and so in any order.
+public final class ControlServer: Service {
+    /// Where clients come from.
+    public enum Listener: Sendable {
+        /// A bound socket. Over a Unix socket, whose file says who may connect, a client may end the server.
+        case socket(ListeningSocket)
+        /// Standard input and output, of one client; the server is to end when input does.
+        case standardStreams
+    }
+
+    /// The most clients at once.
+    static let connectionLimit = 100
+    /// How long a stop waits for what is under way, before that is cancelled, and before that is left.
+    private static let patience = (toCancel: Duration.seconds(5), toLeave: Duration.seconds(5))
+
+    private let listeners: [Listener]
+    private let state: ControlState
+    private let workers = Workers()
+    private let connections: Connections
+    private let logger: Logger
+
+    /// A server of the disks of `catalog`. `onShutdown` is called when a client wants the server to end, or standard input
+    /// has ended, and is to begin a graceful shutdown.
+    public init(
+        on listeners: [Listener], serving catalog: ExportCatalog, logger: Logger,
+        onShutdown: @escaping @Sendable () -> Void
+    ) {
+        self.listeners = listeners
+        self.logger = logger
+        state = ControlState(serving: catalog, shutdown: onShutdown)
+        connections = Connections(limit: Self.connectionLimit)
+    }
+
+    /// Serves until a graceful shutdown: then what is under way is answered, and no request is taken any more. Throws where
+    /// a socket cannot be listened on.
+    public func run() async throws {
+        workers.start()
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        var channels: [any Channel] = []
+        do {
+            for listener in listeners { channels += try await listen(on: listener, group).map { [$0] } ?? [] }
+            try await gracefulShutdown()
+        } catch {
+            await stop(channels, group)
+            // To be cancelled is no failure.
+            if !(error is CancellationError) { throw error }
+            return
+        }
+        await stop(channels, group)
+    }
+
+    /// Begins to take connections; answers what listens, where something does.
+    private func listen(on listener: Listener, _ group: MultiThreadedEventLoopGroup) async throws -> (any Channel)? {
+        guard case .socket(let socket) = listener else {
+            try await serveStandardStreams(group)
+            return nil
+        }
+        guard let descriptor = socket.takeDescriptor() else { return nil }
+        var isLocal = false
+        if case .unix = socket.address { isLocal = true }
+        return try await ServerBootstrap(group: group)
+            .serverChannelOption(.backlog, value: 128)
+            .childChannelOption(.allowRemoteHalfClosure, value: true)
+            .childChannelOption(.autoRead, value: false)
+            .childChannelInitializer { [self, isLocal] channel in
+                channel.eventLoop.makeCompletedFuture { try accept(channel, isLocal: isLocal) }
+            }
+            .withBoundSocket(descriptor).get()
+    }
+
+    private func serveStandardStreams(_ group: MultiThreadedEventLoopGroup) async throws {
+        let socket = try StandardStreams.connect()
+        let channel = try await ClientBootstrap(group: group)
+            .channelOption(.allowRemoteHalfClosure, value: true)
+            .channelOption(.autoRead, value: false)
+            .channelInitializer { [self] channel in
+                channel.eventLoop.makeCompletedFuture { try accept(channel, isLocal: true, isStream: true) }
+            }
+            .withConnectedSocket(socket).get()
+        channel.closeFuture.whenComplete { [state] _ in state.shutdown() }
+    }
+
+    private func accept(_ channel: any Channel, isLocal: Bool, isStream: Bool = false) throws {
+        let session = ControlSession(of: state, isLocal: isLocal)
+        guard connections.add(channel, session) else {
+            logger.warning("a client was refused: there are \(Self.connectionLimit) already")
+            let error = RPCError(.busy, "there are \(Self.connectionLimit) connections already, which is the most")
+            try channel.pipeline.syncOperations.addHandler(RefusedConnection(error))
+            return
+        }
+        state.countConnection(1)
+        channel.closeFuture.whenComplete { [state, connections] _ in
+            session.end()
+            connections.remove(channel)
+            state.countConnection(-1)
+        }
+        try channel.pipeline.syncOperations.addHandler(
+            LineConnection(session, workers, idleLimit: isStream ? nil : LineConnection.idleLimit))
+    }
+
+    private func stop(_ channels: [any Channel], _ group: MultiThreadedEventLoopGroup) async {
+        for channel in channels { try? await channel.close() }
+        connections.finish()
+        if await !connections.areOver(within: Self.patience.toCancel) {
+            connections.cancel()
+            if await !connections.areOver(within: Self.patience.toLeave) {
+                logger.warning("clients that do not read their answers are left")
+            }
+        }
+        workers.stop()
+        try? await group.shutdownGracefully()
+    }
+}

@@ -1,0 +1,121 @@
+import BlockImage
+import FoundationEssentials
+import ImageFormats
+import ImageTools
+
+/// What is asked of disks: images, what snapshots keep, partitions.
+extension Method {
+    /// The most bytes that one call reads: they are held in memory some times over.
+    private static let readLimit: UInt64 = 4 << 20
+
+    private static let readLength = Parameter(
+        name: "length", kind: .count(least: 1, most: readLimit), isRequired: true, summary: "How many bytes")
+
+    static let read = Method(
+        name: "read", summary: "Reads bytes of a disk, as the guest sees them.",
+        parameters: [.offset.required, readLength, .image],
+        result: "The image's name, offset, length, the size of the disk, and data in base64"
+    ) { call in
+        let export = try call.export()
+        let start = call.arguments.count(.offset) ?? 0
+        let length = call.arguments.count(readLength) ?? 0
+        let size = export.image.virtualSize
+        guard start <= size, length <= size - start else {
+            throw ImageError(
+                .outOfRange, path: export.name,
+                "\(counted(length, "byte")) from offset \(start) on: must end on the disk, which has "
+                    + counted(size, "byte"))
+        }
+        let count = Int(length)
+        let buffer = AlignedBuffer(capacity: count)
+        try buffer.fill(count) { output throws(ImageError) in
+            try export.image.read(count, at: GuestOffset(start), into: &output)
+        }
+        try export.checkUnchanged()
+        call.session.server.countRead(count)
+        // Safe: the pointer is used in this call only.
+        let data = unsafe buffer.bytes.withUnsafeBytes { unsafe Data($0) }
+        return "{\"image\":\(jsonString(export.name)),\"offset\":\(start),\"length\":\(length),\"size\":\(size),"
+            + "\"data\":\"\(data.base64EncodedString())\"}"
+    }
+
+    private static let mapLength = Parameter(
+        name: "length", kind: .count(), summary: "How much of the disk to look at; to its end where it is left out")
+
+    static let map = Method(
+        name: "map", summary: "Tells where a disk is stored, run by run: what 'rblock map --output json' prints.",
+        parameters: [.image, .offset, mapLength], result: "The runs", resultType: "array", isLong: true
+    ) { call in
+        let export = try call.export()
+        let start = call.arguments.count(.offset) ?? 0
+        let map = DiskMap(export.image, from: start, count: call.arguments.count(mapLength) ?? .max)
+        let size = Double(max(1, map.limit - min(start, map.limit)))
+        var pieces = MapJSON(map)
+        var line = JSONLine()
+        while let piece = pieces.next() {
+            try call.request.checkWanted()
+            try line.append(piece)
+            call.request.report(Double(pieces.map.end - min(start, pieces.map.end)) / size)
+        }
+        if let error = pieces.error { throw error }
+        try export.checkUnchanged()
+        return line.text
+    }
+
+    private static let first = Parameter(
+        name: "a", kind: .string, isRequired: true, summary: "The name of the one disk")
+    private static let second = Parameter(
+        name: "b", kind: .string, isRequired: true, summary: "The name of the other disk")
+    private static let summaryOnly = Parameter(
+        name: "summary", kind: .flag, summary: "Whether to leave out the ranges, and answer what they sum up to")
+    private static let sectorSize = Parameter(
+        name: "sector-size", kind: .count(least: 512, most: 4096),
+        summary: "The bytes of a sector: 512, or 4096")
+
+    /// What `rblock diff --output json` prints, but that disks have their names.
+    private struct Comparison: Encodable {
+        struct Disk: Encodable {
+            var image: String
+        }
+
+        var a: Disk
+        var b: Disk
+        var ranges: [SectorRange]?
+        var summary: DiskDifference
+        var identical: Bool
+    }
+
+    static let diff = Method(
+        name: "diff", summary: "Tells which sectors differ between two disks, as 'rblock diff --output json' does.",
+        parameters: [first, second, summaryOnly, sectorSize],
+        result: "The ranges of sectors that differ, and what they sum up to", isLong: true
+    ) { call in
+        let size = call.arguments.count(sectorSize) ?? 512
+        guard size == 512 || size == 4096 else {
+            throw RPCError(.invalidParams, "sector-size: is \(size), and must be 512 or 4096")
+        }
+        let (a, b) = (try call.export(first), try call.export(second))
+        let comparison = DiskComparison(a.image, b.image, sectorSize: Int(size))
+        var ranges: [SectorRange]? = call.arguments.flag(summaryOnly) ? nil : []
+        let difference = try comparison.run(
+            progress: { position in
+                try call.request.checkWanted()
+                call.request.report(Double(position) / Double(max(1, comparison.size)))
+            },
+            { range in
+                ranges?.append(range)
+                // A range takes at least twenty bytes of the answer.
+                guard ranges?.count ?? 0 <= ControlSession.answerLimit / 20 else {
+                    throw RPCError(
+                        .answerTooLong,
+                        "the disks differ in too many ranges for one answer; \"summary\": true counts them")
+                }
+            })
+        try a.checkUnchanged()
+        try b.checkUnchanged()
+        return try JSON.line(
+            encoding: Comparison(
+                a: Comparison.Disk(image: a.name), b: Comparison.Disk(image: b.name), ranges: ranges,
+                summary: difference, identical: difference.sectors == 0))
+    }
+}

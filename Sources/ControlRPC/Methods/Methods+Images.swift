@@ -1,0 +1,123 @@
+import BlockImage
+import FoundationEssentials
+import ImageFormats
+import ImageTools
+
+/// What is asked of images as such: which there are, and what they are.
+extension Method {
+    static let list = Method(
+        name: "list", summary: "Lists the disks that are served: images, their snapshots, their partitions.",
+        result: "Objects with a name, and a size in bytes or an error", resultType: "array", isLong: true
+    ) { call in
+        let entries = call.session.server.catalog.list().map { entry in
+            var members: [String: JSON] = ["name": .string(entry.name), "summary": .string(entry.summary)]
+            switch entry.size {
+            case .success(let size): members["size"] = .count(size)
+            case .failure(let error): members["error"] = .string(error.description)
+            }
+            return JSON.object(members)
+        }
+        return JSON.array(entries).text
+    }
+
+    static let open = Method(
+        name: "open",
+        summary:
+            "Holds a disk open as it is now, until it is closed or the connection ends; others need not be opened.",
+        parameters: [.image], result: "The name, format and size of the disk"
+    ) { call in
+        let export = try call.session.open(call.arguments.string(.image))
+        return JSON.object([
+            "image": .string(export.name), "format": .string(export.opened.layers.first?.format.rawValue ?? "raw"),
+            "size": .count(export.image.virtualSize),
+        ]).text
+    }
+
+    static let close = Method(
+        name: "close", summary: "Holds a disk open no more; without a name, every disk that this connection has open.",
+        parameters: [.image], result: "How many disks were closed", resultType: "integer"
+    ) { call in
+        "\(call.session.close(call.arguments.string(.image)))"
+    }
+
+    private static let chain = Parameter(
+        name: "backing-chain", kind: .flag, summary: "Whether to tell of the images under it as well, as an array")
+    private static let allocation = Parameter(
+        name: "allocation", kind: .flag, summary: "Whether to count how the disk is stored")
+
+    static let info = Method(
+        name: "info", summary: "Tells what an image is: what 'rblock info --output json' prints.",
+        parameters: [.image, chain, allocation], result: "The report; with backing-chain an array of reports",
+        isLong: true
+    ) { call in
+        let wholeChain = call.arguments.flag(chain)
+        let reports = try call.namedImage().reports(chain: wholeChain, allocation: call.arguments.flag(allocation))
+        return wholeChain ? try JSON.line(encoding: reports) : try JSON.line(encoding: reports.first)
+    }
+
+    private static let entries = Parameter(
+        name: "l2", kind: .flag, summary: "Whether to list the entries of the second tables too: L2, grain tables")
+    private static let limit = Parameter(
+        name: "limit", kind: .count(), summary: "The most entries of each kind of table; 10000 where it is left out")
+    private static let use = Parameter(
+        name: "graph", kind: .flag, summary: "Whether to tell what the parts of the file are used for")
+
+    static let inspect = Method(
+        name: "inspect",
+        summary: "Tells how an image file is laid out, field by field: what 'rblock inspect --output json' prints.",
+        parameters: [.image, entries, limit, use], result: "The structures of the file, and the faults in them",
+        isLong: true
+    ) { call in
+        let named = try call.namedImage()
+        let options = LayoutOptions(
+            showsEntries: call.arguments.flag(entries), entryLimit: call.arguments.count(limit) ?? 10_000)
+        let inspected = try InspectedImage(named)
+        var line = JSONLine()
+        var failure: RPCError?
+        // What a layout tells is taken by closures that throw errors of images only.
+        func write(_ piece: String) throws(ImageError) {
+            do throws(RPCError) {
+                try call.request.checkWanted()
+                try line.append(piece)
+            } catch {
+                failure = error
+                throw ImageError(.outOfRange, path: named.path.string, error.message)
+            }
+        }
+        let showsUse = call.arguments.flag(use)
+        do {
+            _ = try inspected.writeJSON(
+                named: named.path.string, options, showsUse: showsUse,
+                hostMap: {
+                    guard showsUse else { return nil }
+                    return try inspected.hostMap(cellLimit: HostMap.pictureCellLimit) {
+                        call.request.report(Double($0) / Double(max(1, inspected.file.size)))
+                    }
+                }, to: write)
+        } catch {
+            throw failure ?? error
+        }
+        return line.text
+    }
+
+    private static let data = Parameter(
+        name: "data", kind: .flag, summary: "Whether to read all data of the disk that the image stores as well")
+    private static let force = Parameter(
+        name: "force-share", kind: .flag, summary: "Whether to check an image that another program is writing to")
+
+    static let check = Method(
+        name: "check",
+        summary: "Checks whether the structures of an image fit together: what 'rblock check --output json' prints.",
+        parameters: [.image, data, force], result: "What was counted and found", isLong: true
+    ) { call in
+        let named = try call.namedImage()
+        let report = try named.check(
+            readsData: call.arguments.flag(data), force: call.arguments.flag(force)
+        ) { call.request.report($0) }
+        guard let report else {
+            throw RPCError(
+                .unsupported, "\(named.path.string): the format has nothing to check; \"data\": true reads it")
+        }
+        return try JSON.line(encoding: report)
+    }
+}

@@ -1,0 +1,41 @@
+import BlockImage
+
+/// A request while it is worked on. May be used from any thread.
+final class RunningRequest: Sendable {
+    /// How often a client is told how far it is.
+    private static let interval = Duration.seconds(1)
+
+    /// What the client calls it; nil for a notification.
+    let id: JSON?
+    private let notify: (@Sendable (String) -> Void)?
+    private let isCancelled = Guarded(false)
+    private let due = Guarded(ContinuousClock.now + RunningRequest.interval)
+
+    /// The request `id`; `notify` sends a line to the client, where one is wanted.
+    init(id: JSON?, notify: (@Sendable (String) -> Void)?) {
+        self.id = id
+        self.notify = notify
+    }
+
+    /// Tells the client that `part` of it is done, 0 to 1, unless that was told just now.
+    func report(_ part: Double) {
+        guard let notify, let id else { return }
+        let isDue = due.withLock { due in
+            let now = ContinuousClock.now
+            guard now >= due else { return false }
+            due = now + Self.interval
+            return true
+        }
+        if isDue { notify(RPCAnswer.progress(part, of: id)) }
+    }
+
+    /// Has it end at the next step.
+    func cancel() {
+        isCancelled.withLock { $0 = true }
+    }
+
+    /// Throws `cancelled` where nobody waits for the answer any more.
+    func checkWanted() throws(RPCError) {
+        if isCancelled.withLock({ $0 }) { throw RPCError(.cancelled, "the request was cancelled") }
+    }
+}
