@@ -118,7 +118,7 @@ public final class ExportCatalog: Sendable {
             let found = try find(name)
             return try served(found.name, found.image).whole()
         } catch {
-            guard error.code == .system(errno: ENOENT) else { throw error }
+            guard error.code == .system(errno: ENOENT), !name.isEmpty else { throw error }
         }
         // The longest image name comes first: a name may have these marks in it.
         for mark in name.indices.reversed() where name[mark] == "@" || name[mark] == "/" {
