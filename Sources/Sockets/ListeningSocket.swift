@@ -1,7 +1,7 @@
 import BlockImage
 import Glibc
 
-/// A stream socket that is bound to an address, for a server to listen at. May be used from any thread.
+/// A stream socket that listens at an address: who connects waits until a server takes it. May be used from any thread.
 public final class ListeningSocket: Sendable {
     /// Where it listens: with the port that was found where any was asked for, and the address instead of a name.
     public let address: ListenAddress
@@ -11,26 +11,31 @@ public final class ListeningSocket: Sendable {
     /// The file of a Unix socket that is to be removed in the end.
     private let file: SocketFile?
 
-    /// Binds a socket to `address`. A Unix socket is its owner's alone (0600); one that is left of a server that is gone
+    /// The most clients that wait to be taken.
+    private static let backlog: CInt = 128
+
+    /// Binds a socket to `address`, and listens. A Unix socket is its owner's alone (0600); one that is left of a server that is gone
     /// is replaced.
     ///
     /// Throws `system`, with EADDRINUSE where somebody listens there.
     public init(_ address: ListenAddress) throws(ImageError) {
+        let bound: CInt
         switch address {
         case .unix(let path):
-            let bound = try Self.bind(toUnix: path)
+            bound = try Self.bind(toUnix: path)
             file = SocketFile(at: path)
             descriptor = Guarded(bound)
             self.address = address
             isLocal = true
         case .tcp(let host, let port):
-            let bound = try Self.bind(toTCP: host, port)
+            bound = try Self.bind(toTCP: host, port)
             let own = Self.address(of: bound)
             file = nil
             descriptor = Guarded(bound)
             self.address = own?.address ?? address
             isLocal = own?.isLocal ?? false
         }
+        guard Glibc.listen(bound, Self.backlog) == 0 else { throw Self.failure(errno, "\(address)") }
     }
 
     /// A socket that another program has bound, which also removes it in the end.
