@@ -29,35 +29,36 @@ public final class ControlServer: Service {
     private let workers = Workers()
     private let connections: Connections
     private let logger: Logger
+    /// Ends when a client wants the server to end.
+    private let wish: AsyncStream<Never>
 
-    /// A server of the disks of `catalog`. `onShutdown` is called when a client wants the server to end, or standard input
-    /// has ended, and is to begin a graceful shutdown.
-    public init(
-        on listeners: [Listener], serving catalog: ExportCatalog, logger: Logger,
-        onShutdown: @escaping @Sendable () -> Void
-    ) {
+    /// A server of the disks of `catalog`.
+    public init(on listeners: [Listener], serving catalog: ExportCatalog, logger: Logger) {
         self.listeners = listeners
         self.logger = logger
-        state = ControlState(serving: catalog, shutdown: onShutdown)
+        let (wish, continuation) = AsyncStream<Never>.makeStream()
+        self.wish = wish
+        state = ControlState(serving: catalog) { continuation.finish() }
         connections = Connections(limit: Self.connectionLimit)
     }
 
-    /// Serves until a graceful shutdown: then what is under way is answered, and no request is taken any more. Throws where
-    /// a socket cannot be listened on.
+    /// Serves until a graceful shutdown, or until a client wants the server to end, or standard input has ended. Then what
+    /// is under way is answered, and no request is taken any more. Throws where a socket cannot be listened on.
     public func run() async throws {
         workers.start()
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         var channels: [any Channel] = []
+        var failure: (any Error)?
         do {
-            for listener in listeners { channels += try await listen(on: listener, group).map { [$0] } ?? [] }
-            try await gracefulShutdown()
+            for listener in listeners {
+                if let channel = try await listen(on: listener, group) { channels.append(channel) }
+            }
+            for await _ in wish.cancelOnGracefulShutdown() {}
         } catch {
-            await stop(channels, group)
-            // To be cancelled is no failure.
-            if !(error is CancellationError) { throw error }
-            return
+            failure = error
         }
         await stop(channels, group)
+        if let failure { throw failure }
     }
 
     /// Begins to take connections; answers what listens, where something does.

@@ -2,7 +2,7 @@ import FoundationEssentials
 
 extension JSON {
     /// `document` as the verbs write it with --output json, but in one line.
-    static func line(encoding document: some Encodable) throws -> String {
+    public static func line(encoding document: some Encodable) throws -> String {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         return String(decoding: try encoder.encode(document), as: UTF8.self)

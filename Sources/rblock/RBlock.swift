@@ -3,7 +3,7 @@ import ImageFormats
 
 /// The command that looks into images, checks, compares and makes them.
 @main
-struct RBlock: ParsableCommand {
+struct RBlock: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "rblock",
         abstract: "Look into virtual-machine disk images, and make them.",
@@ -24,6 +24,8 @@ struct RBlock: ParsableCommand {
               rblock create disk.qcow2 20G
               rblock convert disk.vmdk disk.qcow2
               rblock delta monday.qcow2 tuesday.qcow2 delta.qcow2
+              rblock serve --rpc unix:/run/rblock.sock /srv/images
+              rblock rpc /run/rblock.sock list
 
             EXIT STATUS
               0   done; check, inspect: nothing is wrong; diff: the disks are the same
@@ -38,7 +40,7 @@ struct RBlock: ParsableCommand {
             """,
         version: rblockVersion,
         subcommands: [
-            Info.self, Map.self, Inspect.self, Check.self, Diff.self, Hash.self, Read.self,
-            Create.self, Convert.self, Delta.self,
+            Info.self, Map.self, Inspect.self, Check.self, Diff.self, Hash.self, Read.self, Create.self, Convert.self,
+            Delta.self, Serve.self, RPC.self,
         ])
 }

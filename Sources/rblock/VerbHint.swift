@@ -5,14 +5,14 @@ extension RBlock {
 
     /// As every command; but a verb that there is not is told with the one that may have been meant, and `--inspect` is
     /// taken for the verb.
-    static func main() {
+    static func main() async {
         let arguments = argumentsWithVerb(Array(CommandLine.arguments.dropFirst()))
         if let name = arguments.first, !name.hasPrefix("-"), !verbs.contains(name) {
             let near = verbs.filter { distance(name, $0) <= 2 }.min { distance(name, $0) < distance(name, $1) }
             let hint = near.map { "; did you mean '\($0)'?" } ?? ""
             exit(withError: ValidationError("There is no subcommand '\(name)'\(hint)"))
         }
-        main(arguments)
+        await main(arguments)
     }
 
     /// The arguments with the verb in front where it was said as an option: `rblock IMAGE --inspect`.

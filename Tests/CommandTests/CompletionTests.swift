@@ -78,7 +78,7 @@ struct `Help and completions` {
             #expect(try RBlock.run(["help", name]).text == help.text)
             let nothing = try RBlock.run([name])
             #expect(nothing.status == 64 && nothing.output.isEmpty && nothing.errors.contains("Error: Missing"))
-            let disks = Array(repeating: "disk.raw", count: name == "diff" ? 2 : 1)
+            let disks = Array(repeating: "disk.raw", count: ["diff", "rpc"].contains(name) ? 2 : 1)
             let wrong = try RBlock.run([name, "--no-such-option"] + disks)
             #expect(wrong.status == 64 && wrong.output.isEmpty && wrong.errors.contains("--no-such-option"))
         }

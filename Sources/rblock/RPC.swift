@@ -1,0 +1,84 @@
+import ArgumentParser
+import ControlRPC
+import FoundationEssentials
+import Sockets
+
+/// `rblock rpc`: a question to a server.
+struct RPC: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "rpc",
+        abstract: "Ask a server of 'rblock serve --rpc' by JSON-RPC.",
+        discussion: """
+            SOCKET is the path of a Unix socket, unix:PATH or tcp:HOST:PORT. METHOD is what rpc.discover tells of: \
+            get_version, list, info, inspect, map, check, read, diff, stats, shutdown and others. PARAMS are name=value \
+            pairs, in which a value that is no JSON is a string; or one array or object of JSON.
+
+            The result is printed as JSON, over several lines. Work that takes long shows how far it is.
+
+            EXAMPLES
+              rblock rpc /run/rblock.sock list
+              rblock rpc /run/rblock.sock check image=disk.qcow2 data=true
+              rblock rpc /run/rblock.sock read '{"offset": 4096, "length": 512}'
+              rblock rpc --raw tcp:localhost:4711 read offset=0 length=512 | xxd
+              rblock rpc /run/rblock.sock rpc.discover | jq '.methods[].name'
+
+            EXIT STATUS
+              0   done
+              1   the server cannot be reached, or answered with an error
+              64  wrong usage
+            """)
+
+    @Option(help: "human: the result over several lines; or json: in one line.") var output = OutputForm.human
+    @Flag(help: "Write the bytes that the method read answers, and nothing else.") var raw = false
+    @Argument(help: ArgumentHelp("Where the server listens.", valueName: "SOCKET"), completion: .file())
+    var socket: String
+    @Argument(help: ArgumentHelp("What is asked.", valueName: "METHOD")) var method: String
+    @Argument(help: ArgumentHelp("What it is asked with.", valueName: "PARAMS")) var params: [String] = []
+
+    func validate() throws {
+        if raw && method != "read" { throw ValidationError("--raw is for the method read only") }
+        _ = try parsedParams()
+    }
+
+    func run() throws {
+        try Failure.reported {
+            let client = try RPCClient(at: address)
+            let bar = ProgressBar(method)
+            let result = try client.call(method, try parsedParams()) { bar.update(part: $0) }
+            bar.hide()
+            let printer = StandardOutput()
+            if raw {
+                guard let text = result.members?["data"]?.string, let data = Data(base64Encoded: text) else {
+                    throw Failure("\(socket): \(method): the answer has no data in base64")
+                }
+                // Safe: integers have no bytes that are not set.
+                unsafe try printer.write([UInt8](data).span.bytes)
+            } else {
+                try printer.write((output == .human ? result.textForPeople : result.text) + "\n")
+            }
+            try printer.flush()
+        }
+    }
+
+    private var address: ListenAddress { ListenAddress(socket) ?? .unix(path: socket) }
+
+    /// What `params` say; nil where there are none.
+    private func parsedParams() throws -> JSON? {
+        if params.count == 1, let first = params.first, first.hasPrefix("{") || first.hasPrefix("[") {
+            do throws(JSONFault) {
+                return try JSON(parsing: Array(first.utf8))
+            } catch {
+                throw ValidationError("PARAMS: is no JSON: \(error.description)")
+            }
+        }
+        var members: [String: JSON] = [:]
+        for pair in params {
+            guard let mark = pair.firstIndex(of: "="), mark > pair.startIndex else {
+                throw ValidationError("PARAMS: '\(pair)' must be name=value, or the only one and JSON")
+            }
+            let value = String(pair[pair.index(after: mark)...])
+            members[String(pair[..<mark])] = (try? JSON(parsing: Array(value.utf8))) ?? .string(value)
+        }
+        return members.isEmpty ? nil : .object(members)
+    }
+}
