@@ -27,7 +27,7 @@ public struct NBDServer: Service {
     /// the certificates or keys.
     public init(
         catalog: ExportCatalog, sockets: [ListeningSocket], tls: TLSOptions = TLSOptions(), logger: Logger
-    ) throws {
+    ) throws(ImageError) {
         self.catalog = catalog
         self.sockets = sockets
         self.tls = tls.mode

@@ -14,8 +14,8 @@ public final class ListeningSocket: Sendable {
     /// The most clients that wait to be taken.
     private static let backlog: CInt = 128
 
-    /// Binds a socket to `address`, and listens. A Unix socket is its owner's alone (0600); one that is left of a server that is gone
-    /// is replaced.
+    /// Binds a socket to `address`, and listens. A Unix socket is its owner's alone (0600); one that is left of a server
+    /// that is gone is replaced.
     ///
     /// Throws `system`, with EADDRINUSE where somebody listens there.
     public init(_ address: ListenAddress) throws(ImageError) {
@@ -67,19 +67,21 @@ public final class ListeningSocket: Sendable {
         unsafe _ = unlink(path)
     }
 
-    /// The sockets that systemd passes to this process (socket activation: sd_listen_fds(3)), in its order; none where
-    /// it was started otherwise. To be called once, before there are threads.
-    public static func passed() -> [ListeningSocket] {
+    /// The sockets that systemd passes to this process (socket activation: sd_listen_fds_with_names(3)), in its order,
+    /// with their FileDescriptorName; none where it was started otherwise. To be called once, before there are threads.
+    public static func passed() -> [(name: String, socket: ListeningSocket)] {
         // Safe: getenv answers NULL or a C string, which is copied at once.
         func variable(_ name: String) -> String? { unsafe getenv(name).map { unsafe String(cString: $0) } }
         defer { for name in ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"] { unsafe _ = unsetenv(name) } }
         guard variable("LISTEN_PID").flatMap({ pid_t($0) }) == getpid(),
-            let count = variable("LISTEN_FDS").flatMap({ CInt($0) }), (1...256).contains(count)
+            let count = variable("LISTEN_FDS").flatMap({ Int($0) }), (1...256).contains(count)
         else { return [] }
-        // The first that is passed is always 3 (SD_LISTEN_FDS_START).
-        return (3..<3 + count).compactMap { descriptor in
+        let names = variable("LISTEN_FDNAMES").map { $0.split(separator: ":", omittingEmptySubsequences: false) } ?? []
+        return (0..<count).compactMap { index in
+            // The first that is passed is always 3 (SD_LISTEN_FDS_START).
+            let descriptor = CInt(index + 3)
             guard fcntl(descriptor, F_SETFD, FD_CLOEXEC) == 0 else { return nil }
-            return ListeningSocket(passed: descriptor)
+            return (index < names.count ? String(names[index]) : "", ListeningSocket(passed: descriptor))
         }
     }
 }

@@ -1,8 +1,10 @@
 import ArgumentParser
 import BlockImage
 import ControlRPC
+import HostStorage
 import ImageTools
 import Logging
+import NBDServer
 import ServiceLifecycle
 import Sockets
 
@@ -15,29 +17,48 @@ struct Serve: AsyncParsableCommand {
             IMAGE@SNAPSHOT, its partitions IMAGE/p1 and so on; a folder is looked through whenever somebody asks. Images \
             are read and never written. A client names what is served, and never a path.
 
+            NBD (--nbd, by default at tcp:127.0.0.1:10809): any client reads the exports, several at once; where one image \
+            is served, its name may be left out. Holes, allocation depths and dirty bitmaps are told to those who ask.
+
             JSON-RPC 2.0 (--rpc): every line is a request, or it comes as the body of an HTTP POST; rpc.discover tells of \
             the methods, and 'rblock rpc' is a client. With stdio the server ends when its standard input does.
 
             A Unix socket is its owner's alone (mode 0600), and is removed in the end. A TCP address that other hosts \
-            reach needs --insecure: whoever reaches it reads every image.
+            reach needs --insecure, or for NBD --tls require: whoever reaches it reads every image. Sockets that systemd \
+            passes are for NBD, those called "rpc" for JSON-RPC.
 
             EXAMPLES
-              rblock serve --rpc unix:/run/rblock.sock /srv/images
-              rblock serve --rpc tcp:127.0.0.1:4711 disk.qcow2 base.vmdk
+              rblock serve disk.qcow2
+                nbdcopy nbd://localhost copy.raw
+                qemu-img convert nbd://localhost -O qcow2 copy.qcow2
+                nbd-client localhost /dev/nbd0
+              rblock serve --nbd unix:/tmp/nbd.sock --rpc unix:/tmp/rpc.sock /srv/images
+                nbdinfo --list 'nbd+unix:///?socket=/tmp/nbd.sock'
+                nbdfuse mnt 'nbd+unix:///vm.qcow2/p1?socket=/tmp/nbd.sock'
+                rblock rpc /tmp/rpc.sock list
+              rblock serve --nbd tcp:0.0.0.0:10809 --tls-certificates /etc/pki/nbd /srv
               echo '{"method": "list", "id": 1}' | rblock serve --rpc stdio disk.qcow2
 
             EXIT STATUS
               0   a signal (SIGTERM, SIGINT) or a client ended it, and all was answered
-              1   an image or folder is not there, or an address cannot be used
+              1   an image or folder is not there, or an address or certificate cannot be
+                  used
               64  wrong usage
             """)
 
     @OptionGroup var options: ImageOptions
     @Option(
         help: ArgumentHelp(
+            "Where NBD is spoken: unix:PATH or tcp:HOST:PORT; port 0 is any that is free. Repeatable.",
+            valueName: "address"))
+    var nbd: [ListenAddress] = []
+    @Option(
+        help: ArgumentHelp(
             "Where JSON-RPC is spoken: unix:PATH, tcp:HOST:PORT or stdio. Repeatable.", valueName: "address"))
     var rpc: [RPCAddress] = []
-    @Flag(help: "Let TCP addresses be served that other hosts reach.") var insecure = false
+    @OptionGroup var encryption: EncryptionOptions
+    @Flag(help: "Let TCP addresses be served that other hosts reach, though nothing is encrypted.") var insecure = false
+    @Flag(name: .shortAndLong, help: "Tell of every connection, on standard error.") var verbose = false
     @Option(help: "How addresses are told: human, on standard error; or json, one line on standard output.")
     var output = OutputForm.human
     @Argument(help: ArgumentHelp("The images, and folders of images.", valueName: "IMAGE"), completion: .file())
@@ -45,11 +66,21 @@ struct Serve: AsyncParsableCommand {
 
     /// What --output json prints.
     private struct Addresses: Encodable {
+        var nbd: [String]
         var rpc: [String]
     }
 
+    /// The sockets of both protocols.
+    private struct Sockets {
+        var nbd: [ListeningSocket] = []
+        var rpc: [ControlServer.Listener] = []
+
+        var ofRPC: [ListeningSocket] {
+            rpc.compactMap { if case .socket(let socket) = $0 { socket } else { nil } }
+        }
+    }
+
     func validate() throws {
-        guard !rpc.isEmpty else { throw ValidationError("--rpc: say where to serve") }
         let streams = rpc.filter { if case .standardStreams = $0 { true } else { false } }
         guard streams.count <= 1 else { throw ValidationError("--rpc stdio: there is one standard input") }
         if !streams.isEmpty && output == .json {
@@ -59,23 +90,24 @@ struct Serve: AsyncParsableCommand {
 
     func run() async throws {
         let manager = ServiceManager.take()
-        var sockets: [ListeningSocket] = []
-        defer { for socket in sockets { socket.remove() } }
+        let passed = ListeningSocket.passed()
+        var sockets = Sockets()
+        defer { for socket in sockets.nbd + sockets.ofRPC { socket.remove() } }
         var services: [any Service] = []
-        let logger = Logger(label: "rblock") { StreamLogHandler.standardError(label: $0) }
+        var logger = Logger(label: "rblock") { StreamLogHandler.standardError(label: $0) }
+        logger.logLevel = verbose ? .debug : .notice
+        raiseDescriptorLimit()
         try Failure.reported {
             let catalog = try ExportCatalog(try images.map { try options.image($0) })
-            let listeners = try rpc.map { address in
-                switch address {
-                case .standardStreams: return ControlServer.Listener.standardStreams
-                case .socket(let address):
-                    let socket = try listen(at: address)
-                    sockets.append(socket)
-                    return .socket(socket)
-                }
+            let tls = try encryption.read()
+            try listen(passed, encrypted: tls.mode == .require, into: &sockets)
+            if !sockets.nbd.isEmpty {
+                services.append(try NBDServer(catalog: catalog, sockets: sockets.nbd, tls: tls, logger: logger))
             }
-            services.append(ControlServer(on: listeners, serving: catalog, logger: logger))
-            try announce(rpc: sockets.map(\.address))
+            if !sockets.rpc.isEmpty {
+                services.append(ControlServer(on: sockets.rpc, serving: catalog, logger: logger))
+            }
+            try announce(sockets)
         }
         manager?.tell("READY=1", status: "serving \(images.joined(separator: " "))")
         let group = ServiceGroup(
@@ -95,27 +127,64 @@ struct Serve: AsyncParsableCommand {
         manager?.tell("STOPPING=1", status: "all is answered")
     }
 
-    private func listen(at address: ListenAddress) throws(ImageError) -> ListeningSocket {
-        let socket = try ListeningSocket(address)
-        guard socket.isLocal || insecure else {
+    /// Opens the sockets that were asked for, besides those that were `passed`.
+    private func listen(
+        _ passed: [(name: String, socket: ListeningSocket)], encrypted: Bool, into sockets: inout Sockets
+    ) throws(ImageError) {
+        let isForRPC = { (name: String) in name == "rpc" }
+        for (name, socket) in passed {
+            try check(socket, encrypted: encrypted && !isForRPC(name))
+            if isForRPC(name) { sockets.rpc.append(.socket(socket)) } else { sockets.nbd.append(socket) }
+        }
+        var nbd = nbd
+        if nbd.isEmpty, rpc.isEmpty, passed.isEmpty { nbd = [.tcp(host: "127.0.0.1", port: 10809)] }
+        for address in nbd {
+            let socket = try ListeningSocket(address)
+            sockets.nbd.append(socket)
+            try check(socket, encrypted: encrypted)
+        }
+        for address in rpc {
+            switch address {
+            case .standardStreams: sockets.rpc.append(.standardStreams)
+            case .socket(let address):
+                let socket = try ListeningSocket(address)
+                sockets.rpc.append(.socket(socket))
+                try check(socket, encrypted: false)
+            }
+        }
+    }
+
+    private func check(_ socket: ListeningSocket, encrypted: Bool) throws(ImageError) {
+        guard socket.isLocal || encrypted || insecure else {
             throw ImageError(
-                .denied, path: "\(address)",
+                .denied, path: "\(socket.address)",
                 "other hosts reach this address, and whoever reaches it reads every image; --insecure serves it all the "
                     + "same")
         }
-        return socket
     }
 
     /// Tells where clients can connect by now.
-    private func announce(rpc addresses: [ListenAddress]) throws {
+    private func announce(_ sockets: Sockets) throws {
         switch output {
         case .human:
-            for address in addresses { Failure.say("JSON-RPC at \(address)") }
+            for socket in sockets.nbd { Failure.say("NBD at \(socket.address.nbdURI)") }
+            for socket in sockets.ofRPC { Failure.say("JSON-RPC at \(socket.address)") }
         case .json:
-            let line = try JSON.line(encoding: Addresses(rpc: addresses.map(\.description)))
+            let addresses = Addresses(
+                nbd: sockets.nbd.map { "\($0.address)" }, rpc: sockets.ofRPC.map { "\($0.address)" })
             let printer = StandardOutput()
-            try printer.write(line + "\n")
+            try printer.write(try JSON.line(encoding: addresses) + "\n")
             try printer.flush()
+        }
+    }
+}
+
+extension ListenAddress {
+    /// What clients call it.
+    fileprivate var nbdURI: String {
+        switch self {
+        case .tcp(let host, let port): "nbd://\(host.contains(":") ? "[\(host)]" : host):\(port)"
+        case .unix(let path): "nbd+unix:///?socket=\(path)"
         }
     }
 }

@@ -117,13 +117,4 @@ struct Server {
         logger.logLevel = command.logLevel.level
         return logger
     }
-
-    /// A folder of images takes a descriptor per open file, and 1,024 is the usual soft limit.
-    private func raiseDescriptorLimit() {
-        var limit = rlimit()
-        // Safe: both calls use a structure of ours.
-        guard unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
-        limit.rlim_cur = limit.rlim_max
-        unsafe _ = setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
-    }
 }

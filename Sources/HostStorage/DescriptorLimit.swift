@@ -1,0 +1,11 @@
+import Glibc
+
+/// Lets this process open as many files as it may: a folder of images takes a descriptor per open file, and 1,024 is the
+/// usual soft limit.
+public func raiseDescriptorLimit() {
+    var limit = rlimit()
+    // Safe: both calls use a structure of ours.
+    guard unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
+    limit.rlim_cur = limit.rlim_max
+    unsafe _ = setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+}
