@@ -52,7 +52,7 @@ final class NewLocalFile: NewFile {
     }
 
     deinit {
-        writeBack.sync {}
+        // No write-back is under way any more: it keeps this object.
         try? handle.close()
         hidden.withLock { $0?.location.unlink() }
     }
