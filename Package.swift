@@ -61,7 +61,7 @@ let package = Package(
             dependencies: ["BlockImage", "ByteFormat", "Encryption", "HostStorage", "QCOW2", "VMDK"],
             swiftSettings: strict),
         .target(
-            name: "PartitionTable", dependencies: ["BlockImage", "ByteFormat", "CZlib"], swiftSettings: strict),
+            name: "PartitionTable", dependencies: ["BlockImage", "ByteFormat", "Compression"], swiftSettings: strict),
         .target(name: "Fuse", dependencies: ["CFuse3"], swiftSettings: strict),
         .target(
             name: "ImageFS",

@@ -1,4 +1,5 @@
 import ByteFormat
+import Compression
 
 /// The header of a GUID Partition Table: UEFI Specification 2.10, section 5.3.2 "GPT Header".
 ///
@@ -84,7 +85,7 @@ struct GPTHeader: Hashable, Sendable {
         }
         var protected = Array(sector.prefix(Int(headerSize)))
         protected.replaceSubrange(16..<20, with: [0, 0, 0, 0])
-        try Self.compare(CRC32.of(protected), with: checkSum, at: 16, of: "the header")
+        try Self.compare(CRC32(of: protected).value, with: checkSum, at: 16, of: "the header")
         guard myLBA == lba else { throw ParseFault(at: 24, "the header says that it lies at LBA \(myLBA)") }
         guard firstUsableLBA <= lastUsableLBA, firstUsableLBA < sectorCount else {
             throw ParseFault(

@@ -1,5 +1,6 @@
 import BlockImage
 import ByteFormat
+import Compression
 
 /// Why one of the two copies of a GPT cannot be used.
 struct GPTFault: Error {
@@ -39,7 +40,7 @@ struct GPTCopy {
             throw GPTFault(message: "the entries cannot be read: \(error)", header: header)
         }
         do throws(ParseFault) {
-            try GPTHeader.compare(CRC32.of(array), with: header.arrayCheckSum, at: 88, of: "the entries")
+            try GPTHeader.compare(CRC32(of: array).value, with: header.arrayCheckSum, at: 88, of: "the entries")
         } catch {
             throw GPTFault(message: error.message, header: header)
         }

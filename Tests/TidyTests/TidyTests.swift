@@ -37,7 +37,7 @@ struct `The tree` {
         "VMDK": ["BlockImage", "ByteFormat", "Compression"],
         "OVA": ["BlockImage", "ByteFormat", "CXML2"],
         "ImageFormats": ["BlockImage", "ByteFormat", "Encryption", "HostStorage", "QCOW2", "VMDK"],
-        "PartitionTable": ["BlockImage", "ByteFormat", "CZlib"],
+        "PartitionTable": ["BlockImage", "ByteFormat", "Compression"],
         "Fuse": ["CFuse3", "CLinux"],
         "ImageFS": ["BlockImage", "Fuse", "HostStorage", "ImageFormats", "OVA", "PartitionTable"],
         "ImageTools": [
