@@ -17,16 +17,19 @@ public func decodeTable<Stored: FixedWidthInteger & UnsignedInteger & BitwiseCop
     }
 }
 
-/// The bytes of a table of 64-bit `entries`, in `order`.
-public func encodeTable(_ entries: some Collection<UInt64>, _ order: ByteOrder) -> [UInt8] {
+/// The bytes of a table of `entries`, in `order`.
+public func encodeTable<Stored: FixedWidthInteger & UnsignedInteger & BitwiseCopyable>(
+    _ entries: some Collection<Stored>, _ order: ByteOrder
+) -> [UInt8] {
+    let size = MemoryLayout<Stored>.size
     // Safe: every element below the count is initialized, once.
-    unsafe [UInt8](unsafeUninitializedCapacity: entries.count * 8) { bytes, initializedCount in
+    return unsafe [UInt8](unsafeUninitializedCapacity: entries.count * size) { bytes, initializedCount in
         let bytes = UnsafeMutableRawBufferPointer(bytes)
         for entry in entries {
             let stored = order == .big ? entry.bigEndian : entry.littleEndian
             // Checked against the end of the buffer.
-            unsafe bytes.storeBytes(of: stored, toByteOffset: initializedCount, as: UInt64.self)
-            initializedCount += 8
+            unsafe bytes.storeBytes(of: stored, toByteOffset: initializedCount, as: Stored.self)
+            initializedCount += size
         }
     }
 }
