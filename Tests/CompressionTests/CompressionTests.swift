@@ -179,3 +179,15 @@ struct `Zstandard frames` {
         }
     }
 }
+
+struct `CRC-32` {
+    @Test func `is that of zlib and of GPT, in however many pieces the bytes come`() {
+        #expect(CRC32().value == 0)
+        #expect(CRC32(of: []).value == 0)
+        // The check value that catalogues of check sums give for this one.
+        #expect(CRC32(of: Array("123456789".utf8)).value == 0xcbf4_3926)
+        var sum = CRC32()
+        for piece in ["123", "", "4567", "89"] { sum.update(Array(piece.utf8)) }
+        #expect(sum.value == 0xcbf4_3926)
+    }
+}
