@@ -62,6 +62,15 @@ public struct DescriptorExtent: Hashable, Sendable {
         guard name != nil, kind == .flat || kind == .vmfs, offset <= sectorLimit else { return nil }
         return HostOffset(offset * sectorSize)
     }
+
+    /// The line as new disks have it, without its end. The name must be one that can be written: see
+    /// `DescriptorName.writingFault`.
+    var encoded: [UInt8] {
+        var line = Array("\(access.rawValue) \(sectors) \(kindName)".utf8)
+        if let name { line += Array(" \"".utf8) + name.bytes + Array("\"".utf8) }
+        if kind == .flat { line += Array(" \(offset)".utf8) }
+        return line
+    }
 }
 
 extension DescriptorExtent {

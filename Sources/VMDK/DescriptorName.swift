@@ -21,6 +21,19 @@ public struct DescriptorName: Hashable, Sendable {
         otherBytes = text.utf8.elementsEqual(bytes) ? nil : Array(bytes)
     }
 
+    /// Why a new descriptor cannot have it; nil where readers get it back as it is. Nothing can be escaped in a descriptor.
+    var writingFault: String? {
+        if bytes.isEmpty { return "is empty, but must name a file" }
+        if bytes.count >= PATH_MAX { return "has \(bytes.count) bytes, but must have less than \(PATH_MAX)" }
+        if bytes.contains(UInt8(ascii: "\"")) {
+            return "has a quote, which a descriptor cannot hold; it must have none"
+        }
+        if bytes.contains(where: { $0 < 0x20 || $0 == 0x7f }) {
+            return "has control characters, which a descriptor cannot hold; it must have none"
+        }
+        return isDevice ? "is a device, but must be a file" : nil
+    }
+
     /// Whether it names a device of Linux, macOS, ESX or Windows, and no file. Such a name is never looked for.
     var isDevice: Bool {
         let start = text.prefix(32).lowercased().replacing("\\", with: "/")

@@ -59,6 +59,9 @@ public struct SparseHeader: Hashable, Sendable {
     /// The value of gdOffset that says: the grain directory is found through the footer at the end of the file.
     static let directoryAtEnd = UInt64.max
 
+    private static let magic = Array("KDMV".utf8)
+    private static let newlines: [UInt8] = [0x0a, 0x20, 0x0d, 0x0a]
+
     static let newlineCheckFlag = BitField<UInt32>(0)
     static let redundantDirectoryFlag = BitField<UInt32>(1)
     static let zeroedGrainFlag = BitField<UInt32>(2)
@@ -76,13 +79,15 @@ public struct SparseHeader: Hashable, Sendable {
     var hasMarkers: Bool { Self.markersFlag.isSet(in: flags) }
     /// Whether the grain directory is found through the footer only.
     var hasDirectoryAtEnd: Bool { directoryOffset == Self.directoryAtEnd }
+}
 
+extension SparseHeader {
     /// Reads the header from the first sector of the file; the geometry is not checked yet.
     ///
     /// Throws where the sector is none, and where a transfer in text mode changed its line ends.
     init(parsing bytes: [UInt8]) throws(ParseFault) {
         var reader = ByteReader(bytes)
-        guard try reader.read(bytes: 4).elementsEqual("KDMV".utf8) else {
+        guard try reader.read(bytes: 4).elementsEqual(Self.magic) else {
             throw ParseFault(at: 0, "magic: is no sparse extent's, which must be \"KDMV\"")
         }
         version = try reader.read(.little)
@@ -99,7 +104,7 @@ public struct SparseHeader: Hashable, Sendable {
         let newlines = try reader.read(bytes: 4)
         compressAlgorithm = try reader.read(.little)
         // Only versions that are known say where the check lies.
-        if version <= 3, Self.newlineCheckFlag.isSet(in: flags), newlines != [0x0a, 0x20, 0x0d, 0x0a] {
+        if version <= 3, Self.newlineCheckFlag.isSet(in: flags), newlines != Self.newlines {
             let found = newlines.map { String($0, radix: 16) }.joined(separator: " ")
             throw ParseFault(
                 at: 73,
@@ -107,6 +112,27 @@ public struct SparseHeader: Hashable, Sendable {
                     + "the file was transferred in text mode, or damaged otherwise"
             )
         }
+    }
+
+    /// The sector that it takes.
+    var encoded: [UInt8] {
+        var writer = ByteWriter(capacity: Self.size)
+        writer.write(bytes: Self.magic)
+        writer.write(version, .little)
+        writer.write(flags, .little)
+        writer.write(capacity, .little)
+        writer.write(grainSize, .little)
+        writer.write(descriptorOffset, .little)
+        writer.write(descriptorSize, .little)
+        writer.write(grainTableEntryCount, .little)
+        writer.write(redundantDirectoryOffset, .little)
+        writer.write(directoryOffset, .little)
+        writer.write(overhead, .little)
+        writer.write(UInt8(uncleanShutdown ? 1 : 0), .little)
+        writer.write(bytes: Self.newlines)
+        writer.write(compressAlgorithm, .little)
+        writer.pad(to: Self.size)
+        return writer.bytes
     }
 }
 

@@ -23,7 +23,7 @@ struct StreamMarker {
     }
 
     /// What the marker announces.
-    enum Kind {
+    enum Kind: Equatable {
         /// A grain that begins at the sector `lba` of the disk and takes `size` bytes behind these 12.
         case grain(lba: UInt64, size: UInt32)
         /// Metadata in so many sectors behind the marker's.
@@ -48,5 +48,23 @@ struct StreamMarker {
         } else {
             kind = Metadata(rawValue: try reader.read(.little)).map { .metadata($0, sectors: value) }
         }
+    }
+}
+
+extension StreamMarker.Kind {
+    /// The marker that announces it: of a grain the bytes before its data, of metadata a whole sector.
+    var encoded: [UInt8] {
+        var writer = ByteWriter(capacity: Int(sectorSize))
+        switch self {
+        case .grain(let lba, let size):
+            writer.write(lba, .little)
+            writer.write(size, .little)
+        case .metadata(let metadata, let sectors):
+            writer.write(sectors, .little)
+            writer.write(UInt32(0), .little)
+            writer.write(metadata.rawValue, .little)
+            writer.pad(to: Int(sectorSize))
+        }
+        return writer.bytes
     }
 }

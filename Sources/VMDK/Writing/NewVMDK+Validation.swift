@@ -1,59 +1,80 @@
 import BlockImage
 
 extension NewVMDK {
-    /// Throws `unsupported`, about the image that is to be at `path`, for what cannot be made, or what other programs
-    /// would not read.
+    /// Checks that there can be such a disk whose image lies at `path`, and that other programs read it: refuses what
+    /// `qemu-img create` refuses, and some that it makes and nobody reads, before anything is written.
+    ///
+    /// Throws `unsupported`, about `path`, with what must be changed.
     public func validate(path: String) throws(ImageError) {
-        if let message = refusal { throw ImageError(.unsupported, path: path, message) }
+        let name = String(path.split(separator: "/").last ?? "")
+        if let message = sizeFault ?? optionFault ?? parentFault ?? nameFault(name) {
+            throw ImageError(.unsupported, path: path, message)
+        }
     }
 
-    /// Why it cannot be made; nil where it can.
-    private var refusal: String? {
-        guard size > 0 else {
-            return "size: is 0, but must be at least one sector, 512 bytes: nothing reads such a disk"
+    private var sizeFault: String? {
+        if size == 0 { return "size is 0, but must be at least 1: other programs do not read an empty disk" }
+        guard size > subformat.sizeLimit else { return nil }
+        return "size is \(size), but must be at most \(subformat.sizeLimit) for subformat=\(subformat.rawValue)"
+    }
+
+    private var optionFault: String? {
+        if hasZeroedGrains && subformat.isFlat {
+            return "zeroed_grain: subformat is \(subformat.rawValue), which has no grains, but must be a sparse one"
         }
-        guard size <= Self.sizeLimit(of: subformat) else {
+        if hasZeroedGrains && subformat == .streamOptimized {
             return
-                "size: is \(size) bytes, but must be at most \(Self.sizeLimit(of: subformat)) for \(subformat.rawValue)"
+                "zeroed_grain: subformat is streamOptimized, but must be another sparse one: who reads a stream from "
+                + "its start to its end does not see such zeros"
         }
-        if subformat.isFlat {
-            if parent != nil { return "parent: \(subformat.rawValue) cannot have one; a sparse subformat must be used" }
-            if hasZeroedGrains {
-                return "zeroed grains: \(subformat.rawValue) has no grains; a sparse subformat must be used"
-            }
+        if !(1...999).contains(hardwareVersion) { return "hwversion is \(hardwareVersion), but must be 1 to 999" }
+        if !(0...Int(Int32.max)).contains(toolsVersion) {
+            return "toolsversion is \(toolsVersion), but must be 0 to \(Int32.max)"
         }
-        if subformat == .streamOptimized && hasZeroedGrains {
-            return "zeroed grains: who reads streamOptimized from start to end would not see them; another sparse "
-                + "subformat must be used"
-        }
-        guard (1...999).contains(hardwareVersion) else {
-            return
-                "hardware version: is \(hardwareVersion), but must be from 1 to 999, and 4 or more for today's products"
-        }
-        guard (0...Int(Int32.max)).contains(toolsVersion) else {
-            return "tools version: is \(toolsVersion), but must be from 0 to \(Int32.max)"
-        }
-        if let parent {
-            if parent.name.isEmpty { return "parent: has no name" }
-            if parent.cid == Descriptor.noParent {
-                return
-                    "parent: its content identifier is ffffffff, which must be another: it means that there is no parent"
-            }
+        if !Self.compressionLevels.contains(compressionLevel) {
+            return "the compression level is \(compressionLevel), but must be \(Self.compressionLevels.lowerBound) to "
+                + "\(Self.compressionLevels.upperBound)"
         }
         return nil
     }
 
-    /// The most bytes that a disk of `subformat` may have: what readers take.
-    static func sizeLimit(of subformat: Subformat) -> UInt64 {
-        switch subformat {
-        // Held to what a grain directory of as many entries as readers take reaches: 512 grains of 64 KiB each.
-        case .monolithicSparse, .streamOptimized: SparseHeader.directoryEntryLimit * (512 * 65536)
-        case .monolithicFlat: sectorLimit * sectorSize
-        case .twoGbMaxExtentSparse, .twoGbMaxExtentFlat: UInt64(Descriptor.extentLimit) * splitSize
+    private var parentFault: String? {
+        guard let parent else { return nil }
+        if subformat.isFlat {
+            return "a parent: subformat is \(subformat.rawValue), which has all bytes itself, but must be a sparse one"
         }
+        if let fault = DescriptorName(parent.name.utf8, decoded: parent.name).writingFault {
+            return "the name of the parent \(fault)"
+        }
+        guard parent.cid == Descriptor.noParent else { return nil }
+        return "the content identifier of the parent is ffffffff, which says that there is none; it must be another"
     }
 
-    /// The bytes of the disk in each file of the split subformats but the last: 2,047 MiB, as VMware's products cut it,
-    /// so that a full sparse extent stays below 2 GiB with its tables.
-    static let splitSize: UInt64 = 2047 << 20
+    /// Why the image cannot be called `name`; nil where it can.
+    private func nameFault(_ name: String) -> String? {
+        if let fault = DescriptorName(name.utf8, decoded: name).writingFault { return "the name of the image \(fault)" }
+        if name.contains(":") && !subformat.hasEmbeddedDescriptor {
+            return
+                "the name of the image has a colon, but must have none for subformat=\(subformat.rawValue): QEMU takes "
+                + "what is before it in the names of its files for a protocol"
+        }
+        let size = NewDescriptor(disk: self, extents: extents(ofImage: name), cid: 0).bytes.count
+        guard size > Descriptor.sizeLimit else { return nil }
+        return
+            "the descriptor has \(size) bytes, but must have at most \(Descriptor.sizeLimit): the name of the image, "
+            + "which is in it many times, must be shorter"
+    }
+}
+
+extension NewVMDK.Subformat {
+    /// The most bytes that a disk may have, so that readers take it.
+    var sizeLimit: UInt64 {
+        switch self {
+        case .monolithicFlat: sectorLimit * sectorSize
+        case .monolithicSparse, .streamOptimized:
+            SparseHeader.directoryEntryLimit * UInt64(NewGrainTable.entryCount) * SparseHeader.newGrainSize * sectorSize
+        case .twoGbMaxExtentSparse, .twoGbMaxExtentFlat:
+            UInt64(Descriptor.extentLimit) * NewVMDK.splitSectors * sectorSize
+        }
+    }
 }

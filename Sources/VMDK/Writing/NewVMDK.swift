@@ -1,6 +1,7 @@
 import BlockImage
+import Compression
 
-/// What a new VMDK disk is to be.
+/// What a new VMDK disk is to be: what `qemu-img create -o` lets people choose, with QEMU's defaults.
 public struct NewVMDK: Hashable, Sendable {
     /// How the disk lies in files (Virtual Disk Format 5.0, "createType").
     public enum Subformat: String, Hashable, Sendable, CaseIterable {
@@ -44,23 +45,26 @@ public struct NewVMDK: Hashable, Sendable {
 
     /// The size of the disk in bytes. VMDK counts in sectors: the last one is filled up with zeros.
     public var size: UInt64
-    /// How it lies in files.
+    /// How it lies in files (`subformat`).
     public var subformat = Subformat.monolithicSparse
-    /// The disk controller.
+    /// The disk controller (`adapter_type`).
     public var adapterType = AdapterType.ide
-    /// The version of the virtual hardware (ddb.virtualHWVersion): 4 is what every product reads, 6 came with
-    /// Workstation 6.
+    /// The version of the virtual hardware (`hwversion`, ddb.virtualHWVersion): 4 is what every product reads, 6 came
+    /// with Workstation 6 (`compat6`).
     public var hardwareVersion = 4
-    /// The version of VMware Tools in the guest (ddb.toolsVersion): 2,147,483,647, which VMware writes where it does not
-    /// manage them.
+    /// The version of VMware Tools in the guest (`toolsversion`, ddb.toolsVersion): 2,147,483,647, which VMware writes
+    /// where it does not manage them.
     public var toolsVersion = Int(Int32.max)
-    /// Whether zeros over a parent are an entry of a grain table, and not grains full of zeros. VirtualBox does not read
-    /// such disks.
+    /// Whether zeros over a parent are an entry of a grain table, and not grains full of zeros (`zeroed_grain`).
+    /// VirtualBox does not read such disks.
     public var hasZeroedGrains = false
     /// The image under it; nil for a disk of its own.
     public var parent: Parent?
-    /// How hard the grains of streamOptimized are compressed: what `Zlib.compress` takes.
+    /// How hard the grains of streamOptimized are compressed, one of `compressionLevels`.
     public var compressionLevel = 6
+
+    /// The levels of compression that there are: the first is the fastest, the last makes the least of what it is given.
+    public static let compressionLevels = Deflate.levels
 
     /// A disk of `size` bytes in one sparse file.
     public init(size: UInt64) {

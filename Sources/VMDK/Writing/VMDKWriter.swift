@@ -1,34 +1,105 @@
 import BlockImage
 
 /// Builds a new VMDK disk from its start to its end. Used by one thread at a time.
+///
+/// What it keeps in memory is one grain table for each extent, and of streamOptimized the grain directory.
 public final class VMDKWriter: ImageWriter {
-    /// See `ImageWriter`.
+    /// See `ImageWriter`: a grain; of flat disks the 4 KiB of which file systems make holes.
     public let granularity: Int
     /// See `ImageWriter`: there where the disk is streamOptimized.
     public let encoder: (any UnitEncoder)?
 
-    /// Begins `disk`, whose image is to be called `name`; what other files it takes have names made of that one.
+    /// The file of the descriptor.
+    private let image: any NewFile
+    private let disk: NewVMDK
+    private let lines: [DescriptorExtent]
+    private let extents: [any ExtentWriter]
+    private var content: ContentIdentifier
+
+    /// Begins `disk`, whose image is to be called `name`; where it takes more files, their names are made of that.
     ///
     /// Throws what `validate` throws, and what making the files throws.
     public init(_ disk: NewVMDK, named name: String, in files: any NewFiles) throws(ImageError) {
-        try disk.validate(path: name)
-        granularity = 65536
-        encoder = nil
+        let image = try files.file(named: name)
+        try disk.validate(path: image.path)
+        let encoder = GrainEncoder(level: disk.compressionLevel, path: image.path)
+        let lines = disk.extents(ofImage: name)
+        var extents: [any ExtentWriter] = []
+        for line in lines {
+            let file = disk.subformat.hasEmbeddedDescriptor ? image : try files.file(named: line.name?.text ?? name)
+            switch disk.subformat {
+            case .monolithicFlat, .twoGbMaxExtentFlat:
+                extents.append(FlatExtentWriter(sectors: line.sectors, in: file))
+            case .streamOptimized:
+                extents.append(StreamExtentWriter(sectors: line.sectors, encoder: encoder, in: file))
+            case .monolithicSparse, .twoGbMaxExtentSparse:
+                extents.append(
+                    SparseExtentWriter(
+                        sectors: line.sectors,
+                        descriptorSectors: disk.subformat.isSplit ? 0 : SparseHeader.newDescriptorSectors,
+                        hasZeroedGrains: disk.hasZeroedGrains, in: file))
+            }
+        }
+        self.image = image
+        self.disk = disk
+        self.lines = lines
+        self.extents = extents
+        self.encoder = disk.subformat == .streamOptimized ? encoder : nil
+        granularity = disk.subformat.isFlat ? 4096 : encoder.unitSize
+        content = ContentIdentifier(size: disk.size, parent: disk.parent)
     }
 
-    /// See `ImageWriter`.
+    /// See `ImageWriter`. Where the disk is streamOptimized the bytes are compressed here, by the calling thread.
     public func write(_ bytes: RawSpan, at start: GuestOffset, stored: StoredBytes?) throws(ImageError) {
+        content.add(.bytes, UInt64(bytes.byteCount), at: start.rawValue)
+        content.update(bytes)
+        try inExtents(UInt64(bytes.byteCount), at: start) { extent, range, offset throws(ImageError) in
+            let stored = stored.map {
+                StoredBytes(file: $0.file, offset: $0.offset.advanced(by: UInt64(range.lowerBound)))
+            }
+            try extent.write(bytes.extracting(range), at: offset, stored: stored)
+        }
     }
 
     /// See `ImageWriter`.
     public func write(encoded bytes: RawSpan, at start: GuestOffset) throws(ImageError) {
+        guard let stream = extents.first as? StreamExtentWriter else {
+            preconditionFailure("the grains of this disk are not encoded")
+        }
+        content.add(.bytes, UInt64(granularity), at: start.rawValue)
+        content.update(bytes)
+        try stream.writeEncoded(bytes, at: start.rawValue)
     }
 
     /// See `ImageWriter`.
     public func writeZeros(_ count: UInt64, at start: GuestOffset) throws(ImageError) {
+        content.add(.zeros, count, at: start.rawValue)
+        try inExtents(count, at: start) { extent, range, offset throws(ImageError) in
+            try extent.writeZeros(UInt64(range.count), at: offset)
+        }
     }
 
     /// See `ImageWriter`.
     public func finish() throws(ImageError) {
+        for extent in extents { try extent.finish() }
+        let descriptor = NewDescriptor(disk: disk, extents: lines, cid: content.value)
+        try image.write(descriptor.bytes, at: HostOffset(disk.subformat.hasEmbeddedDescriptor ? sectorSize : 0))
+    }
+
+    /// Calls `body` for each extent that has some of the `count` bytes at `start`: with which of them, and where they
+    /// begin in the extent.
+    private func inExtents(
+        _ count: UInt64, at start: GuestOffset,
+        _ body: (any ExtentWriter, Range<Int>, UInt64) throws(ImageError) -> Void
+    ) throws(ImageError) {
+        let extentSize = disk.extentSectors * sectorSize
+        var done: UInt64 = 0
+        while done < count {
+            let position = start.rawValue + done
+            let offset = position % extentSize
+            let part = min(count - done, extentSize - offset)
+            try body(extents[Int(position / extentSize)], Int(done)..<Int(done + part), offset)
+            done += part
+        }
     }
 }
