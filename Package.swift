@@ -143,7 +143,9 @@ let package = Package(
             swiftSettings: forTests),
         .testTarget(
             name: "OracleTests",
-            dependencies: ["BlockImage", "HostStorage", "ImageFormats", "ImageTools", "QCOW2", "TestImages", system],
+            dependencies: [
+                "BlockImage", "HostStorage", "ImageFormats", "ImageTools", "QCOW2", "TestImages", "VMDK", system,
+            ],
             swiftSettings: forTests),
         .testTarget(
             name: "PartitionTableTests",

@@ -21,9 +21,16 @@ public final class PlainNewFile: NewFile {
         close(handle)
     }
 
-    /// See `NewFile`; shares nothing.
+    /// See `NewFile`; shares nothing, but throws where other bytes are `stored` there.
     public func write(_ bytes: RawSpan, at offset: HostOffset, stored: StoredBytes?) throws(ImageError) {
         writes.add(1, ordering: .relaxed)
+        if let stored {
+            let there = try stored.file.bytes(bytes.byteCount, at: stored.offset, of: "stored bytes")
+            guard bytes.withUnsafeBytes({ areSame($0, there) }) else {
+                throw ImageError(
+                    .corrupt, path: stored.file.path, offset: stored.offset, "other bytes are stored there")
+            }
+        }
         let count = bytes.withUnsafeBytes { pwrite(handle, $0.baseAddress, $0.count, off_t(offset.rawValue)) }
         if count != bytes.byteCount { throw failure("writing", at: offset) }
     }
