@@ -76,7 +76,7 @@ struct HostClusters {
     mutating func take(compressed count: Int) throws(ImageError) -> HostOffset {
         let count = UInt64(count)
         if let last = shared, last.refcount < refcountLimit {
-            let rest = (last.cluster + 1) << clusterBits - last.end
+            let rest = ((last.cluster + 1) << clusterBits) - last.end
             if count <= rest {
                 shared = Shared(cluster: last.cluster, refcount: last.refcount + 1, end: last.end + count)
                 return HostOffset(last.end)
