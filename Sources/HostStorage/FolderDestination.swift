@@ -46,6 +46,8 @@ public final class FolderDestination: ImageDestination {
     }
 
     deinit {
+        // Not when nobody has the files any more: what writes them back may still have.
+        for (_, file) in files { file.discard() }
         try? folder.close()
     }
 

@@ -54,7 +54,14 @@ final class NewLocalFile: NewFile {
     deinit {
         // No write-back is under way any more: it keeps this object.
         try? handle.close()
-        hidden.withLock { $0?.location.unlink() }
+    }
+
+    /// Removes its hidden name, if it has one: for a file that gets no place.
+    func discard() {
+        hidden.withLock { name in
+            name?.location.unlink()
+            name = nil
+        }
     }
 
     private static func openUnnamed(in folder: FilePath) -> FileDescriptor? {

@@ -79,9 +79,6 @@ struct Convert: ParsableCommand {
         guard [512, 4096].contains(sectorSize) else {
             throw ValidationError("--sector-size is \(sectorSize), and must be 512 or 4096")
         }
-        if level != nil && compress == nil && outputFormat != .vmdk {
-            throw ValidationError("--level: goes with --compress")
-        }
     }
 
     func run() throws {
@@ -166,6 +163,9 @@ struct Convert: ParsableCommand {
             throw Failure(
                 "option backing_file: a copy holds all of the disk; rblock delta makes an image over another one",
                 status: 64)
+        }
+        guard level == nil || compress != nil || format == .vmdk else {
+            throw Failure("--level: goes with --compress", status: 64)
         }
         return try usage { () throws(OptionFault) in
             var image = try NewImage(format, size: size, list)

@@ -41,8 +41,8 @@ struct `A copy of a disk` {
         }
         var expected = [UInt8](repeating: 0, count: size)
         for part in parts {
-            let range = Int(part.lowerBound)..<min(Int(part.upperBound), size)
-            if range.lowerBound < size { expected.replaceSubrange(range, with: disk.bytes[range]) }
+            let range = Int(part.lowerBound)..<max(Int(part.lowerBound), min(Int(part.upperBound), size))
+            if !range.isEmpty { expected.replaceSubrange(range, with: disk.bytes[range]) }
         }
         let granularity = Self.sizes.randomElement(using: &random) ?? 512
         let writer = RecordingWriter(
@@ -93,7 +93,7 @@ struct `A copy of a disk` {
         var position = 0
         while position < bytes.count - 200_000 {
             position += Int.random(in: 1...900_000, using: &random) & ~511
-            let count = [512, 512, 4096, 70_000].randomElement(using: &random) ?? 512
+            let count = [512, 512, 4096, 70_144].randomElement(using: &random) ?? 512
             bad.append(position..<min(position + count & ~511, bytes.count))
             position += count + 512
         }
