@@ -27,7 +27,7 @@ struct Delta: ParsableCommand {
 
             EXAMPLES
               rblock delta monday.qcow2 tuesday.qcow2 delta.qcow2
-              rblock delta --extended-l2 --cluster-size 128K base.raw /dev/vg/root delta.qcow2
+              rblock delta --extended-l2 base.raw /dev/vg/root delta.qcow2
               rblock delta --compress zstd monday.vmdk tuesday.vmdk delta.qcow2
               rblock delta --from-bitmap changes base.qcow2 disk.qcow2 delta.qcow2
               rblock delta --snapshot tuesday monday.qcow2 disk.qcow2 delta.qcow2

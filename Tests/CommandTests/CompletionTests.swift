@@ -78,8 +78,8 @@ struct `Help and completions` {
             #expect(try RBlock.run(["help", name]).text == help.text)
             let nothing = try RBlock.run([name])
             #expect(nothing.status == 64 && nothing.output.isEmpty && nothing.errors.contains("Error: Missing"))
-            let disks = Array(repeating: "disk.raw", count: ["diff", "rpc"].contains(name) ? 2 : 1)
-            let wrong = try RBlock.run([name, "--no-such-option"] + disks)
+            let arguments = verb["arguments"]?.array?.filter { $0["kind"]?.text == "positional" } ?? []
+            let wrong = try RBlock.run([name, "--no-such-option"] + arguments.map { _ in "1" })
             #expect(wrong.status == 64 && wrong.output.isEmpty && wrong.errors.contains("--no-such-option"))
         }
     }
