@@ -175,6 +175,10 @@ let package = Package(
                 "BlockImage", "HostStorage", "ImageFormats", "ImageTools", "QCOW2", "TestImages", "VMDK", system,
             ],
             swiftSettings: forTests),
+        .testTarget(
+            name: "NBDServerTests",
+            dependencies: ["BlockImage", "ImageTools", "NBDServer", "QCOW2", "TestImages", system] + nio,
+            swiftSettings: forTests),
         .testTarget(name: "CommandTests", dependencies: ["TestImages"], swiftSettings: forTests),
         .testTarget(name: "BootTests", dependencies: ["TestImages"], swiftSettings: forTests),
     ],
