@@ -181,6 +181,10 @@ let package = Package(
             swiftSettings: forTests),
         .testTarget(name: "CommandTests", dependencies: ["TestImages"], swiftSettings: forTests),
         .testTarget(name: "BootTests", dependencies: ["TestImages"], swiftSettings: forTests),
+        .testTarget(
+            name: "ControlRPCTests", dependencies: ["ControlRPC", "ImageTools", "TestImages", system],
+            swiftSettings: forTests),
+        .testTarget(name: "ServeTests", dependencies: ["TestImages"], swiftSettings: forTests),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -114,12 +114,14 @@ public final class ExportCatalog: Sendable {
     /// One that is open already is used again unless a file of it has changed. Throws `system` with ENOENT for what is
     /// not in the catalog, and why an image cannot be read.
     public func open(_ name: String) throws(ImageError) -> Export {
+        let named: (name: String, image: NamedImage)?
         do throws(ImageError) {
-            let found = try find(name)
-            return try served(found.name, found.image).whole()
+            named = try find(name)
         } catch {
-            guard error.code == .system(errno: ENOENT), !name.isEmpty else { throw error }
+            guard !name.isEmpty else { throw error }
+            named = nil
         }
+        if let named { return try served(named.name, named.image).whole() }
         // The longest image name comes first: a name may have these marks in it.
         for mark in name.indices.reversed() where name[mark] == "@" || name[mark] == "/" {
             guard let found = try? find(String(name[..<mark])), !found.name.isEmpty, mark > name.startIndex else {
@@ -157,6 +159,11 @@ public final class ExportCatalog: Sendable {
         // What cannot be read now may be mended when it is next asked for.
         guard served.opened.disk.error == nil else { return served }
         return open.insert(served, cost: 1, for: name)
+    }
+
+    /// Whether `error`, which the catalog has thrown, is about a name that is not in it, and not about a file.
+    public static func isAboutName(_ error: ImageError) -> Bool {
+        error.code == .system(errno: ENOENT) && (error.path == "export" || error.path.hasPrefix("export \""))
     }
 
     private static func missing(_ name: String) -> ImageError {
