@@ -1,5 +1,4 @@
 import BlockImage
-import Glibc
 import ImageTools
 
 /// What one client has asked for: the protocol, without the connection. Every method may be called from any thread.
@@ -95,7 +94,8 @@ final class ControlSession: Sendable {
         }
     }
 
-    private func begin(_ request: RunningRequest) {
+    /// The request is worked on from now on; where the client is gone, it is cancelled.
+    func begin(_ request: RunningRequest) {
         state.withLock { state in
             state.running.append(request)
             if state.isOver { request.cancel() }
@@ -167,9 +167,8 @@ extension ControlSession {
 
     /// Why the catalog has no such disk.
     static func error(_ error: ImageError) -> RPCError {
-        guard error.code == .system(errno: ENOENT) else { return RPCError(error) }
-        var error = RPCError(error)
-        error.code = .noSuchImage
-        return error
+        var told = RPCError(error)
+        if ExportCatalog.isAboutName(error) { told.code = .noSuchImage }
+        return told
     }
 }

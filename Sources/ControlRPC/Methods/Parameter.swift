@@ -1,5 +1,8 @@
 /// A parameter of a method: what is told of it, and what is taken for it.
 struct Parameter: Sendable {
+    /// The most bytes of a string: names of disks are paths below a folder.
+    static let stringLimit = 4096
+
     /// What a value may be.
     enum Kind: Sendable {
         /// A string.
@@ -28,7 +31,8 @@ struct Parameter: Sendable {
     /// Throws where `value` is none that is taken.
     func check(_ value: JSON) throws(RPCError) {
         switch (kind, value) {
-        case (.string, .string), (.id, .string), (.id, .number), (.flag, .bool): return
+        case (.id, .string), (.id, .number), (.flag, .bool): return
+        case (.string, .string(let text)) where text.utf8.count <= Self.stringLimit: return
         case (.count(let least, let most), .number(let text)):
             if let number = UInt64(text), (least...most).contains(number) { return }
         default: break
@@ -38,7 +42,7 @@ struct Parameter: Sendable {
 
     private var description: String {
         switch kind {
-        case .string: "a string"
+        case .string: "a string of at most \(Self.stringLimit) bytes"
         case .id: "a string or a number"
         case .count(let least, .max): "a whole number, without a fraction, from \(least) on"
         case .count(let least, let most): "a whole number, without a fraction, from \(least) to \(most)"
@@ -65,7 +69,7 @@ struct Parameter: Sendable {
 
     private var schema: JSON {
         switch kind {
-        case .string: return .object(["type": .string("string")])
+        case .string: return .object(["type": .string("string"), "maxLength": .count(Self.stringLimit)])
         case .id: return .object(["type": .array([.string("string"), .string("number")])])
         case .flag: return .object(["type": .string("boolean"), "default": .bool(false)])
         case .count(let least, let most):
