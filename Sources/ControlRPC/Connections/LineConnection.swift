@@ -88,7 +88,6 @@ final class LineConnection: ChannelInboundHandler, RemovableChannelHandler {
         switch event {
         case ChannelEvent.inputClosed:
             hasInputEnded = true
-            if isStopping { return context.close(promise: nil) }
             takeLines(context)
         case is ChannelShouldQuiesceEvent:
             isStopping = true
@@ -119,38 +118,37 @@ final class LineConnection: ChannelInboundHandler, RemovableChannelHandler {
     }
 
     /// The next line without its end; nil where none is complete. What stands behind the last line end when input has
-    /// ended is a line as well.
+    /// ended is a line as well. A line that is too long is passed over.
     private func nextLine(_ context: ChannelHandlerContext) -> [UInt8]? {
         while true {
             let start = input.readerIndex
             let found = input.readableBytesView.dropFirst(searched).firstIndex(of: UInt8(ascii: "\n"))
             guard let end = found ?? (hasInputEnded && input.readableBytes > 0 ? input.writerIndex : nil) else {
                 searched = input.readableBytes
-                if searched > Self.lineLimit { skip(context) }
+                if searched > Self.lineLimit {
+                    if !isSkipping { refuseLine(context) }
+                    isSkipping = true
+                    searched = 0
+                    input.clear()
+                }
                 input.discardReadBytes()
                 return nil
             }
-            let count = end - start
-            let line = isSkipping || count > Self.lineLimit ? nil : input.getBytes(at: start, length: count)
-            if line == nil { skip(context) }
-            isSkipping = false
-            searched = 0
+            let line = input.getBytes(at: start, length: end - start)
             input.moveReaderIndex(to: found == nil ? end : end + 1)
-            if let line { return line }
+            searched = 0
+            let wasSkipping = isSkipping
+            isSkipping = false
+            if wasSkipping { continue }
+            if end - start <= Self.lineLimit { return line }
+            refuseLine(context)
         }
     }
 
-    /// Passes over what is there of a line that is too long; the client is told once.
-    private func skip(_ context: ChannelHandlerContext) {
-        if !isSkipping {
-            begin(
-                .refused(
-                    RPCError(.invalidRequest, "the line is longer than \(Self.lineLimit) bytes, which is the most")),
-                context)
-        }
-        isSkipping = true
-        searched = 0
-        input.clear()
+    private func refuseLine(_ context: ChannelHandlerContext) {
+        begin(
+            .refused(RPCError(.invalidRequest, "the line is longer than \(Self.lineLimit) bytes, which is the most")),
+            context)
     }
 
     private func begin(_ message: RPCMessage, _ context: ChannelHandlerContext) {
