@@ -110,7 +110,7 @@ struct `What is encoded is parsed as it was` {
         var header = image.header
         header.refcountTableClusters = 1
         header.refcountTableOffset = 512
-        let table = encodeTable([1024] + Array(repeating: 0, count: 63), .big)
+        let table = encodeTable([1024 as UInt64] + Array(repeating: 0, count: 63), .big)
         let file = MemoryFile(Array(repeating: 0, count: 512) + table + block.bytes)
         var read = try Refcounts(header, of: file)
         for (index, refcount) in refcounts.enumerated() {
