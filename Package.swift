@@ -165,7 +165,7 @@ let package = Package(
             swiftSettings: forTests),
         .testTarget(
             name: "ImageToolsTests",
-            dependencies: ["BlockImage", "Encryption", "ImageTools", "QCOW2", "TestImages"],
+            dependencies: ["BlockImage", "Encryption", "ImageTools", "QCOW2", "TestImages", system],
             swiftSettings: forTests),
         .testTarget(name: "FuseTests", dependencies: ["Fuse", "TestImages"], swiftSettings: forTests),
         .testTarget(name: "MountTests", dependencies: ["TestImages"], swiftSettings: forTests),
@@ -177,8 +177,9 @@ let package = Package(
             swiftSettings: forTests),
         .testTarget(
             name: "NBDServerTests",
-            dependencies: ["BlockImage", "ImageTools", "NBDServer", "QCOW2", "TestImages", system] + nio,
+            dependencies: ["ImageTools", "NBDServer", "TestImages", system] + nio,
             swiftSettings: forTests),
+        .testTarget(name: "ServeTests", dependencies: ["TestImages"], swiftSettings: forTests),
         .testTarget(name: "CommandTests", dependencies: ["TestImages"], swiftSettings: forTests),
         .testTarget(name: "BootTests", dependencies: ["TestImages"], swiftSettings: forTests),
         .testTarget(

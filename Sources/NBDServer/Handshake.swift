@@ -3,14 +3,6 @@ import Glibc
 import ImageTools
 import NIOCore
 
-/// What was negotiated, and holds until the connection ends.
-struct Session: Sendable {
-    var export: Export
-    var form: ReplyForm
-    /// What may be asked of ranges, each under the number that it has for this connection.
-    var contexts: [(id: UInt32, context: MetaContext)]
-}
-
 /// Whether connections are encrypted.
 public enum TLSMode: String, CaseIterable, Sendable {
     /// Never.

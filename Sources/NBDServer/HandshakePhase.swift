@@ -44,6 +44,7 @@ final class HandshakePhase: ChannelDuplexHandler, RemovableChannelHandler {
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         var buffer = unwrapInboundIn(data)
+        received.discardReadBytes()
         received.writeBuffer(&buffer)
         serve(context)
     }

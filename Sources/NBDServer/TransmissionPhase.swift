@@ -23,6 +23,8 @@ final class TransmissionPhase: ChannelDuplexHandler {
     private static let gatheredSize: UInt64 = 64 << 10
     private static let gatheringCapacity = 256 << 10
 
+    private static let stopping = NBDError(.shutdown, "the server is going to stop")
+
     private let session: Session
     private let encoder: ReplyEncoder
     private let serving: Serving
@@ -59,7 +61,12 @@ final class TransmissionPhase: ChannelDuplexHandler {
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         guard !isEnding else { return }
         var buffer = unwrapInboundIn(data)
-        if received.readableBytes == 0 { received = buffer } else { received.writeBuffer(&buffer) }
+        if received.readableBytes == 0 {
+            received = buffer
+        } else {
+            received.discardReadBytes()
+            received.writeBuffer(&buffer)
+        }
         serve(context)
     }
 
@@ -113,7 +120,7 @@ final class TransmissionPhase: ChannelDuplexHandler {
     private func start(_ request: Request, _ context: ChannelHandlerContext) {
         if request.command == .disconnect { return end(context) }
         underWay.requests += 1
-        if let error = refusal(of: request) {
+        if let error = isStopping ? Self.stopping : session.refusal(of: request) {
             return gather(Load(requests: 1), context) { encoder.writeError(error, to: request, into: &$0) }
         }
         switch request.command {
@@ -121,45 +128,16 @@ final class TransmissionPhase: ChannelDuplexHandler {
             advance(ReadReply(request, of: session.export, with: encoder), context)
         case .blockStatus:
             answerElsewhere(request, context) { [session, encoder] in
-                Self.writeStatus(of: session, to: request, with: encoder, into: &$0)
+                session.writeStatus(to: request, with: encoder, into: &$0)
             }
         case .cache:
             answerElsewhere(request, context) { [session, encoder] in
-                session.export.image.makeReady(request.offset..<request.offset + request.length)
+                // What caches and hosts keep is less than some clients ask for.
+                let count = min(request.length, Request.payloadLimit)
+                session.export.image.makeReady(request.offset..<request.offset + count)
                 encoder.writeDone(request, into: &$0)
             }
         default: gather(Load(requests: 1), context) { encoder.writeDone(request, into: &$0) }
-        }
-    }
-
-    /// Why a request is not even begun; nil where it is.
-    private func refusal(of request: Request) -> NBDError? {
-        if isStopping { return NBDError(.shutdown, "the server is going to stop") }
-        switch request.command {
-        case nil: return NBDError(.invalid, "there is no such command")
-        case .write, .trim, .writeZeroes: return NBDError(.notPermitted, "the export is read-only")
-        case .disconnect, .flush: return nil
-        case .read, .cache, .blockStatus: break
-        }
-        var known: Request.Flags = .fua
-        if request.command == .read { known.insert(.dontFragment) }
-        if request.command == .blockStatus { known.insert(.requestOne) }
-        guard request.flags.isSubset(of: known) else {
-            return NBDError(.invalid, "the command does not have these flags")
-        }
-        let size = session.export.image.virtualSize
-        guard request.offset <= size, request.length <= size - request.offset else {
-            return NBDError(.invalid, "the request goes beyond the \(size) bytes of the export")
-        }
-        switch request.command {
-        case .read where request.length > Request.payloadLimit:
-            return NBDError(.overflow, "at most \(Request.payloadLimit) bytes are read at a time")
-        case .read where request.flags.contains(.dontFragment) && request.length > ReadReply.pieceSize:
-            return NBDError(.overflow, "at most \(ReadReply.pieceSize) bytes are sent in one piece")
-        case .blockStatus where session.contexts.isEmpty:
-            return NBDError(.invalid, "no metadata context was chosen")
-        case .blockStatus where request.length == 0: return NBDError(.invalid, "no bytes have no status")
-        default: return nil
         }
     }
 
@@ -242,24 +220,6 @@ final class TransmissionPhase: ChannelDuplexHandler {
             var answer = answer
             phase.gather(load, context) { $0.writeBuffer(&answer) }
             phase.flushSoon(context)
-        }
-    }
-
-    private static func writeStatus(
-        of session: Session, to request: Request, with encoder: ReplyEncoder, into buffer: inout ByteBuffer
-    ) {
-        let limit =
-            request.flags.contains(.requestOne) ? 1 : BlockStatus.descriptorLimit / session.contexts.count
-        do throws(ImageError) {
-            try session.export.checkUnchanged()
-            for (index, (id, context)) in session.contexts.enumerated() {
-                let status = try BlockStatus(
-                    context, of: session.export, request.length, at: request.offset, limit: limit)
-                let isLast = index == session.contexts.count - 1
-                status.write(id, isLast: isLast, to: request, with: encoder, into: &buffer)
-            }
-        } catch {
-            encoder.writeError(NBDError(error), to: request, into: &buffer)
         }
     }
 }

@@ -57,14 +57,12 @@ struct `The handshake` {
         var reply = ByteBuffer()
         let next = handshake.answer(.option(OptionRequest(number: option.rawValue, data: data)), into: &reply)
         var replies: [(UInt32, ByteBuffer)] = []
-        while reply.readableBytes > 0 {
-            let magic = try #require(reply.readInteger(as: UInt64.self))
-            #expect(magic == 0x0003_e889_0455_65a9)
-            #expect(reply.readInteger(as: UInt32.self) == option.rawValue)
-            let number = try #require(reply.readInteger(as: UInt32.self))
-            let size = try #require(reply.readInteger(as: UInt32.self))
-            replies.append((number, try #require(reply.readSlice(length: Int(size)))))
+        while let (magic, number, kind, size) = reply.readMultipleIntegers(as: (UInt64, UInt32, UInt32, UInt32).self) {
+            #expect(magic == 0x0003_e889_0455_65a9 && number == option.rawValue)
+            let data = reply.readSlice(length: Int(size))
+            replies.append((kind, try #require(data)))
         }
+        #expect(reply.readableBytes == 0)
         return (next, replies)
     }
 
@@ -91,9 +89,13 @@ struct `The handshake` {
         #expect(replies.map(\.number) == [3, 3, 3, 3, 1])
         #expect(Array(replies[0].data.readableBytesView) == [0, 0, 0, 0, 0, 0, 0, 0, 3, 232, 5, 3])
         #expect(replies[1].data.getString(at: replies[1].data.readerIndex + 2, length: 8) == "disk.raw")
-        guard case .option = next else { return Issue.record("INFO is not the end") }
+        guard case .option = next else {
+            Issue.record("INFO is not the end")
+            return
+        }
         guard case .transmission(let session) = try ask(&handshake, .go, infoData("disk.raw")).next else {
-            return Issue.record("GO is the end")
+            Issue.record("GO is the end")
+            return
         }
         #expect(session.export.name == "disk.raw" && session.form == .simple)
     }
@@ -115,7 +117,8 @@ struct `The handshake` {
             var reply = ByteBuffer()
             let option = OptionRequest(number: 1, data: ByteBuffer(string: "disk.raw"))
             guard case .transmission = handshake.answer(.option(option), into: &reply) else {
-                return Issue.record("no requests")
+                Issue.record("no requests")
+                return
             }
             #expect(reply.readableBytes == size)
         }
@@ -136,7 +139,8 @@ struct `The handshake` {
         #expect(try ask(&handshake, .structuredReply).replies.map(\.number) == [1])
         #expect(try ask(&handshake, .setMetaContext, query).replies.map(\.number) == [4, 1])
         guard case .transmission(let session) = try ask(&handshake, .go, infoData("disk.raw")).next else {
-            return Issue.record("no requests")
+            Issue.record("no requests")
+            return
         }
         #expect(session.form == .structured && session.contexts.map(\.context.name) == ["base:allocation"])
         #expect(try ask(&handshake, .extendedHeaders).replies.map(\.number) == [1])
@@ -161,9 +165,13 @@ struct `The handshake` {
             #expect(try ask(&handshake, option).replies.map(\.number) == [0x8000_0005])
         }
         guard case .close = try ask(&handshake, .exportName, ByteBuffer(string: "disk.raw")).next else {
-            return Issue.record("EXPORT_NAME without TLS")
+            Issue.record("EXPORT_NAME without TLS")
+            return
         }
-        guard case .startTLS = try ask(&handshake, .startTLS).next else { return Issue.record("no TLS") }
+        guard case .startTLS = try ask(&handshake, .startTLS).next else {
+            Issue.record("no TLS")
+            return
+        }
         #expect(try ask(&handshake, .startTLS).replies.map(\.number) == [0x8000_0003])
         #expect(try ask(&handshake, .list).replies.map(\.number) == [2, 1])
 

@@ -1,0 +1,58 @@
+import BlockImage
+import ImageTools
+import NIOCore
+
+/// What was negotiated with a client, and holds until the connection ends. May be used from any thread.
+struct Session: Sendable {
+    var export: Export
+    var form: ReplyForm
+    /// What may be asked of ranges, each under the number that it has for this connection.
+    var contexts: [(id: UInt32, context: MetaContext)]
+
+    /// Why a request is not even begun; nil where it is.
+    func refusal(of request: Request) -> NBDError? {
+        switch request.command {
+        case nil: return NBDError(.invalid, "there is no such command")
+        case .write, .trim, .writeZeroes: return NBDError(.notPermitted, "the export is read-only")
+        case .disconnect, .flush: return nil
+        case .read, .cache, .blockStatus: break
+        }
+        var known: Request.Flags = .fua
+        if request.command == .read { known.insert(.dontFragment) }
+        if request.command == .blockStatus { known.insert(.requestOne) }
+        guard request.flags.isSubset(of: known) else {
+            return NBDError(.invalid, "the command does not have these flags")
+        }
+        let size = export.image.virtualSize
+        guard request.offset <= size, request.length <= size - request.offset else {
+            return NBDError(.invalid, "the request goes beyond the \(size) bytes of the export")
+        }
+        switch request.command {
+        case .read where request.length > Request.payloadLimit:
+            return NBDError(.overflow, "at most \(Request.payloadLimit) bytes are read at a time")
+        case .read where request.flags.contains(.dontFragment) && request.length > ReadReply.pieceSize:
+            return NBDError(.overflow, "at most \(ReadReply.pieceSize) bytes are sent in one piece")
+        case .blockStatus where contexts.isEmpty:
+            return NBDError(.invalid, "no metadata context was chosen")
+        case .blockStatus where request.length == 0: return NBDError(.invalid, "no bytes have no status")
+        default: return nil
+        }
+    }
+
+    /// Answers a request for the status of a range, in all contexts. Takes as long as the metadata of the range does.
+    func writeStatus(to request: Request, with encoder: ReplyEncoder, into buffer: inout ByteBuffer) {
+        let limit =
+            request.flags.contains(.requestOne) ? 1 : BlockStatus.descriptorLimit / contexts.count
+        do throws(ImageError) {
+            try export.checkUnchanged()
+            for (index, (id, context)) in contexts.enumerated() {
+                let status = try BlockStatus(
+                    context, of: export, request.length, at: request.offset, limit: limit)
+                let isLast = index == contexts.count - 1
+                status.write(id, isLast: isLast, to: request, with: encoder, into: &buffer)
+            }
+        } catch {
+            encoder.writeError(NBDError(error), to: request, into: &buffer)
+        }
+    }
+}

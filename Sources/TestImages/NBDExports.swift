@@ -1,0 +1,69 @@
+import Foundation
+
+/// A running `rblock serve` whose exports NBD clients reach at a Unix socket; it ends with the last reference.
+public final class NBDExports: Sendable {
+    /// The process.
+    public let process: pid_t
+    /// The socket's path.
+    public let socket: String
+    /// What the server said of where it listens.
+    public let addresses: JSONValue
+    private let state: TemporaryFolder
+
+    /// Serves `images`, which may be folders, with these options besides.
+    public init(_ images: [String], options: [String] = []) throws {
+        let state = try TemporaryFolder()
+        self.state = state
+        socket = state.file("nbd")
+        try CleanUp.register("kill -KILL $(cat \"$1\") 2>/dev/null; rm -rf \"${1%/*}\"", state.file("pid"))
+        // The end of the process is waited for by the shell that started it.
+        let script = """
+            state=$1; shift
+            (bash -c 'echo $$ >"$0/pid.new"; mv "$0/pid.new" "$0/pid"; exec "$@"' "$state" "$@" \
+              >"$state/out" 2>"$state/errors"; echo $? >"$state/status.new"; mv "$state/status.new" "$state/status") &
+            """
+        let command = [Tool.rblock, "serve", "--output", "json", "--nbd", "unix:\(socket)"] + options + images
+        _ = try Tool.run("bash", ["-c", script, "bash", state.path] + command)
+        _ = try wait(seconds: 60) {
+            try Self.content(of: state.file("out")).hasSuffix("\n") || Self.exists(state.file("status"))
+        }
+        let said = try Self.content(of: state.file("out"))
+        let number = try Self.content(of: state.file("pid")).trimmingCharacters(in: .whitespacesAndNewlines)
+        guard said.hasSuffix("\n"), let process = pid_t(number) else {
+            throw ToolFailure(description: "rblock serve: \(try Self.content(of: state.file("errors")))")
+        }
+        addresses = try JSONValue(parsing: Data(said.utf8))
+        self.process = process
+    }
+
+    deinit {
+        kill(process, SIGTERM)
+        if endStatus(seconds: 30) == nil { kill(process, SIGKILL) }
+    }
+
+    private static func exists(_ path: String) -> Bool { FileManager.default.fileExists(atPath: path) }
+
+    private static func content(of path: String) throws -> String {
+        exists(path) ? try String(contentsOfFile: path, encoding: .utf8) : ""
+    }
+
+    /// The address of an export, as clients write it.
+    public func uri(_ name: String = "") -> String { "nbd+unix:///\(name)?socket=\(socket)" }
+
+    /// What it said on standard error.
+    public var errors: String { (try? Self.content(of: state.file("errors"))) ?? "" }
+
+    /// Has it end, as service managers do it.
+    public func stop() { kill(process, SIGTERM) }
+
+    /// The status that it ends with by itself; nil where it does not.
+    public func endStatus(seconds: Double = 60) -> Int? {
+        let status = state.file("status")
+        _ = wait(seconds: seconds) { Self.exists(status) }
+        let text = try? Self.content(of: status).trimmingCharacters(in: .whitespacesAndNewlines)
+        return text.flatMap { Int($0) }
+    }
+
+    /// Whether it runs.
+    public var isRunning: Bool { !Self.exists(state.file("status")) }
+}

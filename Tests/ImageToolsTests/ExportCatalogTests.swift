@@ -1,0 +1,75 @@
+import BlockImage
+import Foundation
+import ImageTools
+import SystemPackage
+import TestImages
+import Testing
+
+struct `A catalog of exports` {
+    private let folder: TemporaryFolder
+
+    /// A folder `disks` with images, a link out of it and one back into it; and a secret beside it.
+    init() throws {
+        folder = try TemporaryFolder()
+        _ = try folder.makeFolder("disks/sub")
+        for name in [
+            "disks/a.raw", "disks/a@b.raw", "disks/sub/a.raw", "disks/disk-flat.vmdk", "disks/notes.txt", "secret.raw",
+        ] {
+            try folder.write([UInt8](repeating: 7, count: 512), to: name)
+        }
+        for (name, target) in [("out.raw", "../secret.raw"), ("up", ".."), ("loop", "."), ("again.raw", "sub/a.raw")] {
+            try FileManager.default.createSymbolicLink(
+                atPath: folder.file("disks/\(name)"), withDestinationPath: target)
+        }
+    }
+
+    private func catalog(_ names: String...) throws -> ExportCatalog {
+        try ExportCatalog(names.map { NamedImage(FilePath(folder.file($0))) })
+    }
+
+    @Test func `has the images of a folder by their paths below it, and nothing outside`() throws {
+        let catalog = try catalog("disks")
+        let found = ["a.raw", "a@b.raw", "again.raw", "disk-flat.vmdk", "sub/a.raw"]
+        #expect(catalog.images().keys.sorted() == found)
+        for name in found where name.hasSuffix("raw") { #expect(try catalog.open(name).name == name) }
+        for name in [
+            "out.raw", "secret.raw", "../secret.raw", "disks/a.raw", "./a.raw", "/a.raw", "sub", "sub/", "notes.txt",
+            "",
+            folder.file("disks/a.raw"), "up/secret.raw", "loop/a.raw", "a.raw@", "a.raw/p1", "a@b",
+        ] {
+            #expect(throws: ImageError.self, "\(name)") { try catalog.open(name) }
+        }
+    }
+
+    @Test func `sees what was added, removed and changed`() throws {
+        let catalog = try catalog("disks")
+        let first = try catalog.open("a.raw")
+        #expect(try catalog.open("a.raw").opened === first.opened)
+        try folder.write([UInt8](repeating: 8, count: 1024), to: "disks/a.raw")
+        #expect(try catalog.open("a.raw").image.virtualSize == 1024)
+        try folder.write([1], to: "disks/new.raw")
+        #expect(catalog.images()["new.raw"] != nil)
+        #expect(try catalog.open("new.raw").image.virtualSize == 1)
+        try FileManager.default.removeItem(atPath: folder.file("disks/new.raw"))
+        #expect(throws: ImageError.self) { try catalog.open("new.raw") }
+    }
+
+    @Test func `has one image for each name`() throws {
+        let several = try catalog("disks", "secret.raw")
+        #expect(several.images().keys.contains("disks/a.raw") && several.images().keys.contains("secret.raw"))
+        #expect(throws: ImageError.self) { try catalog("disks/a.raw", "disks/sub/a.raw") }
+        #expect(throws: ImageError.self) { try catalog("none.raw") }
+        #expect(try catalog("secret.raw").open("").name == "secret.raw")
+        #expect(throws: ImageError.self) { try several.open("") }
+    }
+
+    @Test func `tells of an image why it cannot be read`() throws {
+        try folder.write(Array("QFI\u{fb}".unicodeScalars.map { UInt8($0.value) }), to: "disks/bad.qcow2")
+        let bad = try #require(try catalog("disks").list().first { $0.name == "bad.qcow2" })
+        guard case .failure(let error) = bad.size else {
+            Issue.record("\(bad)")
+            return
+        }
+        #expect(error.path.hasSuffix("bad.qcow2"))
+    }
+}
