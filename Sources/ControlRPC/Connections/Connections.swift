@@ -44,12 +44,12 @@ final class Connections: Sendable {
         for session in sessions { session.end() }
     }
 
-    /// Whether all are closed before `limit` is over.
+    /// Whether all are closed before `limit` is over, or the task is cancelled.
     func areOver(within limit: Duration) async -> Bool {
         let end = ContinuousClock.now + limit
         while ContinuousClock.now < end {
             if state.withLock({ $0.clients.isEmpty }) { return true }
-            try? await Task.sleep(for: .milliseconds(10))
+            guard (try? await Task.sleep(for: .milliseconds(10))) != nil else { return false }
         }
         return false
     }
