@@ -1,0 +1,135 @@
+import Foundation
+import TestImages
+import Testing
+
+@Suite(
+    "JSON-RPC: standard streams, HTTP, the client, and the end", .enabled(if: Tool.areThere("qemu-img", "curl", "bash"))
+)
+struct RPCLifeTests {
+    private static func image() throws -> TemporaryFolder {
+        let folder = try TemporaryFolder()
+        try Shell.check("qemu-img create -q -f qcow2 \"$1\" 4M", folder.file("disk.qcow2"))
+        return folder
+    }
+
+    @Test func `standard input and output may be pipes or files, and the server ends with its input`() throws {
+        let folder = try Self.image()
+        let requests = "{\"method\":\"read\",\"params\":[0,8],\"id\":1}\n[{\"method\":\"list\",\"id\":2}]\n{\"method\""
+        let path = try folder.write(Array(requests.utf8), to: "requests")
+        for script in [
+            "\"$1\" serve --rpc stdio \"$2\" <\"$3\" >\"$3.answers\"; cat \"$3.answers\"",
+            "cat \"$3\" | \"$1\" serve --rpc stdio \"$2\" | cat",
+        ] {
+            let text = try Shell.check(script, Tool.rblock, folder.file("disk.qcow2"), path)
+            let lines = text.split(separator: "\n").sorted()
+            #expect(lines.count == 3, "\(text)")
+            #expect(lines[0].hasPrefix("[{") && lines[0].contains("\"disk.qcow2\""))
+            #expect(lines[1].contains("\"data\":\"AAAAAAAAAAA=\"") && lines[2].contains("-32700"))
+        }
+        let ended = try Shell.run(
+            "echo '{\"method\":\"shutdown\",\"id\":1}' | \"$1\" serve --rpc stdio \"$2\"", Tool.rblock,
+            folder.file("disk.qcow2"))
+        #expect(ended.status == 0 && ended.text.contains("\"result\":true") && ended.errors == "", "\(ended.errors)")
+    }
+
+    @Test func `HTTP clients post a request or a batch, and web pages cannot`() throws {
+        let folder = try Self.image()
+        let served = try ServedDisks([folder.path])
+        func curl(_ arguments: String...) throws -> ToolResult {
+            try Tool.run(
+                "curl",
+                ["-sS", "--max-time", "60", "-w", " %{http_code}", "--unix-socket", served.socket] + arguments
+                    + ["http://rblock/"])
+        }
+        let json = ["-H", "Content-Type: application/json; charset=utf-8"]
+        let call = "{\"method\":\"get_version\",\"id\":42}"
+        let one = try curl(json[0], json[1], "-d", call)
+        #expect(
+            one.text.hasPrefix("{\"jsonrpc\":\"2.0\",\"id\":42,\"result\":") && one.text.hasSuffix(" 200"), "\(one)")
+        #expect(try curl(json[0], json[1], "-d", "[\(call),\n\(call)]").text.hasPrefix("[{"))
+        #expect(try curl(json[0], json[1], "-d", "{\"method\":\"list\"}").text == " 204")
+        #expect(try curl(json[0], json[1], "-d", "{").text.contains("-32700"))
+        #expect(try curl("-X", "GET").text == " 405")
+        #expect(try curl("-d", call).text == " 415")
+        #expect(try curl(json[0], json[1], "-H", "Origin: http://evil.example", "-d", call).text == " 403")
+        let large = try folder.write([UInt8](repeating: UInt8(ascii: " "), count: 2 << 20), to: "large")
+        #expect(try curl(json[0], json[1], "-H", "Expect:", "--data-binary", "@\(large)").text.contains("413"))
+        // Two requests on one connection.
+        let address = "http://127.0.0.1:\(served.port)/"
+        let tcp = try Tool.run("curl", ["-sS", "--max-time", "60"] + json + ["-d", call, address, address])
+        #expect(tcp.text.components(separatedBy: "\"result\"").count == 3, "\(tcp)")
+    }
+
+    @Test func `rblock rpc is a client for people`() throws {
+        let folder = try Self.image()
+        let served = try ServedDisks([folder.path])
+        let list = try served.rpc("list")
+        #expect(list.status == 0 && list.text.hasPrefix("[\n  {\n    \"name\": \"disk.qcow2\",\n"), "\(list)")
+        #expect(try served.rpc("read", "offset=0", "length=3", "--output", "json").text.contains("\"data\":\"AAAA\""))
+        #expect(try served.rpc("--raw", "read", "[0, 5]").output == Data(count: 5))
+        let named = try served.rpc("check", "image=disk.qcow2", "data=true")
+        #expect(named.status == 0 && named.text.contains("\"check-errors\": 0"), "\(named)")
+        let wrong = try served.rpc("read", "{\"offset\": 1}")
+        #expect(wrong.status == 1 && wrong.output.isEmpty && wrong.errors.contains("length: is missing (-32602)"))
+        for arguments in [["read", "{1}"], ["read", "offset"], ["read", "=1"], ["list", "--raw"]] {
+            #expect(try RBlock.run(["rpc", served.socket] + arguments).status == 64, "\(arguments)")
+        }
+        let tcp = try RBlock.run(["rpc", "tcp:localhost:\(served.port)", "get_version"])
+        #expect(tcp.status == 0 && tcp.text.contains("\"name\": \"rblock\""), "\(tcp)")
+        let gone = try RBlock.run(["rpc", folder.file("nobody"), "list"])
+        #expect(
+            gone.status == 1 && gone.errors.hasPrefix("rblock: unix:") && gone.errors.contains("connect: No such file"))
+    }
+
+    @Test func `a client may end the server over a Unix socket, and not over TCP`() throws {
+        let folder = try Self.image()
+        let served = try ServedDisks([folder.path])
+        let far = try LineClient(port: served.port)
+        #expect(try far.call("shutdown").code == -32004)
+        let near = try served.connect()
+        #expect(try near.call("shutdown")["result"] == .bool(true))
+        #expect(try near.line() == nil)
+        #expect(served.endStatus() == 0, "\(served.errors)")
+        #expect(!FileManager.default.fileExists(atPath: served.socket))
+        withExtendedLifetime(folder) {}
+    }
+
+    @Test func `a signal ends the server once what was begun is answered, and nothing is answered by half`() throws {
+        let folder = try Self.image()
+        let served = try ServedDisks([folder.path])
+        let clients = try (0..<4).map { _ in try served.connect() }
+        let request = "{\"method\":\"read\",\"params\":[0,1048576],\"id\":1}\n"
+        for client in clients {
+            try client.send(Array(String(repeating: request, count: 60).utf8))
+            #expect(try client.answer()["result", "length"]?.number == 1 << 20)
+        }
+        kill(served.process, SIGTERM)
+        for client in clients {
+            // Every line is a whole answer, and behind the last one the connection ends.
+            while let line = try client.line() {
+                #expect(try JSONValue(parsing: Data(line.utf8))["result", "length"]?.number == 1 << 20)
+            }
+        }
+        #expect(served.endStatus() == 0, "\(served.errors)")
+        #expect(!FileManager.default.fileExists(atPath: served.socket))
+        withExtendedLifetime(folder) {}
+    }
+
+    @Test func `what cannot be served is refused in one line`() throws {
+        let folder = try Self.image()
+        let served = try ServedDisks([folder.path])
+        for (arguments, status, word) in [
+            (["--rpc", "unix:\(served.socket)", folder.path], 1, "somebody listens there already"),
+            (["--rpc", "tcp:0.0.0.0:0", folder.path], 1, "--insecure"),
+            (["--rpc", "unix:\(folder.file("s"))", folder.file("gone.raw")], 1, "gone.raw"),
+            (["--rpc", "pigeon:1", folder.path], 64, "pigeon"),
+            (["--rpc", "stdio", "--rpc", "stdio", folder.path], 64, "stdio"),
+            (["--rpc", "stdio", "--output", "json", folder.path], 64, "stdio"),
+        ] {
+            let result = try RBlock.run(["serve"] + arguments)
+            #expect(result.status == status && result.output.isEmpty && result.errors.contains(word), "\(result)")
+        }
+        #expect(!FileManager.default.fileExists(atPath: folder.file("s")))
+        #expect(try served.rpc("get_version").status == 0)
+    }
+}
