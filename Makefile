@@ -15,7 +15,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 BUILD_PACKAGES := pkg-config libfuse3-dev fuse3 libdeflate-dev zlib1g-dev libzstd-dev libssl-dev libxml2-dev
 PEER_PACKAGES := qemu-utils qemu-system-common libnbd-bin libvmdk-utils libqcow-utils
 TEST_PACKAGES := $(PEER_PACKAGES) e2fsprogs fdisk mount util-linux attr jq python3 zstd procps python3-venv dosfstools \
-	xfsprogs mtools strace zsh fish bsdextrautils openssl python3-libnbd gnutls-bin
+	xfsprogs mtools strace zsh fish bsdextrautils openssl python3-libnbd gnutls-bin curl
 ifeq ($(shell dpkg --print-architecture 2>/dev/null),amd64)
 TEST_PACKAGES += qemu-system-x86 syslinux syslinux-common busybox-static cpio
 BOOT_KERNEL := .build-kernel/boot
