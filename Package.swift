@@ -183,7 +183,7 @@ let package = Package(
         .testTarget(name: "CommandTests", dependencies: ["TestImages"], swiftSettings: forTests),
         .testTarget(name: "BootTests", dependencies: ["TestImages"], swiftSettings: forTests),
         .testTarget(
-            name: "ControlRPCTests", dependencies: ["ControlRPC", "ImageTools", "TestImages", system],
+            name: "ControlRPCTests", dependencies: ["BlockImage", "ControlRPC", "ImageTools", "TestImages", system],
             swiftSettings: forTests),
         .testTarget(name: "ServeTests", dependencies: ["TestImages"], swiftSettings: forTests),
     ],

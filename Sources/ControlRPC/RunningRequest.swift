@@ -2,19 +2,19 @@ import BlockImage
 
 /// A request while it is worked on. May be used from any thread.
 final class RunningRequest: Sendable {
-    /// How often a client is told how far it is.
-    private static let interval = Duration.seconds(1)
-
     /// What the client calls it; nil for a notification.
     let id: JSON?
     private let notify: (@Sendable (String) -> Void)?
     private let isCancelled = Guarded(false)
-    private let due = Guarded(ContinuousClock.now + RunningRequest.interval)
+    private let interval: Duration
+    private let due: Guarded<ContinuousClock.Instant>
 
-    /// The request `id`; `notify` sends a line to the client, where one is wanted.
-    init(id: JSON?, notify: (@Sendable (String) -> Void)?) {
+    /// The request `id`; `notify` sends a line to the client, where one is wanted, once in each `interval`.
+    init(id: JSON?, interval: Duration = .seconds(1), notify: (@Sendable (String) -> Void)?) {
         self.id = id
         self.notify = notify
+        self.interval = interval
+        due = Guarded(.now + interval)
     }
 
     /// Tells the client that `part` of it is done, 0 to 1, unless that was told just now.
@@ -23,7 +23,7 @@ final class RunningRequest: Sendable {
         let isDue = due.withLock { due in
             let now = ContinuousClock.now
             guard now >= due else { return false }
-            due = now + Self.interval
+            due = now + interval
             return true
         }
         if isDue { notify(RPCAnswer.progress(part, of: id)) }

@@ -1,3 +1,4 @@
+import BlockImage
 import ImageTools
 import SystemPackage
 import TestImages
@@ -83,6 +84,17 @@ struct `Methods` {
         try running.checkWanted()
         #expect(answer(session, #"{"method":"cancel","params":["x"],"id":1}"#)?.contains("true") == true)
         #expect(throws: RPCError.self) { try running.checkWanted() }
+    }
+
+    @Test func `tell how far they are, but of notifications, and not more often than they may`() {
+        let lines = Guarded<[String]>([])
+        let notify: @Sendable (String) -> Void = { line in lines.withLock { $0.append(line) } }
+        let request = RunningRequest(id: .string("x"), interval: .zero, notify: notify)
+        for part in [0, 0.5, 1] { request.report(part) }
+        #expect(lines.withLock { $0 } == [0, 0.5, 1].map { RPCAnswer.progress($0, of: .string("x")) })
+        RunningRequest(id: nil, interval: .zero, notify: notify).report(0.5)
+        RunningRequest(id: .null, interval: .seconds(3600), notify: notify).report(0.5)
+        #expect(lines.withLock { $0.count } == 3)
     }
 
     @Test func `are refused where too many answers wait already`() throws {
