@@ -185,7 +185,6 @@ let package = Package(
         .testTarget(
             name: "ControlRPCTests", dependencies: ["BlockImage", "ControlRPC", "ImageTools", "TestImages", system],
             swiftSettings: forTests),
-        .testTarget(name: "ServeTests", dependencies: ["TestImages"], swiftSettings: forTests),
     ],
     swiftLanguageModes: [.v6]
 )

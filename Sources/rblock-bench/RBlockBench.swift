@@ -16,13 +16,14 @@ struct RBlockBench: ParsableCommand {
               rblock-bench --quick
               rblock-bench read --images qcow2,chain
               rblock-bench convert --quick
+              rblock-bench serve --quick
 
             EXIT STATUS
               0   everything was measured
               1   it was not, or something was wrong
               64  wrong usage
             """,
-        subcommands: [ReadBench.self, ConvertBench.self], defaultSubcommand: ReadBench.self)
+        subcommands: [ReadBench.self, ConvertBench.self, ServeBench.self], defaultSubcommand: ReadBench.self)
 
     /// Says what went wrong, if anything did, and ends with 1.
     static func end(with problems: [String]) throws {

@@ -28,3 +28,11 @@ uint64_t cbench_sum_of_block(const void *bytes, size_t count, uint64_t offset);
 /// Reads 4 KiB at each of `count` offsets of `file`, which was opened with O_DIRECT, with `depth` reads in flight, by
 /// io_submit(2). 0 and the sum of the blocks, or a negative errno; a read that is short is -ENODATA.
 int cbench_read_directly(int file, const uint64_t *offsets, size_t count, unsigned depth, uint64_t *sum);
+
+/// Takes the connected stream socket `socket` of an NBD server through the handshake, to the default export. 0 or a
+/// negative errno.
+int cbench_enter_nbd(int socket);
+
+/// Reads 4 KiB at each of `count` offsets of the export that `socket` has entered, with `depth` requests in flight. 0 and
+/// the sum of the blocks, or a negative errno; -EIO for an error of the server.
+int cbench_read_nbd(int socket, const uint64_t *offsets, size_t count, unsigned depth, uint64_t *sum);
