@@ -105,6 +105,7 @@ public final class FolderDestination: ImageDestination {
         } catch {
             // What was replaced is lost already, and what has replaced it is a part of nothing.
             for name in placed { location.appending(name).unlink() }
+            for (_, file) in files { file.discard() }
             throw error
         }
         files = []

@@ -34,7 +34,6 @@ final class NewLocalFile: NewFile {
         path = String(decoding: location)
         writesBackEarly = startsWriteBack
         let folder = location.removingLastComponent()
-        // Without /proc, there is no way to give it a name later.
         if let unnamed = Self.openUnnamed(in: folder) {
             handle = unnamed
             hidden = Guarded(nil)
@@ -66,7 +65,6 @@ final class NewLocalFile: NewFile {
 
     private static func openUnnamed(in folder: FilePath) -> FileDescriptor? {
         // Safe: the string ends in NUL.
-        guard unsafe access("/proc/self/fd", X_OK) == 0 else { return nil }
         let unnamed = unsafe folder.withPlatformString { unsafe clinux_open_unnamed($0) }
         return unnamed < 0 ? nil : FileDescriptor(rawValue: unnamed)
     }

@@ -143,29 +143,6 @@ struct `The place of a new image` {
         #expect(bytes.count { $0 != 0 } == 1 && bytes[1_000_000] == 7)
     }
 
-    @Test(.enabled(if: Tool.canUseLoopDevices("mkfs.vfat")))
-    func `is on file systems as well that have no files without names`() throws {
-        let system = try HostFileSystem("vfat", size: 8 << 20)
-        var options = DestinationOptions()
-        let path = FilePath(system.file("disk.raw"))
-        for text in ["old", "new"] {
-            let place = try imageDestination(at: path, options)
-            let file = try place.file(named: "disk.raw")
-            try file.write(Array(text.utf8), at: HostOffset(0))
-            let hidden = try FileManager.default.contentsOfDirectory(atPath: system.path).filter { $0 != "disk.raw" }
-            #expect(hidden.count == 1 && hidden.allSatisfy { $0.hasPrefix(".") })
-            try place.place()
-            #expect(try String(contentsOfFile: path.string, encoding: .utf8) == text)
-            options.replaces = true
-        }
-        do {
-            let place = try imageDestination(at: path, options)
-            try place.file(named: "disk.raw").write([1], at: HostOffset(0))
-        }
-        #expect(try FileManager.default.contentsOfDirectory(atPath: system.path) == ["disk.raw"])
-        withExtendedLifetime(system) {}
-    }
-
     @Test(.enabled(if: Tool.canUseLoopDevices("mkfs.xfs", "filefrag")))
     func `shares space where the file system can`() throws {
         let system = try HostFileSystem("xfs", size: 400 << 20)
