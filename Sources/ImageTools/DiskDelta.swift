@@ -42,10 +42,10 @@ public struct DiskDelta: Sendable {
         let granule = max(writer.granularity, writer.encoder?.unitSize ?? 1)
         var parts = WholeGranules(of: UInt64(granule), diskSize: disk.virtualSize)
         var result = DeltaResult()
-        func copy() throws {
+        func copy(progress: (UInt64) throws -> Void = { _ in }) throws {
             var copy = DiskCopy(of: disk, parts: parts.take())
             copy.writesZeros = true
-            result.stored += try copy.run(into: writer).bytesStored
+            result.stored += try copy.run(into: writer, progress: progress).bytesStored
         }
         switch evidence {
         case .base(let base):
@@ -60,14 +60,14 @@ public struct DiskDelta: Sendable {
                 if parts.size >= Self.batchSize { try copy() }
                 try progress(stretch.end)
             }
+            try copy()
         case .bitmap(var ranges):
             while let range = try ranges.next() {
                 parts.add(range.start.rawValue, count: range.count)
-                if parts.size >= Self.batchSize { try copy() }
-                try progress(range.start.rawValue + range.count)
+                if parts.size >= Self.batchSize { try copy(progress: progress) }
             }
+            try copy(progress: progress)
         }
-        try copy()
         result.changed = parts.total
         return result
     }
