@@ -67,25 +67,39 @@ struct `NBD clients` {
         return runs
     }
 
+    /// Where ours says another thing than theirs. One difference is meant: holes that the host's file has in clusters of
+    /// QCOW2 (3: a hole that reads as zeros) are data (0) to QEMU, or, where it looks for them, data that is zero (2).
+    private func differences(_ ours: [[Int]], _ theirs: [[Int]]) -> [String] {
+        let edges = Set((ours + theirs).flatMap { [$0[0], $0[0] + $0[1]] }).sorted()
+        func type(_ runs: [[Int]], at place: Int) -> Int? { runs.last { $0[0] <= place }?[2] }
+        return edges.dropLast().compactMap { place in
+            let (our, their) = (type(ours, at: place), type(theirs, at: place))
+            return our == their || our == 3 && [0, 2].contains(their)
+                ? nil : "at \(place): \(our ?? -1), theirs \(their ?? -1)"
+        }
+    }
+
     @Test func `are told of holes, depths and bitmaps what qemu-nbd tells them`() throws {
         let (folder, _) = try Self.makeImages()
         let server = try NBDExports([folder.file("images")])
-        for image in Self.images {
+        for (index, image) in Self.images.enumerated() {
             let format = image.hasSuffix("raw") ? "raw" : image.hasSuffix("vmdk") ? "vmdk" : "qcow2"
             let marks = image == "over.qcow2" ? ["-B", "marks"] : []
             let contexts =
                 ["base:allocation", "qemu:allocation-depth"] + marks.dropFirst().map { "qemu:dirty-bitmap:\($0)" }
-            let peer = folder.file("peer")
-            try CleanUp.register("kill $(cat \"$1\") 2>/dev/null", folder.file("peer.pid"))
+            // One that was told to end removes its socket later.
+            let peer = folder.file("peer\(index)")
+            try CleanUp.register("kill $(cat \"$1\") 2>/dev/null", "\(peer).pid")
             let started = try Tool.run(
                 "qemu-nbd",
-                ["-r", "-t", "--fork", "--pid-file", folder.file("peer.pid"), "-A", "-k", peer, "-f", format] + marks
+                ["-r", "-t", "--fork", "--pid-file", "\(peer).pid", "-A", "-k", peer, "-f", format] + marks
                     + [folder.file("images/\(image)")])
             #expect(started.status == 0, "\(started.errors)")
-            defer { _ = try? Shell.check("kill $(cat \"$1\"); rm -f \"$2\"", folder.file("peer.pid"), peer) }
+            defer { _ = try? Shell.check("kill $(cat \"$1\")", "\(peer).pid") }
             for context in contexts {
                 let theirs = try map("nbd+unix:///?socket=\(peer)", context)
-                #expect(try map(server.uri(image), context) == theirs, "\(image): \(context)")
+                let ours = try map(server.uri(image), context)
+                #expect(differences(ours, theirs) == [], "\(image): \(context)")
             }
         }
     }
@@ -110,7 +124,7 @@ struct `NBD clients` {
             #expect(result.status == 0, "\(seed): \(start) \(count4K): \(result.errors)")
         }
         let refused = try Tool.run("qemu-io", ["-f", "raw", "-c", "write 0 512", server.uri("a.raw")])
-        #expect(refused.text.contains("rror") || refused.errors.contains("rror"), "\(refused.text)\(refused.errors)")
+        #expect(refused.errors.contains("ermission denied"), "\(refused.text)\(refused.errors)")
         #expect(try Shell.check("cd \"$1\" && sha256sum *.* sub/*", folder.file("images")) == before)
     }
 

@@ -48,7 +48,9 @@ struct `NBD requests` {
                 if structured:
                     chunks = []
                     h.pread_structured(4 << 20, 0, lambda data, at, kind, e: chunks.append((at, len(data), kind)))
-                    assert [c[2] for c in sorted(chunks)] == [nbd.READ_HOLE, nbd.READ_DATA, nbd.READ_HOLE], chunks
+                    # The pieces of a long answer end at 2 MiB.
+                    assert [c[2] for c in sorted(chunks)] == [
+                        nbd.READ_HOLE, nbd.READ_DATA, nbd.READ_DATA, nbd.READ_HOLE], chunks
                     chunks = []
                     h.pread_structured(2 << 20, 0, lambda data, at, kind, e: chunks.append((at, len(data), kind)),
                                        flags=nbd.CMD_FLAG_DF)
