@@ -79,7 +79,7 @@ struct `Help and completions` {
             let nothing = try RBlock.run([name])
             #expect(nothing.status == 64 && nothing.output.isEmpty && nothing.errors.contains("Error: Missing"))
             let arguments = verb["arguments"]?.array?.filter { $0["kind"]?.text == "positional" } ?? []
-            let wrong = try RBlock.run([name, "--no-such-option"] + arguments.map { _ in "1" })
+            let wrong = try RBlock.run([name, "--no-such-option"] + arguments.map { _ in name == "rpc" ? "a=1" : "1" })
             #expect(wrong.status == 64 && wrong.output.isEmpty && wrong.errors.contains("--no-such-option"))
         }
     }
