@@ -86,6 +86,10 @@ public protocol HostFile: AnyObject, Sendable {
     /// Tells the host that the `count` bytes at `offset` will be read soon, and does not wait for them.
     func willNeed(_ count: UInt64, at offset: HostOffset)
 
+    /// Whether the host has the `count` bytes at `offset` in its memory, as far as a few of them tell: then nothing waits
+    /// for a disk. False also where it does not tell.
+    func isCached(_ count: UInt64, at offset: HostOffset) -> Bool
+
     /// How the host keeps the bytes from `offset` on: whether they are a hole, and for how many bytes, at most `limit`,
     /// that stays so. A file system that cannot tell answers that all is data.
     func run(at offset: HostOffset, limit: UInt64) -> (isHole: Bool, count: UInt64)
@@ -94,6 +98,9 @@ public protocol HostFile: AnyObject, Sendable {
 extension HostFile {
     /// Does nothing: for files that need not be fetched, or are read seldom.
     public func willNeed(_ count: UInt64, at offset: HostOffset) {}
+
+    /// For files whose bytes only `read` gets.
+    public func isCached(_ count: UInt64, at offset: HostOffset) -> Bool { false }
 
     /// For files that nobody else can write to.
     public var isUnchanged: Bool { true }

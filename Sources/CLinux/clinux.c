@@ -12,6 +12,7 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 const int clinux_SEEK_DATA = SEEK_DATA;
@@ -73,6 +74,12 @@ int clinux_is_locked(int descriptor, off_t start, off_t count) {
         return -1;
     }
     return lock.l_type != F_UNLCK;
+}
+
+int clinux_is_cached(int descriptor, off_t offset) {
+    char byte;
+    struct iovec room = {.iov_base = &byte, .iov_len = 1};
+    return preadv2(descriptor, &room, 1, offset, RWF_NOWAIT) == 1;
 }
 
 int clinux_spawn_close_from(posix_spawn_file_actions_t *actions, int first) {

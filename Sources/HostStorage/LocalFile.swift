@@ -48,6 +48,15 @@ public final class LocalFile: HostFile {
         _ = posix_fadvise(handle.rawValue, start, off_t(clamping: count), POSIX_FADV_WILLNEED)
     }
 
+    /// See `HostFile`. Asks for a page of each 128 KiB, which kernels read ahead together, and for the last.
+    public func isCached(_ count: UInt64, at offset: HostOffset) -> Bool {
+        guard count > 0, let start = off_t(exactly: offset.rawValue), let count = off_t(exactly: count),
+            case (let end, false) = start.addingReportingOverflow(count)
+        else { return false }
+        func isCached(_ offset: off_t) -> Bool { clinux_is_cached(handle.rawValue, offset) == 1 }
+        return stride(from: start, to: end, by: 128 << 10).allSatisfy(isCached) && isCached(end - 1)
+    }
+
     /// See `HostFile`.
     public var isCurrent: Bool {
         guard let status = try? FileStatus(at: location) else { return false }

@@ -33,6 +33,10 @@ void clinux_limit_arenas(int count);
 /// at `start`, with F_OFD_GETLK of fcntl(2). 1: yes, 0: no, -1: errno says why that is not known.
 int clinux_is_locked(int descriptor, off_t start, off_t count);
 
+/// Whether the byte at `offset` of a file can be read without waiting for its disk, with RWF_NOWAIT of preadv2(2). 0 also
+/// where the file system cannot tell.
+int clinux_is_cached(int descriptor, off_t offset);
+
 /// Has a program that posix_spawn(3) starts with `actions` begin without the descriptors from `first` on. 0, or an error
 /// number.
 int clinux_spawn_close_from(posix_spawn_file_actions_t *actions, int first);
