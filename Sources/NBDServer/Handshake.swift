@@ -161,6 +161,8 @@ struct Handshake: Sendable {
     /// What was negotiated, for `export`, which may have been opened anew since contexts were chosen.
     func session(_ export: Export) -> Session {
         let names = chosen?.export == export.name ? chosen?.contexts ?? [] : []
-        return Session(export: export, form: form, contexts: MetaContext.all(of: export) { names.contains($0.name) })
+        return Session(
+            export: export, form: form, contexts: MetaContext.all(of: export) { names.contains($0.name) },
+            isEncrypted: isEncrypted)
     }
 }

@@ -13,21 +13,25 @@ struct ReadReply {
 
     let request: Request
     private let export: Export
+    /// Whether bytes may be sent from files.
+    private let sendsFiles: Bool
     private let encoder: ReplyEncoder
     /// What was not read yet begins here.
     private var position: UInt64
     private let end: UInt64
 
-    /// The answer to `request`, a read that lies in `export`, in the form of `encoder`.
-    init(_ request: Request, of export: Export, with encoder: ReplyEncoder) {
+    /// The answer to `request`, a read that lies in the export of `session`, in the form of `encoder`.
+    init(_ request: Request, of session: Session, with encoder: ReplyEncoder) {
         self.request = request
-        self.export = export
+        export = session.export
+        // What is encrypted is other bytes. A simple reply promises all of its bytes at once.
+        sendsFiles = !session.isEncrypted && encoder.form != .simple
         self.encoder = encoder
         position = request.offset
         end = request.offset + request.length
     }
 
-    /// How many bytes the next piece has; 0 at the end.
+    /// How many bytes the next piece has at most; 0 at the end.
     var nextCount: UInt64 { min(Self.pieceSize, end - position) }
 
     /// Whether the next piece is all of the answer.
@@ -36,26 +40,24 @@ struct ReadReply {
     /// Whether all was answered.
     var isDone: Bool { position == end }
 
-    /// Appends the next piece to `buffer`. What goes wrong is part of a structured answer, and ends it.
+    /// Appends the next piece to `buffer`, and answers the bytes of a file that are to be sent behind it, if any. What goes
+    /// wrong is part of a structured answer, and ends it.
     ///
     /// Throws where a simple answer cannot say it any more: the client has been promised what cannot be read.
-    mutating func next(into buffer: inout ByteBuffer) throws(NBDError) {
+    mutating func next(into buffer: inout ByteBuffer) throws(NBDError) -> StoredBytes? {
         let count = nextCount
-        buffer.reserveCapacity(minimumWritableBytes: Int(count) + ReplyEncoder.headerRoom)
         let start = position
         do throws(ImageError) {
             try export.checkUnchanged()
-            if encoder.form == .simple {
-                try addSimple(count, into: &buffer)
-            } else {
-                try addChunks(count, into: &buffer)
-            }
+            guard encoder.form == .simple else { return try addChunks(count, into: &buffer) }
+            try addSimple(count, into: &buffer)
         } catch {
             let isPromised = encoder.form == .simple && start > request.offset
             if isPromised { throw NBDError(error) }
             encoder.writeError(NBDError(error, at: position), to: request, into: &buffer)
             position = end
         }
+        return nil
     }
 
     private mutating func addSimple(_ count: UInt64, into buffer: inout ByteBuffer) throws(ImageError) {
@@ -70,7 +72,7 @@ struct ReadReply {
         position += count
     }
 
-    private mutating func addChunks(_ count: UInt64, into buffer: inout ByteBuffer) throws(ImageError) {
+    private mutating func addChunks(_ count: UInt64, into buffer: inout ByteBuffer) throws(ImageError) -> StoredBytes? {
         let limit = position + count
         while position < limit {
             let run = request.flags.contains(.dontFragment) ? (isHole: false, count: count) : try run(to: limit)
@@ -81,9 +83,14 @@ struct ReadReply {
                 position += run.count
                 continue
             }
+            if let stored = try storedBytes(of: run.count) {
+                let count = UInt64(stored.region.readableBytes)
+                addDataHeader(count, into: &buffer)
+                position += count
+                return stored
+            }
             let before = buffer.writerIndex
-            encoder.writeChunk(.offsetData, Int(run.count) + 8, isLast: isLast, to: request, into: &buffer)
-            buffer.writeInteger(position)
+            addDataHeader(run.count, into: &buffer)
             do throws(ImageError) {
                 try addBytes(run.count, into: &buffer)
             } catch {
@@ -93,6 +100,23 @@ struct ReadReply {
             }
             position += run.count
         }
+        return nil
+    }
+
+    /// The header of a chunk of `count` bytes from `position` on.
+    private func addDataHeader(_ count: UInt64, into buffer: inout ByteBuffer) {
+        encoder.writeChunk(
+            .offsetData, Int(count) + 8, isLast: position + count == end, to: request, into: &buffer)
+        buffer.writeInteger(position)
+    }
+
+    /// The first of the next `count` bytes, where they can be sent from their file; nil where they must be read.
+    private func storedBytes(of count: UInt64) throws(ImageError) -> StoredBytes? {
+        guard sendsFiles else { return nil }
+        let found = try export.image.resolve(at: GuestOffset(position), limit: count).extent
+        // All of it is one piece, or none is.
+        if request.flags.contains(.dontFragment), found.count < count { return nil }
+        return StoredBytes(found)
     }
 
     /// What begins at `position`: zeros, or bytes up to the next zeros that are worth a chunk.

@@ -8,6 +8,8 @@ struct Session: Sendable {
     var form: ReplyForm
     /// What may be asked of ranges, each under the number that it has for this connection.
     var contexts: [(id: UInt32, context: MetaContext)]
+    /// Whether what is sent must pass through TLS.
+    var isEncrypted = false
 
     /// Why a request is not even begun; nil where it is.
     func refusal(of request: Request) -> NBDError? {

@@ -9,7 +9,7 @@ import NIOCore
 final class TransmissionPhase: ChannelDuplexHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundIn = ByteBuffer
-    typealias OutboundOut = ByteBuffer
+    typealias OutboundOut = IOData
 
     /// The most requests of one connection that are under way.
     private static let requestLimit = 256
@@ -19,6 +19,8 @@ final class TransmissionPhase: ChannelDuplexHandler {
     private static let statusSize: UInt64 = 1 << 20
     /// How long a client has to go when the server stops.
     private static let farewell = TimeAmount.milliseconds(500)
+    /// How often files are looked at that are being sent.
+    private static let watchInterval = TimeAmount.seconds(1)
     /// Answers that are not longer are gathered, and sent together.
     private static let gatheredSize: UInt64 = 64 << 10
     private static let gatheringCapacity = 256 << 10
@@ -36,6 +38,9 @@ final class TransmissionPhase: ChannelDuplexHandler {
     /// Answers that are to be sent together, and what they are of `underWay`.
     private var gathered = ByteBuffer()
     private var gatheredLoad = Load()
+    /// How many runs of files are being sent, and who looks whether the files are still what they were.
+    private var filesUnderWay = 0
+    private var watch: RepeatedTask?
     private var isReadHeld = false
     private var isFlushDue = false
     private var isFlushSoon = false
@@ -125,7 +130,7 @@ final class TransmissionPhase: ChannelDuplexHandler {
         }
         switch request.command {
         case .read where request.length > 0:
-            advance(ReadReply(request, of: session.export, with: encoder), context)
+            advance(ReadReply(request, of: session, with: encoder), context)
         case .blockStatus:
             answerElsewhere(request, context) { [session, encoder] in
                 session.writeStatus(to: request, with: encoder, into: &$0)
@@ -151,13 +156,15 @@ final class TransmissionPhase: ChannelDuplexHandler {
         var fault: NBDError?
         if reply.isWhole, count <= Self.gatheredSize {
             gather(Load(requests: 1, bytes: count), context) { buffer in
-                do throws(NBDError) { try reply.next(into: &buffer) } catch { fault = error }
+                // So few bytes are never sent from a file.
+                do throws(NBDError) { _ = try reply.next(into: &buffer) } catch { fault = error }
             }
             if let fault { return fail(fault, context) }
         } else {
             var buffer = context.channel.allocator.buffer(capacity: Int(count) + ReplyEncoder.headerRoom)
-            do throws(NBDError) { try reply.next(into: &buffer) } catch { return fail(error, context) }
-            send(buffer, reply, count, context)
+            let stored: StoredBytes?
+            do throws(NBDError) { stored = try reply.next(into: &buffer) } catch { return fail(error, context) }
+            send(buffer, stored, reply, count, context)
         }
         pace.note(count, took: (NIODeadline.now() - start).nanosecondsOfRead)
     }
@@ -171,22 +178,26 @@ final class TransmissionPhase: ChannelDuplexHandler {
             var reply = reply
             let start = NIODeadline.now()
             var buffer = allocator.buffer(capacity: Int(count) + ReplyEncoder.headerRoom)
+            var stored: StoredBytes?
             var fault: NBDError?
-            do throws(NBDError) { try reply.next(into: &buffer) } catch { fault = error }
+            do throws(NBDError) { stored = try reply.next(into: &buffer) } catch { fault = error }
             let time = (NIODeadline.now() - start).nanosecondsOfRead
-            let (made, done, failed) = (buffer, reply, fault)
+            let (made, behind, done, failed) = (buffer, stored, reply, fault)
             loop.execute {
                 let (phase, context) = bound.value
                 phase.pace.note(count, took: time)
                 if let failed { return phase.fail(failed, context) }
-                phase.send(made, done, count, context)
+                phase.send(made, behind, done, count, context)
                 phase.flushSoon(context)
             }
         }
     }
 
-    /// Sends a piece of an answer, and then goes on with the next.
-    private func send(_ buffer: ByteBuffer, _ reply: ReadReply, _ count: UInt64, _ context: ChannelHandlerContext) {
+    /// Sends a piece of an answer, with `stored` behind it, and then goes on with the next.
+    private func send(
+        _ buffer: ByteBuffer, _ stored: StoredBytes?, _ reply: ReadReply, _ count: UInt64,
+        _ context: ChannelHandlerContext
+    ) {
         let promise = context.eventLoop.makePromise(of: Void.self)
         let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
         promise.futureResult.whenSuccess {
@@ -199,8 +210,34 @@ final class TransmissionPhase: ChannelDuplexHandler {
             }
             phase.goOn(context)
         }
-        context.write(wrapOutboundOut(buffer), promise: promise)
+        context.write(wrapOutboundOut(.byteBuffer(buffer)), promise: stored == nil ? promise : nil)
+        if let stored { send(stored, promise, context) }
         isFlushDue = true
+    }
+
+    private func send(_ stored: StoredBytes, _ promise: EventLoopPromise<Void>, _ context: ChannelHandlerContext) {
+        filesUnderWay += 1
+        let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+        promise.futureResult.whenComplete { _ in
+            stored.close()
+            bound.value.0.filesUnderWay -= 1
+        }
+        context.write(wrapOutboundOut(.fileRegion(stored.region)), promise: promise)
+        guard watch == nil else { return }
+        // A file that has become shorter is not told otherwise, and its bytes would be waited for without end.
+        let interval = Self.watchInterval
+        watch = context.eventLoop.scheduleRepeatedTask(initialDelay: interval, delay: interval) { task in
+            let (phase, context) = bound.value
+            guard phase.filesUnderWay > 0 else {
+                phase.watch = nil
+                return task.cancel()
+            }
+            do throws(ImageError) {
+                try phase.session.export.checkUnchanged()
+            } catch {
+                phase.fail(NBDError(error), context)
+            }
+        }
     }
 
     /// Has another thread write the answer to `request`.
@@ -250,7 +287,7 @@ extension TransmissionPhase {
             phase.underWay.requests -= load.requests
             phase.goOn(context)
         }
-        context.write(wrapOutboundOut(gathered), promise: promise)
+        context.write(wrapOutboundOut(.byteBuffer(gathered)), promise: promise)
         gathered = ByteBuffer()
         gatheredLoad = Load()
         isFlushDue = true
