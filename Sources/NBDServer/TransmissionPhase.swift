@@ -150,7 +150,8 @@ final class TransmissionPhase: ChannelDuplexHandler {
     private func advance(_ reply: ReadReply, _ context: ChannelHandlerContext) {
         let count = reply.nextCount
         underWay.bytes += count
-        guard pace.isQuick else { return advanceElsewhere(reply, count, context) }
+        let isAlone = underWay.requests == 1 && received.readableBytes == 0 && count <= Self.gatheredSize
+        guard pace.isQuick(alone: isAlone) else { return advanceElsewhere(reply, count, context) }
         var reply = reply
         let start = NIODeadline.now()
         var fault: NBDError?
