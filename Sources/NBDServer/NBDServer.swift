@@ -14,6 +14,9 @@ import Sockets
 public struct NBDServer: Service {
     /// The threads of the crew: for disks that are slow, more than processors.
     private static let crewSize = 16
+    /// What a Unix socket is to keep of what its client has not read yet: as much as the system allows, which is more than
+    /// it does by itself. TCP finds out what is best.
+    private static let unixSendBuffer: SocketOptionValue = 4 << 20
     /// How long connections may take to end when the server stops.
     private static let farewell = Duration.seconds(5)
 
@@ -46,7 +49,11 @@ public struct NBDServer: Service {
             var listening: [any Channel] = []
             for socket in sockets {
                 guard let descriptor = socket.takeDescriptor() else { continue }
-                listening.append(try await bootstrap(on: loops, serving).withBoundSocket(descriptor).get())
+                var bootstrap = bootstrap(on: loops, serving)
+                if case .unix = socket.address {
+                    bootstrap = bootstrap.childChannelOption(.socketOption(.so_sndbuf), value: Self.unixSendBuffer)
+                }
+                listening.append(try await bootstrap.withBoundSocket(descriptor).get())
             }
             let (stopped, stop) = AsyncStream.makeStream(of: Void.self)
             await withTaskCancellationOrGracefulShutdownHandler {
