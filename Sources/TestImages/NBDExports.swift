@@ -64,6 +64,16 @@ public final class NBDExports: Sendable {
         return text.flatMap { Int($0) }
     }
 
+    /// The most memory that it had so far, in bytes.
+    public func mostMemory() throws -> Int {
+        let status = try String(contentsOfFile: "/proc/\(process)/status", encoding: .utf8)
+        let line = status.split(separator: "\n").first { $0.hasPrefix("VmHWM:") }
+        guard let kibibytes = line.flatMap({ Int($0.filter(\.isNumber)) }) else {
+            throw ToolFailure(description: "no VmHWM of \(process)")
+        }
+        return kibibytes * 1024
+    }
+
     /// Whether it runs.
     public var isRunning: Bool { !Self.exists(state.file("status")) }
 }

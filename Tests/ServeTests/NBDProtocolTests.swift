@@ -166,11 +166,7 @@ struct `NBD requests` {
                 other.s.sendall(struct.pack(">IHHQQI", 0x25609513, 0, 0, 1, 1 << 20, 4096))
                 assert other.take(16 + 4096)[16:] == open(sys.argv[2], "rb").read()[1 << 20:(1 << 20) + 4096]
                 """, server.socket, disk)
-        let status = try String(contentsOfFile: "/proc/\(server.process)/status", encoding: .utf8)
-        let peak = status.split(separator: "\n").first { $0.hasPrefix("VmHWM:") }
-        let kibibytes = try #require(
-            peak?.split(separator: " ").compactMap { Int($0.filter(\.isNumber)) }.last { $0 > 0 })
-        #expect(kibibytes < 600 << 10)
+        #expect(try server.mostMemory() < 600 << 20)
         withExtendedLifetime(folder) {}
     }
 }

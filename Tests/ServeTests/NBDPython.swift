@@ -24,7 +24,7 @@ enum NBDPython {
         import socket, struct, sys
         class Client:
             def __init__(self, path, flags=3):
-                self.s = socket.socket(socket.AF_UNIX); self.s.settimeout(60); self.s.connect(path)
+                self.s = socket.socket(socket.AF_UNIX); self.s.connect(path); self.s.settimeout(60)
                 assert self.take(16) == b"NBDMAGICIHAVEOPT"
                 assert struct.unpack(">H", self.take(2))[0] == 3
                 self.s.sendall(struct.pack(">I", flags))
