@@ -44,7 +44,7 @@ struct ReadReply {
     /// wrong is part of a structured answer, and ends it.
     ///
     /// Throws where a simple answer cannot say it any more: the client has been promised what cannot be read.
-    mutating func next(into buffer: inout ByteBuffer) throws(NBDError) -> StoredBytes? {
+    mutating func next(into buffer: inout ByteBuffer) throws(NBDError) -> FileBytes? {
         let count = nextCount
         let start = position
         do throws(ImageError) {
@@ -72,7 +72,7 @@ struct ReadReply {
         position += count
     }
 
-    private mutating func addChunks(_ count: UInt64, into buffer: inout ByteBuffer) throws(ImageError) -> StoredBytes? {
+    private mutating func addChunks(_ count: UInt64, into buffer: inout ByteBuffer) throws(ImageError) -> FileBytes? {
         let limit = position + count
         while position < limit {
             let run = request.flags.contains(.dontFragment) ? (isHole: false, count: count) : try run(to: limit)
@@ -111,12 +111,12 @@ struct ReadReply {
     }
 
     /// The first of the next `count` bytes, where they can be sent from their file; nil where they must be read.
-    private func storedBytes(of count: UInt64) throws(ImageError) -> StoredBytes? {
+    private func storedBytes(of count: UInt64) throws(ImageError) -> FileBytes? {
         guard sendsFiles else { return nil }
         let found = try export.image.resolve(at: GuestOffset(position), limit: count).extent
         // All of it is one piece, or none is.
         if request.flags.contains(.dontFragment), found.count < count { return nil }
-        return StoredBytes(found)
+        return FileBytes(found)
     }
 
     /// What begins at `position`: zeros, or bytes up to the next zeros that are worth a chunk.

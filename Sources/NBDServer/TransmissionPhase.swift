@@ -163,7 +163,7 @@ final class TransmissionPhase: ChannelDuplexHandler {
             if let fault { return fail(fault, context) }
         } else {
             var buffer = context.channel.allocator.buffer(capacity: Int(count) + ReplyEncoder.headerRoom)
-            let stored: StoredBytes?
+            let stored: FileBytes?
             do throws(NBDError) { stored = try reply.next(into: &buffer) } catch { return fail(error, context) }
             send(buffer, stored, reply, count, context)
         }
@@ -179,7 +179,7 @@ final class TransmissionPhase: ChannelDuplexHandler {
             var reply = reply
             let start = NIODeadline.now()
             var buffer = allocator.buffer(capacity: Int(count) + ReplyEncoder.headerRoom)
-            var stored: StoredBytes?
+            var stored: FileBytes?
             var fault: NBDError?
             do throws(NBDError) { stored = try reply.next(into: &buffer) } catch { fault = error }
             let time = (NIODeadline.now() - start).nanosecondsOfRead
@@ -196,7 +196,7 @@ final class TransmissionPhase: ChannelDuplexHandler {
 
     /// Sends a piece of an answer, with `stored` behind it, and then goes on with the next.
     private func send(
-        _ buffer: ByteBuffer, _ stored: StoredBytes?, _ reply: ReadReply, _ count: UInt64,
+        _ buffer: ByteBuffer, _ stored: FileBytes?, _ reply: ReadReply, _ count: UInt64,
         _ context: ChannelHandlerContext
     ) {
         let promise = context.eventLoop.makePromise(of: Void.self)
@@ -216,7 +216,7 @@ final class TransmissionPhase: ChannelDuplexHandler {
         isFlushDue = true
     }
 
-    private func send(_ stored: StoredBytes, _ promise: EventLoopPromise<Void>, _ context: ChannelHandlerContext) {
+    private func send(_ stored: FileBytes, _ promise: EventLoopPromise<Void>, _ context: ChannelHandlerContext) {
         filesUnderWay += 1
         let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
         promise.futureResult.whenComplete { _ in

@@ -7,7 +7,7 @@ import NIOCore
 ///
 /// The kernel has no word for a file that was cut short meanwhile: nothing is sent then, over and over. Whoever sends
 /// these looks after that (`TransmissionPhase`).
-struct StoredBytes: Sendable {
+struct FileBytes: Sendable {
     /// Fewer are read and sent, several runs of them in one chunk.
     private static let leastCount: UInt64 = 128 << 10
     /// A `FileRegion` counts in 56 bits.
