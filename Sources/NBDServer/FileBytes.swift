@@ -9,7 +9,7 @@ import NIOCore
 /// these looks after that (`TransmissionPhase`).
 struct FileBytes: Sendable {
     /// Fewer are read and sent, several runs of them in one chunk.
-    private static let leastCount: UInt64 = 128 << 10
+    static let leastCount: UInt64 = 128 << 10
     /// A `FileRegion` counts in 56 bits.
     private static let offsetLimit = 1 << 56
 

@@ -21,8 +21,8 @@ final class TransmissionPhase: ChannelDuplexHandler {
     private static let farewell = TimeAmount.milliseconds(500)
     /// How often files are looked at that are being sent.
     private static let watchInterval = TimeAmount.seconds(1)
-    /// Answers that are not longer are gathered, and sent together.
-    private static let gatheredSize: UInt64 = 64 << 10
+    /// Answers that are not longer are gathered, and sent together: bytes, of which none are sent from a file.
+    private static let gatheredSize = min(64 << 10, FileBytes.leastCount - 1)
     private static let gatheringCapacity = 256 << 10
 
     private static let stopping = NBDError(.shutdown, "the server is going to stop")
@@ -157,7 +157,7 @@ final class TransmissionPhase: ChannelDuplexHandler {
         var fault: NBDError?
         if reply.isWhole, count <= Self.gatheredSize {
             gather(Load(requests: 1, bytes: count), context) { buffer in
-                // So few bytes are never sent from a file.
+                // `gatheredSize` is too little for bytes of a file behind it.
                 do throws(NBDError) { _ = try reply.next(into: &buffer) } catch { fault = error }
             }
             if let fault { return fail(fault, context) }

@@ -32,7 +32,7 @@ struct `NBD clients` {
 
     @Test func `list every image of a folder with its snapshots and partitions, and read each`() throws {
         let (folder, disk) = try Self.makeImages()
-        let server = try NBDExports([folder.file("images")])
+        let server = try ImageServer([folder.file("images")])
         let document = try JSONValue(parsing: try Tool.check("nbdinfo", "--list", "--json", server.uri()))
         let names = document["exports"]?.array?.compactMap { $0["export-name"]?.text } ?? []
         let whole = Self.images + ["b.qcow2@daily"]
@@ -81,7 +81,7 @@ struct `NBD clients` {
 
     @Test func `are told of holes, depths and bitmaps what qemu-nbd tells them`() throws {
         let (folder, _) = try Self.makeImages()
-        let server = try NBDExports([folder.file("images")])
+        let server = try ImageServer([folder.file("images")])
         for (index, image) in Self.images.enumerated() {
             let format = image.hasSuffix("raw") ? "raw" : image.hasSuffix("vmdk") ? "vmdk" : "qcow2"
             let marks = image == "over.qcow2" ? ["-B", "marks"] : []
@@ -107,7 +107,7 @@ struct `NBD clients` {
     @Test func `of qemu read any part, and change nothing`() throws {
         let (folder, disk) = try Self.makeImages()
         let before = try Shell.check("cd \"$1\" && sha256sum *.* sub/*", folder.file("images"))
-        let server = try NBDExports([folder.file("images")])
+        let server = try ImageServer([folder.file("images")])
         var random = SeededRandom(seed: UInt64.random(in: 0...UInt64.max))
         let seed = random
         for _ in 0..<20 {
@@ -131,7 +131,7 @@ struct `NBD clients` {
     @Test(.enabled(if: Tool.areThere("nbdfuse", "fusermount3")))
     func `mount an export with nbdfuse`() throws {
         let (folder, disk) = try Self.makeImages()
-        let server = try NBDExports([folder.file("images/sub/c.qcow2")])
+        let server = try ImageServer([folder.file("images/sub/c.qcow2")])
         let mountpoint = try folder.makeFolder("mnt")
         try CleanUp.register("fusermount3 -u -z \"$1\" 2>/dev/null", mountpoint)
         let script = """
@@ -148,9 +148,9 @@ struct `NBD clients` {
     @Test func `of one image need no name, and of several must say which`() throws {
         let (folder, disk) = try Self.makeImages()
         let images = ["a.raw", "over.qcow2"].map { folder.file("images/\($0)") }
-        let one = try NBDExports([images[0]])
+        let one = try ImageServer([images[0]])
         try Tool.check("qemu-img", "compare", "-f", "raw", "-F", "raw", one.uri(), disk)
-        let two = try NBDExports(images)
+        let two = try ImageServer(images)
         #expect(try Tool.run("nbdinfo", [two.uri()]).status != 0)
         #expect(try Tool.run("nbdinfo", [two.uri("over.qcow2")]).status == 0)
         #expect(try Tool.run("nbdinfo", [two.uri("b.qcow2")]).status != 0, "what an image names is not served")
@@ -159,7 +159,7 @@ struct `NBD clients` {
     @Test func `read an image that was changed when they come again`() throws {
         let folder = try TemporaryFolder()
         let path = try folder.write([UInt8](repeating: 1, count: 4096), to: "disk.raw")
-        let server = try NBDExports([path])
+        let server = try ImageServer([path])
         let copy = folder.file("copy")
         try Tool.check("nbdcopy", server.uri(), copy)
         try folder.write([UInt8](repeating: 2, count: 8192), to: "disk.raw")

@@ -32,11 +32,11 @@ struct `TLS of an NBD server` {
         return (folder, disk)
     }
 
-    private static func serve(_ mode: String) throws -> (folder: TemporaryFolder, disk: String, server: NBDExports) {
+    private static func serve(_ mode: String) throws -> (folder: TemporaryFolder, disk: String, server: ImageServer) {
         let (folder, disk) = try makeDisk()
         try makeCertificates(in: folder)
         let options = mode == "off" ? [] : ["--tls", mode, "--tls-certificates", folder.file("tls")]
-        return (folder, disk, try NBDExports([disk], options: options))
+        return (folder, disk, try ImageServer([disk], options: options))
     }
 
     @Test(arguments: ["off", "allow", "require"])
@@ -123,7 +123,7 @@ struct `TLS of an NBD server` {
     @Test func `knows clients by their certificates`() throws {
         let (folder, disk) = try Self.makeDisk()
         try Self.makeCertificates(in: folder)
-        let server = try NBDExports(
+        let server = try ImageServer(
             [disk], options: ["--tls-certificates", folder.file("tls"), "--tls-verify-peer", "--nbd", "tcp:0.0.0.0:0"])
         try NBDPython.check(
             """
@@ -155,7 +155,7 @@ struct `TLS of an NBD server` {
         try Shell.check(
             "cd \"$1\"; psktool -u alice -p keys >/dev/null 2>&1; psktool -u mallory -p other >/dev/null 2>&1",
             folder.path)
-        let server = try NBDExports([disk], options: ["--tls-psk", folder.file("keys"), "--tls", "allow"])
+        let server = try ImageServer([disk], options: ["--tls-psk", folder.file("keys"), "--tls", "allow"])
         try NBDPython.check(
             """
             import nbd, sys

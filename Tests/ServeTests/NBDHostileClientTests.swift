@@ -6,12 +6,12 @@ import Testing
 struct `Hostile NBD clients` {
     /// A raw disk that is served, and a client written in Python that has read it when all is over.
     private static func attack(
-        _ script: String, seed: UInt64 = 0, megabytes: Int = 4, then: (NBDExports, _ disk: String) throws -> Void
+        _ script: String, seed: UInt64 = 0, megabytes: Int = 4, then: (ImageServer, _ disk: String) throws -> Void
     ) throws {
         let folder = try TemporaryFolder()
         let disk = folder.file("disk.raw")
         try Shell.check("head -c \"$2\" /dev/urandom >\"$1\"", disk, "\(megabytes << 20)")
-        let server = try NBDExports([disk])
+        let server = try ImageServer([disk])
         let words = [NBDPython.rawClient + script, server.socket, disk, "\(server.process)", "\(seed)"]
         let result = try Tool.run(NBDPython.interpreter, ["-c"] + words, timeout: 240)
         #expect(result.status == 0, "\(result.text)\(result.errors)")
@@ -21,7 +21,7 @@ struct `Hostile NBD clients` {
     }
 
     /// Every byte of the export is read by an ordinary client.
-    private static func expectServed(_ server: NBDExports, _ disk: String) throws {
+    private static func expectServed(_ server: ImageServer, _ disk: String) throws {
         try Shell.check("nbdcopy \"$1\" - | cmp - \"$2\"", server.uri(), disk)
     }
 

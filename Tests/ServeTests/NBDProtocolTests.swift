@@ -19,7 +19,7 @@ struct `NBD requests` {
 
     @Test func `of libnbd are answered in pieces, whole, and with errors`() throws {
         let (folder, image, disk) = try Self.makeImage()
-        let server = try NBDExports([image])
+        let server = try ImageServer([image])
         try NBDPython.check(
             """
             import errno, nbd, sys
@@ -74,7 +74,7 @@ struct `NBD requests` {
         let image = folder.file("large.qcow2")
         try QemuImg.create(image, size: 6 << 30)
         try QemuImg.io(image, ["write -P 5 5G 1M"])
-        let server = try NBDExports([image])
+        let server = try ImageServer([image])
         try NBDPython.check(
             NBDPython.rawClient + """
                 c = Client(sys.argv[1])
@@ -121,7 +121,7 @@ struct `NBD requests` {
 
     @Test func `of old clients are answered without options`() throws {
         let (folder, image, disk) = try Self.makeImage()
-        let server = try NBDExports([image])
+        let server = try ImageServer([image])
         try NBDPython.check(
             NBDPython.rawClient + """
                 disk = open(sys.argv[2], "rb").read()
@@ -149,7 +149,7 @@ struct `NBD requests` {
 
     @Test func `are not taken from clients that take no answers, while others are served`() throws {
         let (folder, image, disk) = try Self.makeImage()
-        let server = try NBDExports([image])
+        let server = try ImageServer([image])
         try NBDPython.check(
             NBDPython.rawClient + """
                 import threading

@@ -13,7 +13,7 @@ struct `An NBD server` {
 
     @Test func `that is told to stop answers what it has taken up, and leaves nothing behind`() throws {
         let (folder, disk) = try makeDisk()
-        let server = try NBDExports([disk])
+        let server = try ImageServer([disk])
         let result = try Shell.run(
             """
             \(NBDPython.interpreter) -c "$1" "$2" "$3" "$4"
@@ -54,7 +54,7 @@ struct `An NBD server` {
 
     @Test func `listens where it is told, and for this host alone unless it is told otherwise`() throws {
         let (folder, disk) = try makeDisk(4096)
-        let server = try NBDExports([disk], options: ["--nbd", "tcp:127.0.0.1:0"])
+        let server = try ImageServer([disk], options: ["--nbd", "tcp:127.0.0.1:0"])
         let tcp = try #require(server.addresses["nbd"]?.array?.compactMap(\.text).first { $0.hasPrefix("tcp:") })
         try Tool.check("nbdcopy", "nbd://\(tcp.dropFirst(4))", folder.file("copy"))
         try Tool.check("cmp", folder.file("copy"), disk)

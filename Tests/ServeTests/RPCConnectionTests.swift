@@ -5,12 +5,12 @@ import Testing
 @Suite("JSON-RPC: lines, batches, and what strangers send", .enabled(if: Tool.areThere("qemu-img", "qemu-io", "bash")))
 struct RPCConnectionTests {
     /// A server of one image of 64 MiB, of which the first eight have their own offsets as bytes.
-    private static func serve() throws -> (folder: TemporaryFolder, served: ServedDisks) {
+    private static func serve() throws -> (folder: TemporaryFolder, served: ImageServer) {
         let folder = try TemporaryFolder()
         let pattern = (0..<1 << 20).flatMap { index in withUnsafeBytes(of: UInt64(index * 8).bigEndian) { Array($0) } }
         try folder.write(pattern, to: "start")
         try Shell.check("cd \"$1\"; truncate -s 64M start; qemu-img convert -O qcow2 start disk.qcow2", folder.path)
-        return (folder, try ServedDisks([folder.file("disk.qcow2")]))
+        return (folder, try ImageServer([folder.file("disk.qcow2")]))
     }
 
     /// The eight bytes that the disk has at `offset`, in base64.
@@ -30,7 +30,7 @@ struct RPCConnectionTests {
         try client.send(#"{ "method": "get_version", "id": 42 }"#)
         let version = try client.answer()
         #expect(version["id"]?.number == 42 && version["result", "name"]?.text == "rblock")
-        #expect(try Status(served.socket).permissions == 0o600)
+        #expect(try Status(served.rpcSocket).permissions == 0o600)
         withExtendedLifetime(folder) {}
     }
 

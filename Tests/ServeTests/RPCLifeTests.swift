@@ -34,11 +34,11 @@ struct RPCLifeTests {
 
     @Test func `HTTP clients post a request or a batch, and web pages cannot`() throws {
         let folder = try Self.image()
-        let served = try ServedDisks([folder.path])
+        let served = try ImageServer([folder.path])
         func curl(_ arguments: String...) throws -> ToolResult {
             try Tool.run(
                 "curl",
-                ["-sS", "--max-time", "60", "-w", " %{http_code}", "--unix-socket", served.socket] + arguments
+                ["-sS", "--max-time", "60", "-w", " %{http_code}", "--unix-socket", served.rpcSocket] + arguments
                     + ["http://rblock/"])
         }
         let json = ["-H", "Content-Type: application/json; charset=utf-8"]
@@ -55,14 +55,14 @@ struct RPCLifeTests {
         let large = try folder.write([UInt8](repeating: UInt8(ascii: " "), count: 2 << 20), to: "large")
         #expect(try curl(json[0], json[1], "-H", "Expect:", "--data-binary", "@\(large)").text.contains("413"))
         // Two requests on one connection.
-        let address = "http://127.0.0.1:\(served.port)/"
+        let address = "http://127.0.0.1:\(served.rpcPort)/"
         let tcp = try Tool.run("curl", ["-sS", "--max-time", "60"] + json + ["-d", call, address, address])
         #expect(tcp.text.components(separatedBy: "\"result\"").count == 3, "\(tcp)")
     }
 
     @Test func `rblock rpc is a client for people`() throws {
         let folder = try Self.image()
-        let served = try ServedDisks([folder.path])
+        let served = try ImageServer([folder.path])
         let list = try served.rpc("list")
         #expect(list.status == 0 && list.text.hasPrefix("[\n  {\n    \"name\": \"disk.qcow2\",\n"), "\(list)")
         #expect(try served.rpc("read", "offset=0", "length=3", "--output", "json").text.contains("\"data\":\"AAAA\""))
@@ -72,9 +72,9 @@ struct RPCLifeTests {
         let wrong = try served.rpc("read", "{\"offset\": 1}")
         #expect(wrong.status == 1 && wrong.output.isEmpty && wrong.errors.contains("length: is missing (-32602)"))
         for arguments in [["read", "{1}"], ["read", "offset"], ["read", "=1"], ["list", "--raw"]] {
-            #expect(try RBlock.run(["rpc", served.socket] + arguments).status == 64, "\(arguments)")
+            #expect(try RBlock.run(["rpc", served.rpcSocket] + arguments).status == 64, "\(arguments)")
         }
-        let tcp = try RBlock.run(["rpc", "tcp:localhost:\(served.port)", "get_version"])
+        let tcp = try RBlock.run(["rpc", "tcp:localhost:\(served.rpcPort)", "get_version"])
         #expect(tcp.status == 0 && tcp.text.contains("\"name\": \"rblock\""), "\(tcp)")
         let gone = try RBlock.run(["rpc", folder.file("nobody"), "list"])
         #expect(
@@ -83,20 +83,20 @@ struct RPCLifeTests {
 
     @Test func `a client may end the server over a Unix socket, and not over TCP`() throws {
         let folder = try Self.image()
-        let served = try ServedDisks([folder.path])
-        let far = try LineClient(port: served.port)
+        let served = try ImageServer([folder.path])
+        let far = try LineClient(port: served.rpcPort)
         #expect(try far.call("shutdown").code == -32004)
         let near = try served.connect()
         #expect(try near.call("shutdown")["result"] == .bool(true))
         #expect(try near.line() == nil)
         #expect(served.endStatus() == 0, "\(served.errors)")
-        #expect(!FileManager.default.fileExists(atPath: served.socket))
+        #expect(!FileManager.default.fileExists(atPath: served.rpcSocket))
         withExtendedLifetime(folder) {}
     }
 
     @Test func `a signal ends the server once what was begun is answered, and nothing is answered by half`() throws {
         let folder = try Self.image()
-        let served = try ServedDisks([folder.path])
+        let served = try ImageServer([folder.path])
         let clients = try (0..<4).map { _ in try served.connect() }
         let request = "{\"method\":\"read\",\"params\":[0,1048576],\"id\":1}\n"
         for client in clients {
@@ -111,15 +111,15 @@ struct RPCLifeTests {
             }
         }
         #expect(served.endStatus() == 0, "\(served.errors)")
-        #expect(!FileManager.default.fileExists(atPath: served.socket))
+        #expect(!FileManager.default.fileExists(atPath: served.rpcSocket))
         withExtendedLifetime(folder) {}
     }
 
     @Test func `what cannot be served is refused in one line`() throws {
         let folder = try Self.image()
-        let served = try ServedDisks([folder.path])
+        let served = try ImageServer([folder.path])
         for (arguments, status, word) in [
-            (["--rpc", "unix:\(served.socket)", folder.path], 1, "somebody listens there already"),
+            (["--rpc", "unix:\(served.rpcSocket)", folder.path], 1, "somebody listens there already"),
             (["--rpc", "tcp:0.0.0.0:0", folder.path], 1, "--insecure"),
             (["--rpc", "unix:\(folder.file("s"))", folder.file("gone.raw")], 1, "gone.raw"),
             (["--rpc", "pigeon:1", folder.path], 64, "pigeon"),

@@ -34,7 +34,7 @@ struct RPCMethodTests {
 
     @Test func `answer the documents of the verbs`() throws {
         let folder = try Self.images()
-        let served = try ServedDisks([folder.path])
+        let served = try ImageServer([folder.path])
         let client = try served.connect()
         func result(_ method: String, _ params: String) throws -> JSONValue? {
             let answer = try client.call(method, params)
@@ -77,7 +77,7 @@ struct RPCMethodTests {
 
     @Test func `list every disk, and read each of them`() throws {
         let folder = try Self.images()
-        let served = try ServedDisks([folder.path])
+        let served = try ImageServer([folder.path])
         let client = try served.connect()
         let listed = try #require(try client.call("list")["result"]?.array)
         let sizes = listed.reduce(into: [String: Int]()) { $0[$1["name"]?.text ?? ""] = $1["size"]?.number }
@@ -117,7 +117,7 @@ struct RPCMethodTests {
 
     @Test func `say what is wrong by a code, and what an image's error is about`() throws {
         let folder = try Self.images()
-        let served = try ServedDisks([folder.path])
+        let served = try ImageServer([folder.path])
         let client = try served.connect()
         for (method, params, code) in Self.wrongCalls {
             let answer = try client.call(method, params)
@@ -131,7 +131,7 @@ struct RPCMethodTests {
     @Test func `keep a disk that is open as it was, and say when it is written to`() throws {
         let folder = try TemporaryFolder()
         try Shell.check("qemu-img create -q -f qcow2 \"$1\" 1M", folder.file("disk.qcow2"))
-        let served = try ServedDisks([folder.file("disk.qcow2")])
+        let served = try ImageServer([folder.file("disk.qcow2")])
         let (first, second) = (try served.connect(), try served.connect())
         _ = try first.call("open")
         // Another file takes its name.

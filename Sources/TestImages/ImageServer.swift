@@ -1,11 +1,16 @@
 import Foundation
 
-/// A running `rblock serve` whose exports NBD clients reach at a Unix socket; it ends with the last reference.
-public final class NBDExports: Sendable {
+/// A running `rblock serve`, which speaks NBD at a Unix socket, and JSON-RPC at another and at a port of 127.0.0.1. It ends
+/// with the last reference.
+public final class ImageServer: Sendable {
     /// The process.
     public let process: pid_t
-    /// The socket's path.
+    /// The path of NBD's socket.
     public let socket: String
+    /// The path of JSON-RPC's socket.
+    public let rpcSocket: String
+    /// The port of JSON-RPC.
+    public let rpcPort: UInt16
     /// What the server said of where it listens.
     public let addresses: JSONValue
     private let state: TemporaryFolder
@@ -15,6 +20,7 @@ public final class NBDExports: Sendable {
         let state = try TemporaryFolder()
         self.state = state
         socket = state.file("nbd")
+        rpcSocket = state.file("rpc")
         try CleanUp.register("kill -KILL $(cat \"$1\") 2>/dev/null; rm -rf \"${1%/*}\"", state.file("pid"))
         // The end of the process is waited for by the shell that started it.
         let script = """
@@ -22,7 +28,9 @@ public final class NBDExports: Sendable {
             (bash -c 'echo $$ >"$0/pid.new"; mv "$0/pid.new" "$0/pid"; exec "$@"' "$state" "$@" \
               >"$state/out" 2>"$state/errors"; echo $? >"$state/status.new"; mv "$state/status.new" "$state/status") &
             """
-        let command = [Tool.rblock, "serve", "--output", "json", "--nbd", "unix:\(socket)"] + options + images
+        let rpc = ["--rpc", "unix:\(rpcSocket)", "--rpc", "tcp:127.0.0.1:0"]
+        let command =
+            [Tool.rblock, "serve", "--output", "json", "--nbd", "unix:\(socket)"] + rpc + options + images
         _ = try Tool.run("bash", ["-c", script, "bash", state.path] + command)
         _ = try wait(seconds: 60) {
             try Self.content(of: state.file("out")).hasSuffix("\n") || Self.exists(state.file("status"))
@@ -34,6 +42,11 @@ public final class NBDExports: Sendable {
         }
         addresses = try JSONValue(parsing: Data(said.utf8))
         self.process = process
+        let tcp = addresses["rpc"]?.array?.compactMap(\.text).first { $0.hasPrefix("tcp:") }
+        guard let port = tcp?.split(separator: ":").last.flatMap({ UInt16($0) }) else {
+            throw ToolFailure(description: "rblock serve has no port for JSON-RPC: \(said)")
+        }
+        rpcPort = port
     }
 
     deinit {
