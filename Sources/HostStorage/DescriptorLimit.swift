@@ -1,7 +1,7 @@
 import Glibc
 
-/// Lets this process open as many files as it may: a folder of images takes a descriptor per open file, and 1,024 is the
-/// usual soft limit.
+/// Lets this process open as many files as it may: a folder of images, and an image of many extents, take a descriptor per
+/// open file, and 1,024 is the usual soft limit.
 public func raiseDescriptorLimit() {
     var limit = rlimit()
     // Safe: both calls use a structure of ours.

@@ -55,7 +55,7 @@ struct Convert: ParsableCommand {
     @OptionGroup var new: NewImageOptions
     @Option(help: ArgumentHelp("Compress the new image: zlib, or zstd for qcow2.", valueName: "type"))
     var compress: NewQCOW2.CompressionType?
-    @Option(help: ArgumentHelp("How hard to compress: 1 to 9 for zlib, 1 to 19 for zstd.", valueName: "N"))
+    @Option(help: ArgumentHelp("How hard to compress: 1 to 12 for zlib, 1 to 19 for zstd.", valueName: "N"))
     var level: Int?
     @Option(
         help: ArgumentHelp("Copy the disk of this internal snapshot (its name, or else its ID).", valueName: "name"))

@@ -61,7 +61,7 @@ struct Delta: ParsableCommand {
     @OptionGroup var new: NewImageOptions
     @Option(help: ArgumentHelp("Compress what is stored: zlib or zstd.", valueName: "type"))
     var compress: NewQCOW2.CompressionType?
-    @Option(help: ArgumentHelp("How hard to compress: 1 to 9 for zlib, 1 to 19 for zstd.", valueName: "N"))
+    @Option(help: ArgumentHelp("How hard to compress: 1 to 12 for zlib, 1 to 19 for zstd.", valueName: "N"))
     var level: Int?
     @Option(help: "human, or json: what was made of what, and how much had changed.") var output = OutputForm.human
     @Argument(help: ArgumentHelp("The disk as it was.", valueName: "BASE"), completion: .file()) var base: String

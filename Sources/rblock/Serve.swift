@@ -1,7 +1,6 @@
 import ArgumentParser
 import BlockImage
 import ControlRPC
-import HostStorage
 import ImageTools
 import Logging
 import NBDServer
@@ -96,7 +95,6 @@ struct Serve: AsyncParsableCommand {
         var services: [any Service] = []
         var logger = Logger(label: "rblock") { StreamLogHandler.standardError(label: $0) }
         logger.logLevel = verbose ? .debug : .notice
-        raiseDescriptorLimit()
         try Failure.reported {
             let catalog = try ExportCatalog(try images.map { try options.image($0) })
             let tls = try encryption.read()

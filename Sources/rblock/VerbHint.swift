@@ -1,4 +1,5 @@
 import ArgumentParser
+import HostStorage
 
 extension RBlock {
     private static let verbs = configuration.subcommands.map { $0._commandName } + ["help"]
@@ -12,6 +13,8 @@ extension RBlock {
             let hint = near.map { "; did you mean '\($0)'?" } ?? ""
             exit(withError: ValidationError("There is no subcommand '\(name)'\(hint)"))
         }
+        // A split VMDK of 2 TiB has more files than the usual limit.
+        raiseDescriptorLimit()
         await main(arguments)
     }
 

@@ -64,6 +64,16 @@ struct `rblock create` {
         #expect(raw.status == 64 && raw.errors.contains("VMDK"), "\(raw.errors)")
     }
 
+    @Test func `makes and reads a disk of more files than a process may have open by default`() throws {
+        try Shell.check(
+            """
+            cd "$1"; ulimit -Sn 64
+            "$2" create -o subformat=twoGbMaxExtentSparse split.vmdk 200G
+            [ "$(ls split-s*.vmdk | wc -l)" = 101 ]
+            "$2" info --backing-chain split.vmdk
+            """, folder.path, Tool.rblock)
+    }
+
     @Test func `looks for the backing image where the new one will`() throws {
         _ = try folder.makeFolder("sub")
         try folder.write(Array(repeating: 1, count: 1 << 20), to: "sub/base.raw")
