@@ -112,6 +112,7 @@ let package = Package(
             name: "TestImages", dependencies: ["BlockImage", "CLinux", "CZlib", "CZstd"], swiftSettings: forTests),
         .target(name: "CBench"),
         .executableTarget(name: "rblock-bench-floor", dependencies: ["CFuse3"]),
+        .executableTarget(name: "rblock-faultfs", dependencies: ["CFuse3"]),
         .executableTarget(
             name: "rblock-bench", dependencies: ["Arguments", "CBench", "TestImages", argumentParser],
             swiftSettings: forTests),

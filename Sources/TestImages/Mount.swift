@@ -12,7 +12,7 @@ extension Tool {
         ProcessInfo.processInfo.environment["RBLOCK"] ?? built("rblock")
     }
 
-    private static func built(_ name: String) -> String {
+    static func built(_ name: String) -> String {
         let program = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? ""
         return URL(fileURLWithPath: program).deletingLastPathComponent().appendingPathComponent(name).path
     }
