@@ -111,7 +111,7 @@ struct ApplianceDocument: Encodable {
                     Machine(id: $0.id, name: $0.name, disks: $0.diskIds)
                 } ?? [],
                 disks: appliance.disks.map { Disk($0) } + appliance.emptyDisks.map { Disk($0) },
-                files: appliance.members.filter { $0.entry.kind == .regular }.map(File.init),
+                files: appliance.members.filter { $0.entry.isFile }.map(File.init),
                 signed: appliance.hasCertificate)
             error = appliance.fault
             rblockfs.notes = appliance.notes.isEmpty ? nil : appliance.notes

@@ -5,14 +5,14 @@ import ByteFormat
 public struct ApplianceMember: Hashable, Sendable {
     /// What the archive says of it.
     public var entry: TarMember
-    /// Its digest, as the manifest says; nil where it says none. It is not checked.
+    /// Its digest, as the manifest says; nil where it says none. `rblock check` compares it.
     public var digest: OVFManifest.Entry?
 
     /// Its name as the archive has it.
     public var name: [UInt8] { entry.name }
     /// How many bytes it has.
-    public var size: UInt64 { entry.size }
-    /// Where its bytes begin in the archive.
+    public var size: UInt64 { entry.fileSize }
+    /// Where its bytes begin in the archive; of a sparse file, where what is stored of it does.
     public var offset: HostOffset { entry.dataOffset }
 }
 
@@ -45,6 +45,9 @@ public final class Appliance: Sendable {
     public let envelope: OVFEnvelope?
     /// What the manifest says; nil where there is none, or it cannot be read.
     public let manifest: OVFManifest?
+    /// The digests of the manifest, and the place in `members` of the file that each is of; nil where the archive has no
+    /// such file.
+    public let digests: [(entry: OVFManifest.Entry, member: Int?)]
     /// Whether there is a certificate. It is not looked at.
     public let hasCertificate: Bool
     /// The disk images: first those of the descriptor, in its order, then those that it does not mention.
@@ -76,7 +79,9 @@ public final class Appliance: Sendable {
         let package = PackageFiles(names, members: archive.members, files: files)
         let envelope = package.envelope(&notes)
         let manifest = package.manifest(&notes)
-        var assembly = DiskAssembly(names: names, members: archive.members, files: files, archive: file, notes: notes)
+        let descriptorFolder = package.descriptor.map { folder(of: archive.members[$0].name) } ?? []
+        var assembly = DiskAssembly(
+            names: names, members: archive.members, files: files, archive: file, folder: descriptorFolder, notes: notes)
         if let envelope { assembly.addDisks(of: envelope) }
         assembly.addOtherImages(beside: envelope)
 
@@ -86,12 +91,16 @@ public final class Appliance: Sendable {
         self.envelope = envelope
         self.manifest = manifest
         fault = archive.fault
-        members = package.membersWithDigests(manifest)
+        digests = package.digests(manifest)
+        members = package.members(with: digests)
         hasCertificate = package.certificate != nil
         disks = assembly.disks
         emptyDisks = assembly.emptyDisks
         self.notes = assembly.notes.finished
     }
+
+    /// The member `index` as a file, or why it cannot be read; nil for what is no file.
+    public func file(_ index: Int) -> Result<any HostFile, ImageError>? { files[index] }
 
     /// What opens the files that an image in this appliance names: other members of the same archive.
     public var policy: ApplianceOpenPolicy { ApplianceOpenPolicy(self) }
@@ -100,12 +109,10 @@ public final class Appliance: Sendable {
     private static func open(_ member: TarMember, in file: any HostFile) -> Result<any HostFile, ImageError>? {
         guard member.isFile else { return nil }
         let path = file.path + "/" + String(decoding: withoutDot(member.name), as: UTF8.self)
-        guard member.kind != .sparse else {
-            return .failure(
-                ImageError(
-                    .unsupported, path: path,
-                    "is stored without its holes, as a sparse file of tar, and cannot be read in place: "
-                        + "unpack the archive, or make it anew without tar's option --sparse"))
+        switch member.sparseMap {
+        case .success(let map)?: return .success(SparseFile(in: file, map, path: path))
+        case .failure(let error)?: return .failure(error)
+        case nil: break
         }
         guard !member.isCut else {
             let rest = file.size - min(member.dataOffset.rawValue, file.size)
@@ -212,11 +219,25 @@ private struct PackageFiles {
         }
     }
 
-    /// All members, with the digests that `manifest` has for them.
-    func membersWithDigests(_ manifest: OVFManifest?) -> [ApplianceMember] {
+    /// What `manifest` has digests of, seen from its folder.
+    func digests(_ manifest: OVFManifest?) -> [(entry: OVFManifest.Entry, member: Int?)] {
+        let folder = manifestMember.map { OVA.folder(of: members[$0].name) } ?? []
+        return (manifest?.entries ?? []).map { entry in
+            // Some have a blank on the inner side of the parentheses.
+            let name = Array(trimmed(entry.name[...]))
+            return (
+                entry,
+                names.member(entry.name, from: folder) ?? names.member(name, from: folder)
+                    ?? names.onlyMember(lastComponentOf: name)
+            )
+        }
+    }
+
+    /// All members with their digests.
+    func members(with digests: [(entry: OVFManifest.Entry, member: Int?)]) -> [ApplianceMember] {
         var result = members.map { ApplianceMember(entry: $0, digest: nil) }
-        for entry in manifest?.entries ?? [] {
-            if let index = names.member(entry.name) { result[index].digest = entry }
+        for (entry, member) in digests {
+            if let member { result[member].digest = entry }
         }
         return result
     }

@@ -10,14 +10,19 @@ struct DiskAssembly {
     private(set) var disks: [ApplianceDisk] = []
     private(set) var emptyDisks: [OVFEnvelope.Disk] = []
 
+    /// The folder in the archive that the descriptor lies in, from which its references are seen.
+    private let folder: [UInt8]
     /// The members that are of a disk that was added.
     private var taken: Set<Int> = []
+    /// See `findStrayFiles`.
+    private var strayFiles: Set<[UInt8]> = []
     private var folderNames = FolderNames()
 
     init(
         names: MemberNames, members: [TarMember], files: [Result<any HostFile, ImageError>?], archive: any HostFile,
-        notes: NoteList
+        folder: [UInt8], notes: NoteList
     ) {
+        self.folder = folder
         self.names = names
         self.members = members
         self.files = files
@@ -29,6 +34,7 @@ struct DiskAssembly {
     mutating func addDisks(of envelope: OVFEnvelope) {
         let fileOfId = Dictionary(envelope.files.map { ($0.id, $0) }) { first, _ in first }
         var diskOfFile: [String: String] = [:]
+        findStrayFiles(envelope.files)
         for disk in envelope.disks {
             guard let fileRef = disk.fileRef else {
                 emptyDisks.append(disk)
@@ -89,28 +95,58 @@ struct DiskAssembly {
         var members: [Int] = []
     }
 
+    private func member(_ href: [UInt8]) -> Int? { names.member(href, from: folder) }
+    private func chunks(_ href: [UInt8]) -> MemberNames.Chunks? { names.chunks(href, from: folder) }
+
+    /// Finds the references of the descriptor whose folders the archive does not have, and which may be taken for what
+    /// has their last component: where that is no other reference's file, and no other such reference has the same one.
+    private mutating func findStrayFiles(_ files: [OVFEnvelope.File]) {
+        var known: Set<Int> = []
+        var stray: [Int: Set<[UInt8]>] = [:]
+        for file in files {
+            let href = Array(file.href.utf8)
+            let isRelative = href.first != UInt8(ascii: "/") && !isURL(href)
+            if isRelative, let found = member(href) ?? chunks(href)?.members.first {
+                known.insert(found)
+            } else if let found = names.onlyMember(lastComponentOf: href)
+                ?? names.onlyChunks(lastComponentOf: href)?.members.first
+            {
+                stray[found, default: []].insert(href)
+            }
+        }
+        for (found, references) in stray where references.count == 1 && !known.contains(found) {
+            strayFiles.formUnion(references)
+        }
+    }
+
     /// The file that the descriptor refers to.
     private mutating func find(_ reference: OVFEnvelope.File) -> Found {
         let href = Array(reference.href.utf8)
-        if href.first == UInt8(ascii: "/") || isURL(href) {
+        let stray = strayFiles.contains(href)
+        if isURL(href) || href.first == UInt8(ascii: "/") && !stray {
             return failure(
                 .denied, href,
                 "the descriptor says that it is at \"\(short(reference.href))\", which is not in the archive; "
                     + "nothing else is opened")
         }
         var found: Found
-        if let index = names.member(href) {
+        if let index = member(href) ?? (stray ? names.onlyMember(lastComponentOf: href) : nil) {
             found = Found(file: file(index), members: [index])
             if reference.chunkSize != nil {
                 notes.append(
                     "\"\(short(reference.href))\": is whole, but the descriptor says that it is split into chunks")
             }
-            checkSize(reference, "the member has \(members[index].size)", members[index].size)
-        } else if let chunks = names.chunks(href) {
+            checkSize(reference, "the member has \(members[index].fileSize)", members[index].fileSize)
+        } else if let chunks = chunks(href) ?? (stray ? names.onlyChunks(lastComponentOf: href) : nil) {
             found = joined(chunks, reference: reference)
         } else {
             let chunk = reference.chunkSize == nil ? "" : ", nor any chunk of it"
             return failure(.truncated, href, "is missing: the archive has no member of this name\(chunk)")
+        }
+        if stray, let first = found.members.first {
+            notes.append(
+                "\"\(short(reference.href))\": the archive has no such member, and \"\(members[first].shortText)\", the "
+                    + "only one with that last component, is read")
         }
         if let compression = reference.compression {
             let isKnown = compression.lowercased() == "gzip"
@@ -142,10 +178,10 @@ struct DiskAssembly {
                 return missing(
                     .truncated, "but \(size) bytes in chunks of \(chunkSize) need all up to number \(expected)")
             }
-            let odd = found.dropLast().first { members[$0].size != chunkSize }
+            let odd = found.dropLast().first { members[$0].fileSize != chunkSize }
             if let odd {
                 notes.append(
-                    "chunk \"\(members[odd].shortText)\": has \(members[odd].size) bytes, but the descriptor says \(chunkSize)"
+                    "chunk \"\(members[odd].shortText)\": has \(members[odd].fileSize) bytes, but the descriptor says \(chunkSize)"
                 )
             }
         }

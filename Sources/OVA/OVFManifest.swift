@@ -35,6 +35,13 @@ public struct OVFManifest: Hashable, Sendable {
     /// The algorithms, and how many bytes their digests have.
     private static let algorithms = ["MD5": 16, "SHA1": 20, "SHA224": 28, "SHA256": 32, "SHA384": 48, "SHA512": 64]
 
+    /// The name in `algorithms` of what a manifest calls `name`: "SHA2-256", "SHA-256" and "sha256" are SHA256.
+    private static func algorithm(_ name: String) -> String {
+        let name = name.uppercased().filter { $0 != " " }
+        for prefix in ["SHA2-", "SHA-"] where name.hasPrefix(prefix) { return "SHA" + name.dropFirst(prefix.count) }
+        return name
+    }
+
     /// Reads the manifest in `bytes`. Throws where it is beyond a limit; lines that are none are passed over.
     public init(parsing bytes: [UInt8]) throws(ParseFault) {
         guard bytes.count <= Self.sizeLimit else {
@@ -69,7 +76,7 @@ public struct OVFManifest: Hashable, Sendable {
         guard let open = line.firstIndex(of: UInt8(ascii: "(")),
             let equals = line.lastIndex(of: UInt8(ascii: "=")), open < equals
         else { return nil }
-        let algorithm = String(decoding: trimmed(line[..<open]), as: UTF8.self).uppercased()
+        let algorithm = algorithm(String(decoding: trimmed(line[..<open]), as: UTF8.self))
         let name = trimmed(line[(open + 1)..<equals])
         guard let count = algorithms[algorithm], name.last == UInt8(ascii: ")"), name.count > 1,
             let digest = hexadecimal(trimmed(line[(equals + 1)...])), digest.count == count

@@ -8,6 +8,9 @@ import ByteFormat
 struct PaxRecords: Hashable, Sendable {
     /// Key and value, the last of each key.
     private(set) var values: [String: [UInt8]] = [:]
+    /// Of a sparse map in records of its own (version 0.0): the offsets and counts, which must come in turn; one that comes
+    /// out of turn has nothing before it.
+    private var sparseNumbers: [ArraySlice<UInt8>] = []
 
     /// No records.
     init() {}
@@ -21,7 +24,13 @@ struct PaxRecords: Hashable, Sendable {
             let (record, end) = try Self.record(at: position, of: bytes)
             if let equals = record.firstIndex(of: UInt8(ascii: "=")) {
                 let key = String(decoding: record[..<equals], as: UTF8.self)
-                if Self.matters(key) { values[key] = Array(record[(equals + 1)...]) }
+                let value = record[(equals + 1)...]
+                switch key {
+                case "GNU.sparse.offset": addSparse(value, isOffset: true)
+                case "GNU.sparse.numbytes": addSparse(value, isOffset: false)
+                case _ where Self.matters(key): values[key] = Array(value)
+                default: break
+                }
             }
             position = end
         }
@@ -49,6 +58,11 @@ struct PaxRecords: Hashable, Sendable {
         return (bytes[(digits.endIndex + 1)..<max(end - 1, digits.endIndex + 1)], end)
     }
 
+    private mutating func addSparse(_ value: ArraySlice<UInt8>, isOffset: Bool) {
+        if isOffset != (sparseNumbers.count % 2 == 0) { sparseNumbers.append([]) }
+        sparseNumbers.append(value)
+    }
+
     private static func matters(_ key: String) -> Bool {
         ["path", "size", "mtime", "SUN.holesdata"].contains(key) || key.hasPrefix("GNU.sparse.")
     }
@@ -57,6 +71,7 @@ struct PaxRecords: Hashable, Sendable {
     func with(_ own: PaxRecords) -> PaxRecords {
         var result = self
         result.values.merge(own.values) { $1 }
+        if !own.sparseNumbers.isEmpty { result.sparseNumbers = own.sparseNumbers }
         return result
     }
 
@@ -101,7 +116,36 @@ struct PaxRecords: Hashable, Sendable {
     /// Whether the member's data is not the file, but a map and the parts of it that are no holes (GNU tar manual,
     /// "Storing Sparse Files"; SUN.holesdata of Solaris).
     var isSparse: Bool {
-        values.contains { ($0.key.hasPrefix("GNU.sparse.") || $0.key == "SUN.holesdata") && !$0.value.isEmpty }
+        !sparseNumbers.isEmpty
+            || values.contains { ($0.key.hasPrefix("GNU.sparse.") || $0.key == "SUN.holesdata") && !$0.value.isEmpty }
+    }
+
+    /// The map of the sparse `member` of `archive`, whose header stands at `start`: the numbers of the records, or those
+    /// that stand before its data, behind which `data` is moved then.
+    ///
+    /// Throws what reading the archive throws.
+    func sparseMap(
+        of member: TarMember, in archive: any HostFile, at start: HostOffset, limit: Int, data: inout HostOffset
+    ) throws(ImageError) -> SparseMapReading {
+        let version = value("GNU.sparse.major").map { ($0, value("GNU.sparse.minor") ?? []) }
+        let size = value(version == nil ? "GNU.sparse.size" : "GNU.sparse.realsize")
+        var reading = SparseMapReading(size: size.flatMap { decimal($0[...]) }, at: start, limit: limit)
+        if let version {
+            guard version == (Array("1".utf8), Array("0".utf8)) else {
+                reading.fail(
+                    .unsupported, at: start, "is of a GNU.sparse version that is not known; 0.0, 0.1 and 1.0 are")
+                return reading
+            }
+            try reading.addText(of: member, in: archive, data: &data)
+        } else if let map = value("GNU.sparse.map") {
+            let numbers = map.split(separator: UInt8(ascii: ","), omittingEmptySubsequences: false)
+            reading.add(numbers, expected: value("GNU.sparse.numblocks"), at: start)
+        } else if !sparseNumbers.isEmpty || value("GNU.sparse.numblocks") != nil {
+            reading.add(sparseNumbers, expected: value("GNU.sparse.numblocks"), at: start)
+        } else {
+            reading.fail(.unsupported, at: start, "is none of GNU tar")
+        }
+        return reading
     }
 }
 

@@ -8,7 +8,7 @@ public struct TarMember: Hashable, Sendable {
         case regular
         /// A folder.
         case folder
-        /// A file of which only the parts that are no holes are stored, so that it cannot be read in place.
+        /// A file of which only the parts that are no holes are stored.
         case sparse
         /// A link, a device, or what else archives keep.
         case other
@@ -20,12 +20,17 @@ public struct TarMember: Hashable, Sendable {
     public var kind: Kind
     /// Where its data begins in the archive.
     public var dataOffset: HostOffset
-    /// How many bytes of data it has, those that the archive says; less than 2^63.
+    /// How many bytes of data it has, those that the archive says; less than 2^63. Of a sparse file, what is stored.
     public var size: UInt64
+    /// Where the parts of a sparse file lie, or why that cannot be told; nil for what is none.
+    public var sparseMap: Result<SparseMap, ImageError>?
     /// When it changed, as the archive says.
     public var modified: FileTime
     /// Whether the archive ends before the member's data does.
     public var isCut: Bool
+
+    /// How many bytes the file has once it is unpacked: with its holes.
+    public var fileSize: UInt64 { (try? sparseMap?.get())?.size ?? size }
 
     /// The name for people, with what is not UTF-8 replaced.
     public var text: String { String(decoding: name, as: UTF8.self) }
@@ -40,6 +45,8 @@ public struct TarArchive: Sendable {
     public static let nameLimit = 4096
     /// The most bytes that one pax header may have.
     public static let recordLimit = 1 << 20
+    /// The most stored parts of all sparse files together: 24 MiB of memory.
+    public static let segmentLimit = 1 << 20
     /// The most bytes that all pax headers and long names may have together: 256 for each member.
     public static let metadataLimit = memberLimit << 8
 
@@ -50,6 +57,8 @@ public struct TarArchive: Sendable {
         /// The most headers: a member may have one for its name, one for its link target, one for pax records, and its
         /// own.
         var headers = 4 * TarArchive.memberLimit
+        /// See `segmentLimit`.
+        var segments = TarArchive.segmentLimit
         /// See `metadataLimit`.
         var metadata = TarArchive.metadataLimit
     }

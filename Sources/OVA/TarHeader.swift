@@ -11,7 +11,9 @@ import ByteFormat
 ///        156    1 typeflag
 ///        257    8 magic and version: "ustar\0" "00" of POSIX, "ustar " " \0" of GNU; what came before has neither
 ///        345  155 prefix    what stands before name and a slash, POSIX only
+///        386   96 sparse    four entries of a sparse file's map, GNU only: offset and count of twelve bytes each
 ///        482    1 isextended: more of a sparse file's map follows, GNU only
+///        483   12 realsize  bytes of a sparse file with its holes, GNU only
 ///
 /// What lies between them is of no use here: modes, owners, the targets of links, the numbers of devices.
 struct TarHeader: Hashable, Sendable {
@@ -50,6 +52,13 @@ struct TarHeader: Hashable, Sendable {
     var purpose: Purpose
     /// Whether blocks with more of a sparse file's map lie between this one and the data.
     var isExtended: Bool
+    /// What stands in `sparse` of a sparse file's header; empty where there is no such field.
+    var sparseEntries: [UInt8]
+    /// `realsize`; nil where it is no number.
+    var realSize: UInt64?
+
+    /// Where `sparse` stands.
+    static let sparseOffset = 386
 }
 
 extension TarHeader {
@@ -74,7 +83,10 @@ extension TarHeader {
         purpose = Self.purpose(of: block[156], name: name)
         size = purpose == .special || block[156] == UInt8(ascii: "5") ? 0 : try Self.size(block[124..<136])
         modified = FileTime(seconds: tarNumber(block[136..<148]) ?? 0, nanoseconds: 0)
-        isExtended = isGNU && purpose == .sparse && block[482] != 0
+        let hasMap = isGNU && purpose == .sparse
+        isExtended = hasMap && block[482] != 0
+        sparseEntries = hasMap ? Array(block[Self.sparseOffset..<482]) : []
+        realSize = hasMap ? tarNumber(block[483..<495]).flatMap(UInt64.init(exactly:)) : nil
     }
 
     private static func purpose(of type: UInt8, name: [UInt8]) -> Purpose {

@@ -18,6 +18,7 @@ struct TarScan {
     private var position = HostOffset(0)
     private var headers = 0
     private var metadata: UInt64 = 0
+    private var segments = 0
     private var globalRecords = PaxRecords()
     /// What was found for the member that comes next.
     private var records: PaxRecords?
@@ -141,15 +142,18 @@ struct TarScan {
                 .unsupported, at: start,
                 "the archive has more than \(limits.members) members, which is the limit")
         }
-        if header.isExtended { try skipSparseMap() }
+        let reading = header.purpose == .sparse ? try sparseMap(of: header, at: start) : nil
         var size = header.size
         if header.purpose != .special, header.purpose != .folder {
             size = try parse(at: start) { () throws(ParseFault) in try found.size() } ?? size
         }
         let rest = file.size - min(position.rawValue, file.size)
-        let member = TarMember(
+        var member = TarMember(
             name: Array(untilNUL(name[...])), kind: kind(of: header, name: name, isSparse: found.isSparse),
             dataOffset: position, size: size, modified: found.modified ?? header.modified, isCut: size > rest)
+        if member.kind == .sparse, !member.isCut {
+            member.sparseMap = sparseMap(of: member, reading, found, at: start)
+        }
         members.append(member)
         guard !member.isCut else {
             throw error(
@@ -170,15 +174,53 @@ struct TarScan {
         }
     }
 
-    /// Steps over the blocks that continue the map of a sparse file of GNU tar; each says whether one more follows.
-    private mutating func skipSparseMap() throws(ImageError) {
-        var isExtended = true
+    /// Reads the map in the header of a sparse file of GNU tar, and in the blocks that continue it; each says whether one
+    /// more follows.
+    private mutating func sparseMap(of header: TarHeader, at start: HostOffset) throws(ImageError) -> SparseMapReading {
+        var reading = SparseMapReading(
+            size: header.realSize, at: start.advanced(by: 483), limit: limits.segments - segments)
+        let entries = header.sparseEntries
+        if entries.isEmpty {
+            reading.fail(.unsupported, at: start, "is none of GNU tar, whose magic is \"ustar  \"")
+        }
+        var goesOn = reading.addEntries(entries[...], at: start.advanced(by: UInt64(TarHeader.sparseOffset)))
+        var isExtended = header.isExtended
         while isExtended {
             guard let block = try nextBlock() else {
                 throw error(.truncated, at: position, "sparse map: the archive ends before it does")
             }
+            if goesOn { goesOn = reading.addEntries(block[..<504], at: position) }
             isExtended = block[504] != 0
             position = position.advanced(by: Self.blockSize)
+        }
+        return reading
+    }
+
+    /// The map of a sparse `member`: the one that its header has, which `reading` is of, or that of pax `records`. `start`:
+    /// where its header stands. Its data lies in the file.
+    private mutating func sparseMap(
+        of member: TarMember, _ reading: SparseMapReading?, _ records: PaxRecords, at start: HostOffset
+    ) -> Result<SparseMap, ImageError> {
+        do throws(ImageError) {
+            var place = member.dataOffset
+            let reading =
+                if let reading {
+                    reading
+                } else {
+                    try records.sparseMap(
+                        of: member, in: file, at: start, limit: limits.segments - segments, data: &place)
+                }
+            let mapSize = place.rawValue - member.dataOffset.rawValue
+            do throws(SparseMapFault) {
+                let map = try reading.finish(stored: member.size - min(mapSize, member.size), at: place)
+                segments += map.segments.count
+                return .success(map)
+            } catch {
+                throw self.error(
+                    error.code, at: error.offset, "sparse map of \"\(member.shortText)\": \(error.message)")
+            }
+        } catch {
+            return .failure(error)
         }
     }
 

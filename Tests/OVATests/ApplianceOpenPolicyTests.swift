@@ -97,8 +97,7 @@ struct `The policy of an appliance` {
         #expect(
             throws: ImageError(
                 .unsupported, path: "a.ova/disk.vmdk",
-                "extent \"s.vmdk\": a.ova/s.vmdk: is stored without its holes, as a sparse file of tar, and cannot be "
-                    + "read in place: unpack the archive, or make it anew without tar's option --sparse")
+                "extent \"s.vmdk\": a.ova: sparse map of \"s.vmdk\": is none of GNU tar, whose magic is \"ustar  \"")
         ) {
             _ = try found.policy.open(
                 FileReference(Array("s.vmdk".utf8), role: .extent), namedBy: try found.disks[0].file.get())

@@ -21,6 +21,14 @@ struct `A manifest` {
         #expect(found.unreadLines == [])
     }
 
+    @Test(arguments: ["SHA256", "SHA2-256", "sha2-256 ", "SHA-256", "Sha 256"])
+    func `has names of algorithms as they are found`(name: String) throws {
+        let found = try OVFManifest(parsing: Array("\(name)(disk.vmdk)=\(Self.sha256)".utf8))
+        #expect(found.entries.map(\.algorithm) == ["SHA256"])
+        // Another family, whose digests have as many bytes.
+        #expect(try OVFManifest(parsing: Array("SHA3-256(disk.vmdk)=\(Self.sha256)".utf8)).unreadLines == [1])
+    }
+
     @Test func `has digests of several kinds, and names with anything in them`() throws {
         let sha512 = Self.sha256 + Self.sha256
         let found = try OVFManifest(
