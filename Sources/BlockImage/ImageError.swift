@@ -36,18 +36,25 @@ public struct ImageError: Error, Hashable, Sendable, CustomStringConvertible {
     public var offset: HostOffset?
     /// What is wrong and what it must be.
     public var message: String
+    /// What the user of this host can do about it, such as an option of the command; nil where nothing is known. Servers
+    /// do not send it: their clients have no such option.
+    public var hint: String?
 
     /// An error about the byte at `offset`, if any, of the file at `path`.
-    public init(_ code: Code, path: String, offset: HostOffset? = nil, _ message: String) {
+    public init(
+        _ code: Code, path: String, offset: HostOffset? = nil, _ message: String, hint: String? = nil
+    ) {
         self.code = code
         self.path = path
         self.offset = offset
         self.message = message
+        self.hint = hint
     }
 
-    /// `path: at 0x…: message`, one line.
+    /// `path: at 0x…: message; hint`, one line.
     public var description: String {
-        offset.map { "\(path): at \($0): \(message)" } ?? "\(path): \(message)"
+        let place = offset.map { "\(path): at \($0)" } ?? path
+        return "\(place): \(message)\(hint.map { "; \($0)" } ?? "")"
     }
 }
 
@@ -57,7 +64,7 @@ extension ImageError: Encodable {
     }
 
     /// `{"code": …, "message": …, "offset": …}`, as `stats.json` and `--output json` show what is wrong: the message is
-    /// the whole line, and the offset is there where the error is about a byte.
+    /// the whole line, hint included, and the offset is there where the error is about a byte.
     public func encode(to encoder: any Encoder) throws {
         var container = encoder.container(keyedBy: CodingKeys.self)
         try container.encode(code.name, forKey: .code)

@@ -151,8 +151,8 @@ public final class ConfinedOpenPolicy: OpenPolicy {
             case .outside(let end):
                 throw ImageError(
                     .denied, path: image,
-                    "\(subject): leads to \(String(decoding: end)), out of the images folder; "
-                        + "--allow-path \(String(decoding: end.removingLastComponent())) would allow it")
+                    "\(subject): leads to \(String(decoding: end)), out of the images folder",
+                    hint: "--allow-path \(String(decoding: end.removingLastComponent())) would allow it")
             case .mount:
                 throw ImageError(.denied, path: image, "\(subject): leads into the mount that is served from here")
             }

@@ -27,7 +27,8 @@ public final class DeviceDestination: ImageDestination {
         }
         guard options.replaces else {
             throw ImageError(
-                .system(errno: EEXIST), path: path, "is a device, whose content would be lost; --force overwrites it")
+                .system(errno: EEXIST), path: path, "is a device, whose content would be lost",
+                hint: "--force overwrites it")
         }
         file = try NewDeviceFile(at: location, isZero: options.isZero)
     }

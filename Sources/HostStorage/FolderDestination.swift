@@ -76,7 +76,7 @@ public final class FolderDestination: ImageDestination {
                 .denied, path: text, "is a file that the new image is made of, and would be lost; name another file")
         }
         guard options.replaces else {
-            throw ImageError(.system(errno: EEXIST), path: text, "exists already; --force replaces it")
+            throw ImageError(.system(errno: EEXIST), path: text, "exists already", hint: "--force replaces it")
         }
         if let handle = try? FileDescriptor.open(place, .readOnly, options: [.closeOnExec, .nonBlocking]) {
             defer { try? handle.close() }

@@ -165,8 +165,9 @@ final class NewLocalFile: NewFile {
             }
         }
         guard error == 0 else {
-            let hint = error == EEXIST ? "; --force replaces it" : ""
-            throw ImageError(.system(errno: error), path: path, "take the place: \(Errno(rawValue: error))\(hint)")
+            throw ImageError(
+                .system(errno: error), path: path, "take the place: \(Errno(rawValue: error))",
+                hint: error == EEXIST ? "--force replaces it" : nil)
         }
         hidden.withLock { $0 = nil }
     }

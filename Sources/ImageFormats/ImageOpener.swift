@@ -148,8 +148,8 @@ private struct Chain {
             + "\(contentIDText(found)), so the parent was changed after this image was made"
         guard ignoresCID else {
             throw ImageError(
-                .corrupt, path: delta.path, offset: delta.parentCIDOffset,
-                "\(message); --ignore-cid reads it all the same")
+                .corrupt, path: delta.path, offset: delta.parentCIDOffset, message,
+                hint: "--ignore-cid reads it all the same")
         }
         layers[index].chainNotes.append("\(delta.path): \(message); it is read all the same")
     }

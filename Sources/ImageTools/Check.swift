@@ -21,8 +21,8 @@ extension NamedImage {
         }
         if !force, let file = top.files.first(where: { $0.imageLock == .writing }) {
             throw ImageError(
-                .denied, path: file.path,
-                "another program is writing to it, so that a check may be wrong; --force-share checks it all the same")
+                .denied, path: file.path, "another program is writing to it, so that a check may be wrong",
+                hint: "--force-share checks it all the same")
         }
         let share = readsData ? 0.1 : 1
         var result: CheckResult

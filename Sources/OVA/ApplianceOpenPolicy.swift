@@ -31,7 +31,8 @@ public struct ApplianceOpenPolicy: OpenPolicy {
         switch appliance.files[index] {
         case .success(let found): return found
         case .failure(let error):
-            throw ImageError(error.code, path: file.path, "\(subject): \(error.path): \(error.message)")
+            throw ImageError(
+                error.code, path: file.path, "\(subject): \(error.path): \(error.message)", hint: error.hint)
         case nil: throw ImageError(.denied, path: file.path, "\(subject): is no file")
         }
     }

@@ -62,8 +62,8 @@ public struct QCOW2Description: Sendable {
         refusalWithKey = Self.refusal(header, extensions, hasBacking: backingFile != nil, file)
         refusalWithoutKey = Self.encryption(header).map { method in
             ImageError(
-                .denied, path: file.path, offset: HostOffset(32),
-                "crypt_method: encrypted, no key: --secret gives the passphrase of \(method)")
+                .denied, path: file.path, offset: HostOffset(32), "crypt_method: encrypted, no key",
+                hint: "--secret gives the passphrase of \(method)")
         }
     }
 

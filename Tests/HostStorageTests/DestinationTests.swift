@@ -59,7 +59,7 @@ struct `The place of a new image` {
     @Test func `is not taken from what is there, unless that is wanted`() throws {
         try folder.write([1], to: "disk.raw")
         let error = #expect(throws: ImageError.self) { _ = try destination("disk.raw") }
-        #expect(error?.code == .system(errno: EEXIST) && error?.message.contains("--force") == true)
+        #expect(error?.code == .system(errno: EEXIST) && error?.hint?.contains("--force") == true)
         let place = try destination("disk.raw", replaces: true)
         try place.file(named: "disk.raw").write(Array("new".utf8), at: HostOffset(0))
         #expect(try text("disk.raw") == "\u{1}")
@@ -74,7 +74,7 @@ struct `The place of a new image` {
         try place.file(named: "disk-flat.vmdk").write([2], at: HostOffset(0))
         try folder.write(Array("other".utf8), to: "disk.vmdk")
         let error = #expect(throws: ImageError.self) { try place.place() }
-        #expect(error?.code == .system(errno: EEXIST) && error?.message.contains("--force") == true)
+        #expect(error?.code == .system(errno: EEXIST) && error?.hint?.contains("--force") == true)
         #expect(try text("disk.vmdk") == "other")
         #expect(try names() == ["disk.vmdk"])
         // What lies beside it is looked at as well.

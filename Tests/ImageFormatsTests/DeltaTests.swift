@@ -74,8 +74,8 @@ struct `A VMDK delta` {
         #expect(
             opened.disk.error
                 == ImageError(
-                    .corrupt, path: path, offset: HostOffset(35),
-                    "\(difference); --ignore-cid reads it all the same"))
+                    .corrupt, path: path, offset: HostOffset(35), difference,
+                    hint: "--ignore-cid reads it all the same"))
         #expect(opened.layers.count == 2)
         let ignoring = try folder.open("child.vmdk", ignoresCID: true)
         #expect(try ignoring.disk.result.get().bytes(1, at: 0) == [7])

@@ -105,8 +105,8 @@ struct `Encrypted clusters` {
         #expect(
             imageError { _ = try openInMemory(bytes) }
                 == ImageError(
-                    .denied, path: "memory.img", offset: HostOffset(32),
-                    "crypt_method: encrypted, no key: --secret gives the passphrase of LUKS"))
+                    .denied, path: "memory.img", offset: HostOffset(32), "crypt_method: encrypted, no key",
+                    hint: "--secret gives the passphrase of LUKS"))
         #expect(try images.open("e.qcow2").disk.error?.offset == HostOffset(32))
         let whole = MemoryFile(bytes)
         let description = try QCOW2Description(whole)

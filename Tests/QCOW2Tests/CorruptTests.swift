@@ -14,11 +14,11 @@ struct Poke: Sendable, CustomTestStringConvertible {
 
     init(
         _ value: some FixedWidthInteger, at offset: UInt64, _ code: ImageError.Code, said at: UInt64? = nil,
-        _ message: String
+        _ message: String, hint: String? = nil
     ) {
         self.offset = offset
         bytes = withUnsafeBytes(of: value.bigEndian) { Array($0) }
-        error = ImageError(code, path: "memory.img", offset: HostOffset(at ?? offset), message)
+        error = ImageError(code, path: "memory.img", offset: HostOffset(at ?? offset), message, hint: hint)
     }
 }
 
@@ -148,8 +148,12 @@ struct `An image that needs what is not there yet` {
         Poke(
             UInt64(4), at: 72, .unsupported,
             "incompatible_features: uses an external data file, but no header extension gives its name"),
-        Poke(UInt32(1), at: 32, .denied, "crypt_method: encrypted, no key: --secret gives the passphrase of AES"),
-        Poke(UInt32(2), at: 32, .denied, "crypt_method: encrypted, no key: --secret gives the passphrase of LUKS"),
+        Poke(
+            UInt32(1), at: 32, .denied, "crypt_method: encrypted, no key",
+            hint: "--secret gives the passphrase of AES"),
+        Poke(
+            UInt32(2), at: 32, .denied, "crypt_method: encrypted, no key",
+            hint: "--secret gives the passphrase of LUKS"),
         Poke(UInt32(9), at: 32, .unsupported, "crypt_method: encrypted with unknown method 9"),
         Poke(
             UInt64(1) << 40 | 1 << 63 | 1, at: 72, .unsupported,
