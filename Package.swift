@@ -90,7 +90,7 @@ let package = Package(
             ] + nio,
             swiftSettings: strict),
         .target(
-            name: "Arguments", dependencies: ["BlockImage", "Encryption", argumentParser, system],
+            name: "Arguments", dependencies: ["BlockImage", "CLinux", "Encryption", argumentParser, system],
             swiftSettings: strict),
         .executableTarget(
             name: "rblockfs",

@@ -18,6 +18,27 @@
 const int clinux_SEEK_DATA = SEEK_DATA;
 const int clinux_SEEK_HOLE = SEEK_HOLE;
 
+static int argument_count;
+static char **arguments;
+
+// glibc calls what runs before main with the arguments of main.
+__attribute__((constructor)) static void keep_arguments(int count, char **values) {
+    argument_count = count;
+    arguments = values;
+}
+
+int clinux_argument_count(void) {
+    return argument_count;
+}
+
+const char *clinux_argument(int index) {
+    return index >= 0 && index < argument_count ? arguments[index] : NULL;
+}
+
+int clinux_has_proc(void) {
+    return access("/proc/self/fd", X_OK) == 0;
+}
+
 int clinux_find_beneath(int directory, const char *path) {
     struct open_how how = {
         .flags = O_PATH | O_CLOEXEC,

@@ -2,7 +2,6 @@ import ArgumentParser
 import ImageFormats
 
 /// The command that looks into images, checks, compares and makes them.
-@main
 struct RBlock: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "rblock",
@@ -35,6 +34,7 @@ struct RBlock: AsyncParsableCommand {
               3   check: host space is wasted (leaks), and nothing else is wrong
               63  check: the format has nothing to check
               64  wrong usage
+              70  /proc is not mounted
 
             What each verb means by them is said by its own help: rblock help VERB.
             """,

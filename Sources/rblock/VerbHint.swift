@@ -1,4 +1,5 @@
 import ArgumentParser
+import Arguments
 import HostStorage
 
 extension RBlock {
@@ -7,15 +8,35 @@ extension RBlock {
     /// As every command; but a verb that there is not is told with the one that may have been meant, and `--inspect` is
     /// taken for the verb.
     static func main() async {
-        let arguments = argumentsWithVerb(Array(CommandLine.arguments.dropFirst()))
+        // A split VMDK of 2 TiB has more files than the usual limit.
+        raiseDescriptorLimit()
+        await main(arguments())
+    }
+
+    /// The same where nothing but help can be given, for the reason `missing`.
+    static func help(without missing: String) -> Never {
+        do {
+            var command = try parseAsRoot(arguments())
+            if configuration.subcommands.contains(where: { $0 == type(of: command) }) {
+                Failure.say(missing)
+                throw ExitCode(70)
+            }
+            try command.run()
+            exit()
+        } catch {
+            exit(withError: error)
+        }
+    }
+
+    /// What is to be parsed; ends the process where it begins with a verb that there is not.
+    private static func arguments() -> [String] {
+        let arguments = argumentsWithVerb(ProgramArguments.strings)
         if let name = arguments.first, !name.hasPrefix("-"), !verbs.contains(name) {
             let near = verbs.filter { distance(name, $0) <= 2 }.min { distance(name, $0) < distance(name, $1) }
             let hint = near.map { "; did you mean '\($0)'?" } ?? ""
             exit(withError: ValidationError("There is no subcommand '\(name)'\(hint)"))
         }
-        // A split VMDK of 2 TiB has more files than the usual limit.
-        raiseDescriptorLimit()
-        await main(arguments)
+        return arguments
     }
 
     /// The arguments with the verb in front where it was said as an option: `rblock IMAGE --inspect`.

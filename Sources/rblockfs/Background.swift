@@ -1,3 +1,4 @@
+import Arguments
 import CLinux
 import Fuse
 import Glibc
@@ -68,8 +69,15 @@ enum Background {
         unsafe posix_spawn_file_actions_adddup2(&actions, ready.rawValue, readyDescriptor)
         // Our own options go first: behind a "--" of the user's they would be taken for arguments.
         let added = ["--foreground", "--background-fd", "\(readyDescriptor)"]
-        let strings = [CommandLine.arguments[0]] + added + CommandLine.arguments.dropFirst()
-        let arguments = unsafe strings.map { unsafe strdup($0) } + [nil]
+        let given = ProgramArguments.bytes
+        let strings = given.prefix(1) + added.map { Array($0.utf8) } + given.dropFirst()
+        // Safe: each ends in NUL.
+        let arguments =
+            unsafe strings.map { bytes in
+                unsafe (bytes + [0]).withUnsafeBufferPointer { text in
+                    unsafe text.withMemoryRebound(to: CChar.self) { unsafe strdup($0.baseAddress!) }
+                }
+            } + [nil]
         defer { for index in unsafe arguments.indices { unsafe free(arguments[index]) } }
         var server: pid_t = 0
         // Safe: the strings live until after the call, and the array of them ends in NULL.

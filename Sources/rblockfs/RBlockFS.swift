@@ -105,8 +105,13 @@ struct RBlockFS: ParsableCommand {
         try service.checkReadyFd(foreground: foreground)
     }
 
+    static func main() {
+        main(ProgramArguments.strings)
+    }
+
     func run() throws {
         do throws(MountFailure) {
+            if let reason = ProgramArguments.missingProc { throw MountFailure(.software, reason) }
             if foreground {
                 try Server(self).run()
             } else {

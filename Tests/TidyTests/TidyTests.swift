@@ -46,7 +46,7 @@ struct `The tree` {
         "Sockets": ["BlockImage"],
         "NBDServer": ["BlockImage", "ImageFormats", "ImageTools", "QCOW2", "Sockets"],
         "ControlRPC": ["BlockImage", "ImageFormats", "ImageTools", "Sockets"],
-        "Arguments": ["BlockImage", "Encryption"],
+        "Arguments": ["BlockImage", "CLinux", "Encryption"],
         "TestImages": ["BlockImage", "CLinux", "CZlib", "CZstd"],
     ]
 
@@ -71,7 +71,7 @@ struct `The tree` {
             "VMDK", "rblock",
             "rblockfs",
         ],
-        "Dispatch": ["ControlRPC", "HostStorage", "ImageFS", "ImageTools", "rblock-bench"],
+        "Dispatch": ["ControlRPC", "HostStorage", "ImageFS", "ImageTools", "rblock", "rblock-bench"],
         "Foundation": ["ImageFS", "TestImages", "rblock", "rblockfs", "rblock-bench"],
         "FoundationEssentials": ["ControlRPC", "ImageFS", "rblock", "rblockfs"],
     ]

@@ -67,3 +67,13 @@ void clinux_begin_write_back(int descriptor);
 /// BLKZEROOUT of ioctl(2): makes the `count` bytes at `start` of a block device zeros, with as little work as the device
 /// can do it with. Returns 0, or -1 with errno set.
 int clinux_zero_device(int descriptor, uint64_t start, uint64_t count);
+
+/// How many arguments this process was started with, its name among them, as `main` of a C program gets them. Swift takes
+/// them from /proc, which need not be there.
+int clinux_argument_count(void);
+
+/// The argument `index` of this process, for as long as it runs; NULL where there are not so many.
+const char *clinux_argument(int index);
+
+/// Whether /proc is mounted. Files that were found are opened by their names there, and libdispatch traps without it.
+int clinux_has_proc(void);
