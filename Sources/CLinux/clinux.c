@@ -107,8 +107,8 @@ int clinux_spawn_close_from(posix_spawn_file_actions_t *actions, int first) {
     return posix_spawn_file_actions_addclosefrom_np(actions, first);
 }
 
-int clinux_open_unnamed(const char *path) {
-    return open(path, O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);
+int clinux_open_unnamed(const char *path, mode_t mode) {
+    return open(path, O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
 }
 
 int clinux_link_unnamed(int descriptor, int directory, const char *name) {

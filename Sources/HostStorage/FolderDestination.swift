@@ -23,7 +23,7 @@ public final class FolderDestination: ImageDestination {
     public init(at path: FilePath, _ options: DestinationOptions) throws(ImageError) {
         let text = String(decoding: path)
         guard let last = path.lastComponent, last.kind == .regular else {
-            throw ImageError(.denied, path: text, "names a folder, and a new image must be a file")
+            throw ImageError(.denied, path: text, "names a folder, and must name a file")
         }
         if let found = try? canonical(path), let name = found.lastComponent {
             location = found.removingLastComponent()
@@ -42,7 +42,7 @@ public final class FolderDestination: ImageDestination {
         } catch {
             throw ImageError.system(error, path: String(decoding: location), "open the folder")
         }
-        try checkIsFree(name)
+        _ = try checkIsFree(name)
     }
 
     deinit {
@@ -57,23 +57,25 @@ public final class FolderDestination: ImageDestination {
             throw ImageError(.denied, path: name, "is no name of a file")
         }
         let own = name == imageName ? self.name : component
-        try checkIsFree(own)
-        let file = try NewLocalFile(for: location.appending(own), startsWriteBack: options.isFlushed)
+        let replaces = try !checkIsFree(own)
+        let file = try NewLocalFile(
+            for: location.appending(own), startsWriteBack: options.isFlushed, replaces: replaces)
         files.append((own, file))
         return file
     }
 
-    /// Throws why no file can be made at `name`.
-    private func checkIsFree(_ name: FilePath.Component) throws(ImageError) {
+    /// Whether there is nothing at `name`, and not a file that is to be replaced. Throws why no file can be made there.
+    private func checkIsFree(_ name: FilePath.Component) throws(ImageError) -> Bool {
         let place = location.appending(name)
         let text = String(decoding: place)
-        guard let status = try? FileStatus(at: place) else { return }
+        guard let status = try? FileStatus(at: place) else { return true }
         guard status.kind == .regular else {
-            throw ImageError(.denied, path: text, "is \(status.kind.text), which a new image does not replace")
+            throw ImageError(.denied, path: text, "is \(status.kind.text), which a new file does not replace")
         }
         guard !options.sources.contains(status.identity) else {
             throw ImageError(
-                .denied, path: text, "is a file that the new image is made of, and would be lost; name another file")
+                .denied, path: text,
+                "is a file that the new \(options.what) is made of, and would be lost; name another file")
         }
         guard options.replaces else {
             throw ImageError(.system(errno: EEXIST), path: text, "exists already", hint: "--force replaces it")
@@ -85,11 +87,15 @@ public final class FolderDestination: ImageDestination {
                     .system(errno: EBUSY), path: text, "another program, a virtual machine perhaps, has it in use")
             }
         }
+        return false
     }
 
     /// See `ImageDestination`: the image's own file comes last.
     public func place() throws(ImageError) {
         files.sort { ($0.name == name ? 1 : 0) < ($1.name == name ? 1 : 0) }
+        if options.replaces {
+            for (name, file) in files { try file.keepAttributes(of: name, in: folder) }
+        }
         if options.isFlushed {
             for (_, file) in files { try file.flush() }
         }

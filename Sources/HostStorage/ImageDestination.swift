@@ -19,6 +19,8 @@ public struct DestinationOptions: Sendable {
     public var isFlushed = true
     /// Whether a device is known to have zeros wherever nothing is written.
     public var isZero = false
+    /// What is made, for messages.
+    public var what = "image"
     /// The files that must stay as they are: those that the image is made of.
     public var sources: Set<FileIdentity> = []
 

@@ -28,13 +28,15 @@ final class NewLocalFile: NewFile {
     private let writeBack = DispatchQueue(label: "rblock.write-back")
 
     /// A file in the folder of `location`, which it gets later. `startsWriteBack`: what was written goes to the disk
-    /// while more is written, so that `flush` has less to wait for.
-    init(for location: FilePath, startsWriteBack: Bool) throws(ImageError) {
+    /// while more is written, so that `flush` has less to wait for. `replaces`: it is to take the place of a file there,
+    /// and is its owner's alone until it has what `keepAttributes` gives it.
+    init(for location: FilePath, startsWriteBack: Bool, replaces: Bool) throws(ImageError) {
         self.location = location
         path = String(decoding: location)
         writesBackEarly = startsWriteBack
         let folder = location.removingLastComponent()
-        if let unnamed = Self.openUnnamed(in: folder) {
+        let mode: mode_t = replaces ? 0o600 : 0o666
+        if let unnamed = Self.openUnnamed(in: folder, mode) {
             handle = unnamed
             hidden = Guarded(nil)
             return
@@ -43,7 +45,7 @@ final class NewLocalFile: NewFile {
         do {
             handle = try FileDescriptor.open(
                 name.location, .readWrite, options: [.create, .exclusiveCreate, .closeOnExec],
-                permissions: FilePermissions(rawValue: 0o666))
+                permissions: FilePermissions(rawValue: mode))
         } catch {
             throw ImageError.system(error, path: path, "create the file")
         }
@@ -63,9 +65,9 @@ final class NewLocalFile: NewFile {
         }
     }
 
-    private static func openUnnamed(in folder: FilePath) -> FileDescriptor? {
+    private static func openUnnamed(in folder: FilePath, _ mode: mode_t) -> FileDescriptor? {
         // Safe: the string ends in NUL.
-        let unnamed = unsafe folder.withPlatformString { unsafe clinux_open_unnamed($0) }
+        let unnamed = unsafe folder.withPlatformString { unsafe clinux_open_unnamed($0, mode) }
         return unnamed < 0 ? nil : FileDescriptor(rawValue: unnamed)
     }
 
@@ -126,6 +128,19 @@ final class NewLocalFile: NewFile {
     func setSize(_ size: UInt64) throws(ImageError) {
         guard let end = off_t(exactly: size), ftruncate(handle.rawValue, end) == 0 else {
             throw ImageError.system(Errno(rawValue: errno), path: path, "make it \(counted(size, "byte")) long")
+        }
+    }
+
+    /// Gives it the owner, the permissions and the attributes of the file `name` of its folder, open as `folder`, that it
+    /// is to replace: as far as is permitted, and never more than that one gave. Does nothing where there is none.
+    func keepAttributes(of name: FilePath.Component, in folder: FileDescriptor) throws(ImageError) {
+        let name = FilePath(root: nil, [name])
+        // Safe: the string ends in NUL.
+        let result = unsafe name.withPlatformString {
+            unsafe clinux_keep_attributes(folder.rawValue, $0, handle.rawValue)
+        }
+        guard result >= 0 else {
+            throw ImageError.system(Errno(rawValue: errno), path: path, "keep the permissions of what is replaced")
         }
     }
 

@@ -41,9 +41,14 @@ int clinux_is_cached(int descriptor, off_t offset);
 /// number.
 int clinux_spawn_close_from(posix_spawn_file_actions_t *actions, int first);
 
-/// open(2) with O_TMPFILE: a file without a name in the folder `path`, for reading and writing, with the mode 0666 that
+/// open(2) with O_TMPFILE: a file without a name in the folder `path`, for reading and writing, with the mode `mode` that
 /// the umask takes from. Returns a descriptor, or -1 with errno set.
-int clinux_open_unnamed(const char *path);
+int clinux_open_unnamed(const char *path, mode_t mode);
+
+/// Gives the file `to`, which is to replace the regular file `name` in the folder `folder`, that one's group, owner,
+/// extended attributes, access control list and permissions, as far as this process may. What cannot be kept never gives
+/// anybody more than the old file gave. Returns 1, 0 where there is no such file, or -1 with errno set.
+int clinux_keep_attributes(int folder, const char *name, int to);
 
 /// Gives the open file `descriptor`, which has no name, the name `name` in the folder `directory`, with linkat(2).
 /// Returns 0, or -1 with errno set.
