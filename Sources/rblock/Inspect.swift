@@ -24,6 +24,7 @@ struct Inspect: ParsableCommand {
             EXIT STATUS
               0   shown, and nothing wrong was seen in what was shown
               1   the image cannot be opened or read, or the picture cannot be written
+                  or would replace a file
               2   shown, but something in it is wrong
               64  wrong usage
             """)
@@ -57,6 +58,8 @@ struct Inspect: ParsableCommand {
         completion: .file(extensions: ["svg"]))
     var svg: String?
 
+    @Flag(help: "Let the picture replace a file that is there; never one of the image's own.") var force = false
+
     @Option(
         help: ArgumentHelp(
             "The most entries of each kind of table that are shown; 0 for all. What is left out is counted.",
@@ -76,20 +79,21 @@ struct Inspect: ParsableCommand {
     private func show() throws -> UInt64 {
         var named = NamedImage(FilePath(image), format: format)
         named.allowed = allowPaths.map { FilePath($0) }
+        let picture = try svg.map { try PictureFile(at: FilePath($0), of: named, replaces: force) }
         let inspected = try InspectedImage(named)
         let options = LayoutOptions(showsEntries: showsEntries, entryLimit: limit == 0 ? .max : limit)
         let printer = StandardOutput()
         let faults =
             switch output {
-            case .human: try showText(inspected, options, printer)
-            case .json: try showJSON(inspected, options, printer)
+            case .human: try showText(inspected, options, picture, printer)
+            case .json: try showJSON(inspected, options, picture, printer)
             }
         try printer.flush()
         return faults
     }
 
     private func showText(
-        _ inspected: InspectedImage, _ options: LayoutOptions, _ printer: StandardOutput
+        _ inspected: InspectedImage, _ options: LayoutOptions, _ picture: PictureFile?, _ printer: StandardOutput
     ) throws -> UInt64 {
         let style = TerminalStyle.ofStandardOutput
         let file = inspected.file
@@ -97,7 +101,7 @@ struct Inspect: ParsableCommand {
         for note in inspected.notes { try printer.write("(\(note))\n") }
         let text = LayoutText(style) { (line) throws(ImageError) in try printer.write(line) }
         try inspected.list(to: text, options)
-        let map = try hostMap(of: inspected)
+        let map = try hostMap(of: inspected, picture)
         if let map, graph { try printer.write("\n\(map.text(style))") }
         if text.faultCount > 0 {
             try printer.write("\n\(counted(text.faultCount, "fault")), marked !!\n")
@@ -106,23 +110,22 @@ struct Inspect: ParsableCommand {
     }
 
     private func showJSON(
-        _ inspected: InspectedImage, _ options: LayoutOptions, _ printer: StandardOutput
+        _ inspected: InspectedImage, _ options: LayoutOptions, _ picture: PictureFile?, _ printer: StandardOutput
     ) throws -> UInt64 {
         try inspected.writeJSON(
-            named: image, options, showsUse: graph, hostMap: { try hostMap(of: inspected) },
+            named: image, options, showsUse: graph, hostMap: { try hostMap(of: inspected, picture) },
             to: { (part) throws(ImageError) in try printer.write(part) })
     }
 
     /// What the parts of the file are used for, where that was asked for; the picture of it is written.
-    private func hostMap(of inspected: InspectedImage) throws -> HostMap? {
-        guard graph || svg != nil else { return nil }
+    private func hostMap(of inspected: InspectedImage, _ picture: PictureFile?) throws -> HostMap? {
+        guard graph || picture != nil else { return nil }
         let bar = ProgressBar("looking at what the file is used for", total: inspected.file.size)
         defer { bar.hide() }
         let map = try inspected.hostMap(cellLimit: HostMap.pictureCellLimit) { bar.update($0) }
-        if let svg {
+        if let picture {
             let name = FilePath(image).lastComponent?.string ?? image
-            try WholeFile.write(
-                map.svg(title: "\(name) (\(inspected.format.rawValue))"), to: FilePath(svg), sparing: inspected.file)
+            try picture.write(map.svg(title: "\(name) (\(inspected.format.rawValue))"))
         }
         return map
     }

@@ -17,54 +17,52 @@ enum TerminalStyle {
     }
 }
 
-/// A file that is there as a whole, or as it was before.
-enum WholeFile {
-    /// Writes `text` to a temporary name beside `path`, and gives it that name. Signals that would end the program wait
-    /// meanwhile, so that Ctrl-C leaves no part of it behind.
+/// The file that the picture of an image goes to.
+struct PictureFile {
+    /// What every picture begins with.
+    private static let start = Array("<?xml".utf8)
+
+    private let place: FolderDestination
+
+    /// The place `path` for a picture of `image`, which is put there as a whole or not at all.
     ///
-    /// `original` is what must not be overwritten. Nor is what is no file: /dev/stdout would be replaced, not written to.
-    static func write(
-        _ text: String, to path: FilePath, sparing original: any HostFile
-    ) throws(ImageError) {
-        if let status = try? FileStatus(at: path) {
-            guard status.kind == .regular else {
+    /// Throws why it may not be there: what is there is replaced only if `replaces`, and no file of the image's chain is.
+    /// Where the chain cannot be followed to its end, only what is a picture already is surely none of it.
+    init(at path: FilePath, of image: NamedImage, replaces: Bool) throws(ImageError) {
+        var options = DestinationOptions()
+        options.what = "picture"
+        options.replaces = replaces
+        options.isFlushed = false
+        if case .regular? = try? FileStatus(at: path).kind {
+            var whole = image
+            whole.followsEncrypted = true
+            whole.ignoresCID = true
+            let opened = try whole.open()
+            options.sources = Set(opened.layers.flatMap(\.files).compactMap(\.identity))
+            if let error = opened.disk.error, !Self.isPicture(path) {
                 throw ImageError(
-                    .denied, path: path.string, "is there, and no regular file; name another for the picture")
-            }
-            guard status.identity != original.identity else {
-                throw ImageError(.denied, path: path.string, "is the image itself; name another file for the picture")
+                    .denied, path: String(decoding: path),
+                    "exists, and may be a file of the image, whose files are not all known (\(error)); name another file"
+                )
             }
         }
-        var signals = sigset_t()
-        var before = sigset_t()
-        // Safe: these fill and read the sets that they are given.
-        unsafe _ = sigemptyset(&signals)
-        for signal in [SIGINT, SIGTERM, SIGHUP, SIGPIPE] { unsafe _ = sigaddset(&signals, signal) }
-        unsafe _ = pthread_sigmask(SIG_BLOCK, &signals, &before)
-        defer { unsafe _ = pthread_sigmask(SIG_SETMASK, &before, nil) }
-        guard let name = path.lastComponent else {
-            throw ImageError(.system(errno: EISDIR), path: path.string, "is no name for a file")
+        place = try FolderDestination(at: path, options)
+    }
+
+    /// Puts `text` there.
+    func write(_ text: String) throws(ImageError) {
+        try place.file(named: place.imageName).write(Array(text.utf8), at: HostOffset(0))
+        try place.place()
+    }
+
+    private static func isPicture(_ path: FilePath) -> Bool {
+        guard let file = try? FileDescriptor.open(path, .readOnly, options: [.closeOnExec, .nonBlocking]) else {
+            return false
         }
-        var temporary = path.removingLastComponent()
-        temporary.append(".\(name.string).\(getpid())")
-        do {
-            let handle = try FileDescriptor.open(
-                temporary, .writeOnly, options: [.create, .exclusiveCreate, .closeOnExec],
-                permissions: FilePermissions(rawValue: 0o666))
-            do {
-                try handle.closeAfter { _ = try handle.writeAll(text.utf8) }
-                // Safe: both strings end with a NUL, and live as long as the calls.
-                let renamed = unsafe temporary.withPlatformString { old in
-                    unsafe path.withPlatformString { new in unsafe rename(old, new) }
-                }
-                if renamed != 0 { throw Errno(rawValue: errno) }
-            } catch {
-                unsafe _ = temporary.withPlatformString { unsafe unlink($0) }
-                throw error
-            }
-        } catch {
-            let code = (error as? Errno) ?? .ioError
-            throw ImageError(.system(errno: code.rawValue), path: path.string, "write the picture: \(code)")
-        }
+        defer { try? file.close() }
+        var bytes = [UInt8](repeating: 0, count: start.count)
+        // Safe: read writes at most as many bytes as the array has.
+        let count = unsafe bytes.withUnsafeMutableBytes { unsafe try? file.read(into: $0) }
+        return count == start.count && bytes == start
     }
 }

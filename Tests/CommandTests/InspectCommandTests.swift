@@ -49,10 +49,51 @@ struct `rblock inspect` {
         let unwritable = try run("inspect", "--svg", folder.file("gone/a.svg"), folder.file("a.qcow2"))
         #expect(unwritable.status == 1 && unwritable.errors.contains("No such file"))
         let itself = try run("inspect", "--svg", folder.file("a.qcow2"), folder.file("a.qcow2"))
-        #expect(itself.status == 1 && itself.errors.contains("the image itself"))
+        #expect(itself.status == 1 && itself.errors.contains("a file that the new picture is made of"))
         #expect(try run("inspect", folder.file("a.qcow2")).status == 0)
         let device = try run("inspect", "--svg", "/dev/null", folder.file("a.qcow2"))
-        #expect(device.status == 1 && device.errors.contains("no regular file"))
+        #expect(device.status == 1 && device.errors.contains("is a character device"))
+    }
+
+    @Test func `replaces no file with a picture unless that is wanted, and never one of the chain`() throws {
+        let folder = try TemporaryFolder()
+        try Shell.check(
+            """
+            cd "$1"; qemu-img create -q -f qcow2 base.qcow2 1M; mkdir outside
+            qemu-img create -q -f qcow2 -o data_file=data.raw data.qcow2 1M
+            qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 top.qcow2
+            qemu-img create -q -f vmdk -o subformat=twoGbMaxExtentFlat split.vmdk 1M
+            ln base.qcow2 hard.svg; ln -s base.qcow2 soft.svg; echo mine >notes.svg; echo mine >outside/notes.svg
+            ln -s outside/notes.svg link.svg; chmod 640 notes.svg
+            qemu-img create -q -f qcow2 -b "$PWD/top.qcow2" -F qcow2 outside/far.qcow2
+            find . -type f -exec sha256sum {} + | sort >"$1.sums"
+            """, folder.path)
+        defer { try? FileManager.default.removeItem(atPath: folder.path + ".sums") }
+        for (image, picture) in [
+            ("top.qcow2", "base.qcow2"), ("top.qcow2", "hard.svg"), ("top.qcow2", "soft.svg"),
+            ("top.qcow2", "top.qcow2"),
+            ("data.qcow2", "data.raw"), ("split.vmdk", "split-f001.vmdk"), ("outside/far.qcow2", "base.qcow2"),
+        ] {
+            for force in [[], ["--force"]] {
+                let result = try RBlock.run(["inspect", "--svg", picture] + force + [image], in: folder.path)
+                #expect(result.status == 1 && result.output.isEmpty, "\(image) \(picture)")
+                #expect(!result.errors.contains("--force"), "\(result.errors)")
+            }
+        }
+        let kept = try RBlock.run(["inspect", "--svg", "notes.svg", "top.qcow2"], in: folder.path)
+        #expect(kept.status == 1 && kept.errors.contains("notes.svg: exists already; --force"), "\(kept.errors)")
+        try Shell.check("cd \"$1\"; sha256sum --quiet -c \"$1.sums\"", folder.path)
+        for picture in ["notes.svg", "link.svg"] {
+            let result = try RBlock.run(["inspect", "--svg", picture, "--force", "top.qcow2"], in: folder.path)
+            #expect(result.status == 0, "\(result.errors)")
+        }
+        let text = try Shell.check(
+            "cd \"$1\"; head -c 5 notes.svg; head -c 5 outside/notes.svg; readlink link.svg; stat -c %a notes.svg",
+            folder.path)
+        #expect(text == "<?xml<?xmloutside/notes.svg\n640\n")
+        // A picture of an image whose files are not all found replaces a picture, and nothing else.
+        let again = try RBlock.run(["inspect", "--svg", "notes.svg", "--force", "outside/far.qcow2"], in: folder.path)
+        #expect(again.status == 0, "\(again.errors)")
     }
 
     @Test(arguments: [[], ["--l2"], ["--l2", "--limit", "3", "--graph"]])

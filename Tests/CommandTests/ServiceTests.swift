@@ -56,6 +56,31 @@ struct ServiceTests {
         #expect(result.status == 0 && result.text == "mnt\n7\n", "\(result.text)\(result.errors)")
     }
 
+    @Test("--pid-file replaces nothing that a person may need, and removes nothing that another has written")
+    func keptPidFile() throws {
+        let result = try run(
+            """
+            cd "$4"; printf 'two words\n' >notes; printf '12 13' >numbers; seq 100 >many; echo 5 >target; ln -s target link
+            printf '\n' >line; : >empty; printf ' 77\n' >number
+            for file in notes numbers many link line; do
+                cp -P $file kept; "$1" --pid-file $file "$2" "$3"; echo $?; cmp $file kept || exit 2; rm kept
+            done
+            [ "$(cat target)" = 5 ] && [ -L link ] || exit 3
+            for file in empty number; do
+                "$1" --pid-file $file "$2" "$3" || exit 4
+                server=$(cat $file); kill $server; for turn in {1..400}; do ended $server && break; sleep 0.05; done
+                [ -e $file ] && exit 5
+            done
+            "$1" --pid-file pid "$2" "$3" || exit 6; server=$(cat pid); echo other >pid
+            kill $server; for turn in {1..400}; do ended $server && break; sleep 0.05; done; cat pid; ls -A
+            """, seed: 6)
+        #expect(result.status == 0, "\(result.text)\(result.errors)")
+        let expected =
+            String(repeating: "73\n", count: 5) + "other\nline\nlink\nmany\nmnt\nnotes\nnumbers\npid\ntarget\n"
+        #expect(result.text == expected, "\(result.text)\(result.errors)")
+        #expect(result.errors.contains("--pid-file notes: has something else in it"), "\(result.errors)")
+    }
+
     @Test("--ready-fd writes a newline when the mount answers, and closes the descriptor")
     func readyDescriptor() throws {
         let result = try run(
