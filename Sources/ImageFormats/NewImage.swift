@@ -49,12 +49,12 @@ public enum NewImage: Hashable, Sendable {
         }
     }
 
-    /// The size of the disk in bytes.
+    /// The size of the disk in bytes, as it is made: in whole sectors, but for a raw one.
     public var size: UInt64 {
         switch self {
         case .raw(let new): new.size
-        case .qcow2(let new, _): new.size
-        case .vmdk(let new): new.size
+        case .qcow2(let new, _): new.diskSize
+        case .vmdk(let new): new.diskSize
         }
     }
 

@@ -136,7 +136,7 @@ struct Create: ParsableCommand {
         try image.writer(named: place.imageName, in: place).finish()
         try place.place()
         return Document(
-            path: path, format: format.rawValue, virtualSize: size, backing: backing?.name,
+            path: path, format: format.rawValue, virtualSize: image.size, backing: backing?.name,
             backingFormat: backing?.format.rawValue)
     }
 }

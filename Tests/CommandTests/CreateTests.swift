@@ -36,6 +36,20 @@ struct `rblock create` {
         #expect(again.status == 1 && again.errors.contains("--force"), "\(again.errors)")
     }
 
+    @Test(arguments: [("a.qcow2", "qcow2", 1024), ("a.vmdk", "vmdk", 1024), ("a.raw", "raw", 1000)])
+    func `tells the size that it made, in whole sectors where the format counts in them`(
+        name: String, format: String, size: UInt64
+    ) throws {
+        let json = try RBlock.json("create", name, "1000", in: folder.path)
+        #expect(json["virtual-size"]?.number == Decimal(size))
+        #expect(try RBlock.json("info", name, in: folder.path)["virtual-size"]?.number == Decimal(size))
+        let again = try create("--force", name, "1000")
+        #expect(again.text == "\(name): \(format), \(size == 1000 ? "0.977" : "1") KiB\n", "\(again.text)")
+        // What another verb makes of it has that size, too.
+        let copy = try RBlock.json("convert", "-O", format, "--force", name, "copy", in: folder.path)
+        #expect(copy["virtual-size"]?.number == Decimal(size))
+    }
+
     @Test func `makes an image over another one, of its size`() throws {
         try Pattern.writeDisk(folder.file("base.raw"), size: 3 << 20, seed: 2)
         let json = try RBlock.json("create", "-b", "base.raw", "top.qcow2", in: folder.path)

@@ -23,7 +23,7 @@ extension NewQCOW2 {
     }
 
     /// The size of the disk in whole sectors, as QEMU counts it.
-    private var diskSize: UInt64 {
+    public var diskSize: UInt64 {
         let (sum, overflow) = size.addingReportingOverflow(511)
         return (overflow ? .max : sum) & ~511
     }

@@ -4,6 +4,12 @@ extension NewVMDK {
     /// The size of the disk in sectors.
     var sectors: UInt64 { size / sectorSize + (size % sectorSize == 0 ? 0 : 1) }
 
+    /// The size of the disk in bytes, in whole sectors.
+    public var diskSize: UInt64 {
+        let (count, overflow) = sectors.multipliedReportingOverflow(by: sectorSize)
+        return overflow ? .max : count
+    }
+
     /// The sectors of each extent but the last, which may have less.
     var extentSectors: UInt64 { subformat.isSplit ? Self.splitSectors : sectors }
 
