@@ -25,7 +25,7 @@ struct NoProcTests {
             #expect(result.errors.contains("/proc is not mounted"), "\(arguments): \(result.errors)")
             #expect(result.errors.split(separator: "\n").count == 1, "\(result.errors)")
         }
-        #expect(try Shell.check("ls \"$1\"", folder.path) == "a.qcow2\nmnt\n")
+        #expect(try Shell.check("ls \"$1\"", folder.path) == "a.qcow2\nmnt")
     }
 
     @Test func `arguments are still understood`() throws {
