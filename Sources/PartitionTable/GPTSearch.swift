@@ -123,6 +123,44 @@ struct GPTSearch {
         return nil
     }
 
+    /// The backup at the end of `disk` whose first sectors, with the protective MBR and the primary header, are zeros as
+    /// is all that is not the primary's entries: they were wiped. Nil where there is none, and where something else
+    /// begins there, so that the backup is what a former use of the disk left: `former` then says so.
+    static func backup(
+        ofWiped disk: Image, sectorSizes: [SectorSize]
+    ) -> (found: Found?, former: String?) {
+        for size in sectorSizes {
+            let sectors = Sectors(disk: disk, sectorSize: size)
+            guard sectors.count > 2, let copy = try? GPTCopy(at: sectors.count - 1, in: sectors) else { continue }
+            guard isWiped(copy, in: sectors) else {
+                return (
+                    nil,
+                    "there is a backup GPT at LBA \(sectors.count - 1) of \(size.rawValue) bytes, but the disk begins "
+                        + "with something else: it is not used"
+                )
+            }
+            return (Found(copy: copy, sectors: sectors, isBackup: true), nil)
+        }
+        return (nil, nil)
+    }
+
+    /// What every file system and volume manager that leaves the first sectors empty has written to by its end: ext4 at
+    /// 1 KiB, LVM and RAID within 4 KiB, ISO 9660 at 32 KiB, Btrfs at 64 KiB.
+    private static let emptySize: UInt64 = 68 << 10
+
+    private static func isWiped(_ backup: GPTCopy, in sectors: Sectors) -> Bool {
+        let firstUsed = backup.usedEntries.map(\.entry.firstLBA).min() ?? backup.header.firstUsableLBA
+        let count = min(firstUsed, emptySize / sectors.size, sectors.count - 1)
+        guard count >= 2, var bytes = try? sectors.bytes(Int(count * sectors.size), at: 0) else { return false }
+        // The primary's entries may still be there, from LBA 2 on.
+        let start = 2 * sectors.sectorSize.rawValue
+        let end = min(start + backup.array.count, bytes.count)
+        if bytes[start..<end].elementsEqual(backup.array.prefix(end - start)) {
+            bytes.replaceSubrange(start..<end, with: repeatElement(0, count: end - start))
+        }
+        return bytes.allSatisfy { $0 == 0 }
+    }
+
     private mutating func compareBackup(with primary: GPTCopy, in sectors: Sectors) {
         let lba = primary.header.alternateLBA
         if lba != sectors.count - 1 {

@@ -23,7 +23,8 @@ struct TableReader {
             readGPT(under: record, fileSystem: fileSystem)
         } else {
             if let record { readMBR(record, fileSystem: fileSystem) }
-            noteForgottenGPT()
+            let isForgotten = noteForgottenGPT()
+            if !isForgotten, first.allSatisfy({ $0 == 0 }) { readWipedGPT() }
         }
         noteOverlaps()
         table.notes = notes.all
@@ -109,17 +110,32 @@ struct TableReader {
         guard search.found != nil || record.hasBootIndicators && fileSystem == nil else { return }
         for note in search.notes { notes.add(note) }
         guard let found = search.found else { return }
+        let others = record.entries.enumerated().filter { $1.isUsed && $1.type != 0 && !$1.isProtective }
+        if !others.isEmpty {
+            let names = others.map { String($0.offset + 1) }.joined(separator: ", ")
+            notes.add("the MBR is a hybrid: its entries \(names) name partitions too, but those of the GPT count")
+        }
+        use(found)
+    }
+
+    /// Uses the backup of a GPT where the first sectors of the disk were wiped.
+    private mutating func readWipedGPT() {
+        let (found, former) = GPTSearch.backup(ofWiped: disk, sectorSizes: sectorSizes)
+        if let former { notes.add(former) }
+        guard let found else { return }
+        notes.add(
+            "the first sectors of the disk, where the protective MBR and the primary GPT were, are zeros; the backup GPT "
+                + "at LBA \(found.copy.header.myLBA) is used")
+        use(found)
+    }
+
+    private mutating func use(_ found: GPTSearch.Found) {
         let header = found.copy.header
         let sectors = found.sectors
         table.scheme = .gpt
         table.sectorSize = sectors.sectorSize
         table.diskID = header.diskGUID.isZero ? nil : header.diskGUID.description
         table.usedBackup = found.isBackup
-        let others = record.entries.enumerated().filter { $1.isUsed && $1.type != 0 && !$1.isProtective }
-        if !others.isEmpty {
-            let names = others.map { String($0.offset + 1) }.joined(separator: ", ")
-            notes.add("the MBR is a hybrid: its entries \(names) name partitions too, but those of the GPT count")
-        }
         if header.lastUsableLBA >= sectors.count {
             notes.add(
                 "the GPT is of a larger disk: its last usable sector is LBA \(header.lastUsableLBA), "
@@ -159,8 +175,9 @@ struct TableReader {
     }
 
     /// Says so where sector 0 leads to no GPT, but one is there: the MBR was lost, or the GPT is a former one. Without
-    /// a protective entry neither Linux nor firmware uses it.
-    private mutating func noteForgottenGPT() {
+    /// a protective entry neither Linux nor firmware uses it. Answers whether it is so.
+    private mutating func noteForgottenGPT() -> Bool {
+        var isForgotten = false
         for size in sectorSizes {
             let copy = try? GPTCopy(at: 1, in: Sectors(disk: disk, sectorSize: size))
             guard copy != nil else { continue }
@@ -168,7 +185,9 @@ struct TableReader {
                 "there is a GPT at LBA 1 of \(size.rawValue) bytes, but sector 0 has no protective entry (type 0xee): "
                     + "it is not used"
             )
+            isForgotten = true
         }
+        return isForgotten
     }
 
     // MARK: Both

@@ -43,6 +43,18 @@ struct `A damaged disk has the partitions that Linux's tools still see` {
         }
     }
 
+    @Test func `when a GPT lost its protective MBR with the primary, which partx needs`() throws {
+        let disk = try gpt()
+        let rows = try disk.table().rows()
+        try disk.poke(zeros + zeros, at: 0)
+        let table = try disk.table()
+        #expect(table.rows() == rows && table.usedBackup && rows.count == 2)
+        #expect(try Partx.rows(disk.path) == [])
+        // What was formatted as a whole since is a file system, and no partitions.
+        try Tool.check("mkfs.ext4", "-q", "-F", disk.path)
+        #expect(try disk.table().partitions == [])
+    }
+
     @Test func `when a GPT lost both`() throws {
         let disk = try gpt()
         try disk.poke(zeros, at: 512)

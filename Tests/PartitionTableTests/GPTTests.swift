@@ -215,6 +215,37 @@ struct `A GPT` {
         #expect(wiped.table().scheme == .none && wiped.table().notes == [note])
     }
 
+    @Test(arguments: [512, 4096])
+    func `is found by its backup where the first sectors were wiped`(sectorSize: Int) {
+        var sound = BuiltDisk(sectors: 2048, sectorSize: sectorSize)
+        sound.setGPT([BuiltDisk.Entry(first: 40, last: 49), BuiltDisk.Entry(first: 1000, last: 1999)])
+        let note =
+            "the first sectors of the disk, where the protective MBR and the primary GPT were, are zeros; the backup GPT at "
+            + "LBA 2047 is used"
+        // The protective MBR and the header; and the entries, too.
+        for count in [2, 34] {
+            var wiped = sound
+            wiped.bytes.replaceSubrange(0..<count * sectorSize, with: repeatElement(0, count: count * sectorSize))
+            let table = wiped.table()
+            #expect(ranges(table) == ["1: 40+10", "2: 1000+1000"] || sectorSize == 4096)
+            #expect(table.partitions.map(\.size) == [10, 1000].map { UInt64($0 * sectorSize) })
+            #expect(table.usedBackup && table.scheme == .gpt && table.notes == [note])
+        }
+        // A file system that leaves the first sectors alone was made on the disk since.
+        for place in [1080, 4096, 16_383] {
+            var formatted = sound
+            formatted.bytes.replaceSubrange(0..<16_384, with: repeatElement(0, count: 16_384))
+            formatted.bytes[place] = 0xef
+            let table = formatted.table()
+            #expect(table.scheme == .none && table.partitions == [])
+            #expect(table.notes.first?.hasPrefix("there is a backup GPT at LBA 2047") == true)
+        }
+        var neither = sound
+        neither.bytes.replaceSubrange(0..<2 * sectorSize, with: repeatElement(0, count: 2 * sectorSize))
+        neither.poke(UInt8(0), at: 2047 * sectorSize + 60)
+        #expect(neither.table().scheme == .none && neither.table().notes == [])
+    }
+
     @Test func `is found in sectors of 4096 bytes, at both ends`() {
         var disk = BuiltDisk(sectors: 64, sectorSize: 4096)
         disk.setGPT([BuiltDisk.Entry(first: 10, last: 19)])
