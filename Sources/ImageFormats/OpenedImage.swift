@@ -43,8 +43,11 @@ public struct LayerDescription: Sendable {
 
     /// What people should know of it, in sentences: what was read another way than usual, and why.
     public var notes: [String] {
-        guard case .vmdk(let description, let layer) = facts else { return chainNotes }
-        return (layer?.notes ?? description.notes) + chainNotes
+        switch facts {
+        case .raw: chainNotes
+        case .qcow2(let description, let layer): description.notes + (layer?.notes ?? []) + chainNotes
+        case .vmdk(let description, let layer): (layer?.notes ?? description.notes) + chainNotes
+        }
     }
 }
 

@@ -15,6 +15,7 @@ extension NamedDisk {
                 "is \(layer.format.rawValue), and only qcow2 images have dirty bitmaps")
         }
         guard let bitmap = description.bitmaps.first(where: { $0.name == name }) else {
+            if let fault = description.bitmapFault { throw fault }
             let names = description.bitmaps.map { "\"\($0.name)\"" }.joined(separator: ", ")
             throw ImageError(
                 .outOfRange, path: layer.file.path,

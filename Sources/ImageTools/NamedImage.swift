@@ -122,6 +122,10 @@ public struct NamedImage: Sendable {
             opened.snapshots.firstIndex { $0.name == snapshot } ?? opened.snapshots.firstIndex { $0.id == snapshot }
         guard let index = found, let disk = opened.snapshotDisk(index)
         else {
+            // It may be one of those that the damaged table hides.
+            if case .qcow2(let description, _)? = opened.layers.first?.facts, let fault = description.snapshotFault {
+                throw fault
+            }
             throw ImageError(.outOfRange, path: String(decoding: path), "has no snapshot \"\(snapshot)\"")
         }
         return try disk.result.get()

@@ -57,17 +57,25 @@ public struct Bitmap: Hashable, Sendable {
     /// Its name; bytes that are not UTF-8 are replaced.
     public var name: String
 
-    /// Lists the bitmaps of an image. Throws `corrupt` and `truncated` about a directory that the autoclear bit vouches
-    /// for; another may lie in clusters that have been used again since, and is worth no complaint.
+    /// Lists the bitmaps of an image. `fault`: why there are none, `corrupt` or `truncated` about a directory that the
+    /// autoclear bit vouches for, or what reading the file throws; another directory may lie in clusters that have been
+    /// used again since, and is worth no complaint. The disk needs no bitmap.
     static func list(
         _ header: Header, _ extensions: HeaderExtensions, of file: any HostFile
-    ) throws(ImageError) -> [Bitmap] {
-        guard let location = extensions.bitmaps else { return [] }
-        if header.autoclearFeatures.contains(.bitmaps) { return try readDirectory(location, of: file) }
-        return ((try? readDirectory(location, of: file)) ?? []).map { bitmap in
-            var stale = bitmap
-            stale.isInconsistent = true
-            return stale
+    ) -> (bitmaps: [Bitmap], fault: ImageError?) {
+        guard let location = extensions.bitmaps else { return ([], nil) }
+        let isValid = header.autoclearFeatures.contains(.bitmaps)
+        do throws(ImageError) {
+            let bitmaps = try readDirectory(location, of: file)
+            if isValid { return (bitmaps, nil) }
+            let stale = bitmaps.map { bitmap in
+                var stale = bitmap
+                stale.isInconsistent = true
+                return stale
+            }
+            return (stale, nil)
+        } catch {
+            return ([], isValid ? error : nil)
         }
     }
 

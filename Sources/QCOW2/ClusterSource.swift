@@ -14,6 +14,10 @@ final class ClusterSource: Sendable {
     /// What decrypts the clusters; nil where they are not encrypted.
     let cipher: SectorCipher?
     let resources: LayerResources
+    /// What came up while clusters were read.
+    let findings = ReadFindings()
+    /// Whether `dataFile` was cut; nil: nobody asked yet.
+    private let cut = Guarded<Bool?>(nil)
 
     init(
         _ header: Header, file: any HostFile, dataFile: (any HostFile)?, cipher: SectorCipher?,
@@ -37,6 +41,23 @@ final class ClusterSource: Sendable {
         TableLocation(file: file, offset: HostOffset(offset), count: count, entrySize: 8, name: name) { bytes in
             decodeTable(bytes, of: UInt64.self, .big)
         }
+    }
+
+    /// The L1 table of `count` entries at `offset`. Throws `truncated` where not even its first entry lies in the file: then
+    /// nothing can be read through it. Of one that the file's end cuts, the entries that are there can be used.
+    func l1Table(at offset: UInt64, count: Int, name: String) throws(ImageError) -> TableLocation {
+        guard count == 0 || offset < file.size && file.size - offset >= 8 else {
+            throw beyondEnd(of: file, HostOffset(offset), "the \(name)")
+        }
+        return table(at: offset, count: count, name: name)
+    }
+
+    /// Whether the file that holds the clusters was cut inside its last one. Reads refcounts when it is first asked.
+    func isCut() throws(ImageError) -> Bool {
+        if let known = cut.withLock({ $0 }) { return known }
+        let isCut = try header.isCut(dataFile, hasRefcounts: !format.hasDataFile)
+        cut.withLock { $0 = isCut }
+        return isCut
     }
 
     /// The page of `table` with its word `index`, and that word's index in the page.

@@ -10,11 +10,15 @@ public struct QCOW2Description: Sendable {
     public let extensions: HeaderExtensions
     /// The backing file's name as stored; nil where there is none.
     public let backingFile: [UInt8]?
-    /// The internal snapshots, in the table's order.
+    /// The internal snapshots, in the table's order; those whose entries can be read.
     public let snapshots: [Snapshot]
+    /// Why other snapshots cannot be told of; nil where there are no others.
+    public let snapshotFault: ImageError?
     /// The dirty bitmaps, in the directory's order. Where the autoclear bit does not vouch for them they are all
     /// inconsistent, and left out where the directory is damaged.
     public let bitmaps: [Bitmap]
+    /// Why the bitmaps cannot be told of, although the image is said to have some; nil where they can.
+    public let bitmapFault: ImageError?
     /// Why the image cannot be read as it is, though its tables may be sound.
     public var refusal: ImageError? { refusalWithKey ?? refusalWithoutKey }
     /// The same for a reader that has the key of an encrypted image.
@@ -30,7 +34,9 @@ public struct QCOW2Description: Sendable {
 
     /// Reads the header and what it leads to, the tables of clusters excepted, and checks it as QEMU does.
     ///
-    /// Throws `corrupt` and `truncated` about what is damaged, `unsupported` for QCOW version 1 and unknown versions.
+    /// Throws `corrupt` and `truncated` about what is damaged of that, and `unsupported` for QCOW version 1 and unknown
+    /// versions. Damaged tables of snapshots and of bitmaps, which the disk does not need, do not keep it from being
+    /// described: see `snapshotFault` and `bitmapFault`.
     public init(_ file: any HostFile) throws(ImageError) {
         let start = try file.bytes(Int(min(file.size, 4096)), at: HostOffset(0), of: "header")
         var reader = ByteReader(start)
@@ -57,14 +63,26 @@ public struct QCOW2Description: Sendable {
         } catch {
             throw ImageError(error, in: file, at: HostOffset(0), of: "header")
         }
-        snapshots = try Snapshot.readTable(header, of: file)
-        bitmaps = try Bitmap.list(header, extensions, of: file)
+        (snapshots, snapshotFault) = Snapshot.readTable(header, of: file)
+        (bitmaps, bitmapFault) = Bitmap.list(header, extensions, of: file)
         refusalWithKey = Self.refusal(header, extensions, hasBacking: backingFile != nil, file)
         refusalWithoutKey = Self.encryption(header).map { method in
             ImageError(
                 .denied, path: file.path, offset: HostOffset(32), "crypt_method: encrypted, no key",
                 hint: "--secret gives the passphrase of \(method)")
         }
+    }
+
+    /// What people should know of the image, and does not keep its disk from being read.
+    public var notes: [String] {
+        var notes: [String] = []
+        if let snapshotFault {
+            notes.append(
+                "\(snapshotFault); of \(header.snapshotCount) snapshots \(snapshots.count) can be read, and the disk "
+                    + "needs none")
+        }
+        if let bitmapFault { notes.append("\(bitmapFault); no dirty bitmap can be read, and the disk needs none") }
+        return notes
     }
 
     /// The name of the external data file, which must be opened for the layer; nil where there is none.

@@ -40,7 +40,7 @@ public final class QCOW2Layer: ImageLayer {
             header, file: file, dataFile: dataFile, cipher: header.cryptMethod == 0 ? nil : cipher, resources: resources
         )
         // The entries behind those that the disk needs hold the saved state of a machine, not the disk.
-        let l1Table = source.table(
+        let l1Table = try source.l1Table(
             at: header.l1TableOffset, count: Int(header.neededL1Size), name: "active L1 table")
         self.init(source, l1Table, origin: 0, size: header.virtualSize)
     }
@@ -52,6 +52,9 @@ public final class QCOW2Layer: ImageLayer {
         self.origin = origin
         virtualSize = size
     }
+
+    /// What came up while the disk was read, in sentences.
+    public var notes: [String] { source.findings.all }
 
     /// Every file that the layer's bytes come from, each once.
     public var files: [any HostFile] {
@@ -163,8 +166,9 @@ public final class QCOW2Layer: ImageLayer {
 
     /// The data from `host` on, as far as the file has it.
     ///
-    /// A file may end in the middle of its last cluster; what is missing there reads as zeros. QEMU reads zeros for
-    /// clusters that lie wholly behind the end, too; here they are an error, since nothing but a cut file has them.
+    /// A file may end in the middle of its last cluster, where writers leave what was never written; that reads as zeros,
+    /// unless something tells that the file was cut (`Header.isCut`). QEMU reads zeros for clusters that lie wholly behind
+    /// the end, too; here they are an error, since nothing but a cut file has them.
     private func data(at start: GuestOffset, count: UInt64, host: HostOffset) throws(ImageError) -> Extent {
         let file = source.dataFile
         let clusterSize = source.format.clusterSize
@@ -174,6 +178,11 @@ public final class QCOW2Layer: ImageLayer {
                 throw source.beyondEnd(of: file, cluster, "the cluster of guest offset \(start)")
             }
             let rest = min(count, clusterSize - host.rawValue % clusterSize)
+            if try source.isCut() {
+                let error = source.beyondEnd(of: file, host, "the rest of the cluster of guest offset \(start)")
+                source.findings.add("\(error): the file was cut")
+                throw error
+            }
             return Extent(start: start, count: rest, storage: .zero(explicit: true))
         }
         let held = min(count, file.size - host.rawValue)

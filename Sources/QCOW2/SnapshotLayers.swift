@@ -8,7 +8,7 @@ extension QCOW2Layer {
     public func layer(of snapshot: Snapshot) throws(ImageError) -> QCOW2Layer {
         let size = try diskSize(of: snapshot)
         let count = min(UInt64(try checkedL1Size(of: snapshot)), source.header.l1Size(for: size))
-        return QCOW2Layer(source, l1Table(of: snapshot, count: count), origin: 0, size: size & ~511)
+        return QCOW2Layer(source, try l1Table(of: snapshot, count: count), origin: 0, size: size & ~511)
     }
 
     /// The machine state that `snapshot` keeps, as if it were a disk with nothing under it; nil where it keeps none.
@@ -28,7 +28,8 @@ extension QCOW2Layer {
                 "l1_size is \(l1Size), but a disk and \(snapshot.vmStateSize) bytes of machine state need \(needed)")
         }
         return QCOW2Layer(
-            source, l1Table(of: snapshot, count: needed), origin: first * header.l2Coverage, size: snapshot.vmStateSize)
+            source, try l1Table(of: snapshot, count: needed), origin: first * header.l2Coverage,
+            size: snapshot.vmStateSize)
     }
 
     /// The disk's size when the snapshot was taken, not yet without what is left of it behind the last whole sector.
@@ -52,8 +53,8 @@ extension QCOW2Layer {
     }
 
     /// The first `count` entries of the snapshot's L1 table, which are no more than it has.
-    private func l1Table(of snapshot: Snapshot, count: UInt64) -> TableLocation {
-        source.table(
+    private func l1Table(of snapshot: Snapshot, count: UInt64) throws(ImageError) -> TableLocation {
+        try source.l1Table(
             at: snapshot.l1TableOffset, count: Int(count), name: "L1 table of snapshot \"\(snapshot.id)\"")
     }
 

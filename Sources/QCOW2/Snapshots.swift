@@ -50,12 +50,24 @@ public struct Snapshot: Hashable, Sendable {
     /// Instructions executed, in record/replay; nil where there are none.
     public var instructionCount: UInt64?
 
-    /// Reads the snapshot table that the header names. Throws `corrupt` and `truncated` about the table.
-    static func readTable(_ header: Header, of file: any HostFile) throws(ImageError) -> [Snapshot] {
-        guard header.snapshotCount > 0 else { return [] }
+    /// Reads the snapshot table that the header names. `fault`: why the entries behind those that are there cannot be
+    /// read, `corrupt` or `truncated` about the table, or what reading the file throws. The disk does not need them.
+    static func readTable(_ header: Header, of file: any HostFile) -> (snapshots: [Snapshot], fault: ImageError?) {
+        var snapshots: [Snapshot] = []
+        do throws(ImageError) {
+            try readTable(header, of: file, into: &snapshots)
+            return (snapshots, nil)
+        } catch {
+            return (snapshots, error)
+        }
+    }
+
+    private static func readTable(
+        _ header: Header, of file: any HostFile, into snapshots: inout [Snapshot]
+    ) throws(ImageError) {
+        guard header.snapshotCount > 0 else { return }
         let start = HostOffset(header.snapshotsOffset)
         var position = start
-        var snapshots: [Snapshot] = []
         for index in 0..<header.snapshotCount {
             let what = "snapshot table: entry \(index)"
             guard position.rawValue - start.rawValue <= tableSizeLimit else {
@@ -81,7 +93,6 @@ public struct Snapshot: Hashable, Sendable {
             }
             position = position.advanced(by: UInt64((40 + sizes.variable + 7) & ~7))
         }
-        return snapshots
     }
 
     /// The sizes of an entry's variable parts, which stand in its fixed part.

@@ -118,6 +118,44 @@ struct `A damaged image` {
         #expect(failure(of: image.bytes) == poke.error)
     }
 
+    @Test func `whose L1 table lies behind its end cannot be opened`() throws {
+        var image = Self.good
+        image.poke(UInt64(1) << 40, at: 40)
+        let file = MemoryFile(image.bytes)
+        let description = try QCOW2Description(file)
+        let error = #expect(throws: ImageError.self) {
+            _ = try QCOW2Layer(description, file: file, resources: LayerResources())
+        }
+        #expect(error?.code == .truncated && error?.offset == HostOffset(1 << 40))
+        #expect(error?.message.hasPrefix("the active L1 table lies behind the end of the file") == true)
+    }
+
+    @Test func `that was cut inside its last cluster is read up to its end`() throws {
+        var image = Self.good
+        image.bytes.removeSubrange(0x60000...)
+        let whole = image.bytes
+        for refcount in [UInt16(0), 1] {
+            // Behind the last cluster that is left there was another, by its refcount; else nobody wrote to the rest.
+            image.bytes = Array(whole.dropLast(1024))
+            image.poke(refcount, at: 0x20000 + 6 * 2)
+            let file = MemoryFile(image.bytes)
+            let layer = try QCOW2Layer(try QCOW2Description(file), file: file, resources: LayerResources())
+            let disk = Image(layer: layer)
+            #expect(try areSame(disk.bytes(0xfc00, at: 0x10000), image.disk[0x10000..<0x1fc00]))
+            let result = try layer.source.header.isCut(file, hasRefcounts: true)
+            let findings = try QCOW2Description(file).check(file).findings.filter { $0.message.contains("is cut by") }
+            if refcount == 0 {
+                #expect(try disk.bytes(1024, at: 0x1fc00).allSatisfy { $0 == 0 })
+                #expect(layer.notes == [] && !result && findings == [])
+            } else {
+                let error = #expect(throws: ImageError.self) { _ = try disk.bytes(1024, at: 0x1fc00) }
+                #expect(error?.code == .truncated && error?.offset == HostOffset(0x5fc00))
+                #expect(layer.notes.first?.hasSuffix("the file was cut") == true && result)
+                #expect(findings.map(\.guestOffset) == [GuestOffset(0x10000)])
+            }
+        }
+    }
+
     @Test func `can be read where the damage is not`() throws {
         var image = Self.good
         image.poke(UInt64(0x50200), at: image.entryOffset(of: 2))

@@ -37,25 +37,39 @@ struct `The snapshot table` {
         #expect(found.allSatisfy { $0.l1TableOffset == 0x70000 && $0.l1Size == 3 && $0.dateNanoseconds == 999 })
     }
 
-    @Test func `with more extra data than is allowed, or cut, is an error`() {
+    @Test func `with more extra data than is allowed, or cut, is told of, and the disk is read`() throws {
         var fixed = entry(extra: [], id: "1", name: "x").bytes
         fixed.replaceSubrange(36..<40, with: [0, 0, 4, 1])
         let big = image(fixed + Array(repeating: 0, count: 4096), count: 1)
-        #expect(
-            failure(of: big.bytes)?.message
-                == "snapshot table: entry 0: has 1025 bytes of extra data, but at most 1024 are allowed")
+        let message = "snapshot table: entry 0: has 1025 bytes of extra data, but at most 1024 are allowed"
+        #expect(try faults(of: big)?.message == message)
         let cut = image(entry(extra: [], id: "1", name: "x").bytes, count: 1)
-        #expect(failure(of: cut.bytes)?.code == .truncated)
+        #expect(try faults(of: cut)?.code == .truncated)
+        // The entries before it are there.
+        let whole = Record(bytes: entry(extra: [], id: "1", name: "x").bytes).with("1").with("x").padded.bytes
+        let second = image(whole + fixed, count: 2)
+        #expect(try faults(of: second)?.offset != nil)
+        #expect(try QCOW2Description(MemoryFile(second.bytes)).snapshots.map(\.id) == ["1"])
     }
 
-    @Test func `that would be larger than 64 MiB is an error before it is read`() {
+    /// What the description says of the snapshot table, where the disk is read all the same, and a check tells of it.
+    private func faults(of image: BuiltQCOW2) throws -> ImageError? {
+        #expect(failure(of: image.bytes) == nil)
+        let file = MemoryFile(image.bytes)
+        let description = try QCOW2Description(file)
+        #expect(description.notes.count == 1)
+        #expect(try description.check(file).findings.contains { $0.kind == .snapshot && $0.severity == .corruption })
+        return description.snapshotFault
+    }
+
+    @Test func `that would be larger than 64 MiB is not read to its end`() throws {
         // 1024 bytes of extra data and the longest names: some 500 entries are 64 MiB.
         let name = String(repeating: "n", count: 65535)
         let fixed = entry(extra: Array(repeating: 0, count: 1024), id: name, name: name).bytes
         let one = Record(bytes: fixed + Array(repeating: 7, count: 1024)).with(name).with(name).padded.bytes
         var table: [UInt8] = []
         for _ in 0..<520 { table += one }
-        let error = failure(of: image(table, count: 520).bytes)
+        let error = try QCOW2Description(MemoryFile(image(table, count: 520).bytes)).snapshotFault
         #expect(error?.code == .corrupt)
         #expect(error?.message.hasSuffix("the table is larger than 67108864 bytes") == true)
     }
@@ -92,20 +106,30 @@ struct `The bitmap directory` {
         #expect(try QCOW2Description(MemoryFile(built.bytes)).bitmaps == [])
     }
 
-    @Test func `with a count, a size or a granularity that cannot be is an error`() {
+    /// What the description says of the directory, where the disk is read all the same, and a check tells of it.
+    private func fault(of image: BuiltQCOW2) throws -> ImageError? {
+        #expect(failure(of: image.bytes) == nil)
+        let file = MemoryFile(image.bytes)
+        let description = try QCOW2Description(file)
+        #expect(description.notes.count == 1 && description.bitmaps == [])
+        #expect(try description.check(file).findings.contains { $0.kind == .bitmap && $0.severity == .corruption })
+        return description.bitmapFault
+    }
+
+    @Test func `with a count, a size or a granularity that cannot be is told of, and the disk is read`() throws {
         let one = entry("a", flags: 0, granularityBits: 16)
-        #expect(failure(of: image(one, count: 2).bytes)?.code == .corrupt)
+        #expect(try fault(of: image(one, count: 2))?.code == .corrupt)
         for count in [UInt32(0), 65536, .max] {
             let message = "bitmap directory: has \(count) entries, but must have 1 to 65535"
-            #expect(failure(of: image(one, count: count).bytes)?.message == message)
+            #expect(try fault(of: image(one, count: count))?.message == message)
         }
-        #expect(failure(of: image(one, count: 1, size: .max).bytes)?.code == .corrupt)
-        #expect(failure(of: image(one, count: 1, size: 64 << 20).bytes)?.code == .corrupt)
-        #expect(failure(of: image(one, count: 1, size: 1 << 20).bytes)?.code == .truncated)
+        #expect(try fault(of: image(one, count: 1, size: .max))?.code == .corrupt)
+        #expect(try fault(of: image(one, count: 1, size: 64 << 20))?.code == .corrupt)
+        #expect(try fault(of: image(one, count: 1, size: 1 << 20))?.code == .truncated)
         for bits in [UInt8(0), 8, 32, 255] {
             let bad = image(entry("a", flags: 0, granularityBits: bits), count: 1)
             let message = "bitmap directory: entry 0: granularity_bits is \(bits), but must be 9 to 31"
-            #expect(failure(of: bad.bytes)?.message == message)
+            #expect(try fault(of: bad)?.message == message)
         }
     }
 }

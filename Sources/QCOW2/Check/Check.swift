@@ -43,6 +43,7 @@ private struct Check {
 
     mutating func run(_ progress: (Double) -> Void) throws(ImageError) {
         judgeHeader()
+        addFaults()
         try image.gather(&refcounts, &result)
         var lower: UInt64 = 0
         // A reference may touch one cluster behind the last, and only one.
@@ -79,6 +80,20 @@ private struct Check {
         let end = max(image.clusterCount, min(counts.usedEnd, image.clusterCount + 1))
         try compare(counts, from: lower, to: min(counts.upper, end))
         return counts.upper
+    }
+
+    /// The tables that could not be read when the image was described.
+    private mutating func addFaults() {
+        for (kind, fault, rest) in [
+            (CheckFinding.Kind.snapshot, image.description.snapshotFault, "what other snapshots use"),
+            (.bitmap, image.description.bitmapFault, "what bitmaps use"),
+        ] {
+            guard let fault else { continue }
+            result.add(
+                CheckFinding(
+                    kind, .corruption, path: fault.path, at: fault.offset,
+                    "\(fault.message); \(rest) is counted as leaks"))
+        }
     }
 
     /// The flags of the header that tell how the image was left, and what it says of its encryption.

@@ -9,6 +9,7 @@ struct CountingSink: UseSink {
     }
 
     mutating func outOfFile(_ size: UInt64, at offset: UInt64, times: UInt64, by user: ClusterUser) {}
+    mutating func cut(_ size: UInt64, at offset: UInt64, times: UInt64, by user: ClusterUser) {}
     mutating func begin(_ table: L2TableUse) {}
     mutating func entry(_ entry: L2EntryPlace) {}
     mutating func bitmapEntry(_ index: Int, at offset: UInt64, times: UInt64, _ fault: String) {}
@@ -31,6 +32,7 @@ struct NamingSink: UseSink {
     }
 
     mutating func outOfFile(_ size: UInt64, at offset: UInt64, times: UInt64, by user: ClusterUser) {}
+    mutating func cut(_ size: UInt64, at offset: UInt64, times: UInt64, by user: ClusterUser) {}
     mutating func begin(_ table: L2TableUse) {}
     mutating func entry(_ entry: L2EntryPlace) {}
     mutating func bitmapEntry(_ index: Int, at offset: UInt64, times: UInt64, _ fault: String) {}
@@ -70,6 +72,25 @@ struct JudgingSink: UseSink {
                 .outOfFile, .corruption, path: image.file.path, at: HostOffset(offset), guest: guest, times: times,
                 "\(user.text): is said to be \(counted(size, "byte")) at \(HostOffset(offset)), but the "
                     + "file ends at \(HostOffset(image.file.size))")
+        }
+    }
+
+    /// Where the file was cut, what its end cuts is lost in part; else it is what nobody ever wrote. The header's cluster
+    /// is larger than the header, and the sectors of compressed data are more than its stream takes.
+    mutating func cut(_ size: UInt64, at offset: UInt64, times: UInt64, by user: ClusterUser) {
+        guard image.isCut else { return }
+        var place: GuestOffset?
+        switch user {
+        case .header, .compressed: return
+        case .l2Table(let guest, _), .data(let guest, _): place = guest
+        default: break
+        }
+        result.add(.corruption, times: times) {
+            CheckFinding(
+                .outOfFile, .corruption, path: image.file.path, at: HostOffset(image.file.size), guest: place,
+                times: times,
+                "\(user.text): is cut by the end of the file at \(HostOffset(image.file.size)): of its "
+                    + "\(counted(size, "byte")) at \(HostOffset(offset)) the rest is lost")
         }
     }
 

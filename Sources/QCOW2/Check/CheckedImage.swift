@@ -45,6 +45,8 @@ struct CheckedImage {
     let format: L2Format
     let clusterSize: UInt64
     let limits: QCOW2CheckLimits
+    /// Whether the file was cut inside its last cluster; see `Header.isCut`.
+    let isCut: Bool
     /// The L1 tables that can be where they are said to be, the active one first.
     var l1Tables: [L1Table] = []
     /// The tables of the bitmaps that the directory describes soundly.
@@ -56,7 +58,8 @@ struct CheckedImage {
     /// The clusters that the file has; the last may be cut short.
     var clusterCount: UInt64 { file.size / clusterSize + (file.size % clusterSize == 0 ? 0 : 1) }
 
-    init(_ description: QCOW2Description, _ file: any HostFile, limits: QCOW2CheckLimits) {
+    init(_ description: QCOW2Description, _ file: any HostFile, limits: QCOW2CheckLimits) throws(ImageError) {
+        isCut = try description.header.isCut(file, hasRefcounts: true)
         self.description = description
         self.file = file
         self.limits = limits
@@ -106,6 +109,8 @@ struct CheckedImage {
         guard size > 0 else { return }
         if let clusters = clusters(size, at: offset) {
             sink.use(clusters, times: times, by: user)
+            // No overflow: both lie in the file's clusters.
+            if offset + size > file.size { sink.cut(size, at: offset, times: times, by: user) }
         } else {
             sink.outOfFile(size, at: offset, times: times, by: user)
         }

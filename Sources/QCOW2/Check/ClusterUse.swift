@@ -77,6 +77,8 @@ protocol UseSink {
     mutating func use(_ clusters: ClosedRange<UInt64>, times: UInt64, by user: ClusterUser)
     /// The `size` bytes at `offset` that `user` claims do not lie in the file.
     mutating func outOfFile(_ size: UInt64, at offset: UInt64, times: UInt64, by user: ClusterUser)
+    /// The file ends inside the `size` bytes at `offset` that `user` claims.
+    mutating func cut(_ size: UInt64, at offset: UInt64, times: UInt64, by user: ClusterUser)
     /// The entries of an L2 table come next.
     mutating func begin(_ table: L2TableUse) throws(ImageError)
     /// An L2 entry that is not 0, before what it uses is told.
