@@ -1,22 +1,29 @@
 import ByteFormat
 
 extension Descriptor {
-    /// Reads the descriptor that `bytes` begin with. Any bytes are one: what is wrong in them is said by
-    /// `extentFault`, `entryFault`, `unknownLine` and `encodingFault`, because it depends on the disk whether that matters.
+    /// Reads the descriptor that `stored` begins with, which is a file of its own or is embedded. Any bytes are one: what
+    /// is wrong in them is said by `textFault`, `extentFault`, `namelessFault`, `entryFault`, `unknownLine` and
+    /// `encodingFault`, because it depends on the disk whether that matters.
     ///
     /// Products differ in case, in spaces and quotes and in line ends, and write names in many encodings, so all of
     /// that is read as it comes.
-    init(parsing bytes: [UInt8]) {
-        var texts = DescriptorTexts(of: bytes)
+    init(parsing stored: [UInt8], isFile: Bool = false) {
+        self.init(parsing: DescriptorText(stored, isFile: isFile))
+    }
+
+    /// Reads the descriptor that `stored` is.
+    init(parsing stored: DescriptorText) {
+        let bytes = stored.bytes
+        var texts = DescriptorTexts(of: bytes, isUTF8: stored.isUTF16)
+        var lines = ExtentLines()
         var entries: [Entry] = []
-        var extents: [DescriptorExtent] = []
         var extentFault: ParseFault?
         var unknownLine: ParseFault?
         var entryFault: ParseFault?
         for line in DescriptorLines(bytes) where !line.isEmpty && line.first != UInt8(ascii: "#") {
             if DescriptorExtent.isExtent(line) {
                 do throws(ParseFault) {
-                    extents.append(try DescriptorExtent(parsing: line, texts: &texts))
+                    lines.add(try DescriptorExtent(parsing: line, texts: &texts), written: line)
                 } catch {
                     extentFault = extentFault ?? error
                 }
@@ -40,12 +47,63 @@ extension Descriptor {
             }
         }
         self.entries = entries
-        self.extents = extents
+        extents = lines.extents
         self.extentFault = extentFault
+        namelessFault = lines.namelessFault
+        notes = stored.notes + lines.notes
+        textFault = stored.fault
+        isUTF16 = stored.isUTF16
         self.unknownLine = unknownLine
         self.entryFault = entryFault
         encodingFault = texts.fault
         hasMark = isVMDK(firstBytes: bytes)
+    }
+}
+
+/// The extents of a descriptor while its lines are read.
+private struct ExtentLines {
+    /// What a line says. Two lines that say the same of a file would put the same bytes on the disk twice.
+    private struct Content: Hashable {
+        var access: DescriptorExtent.Access
+        var sectors: UInt64
+        var kindName: String
+        var name: [UInt8]
+        var offset: UInt64
+    }
+
+    private(set) var extents: [DescriptorExtent] = []
+    /// The first extent that needs a file, and names none.
+    private(set) var namelessFault: ParseFault?
+    private var known: Set<Content> = []
+    private var duplicate: (line: String, count: Int)?
+
+    /// The extent lines that were left out.
+    var notes: [String] {
+        guard let duplicate else { return [] }
+        let more = duplicate.count > 1 ? ", as \(duplicate.count - 1) more do" : ""
+        return ["the extent line \"\(duplicate.line)\" stands there twice\(more), and is read once"]
+    }
+
+    /// Adds the extent of the line `written`, unless it is there already.
+    mutating func add(_ extent: DescriptorExtent, written: ArraySlice<UInt8>) {
+        if extent.needsFile {
+            guard let name = extent.name else {
+                namelessFault =
+                    namelessFault
+                    ?? ParseFault(
+                        at: extent.position,
+                        "extent line \"\(text(written.prefix(200)))\": the file name is missing")
+                return extents.append(extent)
+            }
+            let content = Content(
+                access: extent.access, sectors: extent.sectors, kindName: extent.kindName, name: name.bytes,
+                offset: extent.offset)
+            guard known.insert(content).inserted else {
+                duplicate = (duplicate?.line ?? text(written.prefix(200)), (duplicate?.count ?? 0) + 1)
+                return
+            }
+        }
+        extents.append(extent)
     }
 }
 
@@ -75,8 +133,14 @@ private struct DescriptorTexts: ~Copyable {
     /// The first text that could not be decoded, or why none is.
     private(set) var fault: ParseFault?
 
-    /// A decoder for the encoding that the descriptor in `bytes` names; UTF-8 where it names none.
-    init(of bytes: [UInt8]) {
+    /// A decoder for the encoding that the descriptor in `bytes` names; UTF-8 where it names none, and where it
+    /// `isUTF8` whatever it says, as it was converted.
+    init(of bytes: [UInt8], isUTF8: Bool) {
+        guard !isUTF8 else {
+            isNamed = false
+            decoder = TextDecoder(.utf8)
+            return
+        }
         let pairs = DescriptorLines(bytes).lazy.filter { $0.first != UInt8(ascii: "#") }.compactMap(DescriptorPair.init)
         let named =
             pairs.first { text($0.key).lowercased() == "encoding" }
@@ -110,7 +174,7 @@ private struct DescriptorTexts: ~Copyable {
 extension DescriptorExtent {
     /// Whether `line` is meant to be an extent, so that it is never passed over: it begins with a word of access, or
     /// has a number and a type where an extent has them.
-    fileprivate static func isExtent(_ line: ArraySlice<UInt8>) -> Bool {
+    static func isExtent(_ line: ArraySlice<UInt8>) -> Bool {
         var words = DescriptorWords(rest: line)
         let access = words.next()
         let size = words.next()
@@ -144,7 +208,6 @@ extension DescriptorExtent {
             access: access, sectors: sectors, kindName: kindName, name: name.isEmpty ? nil : texts.decode(name),
             offset: number(offset) ?? 0, partitionUUID: partition.flatMap { $0.isEmpty ? nil : $0 },
             deviceID: device.flatMap { $0.isEmpty ? nil : $0 }, position: line.startIndex)
-        guard !needsFile || self.name != nil else { throw fault("the file name is missing") }
     }
 }
 
@@ -157,7 +220,7 @@ struct DescriptorLines: Sequence, IteratorProtocol {
 
     init(_ bytes: [UInt8]) {
         rest = bytes.prefix { $0 != 0 }
-        if rest.starts(with: [0xef, 0xbb, 0xbf]) { rest = rest.dropFirst(3) }
+        if rest.starts(with: byteOrderMark) { rest = rest.dropFirst(byteOrderMark.count) }
     }
 
     mutating func next() -> ArraySlice<UInt8>? {

@@ -20,8 +20,16 @@ public struct Descriptor: Hashable, Sendable {
     public let entries: [Entry]
     /// The extents, in the order of the lines, which is their order on the disk.
     public let extents: [DescriptorExtent]
+    /// What people should know of the text, in sentences: that it is in UTF-16, that it or a line stands there twice.
+    let notes: [String]
+    /// Why nobody can say what the text means as a whole.
+    let textFault: ParseFault?
+    /// Whether the text is stored in UTF-16, so that the positions here are none of the file.
+    let isUTF16: Bool
     /// The first line that must be an extent, but is none.
     let extentFault: ParseFault?
+    /// The first extent that needs a file and names none, which matters unless the grains lie beside the descriptor.
+    let namelessFault: ParseFault?
     /// The first key that is not looked at any more.
     let entryFault: ParseFault?
     /// The first line that is neither a comment, nor an entry, nor an extent.
@@ -89,7 +97,7 @@ public struct Descriptor: Hashable, Sendable {
 extension Descriptor {
     /// Why the disk that it describes cannot be read, whatever its extents are; nil when it can.
     var unsupportedFeature: ParseFault? {
-        if let fault = encryption ?? entryFault { return fault }
+        if let fault = textFault ?? encryption ?? entryFault { return fault }
         guard let entry = entry("parentCID"), parentCID != Self.noParent, parentFileNameHint == nil else { return nil }
         return ParseFault(
             at: entry.position,
@@ -119,6 +127,9 @@ extension Descriptor {
         }
         return nil
     }
+
+    /// Whether there is anything of a descriptor in it; not in blanks, and not in the bytes of something else.
+    var isReadable: Bool { hasMark || createType != nil || cid != nil || parentCID != nil }
 
     /// The size of the disk by the extent lines, in sectors; nil where no disk can have it.
     var sectors: UInt64? {

@@ -47,11 +47,10 @@ enum Magic: Sendable {
 /// `# Disk DescriptorFile`, in any case and spacing, as products write it.
 public func isVMDK(firstBytes bytes: [UInt8]) -> Bool {
     if Magic(firstBytes: bytes) != nil { return true }
-    for line in DescriptorLines(bytes) {
+    for line in DescriptorLines(DescriptorText.utf8(fromUTF16: bytes) ?? bytes) {
         guard let first = line.first else { continue }
         guard first == UInt8(ascii: "#") else { return false }
-        let letters = line.dropFirst().filter { !isBlank($0) }
-        if uppercase(letters) == "DISKDESCRIPTORFILE" { return true }
+        if isDescriptorMark(line) { return true }
     }
     return false
 }

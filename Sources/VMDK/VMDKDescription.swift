@@ -27,7 +27,7 @@ public struct VMDKDescription: Sendable {
     public var parent: DescriptorName? { descriptor?.parent }
     /// Where parentCID stands in the file; nil where it does not.
     public var parentCIDOffset: HostOffset? {
-        guard let entry = descriptor?.entry("parentCID") else { return nil }
+        guard let descriptor, !descriptor.isUTF16, let entry = descriptor.entry("parentCID") else { return nil }
         // An embedded descriptor was found to lie in the file.
         let base = (sparseHeader?.descriptorOffset ?? 0).multipliedReportingOverflow(by: sectorSize).partialValue
         return HostOffset(base).advanced(by: UInt64(entry.position))
@@ -74,23 +74,32 @@ public struct VMDKDescription: Sendable {
             do throws(ParseFault) { try header.checkGeometry() } catch { throw file.corrupt(error) }
         }
         return bare(
-            .cowd, file, capacity: UInt64(header.capacity), parent: header.parentFileName, refusal: refusal)
+            .cowd, file, capacity: UInt64(header.capacity),
+            refusal: refusal ?? header.parentFileName.map { lostParent(called: $0, of: file) })
     }
 
     /// A SESPARSE extent without its descriptor.
     private static func describeSESparse(_ file: any HostFile) throws(ImageError) -> VMDKDescription {
         let header = try SESparseHeader.load(from: file)
-        return bare(.seSparse, file, capacity: header.capacity, parent: nil, refusal: try header.refusal(in: file))
+        return bare(.seSparse, file, capacity: header.capacity, refusal: try header.refusal(in: file))
+    }
+
+    /// The refusal of a VMFSSPARSE extent by itself whose header says that it is a delta: what it does not hold is the
+    /// parent's, and not zeros.
+    private static func lostParent(called name: [UInt8], of file: any HostFile) -> ImageError {
+        ImageError(
+            .unsupported, path: file.path, offset: HostOffset(32),
+            "parentFileName: the extent is a delta of \"\(String(decoding: name, as: UTF8.self))\", but comes without "
+                + "its descriptor, which says where that is; the descriptor is what must be opened")
     }
 
     private static func bare(
-        _ magic: Magic, _ file: any HostFile, capacity: UInt64, parent: [UInt8]?, refusal: ImageError?
+        _ magic: Magic, _ file: any HostFile, capacity: UInt64, refusal: ImageError?
     ) -> VMDKDescription {
-        var note =
+        let note =
             "\(file.path): the \(magic.lineKind.rawValue) extent comes without its descriptor, so it is taken for a "
             + "whole disk: what it does not hold belongs to a parent, which only the descriptor names, and is read as "
             + "zeros"
-        if let parent { note += "; its own header calls the parent \"\(String(decoding: parent, as: UTF8.self))\"" }
         return VMDKDescription(
             path: file.path, sparseHeader: nil, descriptor: nil, notes: refusal == nil ? [note] : [], refusal: refusal,
             bareCapacity: capacity)
@@ -115,7 +124,9 @@ public struct VMDKDescription: Sendable {
             guard refusal != nil else { throw error }
             findings.notes.append(error.description)
         }
-        if let descriptor {
+        if let descriptor, header.capacity > 0, !descriptor.isReadable {
+            refusal = refusal ?? missingDescriptor(header, in: file)
+        } else if let descriptor {
             // The offset was found to lie in the file.
             let base = Int(header.descriptorOffset * sectorSize)
             if header.capacity == 0 {
@@ -131,6 +142,16 @@ public struct VMDKDescription: Sendable {
             path: file.path, sparseHeader: effective, descriptor: descriptor, notes: findings.notes, refusal: refusal)
     }
 
+    /// The refusal of an extent whose header has a place for a descriptor, where none is. QEMU leaves the place blank in
+    /// the parts of a split disk, which their descriptor names.
+    private static func missingDescriptor(_ header: SparseHeader, in file: any HostFile) -> ImageError {
+        ImageError(
+            .corrupt, path: file.path, offset: HostOffset(header.descriptorOffset * sectorSize),
+            "descriptor: is blank or no text of one, but the header says that it is here: without it nobody knows "
+                + "whether the extent is a disk, a delta of a parent or a part of a disk, which is opened by the "
+                + "descriptor that names it")
+    }
+
     private static func describeText(
         _ file: any HostFile, firstBytes: [UInt8]
     ) throws(ImageError) -> VMDKDescription {
@@ -140,7 +161,7 @@ public struct VMDKDescription: Sendable {
             throw ImageError(.unsupported, path: file.path, message)
         }
         let text = try file.bytes(Int(file.size), at: HostOffset(0), of: "descriptor")
-        let descriptor = Descriptor(parsing: text)
+        let descriptor = Descriptor(parsing: text, isFile: true)
         guard descriptor.hasMark || descriptor.createType != nil else { throw noVMDK(file) }
         var findings = Findings()
         try findings.lookAtNamedExtents(of: descriptor, at: 0, in: file)
@@ -167,7 +188,8 @@ private struct Findings {
     ) throws(ImageError) {
         lookAtKeys(of: descriptor, at: base, in: file)
         if refusal != nil { return }
-        if let fault = descriptor.extentFault { throw file.corrupt(fault, base: base) }
+        let faults = [descriptor.extentFault, descriptor.namelessFault].compactMap { $0 }
+        if let fault = faults.min(by: { $0.position < $1.position }) { throw file.corrupt(fault, base: base) }
         guard !descriptor.extents.isEmpty else {
             throw file.corrupt(ParseFault(at: base, "descriptor: has no extent, but must have at least one"))
         }
@@ -232,7 +254,12 @@ private struct Findings {
     }
 
     private mutating func lookAtKeys(of descriptor: Descriptor, at base: Int, in file: any HostFile) {
-        if let feature = descriptor.unsupportedFeature { refusal = file.unsupported(feature, base: base) }
+        notes += descriptor.notes.map { "\(file.path): \($0)" }
+        if let feature = descriptor.unsupportedFeature {
+            refusal =
+                feature == descriptor.textFault
+                ? file.corrupt(feature, base: base) : file.unsupported(feature, base: base)
+        }
         if let hint = descriptor.parentFileNameHint?.text {
             if descriptor.parentCID == Descriptor.noParent {
                 notes.append("\(file.path): parentCID is ffffffff, so the parentFileNameHint \"\(hint)\" is ignored")

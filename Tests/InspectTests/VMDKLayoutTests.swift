@@ -44,6 +44,21 @@ struct `The listing of a VMDK image` {
         #expect(layout.faults.isEmpty, "\(layout.faults)")
     }
 
+    @Test func `has no fault where the image is sound: a stream without an end, a line without a name`() throws {
+        for directory in StreamVMDKBuilder.Directory.allCases {
+            for model in [GrainModel(size: 1 << 20), Self.model] {
+                var builder = StreamVMDKBuilder.whole(model, directory)
+                builder.descriptor = VMDKDescriptorText("streamOptimized", ["RW \(model.sectors) SPARSE \"\""])
+                let bytes = try builder.build().bytes
+                // What has its tables in front needs no marker of the end.
+                let layout = try listing(directory == .front ? bytes.dropLast(512) : bytes)
+                #expect(layout.faults.isEmpty, "\(layout.faults)")
+            }
+        }
+        let cut = try StreamVMDKBuilder.whole(Self.model).build().bytes.dropLast(512)
+        #expect(try listing(Array(cut)).faults.contains { $0.contains("the end-of-stream marker is missing") })
+    }
+
     @Test func `marks where the redundant grain tables differ`() throws {
         var image = try built()
         let layout = try listing(image.bytes)

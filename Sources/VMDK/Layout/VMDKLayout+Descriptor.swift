@@ -5,7 +5,8 @@ extension VMDKLayout {
     /// Lists a descriptor that is a file of its own.
     func listText(to consumer: any LayoutConsumer, _ options: LayoutOptions) throws(ImageError) {
         let bytes = try held(UInt64(Descriptor.sizeLimit), at: 0, of: "descriptor")
-        try listDescriptor(bytes, at: 0, followsExtents: true, to: consumer, options) { () throws(ImageError) in
+        let text = DescriptorText(bytes, isFile: true)
+        try listDescriptor(text, at: 0, followsExtents: true, to: consumer, options) { () throws(ImageError) in
             if file.size > UInt64(Descriptor.sizeLimit) {
                 try consumer.fault("has \(file.size) bytes, but must have at most \(Descriptor.sizeLimit)")
             }
@@ -33,19 +34,24 @@ extension VMDKLayout {
         let sectors = header.descriptorSize == 0 ? sectorLimit : min(header.descriptorSize, sectorLimit)
         let bytes = try held(min(sectors * sectorSize, UInt64(Descriptor.sizeLimit)), at: start, of: "descriptor")
         try listDescriptor(
-            bytes, at: start, followsExtents: header.capacity == 0, to: consumer, options
-        ) { () throws(ImageError) in }
+            DescriptorText(bytes, isFile: false), at: start, followsExtents: header.capacity == 0, to: consumer, options
+        ) { () throws(ImageError) in
+            if header.capacity > 0, !Descriptor(parsing: bytes).isReadable {
+                try consumer.fault("is blank or no text of a descriptor, but the header says that it is here")
+            }
+        }
     }
 
     private func listDescriptor(
-        _ bytes: [UInt8], at start: UInt64, followsExtents: Bool, to consumer: any LayoutConsumer,
+        _ stored: DescriptorText, at start: UInt64, followsExtents: Bool, to consumer: any LayoutConsumer,
         _ options: LayoutOptions, _ also: () throws(ImageError) -> Void
     ) throws(ImageError) {
-        let descriptor = Descriptor(parsing: bytes)
+        let bytes = stored.bytes
+        let descriptor = Descriptor(parsing: stored)
         var faults: [Int: String] = [:]
         for fault in [
-            descriptor.extentFault, descriptor.entryFault, descriptor.unknownLine, descriptor.encodingFault,
-            descriptor.unsupportedFeature,
+            descriptor.extentFault, followsExtents ? descriptor.namelessFault : nil, descriptor.entryFault,
+            descriptor.unknownLine, descriptor.encodingFault, descriptor.unsupportedFeature,
         ] {
             if let fault { faults[fault.position] = (faults[fault.position].map { "\($0); " } ?? "") + fault.message }
         }
@@ -56,6 +62,7 @@ extension VMDKLayout {
         try consumer.structure(LayoutStructure("descriptor", at: HostOffset(start), size: UInt64(text.count))) {
             () throws(ImageError) in
             try also()
+            for note in descriptor.notes { try consumer.note(note) }
             var lines = LineCounter(bytes)
             var left = options.entryLimit
             var omitted: UInt64 = 0
