@@ -18,6 +18,8 @@ struct GrainTables: Sendable {
     let redundantDirectory: TableLocation?
     /// How the grains are read if they are compressed; nil where they lie in the file as they are.
     let compression: CompressedGrains?
+    /// What is known of grains that the tables do not have.
+    let missing: MissingGrains
     let findings: ReadFindings
     let resources: LayerResources
 
@@ -30,30 +32,44 @@ struct GrainTables: Sendable {
         // At most 2^25 by the limit on the directory's entries.
         let directoryIndex = Int(offset / tableCoverage)
         let (tables, first) = try directoryPage(at: directoryIndex)
-        guard tables[first] != 0 else {
-            let end = tables.index(after: first, within: directory.count - directoryIndex) { index, _ in
-                tables[index] == 0 && UInt64(index - first) * tableCoverage < limit
-            }
-            // Not beyond the last table's end, which is less than 2^63 + 2^42.
-            let covered = UInt64(directoryIndex + end - first) * tableCoverage - offset
-            return (min(limit, covered), .unallocated)
+        if tables[first] != 0 {
+            let place = try grainTable(directoryIndex, entry: tables[first], at: grainIndex(at: offset))
+            return try grainRun(at: offset, limit: limit, directoryIndex: directoryIndex, place)
         }
-        return try grainRun(at: offset, limit: limit, directoryIndex: directoryIndex, entry: tables[first])
+        // The redundant directory has its entries in the same pages.
+        let copies = redundantDirectory.flatMap { try? page(of: $0, at: directoryIndex) }
+        if let copies, let place = copyOfMissingTable(directoryIndex, entry: copies.entries[copies.index], at: offset) {
+            return try grainRun(at: offset, limit: limit, directoryIndex: directoryIndex, place)
+        }
+        let end = tables.index(after: first, within: directory.count - directoryIndex) { index, _ in
+            let hasCopy = copies.map { index < $0.entries.count && $0.entries[index] != 0 } ?? false
+            return tables[index] == 0 && !hasCopy && UInt64(index - first) * tableCoverage < limit
+        }
+        // Not beyond the last table's end, which is less than 2^63 + 2^42.
+        let covered = UInt64(directoryIndex + end - first) * tableCoverage - offset
+        return try absentRun(at: offset, count: min(limit, covered), isTableEmpty: true) { () throws(ImageError) in
+            try lastGrain(upTo: directoryIndex - 1)
+        }
     }
+
+    /// The index, in its grain table, of the grain at `offset`.
+    private func grainIndex(at offset: UInt64) -> Int { Int(offset % tableCoverage / grainSize) }
 
     /// Throws why the start of the grain directory cannot be read.
     func readDirectory() throws(ImageError) {
         _ = try directoryPage(at: 0)
     }
 
-    /// The run of grains from `offset` of the extent on, which all stand in the grain table that `entry` of the
-    /// directory names.
+    /// The run of grains from `offset` of the extent on, which all stand in the grain table `place`.
     private func grainRun(
-        at offset: UInt64, limit: UInt64, directoryIndex: Int, entry: UInt64
+        at offset: UInt64, limit: UInt64, directoryIndex: Int, _ place: PlacedTable
     ) throws(ImageError) -> SparseExtent.Run {
-        let index = Int(offset % tableCoverage / grainSize)
+        let index = grainIndex(at: offset)
         let skipped = offset % grainSize
-        let (table, grains, first) = try grainTable(directoryIndex, entry: entry, at: index)
+        let (table, stored, first) = place
+        // A table lies in one page, so that all of it is here.
+        let copy = stored[first] == 0 ? differences(stored, directoryIndex) : nil
+        let grains = copy?.entries ?? stored
         /// The bytes of the grains from the first up to `end` that are asked for.
         func count(upTo end: Int) -> UInt64 { min(limit, UInt64(end - first) * grainSize - skipped) }
         func subject() -> String { "grain table \(directoryIndex), entry \(index)" }
@@ -65,10 +81,23 @@ struct GrainTables: Sendable {
                 .corrupt, path: file.path, offset: table.offset(of: index),
                 "\(subject()): \(format.grainFault(grains[first]))")
         case .unallocated, .zeroed:
+            if let copy, copy.conflicts.contains(first) {
+                throw ImageError(
+                    .corrupt, path: file.path, offset: table.offset(of: index),
+                    "\(subject()): is 0, but the redundant grain table has a grain there, and the two tables differ "
+                        + "elsewhere too, so that nobody knows which is right")
+            }
             let end = grains.index(after: first, within: tableEntryCount - index) { next, covered in
                 format.grain(grains[next]) == start && covered * grainSize - skipped < limit
+                    && copy?.conflicts.contains(next) != true
             }
-            return (count(upTo: end), start == .zeroed ? .zero(explicit: true) : .unallocated)
+            if start == .zeroed { return (count(upTo: end), .zero(explicit: true)) }
+            let isTableEmpty = missing.gaps == nil && grains.allSatisfy { $0 == 0 }
+            return try absentRun(at: offset, count: count(upTo: end), isTableEmpty: isTableEmpty) {
+                () throws(ImageError) in
+                if let last = lastGrain(in: grains[..<first], directoryIndex) { return last }
+                return try lastGrain(upTo: directoryIndex - 1)
+            }
         case .allocated(let sector):
             // A sector is less than 2^54 and a table covers at most 2^33 of them, so that no sum below leaves 64 bits.
             let hostStart = sector * sectorSize
@@ -85,8 +114,9 @@ struct GrainTables: Sendable {
                     && expected * sectorSize < file.size && covered * grainSize - skipped < limit
             }
             let host = hostStart + skipped
-            // The last grain of a file may be cut short; the rest of it is zeros.
-            guard host < file.size else { return (count(upTo: end), .zero(explicit: true)) }
+            guard host < file.size else {
+                return (count(upTo: end), try restOfLastGrain(at: host, subject(), table.offset(of: index)))
+            }
             return (min(count(upTo: end), file.size - host), .data(file: file, offset: HostOffset(host)))
         }
     }
@@ -95,6 +125,8 @@ struct GrainTables: Sendable {
 extension GrainTables {
     /// A table's entries from the page that holds the one that was asked for, and that one's index in them.
     private typealias Page = (entries: [UInt64], index: Int)
+    /// The same of a grain table, with where it lies.
+    private typealias PlacedTable = (table: TableLocation, entries: [UInt64], index: Int)
 
     /// The page of the grain directory that holds its entry `index`; of the redundant one where the first cannot be
     /// read.
@@ -114,7 +146,7 @@ extension GrainTables {
     /// leads to one.
     private func grainTable(
         _ directoryIndex: Int, entry: UInt64, at index: Int
-    ) throws(ImageError) -> (TableLocation, [UInt64], Int) {
+    ) throws(ImageError) -> PlacedTable {
         do throws(ImageError) {
             let table = try self.table(directoryIndex, entry: entry, of: directory)
             let page = try page(of: table, at: index)
@@ -129,6 +161,37 @@ extension GrainTables {
             findings.add("\(error); the grain table of the redundant grain directory is read instead")
             return (table, page.entries, page.index)
         }
+    }
+
+    /// The table that `entry` of the redundant directory leads to, where the first directory has none at all; nil where
+    /// that is none in the file, or has no grain.
+    private func copyOfMissingTable(_ directoryIndex: Int, entry: UInt64, at offset: UInt64) -> PlacedTable? {
+        guard entry != 0, let redundantDirectory,
+            let table = try? self.table(directoryIndex, entry: entry, of: redundantDirectory),
+            let page = try? page(of: table, at: grainIndex(at: offset)), page.entries.contains(where: { $0 != 0 })
+        else { return nil }
+        findings.add(
+            "\(file.path): at \(directory.offset(of: directoryIndex)): grain directory entry \(directoryIndex): is 0, but "
+                + "the redundant grain directory has a grain table with grains there, which is read instead")
+        return (table, page.entries, page.index)
+    }
+
+    /// What the redundant grain table has and `table`, the first one with this index, has not; nil where there is nothing.
+    private func differences(_ table: [UInt64], _ directoryIndex: Int) -> ComparedTables? {
+        guard let redundantDirectory, !missing.compared.contains(directoryIndex) else { return nil }
+        guard let tables = try? page(of: redundantDirectory, at: directoryIndex), tables.entries[tables.index] != 0,
+            let copy = try? self.table(directoryIndex, entry: tables.entries[tables.index], of: redundantDirectory),
+            let entries = try? page(of: copy, at: 0).entries, let found = compared(table, with: entries)
+        else {
+            missing.compared.insert(directoryIndex)
+            return nil
+        }
+        if found.recovered > 0 {
+            findings.add(
+                "\(file.path): grain table \(directoryIndex): lacks \(counted(found.recovered, "entry", "entries")) that the "
+                    + "redundant one has, which is the same otherwise and is read instead")
+        }
+        return found
     }
 
     /// Where the grain table lies that the `entry` with this index of `directory` names; throws where it does not lie
@@ -151,9 +214,85 @@ extension GrainTables {
         return table
     }
 
+    /// The entry of the grain `index` of the extent in the first tables; 0 where they have none.
+    func entry(ofGrain index: UInt64) throws(ImageError) -> UInt64 {
+        let directoryIndex = Int(index / UInt64(tableEntryCount))
+        let (tables, first) = try directoryPage(at: directoryIndex)
+        guard tables[first] != 0 else { return 0 }
+        let place = try grainTable(directoryIndex, entry: tables[first], at: Int(index % UInt64(tableEntryCount)))
+        return place.entries[place.index]
+    }
+
     private func page(of table: TableLocation, at index: Int) throws(ImageError) -> Page {
         let found = try resources.tables.page(of: table, at: index, counters: resources.counters)
         return (found.page.entries, found.index)
+    }
+}
+
+extension GrainTables {
+    /// The `count` bytes from `offset` on, all of grains that no table has: what nobody wrote, unless the extent tells
+    /// that grains were lost. `isTableEmpty`: whether their tables have no grain at all. `behind` finds the grain before
+    /// them.
+    private func absentRun(
+        at offset: UInt64, count: UInt64, isTableEmpty: Bool,
+        behind: () throws(ImageError) -> StreamGaps.PlacedGrain
+    ) throws(ImageError) -> SparseExtent.Run {
+        guard let gaps = missing.gaps, let compression else {
+            if isTableEmpty, let error = missing.lostTables(of: self) { throw error }
+            return (count, .unallocated)
+        }
+        let grain = offset / grainSize
+        let found = try gaps.grains(behind: try behind(), of: self)
+        guard let next = found.first(where: { $0.index >= grain }) else { return (count, .unallocated) }
+        // At most 2^32 grains of 2^22 bytes.
+        if next.index > grain { return (min(count, UInt64(next.index) * grainSize - offset), .unallocated) }
+        return (min(count, grainSize - offset % grainSize), compression.storage(atSector: UInt64(next.sector)))
+    }
+
+    /// The last grain that the first entries of the grain table with this index have; nil where they have none.
+    private func lastGrain(in entries: ArraySlice<UInt64>, _ directoryIndex: Int) -> StreamGaps.PlacedGrain? {
+        for index in entries.indices.reversed() {
+            guard case .allocated(let sector) = format.grain(entries[index]) else { continue }
+            return StreamGaps.PlacedGrain(
+                index: UInt64(directoryIndex) * UInt64(tableEntryCount) + UInt64(index - entries.startIndex),
+                sector: sector)
+        }
+        return nil
+    }
+
+    /// The last grain of the grain table `index` or one before it.
+    private func lastGrain(upTo index: Int) throws(ImageError) -> StreamGaps.PlacedGrain {
+        guard index >= 0, let gaps = missing.gaps else { return .none }
+        return try gaps.lastGrain(upTo: index) { () throws(ImageError) in
+            var number = index
+            while number >= 0 {
+                let (tables, first) = try directoryPage(at: number)
+                for place in (0...first).reversed() {
+                    defer { number -= 1 }
+                    guard tables[place] != 0 else { continue }
+                    if let known = gaps.knownLastGrain(upTo: number) { return known }
+                    let entries = try grainTable(number, entry: tables[place], at: 0).entries
+                    if let found = lastGrain(in: entries[...], number) { return found }
+                }
+                if number >= 0, let known = gaps.knownLastGrain(upTo: number) { return known }
+            }
+            return .none
+        }
+    }
+
+    /// How what the file lacks of its last grain, from `host` on, is stored: it is lost where the file was cut, and else
+    /// what nobody wrote.
+    private func restOfLastGrain(
+        at host: UInt64, _ subject: String, _ entry: HostOffset
+    ) throws(ImageError) -> Extent.Storage {
+        let message =
+            "\(subject): its grain goes on behind \(HostOffset(host)), but the file ends at \(HostOffset(file.size))"
+        if missing.isCut(self) {
+            findings.add("\(file.path): at \(entry): \(message): the file was cut")
+            throw ImageError(.truncated, path: file.path, offset: entry, message)
+        }
+        findings.add("\(file.path): at \(entry): \(message): the rest is read as zeros")
+        return .zero(explicit: true)
     }
 }
 

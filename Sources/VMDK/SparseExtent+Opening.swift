@@ -45,7 +45,8 @@ private struct Opening {
         try checkDirectory(sector: sector, count: count, format: .cowd, position: 20)
         let map = map(
             .cowd, DirectoryPlace(sector: sector), count: count, grainSize: grainSize,
-            tableEntryCount: COWDHeader.tableEntryCount)
+            tableEntryCount: COWDHeader.tableEntryCount, capacity: capacity,
+            grainArea: GrainArea(start: UInt64(COWDHeader.size), end: .max))
         return extent(
             .cowd, capacity: capacity, grainSize: grainSize, map: map, notes: unclean(header.uncleanShutdown))
     }
@@ -60,7 +61,11 @@ private struct Opening {
         try checkDirectory(sector: header.directory.offset, count: count, format: format, position: 128)
         let map = map(
             format, DirectoryPlace(sector: header.directory.offset), count: count, grainSize: grainSize,
-            tableEntryCount: SESparseHeader.tableEntryCount)
+            tableEntryCount: SESparseHeader.tableEntryCount, capacity: capacity,
+            // Both are held to 2^63.
+            grainArea: GrainArea(
+                start: header.grains.offset * sectorSize,
+                end: (header.grains.offset + header.grains.size) * sectorSize))
         return extent(.seSparse, capacity: capacity, grainSize: grainSize, map: map, notes: [])
     }
 
@@ -100,7 +105,8 @@ private struct Opening {
         let format = TableFormat.hosted(hasZeroedGrains: header.hasZeroedGrains)
         let map = map(
             format, place, count: Int(header.directoryEntryCount), grainSize: header.grainSize * sectorSize,
-            tableEntryCount: Int(header.grainTableEntryCount), compression: compression(of: header))
+            tableEntryCount: Int(header.grainTableEntryCount), capacity: header.capacity * sectorSize,
+            grainArea: header.grainArea, isUnclean: header.uncleanShutdown, compression: compression(of: header))
         // A stream can do without its directory, so it must be known now whether that can be read.
         if header.hasMarkers, case .tables(let tables) = map { try tables.readDirectory() }
         return hosted(header, map, (place.note.map { [$0] } ?? []) + notes)
@@ -164,7 +170,7 @@ extension Opening {
     /// The way to the grains through the grain directory of `count` entries at `place`, which lies in the file.
     private func map(
         _ format: TableFormat, _ place: DirectoryPlace, count: Int, grainSize: UInt64, tableEntryCount: Int,
-        compression: CompressedGrains? = nil
+        capacity: UInt64, grainArea: GrainArea, isUnclean: Bool = false, compression: CompressedGrains? = nil
     ) -> SparseExtent.Map {
         guard count > 0 else { return .nothing }
         func directory(_ sector: UInt64) -> TableLocation {
@@ -174,7 +180,11 @@ extension Opening {
             GrainTables(
                 file: file, grainSize: grainSize, tableEntryCount: tableEntryCount, format: format,
                 directory: directory(place.sector), redundantDirectory: place.redundantSector.map(directory),
-                compression: compression, findings: findings, resources: resources))
+                compression: compression,
+                missing: MissingGrains(
+                    capacity: capacity, area: grainArea, isUnclean: isUnclean,
+                    gaps: compression.map { _ in StreamGaps(firstSector: grainArea.start / sectorSize) }),
+                findings: findings, resources: resources))
     }
 
     /// Whether a grain directory of `count` entries at `sector` lies in the file.
@@ -218,6 +228,15 @@ extension Opening {
 }
 
 extension SparseHeader {
+    /// Where grains may lie: behind the overhead, whose place is no larger than the file where the extent is read, and
+    /// the descriptor.
+    fileprivate var grainArea: GrainArea {
+        let hasDescriptor = descriptorOffset <= sectorLimit / 2 && descriptorSize <= sectorLimit / 2
+        let descriptorEnd = hasDescriptor ? descriptorOffset + descriptorSize : 0
+        let start = hasMarkers ? max(overhead, 1) : max(overhead, descriptorEnd, 1)
+        return GrainArea(start: min(start, sectorLimit) * sectorSize, end: .max)
+    }
+
     /// The header of the sparse extent `file`.
     static func load(from file: any HostFile) throws(ImageError) -> SparseHeader {
         let bytes = try file.bytes(size, at: HostOffset(0), of: "sparse header")

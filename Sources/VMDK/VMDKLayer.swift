@@ -116,6 +116,10 @@ private struct ExtentAssembly {
             if file.sectorCount < line.offset + line.sectors {
                 notes.append(
                     "\(file.path): has \(file.size) bytes, but the extent needs \(begin + size); the rest is lost")
+            } else if file.size < begin + size {
+                notes.append(
+                    "\(file.path): has \(file.size) bytes, but the extent needs \(begin + size); the rest of its last sector "
+                        + "is read as zeros")
             }
             return try append(size, line: line, storage: .flat(file, HostOffset(begin)))
         }

@@ -137,7 +137,15 @@ struct `What is refused of VMDK, and what is read all the same, agrees with qemu
     ]
 
     static let tables: [Damage] = [
-        Damage("a directory entry of 0", .alike) { $0.poke(UInt32(0), at: $0.directoryOffset) },
+        Damage("a directory entry of 0", .differ(ours: .same, qemu: .other, why: isRedundant)) {
+            $0.poke(UInt32(0), at: $0.directoryOffset)
+        },
+        Damage(
+            "the same in both directories, so that grains are lost", .differ(ours: .refused, qemu: .other, why: isLost)
+        ) {
+            $0.poke(UInt32(0), at: $0.directoryOffset)
+            $0.poke(UInt32(0), at: $0.redundantDirectoryOffset)
+        },
         Damage(
             "a directory entry that leads behind the end of the file",
             .differ(ours: .same, qemu: .other, why: isRedundant)
@@ -154,7 +162,9 @@ struct `What is refused of VMDK, and what is read all the same, agrees with qemu
             $0.poke(UInt32(1), at: 8)
             $0.poke(UInt32.max, at: $0.directoryOffset)
         },
-        Damage("a table entry of 0", .alike) { $0.poke(UInt32(0), at: $0.entryOffset(of: 0)) },
+        Damage("a table entry of 0", .differ(ours: .same, qemu: .other, why: isRedundant)) {
+            $0.poke(UInt32(0), at: $0.entryOffset(of: 0))
+        },
         Damage(
             "a table entry of 1, without the flag that it stands for zeros",
             .differ(ours: .refused, qemu: .other, why: isDamage)
@@ -173,6 +183,10 @@ struct `What is refused of VMDK, and what is read all the same, agrees with qemu
             "a table entry that leads behind the end of the file", .differ(ours: .refused, qemu: .other, why: isLost)
         ) { $0.poke(UInt32.max, at: $0.entryOffset(of: 0)) },
         Damage("a last grain that the end of the file cuts", .alike) { $0.bytes.removeLast(512) },
+        Damage(
+            "a last grain that the end of the file cuts inside a sector",
+            .differ(ours: .refused, qemu: .other, why: isLost)
+        ) { $0.bytes.removeLast(100) },
         Damage(
             "a last grain that is cut off", .differ(ours: .refused, qemu: .other, why: isLost)
         ) { $0.bytes.removeLast(65536) },
@@ -223,7 +237,12 @@ struct `What is refused of VMDK, and what is read all the same, agrees with qemu
             "a footer with an incompatible flag that is not known",
             .differ(ours: .refused, qemu: .same, why: mayMatter)
         ) { $0.poke(UInt32(0x13_0001), at: $0.footerOffset + 8) },
-        Damage("a directory of zeros", .alike) { $0.poke(UInt32(0), at: $0.directoryOffset) },
+        Damage("a directory of zeros", .differ(ours: .same, qemu: .other, why: isRecovered)) {
+            $0.poke(UInt32(0), at: $0.directoryOffset)
+        },
+        Damage("an entry of 0", .differ(ours: .same, qemu: .other, why: isRecovered)) {
+            $0.poke(UInt32(0), at: $0.entryOffset(of: 1))
+        },
         Damage("a file that ends before its footer", .differ(ours: .same, qemu: .refused, why: isRecovered)) {
             $0.bytes.removeSubrange(($0.footerOffset - 512)...)
         },
@@ -282,7 +301,11 @@ struct `What is refused of VMDK, and what is read all the same, agrees with qemu
         Damage(
             "a directory behind the end of the file", at: 20, UInt32(1 << 24),
             .differ(ours: .refused, qemu: .other, why: isLost)),
-        Damage("a directory entry of 0", .alike) { $0.poke(UInt32(0), at: $0.directoryOffset) },
+        Damage(
+            "a directory entry of 0, so that all grains are lost", .differ(ours: .refused, qemu: .other, why: isLost)
+        ) {
+            $0.poke(UInt32(0), at: $0.directoryOffset)
+        },
         Damage(
             "a directory entry behind the end of the file", .differ(ours: .refused, qemu: .other, why: isLost)
         ) { $0.poke(UInt32.max, at: $0.directoryOffset) },
@@ -308,7 +331,11 @@ struct `What is refused of VMDK, and what is read all the same, agrees with qemu
         Damage(
             "a directory behind the end of the file", at: 128, UInt64(1 << 40),
             .differ(ours: .refused, qemu: .other, why: isLost)),
-        Damage("a directory entry of 0", .alike) { $0.poke(UInt64(0), at: $0.directoryOffset) },
+        Damage(
+            "a directory entry of 0, so that all grains are lost", .differ(ours: .refused, qemu: .other, why: isLost)
+        ) {
+            $0.poke(UInt64(0), at: $0.directoryOffset)
+        },
         Damage("a directory entry without its mark", .refused) { $0.poke(UInt64(1), at: $0.directoryOffset) },
         Damage("a directory entry with another mark", .refused) {
             $0.poke(UInt64(0x1000_0001_0000_0000), at: $0.directoryOffset)

@@ -16,6 +16,7 @@ struct GrainCheck {
     private var uses: SpaceUses
     private var isFirst = true
     private var entriesLeft: UInt64 = 0
+    private var space = UnusedSpace()
 
     init(_ tables: GrainTables, capacity: UInt64, start: GuestOffset, useCapacity: Int, result: CheckResult) {
         self.tables = tables
@@ -44,7 +45,7 @@ struct GrainCheck {
             var count: UInt64 = 0
             let path = path
             let base = start
-            uses.finishPass { use, other in
+            func addOverlap(_ use: SpaceUse, _ other: SpaceUse) {
                 count += 1
                 guard found.count < CheckResult.findingLimit else { return }
                 let place = HostOffset(use.start * sectorSize)
@@ -59,6 +60,7 @@ struct GrainCheck {
                         guest: use.user == .grain ? base.advanced(by: use.number - base.rawValue) : nil,
                         times: isSame ? UInt64(use.more) : 1, "\(use.text): \(fault)"))
             }
+            uses.finishPass(overlap: addOverlap, gap: { space.add($0) })
             for finding in found { result.add(finding) }
             if count > UInt64(found.count) {
                 result.add(
@@ -66,6 +68,14 @@ struct GrainCheck {
                         .overlap, .corruption, path: path, times: count - UInt64(found.count), "more that overlaps"))
             }
         } while uses.lower != .max
+        // What a stream has that its tables do not is told by its markers.
+        guard tables.compression == nil else { return }
+        // What was discarded from an seSparse extent stays in its grains.
+        if case .seSparse = tables.format {
+        } else {
+            space.add(uses.end..<max(uses.end, file.sectorCount))
+            if let finding = try space.finding(of: tables) { result.add(finding) }
+        }
     }
 
     private mutating func walkDirectory(_ progress: (Double) -> Void) throws(ImageError) {
@@ -89,7 +99,7 @@ struct GrainCheck {
                 if isFirst, let redundant {
                     compare(table, copy, number, (entries[index], redundant[index]))
                 }
-                if let table { try walk(table, number) }
+                if let entries = tables.completed(table, with: copy) { try walk(entries, number) }
             }
             first += count
         }
@@ -188,6 +198,11 @@ struct GrainCheck {
                 return add(.outOfFile, at: place, "points to a grain at \(place), but the file ends at \(end)")
             }
             var size = min(tables.grainSize, capacity - offset)
+            if tables.compression == nil, size > end.rawValue - place.rawValue {
+                add(
+                    .outOfFile, at: end,
+                    "its \(size) bytes at \(place) are cut by the end of the file at \(end)")
+            }
             if let compression = tables.compression {
                 do throws(ImageError) {
                     size = UInt64(try compression.dataSize(ofGrain: offset / tables.grainSize, at: place))

@@ -95,13 +95,18 @@ struct SpaceUses {
         uses.removeLast(uses.count - count)
     }
 
-    /// Ends a pass: tells `body` of each use that begins inside another, with that other, or with itself where several
-    /// of its kind begin at one place; then makes room for the uses behind `upper`.
-    mutating func finishPass(_ body: (SpaceUse, SpaceUse) -> Void) {
+    /// The sector behind the last that was found to be used in the passes so far.
+    var end: UInt64 { furthest?.end ?? 0 }
+
+    /// Ends a pass: tells `overlap` of each use that begins inside another, with that other, or with itself where several
+    /// of its kind begin at one place, and `gap` of the sectors between two uses; then makes room for the uses behind
+    /// `upper`.
+    mutating func finishPass(overlap: (SpaceUse, SpaceUse) -> Void, gap: (Range<UInt64>) -> Void) {
         settle()
         for use in uses {
-            if let furthest, use.start < furthest.end { body(use, furthest) }
-            if use.more > 0 { body(use, use) }
+            if let furthest, use.start < furthest.end { overlap(use, furthest) }
+            if end < use.start { gap(end..<use.start) }
+            if use.more > 0 { overlap(use, use) }
             if furthest.map({ $0.end < use.end }) ?? true { furthest = use }
         }
         uses = []

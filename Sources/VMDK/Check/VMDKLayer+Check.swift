@@ -20,7 +20,7 @@ extension VMDKLayer {
                 result.add(CheckFinding(.chain, .warning, path: error.path, at: error.offset, error.message))
             case .flat(let file, let begin):
                 let end = begin.advanced(by: extent.virtualSize)
-                guard end.rawValue / sectorSize > file.sectorCount else { continue }
+                guard end.rawValue > file.size else { continue }
                 result.add(
                     CheckFinding(
                         .outOfFile, .corruption, path: file.path, at: HostOffset(file.size), guest: extent.start,
@@ -91,7 +91,45 @@ extension SparseExtent {
             var check = GrainCheck(tables, capacity: capacity, start: start, useCapacity: useCapacity, result: result)
             try check.run(areas, progress: progress)
             result = check.result
+            if tables.compression != nil {
+                try checkMarkers(tables, at: start, &result)
+            } else if let fault = tables.lostTables() {
+                result.add(
+                    CheckFinding(.entry, .corruption, path: path, at: fault.offset, guest: start, fault.message))
+            }
         }
+    }
+
+    /// Compares the markers of a stream with its grain tables.
+    private func checkMarkers(
+        _ tables: GrainTables, at start: GuestOffset, _ result: inout CheckResult
+    ) throws(ImageError) {
+        var scan = StreamScan(file, header: try SparseHeader.load(from: file)) { _ in false }
+        do throws(ImageError) { _ = try scan.run() } catch {
+            // A stream with too many markers to walk over is checked by its tables alone.
+            guard error.code == .unsupported else { throw error }
+        }
+        var lost: [RecoveredGrain] = []
+        var replaced: [RecoveredGrain] = []
+        for grain in scan.grains {
+            // The marker may be of a grain behind the end of the disk, where the footer says that it is smaller.
+            guard UInt64(grain.index) * grainSize < capacity else { continue }
+            let entry = (try? tables.entry(ofGrain: UInt64(grain.index))) ?? UInt64(grain.sector)
+            if entry == 0 { lost.append(grain) } else if entry != UInt64(grain.sector) { replaced.append(grain) }
+        }
+        func add(_ grains: [RecoveredGrain], _ severity: CheckFinding.Severity, _ fault: String) {
+            guard let first = grains.first else { return }
+            let place = HostOffset(UInt64(first.sector) * sectorSize)
+            let guest = start.advanced(by: UInt64(first.index) * grainSize)
+            result.add(
+                CheckFinding(
+                    severity == .leak ? .leak : .marker, severity, path: file.path, at: place, guest: guest,
+                    times: UInt64(grains.count),
+                    "\(counted(grains.count, "grain")) of the stream, the first at \(place) (guest offset \(guest)): \(fault)"
+                ))
+        }
+        add(lost, .corruption, "no grain table has an entry for it")
+        add(replaced, .leak, "the grain tables have it elsewhere")
     }
 
     /// How many sectors the header takes.

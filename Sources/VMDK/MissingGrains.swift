@@ -1,0 +1,74 @@
+import BlockImage
+
+/// The part of a file in which grains may lie, in bytes.
+struct GrainArea: Sendable {
+    var start: UInt64
+    var end: UInt64
+}
+
+/// What is known of the grains of an extent that its first tables do not have: it is found out once, when a reader first
+/// depends on it. Every method may be called from any thread, and none waits for another's reads.
+final class MissingGrains: Sendable {
+    /// The size of the extent in bytes.
+    let capacity: UInt64
+    /// Where grains may lie in the file.
+    let area: GrainArea
+    /// Whether the last writer did not close the file, so that it may have grains that were not in a table yet.
+    let isUnclean: Bool
+    /// Where the grains of a stream are that no table has; nil for extents without markers.
+    let gaps: StreamGaps?
+    /// The tables that were compared with their copies.
+    let compared = ComparisonRecord()
+    private let lost = Guarded<ImageError??>(nil)
+    private let cut = Guarded<Bool?>(nil)
+
+    /// Nothing known yet.
+    init(capacity: UInt64, area: GrainArea, isUnclean: Bool, gaps: StreamGaps?) {
+        self.isUnclean = isUnclean
+        self.capacity = capacity
+        self.area = area
+        self.gaps = gaps
+    }
+
+    /// The answer of `GrainTables.lostTables`.
+    func lostTables(of tables: GrainTables) -> ImageError? {
+        if let known = lost.withLock({ $0 }) { return known }
+        let found = tables.lostTables()
+        lost.withLock { $0 = .some(found) }
+        return found
+    }
+
+    /// The answer of `GrainTables.isCut`.
+    func isCut(_ tables: GrainTables) -> Bool {
+        if let known = cut.withLock({ $0 }) { return known }
+        let found = tables.isCut()
+        cut.withLock { $0 = found }
+        return found
+    }
+}
+
+/// Which grain tables were compared with their copies, as far as nothing was missing. One bit for each table, in memory
+/// only for those parts of the directory that are read.
+final class ComparisonRecord: Sendable {
+    private static let wordsPerPart = 64
+    private let parts = Guarded<[Int: [UInt64]]>([:])
+
+    /// Whether the table `index` was found to lack nothing.
+    func contains(_ index: Int) -> Bool {
+        let (part, word, bit) = Self.place(index)
+        return parts.withLock { parts in parts[part].map { $0[word] >> bit & 1 == 1 } ?? false }
+    }
+
+    /// Takes note that the table `index` lacks nothing.
+    func insert(_ index: Int) {
+        let (part, word, bit) = Self.place(index)
+        parts.withLock { parts in
+            parts[part, default: Array(repeating: 0, count: Self.wordsPerPart)][word] |= 1 << bit
+        }
+    }
+
+    private static func place(_ index: Int) -> (part: Int, word: Int, bit: UInt64) {
+        let bits = wordsPerPart * 64
+        return (index / bits, index % bits / 64, UInt64(index % 64))
+    }
+}

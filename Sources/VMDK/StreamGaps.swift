@@ -1,0 +1,123 @@
+import BlockImage
+import ByteFormat
+
+/// The grains of a streamOptimized extent that are in the stream and in no grain table.
+///
+/// Grains follow each other in the stream, so that behind one stands the marker of the next. Where the tables have none
+/// for a while, that is looked at: one small read for each gap, and more only where a grain is found that they lack.
+/// Streams whose grains are in no order are looked at like that as well, but a grain that stands elsewhere is not found.
+final class StreamGaps: Sendable {
+    /// The most gaps that are remembered, and tables before which grains are.
+    private static let limit = 1 << 14
+
+    /// The sector of the first marker.
+    private let firstSector: UInt64
+    /// By the grain before the gap, `UInt64.max` for none.
+    private let known = Guarded<[UInt64: [RecoveredGrain]]>([:])
+    /// The last grain that stands in a grain table or one before it, by the table's index.
+    private let last = Guarded<[Int: PlacedGrain]>([:])
+
+    /// A grain that a table has, or none where it is the start of the stream.
+    struct PlacedGrain: Hashable {
+        var index: UInt64
+        var sector: UInt64
+
+        static let none = PlacedGrain(index: .max, sector: 0)
+    }
+
+    /// The gaps of a stream whose first marker is at `firstSector`.
+    init(firstSector: UInt64) {
+        self.firstSector = firstSector
+    }
+
+    /// The grains in the gap behind `grain`, in order, that `tables` have no entry for. Where the host cannot read the
+    /// marker of `grain`, which is an error for who reads that, there are none.
+    func grains(behind grain: PlacedGrain, of tables: GrainTables) throws(ImageError) -> [RecoveredGrain] {
+        if let found = known.withLock({ $0[grain.index] }) { return found }
+        let found: [RecoveredGrain]
+        do throws(ImageError) { found = try search(behind: grain, of: tables) } catch {
+            guard case .system = error.code else { throw error }
+            return []
+        }
+        known.withLock { known in
+            if known.count >= Self.limit { known.removeAll() }
+            known[grain.index] = found
+        }
+        if let first = found.first {
+            let count = found.count == 1 ? "1 grain" : "\(found.count) grains"
+            tables.findings.add(
+                "\(tables.file.path): the stream has \(count) from guest offset "
+                    + "\(GuestOffset(UInt64(first.index) * tables.grainSize)) of the extent on that the grain tables do "
+                    + "not have; what was found by the markers is read")
+        }
+        return found
+    }
+
+    /// The last grain in the table `index` or one before it, as `search` finds it, which is asked once.
+    func lastGrain(
+        upTo index: Int, _ search: () throws(ImageError) -> PlacedGrain
+    ) throws(ImageError) -> PlacedGrain {
+        if let found = knownLastGrain(upTo: index) { return found }
+        let found = try search()
+        last.withLock { last in
+            if last.count >= Self.limit { last.removeAll() }
+            last[index] = found
+        }
+        return found
+    }
+
+    /// The answer of `lastGrain` where it is known.
+    func knownLastGrain(upTo index: Int) -> PlacedGrain? { last.withLock { $0[index] } }
+
+    private func search(behind grain: PlacedGrain, of tables: GrainTables) throws(ImageError) -> [RecoveredGrain] {
+        let file = tables.file
+        var sector = firstSector
+        if grain != .none {
+            guard let marker = try marker(at: grain.sector, file), case .grain(_, let size)? = marker.kind else {
+                return []
+            }
+            sector = Self.end(of: size, at: grain.sector)
+        }
+        let grainSectors = tables.grainSize / sectorSize
+        var found: [RecoveredGrain] = []
+        /// In order; of a grain that was written twice, what was written last.
+        func inOrder() -> [RecoveredGrain] {
+            let sorted = found.sorted()
+            return sorted.indices.filter { $0 + 1 == sorted.count || sorted[$0 + 1].index != sorted[$0].index }
+                .map { sorted[$0] }
+        }
+        for _ in 0..<StreamScan.markerLimit {
+            guard let marker = try marker(at: sector, file) else { return inOrder() }
+            switch marker.kind {
+            case .grain(let lba, let size)?:
+                let index = lba / grainSectors
+                let end = sector * sectorSize + UInt64(StreamMarker.grainHeaderSize) + UInt64(size)
+                guard lba % grainSectors == 0, lba < tables.missing.capacity / sectorSize,
+                    grain == .none || index > grain.index, UInt64(size) <= 2 * tables.grainSize, end <= file.size,
+                    let number = UInt32(exactly: index), let place = UInt32(exactly: sector),
+                    try tables.entry(ofGrain: index) == 0
+                else { return inOrder() }
+                found.append(RecoveredGrain(index: number, sector: place))
+                sector = Self.end(of: size, at: sector)
+            case .metadata(.grainTable, let sectors)?, .metadata(.progress, let sectors)?:
+                guard sectors <= file.sectorCount else { return inOrder() }
+                sector += 1 + sectors
+            case .metadata?, nil: return inOrder()
+            }
+        }
+        return inOrder()
+    }
+
+    /// The sector behind a grain of `size` compressed bytes.
+    private static func end(of size: UInt32, at sector: UInt64) -> UInt64 {
+        sector + (UInt64(StreamMarker.grainHeaderSize) + UInt64(size) + sectorSize - 1) / sectorSize
+    }
+
+    /// The marker at `sector`; nil where the file ends before it does.
+    private func marker(at sector: UInt64, _ file: any HostFile) throws(ImageError) -> StreamMarker? {
+        let (offset, overflow) = sector.multipliedReportingOverflow(by: sectorSize)
+        guard !overflow, offset < file.size, file.size - offset >= UInt64(StreamMarker.size) else { return nil }
+        return try? StreamMarker(
+            parsing: try file.bytes(StreamMarker.size, at: HostOffset(offset), of: "stream marker"))
+    }
+}
