@@ -12,18 +12,7 @@ import SystemPackage
 public final class ConfinedOpenPolicy: OpenPolicy {
     private struct Folder {
         var location: FilePath
-        var handle: FileDescriptor
-
-        /// An O_PATH descriptor of what `path`, without links, names below the folder; throws ELOOP where a link has come
-        /// there since.
-        func find(_ path: FilePath) throws(Errno) -> FileDescriptor {
-            // Safe: the C function only reads the NUL-terminated string.
-            let found = unsafe (path.isEmpty ? "." : path).withPlatformString {
-                unsafe clinux_find_beneath(handle.rawValue, $0)
-            }
-            guard found >= 0 else { throw Errno(rawValue: errno) }
-            return FileDescriptor(rawValue: found)
-        }
+        var handle: FolderHandle
     }
 
     /// The folder of images, canonical.
@@ -38,8 +27,8 @@ public final class ConfinedOpenPolicy: OpenPolicy {
     /// Confines images to the folder `images` and the folders `allowed`, which must exist, without what lies under
     /// `mountpoint`, a canonical path.
     ///
-    /// Throws `system` naming the folder that cannot be opened. The folders stay those that they were now, whatever is
-    /// renamed later.
+    /// Throws `system` naming the folder that cannot be opened. A folder stays the one that it was now,
+    /// whatever is renamed later, until its path leads to another folder (see `FolderHandle`).
     public init(
         images: FilePath, allowed: [FilePath] = [], excluding mountpoint: FilePath? = nil
     ) throws(ImageError) {
@@ -49,19 +38,13 @@ public final class ConfinedOpenPolicy: OpenPolicy {
             let name = String(decoding: path)
             do {
                 let location = try resolve(path)
-                let handle = try FileDescriptor.open(location, .readOnly, options: [.directory, .closeOnExec])
-                folders.append(Folder(location: location, handle: handle))
+                folders.append(Folder(location: location, handle: try FolderHandle(location)))
             } catch {
-                for folder in folders { try? folder.handle.close() }
                 throw ImageError.system(error, path: name, "open the folder")
             }
         }
         self.folders = folders
         self.images = folders[0].location
-    }
-
-    deinit {
-        for folder in folders { try? folder.handle.close() }
     }
 
     /// Opens an image of the images folder.
@@ -201,7 +184,7 @@ public final class ConfinedOpenPolicy: OpenPolicy {
         guard var end = try follow(path) else { return .mount }
         guard let folder = folders.first(where: { end.starts(with: $0.location) }) else { return .outside(end) }
         _ = end.removePrefix(folder.location)
-        return .inside(try folder.find(end))
+        return .inside(try folder.handle.find(end))
     }
 
     /// Where the absolute `path` leads with every link followed, as realpath(3) does it; nil where the way comes to the

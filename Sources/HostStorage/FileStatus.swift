@@ -58,7 +58,8 @@ public struct FileStatus: Hashable, Sendable {
             default: .other("no regular file")
             }
         size = UInt64(clamping: status.st_size)
-        allocatedSize = UInt64(clamping: status.st_blocks) * 512
+        // Some file systems tell nonsense, and no file takes more than its offsets reach.
+        allocatedSize = min(UInt64(clamping: status.st_blocks), UInt64(Int64.max) / 512) * 512
         identity = FileIdentity(device: UInt64(status.st_dev), inode: UInt64(status.st_ino))
         modified = FileTime(seconds: Int64(status.st_mtim.tv_sec), nanoseconds: Int(status.st_mtim.tv_nsec))
     }
@@ -97,6 +98,7 @@ public struct FileSystemUse: Hashable, Sendable {
         // Safe: statvfs reads a NUL-terminated string and fills the structure that it is given.
         guard unsafe location.withPlatformString({ unsafe statvfs($0, &status) }) == 0 else { return nil }
         let blocks = UInt64(status.f_blocks) - min(UInt64(status.f_bfree), UInt64(status.f_blocks))
-        usedSize = blocks.multipliedReportingOverflow(by: UInt64(status.f_frsize)).partialValue
+        let (size, isTooLarge) = blocks.multipliedReportingOverflow(by: UInt64(status.f_frsize))
+        usedSize = isTooLarge ? .max : size
     }
 }

@@ -31,7 +31,7 @@ public final class LocalFile: HostFile {
     }
 
     deinit {
-        try? handle.close()
+        handle.close(on: identity?.device)
     }
 
     /// See `HostFile`.

@@ -58,7 +58,10 @@ public struct ImageInfo: Encodable, Sendable {
         case .vmdk(let description, let vmdk):
             virtualSize = vmdk?.virtualSize ?? description.virtualSize
             clusterSize = vmdk?.clusterSize.map(UInt64.init)
-            actualSize = layer.files.reduce(0) { $0 + $1.allocatedSize }
+            actualSize = layer.files.reduce(0) { sum, file in
+                let (more, isTooLarge) = sum.addingReportingOverflow(file.allocatedSize)
+                return isTooLarge ? .max : more
+            }
             dirtyFlag = false
             if let parent = description.parent {
                 backingFilename = parent.text
