@@ -1,8 +1,8 @@
 internal import CFuse3
 import Glibc
 
-/// The threads that answer the requests of a session: as many at a time as `CrewSize` says. To be used by one thread, its
-/// owner.
+/// The threads that answer the requests of a session: as many at a time as `CrewSize` says, beside those that are stuck in
+/// a request. To be used by one thread, its owner.
 // Safe: the workers are threads that use their own element, by the atomic operations of cfuse3.h, until they are joined.
 @safe final class Crew {
     /// How often the owner looks while there are requests: as long do requests that wait for a disk wait for more
@@ -10,6 +10,8 @@ import Glibc
     private static let interval = Duration.milliseconds(10)
     /// After so many looks at which nothing was done, the owner sleeps until a request comes.
     private static let idleLooks = 100
+    /// A thread that has one request for longer is taken for stuck, and another one serves in its place.
+    private static let patience = Duration.milliseconds(100)
 
     private let shared: UnsafeMutablePointer<cfuse3_crew>
     private let workers: UnsafeMutablePointer<cfuse3_worker>
@@ -18,11 +20,16 @@ import Glibc
     private var started = 0
     private var idle = 0
     private var last = (time: ContinuousClock.now, answered: 0)
+    /// How many requests each thread had answered when it was looked at last, and since when it has not answered another.
+    private var progress: [(answered: UInt, since: ContinuousClock.Instant)] = []
+    /// Whether threads are left behind that use the memory of the crew.
+    private var isAbandoned = false
 
-    /// A crew of at most `limit` threads for `session`, which must outlive it.
-    init(_ session: OpaquePointer, limit: Int) {
-        self.limit = max(1, limit)
-        size = CrewSize(limit: self.limit, processors: sysconf(CInt(_SC_NPROCESSORS_ONLN)))
+    /// A crew of at most `limit` threads that get on with their requests, and at most `replacements` more in the place of
+    /// stuck ones, for `session`, which must outlive it.
+    init(_ session: OpaquePointer, limit: Int, replacements: Int) {
+        size = CrewSize(limit: max(1, limit), processors: sysconf(CInt(_SC_NPROCESSORS_ONLN)))
+        self.limit = max(1, limit) + max(0, replacements)
         unsafe shared = .allocate(capacity: 1)
         unsafe workers = .allocate(capacity: self.limit)
         unsafe shared.initialize(
@@ -31,18 +38,25 @@ import Glibc
     }
 
     deinit {
+        guard !isAbandoned else { return }
         unsafe workers.deallocate()
         unsafe shared.deallocate()
     }
 
-    /// Starts the threads. Returns an error number or 0; `end` must be called in any case.
+    /// Starts the first threads. Returns an error number or 0; `end` must be called in any case.
     func start() -> CInt {
         cfuse3_prepare_waking()
-        while started < limit {
+        return start(size.active)
+    }
+
+    /// Sees to it that `count` threads were started. Returns an error number or 0.
+    private func start(_ count: Int) -> CInt {
+        while started < count {
             let worker = unsafe workers + started
             let error = unsafe pthread_create(&worker.pointee.thread, nil, cfuse3_work, worker)
             guard error == 0 else { return error }
             started += 1
+            progress.append((0, .now))
         }
         return 0
     }
@@ -52,25 +66,46 @@ import Glibc
 
     /// Sees how busy the threads are, and adapts how many there are.
     func look() {
+        let now = ContinuousClock.now
         var waiting = 0
         var busy: [Int] = []
+        var stuck: Set<Int> = []
         var answered = 0
-        for index in 0..<limit {
+        for index in 0..<started {
             let state = unsafe cfuse3_state(workers + index)
-            if state == CFUSE3_WAITING, index < size.active { waiting += 1 }
-            if state == CFUSE3_ANSWERING { busy.append(index) }
-            answered &+= unsafe Int(bitPattern: cfuse3_answered(workers + index))
+            let count = unsafe cfuse3_answered(workers + index)
+            answered &+= Int(bitPattern: count)
+            if state != CFUSE3_ANSWERING || count != progress[index].answered { progress[index] = (count, now) }
+            if state == CFUSE3_WAITING { waiting += 1 }
+            guard state == CFUSE3_ANSWERING else { continue }
+            if progress[index].since.duration(to: now) > Self.patience {
+                stuck.insert(index)
+            } else {
+                busy.append(index)
+            }
         }
-        let now = (time: ContinuousClock.now, answered: answered)
         let isIdle = busy.isEmpty && answered == last.answered
         size.adapt(
-            after: last.time.duration(to: now.time), waiting: waiting,
+            after: last.time.duration(to: now), waiting: waiting,
             blocked: waiting == 0 ? busy.count(where: isBlocked) : 0, answered: answered &- last.answered)
-        last = now
-        unsafe cfuse3_set_active(shared, workers, CInt(size.active))
+        last = (now, answered)
+        activate(beside: stuck)
         idle = isIdle ? idle + 1 : 0
         // What comes from now on calls the owner.
         unsafe cfuse3_set_watched(shared, idle < Self.idleLooks ? 1 : 0)
+    }
+
+    /// Lets as many of the threads that are not `stuck` answer as `size` says, and starts those that are missing.
+    private func activate(beside stuck: Set<Int>) {
+        var count = 0
+        var left = size.active
+        while left > 0, count < limit {
+            if !stuck.contains(count) { left -= 1 }
+            count += 1
+        }
+        // Where the system gives no more threads, the next look tries again.
+        _ = start(count)
+        unsafe cfuse3_set_active(shared, workers, CInt(min(count, started)))
     }
 
     /// Whether a thread waits for something else than a processor: its state is not "R" (proc_pid_stat(5)).
@@ -89,17 +124,24 @@ import Glibc
         return text[end + 2] != UInt8(ascii: "R")
     }
 
-    /// Ends the threads, after the requests that they have: the session must have ended. Returns the error number of
-    /// one that failed, or 0.
-    func end() -> CInt {
+    /// Ends the threads, after the requests that they have, if these are done `within` some time: the session must have
+    /// ended. Answers the error number of one that failed, or 0; and how many are left behind, stuck in a request: then
+    /// the session must live as long as the process.
+    func end(within time: Duration) -> (error: CInt, stuck: Int) {
+        let deadline = ContinuousClock.now + time
+        var left = Set(0..<started)
+        while true {
+            left = left.filter { index in unsafe cfuse3_wake(workers + index) == 0 }
+            guard !left.isEmpty, ContinuousClock.now < deadline else { break }
+            usleep(1000)
+        }
+        isAbandoned = !left.isEmpty
         var error: CInt = 0
-        for index in 0..<started {
-            let worker = unsafe workers + index
-            while unsafe cfuse3_wake(worker) == 0 { usleep(1000) }
+        for index in 0..<started where !left.contains(index) {
             var result: UnsafeMutableRawPointer?
-            unsafe pthread_join(worker.pointee.thread, &result)
+            unsafe pthread_join(workers[index].thread, &result)
             error = max(error, CInt(truncatingIfNeeded: Int(bitPattern: result)))
         }
-        return error
+        return (error, left.count)
     }
 }

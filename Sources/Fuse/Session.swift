@@ -44,7 +44,12 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
         var device: String?
         /// The socket whose end the helper of `auto_unmount` waits for.
         var helper: CInt?
+        /// Threads are stuck in requests, and use libfuse's session.
+        var isAbandoned = false
     }
+
+    /// How long requests in progress are waited for in the end: what a disk answers at all, it answers sooner.
+    private static let grace = Duration.milliseconds(500)
 
     /// A session that is not mounted yet. `name` is what the mount table shows as its source, `subtype` makes its type
     /// "fuse.subtype". Of `mountOptions` (each as after `-o`), one that libfuse does not know is an error that names it;
@@ -72,8 +77,13 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
     }
 
     deinit {
-        // Safe: nobody can be in `run` when the last reference goes, so no callback will use the session or the box.
         unmount()
+        // Safe: nobody can be in `run` when the last reference goes, so no callback will use the session or the box; but
+        // for threads that are stuck, for which both stay.
+        guard !state.withLock({ $0.isAbandoned }) else {
+            _ = unsafe Unmanaged.passRetained(box)
+            return
+        }
         unsafe fuse_session_destroy(session)
     }
 
@@ -131,16 +141,20 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
     }
 
     /// Serves the mount with `threads` threads (at least one) until it is unmounted, `stop` is called, or SIGTERM,
-    /// SIGINT or SIGHUP arrives; SIGINT and SIGHUP stay ignored if the process was started so (`nohup`). Requests in
-    /// progress are finished. However it ends, nothing is mounted when it returns, but what was mounted by another
-    /// program. Throws if it ended by an error.
+    /// SIGINT or SIGHUP arrives; SIGINT and SIGHUP stay ignored if the process was started so (`nohup`). A thread that is
+    /// stuck in a request gets a replacement, of which there are at most `replacements`. However it ends, nothing is
+    /// mounted when it returns, but what was mounted by another program. Throws if it ended by an error.
+    ///
+    /// In the end, requests in progress have half a second to finish. Answers how many have not: their threads are left
+    /// alone, who waits for an answer gets an error, and the process should end by `_exit`, which waits for no thread.
     ///
     /// `started` is called, on the same thread and while it is the only one, when the kernel has finished the handshake,
     /// after the file system's own `started`; where it answers false, the run ends at once. `ending` is called before
     /// the mount goes.
+    @discardableResult
     public func run(
-        threads: Int, started: () -> Bool = { true }, ending: () -> Void = {}
-    ) throws(SessionError) {
+        threads: Int, replacements: Int = 0, started: () -> Bool = { true }, ending: () -> Void = {}
+    ) throws(SessionError) -> Int {
         state.withLock { $0.runner = pthread_self() }
         defer {
             ending()
@@ -158,13 +172,15 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
             throw SessionError(error, subject: "cannot serve", lines: lines)
         }
         Log.write(lines)
-        guard handshake > 0 else { return }
+        guard handshake > 0 else { return 0 }
         box.fileSystem.started()
-        guard started() else { return }
-        let error = serve(threads: max(1, threads))
+        guard started() else { return 0 }
+        let (error, stuck) = serve(threads: threads, replacements: replacements)
+        if stuck > 0 { state.withLock { $0.isAbandoned = true } }
         guard error == 0 else {
             throw SessionError(ErrorNumber(rawValue: error), subject: "cannot serve", lines: [])
         }
+        return stuck
     }
 
     /// Ends the mount: at once, or if `run` is serving it, by `stop`. Does nothing when nothing is mounted. Callable
@@ -226,18 +242,19 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
         return false
     }
 
-    /// Runs the workers until a stop signal arrives (a worker that ends by itself sends one) and returns an error
-    /// number or 0. This is `fuse_session_loop_mt` without its weaknesses: that waits on a semaphore, and a signal that
+    /// Runs the workers until a stop signal arrives (a worker that ends by itself sends one). Answers an error number or
+    /// 0, and how many workers are stuck. This is `fuse_session_loop_mt` without its weaknesses: that waits on a semaphore, and a signal that
     /// comes just before the wait, or on another thread, does not end it. A blocked signal cannot be missed. And it lets
     /// all threads wait for requests (see `CrewSize`).
-    private func serve(threads: Int) -> CInt {
-        let crew = unsafe Crew(session, limit: threads)
+    private func serve(threads: Int, replacements: Int) -> (error: CInt, stuck: Int) {
+        let crew = unsafe Crew(session, limit: threads, replacements: replacements)
         let error = crew.start()
         if error == 0 {
             while unsafe fuse_session_exited(session) == 0, !StopSignals.wait(for: crew.untilNextLook) { crew.look() }
         }
         unsafe fuse_session_exit(session)
-        return max(error, crew.end())
+        let (failure, stuck) = crew.end(within: Self.grace)
+        return (max(error, failure), stuck)
     }
 }
 

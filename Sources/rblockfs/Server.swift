@@ -80,7 +80,9 @@ struct Server {
             let session = try Session(
                 fileSystem: fileSystem, name: images, subtype: "rblockfs", mountOptions: options)
             try session.mount(at: mountpoint.path)
-            try session.run(threads: ImageFileSystem.threads) {
+            let stuck = try session.run(
+                threads: ImageFileSystem.threads, replacements: ImageFileSystem.replacementThreads
+            ) {
                 do throws(MountFailure) {
                     try pidFile?.publish()
                     if command.service.givesUpPrivileges { try Privileges.giveUp(becoming: command.service.user) }
@@ -97,10 +99,18 @@ struct Server {
                 guard mountpoint.isPassed else { return }
                 logger.info("who has mounted it must unmount it, if that is not why the server ends")
             }
+            if stuck > 0, failure == nil { abandon(stuck, pidFile, logger) }
         } catch {
             throw MountFailure(error)
         }
         if let failure { throw failure }
+    }
+
+    /// Ends the process, although files that do not answer have threads of it wait.
+    private func abandon(_ requests: Int, _ pidFile: PidFile?, _ logger: Logger) -> Never {
+        logger.notice("\(requests) requests are given up: the files that they are about do not answer")
+        pidFile?.remove()
+        _exit(0)
     }
 
     private static func tellReady(on descriptor: CInt) {
