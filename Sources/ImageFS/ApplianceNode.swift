@@ -20,6 +20,8 @@ final class ApplianceNode: Sendable {
 
     let number: UInt64
     let location: FilePath
+    /// Bounds the threads that serve it and its disks, which are all in one file.
+    let gate = RequestGate()
     private let source: ImageSource
     private let state = Guarded(State())
 
@@ -32,6 +34,10 @@ final class ApplianceNode: Sendable {
     /// Whether the file's name says that it is one.
     static func isAppliance(_ name: [UInt8]) -> Bool {
         String(decoding: name.suffix(4), as: UTF8.self).lowercased() == ".ova"
+    }
+
+    deinit {
+        letGo()
     }
 
     /// What is in the archive, or why it cannot be read.
@@ -95,7 +101,7 @@ final class ApplianceNode: Sendable {
         let source = self.source
         let node = ImageNode(
             number: source.entries.nextNumber(), at: location.appending(FilePath(bytes: name).components),
-            format: format
+            format: format, gate: gate
         ) { [weak self] counters in
             guard let self else { return OpenedImage(failure: Self.gone(name)) }
             do throws(ImageError) {

@@ -84,19 +84,21 @@ final class Entries: Sendable {
 
     /// The kernel gives up `count` references to inodes of the entry.
     func forget(_ number: UInt64, count: UInt64) {
-        state.withLock { state in
-            guard var reference = state.references[number] else { return }
-            reference.count -= min(count, reference.count)
-            state.references[number] = reference.isGone ? nil : reference
-        }
+        change(number) { $0.count -= min(count, $0.count) }
     }
 
     /// The entry has lost its name.
     func remove(_ number: UInt64) {
-        state.withLock { state in
-            guard var reference = state.references[number] else { return }
-            reference.isNamed = false
+        change(number) { $0.isNamed = false }
+    }
+
+    private func change(_ number: UInt64, _ change: (inout Reference) -> Void) {
+        // What goes with the last reference to an entry goes after the lock: it may be more entries.
+        _ = state.withLock { state -> Entry? in
+            guard var reference = state.references[number] else { return nil }
+            change(&reference)
             state.references[number] = reference.isGone ? nil : reference
+            return reference.entry
         }
     }
 }

@@ -13,10 +13,11 @@ final class FolderNode: Sendable {
     static let tick = Duration.milliseconds(100)
 
     private struct State {
-        /// The folder's time when it was last listed; nil before that.
-        var listedTime: FileTime?
+        /// Which folder it was, and its time, when it was last listed; nil before that.
+        var listed: (folder: FileIdentity, time: FileTime)?
         var listedAt = ContinuousClock.now
-        /// Whether the folder's time was old enough, when it was listed, to show every later change.
+        /// Whether the folder's time was old enough, when it was listed, to show every later change, and all that is in it
+        /// could be looked up.
         var isSettled = false
         /// In the order of their names' bytes.
         var names: [[UInt8]] = []
@@ -24,14 +25,18 @@ final class FolderNode: Sendable {
     }
 
     let number: UInt64
-    /// The folder's path, without links.
+    /// The folder's path, without links; that of a link where it was not found in time where it leads.
     let location: FilePath
+    /// Bounds the threads that list it.
+    let gate = RequestGate()
     private let source: ImageSource
     /// The folders that it lies in, up to the mounted one: a link back to one of them would make the tree endless.
     private let ancestors: [FilePath]
     /// The one image that the mount shows, where it does not show a folder.
     private let onlyImage: (name: [UInt8], location: FilePath)?
     private let state = Guarded(State())
+    /// Where links lead, and what subfolders are.
+    private let places = TimedLookups<FilePath, (kind: FileStatus.Kind, location: FilePath)?>()
 
     init(number: UInt64, at location: FilePath, below ancestors: [FilePath], from source: ImageSource) {
         self.number = number
@@ -48,6 +53,10 @@ final class FolderNode: Sendable {
         self.source = source
         ancestors = []
         onlyImage = folder.image
+    }
+
+    deinit {
+        letGo()
     }
 
     /// What it holds, in the order of the names' bytes.
@@ -95,42 +104,57 @@ final class FolderNode: Sendable {
             state.entries[onlyImage.name] = makeFile(onlyImage.name, at: onlyImage.location)
             return
         }
-        let modified = (try? FileStatus(at: location, followingLinks: false))?.modified
-        if modified == state.listedTime, modified != nil {
-            guard !state.isSettled, state.listedAt.duration(to: .now) > Self.tick else { return }
-        }
-        state.isSettled = modified.map { $0.age > Self.tick } ?? false
-        state.listedTime = modified
+        let status = try? FileStatus(at: location, followingLinks: false)
+        let now = status.map { (folder: $0.identity, time: $0.modified) }
+        let isSame = now != nil && now?.folder == state.listed?.folder && now?.time == state.listed?.time
+        guard !isSame || !state.isSettled && state.listedAt.duration(to: .now) > Self.tick else { return }
+        state.listed = now
         state.listedAt = .now
         // A folder that is gone, or cannot be read any more, has nothing in it.
-        list(source.policy.list(location)?.entries ?? [], into: &state)
+        let isComplete = list(source.policy.list(location)?.entries ?? [], into: &state)
+        // A time that stayed for a tick is settled, also one that lies in the future.
+        state.isSettled = isComplete && (isSame || now.map { $0.time.age > Self.tick } ?? false)
     }
 
-    /// Takes over what is there, keeps what is still there, and lets go of the rest.
-    private func list(_ listing: [FolderListing.Entry], into state: inout State) {
+    /// Takes over what is there, keeps what is still there, and lets go of the rest. Answers whether all of it could be
+    /// looked up.
+    private func list(_ listing: [FolderListing.Entry], into state: inout State) -> Bool {
         let names = Set(listing.map(\.name))
+        // What a link leads to may be another thing by now.
+        func known(_ found: FolderListing.Entry) -> Entry? {
+            guard let known = state.entries[found.name], found.kind != .link else { return nil }
+            return known.isFolder == (found.kind == .folder) ? known : nil
+        }
+        let unknown = listing.filter { $0.kind != .file && known($0) == nil }.map { path(of: $0.name) }
+        let places = places.values(of: unknown) { [policy = source.policy] in policy.place(of: $0) }
         var entries: [[UInt8]: Entry] = [:]
         for found in listing where !ImageFormat.isPart(found.name, among: names) {
-            let known = state.entries[found.name]
-            // What a link leads to may be another thing by now.
-            if let known, found.kind != .link, known.isFolder == (found.kind == .folder) {
-                entries[found.name] = known
-            } else {
-                entries[found.name] = entry(of: found, unless: known)
-            }
+            entries[found.name] =
+                known(found) ?? entry(of: found, in: places, unless: state.entries[found.name])
         }
         for (name, entry) in state.entries where entries[name]?.number != entry.number {
             entry.letGo(from: source.entries)
         }
         state.entries = entries
         state.names = entries.keys.sorted { $0.lexicographicallyPrecedes($1) }
+        return places.count == unknown.count
     }
 
-    /// What `found` is shown as: `known` where that is still right, and nil where it is not shown.
-    private func entry(of found: FolderListing.Entry, unless known: Entry?) -> Entry? {
+    /// What `found` is shown as: `known` where that is still right, and nil where it is not shown. `places` says where
+    /// links lead and what subfolders are, as far as that was found in time.
+    private func entry(
+        of found: FolderListing.Entry, in places: [FilePath: (kind: FileStatus.Kind, location: FilePath)?],
+        unless known: Entry?
+    ) -> Entry? {
         let location = path(of: found.name)
         guard found.kind == .link || found.kind == .folder else { return makeFile(found.name, at: location) }
-        guard let place = source.policy.place(of: location) else {
+        guard let answer = places[location] else {
+            // Who looks behind it waits, and nobody else. By its name it is an image, else a folder.
+            if let known { return known }
+            return found.kind == .link
+                ? makeFile(found.name, at: location) ?? makeFolder(at: location) : makeFolder(at: location)
+        }
+        guard let place = answer else {
             // A link that leads nowhere, or where nothing may be opened, is an image whose `stats.json` says so.
             return found.kind == .folder ? nil : file(known) ?? makeFile(found.name, at: location)
         }
@@ -182,9 +206,11 @@ extension Entry {
 }
 
 extension FileTime {
-    /// How long ago it was; negative for the future.
+    /// How long ago it was, as far as that can be said; negative for the future. File systems tell any number.
     var age: Duration {
         let now = FileTime.now
-        return .seconds(now.seconds - seconds) + .nanoseconds(now.nanoseconds - nanoseconds)
+        let (elapsed, isTooLong) = now.seconds.subtractingReportingOverflow(seconds)
+        guard !isTooLong else { return .seconds(seconds < 0 ? Int64.max : Int64.min) }
+        return .seconds(elapsed) + .nanoseconds(now.nanoseconds &- nanoseconds)
     }
 }

@@ -8,15 +8,21 @@ extension ImageFileSystem {
     /// See `FileSystem`.
     public func extendedAttribute(_ name: [UInt8], of inode: Inode, reply: consuming ExtendedAttributeReply) {
         // ls asks every file for some of others, which must not open every image.
-        guard name.starts(with: Self.prefix), let node = node(inode),
-            let value = extendedAttributes(of: node).first(where: { $0.name == name })?.value
-        else { return reply.failure(.noData) }
-        reply.value(value)
+        guard name.starts(with: Self.prefix), let node = node(inode) else { return reply.failure(.noData) }
+        gated(by: node, reply) { [self] reply in
+            guard let value = extendedAttributes(of: node).first(where: { $0.name == name })?.value else {
+                return reply.failure(.noData)
+            }
+            reply.value(value)
+        }
     }
 
     /// See `FileSystem`.
     public func extendedAttributeNames(of inode: Inode, reply: consuming ExtendedAttributeNamesReply) {
-        reply.names(node(inode).map { extendedAttributes(of: $0).map(\.name) } ?? [])
+        let node = node(inode)
+        gated(by: node, reply) { [self] reply in
+            reply.names(node.map { extendedAttributes(of: $0).map(\.name) } ?? [])
+        }
     }
 
     private func extendedAttributes(of node: Node) -> [(name: [UInt8], value: [UInt8])] {

@@ -67,12 +67,6 @@ extension ImageFileSystem {
         }
     }
 
-    /// What `name` is in a folder of the host.
-    func child(_ name: [UInt8], of folder: FolderNode) -> Node? {
-        if folder.number == FolderNode.rootNumber, name == Node.Name.stats { return .mountStats }
-        return folder.child(name).map { Node($0) }
-    }
-
     /// The node that `node`, found as `name` in `folder`, is to be from now on: another one, where somebody reads what
     /// its image was before it changed.
     func renewed(_ node: Node, _ name: [UInt8], in folder: FolderNode) -> Node {

@@ -34,10 +34,12 @@ public final class ImageFileSystem: FileSystem {
     /// How many images stay open that nobody reads; each takes a descriptor per file of its chain.
     private static let idleImages = 128
 
-    /// The most threads that one image has at a time.
+    /// The most threads that one image, appliance or folder has at a time.
     static let threadsPerImage = max(4, min(16, 2 * sysconf(CInt(_SC_NPROCESSORS_ONLN))))
-    /// The threads to serve a mount with: an image that does not answer leaves half of them to the others.
+    /// The threads to serve a mount with.
     public static let threads = 2 * threadsPerImage
+    /// The threads to replace those with that are stuck in images that do not answer: for 60 such images.
+    public static let replacementThreads = 60 * threadsPerImage
 
     let folder: ImageFolder
     let source: ImageSource
@@ -88,17 +90,33 @@ public final class ImageFileSystem: FileSystem {
     /// See `FileSystem`.
     public func lookup(_ name: [UInt8], in parent: Inode, reply: consuming EntryReply) {
         guard let parent = node(parent) else { return reply.noEntry(timeout: Self.timeout) }
-        if case .folder(let folder) = parent {
-            // The folder knows its names; only what is behind them may take long.
-            guard let node = child(name, of: folder) else { return reply.noEntry(timeout: Self.timeout) }
-            return gated(by: node, reply) { [self] reply in answerLookup(renewed(node, name, in: folder), reply: reply)
-            }
-        }
+        if case .folder(let folder) = parent { return lookup(name, in: folder, reply: reply) }
         gated(by: parent, reply) { [self] reply in
             guard let node = children(of: parent).first(where: { $0.name == name })?.node else {
                 return reply.noEntry(timeout: Self.timeout)
             }
             answerLookup(node, reply: reply)
+        }
+    }
+
+    private func lookup(_ name: [UInt8], in folder: FolderNode, reply: consuming EntryReply) {
+        // Whatever hangs, this is there.
+        if folder.number == FolderNode.rootNumber, name == Node.Name.stats {
+            return answerLookup(.mountStats, reply: reply)
+        }
+        let held = HeldReply(reply)
+        folder.gate.perform { [self] () -> (@Sendable () -> Void)? in
+            guard let node = folder.child(name).map({ Node($0) }) else {
+                held.take()?.noEntry(timeout: Self.timeout)
+                return nil
+            }
+            // What is behind the name must not hold up those who look for others.
+            return { [self] in
+                guard let reply = held.take() else { return }
+                gated(by: node, reply) { [self] reply in
+                    answerLookup(renewed(node, name, in: folder), reply: reply)
+                }
+            }
         }
     }
 
@@ -124,13 +142,18 @@ public final class ImageFileSystem: FileSystem {
     ) {
         // The open file knows its image: no look-up by inode, whose lock all reads would share.
         let file = files[handle]
-        let node: Node? = if case .disk(let disk)? = file { .image(disk.node, .disk(disk.view)) } else { node(inode) }
+        let node: Node? =
+            switch file {
+            case .disk(let disk): .image(disk.node, .disk(disk.view))
+            case .map(let node, _): .image(node, .map)
+            case .stats, .directory, nil: nil
+            }
         gated(by: node, reply) { [self] reply in answerRead(file, count: count, at: offset, reply: reply) }
     }
 
     /// See `FileSystem`.
     public func openDirectory(_ inode: Inode, reply: consuming OpenReply) {
-        gated(by: node(inode), reply) { [self] reply in answerOpenDirectory(inode, reply: reply) }
+        answerOpenDirectory(inode, reply: reply)
     }
 
     /// See `FileSystem`.
@@ -140,25 +163,33 @@ public final class ImageFileSystem: FileSystem {
         gated(by: node(inode), reply) { [self] reply in answerSeek(handle, from: offset, to: target, reply: reply) }
     }
 
-    /// Has `work` answer when the image of `node`, if it is one's, may have a thread: now, or on another thread later.
+    /// Has `work` answer when what `node` shows may have a thread: now, or on another thread later.
     func gated<Reply: ~Copyable>(
         by node: Node?, _ reply: consuming Reply, _ work: @escaping @Sendable (consuming Reply) -> Void
     ) {
-        guard case .image(let image, _)? = node else { return work(reply) }
-        guard image.gate.enter() else {
+        guard let gate = node?.gate else { return work(reply) }
+        guard gate.enter() else {
             let held = HeldReply(reply)
-            return image.gate.keep { if let reply = held.take() { work(reply) } }
+            return gate.keep { if let reply = held.take() { work(reply) } }
         }
         work(reply)
-        image.gate.leave()
+        gate.leave()
     }
 
     /// See `FileSystem`.
     public func close(_ inode: Inode, handle: FileHandle) {
         switch files.remove(handle) {
-        case .disk(let disk): disk.node.closeDisk(cached: disk.view)
-        case .map(let node, _): node.closeDisk()
+        case .disk(let disk): close(disk.node, cached: disk.view)
+        case .map(let node, _): close(node, cached: nil)
         case .stats, .directory, nil: break
+        }
+    }
+
+    private func close(_ node: ImageNode, cached view: DiskView?) {
+        node.gate.perform { [self] in
+            node.closeDisk(cached: view)
+            openImages.note(node)
+            return nil
         }
     }
 
@@ -176,9 +207,11 @@ public final class ImageFileSystem: FileSystem {
 
     /// See `FileSystem`. The size is what is in use on the host's file system that the images are on; nothing is free.
     public func statistics(reply: consuming StatisticsReply) {
-        let used = FileSystemUse(at: folder.location)
-        reply.statistics(
-            Statistics(
-                blockSize: 4096, blocks: (used?.usedSize ?? 0) / 4096, files: UInt64(source.entries.count)))
+        gated(by: node(.root), reply) { [self] reply in
+            let used = FileSystemUse(at: folder.location)
+            reply.statistics(
+                Statistics(
+                    blockSize: 4096, blocks: (used?.usedSize ?? 0) / 4096, files: UInt64(source.entries.count)))
+        }
     }
 }

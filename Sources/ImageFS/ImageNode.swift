@@ -55,14 +55,14 @@ final class ImageNode: Sendable {
 
     /// The image that `open` opens, which counts in the counters it is given.
     init(
-        number: UInt64, at location: FilePath, format: ImageFormat?,
+        number: UInt64, at location: FilePath, format: ImageFormat?, gate: RequestGate = RequestGate(),
         open: @escaping @Sendable (ReadCounters) -> OpenedImage
     ) {
         self.number = number
         self.location = location
         self.format = format
         self.open = open
-        gate = RequestGate(limit: ImageFileSystem.threadsPerImage)
+        self.gate = gate
     }
 
     /// The image: the one that is open, unless a file of it has changed since and nobody reads it.

@@ -1,4 +1,5 @@
 import BlockImage
+import Dispatch
 
 /// What holds files open that it can open again.
 protocol Closable: AnyObject, Sendable {
@@ -9,27 +10,73 @@ protocol Closable: AnyObject, Sendable {
 extension ImageNode: Closable {}
 extension ApplianceNode: Closable {}
 
-/// Keeps the number of open images within bounds: a mount of 10,000 images must not need 10,000 descriptors because
-/// somebody ran `find` on it.
+/// Closes images that nobody has used for some seconds, so that their file systems can be unmounted; and keeps the number
+/// of open images within bounds: a mount of 10,000 images must not need 10,000 descriptors because somebody ran `find` on
+/// it. Every method may be called from any thread.
 final class OpenImages: Sendable {
-    private let limit: Int
-    private let nodes = Guarded<[ObjectIdentifier: any Closable]>([:])
+    /// How long an image stays open that nobody uses.
+    private static let idleTime = Duration.seconds(5)
+    /// How often it looks for such.
+    private static let interval = DispatchTimeInterval.seconds(2)
 
-    /// Lets `limit` images stay open that nobody reads.
+    private struct Use {
+        var node: any Closable
+        var time = ContinuousClock.now
+    }
+
+    private struct State {
+        var uses: [ObjectIdentifier: Use] = [:]
+        /// Whether `closeIdle` will be called.
+        var isWatched = false
+    }
+
+    private let limit: Int
+    private let state = Guarded(State())
+    private let queue = DispatchQueue(label: "idle images")
+
+    /// Lets `limit` images stay open for some seconds that nobody reads.
     init(limit: Int) {
         self.limit = limit
     }
 
     /// How many are open, or were lately.
-    var count: Int { nodes.withLock { $0.count } }
+    var count: Int { state.withLock { $0.uses.count } }
 
-    /// `node` was opened; others that nobody reads are closed if there are too many. Must not be called by a node.
+    /// `node` was opened or used; others that nobody reads are closed if there are too many.
     func note(_ node: any Closable) {
-        nodes.withLock { nodes in
-            nodes[ObjectIdentifier(node)] = node
-            guard nodes.count > limit else { return }
-            // All that are idle but this one: closing one by one would look through all at every opening.
-            nodes = nodes.filter { $0.value === node || !$0.value.closeIfIdle() }
+        let (isFirst, isFull) = state.withLock { state in
+            state.uses[ObjectIdentifier(node)] = Use(node: node)
+            defer { state.isWatched = true }
+            return (!state.isWatched, state.uses.count > limit)
+        }
+        if isFirst { watch() }
+        // All that are idle but this one: closing one by one would look through all at every opening.
+        if isFull { close { $0.node !== node } }
+    }
+
+    private func watch() {
+        queue.asyncAfter(deadline: .now() + Self.interval) { [weak self] in self?.closeIdle() }
+    }
+
+    private func closeIdle() {
+        let now = ContinuousClock.now
+        close { $0.time.duration(to: now) > Self.idleTime }
+        let goesOn = state.withLock { state in
+            state.isWatched = !state.uses.isEmpty
+            return state.isWatched
+        }
+        if goesOn { watch() }
+    }
+
+    /// Closes those that are `old`, unless somebody reads them. Not under the lock, which all openings need.
+    private func close(_ old: (Use) -> Bool) {
+        let all = state.withLock { $0.uses }
+        for (id, use) in all where old(use) {
+            state.withLock { _ = $0.uses.removeValue(forKey: id) }
+            guard !use.node.closeIfIdle() else { continue }
+            state.withLock { state in
+                if state.uses[id] == nil { state.uses[id] = use }
+            }
         }
     }
 }

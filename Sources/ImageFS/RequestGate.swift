@@ -1,15 +1,19 @@
 import BlockImage
+import Dispatch
 import Synchronization
 
-/// How many threads may serve one image at a time: an image on a disk that does not answer must not have them all. What
-/// comes on top waits, without a thread, and is served by those that are through. Every method may be called from any
-/// thread.
+/// How many threads may serve one image, appliance or folder at a time: one on a disk that does not answer must not have
+/// them all. What comes on top waits, without a thread, and is served by those that are through. Every method may be
+/// called from any thread.
 final class RequestGate: Sendable {
     private struct Queue {
         var work: [@Sendable () -> Void] = []
         /// The first of `work` that was not served.
         var next = 0
     }
+
+    /// The threads for what comes after work that had to wait.
+    private static let later = DispatchQueue(label: "later", attributes: .concurrent)
 
     private let limit: Int
     private let running = Atomic(0)
@@ -18,7 +22,7 @@ final class RequestGate: Sendable {
     private let queue = Guarded(Queue())
 
     /// A gate for `limit` threads.
-    init(limit: Int) {
+    init(limit: Int = ImageFileSystem.threadsPerImage) {
         self.limit = limit
     }
 
@@ -48,6 +52,22 @@ final class RequestGate: Sendable {
         serveWaiting()
     }
 
+    /// Has `work` done when there is room, now or by another thread later; and what it answers after that, when it does
+    /// not count any more: it may have to wait at another gate.
+    func perform(_ work: @escaping @Sendable () -> (@Sendable () -> Void)?) {
+        guard enter() else {
+            return keep { if let next = work() { Self.later.async(execute: next) } }
+        }
+        let next = work()
+        // Neither must wait for the other.
+        if let next, waiting.load(ordering: .relaxed) > 0 {
+            Self.later.async(execute: next)
+            return leave()
+        }
+        leave()
+        next?()
+    }
+
     private func serveWaiting() {
         while waiting.load(ordering: .sequentiallyConsistent) > 0, enter() {
             if let work = takeWork() { work() }
@@ -66,6 +86,18 @@ final class RequestGate: Sendable {
         }
         if work != nil { waiting.subtract(1, ordering: .sequentiallyConsistent) }
         return work
+    }
+}
+
+extension Node {
+    /// Bounds the threads that may wait for the host's files that it shows; nil where it shows none.
+    var gate: RequestGate? {
+        switch self {
+        case .image(let node, _): node.gate
+        case .appliance(let node), .applianceStats(let node): node.gate
+        case .folder(let node): node.gate
+        case .mountStats: nil
+        }
     }
 }
 
