@@ -243,6 +243,15 @@ static void about(enum operation operation, fuse_req_t request, fuse_ino_t inode
     take(pending);
 }
 
+/// Of requests that nobody waits for directly, as those that read ahead, the kernel sends no more than it is told to: those
+/// that hang must not keep others from being sent.
+static void negotiate(void *context, struct fuse_conn_info *connection)
+{
+    (void)context;
+    connection->max_background = UINT16_MAX;
+    connection->congestion_threshold = UINT16_MAX;
+}
+
 static void look_up(fuse_req_t request, fuse_ino_t parent, const char *name)
 {
     struct pending pending = {.operation = LOOK_UP, .request = request, .inode = parent};
@@ -432,6 +441,7 @@ int main(int count, char **arguments)
     }
     inode_of("");
     const struct fuse_lowlevel_ops operations = {
+        .init = negotiate,
         .lookup = look_up,
         .getattr = tell_attributes,
         .readlink = read_link,
