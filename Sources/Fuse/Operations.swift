@@ -93,7 +93,7 @@ private func read(
 private func release(_ request: fuse_req_t!, _ inode: fuse_ino_t, _ info: UnsafeMutablePointer<fuse_file_info>!) {
     let handle = unsafe FileHandle(rawValue: info.pointee.fh)
     let fileSystem = unsafe fileSystem(of: request)
-    // The answer ends the request, and nobody waits for more: what closing takes is the file system's own affair.
+    // The answer ends the request; closing may take longer.
     unsafe _ = fuse_reply_err(request, 0)
     fileSystem.close(Inode(rawValue: inode), handle: handle)
 }

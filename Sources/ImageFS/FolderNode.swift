@@ -149,7 +149,7 @@ final class FolderNode: Sendable {
         let location = path(of: found.name)
         guard found.kind == .link || found.kind == .folder else { return makeFile(found.name, at: location) }
         guard let answer = places[location] else {
-            // Who looks behind it waits, and nobody else. By its name it is an image, else a folder.
+            // Requests for it will wait, and no others. By its name it is an image, else a folder.
             if let known { return known }
             return found.kind == .link
                 ? makeFile(found.name, at: location) ?? makeFolder(at: location) : makeFolder(at: location)

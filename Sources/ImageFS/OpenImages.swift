@@ -10,11 +10,11 @@ protocol Closable: AnyObject, Sendable {
 extension ImageNode: Closable {}
 extension ApplianceNode: Closable {}
 
-/// Closes images that nobody has used for some seconds, so that their file systems can be unmounted; and keeps the number
+/// Closes images that were not used for some seconds, so that their file systems can be unmounted; and keeps the number
 /// of open images within bounds: a mount of 10,000 images must not need 10,000 descriptors because somebody ran `find` on
 /// it. Every method may be called from any thread.
 final class OpenImages: Sendable {
-    /// How long an image stays open that nobody uses.
+    /// How long an image stays open that is not used.
     private static let idleTime = Duration.seconds(5)
     /// How often it looks for such.
     private static let interval = DispatchTimeInterval.seconds(2)
@@ -34,7 +34,7 @@ final class OpenImages: Sendable {
     private let state = Guarded(State())
     private let queue = DispatchQueue(label: "idle images")
 
-    /// Lets `limit` images stay open for some seconds that nobody reads.
+    /// Lets `limit` images that are not read stay open for some seconds.
     init(limit: Int) {
         self.limit = limit
     }
@@ -42,7 +42,7 @@ final class OpenImages: Sendable {
     /// How many are open, or were lately.
     var count: Int { state.withLock { $0.uses.count } }
 
-    /// `node` was opened or used; others that nobody reads are closed if there are too many.
+    /// `node` was opened or used; others that are not read are closed if there are too many.
     func note(_ node: any Closable) {
         let (isFirst, isFull) = state.withLock { state in
             state.uses[ObjectIdentifier(node)] = Use(node: node)

@@ -243,7 +243,7 @@ static void about(enum operation operation, fuse_req_t request, fuse_ino_t inode
     take(pending);
 }
 
-/// Of requests that nobody waits for directly, as those that read ahead, the kernel sends no more than it is told to: those
+/// Of background requests, as those that read ahead, the kernel sends no more than this says at a time: those
 /// that hang must not keep others from being sent.
 static void negotiate(void *context, struct fuse_conn_info *connection)
 {

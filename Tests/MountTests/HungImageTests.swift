@@ -89,7 +89,7 @@ struct HungImageTests {
         try hung.mount.unmount()
     }
 
-    @Test("Closing its files holds up nobody, also where the host's close hangs", arguments: [true, false])
+    @Test("Closing its files holds up no others, also where the host's close hangs", arguments: [true, false])
     func closing(whileUsed: Bool) throws {
         let hung = try HungMount()
         let opened = try hung.start(
@@ -109,7 +109,7 @@ struct HungImageTests {
         }
         try Shell.check("touch \"$1\"", hung.folder.file("go"))
         #expect(wait(seconds: 20) { FileManager.default.fileExists(atPath: opened) })
-        // The host's file is closed when nobody has used the image for some seconds.
+        // The host's file is closed when the image was not used for some seconds.
         #expect(try hung.faults.waitForHeld())
         #expect(try hung.servesOthers())
     }
@@ -222,7 +222,7 @@ struct LyingHostTests {
 
 @Suite("What the server of a mount holds on to", .serialized, .enabled(if: Tool.canMount("qemu-img")))
 struct HeldFilesTests {
-    @Test("The files of an image that nobody reads are closed some seconds later")
+    @Test("The files of an image that is not read are closed some seconds later")
     func idle() throws {
         let folder = try TemporaryFolder()
         try Shell.check("cd \"$1\" && qemu-img create -q -f qcow2 a.qcow2 1M", folder.path)
