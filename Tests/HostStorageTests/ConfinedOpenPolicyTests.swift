@@ -181,6 +181,16 @@ struct `The confined policy` {
         #expect(try confines.firstByte(of: confines.folder.file("images/base.img")) == 2)
     }
 
+    @Test func `takes a folder that was made anew in the place of the first`() throws {
+        let confines = try Confines()
+        try FileManager.default.removeItem(atPath: confines.folder.file("images"))
+        #expect(throws: ImageError.self) { try confines.firstByte(of: confines.folder.file("images/base.img")) }
+        _ = try confines.folder.makeFolder("images")
+        try confines.folder.write([8], to: "images/base.img")
+        #expect(try confines.firstByte(of: confines.folder.file("images/base.img")) == 8)
+        #expect(confines.policy.list(confines.policy.images)?.entries.map(\.name) == [Array("base.img".utf8)])
+    }
+
     @Test func `needs folders that are there`() throws {
         let folder = try TemporaryFolder()
         try folder.write([], to: "file")
