@@ -58,7 +58,7 @@ let package = Package(
         .target(name: "OVA", dependencies: ["BlockImage", "ByteFormat", "CXML2"], swiftSettings: strict),
         .target(
             name: "ImageFormats",
-            dependencies: ["BlockImage", "ByteFormat", "Encryption", "HostStorage", "QCOW2", "VMDK"],
+            dependencies: ["BlockImage", "ByteFormat", "Encryption", "HostStorage", "OVA", "QCOW2", "VMDK"],
             swiftSettings: strict),
         .target(
             name: "PartitionTable", dependencies: ["BlockImage", "ByteFormat", "Compression"], swiftSettings: strict),
@@ -72,8 +72,8 @@ let package = Package(
         .target(
             name: "ImageTools",
             dependencies: [
-                "BlockImage", "ByteFormat", "Encryption", "HostStorage", "ImageFormats", "PartitionTable", "QCOW2",
-                "VMDK", system,
+                "BlockImage", "ByteFormat", "Encryption", "HostStorage", "ImageFormats", "OVA", "PartitionTable",
+                "QCOW2", "VMDK", system,
             ],
             swiftSettings: strict),
         .target(name: "Sockets", dependencies: ["BlockImage"], swiftSettings: strict),

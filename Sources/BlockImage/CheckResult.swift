@@ -52,6 +52,10 @@ public struct CheckFinding: Hashable, Sendable {
         case descriptor
         /// Another file of the chain, or one that holds a part of the disk.
         case chain
+        /// A file of an appliance that is not as its manifest says.
+        case manifest
+        /// The archive of an appliance, or a disk in it that cannot be opened.
+        case archive
         /// Bytes of the disk that cannot be read or inflated.
         case data
     }

@@ -11,6 +11,8 @@ public final class FileSlice: HostFile {
     public let size: UInt64
     /// See `HostFile`: nil, because a file's identity is that of the whole.
     public var identity: FileIdentity? { nil }
+    /// See `HostFile`: the file around it.
+    public var identities: Set<FileIdentity> { file.identities }
     /// See `HostFile`: when the file around it changed.
     public var modified: FileTime { file.modified }
     /// See `HostFile`: whether the file around it is unchanged.

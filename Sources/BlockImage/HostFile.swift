@@ -65,6 +65,8 @@ public protocol HostFile: AnyObject, Sendable {
     var allocatedSize: UInt64 { get }
     /// Which file it is; nil when it lives in memory, or is made of parts of files (`FileSlice`, `JoinedFile`).
     var identity: FileIdentity? { get }
+    /// Which files of the host its bytes lie in: itself, or those that it is made of parts of.
+    var identities: Set<FileIdentity> { get }
     /// When its content last changed, as of opening.
     var modified: FileTime { get }
     /// Whether its path still leads to this very file, unchanged since it was opened.
@@ -101,6 +103,9 @@ extension HostFile {
 
     /// For files whose bytes only `read` gets.
     public func isCached(_ count: UInt64, at offset: HostOffset) -> Bool { false }
+
+    /// For files that are made of no others.
+    public var identities: Set<FileIdentity> { Set([identity].compactMap { $0 }) }
 
     /// For files that nobody else can write to.
     public var isUnchanged: Bool { true }

@@ -10,6 +10,8 @@ public final class JoinedFile: HostFile {
     public let size: UInt64
     /// See `HostFile`: nil, because it is no file of the host.
     public var identity: FileIdentity? { nil }
+    /// See `HostFile`: those of its parts.
+    public var identities: Set<FileIdentity> { parts.reduce(into: []) { $0.formUnion($1.file.identities) } }
     /// See `HostFile`: when the part that changed last did so.
     public let modified: FileTime
     /// See `HostFile`: whether every part is unchanged.

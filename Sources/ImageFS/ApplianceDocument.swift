@@ -6,80 +6,6 @@ import OVA
 /// `stats.json` of an appliance: the machines and disks of its OVF descriptor, and the files of its archive with their
 /// digests from the manifest.
 struct ApplianceDocument: Encodable {
-    /// A machine of the descriptor.
-    struct Machine: Encodable {
-        var id: String
-        var name: String?
-        var disks: [String]
-    }
-
-    /// A disk, as the descriptor and the archive have it.
-    struct Disk: Encodable {
-        var folder: String?
-        var diskID: String?
-        var capacity: UInt64?
-        var format: String?
-        var populatedSize: UInt64?
-        var parentRef: String?
-        var href: String?
-        var size: UInt64?
-        var compression: String?
-        var chunkSize: UInt64?
-        var members: [String]?
-        var error: ImageError?
-
-        private enum CodingKeys: String, CodingKey {
-            case folder, capacity, format, href, size, compression, members, error
-            case diskID = "disk-id"
-            case populatedSize = "populated-size"
-            case parentRef = "parent-ref"
-            case chunkSize = "chunk-size"
-        }
-
-        init(_ disk: OVFEnvelope.Disk?) {
-            diskID = disk?.diskId
-            capacity = disk?.capacity
-            format = disk?.format
-            populatedSize = disk?.populatedSize
-            parentRef = disk?.parentRef
-        }
-
-        init(_ disk: ApplianceDisk) {
-            self.init(disk.disk)
-            folder = String(decoding: disk.folderName, as: UTF8.self)
-            href = disk.reference?.href
-            size = disk.reference?.size
-            compression = disk.reference?.compression
-            chunkSize = disk.reference?.chunkSize
-            members = disk.memberNames.map { String(decoding: $0, as: UTF8.self) }
-            if case .failure(let error) = disk.file { self.error = error }
-        }
-    }
-
-    /// A file of the archive.
-    struct File: Encodable {
-        var name: String
-        var size: UInt64
-        var offset: UInt64
-        /// The digests of the manifest by their algorithms; they are not checked.
-        var digest: [String: String]?
-
-        init(_ member: ApplianceMember) {
-            name = String(decoding: member.name, as: UTF8.self)
-            size = member.size
-            offset = member.offset.rawValue
-            digest = member.digest.map { [$0.algorithm.lowercased(): $0.text] }
-        }
-    }
-
-    /// What is in the archive.
-    struct Content: Encodable {
-        var machines: [Machine]
-        var disks: [Disk]
-        var files: [File]
-        var signed: Bool
-    }
-
     /// What only the mount knows.
     struct Mount: Encodable {
         var version: String
@@ -95,7 +21,7 @@ struct ApplianceDocument: Encodable {
     private var format = "ova"
     private var actualSize: UInt64?
     private var error: ImageError?
-    private var ova: Content?
+    private var ova: ApplianceInfo?
     private var rblockfs: Mount
 
     /// The document of an appliance as it is now.
@@ -106,13 +32,7 @@ struct ApplianceDocument: Encodable {
         case .failure(let error): self.error = error
         case .success(let appliance):
             actualSize = appliance.file.allocatedSize
-            ova = Content(
-                machines: appliance.envelope?.systems.map {
-                    Machine(id: $0.id, name: $0.name, disks: $0.diskIds)
-                } ?? [],
-                disks: appliance.disks.map { Disk($0) } + appliance.emptyDisks.map { Disk($0) },
-                files: appliance.members.filter { $0.entry.isFile }.map(File.init),
-                signed: appliance.hasCertificate)
+            ova = ApplianceInfo(appliance)
             error = appliance.fault
             rblockfs.notes = appliance.notes.isEmpty ? nil : appliance.notes
         }

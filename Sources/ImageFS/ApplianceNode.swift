@@ -31,11 +31,6 @@ final class ApplianceNode: Sendable {
         self.source = source
     }
 
-    /// Whether the file's name says that it is one.
-    static func isAppliance(_ name: [UInt8]) -> Bool {
-        String(decoding: name.suffix(4), as: UTF8.self).lowercased() == ".ova"
-    }
-
     deinit {
         letGo()
     }
@@ -95,9 +90,7 @@ final class ApplianceNode: Sendable {
 
     private func makeNode(_ disk: ApplianceDisk) -> ImageNode {
         let name = disk.folderName
-        let named = source.naming(of: name)
-        // A name that says nothing: then the descriptor may.
-        let format = named.isShown ? named.format : disk.disk?.format?.contains("vmdk") == true ? .vmdk : nil
+        let format = disk.format(probesImg: source.probesImg)
         let source = self.source
         let node = ImageNode(
             number: source.entries.nextNumber(), at: location.appending(FilePath(bytes: name).components),

@@ -173,7 +173,7 @@ final class FolderNode: Sendable {
 
     /// The entry of a file; nil for one that is no image.
     private func makeFile(_ name: [UInt8], at location: FilePath) -> Entry? {
-        if ApplianceNode.isAppliance(name) {
+        if ImageFormat.isAppliance(name) {
             return add(.appliance(ApplianceNode(number: source.entries.nextNumber(), at: location, from: source)))
         }
         let naming = source.naming(of: name)

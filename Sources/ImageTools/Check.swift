@@ -1,4 +1,4 @@
-public import BlockImage
+import BlockImage
 import ImageFormats
 import QCOW2
 import VMDK
@@ -9,8 +9,8 @@ extension NamedImage {
     ///
     /// `readsData`: also reads and inflates all that the file stores of the disk. `force`: also where another program is
     /// writing to the image. `progress` is told the part that is done, 0 to 1. Throws why nothing can be checked.
-    public func check(
-        readsData: Bool = false, force: Bool = false, progress: (Double) -> Void = { _ in }
+    func checkImage(
+        readsData: Bool, force: Bool, progress: (Double) -> Void
     ) throws(ImageError) -> CheckReport? {
         var image = self
         // That a parent was changed is one of the findings.

@@ -44,14 +44,20 @@ public struct ImageReport: Encodable, Sendable {
     public var filename: String
     /// What qemu-img says as well; nil where the file could not be opened.
     public var info: ImageInfo?
+    /// What is known of an appliance, where that was named; nil for an image.
+    public var appliance: ApplianceReport?
     /// What is wrong.
     public var error: ImageError?
     /// What qemu-img does not say; nil where the file could not be opened.
     public var more: More?
 
     private enum CodingKeys: String, CodingKey {
-        case filename, error, rblock
+        case filename, error, rblock, format, ova
+        case actualSize = "actual-size"
     }
+
+    /// Whether anything is known of it but its name.
+    public var isDescribed: Bool { info != nil || appliance != nil }
 
     init(_ layer: LayerDescription, filename: String? = nil) {
         var info = ImageInfo(layer)
@@ -61,8 +67,8 @@ public struct ImageReport: Encodable, Sendable {
         more = More(layer)
     }
 
-    /// An image that could not be opened.
-    init(filename: String, error: ImageError) {
+    /// An image that could not be opened, or an appliance.
+    init(filename: String, error: ImageError?) {
         self.filename = filename
         self.error = error
     }
@@ -71,6 +77,12 @@ public struct ImageReport: Encodable, Sendable {
     public func encode(to encoder: any Encoder) throws {
         var container = encoder.container(keyedBy: CodingKeys.self)
         if let info { try info.encode(to: encoder) } else { try container.encode(filename, forKey: .filename) }
+        if let appliance {
+            try container.encode("ova", forKey: .format)
+            try container.encode(appliance.actualSize, forKey: .actualSize)
+            try container.encode(appliance.info, forKey: .ova)
+            if !appliance.notes.isEmpty { try container.encode(["notes": appliance.notes], forKey: .rblock) }
+        }
         try container.encodeIfPresent(error, forKey: .error)
         try container.encodeIfPresent(more, forKey: .rblock)
     }
@@ -84,9 +96,15 @@ extension NamedImage {
     public func reports(chain: Bool = false, allocation: Bool = false) -> [ImageReport] {
         let name = String(decoding: path)
         do throws(ImageError) {
-            return chain || allocation
+            if let report = try applianceReport() { return [report] }
+            var reports =
+                chain || allocation
                 ? try chainReports(named: name, whole: chain, allocation: allocation)
                 : [try ownReport(named: name)]
+            let notes = manifestNotes()
+            let others = reports[0].more?.notes ?? []
+            if !notes.isEmpty { reports[0].more?.notes = notes + others }
+            return reports
         } catch {
             return [ImageReport(filename: name, error: error)]
         }

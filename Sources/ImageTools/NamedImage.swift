@@ -11,6 +11,8 @@ public struct NamedImage: Sendable {
     /// Where it was found rather than named, what may be opened there: then it is no device, and a link that leads
     /// elsewhere is refused. `allowed` is part of it.
     public var confines: ConfinedOpenPolicy?
+    /// The appliances that are open.
+    public var appliances = OpenAppliances()
     /// Its format; nil: its name says it, else its content. One that is found by its content may name no other file,
     /// since a guest can write whatever it likes to the start of a raw disk.
     public var format: ImageFormat?
@@ -51,7 +53,7 @@ public struct NamedImage: Sendable {
     struct OwnFile {
         let file: any HostFile
         /// Opens the files that it names.
-        let policy: ConfinedOpenPolicy
+        let policy: any OpenPolicy
         /// The format that its name says; nil where it says none, as that of a device.
         let formatOfName: ImageFormat?
         let isDevice: Bool
@@ -62,6 +64,7 @@ public struct NamedImage: Sendable {
 
     /// Opens its own file, and nothing that it names.
     func openFile() throws(ImageError) -> OwnFile {
+        if let place = appliancePlace { return try openDisk(place) }
         if let confines {
             return OwnFile(
                 file: try confines.openImage(at: path), policy: confines, formatOfName: Self.format(of: path),

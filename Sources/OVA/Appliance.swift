@@ -45,6 +45,8 @@ public final class Appliance: Sendable {
     public let envelope: OVFEnvelope?
     /// What the manifest says; nil where there is none, or it cannot be read.
     public let manifest: OVFManifest?
+    /// Why there is a manifest and it cannot be read; nil otherwise.
+    public let manifestError: ImageError?
     /// The digests of the manifest, and the place in `members` of the file that each is of; nil where the archive has no
     /// such file.
     public let digests: [(entry: OVFManifest.Entry, member: Int?)]
@@ -78,7 +80,7 @@ public final class Appliance: Sendable {
 
         let package = PackageFiles(names, members: archive.members, files: files)
         let envelope = package.envelope(&notes)
-        let manifest = package.manifest(&notes)
+        let (manifest, manifestError) = package.manifest(&notes)
         let descriptorFolder = package.descriptor.map { folder(of: archive.members[$0].name) } ?? []
         var assembly = DiskAssembly(
             names: names, members: archive.members, files: files, archive: file, folder: descriptorFolder, notes: notes)
@@ -90,6 +92,7 @@ public final class Appliance: Sendable {
         self.files = files
         self.envelope = envelope
         self.manifest = manifest
+        self.manifestError = manifestError
         fault = archive.fault
         digests = package.digests(manifest)
         members = package.members(with: digests)
@@ -202,9 +205,9 @@ private struct PackageFiles {
         }
     }
 
-    /// The manifest, if it can be read.
-    func manifest(_ notes: inout NoteList) -> OVFManifest? {
-        guard let manifestMember else { return nil }
+    /// The manifest, if there is one, or why it cannot be read.
+    func manifest(_ notes: inout NoteList) -> (OVFManifest?, ImageError?) {
+        guard let manifestMember else { return (nil, nil) }
         do throws(ImageError) {
             let manifest = try read(manifestMember, limit: OVFManifest.sizeLimit, "manifest") {
                 (bytes) throws(ParseFault) in try OVFManifest(parsing: bytes)
@@ -212,10 +215,10 @@ private struct PackageFiles {
             if let line = manifest.unreadLines.first {
                 notes.append("manifest \"\(members[manifestMember].shortText)\": line \(line) is no digest of a file")
             }
-            return manifest
+            return (manifest, nil)
         } catch {
             notes.append(error.description)
-            return nil
+            return (nil, error)
         }
     }
 
@@ -223,13 +226,7 @@ private struct PackageFiles {
     func digests(_ manifest: OVFManifest?) -> [(entry: OVFManifest.Entry, member: Int?)] {
         let folder = manifestMember.map { OVA.folder(of: members[$0].name) } ?? []
         return (manifest?.entries ?? []).map { entry in
-            // Some have a blank on the inner side of the parentheses.
-            let name = Array(trimmed(entry.name[...]))
-            return (
-                entry,
-                names.member(entry.name, from: folder) ?? names.member(name, from: folder)
-                    ?? names.onlyMember(lastComponentOf: name)
-            )
+            (entry, names.member(entry.name, from: folder) ?? names.onlyMember(lastComponentOf: entry.name))
         }
     }
 

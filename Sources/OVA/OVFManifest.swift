@@ -81,7 +81,7 @@ public struct OVFManifest: Hashable, Sendable {
         guard let count = algorithms[algorithm], name.last == UInt8(ascii: ")"), name.count > 1,
             let digest = hexadecimal(trimmed(line[(equals + 1)...])), digest.count == count
         else { return nil }
-        return Entry(algorithm: algorithm, name: Array(name.dropLast()), digest: digest)
+        return Entry(algorithm: algorithm, name: Array(trimmed(name.dropLast())), digest: digest)
     }
 
     private static func hexadecimal(_ digits: ArraySlice<UInt8>) -> [UInt8]? {

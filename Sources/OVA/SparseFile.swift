@@ -11,6 +11,8 @@ final class SparseFile: HostFile {
     var size: UInt64 { map.size }
     /// See `HostFile`: nil, because it is no file of the host.
     var identity: FileIdentity? { nil }
+    /// See `HostFile`: the archive.
+    var identities: Set<FileIdentity> { archive.identities }
     /// See `HostFile`: when the archive changed.
     var modified: FileTime { archive.modified }
     /// See `HostFile`: whether the archive is unchanged.

@@ -11,12 +11,14 @@ struct Check: ParsableCommand {
             snapshots, bitmaps of QCOW2; grain directories, grains, markers, CIDs of VMDK. Each finding is a line: what it \
             means (corruption, leak, error, warning), where it is, what it is and what it must be. Of more than \
             \(CheckResult.findingLimit) findings the first are shown, and all are counted. Only the image's own file is \
-            checked, not those under it. Nothing is written: there is no repair.
+            checked, not those under it. Of an OVA, all files are compared with the digests of the manifest, and all disks \
+            are checked. Nothing is written: there is no repair.
 
             EXAMPLES
               rblock check disk.qcow2
               rblock check --output json disk.qcow2
               rblock check --data disk.vmdk
+              rblock check shop.ova
 
             EXIT STATUS
               0   nothing is wrong

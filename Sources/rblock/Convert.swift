@@ -16,7 +16,7 @@ struct Convert: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Copy the disk of an image into a new image.",
         discussion: """
-            SRC is an image of any format, with all that it names, a raw file, or a block device. DST is a new file, or a \
+            SRC is an image of any format, with all that it names, a raw file, a block device, or a disk of an OVA. DST is a new file, or a \
             block device, which becomes a raw disk. Holes and zeros take no space in the new image. Where the file system \
             can share space between files, as XFS and Btrfs can, it is shared.
 
@@ -35,6 +35,8 @@ struct Convert: ParsableCommand {
               rblock convert -O vmdk -o subformat=streamOptimized disk.qcow2 disk.vmdk
               rblock convert -o cluster_size=2M,extended_l2=on disk.vmdk disk.qcow2
               rblock convert --force disk.qcow2 /dev/sdx
+              rblock convert shop.ova disk.qcow2
+              rblock convert shop.ova/disk2.vmdk disk2.qcow2
               rblock convert --ignore-read-errors /dev/sdx rescued.raw
 
             EXIT STATUS

@@ -118,6 +118,11 @@ struct Create: ParsableCommand {
             // From the folder of the new image, as whoever opens that does it; an absolute name stays what it is.
             var named = try options.image(FilePath(path).removingLastComponent().pushing(FilePath(backing.name)).string)
             named.format = backing.format
+            guard !named.isInAppliance else {
+                throw Failure(
+                    "\(backing.name): is in an archive, and cannot be a backing file; rblock convert makes a file of it"
+                )
+            }
             opened = try named.open()
         }
         let backingSize = try opened?.disk.result.get().virtualSize

@@ -125,6 +125,11 @@ struct Delta: ParsableCommand {
         var (was, now) = (try options.image(base), try options.image(changed))
         (was.format, now.format) = (formatBase ?? was.format, formatChanged ?? now.format)
         now.snapshot = snapshot
+        guard backingName != nil || !was.isInAppliance else {
+            throw Failure(
+                "\(base): is in an archive, and cannot be a backing file; rblock convert makes a file of it, and "
+                    + "--backing-name says what OUT is to call that")
+        }
         // Two disks of one encrypted chain are unlocked once.
         now.keys = was.keys
         let resources = LayerResources()

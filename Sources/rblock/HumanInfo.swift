@@ -12,6 +12,7 @@ struct HumanInfo {
 
     /// The text of `report`; empty where the image could not be opened.
     init(_ report: ImageReport) {
+        if let appliance = report.appliance { add(appliance, named: report.filename) }
         guard let info = report.info else { return }
         add(info)
         if let snapshots = info.snapshots { add(snapshots) }
@@ -34,6 +35,14 @@ struct HumanInfo {
             line("backing file", full == name ? name : "\(name) (actual path: \(full))")
         }
         if let format = info.backingFilenameFormat { line("backing file format", format) }
+    }
+
+    private mutating func add(_ appliance: ApplianceReport, named name: String) {
+        line("image", name)
+        line("file format", "ova")
+        line("disk size", humanSize(appliance.actualSize))
+        if let facts = Facts(of: appliance.info) { add("Appliance", facts) }
+        for note in appliance.notes { line("note", note) }
     }
 
     private mutating func line(_ name: String, _ value: String, indent: Int = 0) {

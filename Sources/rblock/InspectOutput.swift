@@ -38,7 +38,7 @@ struct PictureFile {
             whole.followsEncrypted = true
             whole.ignoresCID = true
             let opened = try whole.open()
-            options.sources = Set(opened.layers.flatMap(\.files).compactMap(\.identity))
+            options.sources = Set(opened.layers.flatMap(\.files).flatMap(\.identities))
             if let error = opened.disk.error, !Self.isPicture(path) {
                 throw ImageError(
                     .denied, path: String(decoding: path),

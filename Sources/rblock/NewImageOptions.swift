@@ -37,7 +37,7 @@ struct NewImageOptions: ParsableArguments {
         var options = DestinationOptions()
         options.replaces = force
         options.isFlushed = !noSync
-        options.sources = Set(sources.compactMap(\.identity))
+        options.sources = Set(sources.flatMap(\.identities))
         return options
     }
 }

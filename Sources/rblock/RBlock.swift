@@ -8,7 +8,8 @@ struct RBlock: AsyncParsableCommand {
         abstract: "Look into virtual-machine disk images, and make them.",
         discussion: """
             Images are QCOW2, VMDK and raw; what they name (backing files, extents) is opened in the folder of the image, \
-            and in those of --allow-path.
+            and in those of --allow-path. APPLIANCE.ova/DISK is a disk in an OVA, as a mount names it; the only one needs \
+            no name.
 
             EXAMPLES
               rblock info disk.qcow2
@@ -22,6 +23,7 @@ struct RBlock: AsyncParsableCommand {
               rblock read --length 512 --hex disk.qcow2
               rblock create disk.qcow2 20G
               rblock convert disk.vmdk disk.qcow2
+              rblock convert shop.ova/disk1.vmdk disk.qcow2
               rblock delta monday.qcow2 tuesday.qcow2 delta.qcow2
               rblock serve --rpc unix:/run/rblock.sock /srv/images
               rblock rpc /run/rblock.sock list

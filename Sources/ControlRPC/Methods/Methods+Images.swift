@@ -24,13 +24,16 @@ extension Method {
         name: "open",
         summary:
             "Holds a disk open as it is now, until it is closed or the connection ends; others need not be opened.",
-        parameters: [.image], result: "The name, format and size of the disk"
+        parameters: [.image], result: "The name, format and size of the disk, and notes where a check found it damaged"
     ) { call in
         let export = try call.session.open(call.arguments.string(.image))
-        return JSON.object([
+        var members: [String: JSON] = [
             "image": .string(export.name), "format": .string(export.opened.layers.first?.format.rawValue ?? "raw"),
             "size": .count(export.image.virtualSize),
-        ]).text
+        ]
+        let notes = (try? call.namedImage())?.manifestNotes() ?? []
+        if !notes.isEmpty { members["notes"] = .array(notes.map { .string($0) }) }
+        return JSON.object(members).text
     }
 
     static let close = Method(

@@ -42,7 +42,7 @@ public final class ExportCatalog: Sendable {
 
     /// What `named` leads to, images and folders, opened as each says. Images share the caches of `resources`.
     ///
-    /// An image has its file's name. The images of a folder have their path below the folder, and before that, where
+    /// An image has its file's name, and a disk of an appliance the archive's name and its own. The images of a folder have their path below the folder, and before that, where
     /// more than the one folder is served, the folder's name. Throws `system` for what is not there, and `denied` where
     /// two have one name.
     public init(_ named: [NamedImage], resources: LayerResources = LayerResources()) throws(ImageError) {
@@ -50,11 +50,17 @@ public final class ExportCatalog: Sendable {
         var sources: [Source] = []
         var names: Set<String> = []
         for image in named {
-            let location = try canonical(image.path)
+            let place = image.appliancePlace
+            let file = place?.archive ?? image.path
+            let location = try canonical(file)
+            if let place, place.disk != nil {
+                _ = try NamedImage.disk(place, of: try image.openAppliance(place).appliance)
+            }
             let path = String(decoding: image.path)
             // "." and "disks/" have a name, too; a link to an image has its own.
-            let last = image.path.lastComponent.flatMap { $0.kind == .regular ? $0 : nil } ?? location.lastComponent
-            let name = last.map { String(decoding: $0) } ?? "disk"
+            let last = file.lastComponent.flatMap { $0.kind == .regular ? $0 : nil } ?? location.lastComponent
+            let disk = place?.disk.map { "/" + String(decoding: $0, as: UTF8.self) } ?? ""
+            let name = (last.map { String(decoding: $0) } ?? "disk") + disk
             guard names.insert(name).inserted else {
                 throw ImageError(
                     .denied, path: path, "another one called \"\(name)\" is served already; serve them apart")
@@ -69,7 +75,7 @@ public final class ExportCatalog: Sendable {
         self.sources = sources
     }
 
-    /// Every image by its name, as it is to be opened; folders are looked through anew.
+    /// Every image by its name, as it is to be opened, appliances as a whole; folders are looked through anew.
     public func images() -> [String: NamedImage] {
         var images: [String: NamedImage] = [:]
         for source in sources {
@@ -94,17 +100,26 @@ public final class ExportCatalog: Sendable {
     public func list() -> [Entry] {
         images().sorted { $0.key < $1.key }.flatMap { name, image -> [Entry] in
             do throws(ImageError) {
-                return try served(name, image).exports().map {
-                    Entry(name: $0.name, summary: $0.summary, size: .success($0.image.virtualSize))
-                }
+                return try image.disks(called: name).flatMap(entries)
             } catch {
                 return [Entry(name: name, summary: "", size: .failure(error))]
             }
         }
     }
 
-    /// The image called `name`, which is no snapshot's or partition's name, as it is to be opened. Empty: the only one
-    /// that there is. Throws `system` with ENOENT where there is none.
+    /// The exports of one image.
+    private func entries(_ name: String, _ image: NamedImage) -> [Entry] {
+        do throws(ImageError) {
+            return try served(name, image).exports().map {
+                Entry(name: $0.name, summary: $0.summary, size: .success($0.image.virtualSize))
+            }
+        } catch {
+            return [Entry(name: name, summary: "", size: .failure(error))]
+        }
+    }
+
+    /// The image called `name`, which is no snapshot's or partition's name, as it is to be opened; also an appliance as a
+    /// whole. Empty: the only one that there is. Throws `system` with ENOENT where there is none.
     public func image(_ name: String) throws(ImageError) -> NamedImage {
         try find(name).image
     }
@@ -121,12 +136,17 @@ public final class ExportCatalog: Sendable {
             guard !name.isEmpty else { throw error }
             named = nil
         }
-        if let named { return try served(named.name, named.image).whole() }
+        if let named {
+            guard !named.image.isAppliance else {
+                throw Self.several(named.name, try named.image.disks(called: named.name))
+            }
+            return try served(named.name, named.image).whole()
+        }
         // The longest image name comes first: a name may have these marks in it.
         for mark in name.indices.reversed() where name[mark] == "@" || name[mark] == "/" {
-            guard let found = try? find(String(name[..<mark])), !found.name.isEmpty, mark > name.startIndex else {
-                continue
-            }
+            guard let found = try? find(String(name[..<mark])), !found.name.isEmpty, mark > name.startIndex,
+                !found.image.isAppliance
+            else { continue }
             let exports = try served(found.name, found.image).exports()
             if let export = exports.first(where: { $0.name == name }) { return export }
         }
@@ -137,17 +157,39 @@ public final class ExportCatalog: Sendable {
     private func find(_ name: String) throws(ImageError) -> (name: String, image: NamedImage) {
         let last = scan.withLock { $0 }
         if !name.isEmpty, let image = last.images[name] { return (name, image) }
+        if let disk = try? Self.disk(name, in: last.images) { return (name, disk) }
         let isRecent = last.madeAt.map { $0.duration(to: .now) < Self.scanLifetime } ?? false
         let images = isRecent ? last.images : images()
         if name.isEmpty {
-            guard images.count == 1, let only = images.first else {
+            guard images.count == 1, let image = images.first else {
                 throw ImageError(
                     .system(errno: ENOENT), path: "export", "\(images.count) images are served: say which is meant")
             }
-            return (only.key, only.value)
+            let disks = try image.value.disks(called: image.key)
+            guard let only = disks.first, disks.count == 1 else { throw Self.several(image.key, disks) }
+            return only
         }
-        guard let image = images[name] else { throw Self.missing(name) }
-        return (name, image)
+        if let image = images[name] { return (name, image) }
+        guard let disk = try Self.disk(name, in: images) else { throw Self.missing(name) }
+        return (name, disk)
+    }
+
+    /// The disk called `name` of one of the appliances among `images`; nil where there is none.
+    private static func disk(_ name: String, in images: [String: NamedImage]) throws(ImageError) -> NamedImage? {
+        for slash in name.indices where name[slash] == "/" {
+            let archive = String(name[..<slash])
+            guard let image = images[archive], image.isAppliance else { continue }
+            return try image.disks(called: archive).first { $0.name == name }?.image
+        }
+        return nil
+    }
+
+    private static func several(_ name: String, _ disks: [(name: String, image: NamedImage)]) -> ImageError {
+        let names = disks.prefix(16).map { "\"\($0.name)\"" }.joined(separator: ", ")
+        return ImageError(
+            .system(errno: ENOENT), path: "export \"\(name)\"",
+            "is an appliance, of which each disk has a name of its own: \(names.isEmpty ? "it has none" : names)"
+                + (disks.count > 16 ? " and \(disks.count - 16) more" : ""))
     }
 
     private func served(_ name: String, _ image: NamedImage) throws(ImageError) -> ServedImage {

@@ -3,7 +3,7 @@ import HostStorage
 import ImageFormats
 import SystemPackage
 
-/// The images in a folder of the host and in the folders below it, found as a mount finds them. May be used from any
+/// The images and appliances in a folder of the host and in the folders below it, found as a mount finds them. May be used from any
 /// thread.
 struct FolderImages {
     /// The most images that are found: what comes after them in the order of the names is not looked for.
@@ -36,7 +36,7 @@ struct FolderImages {
                 let name = String(validating: entry.name, as: UTF8.self)
             else { continue }
             let location = folder.appending(FilePath(bytes: entry.name).components)
-            let isImage = ImageFormat.naming(of: entry.name) != nil
+            let isImage = ImageFormat.naming(of: entry.name) != nil || ImageFormat.isAppliance(entry.name)
             guard entry.kind != .file else {
                 if isImage { found.append((prefix + name, location)) }
                 continue

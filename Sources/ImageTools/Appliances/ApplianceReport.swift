@@ -1,0 +1,35 @@
+import BlockImage
+public import ImageFormats
+import OVA
+
+/// What is known of an appliance as a whole: what its `stats.json` in a mount says.
+public struct ApplianceReport: Sendable {
+    /// The bytes that the archive takes on the host.
+    public var actualSize: UInt64
+    /// Its machines, disks and files.
+    public var info: ApplianceInfo
+    /// What is odd about it, in sentences.
+    public var notes: [String]
+}
+
+extension NamedImage {
+    /// The report of the appliance, where one is meant and none of its disks; nil otherwise.
+    func applianceReport() throws(ImageError) -> ImageReport? {
+        guard let place = appliancePlace, place.disk == nil else { return nil }
+        let open = try openAppliance(place)
+        var report = ImageReport(filename: String(decoding: path), error: open.appliance.fault)
+        report.appliance = ApplianceReport(
+            actualSize: open.appliance.file.allocatedSize, info: ApplianceInfo(open.appliance),
+            notes: open.appliance.notes + open.notes())
+        return report
+    }
+
+    /// What a check of the manifest has found wrong with the disk, in sentences, where it is one of an appliance and was
+    /// checked since.
+    public func manifestNotes() -> [String] {
+        guard let place = appliancePlace, let open = try? openAppliance(place),
+            let disk = try? Self.disk(place, of: open.appliance)
+        else { return [] }
+        return open.notes(of: disk)
+    }
+}

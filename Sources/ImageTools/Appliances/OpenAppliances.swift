@@ -1,0 +1,57 @@
+import BlockImage
+import HostStorage
+import OVA
+import SystemPackage
+
+/// An appliance that is open, and what a check of its manifest has found. Every method may be called from any thread.
+final class OpenAppliance: Sendable {
+    let appliance: Appliance
+    private let faults = Guarded<[Int: String]>([:])
+
+    /// The appliance in `file`.
+    init(_ file: any HostFile) throws(ImageError) {
+        appliance = try Appliance(file)
+    }
+
+    /// A check has compared the member `index` with the manifest: `fault` is what is wrong, nil where nothing is.
+    func note(_ fault: String?, of index: Int) {
+        faults.withLock { $0[index] = fault }
+    }
+
+    /// What checks have found wrong, in sentences: of all members, or of those that `disk` is made of.
+    func notes(of disk: ApplianceDisk? = nil) -> [String] {
+        let found = faults.withLock { $0 }
+        guard !found.isEmpty else { return [] }
+        let members = disk.map { appliance.members(of: $0) }
+        return found.sorted { $0.key < $1.key }.compactMap { index, fault in
+            members?.contains(index) ?? true ? "when it was last checked: \(fault)" : nil
+        }
+    }
+}
+
+extension Appliance {
+    /// The places in `members` of those that `disk` is made of.
+    func members(of disk: ApplianceDisk) -> Set<Int> {
+        let names = Set(disk.memberNames)
+        return Set(members.indices.filter { names.contains(members[$0].name) })
+    }
+}
+
+/// The appliances that were opened lately, so that several disks of one share the list of its members, and what a check has
+/// found is told where a disk is opened later. May be used from any thread.
+public final class OpenAppliances: Sendable {
+    private let open = BoundedCache<[UInt8], OpenAppliance>(capacity: 64)
+
+    /// None yet.
+    public init() {}
+
+    /// The appliance at `path`, which `file` opens: the one that is open, unless its file has changed since.
+    func open(at path: FilePath, _ file: () throws(ImageError) -> any HostFile) throws(ImageError) -> OpenAppliance {
+        let key = path.bytes
+        if let known = open.value(for: key) {
+            if known.appliance.file.isCurrent { return known }
+            open.removeAll { $0 == key }
+        }
+        return open.insert(try OpenAppliance(try file()), cost: 1, for: key)
+    }
+}
