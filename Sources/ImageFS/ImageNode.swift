@@ -46,6 +46,8 @@ final class ImageNode: Sendable {
     let format: ImageFormat?
     /// Bounds the threads that serve it.
     let gate: RequestGate
+    /// Bounds the threads that read ahead of its readers.
+    private let readAheadGate = RequestGate(limit: ReadAheadQueue.limitPerImage)
     /// What the layers of the image count.
     let layerCounters = ReadCounters()
     private let open: @Sendable (ReadCounters) -> OpenedImage
@@ -127,7 +129,9 @@ final class ImageNode: Sendable {
             let image = opened(&state)
             if state.handles > 0, !image.isCurrent { return (.failure(leftBehind), false) }
             let result = self.disk(view, &state).result.map {
-                OpenDisk($0, view, of: image, node: self, counters: counters, readAhead: ReadAhead(of: $0, on: reading))
+                OpenDisk(
+                    $0, view, of: image, node: self, counters: counters,
+                    readAhead: ReadAhead(of: $0, on: reading, through: readAheadGate))
             }
             guard case .success(let disk) = result else { return (result, false) }
             if isCached, let told = state.toldSizes[view], told != disk.image.virtualSize {

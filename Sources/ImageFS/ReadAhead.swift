@@ -28,12 +28,15 @@ final class ReadAhead: Sendable {
 
     private let image: Image
     private let queue: ReadAheadQueue
+    private let gate: RequestGate
     private let state = Guarded(State())
 
-    /// Reads ahead of who reads `image`, on the threads of `queue`.
-    init(of image: Image, on queue: ReadAheadQueue) {
+    /// Reads ahead of who reads `image`, on the threads of `queue`, of which `gate` bounds how many all disks of the image
+    /// have.
+    init(of image: Image, on queue: ReadAheadQueue, through gate: RequestGate) {
         self.image = image
         self.queue = queue
+        self.gate = gate
     }
 
     /// `count` bytes at `start` are being read.
@@ -45,12 +48,23 @@ final class ReadAhead: Sendable {
         while position < range.upperBound {
             let end = min(range.upperBound, position + Self.step)
             let part = position..<end
-            guard queue.add({ [image] in image.makeReady(part) }) else {
+            guard prepare(part) else {
                 // The next read tries again.
                 return state.withLock { $0.ready = min($0.ready, position) }
             }
             position = end
         }
+    }
+
+    /// Has `part` made ready; false where too much waits already.
+    private func prepare(_ part: Range<UInt64>) -> Bool {
+        guard gate.enter() else { return false }
+        let isAdded = queue.add { [image, gate] in
+            image.makeReady(part)
+            gate.leave()
+        }
+        if !isAdded { gate.leave() }
+        return isAdded
     }
 
     /// What is to be made ready, now that `count` bytes at `start` are being read.
@@ -74,7 +88,9 @@ final class ReadAhead: Sendable {
 /// The threads that read ahead for all disks of a mount. Every method may be called from any thread.
 final class ReadAheadQueue: Sendable {
     private let queue = DispatchQueue(label: "read-ahead", attributes: .concurrent)
-    private let limit = 32 * max(1, sysconf(CInt(_SC_NPROCESSORS_ONLN)))
+    private static let limit = 32 * max(1, sysconf(CInt(_SC_NPROCESSORS_ONLN)))
+    /// The most that one image may have of it: one that does not answer leaves half to the others.
+    static let limitPerImage = limit / 2
     private let waiting = Atomic(0)
     /// How far ahead of a reader it goes at most, in bytes.
     let window: UInt64
@@ -87,7 +103,7 @@ final class ReadAheadQueue: Sendable {
 
     /// Has a thread do `work` soon; where too much waits already, answers false: the reader is served first.
     func add(_ work: @escaping @Sendable () -> Void) -> Bool {
-        guard waiting.add(1, ordering: .relaxed).newValue <= limit else {
+        guard waiting.add(1, ordering: .relaxed).newValue <= Self.limit else {
             waiting.subtract(1, ordering: .relaxed)
             return false
         }

@@ -12,9 +12,6 @@ final class RequestGate: Sendable {
         var next = 0
     }
 
-    /// The threads for what comes after work that had to wait.
-    private static let later = DispatchQueue(label: "later", attributes: .concurrent)
-
     private let limit: Int
     private let running = Atomic(0)
     /// How many are in `queue`: who leaves looks here, and not at the lock.
@@ -56,16 +53,21 @@ final class RequestGate: Sendable {
     /// not count any more: it may have to wait at another gate.
     func perform(_ work: @escaping @Sendable () -> (@Sendable () -> Void)?) {
         guard enter() else {
-            return keep { if let next = work() { Self.later.async(execute: next) } }
+            return keep { if let next = work() { Self.doLater(next) } }
         }
         let next = work()
         // Neither must wait for the other.
         if let next, waiting.load(ordering: .relaxed) > 0 {
-            Self.later.async(execute: next)
+            Self.doLater(next)
             return leave()
         }
         leave()
         next?()
+    }
+
+    /// Does `work` on a thread of its own: it may wait long.
+    private static func doLater(_ work: @escaping @Sendable () -> Void) {
+        DispatchQueue(label: "later").async(execute: work)
     }
 
     private func serveWaiting() {
