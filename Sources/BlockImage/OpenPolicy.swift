@@ -10,6 +10,8 @@ public struct FileReference: Hashable, Sendable {
         case extent = "extent"
         /// The file that holds a QCOW2 image's clusters.
         case dataFile = "data file"
+        /// A file beside a part of a VMDK disk that may be its descriptor.
+        case descriptor
     }
 
     /// The name's bytes as the image has them: a file system's names need not be UTF-8.

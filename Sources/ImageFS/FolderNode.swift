@@ -119,7 +119,9 @@ final class FolderNode: Sendable {
     /// Takes over what is there, keeps what is still there, and lets go of the rest. Answers whether all of it could be
     /// looked up.
     private func list(_ listing: [FolderListing.Entry], into state: inout State) -> Bool {
-        let names = Set(listing.map(\.name))
+        let parts = DiskParts(among: listing.map(\.name)) { name in
+            try? source.policy.openImage(at: path(of: name))
+        }
         // What a link leads to may be another thing by now.
         func known(_ found: FolderListing.Entry) -> Entry? {
             guard let known = state.entries[found.name], found.kind != .link else { return nil }
@@ -128,7 +130,7 @@ final class FolderNode: Sendable {
         let unknown = listing.filter { $0.kind != .file && known($0) == nil }.map { path(of: $0.name) }
         let places = places.values(of: unknown) { [policy = source.policy] in policy.place(of: $0) }
         var entries: [[UInt8]: Entry] = [:]
-        for found in listing where !ImageFormat.isPart(found.name, among: names) {
+        for found in listing where !parts.contains(found.name) {
             entries[found.name] =
                 known(found) ?? entry(of: found, in: places, unless: state.entries[found.name])
         }
@@ -173,14 +175,14 @@ final class FolderNode: Sendable {
 
     /// The entry of a file; nil for one that is no image.
     private func makeFile(_ name: [UInt8], at location: FilePath) -> Entry? {
-        if ImageFormat.isAppliance(name) {
+        if source.saidFormat == nil, ImageFormat.isAppliance(name) {
             return add(.appliance(ApplianceNode(number: source.entries.nextNumber(), at: location, from: source)))
         }
         let naming = source.naming(of: name)
         guard naming.isShown || onlyImage != nil else { return nil }
         let source = self.source
         let node = ImageNode(number: source.entries.nextNumber(), at: location, format: naming.format) { counters in
-            source.open(location, as: naming.format, counters: counters)
+            source.open(location, as: naming.format, isSaid: naming.isSaid, counters: counters)
         }
         return add(.image(node))
     }

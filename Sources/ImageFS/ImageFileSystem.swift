@@ -9,6 +9,8 @@ import Logging
 public struct MountSettings: Sendable {
     /// Whether a `.img` is recognised by its content; otherwise it is raw.
     public var probesImg = true
+    /// The format of the one image that is shown; nil: its name says it, else its content.
+    public var format: ImageFormat?
     /// The passphrases of encrypted images.
     public var keys = ImageKeys()
     /// Whether a VMDK delta is read although its parent was changed after it was made.
@@ -68,7 +70,8 @@ public final class ImageFileSystem: FileSystem {
             policy: policy,
             opener: ImageOpener(
                 policy: policy, keys: settings.keys, resources: resources, ignoresCID: settings.ignoresCID),
-            probesImg: settings.probesImg, entries: Entries())
+            probesImg: settings.probesImg, named: folder.image?.location, saidFormat: settings.format,
+            entries: Entries())
         self.folder = folder
         self.source = source
         self.resources = resources

@@ -9,7 +9,10 @@ public struct ImageFolder: Sendable {
     /// The one image, where it was given rather than a folder.
     let image: (name: [UInt8], location: FilePath)?
 
-    /// The folder `path`, or the one image that `path` is.
+    /// Whether it is a single image.
+    public var isImage: Bool { image != nil }
+
+    /// The folder `path`, or the one image that `path` is: a file, or a block device.
     ///
     /// Throws `system` when there is no such folder or file, or the folder cannot be listed.
     public init(_ path: FilePath) throws(ImageError) {

@@ -12,25 +12,40 @@ struct ImageSource: Sendable {
     var opener: ImageOpener
     /// Whether a `.img` is recognised by its content; otherwise it is raw.
     var probesImg: Bool
+    /// The one image that is shown, where a person named it, rather than a folder: then it may be a device.
+    var named: FilePath?
+    /// What the person said of its format.
+    var saidFormat: ImageFormat?
     /// Where every node is registered.
     var entries: Entries
 
-    /// What the name of a file says of its format, and whether it is shown at all.
-    func naming(of name: [UInt8]) -> (isShown: Bool, format: ImageFormat?) {
+    /// What the name of a file says of its format, and whether it is shown at all; `isSaid`: whether a person says it.
+    func naming(of name: [UInt8]) -> (isShown: Bool, format: ImageFormat?, isSaid: Bool) {
+        if let saidFormat { return (true, saidFormat, true) }
         switch ImageFormat.naming(of: name) {
-        case .format(let format): (true, format)
-        case .ambiguous: (true, probesImg ? nil : .raw)
-        case nil: (false, nil)
+        case .format(let format): return (true, format, false)
+        case .ambiguous: return (true, probesImg ? nil : .raw, !probesImg)
+        case nil: return (false, nil, false)
         }
     }
 
-    /// The image in the file at `location`, or why it cannot be read.
-    func open(_ location: FilePath, as format: ImageFormat?, counters: ReadCounters) -> OpenedImage {
+    /// The image in the file at `location`, or why it cannot be read; `isSaid`: whether a person said its format.
+    func open(
+        _ location: FilePath, as format: ImageFormat?, isSaid: Bool, counters: ReadCounters
+    ) -> OpenedImage {
         do throws(ImageError) {
-            let file = try policy.openImage(at: location)
-            return opener.open(file, as: format, counters: counters)
+            var opener = opener
+            opener.isFormatSaid = isSaid
+            return opener.open(try file(at: location), as: format, counters: counters)
         } catch {
             return OpenedImage(failure: error)
         }
+    }
+
+    private func file(at location: FilePath) throws(ImageError) -> any HostFile {
+        if location == named, case .blockDevice? = try? FileStatus(at: location).kind {
+            return try DeviceFile(at: location)
+        }
+        return try policy.openImage(at: location)
     }
 }

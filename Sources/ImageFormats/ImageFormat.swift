@@ -53,22 +53,6 @@ public enum ImageFormat: String, CaseIterable, Sendable {
     }
 }
 
-extension ImageFormat {
-    /// Whether a file only holds a part of another image of the folder: `disk-flat.vmdk`, `disk-s001.vmdk`,
-    /// `disk-f001.vmdk`, and the like, beside `disk.vmdk`. Without that, it is an image, and tells what it is.
-    public static func isPart(_ name: [UInt8], among names: Set<[UInt8]>) -> Bool {
-        let suffix = Array(".vmdk".utf8)
-        guard name.count > suffix.count, String(decoding: name.suffix(5), as: UTF8.self).lowercased() == ".vmdk",
-            let dash = name.lastIndex(of: UInt8(ascii: "-"))
-        else { return false }
-        let part = String(decoding: name[(dash + 1)...].dropLast(suffix.count), as: UTF8.self).lowercased()
-        let kinds: Set = ["flat", "delta", "sesparse", "ctk", "rdm", "rdmp", "pt"]
-        let isNumbered =
-            (part.hasPrefix("s") || part.hasPrefix("f")) && part.count >= 4 && part.dropFirst().allSatisfy(\.isNumber)
-        return (kinds.contains(part) || isNumbered) && names.contains(name[..<dash] + name.suffix(suffix.count))
-    }
-}
-
 extension Collection where Element == UInt8 {
     fileprivate var lastIndexOfDot: Index? {
         indices.reversed().first { self[$0] == UInt8(ascii: ".") }

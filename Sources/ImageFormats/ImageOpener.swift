@@ -1,4 +1,5 @@
 import BlockImage
+import HostStorage
 import QCOW2
 import VMDK
 
@@ -17,6 +18,8 @@ public struct ImageOpener: Sendable {
     public var deepest = Int.max
     /// Whether the chain is followed also below an image that is encrypted and has no key, to be described.
     public var followsEncrypted = false
+    /// Whether a person said the format of the topmost image, so that what its content says is of no interest.
+    public var isFormatSaid = false
 
     /// An opener of files that `policy` allows, with the keys of those that are encrypted, whose layers share the caches
     /// of `resources`. `ignoresCID`: whether a VMDK delta is read although its parent was changed since.
@@ -34,17 +37,18 @@ public struct ImageOpener: Sendable {
         var opener = ImageOpener(policy: policy, keys: keys, resources: resources, ignoresCID: ignoresCID)
         opener.deepest = deepest
         opener.followsEncrypted = followsEncrypted
+        opener.isFormatSaid = isFormatSaid
         return opener
     }
 
     /// Opens the image in `file`; what it does while it is read is counted in `counters`.
     ///
     /// `format` nil: the content decides, and then the image may name no other file, since a guest can write whatever
-    /// it likes to the start of a raw disk. Never throws: what is wrong is the result of the answer.
+    /// it likes to the start of a raw disk; what is neither an image nor a disk by its content is refused. Never throws: what is wrong is the result of the answer.
     public func open(_ file: any HostFile, as format: ImageFormat?, counters: ReadCounters) -> OpenedImage {
         var chain = Chain(
             policy: policy, keys: keys, resources: resources.counting(in: counters), ignoresCID: ignoresCID,
-            deepest: deepest, followsEncrypted: followsEncrypted)
+            deepest: deepest, followsEncrypted: followsEncrypted, isFormatSaid: isFormatSaid)
         do throws(ImageError) {
             let image = try chain.open(file, as: format)
             return OpenedImage(layers: chain.layers, result: .success(image))
@@ -62,6 +66,7 @@ private struct Chain {
     let ignoresCID: Bool
     let deepest: Int
     let followsEncrypted: Bool
+    let isFormatSaid: Bool
     var layers: [LayerDescription] = []
     var identities: Set<FileIdentity> = []
 
@@ -74,8 +79,10 @@ private struct Chain {
                 .unsupported, path: file.path,
                 "backing chain: has more than \(ImageOpener.depthLimit) images, which is the limit")
         }
-        var layer = LayerDescription(file: file, format: .raw, wasProbed: named == nil, facts: .raw)
-        if let named { layer.format = named } else { layer.format = try ImageFormat.probe(file) }
+        let recognition = try Recognition(file, named: named, isSaid: isFormatSaid && layers.isEmpty)
+        var layer = LayerDescription(
+            file: file, format: recognition.format, wasProbed: named == nil, facts: .raw)
+        layer.contentNotes = recognition.notes
         layers.append(layer)
         let names: any OpenPolicy = layer.wasProbed ? NoOtherFiles(format: layer.format) : policy
         switch layer.format {
@@ -86,7 +93,12 @@ private struct Chain {
     }
 
     private mutating func openQCOW2(_ file: any HostFile, naming names: any OpenPolicy) throws(ImageError) -> Image {
-        let description = try QCOW2Description(file)
+        let description: QCOW2Description
+        do throws(ImageError) {
+            description = try QCOW2Description(file)
+        } catch {
+            throw Recognition.error(error, of: file, as: .qcow2, isNamed: layers.count == 1)
+        }
         layers[layers.count - 1].facts = .qcow2(description, nil)
         let cipher = try keys.cipher(for: description, in: file)
         // No file is opened for an image that cannot be read all the same.
@@ -114,7 +126,19 @@ private struct Chain {
     }
 
     private mutating func openVMDK(_ file: any HostFile, naming names: any OpenPolicy) throws(ImageError) -> Image {
-        let description = try VMDKDescription.describe(file)
+        let description: VMDKDescription
+        do throws(ImageError) {
+            description = try VMDKDescription.describe(file)
+        } catch {
+            let error = Recognition.error(error, of: file, as: .vmdk, isNamed: layers.count == 1)
+            guard layers.count == 1, !isFormatSaid, try ImageFormat.probe(file) == .raw else { throw error }
+            return try openFlat(file, error)
+        }
+        if description.descriptor == nil, layers.count == 1, !isFormatSaid,
+            let part = DiskPart(file, policy: policy)
+        {
+            throw part.error
+        }
         layers[layers.count - 1].facts = .vmdk(description, nil)
         let layer = try VMDKLayer(description, file: file, policy: names, resources: resources)
         let index = layers.count - 1
@@ -126,6 +150,17 @@ private struct Chain {
         let image = try open(parent, as: ImageFormat.ofParent(called: name))
         try checkContentID(of: index, description)
         return Image(layer: layer, backing: image)
+    }
+
+    /// Opens `file`, which is called a VMDK image, and is none, as `error` says, as the flat extent of one that it may be.
+    private mutating func openFlat(_ file: any HostFile, _ error: ImageError) throws(ImageError) -> Image {
+        if let part = DiskPart(file, policy: policy) { throw part.error }
+        guard let recognition = try Recognition(flatExtent: file) else {
+            throw DiskPart.lostDescriptor(file, error, policy: policy)
+        }
+        layers[0].format = recognition.format
+        layers[0].contentNotes = recognition.notes
+        return Image(layer: RawLayer(file: file))
     }
 
     /// Whether the parent of the delta that is the layer `index`, which is the next layer, is as it was when the delta
@@ -182,6 +217,7 @@ private struct NoOtherFiles: OpenPolicy {
             .denied, path: file.path,
             "\(reference.role.rawValue) \"\(reference.text)\": only the content of this file says that it is a "
                 + "\(format.rawValue) image, and such an image may name no other file, since a guest can write a "
-                + "header to a raw disk; if it is one, give it the extension .\(format.rawValue)")
+                + "header to a raw disk; if it is one, --format \(format.rawValue) says so"
+                + (file is DeviceFile ? "" : ", or its extension .\(format.rawValue)"))
     }
 }

@@ -25,6 +25,14 @@ public struct LayerDescription: Sendable {
     public var facts: Facts
     /// What was found when the files under it were looked for.
     var chainNotes: [String] = []
+    /// That its content says something else than its name, or that only the content of a device says what it is.
+    var contentNotes: [String] = []
+
+    /// Those of `notes` that say that it may be another thing than it is taken for.
+    public var contentWarnings: [String] {
+        guard case .vmdk(let description, _) = facts, description.descriptor == nil else { return contentNotes }
+        return contentNotes + description.notes
+    }
 
     /// Every file that the layer's bytes come from, each once.
     public var files: [any HostFile] {
@@ -44,9 +52,10 @@ public struct LayerDescription: Sendable {
     /// What people should know of it, in sentences: what was read another way than usual, and why.
     public var notes: [String] {
         switch facts {
-        case .raw: chainNotes
-        case .qcow2(let description, let layer): description.notes + (layer?.notes ?? []) + chainNotes
-        case .vmdk(let description, let layer): (layer?.notes ?? description.notes) + chainNotes
+        case .raw: contentNotes + chainNotes
+        case .qcow2(let description, let layer):
+            contentNotes + description.notes + (layer?.notes ?? []) + chainNotes
+        case .vmdk(let description, let layer): contentNotes + (layer?.notes ?? description.notes) + chainNotes
         }
     }
 }

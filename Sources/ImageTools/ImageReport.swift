@@ -111,13 +111,15 @@ extension NamedImage {
     }
 
     private func ownReport(named name: String) throws(ImageError) -> ImageReport {
-        let (opened, error, wasProbed) = try openAlone()
+        let (opened, error, wasProbed, notes) = try openAlone()
         guard let layer = opened.layers.first else {
             return ImageReport(filename: name, error: opened.disk.error ?? Self.nothing(name))
         }
         var report = ImageReport(layer, filename: name)
         report.error = error == layer.missingKey ? nil : error
         report.more?.probed = wasProbed
+        let allNotes = notes + layer.notes
+        report.more?.notes = allNotes.isEmpty ? nil : allNotes
         if report.info?.backingFilename == nil {
             report.more?.partitionTable = opened.disk.image.flatMap { PartitionTableInfo(PartitionTable(of: $0)) }
         }
@@ -129,6 +131,8 @@ extension NamedImage {
     ) throws(ImageError) -> [ImageReport] {
         var image = self
         image.followsEncrypted = true
+        // They are in the reports.
+        image.onNote = nil
         let opened = try image.open()
         var reports = opened.layers.prefix(whole ? .max : 1).enumerated().map { index, layer in
             ImageReport(layer, filename: index == 0 ? name : nil)

@@ -32,7 +32,8 @@ public struct InspectedImage: Sendable {
     /// Looks at `file`, which is of the format `said`, else of the one that its content says, else of `named`; `policy`
     /// opens what the extent lines of a VMDK name, to say where they lead.
     ///
-    /// Of a file of which only the content says what it is, no line is followed: a guest may have written it.
+    /// Of a file of which only the content says what it is, no line is followed: a guest may have written it. Throws
+    /// `unsupported` where it says that it is neither an image nor a disk, and for the flat extent of a disk.
     public init(
         _ file: any HostFile, as said: ImageFormat? = nil, named: ImageFormat? = nil,
         policy: (any OpenPolicy)? = nil
@@ -41,11 +42,26 @@ public struct InspectedImage: Sendable {
         var notes: [String] = []
         let probed = try ImageFormat.probe(file)
         // A file whose magic is damaged is of the format that its name says.
-        format = said ?? (probed == .raw ? named ?? .raw : probed)
+        var format = said ?? (probed == .raw ? named ?? .raw : probed)
+        if said == nil, format == .vmdk, let policy, DiskPart.needsDescriptor(file) {
+            if let part = DiskPart(file, policy: policy) {
+                // What is stored in grains has a layout of its own.
+                guard probed == .vmdk else { throw part.error }
+                notes.append(part.error.message)
+            } else if let recognition = try Recognition(flatExtent: file) {
+                format = recognition.format
+                notes += recognition.notes
+            }
+        }
+        self.format = format
         if said == nil, let named, probed != .raw, probed != named {
             notes.append("the name says \(named.rawValue), and the content \(probed.rawValue), which holds here")
         }
-        if probed == .raw, let lookalike = try Lookalike(of: file) { notes.append(lookalike.note) }
+        if said == nil, named == nil {
+            notes += try Recognition(file, named: nil).notes
+        } else if probed == .raw, let foreign = try ForeignContent(of: file) {
+            notes.append("its content is that of \(foreign.name), which is not read here")
+        }
         switch format {
         case .raw: layout = .raw
         case .qcow2: layout = .qcow2(try QCOW2Layout(file))
@@ -106,28 +122,5 @@ public struct InspectedImage: Sendable {
             position += min(count, file.size - position)
         }
         map.note("the file has more than \(Self.runLimit) holes: what lies behind \(HostOffset(position)) is not shown")
-    }
-}
-
-/// Files of other programs that people take for images that this one reads.
-private struct Lookalike {
-    /// What it is.
-    let note: String
-
-    private static let magics: [(offset: Int, magic: String, name: String)] = [
-        (0, "QED\0", "a QED image"), (0, "vhdxfile", "a VHDX image"), (0, "conectix", "a VHD image"),
-        (0, "<<< ", "a VirtualBox VDI image"), (0, "WithoutFreeSpace", "a Parallels image"),
-        (0, "WithouFreSpacExt", "a Parallels image"), (257, "ustar", "a tar archive; an OVA is one"),
-        (0, "LUKS", "a LUKS container"), (0, "OOOM", "a user-mode Linux COW image"),
-    ]
-
-    /// What the first bytes of `file` say; nil for nothing that is known.
-    init?(of file: any HostFile) throws(ImageError) {
-        let start = try file.bytes(Int(min(file.size, 512)), at: HostOffset(0), of: "first bytes")
-        let found = Self.magics.first { magic in
-            start.dropFirst(magic.offset).starts(with: magic.magic.utf8)
-        }
-        guard let found else { return nil }
-        note = "its first bytes are those of \(found.name), which is not read here"
     }
 }

@@ -18,6 +18,8 @@ public struct NamedImage: Sendable {
     public var format: ImageFormat?
     /// Folders, besides its own, whose files it may name.
     public var allowed: [FilePath] = []
+    /// Is told what people should know at once of the files that were opened.
+    public var onNote: (@Sendable (String) -> Void)?
     /// The passphrases of encrypted images.
     public var keys = ImageKeys()
     /// Whether a VMDK delta is read although its parent was changed after it was made.
@@ -37,8 +39,8 @@ public struct NamedImage: Sendable {
 
     /// Opens it with its chain. Throws where its own file cannot be opened; what else is wrong is in the answer.
     ///
-    /// A block device is a raw disk unless `format` says otherwise. That holds for what a person names: a device that
-    /// an image names is never opened.
+    /// A block device is what its content says unless `format` says otherwise. That holds for what a person names: a
+    /// device that an image names is never opened.
     public func open(
         resources: LayerResources = LayerResources(), counters: ReadCounters = ReadCounters()
     ) throws(ImageError) -> OpenedImage {
@@ -46,7 +48,10 @@ public struct NamedImage: Sendable {
         var opener = ImageOpener(policy: own.policy, keys: keys, resources: resources, ignoresCID: ignoresCID)
         opener.deepest = deepest
         opener.followsEncrypted = followsEncrypted
-        return opener.open(own.file, as: format ?? own.format, counters: counters)
+        opener.isFormatSaid = format != nil
+        let opened = opener.open(own.file, as: format ?? own.formatOfName, counters: counters)
+        if let onNote { for note in opened.layers.flatMap(\.contentWarnings) { onNote(note) } }
+        return opened
     }
 
     /// The file of an image, without those that it names.
@@ -56,10 +61,6 @@ public struct NamedImage: Sendable {
         let policy: any OpenPolicy
         /// The format that its name says; nil where it says none, as that of a device.
         let formatOfName: ImageFormat?
-        let isDevice: Bool
-
-        /// What it is where nobody says better; nil: its content decides.
-        var format: ImageFormat? { isDevice ? .raw : formatOfName }
     }
 
     /// Opens its own file, and nothing that it names.
@@ -67,18 +68,16 @@ public struct NamedImage: Sendable {
         if let place = appliancePlace { return try openDisk(place) }
         if let confines {
             return OwnFile(
-                file: try confines.openImage(at: path), policy: confines, formatOfName: Self.format(of: path),
-                isDevice: false)
+                file: try confines.openImage(at: path), policy: confines, formatOfName: Self.format(of: path))
         }
         let location = try canonical(path)
         let policy = try ConfinedOpenPolicy(images: location.removingLastComponent(), allowed: allowed)
         switch try Self.kind(of: location) {
         case .regular:
             return OwnFile(
-                file: try policy.openImage(at: location), policy: policy, formatOfName: Self.format(of: location),
-                isDevice: false)
+                file: try policy.openImage(at: location), policy: policy, formatOfName: Self.format(of: location))
         case .blockDevice:
-            return OwnFile(file: try DeviceFile(at: location), policy: policy, formatOfName: nil, isDevice: true)
+            return OwnFile(file: try DeviceFile(at: location), policy: policy, formatOfName: nil)
         case let kind:
             throw ImageError(
                 .denied, path: String(decoding: location),
@@ -96,19 +95,22 @@ public struct NamedImage: Sendable {
 
     /// Opens its own file and no other: its first layer is described as far as that file says it, and there is a disk
     /// where that takes neither extents nor a data file, without what a backing file has of it. `error`: what is wrong
-    /// with the file itself; `wasProbed`: whether only its content said the format. Throws where the file cannot be
-    /// opened.
-    func openAlone() throws(ImageError) -> (image: OpenedImage, error: ImageError?, wasProbed: Bool) {
+    /// with the file itself; `wasProbed`: whether only its content said the format; `notes`: what people should know of
+    /// that. Throws where the file cannot be opened, and for what is no image by its content.
+    func openAlone() throws(ImageError) -> (
+        image: OpenedImage, error: ImageError?, wasProbed: Bool, notes: [String]
+    ) {
         let own = try openFile()
-        let named = format ?? own.format
-        let found: ImageFormat
-        if let named { found = named } else { found = try ImageFormat.probe(own.file) }
-        let policy = NoFilesOpened()
+        let named = format ?? own.formatOfName
+        let found = named == nil ? try Recognition(own.file, named: nil) : nil
+        let policy = NoFilesOpened(besides: own.policy)
         let resources = LayerResources()
         var opener = ImageOpener(policy: policy, keys: keys, resources: resources, ignoresCID: ignoresCID)
         opener.deepest = 0
-        let opened = opener.open(own.file, as: found, counters: resources.counters)
-        return (opened, policy.wasAsked ? nil : opened.disk.error, named == nil)
+        // What was found by the content is not looked for again: then the image could name no file.
+        opener.isFormatSaid = format != nil || found != nil
+        let opened = opener.open(own.file, as: named ?? found?.format, counters: resources.counters)
+        return (opened, policy.wasAsked ? nil : opened.disk.error, named == nil, found?.notes ?? [])
     }
 
     /// The disk that is meant. Throws why it cannot be read, or that there is no such snapshot.
@@ -164,16 +166,24 @@ public struct NamedDisk: Sendable {
     }
 }
 
-/// The policy of who looks at one file and at no other.
+/// The policy of who looks at one file and at no other, but for descriptors that may say what it is a part of.
 private final class NoFilesOpened: OpenPolicy {
     private let asked = Guarded(false)
+    private let policy: ConfinedOpenPolicy
+
+    init(besides policy: ConfinedOpenPolicy) {
+        self.policy = policy
+    }
 
     /// Whether the image named another file.
     var wasAsked: Bool { asked.withLock { $0 } }
 
     func open(_ reference: FileReference, namedBy file: any HostFile) throws(ImageError) -> any HostFile {
+        if reference.role == .descriptor { return try policy.open(reference, namedBy: file) }
         asked.withLock { $0 = true }
         throw ImageError(
             .denied, path: file.path, "\(reference.role.rawValue) \"\(reference.text)\": is not looked at")
     }
+
+    func names(besides file: any HostFile) -> [[UInt8]] { policy.names(besides: file) }
 }

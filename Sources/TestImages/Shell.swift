@@ -11,6 +11,11 @@ public enum Shell {
     /// first command that fails.
     @discardableResult
     public static func check(_ script: String, _ arguments: String..., timeout: Double = 120) throws -> String {
+        try check(script, arguments: arguments, timeout: timeout)
+    }
+
+    /// The same with the arguments in an array.
+    public static func check(_ script: String, arguments: [String], timeout: Double = 120) throws -> String {
         let result = try Tool.run("bash", ["-ec", script, "bash"] + arguments, timeout: timeout)
         guard result.status == 0 else {
             throw ToolFailure(

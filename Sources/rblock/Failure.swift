@@ -29,6 +29,14 @@ struct Failure: Error {
         }
     }
 
+    private static let warned = Guarded<Set<String>>([])
+
+    /// Says once what people should know, though nothing has failed.
+    static func warn(_ message: String) {
+        let isNew = warned.withLock { warned in warned.count < 1000 && warned.insert(message).inserted }
+        if isNew { say("warning: \(message)") }
+    }
+
     /// Writes one line for people, in which names from images do nothing to the terminal.
     static func say(_ message: String) {
         _ = try? FileDescriptor.standardError.writeAll("rblock: \(printable(message))\n".utf8)

@@ -51,6 +51,7 @@ struct ImageOptions: ParsableArguments {
         image.allowed = allowPaths.map { FilePath($0) }
         image.keys = ImageKeys(keys)
         image.ignoresCID = ignoreCid
+        image.onNote = { note in Failure.warn(note) }
         return image
     }
 }

@@ -27,6 +27,7 @@ struct RBlockFS: ParsableCommand {
               mount -o loop,ro /mnt/rb/foo.qcow2/partitions/p1.raw /mnt/guest
               cat /mnt/rb/foo.qcow2/stats.json
               rblockfs --allow-path /srv/base overlay.qcow2 /mnt/rb
+              rblockfs --format qcow2 /dev/vg/vm-100-disk-0 /mnt/rb
               rblockfs --secret db.qcow2=file:/root/db.key ~/images /mnt/rb
               rblockfs -o allow_other,uid=qemu,gid=kvm,umask=027 ~/images /mnt/rb
               rblockfs -f --drop-privileges --pid-file /run/rb.pid ~/images /mnt/rb
@@ -73,6 +74,13 @@ struct RBlockFS: ParsableCommand {
             valueName: "image=file:path|image=env:variable"))
     var secrets: [SecretSource] = []
 
+    @Option(
+        help: ArgumentHelp(
+            "The format of the one image that IMAGES is: raw, qcow2 or vmdk; by default what its name says, else its "
+                + "content.",
+            valueName: "format"))
+    var format: ImageFormat?
+
     @Flag(help: "Take every .img for a raw disk, and do not look at its content.")
     var rawImg = false
 
@@ -94,7 +102,9 @@ struct RBlockFS: ParsableCommand {
     @Option(help: ArgumentHelp(visibility: .private))
     var backgroundFd: CInt?
 
-    @Argument(help: ArgumentHelp("A folder of images, or one image.", valueName: "IMAGES"), completion: .file())
+    @Argument(
+        help: ArgumentHelp("A folder of images, or one image: a file or a block device.", valueName: "IMAGES"),
+        completion: .file())
     var images: String
 
     @Argument(help: ArgumentHelp("A directory to mount on.", valueName: "MOUNTPOINT"), completion: .directory)
@@ -155,6 +165,8 @@ struct RBlockFS: ParsableCommand {
         mountOptions = rest
     }
 }
+
+extension ImageFormat: ExpressibleByArgument {}
 
 /// The levels of swift-log, as arguments.
 enum LogLevel: String, ExpressibleByArgument, CaseIterable {

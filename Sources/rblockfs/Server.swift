@@ -52,8 +52,12 @@ struct Server {
         } catch {
             throw MountFailure(reading: error)
         }
+        guard folder.isImage || command.format == nil else {
+            throw MountFailure(.noInput, "\(command.images): is a folder, and --format is for a single image")
+        }
         try mountpoint.checkApart(from: policy, given: command.mountpoint)
         settings.probesImg = !command.rawImg
+        settings.format = command.format
         settings.ignoresCID = command.ignoreCid
         settings.cacheSize = command.cacheSize.count
         settings.owner = (command.service.uid?.rawValue ?? getuid(), command.service.gid?.rawValue ?? getgid())

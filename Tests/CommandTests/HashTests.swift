@@ -120,19 +120,65 @@ struct `A block device that a person names` {
         #expect(try RBlock.run(["hash", link]).text == "\(expected)  \(link)\n")
     }
 
-    @Test func `is an image where its format is said, and never what an image names`() throws {
+    @Test func `is the image that it holds, with a warning, and never what an image names`() throws {
         let gallery = try Gallery(["plain.qcow2"], seed: 7)
         let folder = try TemporaryFolder()
         let padded = folder.file("padded")
         try Shell.check("cp \"$1\" \"$2\" && truncate -s %512 \"$2\"", gallery.file("plain.qcow2"), padded)
         let loop = try LoopDevice(padded)
         let result = try RBlock.run(["diff", "--format-a", "qcow2", loop.path, gallery.disk])
-        #expect(result.status == 0, "\(result.errors)")
-        #expect(try RBlock.run(["diff", "--summary", loop.path, gallery.disk]).status == 1)
+        #expect(result.status == 0 && result.errors.isEmpty, "\(result.errors)")
+        let found = try RBlock.run(["diff", "--summary", loop.path, gallery.disk])
+        #expect(
+            found.status == 0 && found.errors.contains("holds a QCOW2 image, and is read as that"), "\(found.errors)")
+        #expect(try RBlock.run(["diff", "--summary", "--format-a", "raw", loop.path, gallery.disk]).status == 1)
+        let info = try RBlock.json("info", loop.path)
+        #expect(info["format"]?.text == "qcow2" && info["rblock", "probed"] != nil)
+        #expect(info["rblock", "notes"]?.array?.count == 1)
         try QemuImg.create(folder.file("over.qcow2"), size: 1 << 20, backing: (loop.path, "raw"))
         let refused = try RBlock.run(["hash", "--allow-path", "/dev", folder.file("over.qcow2")])
         #expect(
             refused.status == 1 && refused.errors.contains("is a block device, and only regular files"),
             "\(refused.errors)")
+    }
+
+    @Test func `may name no file where only its content says what it is, and is refused where that is no disk`() throws
+    {
+        let folder = try TemporaryFolder()
+        try QemuImg.create(folder.file("over.qcow2"), size: 1 << 20, backing: ("base.raw", "raw"))
+        let overlay = try LoopDevice(folder.file("over.qcow2"))
+        let denied = try RBlock.run(["hash", overlay.path])
+        #expect(
+            denied.status == 1 && denied.errors.contains("base.raw") && denied.errors.contains("--format qcow2"),
+            "\(denied.errors)")
+        let luks = Array("LUKS".utf8) + [0xba, 0xbe, 0, 2] + [UInt8](repeating: 7, count: 65528)
+        let volume = try LoopDevice(try folder.write(luks, to: "luks"))
+        let hash = try RBlock.run(["hash", volume.path])
+        #expect(
+            hash.status == 0 && hash.errors.contains("a LUKS volume, which is read as it is stored"), "\(hash.errors)")
+        let vhdx = Array("vhdxfile".utf8) + [UInt8](repeating: 7, count: 65528)
+        let other = try LoopDevice(try folder.write(vhdx, to: "vhdx"))
+        let refused = try RBlock.run(["hash", other.path])
+        #expect(refused.status == 1 && refused.errors.contains("a VHDX image"), "\(refused.errors)")
+        #expect(try RBlock.run(["hash", "--format", "raw", other.path]).status == 0)
+    }
+
+    @Test func `is mounted as what it holds`() throws {
+        let gallery = try Gallery(["plain.qcow2"], seed: 8)
+        let folder = try TemporaryFolder()
+        let padded = folder.file("padded")
+        try Shell.check("cp \"$1\" \"$2\" && truncate -s %512 \"$2\"", gallery.file("plain.qcow2"), padded)
+        let loop = try LoopDevice(padded)
+        let name = URL(fileURLWithPath: loop.path).lastPathComponent
+        do {
+            let mount = try Mount(loop.path)
+            #expect(try Shell.run("cmp -n 1048576 \"$1\" \"$2\"", gallery.disk, mount.disk(name)).status == 0)
+            #expect(try mount.document(name)["rblockfs", "notes"]?.array?.count == 1)
+        }
+        let raw = try Mount(loop.path, options: ["--format", "raw"])
+        try Tool.check("cmp", padded, raw.disk(name))
+        #expect(try raw.document(name)["rblockfs", "notes"] == nil)
+        let refused = try Tool.run(Tool.rblockfs, ["--format", "raw", folder.path, raw.path])
+        #expect(refused.status == 66 && refused.errors.contains("is a folder"), "\(refused.errors)")
     }
 }

@@ -30,9 +30,11 @@ struct FolderImages {
         _ folder: FilePath, named prefix: String, below ancestors: [FilePath], into found: inout [(String, FilePath)]
     ) {
         let entries = confines.list(folder)?.entries ?? []
-        let names = Set(entries.map(\.name))
+        let parts = DiskParts(among: entries.map(\.name)) { name in
+            try? confines.openImage(at: folder.appending(FilePath(bytes: name).components))
+        }
         for entry in entries.sorted(by: { $0.name.lexicographicallyPrecedes($1.name) }) {
-            guard found.count < Self.limit, !ImageFormat.isPart(entry.name, among: names),
+            guard found.count < Self.limit, !parts.contains(entry.name),
                 let name = String(validating: entry.name, as: UTF8.self)
             else { continue }
             let location = folder.appending(FilePath(bytes: entry.name).components)

@@ -1,0 +1,193 @@
+public import BlockImage
+import VMDK
+
+/// A file that holds a part of a VMDK disk, as `disk-flat.vmdk` and `disk-s001.vmdk` do. What descriptors name decides which
+/// these are, and not what they are called: a whole disk may be called so, too.
+public struct DiskPart: Hashable, Sendable {
+    /// What the name of a part ends with, before its extension.
+    enum Kind: Hashable, Sendable {
+        /// `-flat`: a whole disk as it is, where its descriptor has no other extent.
+        case flat
+        /// `-s001` or `-f001`: one of several.
+        case piece
+        /// `-ctk`, which lists changed blocks and holds nothing of the disk.
+        case changes
+        /// A delta's data, or a pointer to a device.
+        case other
+    }
+
+    /// The name of the descriptor that names it; nil: none beside it does.
+    public let owner: [UInt8]?
+    private let path: String
+    private let kind: Kind?
+
+    /// What `file`, which has no descriptor of its own, is a part of, by the descriptors that `policy` knows beside it. Nil
+    /// where none names it, and its name does not make it one of several parts.
+    public init?(_ file: any HostFile, policy: any OpenPolicy) {
+        let name = Self.name(of: file)
+        var descriptors = Descriptors { other in
+            try? policy.open(FileReference(other, role: .descriptor), namedBy: file)
+        }
+        path = file.path
+        kind = Self.named(name)?.kind
+        owner = descriptors.owner(of: name, among: policy.names(besides: file))
+        if owner == nil, kind != .piece { return nil }
+    }
+
+    /// Why it is no image by itself, and which one is.
+    public var error: ImageError {
+        guard let owner else {
+            return ImageError(
+                .unsupported, path: path,
+                "is by its name one part of a split disk, whose descriptor is not beside it; the disk cannot be put "
+                    + "together without that; --format raw or vmdk reads this part alone")
+        }
+        let text = String(decoding: owner, as: UTF8.self)
+        let content = kind == .changes ? "lists changed blocks" : "holds a part"
+        return ImageError(
+            .unsupported, path: path,
+            "\(content) of the disk of \(text), whose descriptor names it, and is no image by itself: use \(text); "
+                + "--format raw reads its bytes as they are")
+    }
+
+    /// Whether `file` has no descriptor of its own, so that it may be a part of another's disk.
+    public static func needsDescriptor(_ file: any HostFile) -> Bool {
+        (try? VMDKDescription.describe(file))?.descriptor == nil
+    }
+
+    /// What the name of `file` says; nil where it is not that of a part.
+    static func kind(of file: any HostFile) -> Kind? { named(name(of: file))?.kind }
+
+    private static func name(of file: any HostFile) -> [UInt8] { file.path.utf8.suffix { $0 != slash } }
+
+    /// `error`, that `file` is no VMDK image, with the name of the flat file beside it that may hold its disk, if there is
+    /// one.
+    static func lostDescriptor(_ file: any HostFile, _ error: ImageError, policy: any OpenPolicy) -> ImageError {
+        let name = Self.name(of: file)
+        let wanted = lowercased(name.dropLast(5)) + "-flat.vmdk"
+        guard lowercased(name.suffix(5)) == ".vmdk",
+            let flat = policy.names(besides: file).first(where: { lowercased($0) == wanted })
+        else { return error }
+        var error = error
+        error.message += "; \(String(decoding: flat, as: UTF8.self)) beside it may hold its disk, and is read by itself"
+        return error
+    }
+
+    /// What the name of a part says: its kind, and the name that its descriptor has by custom. Nil for other names.
+    static func named(_ name: [UInt8]) -> (kind: Kind, descriptor: [UInt8])? {
+        let suffix = name.suffix(5)
+        guard lowercased(suffix) == ".vmdk", let dash = name.lastIndex(of: UInt8(ascii: "-")), dash < suffix.startIndex
+        else { return nil }
+        let word = lowercased(name[(dash + 1)..<suffix.startIndex])
+        let isNumbered = word.hasPrefix("s") || word.hasPrefix("f")
+        let kind: Kind
+        switch word {
+        case "flat": kind = .flat
+        case "ctk": kind = .changes
+        case "delta", "sesparse", "rdm", "rdmp", "pt": kind = .other
+        case _ where isNumbered && word.utf8.count >= 4 && word.utf8.dropFirst().allSatisfy(isDigit): kind = .piece
+        default: return nil
+        }
+        return (kind, Array(name[..<dash] + suffix))
+    }
+}
+
+/// Those of the names in a folder that are parts of the disks of others. Only files whose names look like parts, and the
+/// descriptors beside them, are looked into.
+public struct DiskParts: Sendable {
+    private var parts: Set<[UInt8]> = []
+
+    /// Looks at the folder that holds `names`, whose files `open` opens; nil for what cannot be opened.
+    public init(among names: [[UInt8]], open: ([UInt8]) -> (any HostFile)?) {
+        let suspects = names.filter { DiskPart.named($0) != nil }
+        guard !suspects.isEmpty else { return }
+        withoutActuallyEscaping(open) { open in
+            var descriptors = Descriptors(open: open)
+            for name in suspects where descriptors.isPart(name, among: names) { parts.insert(name) }
+        }
+    }
+
+    /// Whether `name` is one.
+    public func contains(_ name: [UInt8]) -> Bool { parts.contains(name) }
+}
+
+/// The descriptors of a folder, each looked into once. To be used by one thread.
+private struct Descriptors {
+    /// The most that are looked into besides those whose names fit.
+    private static let limit = 256
+
+    /// What looking into a file came to.
+    private enum Content {
+        /// It cannot be opened.
+        case unknown
+        /// The last components of the names that it names, in lower case.
+        case names(Set<String>)
+    }
+
+    let open: ([UInt8]) -> (any HostFile)?
+    private var known: [[UInt8]: Content] = [:]
+    /// What those name that were looked into because their names did not fit any part; nil before that.
+    private var others: [(name: [UInt8], names: Set<String>)]?
+
+    init(open: @escaping ([UInt8]) -> (any HostFile)?) {
+        self.open = open
+    }
+
+    /// Whether the file `name` is a part of a disk of the folder. One whose descriptor, by custom, cannot be read is.
+    mutating func isPart(_ name: [UInt8], among names: [[UInt8]]) -> Bool {
+        if owner(of: name, among: names) != nil { return true }
+        guard let (kind, descriptor) = DiskPart.named(name), names.contains(descriptor) else { return false }
+        if case .unknown? = known[descriptor] { return true }
+        guard kind == .changes, let file = open(name) else { return false }
+        let start = try? file.bytes(Int(min(file.size, 4096)), at: HostOffset(0), of: "first bytes")
+        return !isVMDK(firstBytes: start ?? [])
+    }
+
+    /// The descriptor among `names` that names the file `name`.
+    mutating func owner(of name: [UInt8], among names: [[UInt8]]) -> [UInt8]? {
+        let wanted = lowercased(name)
+        if let usual = DiskPart.named(name)?.descriptor, names.contains(usual), named(by: usual).contains(wanted) {
+            return usual
+        }
+        if others == nil {
+            let candidates = names.lazy.filter {
+                $0 != name && lowercased($0.suffix(5)) == ".vmdk" && DiskPart.named($0) == nil
+            }
+            others = candidates.prefix(Self.limit).map { ($0, named(by: $0)) }
+        }
+        return others?.first { $0.name != name && $0.names.contains(wanted) }?.name
+    }
+
+    private mutating func named(by descriptor: [UInt8]) -> Set<String> {
+        if known[descriptor] == nil { known[descriptor] = look(into: descriptor) }
+        if case .names(let names)? = known[descriptor] { return names }
+        return []
+    }
+
+    /// A disk that lies in a sparse extent of its own has a descriptor, too, whose line may be another file's by now.
+    private func look(into name: [UInt8]) -> Content {
+        guard let file = open(name) else { return .unknown }
+        guard file.size <= Descriptor.sizeLimit, let description = try? VMDKDescription.describe(file),
+            description.sparseHeader == nil, let descriptor = description.descriptor
+        else { return .names([]) }
+        let names =
+            descriptor.extents.compactMap(\.name?.bytes)
+            + [descriptor.value(of: "changeTrackPath")].compactMap { $0.map { Array($0.utf8) } }
+        return .names(Set(names.map { lowercased($0.suffix { $0 != slash && $0 != UInt8(ascii: "\\") }) }))
+    }
+}
+
+private let slash = UInt8(ascii: "/")
+
+private func lowercased(_ name: some Sequence<UInt8>) -> String {
+    String(decoding: Array(name), as: UTF8.self).lowercased()
+}
+
+private func isDigit(_ byte: UInt8) -> Bool { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) }
+
+extension Collection where Element == UInt8 {
+    /// The bytes at its end for which `condition` holds.
+    fileprivate func suffix(while condition: (UInt8) -> Bool) -> [UInt8] {
+        Array(reversed().prefix(while: condition).reversed())
+    }
+}

@@ -1,0 +1,114 @@
+public import BlockImage
+import HostStorage
+
+/// Which format a file is taken for, and what people should know of that.
+public struct Recognition: Sendable {
+    /// The format.
+    public let format: ImageFormat
+    /// That the content says something else than the name, or that nothing but the content of a device says it.
+    public let notes: [String]
+
+    /// Looks at `file`, which is `named` by something else than its content; nil: only the content says what it is.
+    /// `isSaid`: whether a person said it, who knows.
+    ///
+    /// Throws `unsupported` for what nobody calls a disk, and is something else by its content: it is never a raw disk by
+    /// itself.
+    public init(_ file: any HostFile, named: ImageFormat?, isSaid: Bool = false) throws(ImageError) {
+        guard let named else {
+            self = try Self(contentOf: file)
+            return
+        }
+        format = named
+        guard named == .raw, !isSaid, let name = Self.contentName(of: file, besides: .raw) else {
+            notes = []
+            return
+        }
+        notes = ["\(file.path): holds \(name), by its content; it is read as the raw disk that it is called"]
+    }
+
+    private init(contentOf file: any HostFile) throws(ImageError) {
+        let isDevice = file is DeviceFile
+        let found: ImageFormat
+        let foreign: ForeignContent?
+        do throws(ImageError) {
+            found = try ImageFormat.probe(file)
+            foreign = found == .raw ? try ForeignContent(of: file) : nil
+        } catch {
+            // What cannot be read of a device is lost, and not the rest of it.
+            guard isDevice, case .system = error.code else { throw error }
+            format = .raw
+            notes = ["\(file.path): its first bytes cannot be read, so that it is taken for a raw disk"]
+            return
+        }
+        if let foreign, !(isDevice && foreign.isVolume) { throw Self.refusal(of: file, foreign) }
+        format = found
+        guard isDevice, let name = foreign?.name ?? found.imageName else {
+            notes = []
+            return
+        }
+        notes = [
+            found == .raw
+                ? "\(file.path): the device holds \(name), which is read as it is stored"
+                : "\(file.path): the device holds \(name), and is read as that; --format raw reads the device itself"
+        ]
+    }
+
+    /// Looks at `file`, which is called a VMDK image, is none, and is no part of another: nil unless its name makes it the
+    /// flat extent of one, which is the whole disk, as far as anybody knows. Throws where it cannot be read.
+    public init?(flatExtent file: any HostFile) throws(ImageError) {
+        guard DiskPart.kind(of: file) == .flat, try ImageFormat.probe(file) == .raw, try ForeignContent(of: file) == nil
+        else { return nil }
+        format = .raw
+        notes = [
+            "\(file.path): no descriptor beside it names this flat extent, so that it is read as a raw disk; what was "
+                + "written to snapshots later is not in it"
+        ]
+    }
+
+    private static func refusal(of file: any HostFile, _ foreign: ForeignContent) -> ImageError {
+        let advice = foreign.advice.map { "; \($0)" } ?? ""
+        let other = file is DeviceFile ? "" : ", or the extension .raw"
+        return ImageError(
+            .unsupported, path: file.path,
+            "holds \(foreign.name), by its content, and no disk that is read here\(advice); --format raw\(other) has its "
+                + "bytes read as those of a disk")
+    }
+
+    /// What the content of `file` says that it is; nil where that is `format`, or it says nothing.
+    static func contentName(of file: any HostFile, besides format: ImageFormat) -> String? {
+        guard let found = try? ImageFormat.probe(file) else { return nil }
+        let foreign = (try? ForeignContent(of: file)) ?? nil
+        // QCOW has one magic for all of its versions.
+        if let foreign, found == .raw || foreign == .qcow1 { return foreign.name }
+        return found == format ? nil : found.imageName
+    }
+
+    /// What is wrong with `file`, which was to be of `format`, and `error` is why that failed: what it is by its content is
+    /// said as well. `isNamed`: whether a person, or its own name, said the format.
+    static func error(
+        _ error: ImageError, of file: any HostFile, as format: ImageFormat, isNamed: Bool
+    ) -> ImageError {
+        guard error.path == file.path, let name = contentName(of: file, besides: format) else { return error }
+        // A descriptor without its mark is a text.
+        guard format != .vmdk || error.message.hasPrefix("magic:") else { return error }
+        var error = error
+        error.message += "; by its content it is \(name)"
+        if let advice = ((try? ForeignContent(of: file)) ?? nil)?.advice {
+            error.message += ": \(advice)"
+        } else if isNamed, let found = try? ImageFormat.probe(file), found != .raw, found != format {
+            error.message += ": --format \(found.rawValue), or the extension .\(found.rawValue), has it read as that"
+        }
+        return error
+    }
+}
+
+extension ImageFormat {
+    /// What a file of it is called; nil for a raw disk, whose content says nothing.
+    fileprivate var imageName: String? {
+        switch self {
+        case .raw: nil
+        case .qcow2: "a QCOW2 image"
+        case .vmdk: "a VMDK image"
+        }
+    }
+}
