@@ -22,6 +22,8 @@ final class FolderNode: Sendable {
         /// In the order of their names' bytes.
         var names: [[UInt8]] = []
         var entries: [[UInt8]: Entry] = [:]
+        /// The files that only their content calls images, where these are shown.
+        var probed = ProbedFiles()
     }
 
     let number: UInt64
@@ -35,6 +37,8 @@ final class FolderNode: Sendable {
     /// The one image that the mount shows, where it does not show a folder.
     private let onlyImage: (name: [UInt8], location: FilePath)?
     private let state = Guarded(State())
+    /// Which of its files are parts of others, and which only their content calls images.
+    private let contents = TimedLookups<FilePath, (parts: DiskParts, probed: ProbedFiles)>()
     /// Where links lead, and what subfolders are.
     private let places = TimedLookups<FilePath, (kind: FileStatus.Kind, location: FilePath)?>()
 
@@ -81,7 +85,7 @@ final class FolderNode: Sendable {
         state.withLock { state in
             guard let known = state.entries[name], known.number == image.number else { return state.entries[name] }
             Entry.image(image).letGo(from: source.entries)
-            let entry = makeFile(name, at: image.location)
+            let entry = makeFile(name, at: image.location, state.probed)
             if case .image(let image)? = entry { image.noteChange(of: String(decoding: image.location)) }
             state.entries[name] = entry
             return entry
@@ -101,7 +105,7 @@ final class FolderNode: Sendable {
         if let onlyImage {
             guard state.entries.isEmpty else { return }
             state.names = [onlyImage.name]
-            state.entries[onlyImage.name] = makeFile(onlyImage.name, at: onlyImage.location)
+            state.entries[onlyImage.name] = makeFile(onlyImage.name, at: onlyImage.location, state.probed)
             return
         }
         let status = try? FileStatus(at: location, followingLinks: false)
@@ -119,9 +123,10 @@ final class FolderNode: Sendable {
     /// Takes over what is there, keeps what is still there, and lets go of the rest. Answers whether all of it could be
     /// looked up.
     private func list(_ listing: [FolderListing.Entry], into state: inout State) -> Bool {
-        let parts = DiskParts(among: listing.map(\.name)) { name in
-            try? source.policy.openImage(at: path(of: name))
-        }
+        let found = contents.values(of: [location]) { [source] in source.contents(of: listing, in: $0) }[location]
+        // Where a file does not answer, names decide until it does.
+        let (parts, probed) = found ?? (DiskParts(named: listing.map(\.name)), state.probed)
+        state.probed = probed
         // What a link leads to may be another thing by now.
         func known(_ found: FolderListing.Entry) -> Entry? {
             guard let known = state.entries[found.name], found.kind != .link else { return nil }
@@ -132,35 +137,35 @@ final class FolderNode: Sendable {
         var entries: [[UInt8]: Entry] = [:]
         for found in listing where !parts.contains(found.name) {
             entries[found.name] =
-                known(found) ?? entry(of: found, in: places, unless: state.entries[found.name])
+                known(found) ?? entry(of: found, in: places, unless: state.entries[found.name], probed)
         }
         for (name, entry) in state.entries where entries[name]?.number != entry.number {
             entry.letGo(from: source.entries)
         }
         state.entries = entries
         state.names = entries.keys.sorted { $0.lexicographicallyPrecedes($1) }
-        return places.count == unknown.count
+        return places.count == unknown.count && found != nil
     }
 
     /// What `found` is shown as: `known` where that is still right, and nil where it is not shown. `places` says where
     /// links lead and what subfolders are, as far as that was found in time.
     private func entry(
         of found: FolderListing.Entry, in places: [FilePath: (kind: FileStatus.Kind, location: FilePath)?],
-        unless known: Entry?
+        unless known: Entry?, _ probed: ProbedFiles
     ) -> Entry? {
         let location = path(of: found.name)
-        guard found.kind == .link || found.kind == .folder else { return makeFile(found.name, at: location) }
+        guard found.kind == .link || found.kind == .folder else { return makeFile(found.name, at: location, probed) }
         guard let answer = places[location] else {
             // Requests for it will wait, and no others. By its name it is an image, else a folder.
             if let known { return known }
             return found.kind == .link
-                ? makeFile(found.name, at: location) ?? makeFolder(at: location) : makeFolder(at: location)
+                ? makeFile(found.name, at: location, probed) ?? makeFolder(at: location) : makeFolder(at: location)
         }
         guard let place = answer else {
             // A link that leads nowhere, or where nothing may be opened, is an image whose `stats.json` says so.
-            return found.kind == .folder ? nil : file(known) ?? makeFile(found.name, at: location)
+            return found.kind == .folder ? nil : file(known) ?? makeFile(found.name, at: location, probed)
         }
-        guard place.kind == .folder else { return file(known) ?? makeFile(found.name, at: location) }
+        guard place.kind == .folder else { return file(known) ?? makeFile(found.name, at: location, probed) }
         if case .folder(let node)? = known, node.location == place.location { return known }
         return makeFolder(at: place.location)
     }
@@ -174,15 +179,17 @@ final class FolderNode: Sendable {
     }
 
     /// The entry of a file; nil for one that is no image.
-    private func makeFile(_ name: [UInt8], at location: FilePath) -> Entry? {
+    private func makeFile(_ name: [UInt8], at location: FilePath, _ probed: ProbedFiles) -> Entry? {
         if source.saidFormat == nil, ImageFormat.isAppliance(name) {
             return add(.appliance(ApplianceNode(number: source.entries.nextNumber(), at: location, from: source)))
         }
-        let naming = source.naming(of: name)
+        var naming = source.naming(of: name)
+        if !naming.isShown { (naming.isShown, naming.format) = probed[name] }
         guard naming.isShown || onlyImage != nil else { return nil }
+        let (format, isSaid) = (naming.format, naming.isSaid)
         let source = self.source
-        let node = ImageNode(number: source.entries.nextNumber(), at: location, format: naming.format) { counters in
-            source.open(location, as: naming.format, isSaid: naming.isSaid, counters: counters)
+        let node = ImageNode(number: source.entries.nextNumber(), at: location, format: format) { counters in
+            source.open(location, as: format, isSaid: isSaid, counters: counters)
         }
         return add(.image(node))
     }

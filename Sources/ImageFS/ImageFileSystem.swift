@@ -9,6 +9,8 @@ import Logging
 public struct MountSettings: Sendable {
     /// Whether a `.img` is recognised by its content; otherwise it is raw.
     public var probesImg = true
+    /// Whether files whose names do not call them images are shown where their content does.
+    public var probesAll = false
     /// The format of the one image that is shown; nil: its name says it, else its content.
     public var format: ImageFormat?
     /// The passphrases of encrypted images.
@@ -46,6 +48,7 @@ public final class ImageFileSystem: FileSystem {
     let folder: ImageFolder
     let source: ImageSource
     let resources: LayerResources
+    let skipped: SkippedSurvey
     let openImages = OpenImages(limit: idleImages)
     let files = OpenFiles()
     /// When the mount began.
@@ -70,10 +73,12 @@ public final class ImageFileSystem: FileSystem {
             policy: policy,
             opener: ImageOpener(
                 policy: policy, keys: settings.keys, resources: resources, ignoresCID: settings.ignoresCID),
-            probesImg: settings.probesImg, named: folder.image?.location, saidFormat: settings.format,
+            probesImg: settings.probesImg, probesAll: settings.probesAll, named: folder.image?.location,
+            saidFormat: settings.format,
             entries: Entries())
         self.folder = folder
         self.source = source
+        skipped = SkippedSurvey(of: folder, from: source)
         self.resources = resources
         ahead = ReadAheadQueue(cacheSize: resources.clusters.capacity)
         (userID, groupID) = settings.owner
@@ -88,6 +93,10 @@ public final class ImageFileSystem: FileSystem {
     /// See `FileSystem`.
     public func started() {
         onStart()
+        skipped.look { [logger] skipped in
+            guard !skipped.isEmpty else { return }
+            logger.log(level: skipped.isHarmless ? .info : .notice, "not shown: \(printable(skipped.summary))")
+        }
     }
 
     /// See `FileSystem`.

@@ -12,6 +12,8 @@ struct ImageSource: Sendable {
     var opener: ImageOpener
     /// Whether a `.img` is recognised by its content; otherwise it is raw.
     var probesImg: Bool
+    /// Whether files whose names do not call them images are recognised by their content, too.
+    var probesAll: Bool
     /// The one image that is shown, where a person named it, rather than a folder: then it may be a device.
     var named: FilePath?
     /// What the person said of its format.
@@ -27,6 +29,21 @@ struct ImageSource: Sendable {
         case .ambiguous: return (true, probesImg ? nil : .raw, !probesImg)
         case nil: return (false, nil, false)
         }
+    }
+
+    /// Which of the files of `listing`, that of `folder`, are parts of others, and which only their content calls images, where
+    /// these are shown.
+    func contents(
+        of listing: [FolderListing.Entry], in folder: FilePath
+    ) -> (parts: DiskParts, probed: ProbedFiles) {
+        func open(_ name: [UInt8]) -> (any HostFile)? {
+            try? policy.openImage(at: folder.appending(FilePath(bytes: name).components))
+        }
+        let parts = DiskParts(among: listing.map(\.name), open: open)
+        guard probesAll else { return (parts, ProbedFiles()) }
+        let files = listing.filter { $0.kind != .folder && !ImageFormat.isAppliance($0.name) }.map(\.name)
+        let images = files.filter { naming(of: $0).isShown }
+        return (parts, ProbedFiles(files.filter { !naming(of: $0).isShown }, besides: images, open: open))
     }
 
     /// The image in the file at `location`, or why it cannot be read; `isSaid`: whether a person said its format.

@@ -18,9 +18,10 @@ struct MountDocument: Encodable {
     private var tableCache: Cache
     private var clusterCache: Cache
     private var counters: CounterFacts
+    private var skipped: SkippedFiles?
 
     private enum CodingKeys: String, CodingKey {
-        case version, images, entries, counters
+        case version, images, entries, counters, skipped
         case openImages = "open-images"
         case openFiles = "open-files"
         case tableCache = "table-cache"
@@ -41,6 +42,8 @@ struct MountDocument: Encodable {
         tableCache = Cache(capacity: resources.tables.capacity, used: resources.tables.cost)
         clusterCache = Cache(capacity: resources.clusters.capacity, used: resources.clusters.cost)
         counters = CounterFacts(fileSystem.counters.figures)
+        let skipped = fileSystem.skipped.latest()
+        self.skipped = skipped.isEmpty ? nil : skipped
     }
 
     func encode(to encoder: any Encoder) throws {
@@ -54,6 +57,7 @@ struct MountDocument: Encodable {
         try container.encode(tableCache, forKey: .tableCache)
         try container.encode(clusterCache, forKey: .clusterCache)
         try container.encode(counters, forKey: .counters)
+        try container.encodeIfPresent(skipped, forKey: .skipped)
     }
 
     /// The text, padded to the size that it has with the largest figures.

@@ -57,6 +57,12 @@ struct Serve: AsyncParsableCommand {
             "Where JSON-RPC is spoken: unix:PATH, tcp:HOST:PORT or stdio. Repeatable.", valueName: "address"))
     var rpc: [RPCAddress] = []
     @OptionGroup var encryption: EncryptionOptions
+    @Flag(
+        help: """
+            Serve files of folders without a known extension as well, where their content is that of an image. They may \
+            name other files only where an image of their folder names them as its backing file, with a format.
+            """)
+    var probe = false
     @Flag(help: "Let TCP addresses be served that other hosts reach, though nothing is encrypted.") var insecure = false
     @Flag(name: .shortAndLong, help: "Tell of every connection, on standard error.") var verbose = false
     @Option(help: "How addresses are told: human, on standard error; or json, one line on standard output.")
@@ -97,7 +103,7 @@ struct Serve: AsyncParsableCommand {
         var logger = Logger(label: "rblock") { StreamLogHandler.standardError(label: $0) }
         logger.logLevel = verbose ? .debug : .notice
         try Failure.reported {
-            let catalog = try ExportCatalog(try images.map { try options.image($0) })
+            let catalog = try ExportCatalog(try images.map { try options.image($0) }, probesAll: probe)
             let tls = try encryption.read()
             try listen(passed, encrypted: tls.mode == .require, into: &sockets)
             if !sockets.nbd.isEmpty {
@@ -107,6 +113,9 @@ struct Serve: AsyncParsableCommand {
                 services.append(ControlServer(on: sockets.rpc, serving: catalog, logger: logger))
             }
             try announce(sockets)
+            catalog.tellSkipped { skipped in
+                if !skipped.isEmpty { Failure.say("not served: \(skipped.summary)") }
+            }
         }
         manager?.tell("READY=1", status: "serving \(images.joined(separator: " "))")
         let group = ServiceGroup(

@@ -85,6 +85,13 @@ struct RBlockFS: ParsableCommand {
     var rawImg = false
 
     @Flag(
+        help: """
+            Show files without a known extension as well, where their content is that of an image. They may name other \
+            files only where an image of their folder names them as its backing file, with a format.
+            """)
+    var probe = false
+
+    @Flag(
         name: .customLong("ignore-cid"),
         help: "Read a VMDK delta although its parent was changed after it was made (the CIDs differ).")
     var ignoreCid = false
@@ -156,6 +163,7 @@ struct RBlockFS: ParsableCommand {
                 }
                 secrets.append(secret)
             case ("raw_img", nil): rawImg = true
+            case ("probe", nil): probe = true
             case ("ignore_cid", nil): ignoreCid = true
             case (let name, let value):
                 if try service.take(name, value) || MountCommandOption.isIrrelevant(name) { break }

@@ -58,6 +58,7 @@ struct Server {
         try mountpoint.checkApart(from: policy, given: command.mountpoint)
         settings.probesImg = !command.rawImg
         settings.format = command.format
+        settings.probesAll = command.probe
         settings.ignoresCID = command.ignoreCid
         settings.cacheSize = command.cacheSize.count
         settings.owner = (command.service.uid?.rawValue ?? getuid(), command.service.gid?.rawValue ?? getgid())

@@ -107,6 +107,12 @@ public struct DiskParts: Sendable {
         }
     }
 
+    /// Those that look like parts of others of `names`, where nothing is looked into.
+    public init(named names: [[UInt8]]) {
+        let all = Set(names)
+        parts = Set(names.filter { DiskPart.named($0).map { all.contains($0.descriptor) } ?? false })
+    }
+
     /// Whether `name` is one.
     public func contains(_ name: [UInt8]) -> Bool { parts.contains(name) }
 }

@@ -1,4 +1,5 @@
 import BlockImage
+import Dispatch
 import Glibc
 import HostStorage
 import ImageFormats
@@ -45,7 +46,10 @@ public final class ExportCatalog: Sendable {
     /// An image has its file's name, and a disk of an appliance the archive's name and its own. The images of a folder have their path below the folder, and before that, where
     /// more than the one folder is served, the folder's name. Throws `system` for what is not there, and `denied` where
     /// two have one name.
-    public init(_ named: [NamedImage], resources: LayerResources = LayerResources()) throws(ImageError) {
+    /// `probesAll`: whether files of folders whose names do not call them images are offered where their content does.
+    public init(
+        _ named: [NamedImage], resources: LayerResources = LayerResources(), probesAll: Bool = false
+    ) throws(ImageError) {
         self.resources = resources
         var sources: [Source] = []
         var names: Set<String> = []
@@ -70,7 +74,10 @@ public final class ExportCatalog: Sendable {
                 continue
             }
             let prefix = named.count > 1 ? "\(name)/" : ""
-            sources.append(.folder(prefix: prefix, try FolderImages(location, allowed: image.allowed), as: image))
+            sources.append(
+                .folder(
+                    prefix: prefix, try FolderImages(location, allowed: image.allowed, probesAll: probesAll), as: image)
+            )
         }
         self.sources = sources
     }
@@ -86,6 +93,7 @@ public final class ExportCatalog: Sendable {
                     var image = options
                     image.path = found.location
                     image.confines = folder.confines
+                    image.format = found.format ?? options.format
                     images[prefix + found.name] = image
                 }
             }
@@ -93,6 +101,15 @@ public final class ExportCatalog: Sendable {
         let found = images
         scan.withLock { $0 = Scan(images: found, madeAt: .now) }
         return images
+    }
+
+    /// What the folders hold and is not offered. Told on another thread: a folder may not answer.
+    public func tellSkipped(to tell: @escaping @Sendable (SkippedFiles) -> Void) {
+        DispatchQueue.global().async { [sources] in
+            var skipped = SkippedFiles()
+            for case .folder(let prefix, let folder, _) in sources { skipped.add(folder.look().skipped, named: prefix) }
+            tell(skipped)
+        }
     }
 
     /// Every export, in the order of the images' names: for each image its disk, its partitions, and those of its

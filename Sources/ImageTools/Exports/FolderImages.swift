@@ -12,44 +12,80 @@ struct FolderImages {
     /// What may be opened: the folder, and what was allowed besides.
     let confines: ConfinedOpenPolicy
 
+    /// Whether files whose names do not call them images are recognised by their content, too.
+    let probesAll: Bool
+
+    /// An image of the folder.
+    struct Found {
+        /// Its path below the folder, as a name.
+        var name: String
+        /// Where it is.
+        var location: FilePath
+        /// Its format, where another image says it, and its own name says none.
+        var format: ImageFormat?
+    }
+
     /// The images of `folder`, which may also name files of the folders `allowed`. Throws `system` where one of these
     /// cannot be opened.
-    init(_ folder: FilePath, allowed: [FilePath]) throws(ImageError) {
+    init(_ folder: FilePath, allowed: [FilePath], probesAll: Bool = false) throws(ImageError) {
+        self.probesAll = probesAll
         confines = try ConfinedOpenPolicy(images: try canonical(folder), allowed: allowed)
     }
 
     /// What is there now: the path below the folder as a name, and where it is. A file whose name is not UTF-8 has none.
-    func list() -> [(name: String, location: FilePath)] {
-        var found: [(String, FilePath)] = []
-        list(confines.images, named: "", below: [], into: &found)
-        return found
+    func list() -> [Found] { look().found }
+
+    /// The same, and what else is there.
+    func look() -> (found: [Found], skipped: SkippedFiles) {
+        var all: (found: [Found], skipped: SkippedFiles) = ([], SkippedFiles())
+        list(confines.images, named: "", below: [], into: &all)
+        return all
     }
 
     /// `ancestors`: the folders that `folder` lies in. A link back to one of them would make the tree endless.
     private func list(
-        _ folder: FilePath, named prefix: String, below ancestors: [FilePath], into found: inout [(String, FilePath)]
+        _ folder: FilePath, named prefix: String, below ancestors: [FilePath],
+        into all: inout (found: [Found], skipped: SkippedFiles)
     ) {
-        let entries = confines.list(folder)?.entries ?? []
-        let parts = DiskParts(among: entries.map(\.name)) { name in
+        guard let entries = confines.list(folder)?.entries else {
+            return all.skipped.add(prefix.isEmpty ? "." : prefix, .unreadable)
+        }
+        func open(_ name: [UInt8]) -> (any HostFile)? {
             try? confines.openImage(at: folder.appending(FilePath(bytes: name).components))
         }
+        let parts = DiskParts(among: entries.map(\.name), open: open)
+        let probed = probe(entries, open: open)
         for entry in entries.sorted(by: { $0.name.lexicographicallyPrecedes($1.name) }) {
-            guard found.count < Self.limit, !parts.contains(entry.name),
-                let name = String(validating: entry.name, as: UTF8.self)
-            else { continue }
-            let location = folder.appending(FilePath(bytes: entry.name).components)
-            let isImage = ImageFormat.naming(of: entry.name) != nil || ImageFormat.isAppliance(entry.name)
-            guard entry.kind != .file else {
-                if isImage { found.append((prefix + name, location)) }
+            guard all.found.count < Self.limit else { return }
+            let shown = prefix + String(decoding: entry.name, as: UTF8.self)
+            guard !parts.contains(entry.name) else {
+                all.skipped.add(shown, .part)
                 continue
             }
-            guard let place = confines.place(of: location) else { continue }
-            if place.kind == .folder {
+            guard String(validating: entry.name, as: UTF8.self) != nil else { continue }
+            let location = folder.appending(FilePath(bytes: entry.name).components)
+            let (isProbed, format) = probed[entry.name]
+            let isImage =
+                isProbed || ImageFormat.naming(of: entry.name) != nil || ImageFormat.isAppliance(entry.name)
+            let place = entry.kind == .file ? nil : confines.place(of: location)
+            if entry.kind != .file, place == nil {
+                all.skipped.add(shown, .unreadable)
+            } else if place?.kind == .folder, let place {
                 guard place.location != folder, !ancestors.contains(place.location) else { continue }
-                list(place.location, named: "\(prefix)\(name)/", below: ancestors + [folder], into: &found)
+                list(place.location, named: "\(shown)/", below: ancestors + [folder], into: &all)
             } else if isImage {
-                found.append((prefix + name, location))
+                all.found.append(Found(name: shown, location: location, format: format))
+            } else {
+                all.skipped.add(shown, .noKnownExtension)
             }
         }
+    }
+
+    /// The files that only their content calls images, where these are looked for.
+    private func probe(_ entries: [FolderListing.Entry], open: ([UInt8]) -> (any HostFile)?) -> ProbedFiles {
+        guard probesAll else { return ProbedFiles() }
+        let files = entries.filter { $0.kind != .folder }.map(\.name)
+        let images = files.filter { ImageFormat.naming(of: $0) != nil }
+        return ProbedFiles(files.filter { ImageFormat.naming(of: $0) == nil && !ImageFormat.isAppliance($0) }, besides: images, open: open)
     }
 }
