@@ -217,7 +217,8 @@ private struct NoOtherFiles: OpenPolicy {
             .denied, path: file.path,
             "\(reference.role.rawValue) \"\(reference.text)\": only the content of this file says that it is a "
                 + "\(format.rawValue) image, and such an image may name no other file, since a guest can write a "
-                + "header to a raw disk; if it is one, --format \(format.rawValue) says so"
+                + "header to a raw disk",
+            hint: "if it is one, --format \(format.rawValue) says so"
                 + (file is DeviceFile ? "" : ", or its extension .\(format.rawValue)"))
     }
 }

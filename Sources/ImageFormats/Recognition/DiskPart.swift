@@ -40,14 +40,15 @@ public struct DiskPart: Hashable, Sendable {
             return ImageError(
                 .unsupported, path: path,
                 "is by its name one part of a split disk, whose descriptor is not beside it; the disk cannot be put "
-                    + "together without that; --format raw or vmdk reads this part alone")
+                    + "together without that",
+                hint: "--format raw or vmdk reads this part alone")
         }
         let text = String(decoding: owner, as: UTF8.self)
         let content = kind == .changes ? "lists changed blocks" : "holds a part"
         return ImageError(
             .unsupported, path: path,
-            "\(content) of the disk of \(text), whose descriptor names it, and is no image by itself: use \(text); "
-                + "--format raw reads its bytes as they are")
+            "\(content) of the disk of \(text), whose descriptor names it, and is no image by itself: use \(text)",
+            hint: "--format raw reads its bytes as they are")
     }
 
     /// Whether `file` has no descriptor of its own, so that it may be a part of another's disk.

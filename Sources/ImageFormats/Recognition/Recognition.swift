@@ -66,12 +66,11 @@ public struct Recognition: Sendable {
     }
 
     private static func refusal(of file: any HostFile, _ foreign: ForeignContent) -> ImageError {
-        let advice = foreign.advice.map { "; \($0)" } ?? ""
-        let other = file is DeviceFile ? "" : ", or the extension .raw"
+        let advice = foreign.advice.map { "\($0); " } ?? ""
+        let other = file is DeviceFile ? "" : ", or the extension .raw,"
         return ImageError(
-            .unsupported, path: file.path,
-            "holds \(foreign.name), by its content, and no disk that is read here\(advice); --format raw\(other) has its "
-                + "bytes read as those of a disk")
+            .unsupported, path: file.path, "holds \(foreign.name), by its content, and no disk that is read here",
+            hint: "\(advice)--format raw\(other) has its bytes read as those of a disk")
     }
 
     /// What the content of `file` says that it is; nil where that is `format`, or it says nothing.
@@ -94,9 +93,9 @@ public struct Recognition: Sendable {
         var error = error
         error.message += "; by its content it is \(name)"
         if let advice = ((try? ForeignContent(of: file)) ?? nil)?.advice {
-            error.message += ": \(advice)"
+            error.hint = advice
         } else if isNamed, let found = try? ImageFormat.probe(file), found != .raw, found != format {
-            error.message += ": --format \(found.rawValue), or the extension .\(found.rawValue), has it read as that"
+            error.hint = "--format \(found.rawValue), or the extension .\(found.rawValue), has it read as that"
         }
         return error
     }
