@@ -169,9 +169,9 @@ public struct NamedDisk: Sendable {
 /// The policy of who looks at one file and at no other, but for descriptors that may say what it is a part of.
 private final class NoFilesOpened: OpenPolicy {
     private let asked = Guarded(false)
-    private let policy: ConfinedOpenPolicy
+    private let policy: any OpenPolicy
 
-    init(besides policy: ConfinedOpenPolicy) {
+    init(besides policy: any OpenPolicy) {
         self.policy = policy
     }
 

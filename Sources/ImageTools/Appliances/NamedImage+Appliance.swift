@@ -69,7 +69,7 @@ extension NamedImage {
         let appliance = try openAppliance(place).appliance
         let disk = try Self.disk(place, of: appliance)
         return OwnFile(
-            file: try disk.file.get(), policy: appliance.policy, formatOfName: disk.format(), isDevice: false)
+            file: try disk.file.get(), policy: appliance.policy, formatOfName: disk.format())
     }
 
     /// The disk that is meant: the named one, or the only one.

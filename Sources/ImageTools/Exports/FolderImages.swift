@@ -86,6 +86,8 @@ struct FolderImages {
         guard probesAll else { return ProbedFiles() }
         let files = entries.filter { $0.kind != .folder }.map(\.name)
         let images = files.filter { ImageFormat.naming(of: $0) != nil }
-        return ProbedFiles(files.filter { ImageFormat.naming(of: $0) == nil && !ImageFormat.isAppliance($0) }, besides: images, open: open)
+        return ProbedFiles(
+            files.filter { ImageFormat.naming(of: $0) == nil && !ImageFormat.isAppliance($0) }, besides: images,
+            open: open)
     }
 }
