@@ -92,9 +92,9 @@ struct GrainTables: Sendable {
                     && copy?.conflicts.contains(next) != true
             }
             if start == .zeroed { return (count(upTo: end), .zero(explicit: true)) }
-            let isTableEmpty = missing.gaps == nil && grains.allSatisfy { $0 == 0 }
-            return try absentRun(at: offset, count: count(upTo: end), isTableEmpty: isTableEmpty) {
-                () throws(ImageError) in
+            return try absentRun(
+                at: offset, count: count(upTo: end), isTableEmpty: grains.allSatisfy { $0 == 0 }
+            ) { () throws(ImageError) in
                 if let last = lastGrain(in: grains[..<first], directoryIndex) { return last }
                 return try lastGrain(upTo: directoryIndex - 1)
             }
@@ -176,10 +176,24 @@ extension GrainTables {
         return (table, page.entries, page.index)
     }
 
+    /// Takes note of which redundant tables from this one on, as far as they lie one behind another, are empty: tables of
+    /// parts of a disk that were never written to are most of all, and are not read one by one.
+    private func noteEmptyCopies(_ directory: Page, _ directoryIndex: Int) {
+        let count = runOfTables(directory.entries, from: directory.index)
+        guard count > 0, let entries = try? tables(count, atSector: directory.entries[directory.index]) else { return }
+        for number in 0..<count {
+            let table = entries.dropFirst(number * tableEntryCount).prefix(tableEntryCount)
+            if table.allSatisfy({ $0 == 0 }) { missing.compared.insert(directoryIndex + number) }
+        }
+    }
+
     /// What the redundant grain table has and `table`, the first one with this index, has not; nil where there is nothing.
     private func differences(_ table: [UInt64], _ directoryIndex: Int) -> ComparedTables? {
         guard let redundantDirectory, !missing.compared.contains(directoryIndex) else { return nil }
-        guard let tables = try? page(of: redundantDirectory, at: directoryIndex), tables.entries[tables.index] != 0,
+        let directoryPage = try? page(of: redundantDirectory, at: directoryIndex)
+        if let directoryPage, table.allSatisfy({ $0 == 0 }) { noteEmptyCopies(directoryPage, directoryIndex) }
+        guard let tables = directoryPage, !missing.compared.contains(directoryIndex),
+            tables.entries[tables.index] != 0,
             let copy = try? self.table(directoryIndex, entry: tables.entries[tables.index], of: redundantDirectory),
             let entries = try? page(of: copy, at: 0).entries, let found = compared(table, with: entries)
         else {
@@ -234,11 +248,11 @@ extension GrainTables {
     /// that grains were lost. `isTableEmpty`: whether their tables have no grain at all. `behind` finds the grain before
     /// them.
     private func absentRun(
-        at offset: UInt64, count: UInt64, isTableEmpty: Bool,
+        at offset: UInt64, count: UInt64, isTableEmpty: @autoclosure () -> Bool,
         behind: () throws(ImageError) -> StreamGaps.PlacedGrain
     ) throws(ImageError) -> SparseExtent.Run {
         guard let gaps = missing.gaps, let compression else {
-            if isTableEmpty, let error = missing.lostTables(of: self) { throw error }
+            if !missing.isSound, isTableEmpty(), let error = missing.lostTables(of: self) { throw error }
             return (count, .unallocated)
         }
         let grain = offset / grainSize

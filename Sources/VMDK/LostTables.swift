@@ -5,6 +5,8 @@ extension GrainTables {
     private static let tableLimit = 1 << 16
     /// The most bytes behind the tables that are looked through for data.
     private static let dataLimit: UInt64 = 16 << 20
+    /// The bytes of tables that are read at once.
+    private static let runSize: UInt64 = 64 << 10
 
     /// Why what a table without entries has no grain for is not zeros, although there is no copy of the table to tell:
     /// no table has a grain at all, and yet there is data where grains lie; or the file has grains with data that no table
@@ -21,9 +23,11 @@ extension GrainTables {
     /// has more room than they use, that.
     private func strayGrains() -> ImageError? {
         guard case .hosted = format, compression == nil, !missing.isUnclean, directory.count <= Self.tableLimit,
-            let used = try? usedGrains()
+            let used = try? usedGrains(directory)
         else { return nil }
-        guard (file.size - missing.area.start) / grainSize > used + 1 else { return nil }
+        let room = (file.size - missing.area.start) / grainSize
+        guard room > used + 1 else { return nil }
+        if let redundantDirectory, let used = try? usedGrains(redundantDirectory), room <= used + 1 { return nil }
         var check = GrainCheck(
             self, capacity: missing.capacity, start: GuestOffset(0), useCapacity: SpaceUses.defaultCapacity,
             result: CheckResult())
@@ -39,30 +43,24 @@ extension GrainTables {
                 + "table without entries may have lost them")
     }
 
-    /// How many grains the tables of the one or the other directory have, whichever has more.
-    private func usedGrains() throws(ImageError) -> UInt64 {
-        var most: UInt64 = 0
-        for directory in [directory, redundantDirectory].compactMap({ $0 }) {
-            var count: UInt64 = 0
-            var first = 0
-            while first < directory.count {
-                let limit = min(TableCache.pageEntries, directory.count - first)
-                let entries = try entries(of: directory, from: first, count: limit)
-                for (index, entry) in entries.enumerated() where entry != 0 {
-                    // What is no table has no grain.
-                    guard let table = try? table(first + index, entry: entry, of: directory) else { continue }
-                    let size = UInt64(table.count * table.entrySize)
-                    let run = file.run(at: table.offset, limit: size)
-                    if run.isHole, run.count >= size { continue }
-                    count += try self.entries(of: table, from: 0, count: table.count).reduce(0) {
-                        $0 + ($1 > 1 ? 1 : 0)
-                    }
-                }
-                first += limit
+    /// How many grains the tables of `directory` have.
+    private func usedGrains(_ directory: TableLocation) throws(ImageError) -> UInt64 {
+        var count: UInt64 = 0
+        var first = 0
+        while first < directory.count {
+            let limit = min(TableCache.pageEntries, directory.count - first)
+            let entries = try entries(of: directory, from: first, count: limit)
+            var index = 0
+            while index < entries.count {
+                let run = runOfTables(entries, from: index)
+                defer { index += max(run, 1) }
+                guard run > 0 else { continue }
+                let grains = try tables(run, atSector: entries[index])
+                count += grains.reduce(0) { $0 + ($1 > 1 ? 1 : 0) }
             }
-            most = max(most, count)
+            first += limit
         }
-        return most
+        return count
     }
 
     /// The error where no table has a grain. Reads up to the first entry, which most disks have in their first table.
@@ -106,6 +104,31 @@ extension GrainTables {
             }
         }
         return end
+    }
+
+    /// How many grain tables lie one behind another in the file by `entries` of a directory, from the entry `index` on, at
+    /// most as many as are read at once; 0 where that entry leads to none in the file. Only for hosted extents.
+    func runOfTables(_ entries: [UInt64], from index: Int) -> Int {
+        let size = UInt64(tableEntryCount * format.entrySize)
+        let first = entries[index]
+        guard first != 0, first * sectorSize < file.size, file.size - first * sectorSize >= size else { return 0 }
+        guard size % sectorSize == 0 else { return 1 }
+        // Entries have 32 bits.
+        let limit = Int(min(max(Self.runSize / size, 1), (file.size - first * sectorSize) / size))
+        var count = 1
+        while count < limit, index + count < entries.count,
+            entries[index + count] == first + UInt64(count) * (size / sectorSize)
+        { count += 1 }
+        return count
+    }
+
+    /// The entries of the `count` grain tables from `sector` on, which lie in the file; of those in a hole none.
+    func tables(_ count: Int, atSector sector: UInt64) throws(ImageError) -> [UInt64] {
+        let table = format.table(in: file, sector: sector, count: count * tableEntryCount, name: "grain table")
+        let size = UInt64(table.count * table.entrySize)
+        let run = file.run(at: table.offset, limit: size)
+        if run.isHole, run.count >= size { return [] }
+        return try entries(of: table, from: 0, count: table.count)
     }
 
     /// The first place from `start` up to `end` of the file, in steps of a sector, that is not zeros.

@@ -1,4 +1,5 @@
 import BlockImage
+import Synchronization
 
 /// The part of a file in which grains may lie, in bytes.
 struct GrainArea: Sendable {
@@ -19,6 +20,7 @@ final class MissingGrains: Sendable {
     let gaps: StreamGaps?
     /// The tables that were compared with their copies.
     let compared = ComparisonRecord()
+    private let sound = Atomic(false)
     private let lost = Guarded<ImageError??>(nil)
     private let cut = Guarded<Bool?>(nil)
 
@@ -30,11 +32,15 @@ final class MissingGrains: Sendable {
         self.gaps = gaps
     }
 
+    /// Whether it is known that `GrainTables.lostTables` has nothing to tell.
+    var isSound: Bool { sound.load(ordering: .relaxed) }
+
     /// The answer of `GrainTables.lostTables`.
     func lostTables(of tables: GrainTables) -> ImageError? {
         if let known = lost.withLock({ $0 }) { return known }
         let found = tables.lostTables()
         lost.withLock { $0 = .some(found) }
+        if found == nil { sound.store(true, ordering: .relaxed) }
         return found
     }
 
