@@ -20,6 +20,8 @@ enum Corpus {
 
         /// Whether it is of a kind that this version refuses by name.
         var isRefused: Bool { format.contains("qcow v1") }
+        /// Whether it is another program's by its content, and nothing calls it a raw disk.
+        var isForeign: Bool { format == "qed" }
     }
 
     static let folder: String = {
