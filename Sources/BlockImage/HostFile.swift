@@ -69,6 +69,8 @@ public protocol HostFile: AnyObject, Sendable {
     var identities: Set<FileIdentity> { get }
     /// When its content last changed, as of opening.
     var modified: FileTime { get }
+    /// Whether it was opened by a link that is in another folder than the file itself.
+    var isLinked: Bool { get }
     /// Whether its path still leads to this very file, unchanged since it was opened.
     var isCurrent: Bool { get }
     /// Whether the file that was opened has not been written to since, whatever its path leads to by now.
@@ -106,6 +108,9 @@ extension HostFile {
 
     /// For files that are made of no others.
     public var identities: Set<FileIdentity> { Set([identity].compactMap { $0 }) }
+
+    /// For files that were not opened by a name of their own.
+    public var isLinked: Bool { false }
 
     /// For files that nobody else can write to.
     public var isUnchanged: Bool { true }

@@ -14,15 +14,26 @@ public struct FileReference: Hashable, Sendable {
         case descriptor
     }
 
+    /// Which folder a relative name begins in.
+    public enum Folder: Hashable, Sendable {
+        /// That of the name by which the image was opened, which may be a link: there QEMU looks.
+        case ofName
+        /// That of the image's file, where links led.
+        case ofFile
+    }
+
     /// The name's bytes as the image has them: a file system's names need not be UTF-8.
     public var name: [UInt8]
     /// What the file is to the image.
     public var role: Role
+    /// Where it begins, if it is relative.
+    public var folder: Folder
 
-    /// The file `name`, which is the image's `role`.
-    public init(_ name: [UInt8], role: Role) {
+    /// The file `name`, which is the image's `role`, and begins in `folder` if it is relative.
+    public init(_ name: [UInt8], role: Role, in folder: Folder = .ofName) {
         self.name = name
         self.role = role
+        self.folder = folder
     }
 
     /// The name for people, with what is not UTF-8 replaced.
@@ -31,7 +42,7 @@ public struct FileReference: Hashable, Sendable {
 
 /// Decides which files an image may make this process open. The only way to a file that an image names.
 public protocol OpenPolicy: Sendable {
-    /// Opens the file that the image in `file` names; a relative name is looked for beside that file.
+    /// Opens the file that the image in `file` names; a relative name is looked for in the reference's folder.
     ///
     /// Throws `denied` for a name that the image may not use, and `system` when the file cannot be opened; both errors
     /// are about the naming file, and say which name it was.
@@ -40,9 +51,17 @@ public protocol OpenPolicy: Sendable {
     /// The names in the folder of `file`, for images whose writers did not tell `a` from `A` in a name. What they lead
     /// to is not looked at. Empty where the image in `file` may name nothing, or its folder cannot be listed.
     func names(besides file: any HostFile) -> [[UInt8]]
+
+    /// The same of the folder that `reference`, as the image in `file` would name it, leads to; an empty name is its own.
+    func names(in reference: FileReference, besides file: any HostFile) -> [[UInt8]]
 }
 
 extension OpenPolicy {
     /// For policies that know of no folders: no names.
     public func names(besides file: any HostFile) -> [[UInt8]] { [] }
+
+    /// For policies that know of no folders but that of the image.
+    public func names(in reference: FileReference, besides file: any HostFile) -> [[UInt8]] {
+        reference.name.isEmpty ? names(besides: file) : []
+    }
 }

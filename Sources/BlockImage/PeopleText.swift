@@ -1,9 +1,11 @@
 /// `text` on one line that does nothing to a terminal: names come from images, and whoever made an image may have put
-/// anything into them. Characters that control, format or separate lines, and those that no XML may have, become `\x1b`
-/// or `\u{202e}`, and a backslash, which would look like the start of one, becomes two where there is such a character.
+/// anything into them. Characters that control, format or separate lines, those that no XML may have, and the bytes of
+/// names that are not UTF-8 (see `nameText`) become `\x1b` or `\u{202e}`, and a backslash, which would look like the start
+/// of one, becomes two where there is such a character.
 public func printable(_ text: String) -> String {
     func isUnsafe(_ scalar: Unicode.Scalar) -> Bool {
         if scalar.isASCII { return scalar.value < 0x20 || scalar.value == 0x7f }
+        if scalar.rawByte != nil { return true }
         switch scalar.properties.generalCategory {
         case .control, .format, .lineSeparator, .paragraphSeparator: return true
         default: return scalar.value == 0xfffe || scalar.value == 0xffff
@@ -12,12 +14,13 @@ public func printable(_ text: String) -> String {
     guard text.unicodeScalars.contains(where: isUnsafe) else { return text }
     var result = ""
     for scalar in text.unicodeScalars {
-        let digits = String(scalar.value, radix: 16)
+        let value = scalar.rawByte.map(UInt32.init) ?? scalar.value
+        let digits = String(value, radix: 16)
         if scalar == "\\" {
             result += "\\\\"
         } else if !isUnsafe(scalar) {
             result.unicodeScalars.append(scalar)
-        } else if scalar.value < 0x100 {
+        } else if value < 0x100 {
             result += "\\x" + (digits.count < 2 ? "0" : "") + digits
         } else {
             result += "\\u{\(digits)}"
@@ -26,9 +29,9 @@ public func printable(_ text: String) -> String {
     return result
 }
 
-/// The same of `bytes`, of which those that are not UTF-8 are replaced.
+/// The same of `bytes`, of which those that are not UTF-8 become `\xfc` too.
 public func printable(_ bytes: some Collection<UInt8>) -> String {
-    printable(String(decoding: bytes, as: UTF8.self))
+    printable(nameText(bytes))
 }
 
 /// A number of bytes with three digits that count, as qemu-img writes it: `352 KiB`, `2.19 MiB`, `0.977 KiB`.

@@ -9,7 +9,7 @@ final class ControlSession: Sendable {
     private static let openLimit = 64
 
     private struct State {
-        var exports: [String: Export] = [:]
+        var exports: [ExactName: Export] = [:]
         var running: [RunningRequest] = []
         var isOver = false
     }
@@ -127,7 +127,7 @@ final class ControlSession: Sendable {
 extension ControlSession {
     /// The disk called `name`, empty for the only one: as the client has it open, or as it is now.
     func export(_ name: String) throws(RPCError) -> Export {
-        if let known = state.withLock({ $0.exports[name] }) { return known }
+        if let known = state.withLock({ $0.exports[ExactName(name)] }) { return known }
         do throws(ImageError) {
             return try server.catalog.open(name)
         } catch {
@@ -144,10 +144,11 @@ extension ControlSession {
             throw Self.error(error)
         }
         let isHeld = state.withLock { state in
-            guard !state.isOver, state.exports.count < Self.openLimit || state.exports[export.name] != nil else {
+            guard !state.isOver, state.exports.count < Self.openLimit || state.exports[ExactName(export.name)] != nil
+            else {
                 return false
             }
-            state.exports[export.name] = export
+            state.exports[ExactName(export.name)] = export
             return true
         }
         guard isHeld else {
@@ -160,7 +161,7 @@ extension ControlSession {
     func close(_ name: String) -> Int {
         state.withLock { state in
             let count = state.exports.count
-            if name.isEmpty { state.exports = [:] } else { state.exports[name] = nil }
+            if name.isEmpty { state.exports = [:] } else { state.exports[ExactName(name)] = nil }
             return count - state.exports.count
         }
     }

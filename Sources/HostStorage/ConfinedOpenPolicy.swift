@@ -12,6 +12,8 @@ import SystemPackage
 public final class ConfinedOpenPolicy: OpenPolicy {
     private struct Folder {
         var location: FilePath
+        /// The path that was given, absolute: images may call the folder so, and it may have links in it.
+        var given: FilePath
         var handle: FolderHandle
     }
 
@@ -23,22 +25,27 @@ public final class ConfinedOpenPolicy: OpenPolicy {
 
     /// Where files are served from and never opened.
     private let mountpoint: FilePath?
+    /// Whether what is refused is looked at, so that what messages advise is true. Only for who opens images that a person
+    /// names, and serves no mount: the name may lead anywhere.
+    private let checksAdvice: Bool
 
     /// Confines images to the folder `images` and the folders `allowed`, which must exist, without what lies under
-    /// `mountpoint`, a canonical path.
+    /// `mountpoint`, a canonical path. `checksAdvice`: whether what is refused may be looked at to advise people.
     ///
     /// Throws `system` naming the folder that cannot be opened. A folder stays the one that it was now,
     /// whatever is renamed later, until its path leads to another folder (see `FolderHandle`).
     public init(
-        images: FilePath, allowed: [FilePath] = [], excluding mountpoint: FilePath? = nil
+        images: FilePath, allowed: [FilePath] = [], excluding mountpoint: FilePath? = nil, checksAdvice: Bool = false
     ) throws(ImageError) {
         self.mountpoint = mountpoint
+        self.checksAdvice = checksAdvice
         var folders: [Folder] = []
         for path in [images] + allowed {
             let name = String(decoding: path)
             do {
                 let location = try resolve(path)
-                folders.append(Folder(location: location, handle: try FolderHandle(location)))
+                folders.append(
+                    Folder(location: location, given: absolute(path), handle: try FolderHandle(location)))
             } catch {
                 throw ImageError.system(error, path: name, "open the folder")
             }
@@ -81,16 +88,32 @@ public final class ConfinedOpenPolicy: OpenPolicy {
         guard !name.isEmpty, !name.contains(0) else {
             throw ImageError(.corrupt, path: file.path, "\(subject): an empty name, or one with a NUL byte")
         }
-        let folder = (file as? LocalFile)?.location.removingLastComponent() ?? images
         // `pushing` an absolute name answers that name alone.
-        let location = folder.pushing(FilePath(bytes: name))
+        let location = (folder(of: file, reference.folder) ?? images).pushing(FilePath(bytes: name))
         return try open(location, subject: subject, about: file.path)
+    }
+
+    /// Where the relative names of the image in `file` begin; nil for an image that is no file of its own.
+    private func folder(of file: any HostFile, _ folder: FileReference.Folder) -> FilePath? {
+        guard let file = file as? LocalFile else { return nil }
+        switch folder {
+        case .ofName: return (file.link?.path ?? file.location).removingLastComponent()
+        case .ofFile: return file.location.removingLastComponent()
+        }
     }
 
     /// See `OpenPolicy`.
     public func names(besides file: any HostFile) -> [[UInt8]] {
-        guard let folder = (file as? LocalFile)?.location.removingLastComponent() else { return [] }
-        return list(folder)?.entries.map(\.name) ?? []
+        names(in: FileReference([], role: .extent), besides: file)
+    }
+
+    /// See `OpenPolicy`.
+    public func names(in reference: FileReference, besides file: any HostFile) -> [[UInt8]] {
+        guard let folder = folder(of: file, reference.folder), !reference.name.contains(0) else { return [] }
+        var name = reference.name[...]
+        if reference.role == .backing { name = (try? Self.plainName(name, subject: "", about: "")) ?? [] }
+        let path = name.isEmpty ? folder : folder.pushing(FilePath(bytes: name))
+        return list(path)?.entries.map(\.name) ?? []
     }
 
     /// The file name in a QCOW2 backing file name, which QEMU reads as `protocol:rest` where a colon comes before the
@@ -134,8 +157,7 @@ public final class ConfinedOpenPolicy: OpenPolicy {
             case .outside(let end):
                 throw ImageError(
                     .denied, path: image,
-                    "\(subject): leads to \(String(decoding: end)), out of the images folder",
-                    hint: "--allow-path \(String(decoding: end.removingLastComponent())) would allow it")
+                    "\(subject): leads to \(String(decoding: end)), out of the images folder", hint: advice(for: end))
             case .mount:
                 throw ImageError(.denied, path: image, "\(subject): leads into the mount that is served from here")
             }
@@ -148,12 +170,23 @@ public final class ConfinedOpenPolicy: OpenPolicy {
             }
             // The file that was looked at, and no other, whatever its name leads to by now.
             let handle = try FileDescriptor.open(Self.link(to: found), .readOnly, options: .closeOnExec)
-            return LocalFile(handle, location: try Self.location(of: found), status: try FileStatus(handle))
+            let location = try Self.location(of: found)
+            return LocalFile(
+                handle, location: location, link: link(path, to: location), status: try FileStatus(handle))
         } catch let error as ImageError {
             throw error
         } catch {
             throw ImageError.system(error, path: image, "\(subject): \(String(decoding: path))")
         }
+    }
+
+    /// The link, if it is one, that `path` is for the file at `location`.
+    private func link(_ path: FilePath, to location: FilePath) -> LocalFile.Link? {
+        guard path != location, let name = path.lastComponent, name.kind == .regular,
+            let folder = try? follow(path.removingLastComponent())
+        else { return nil }
+        let link = folder.appending(name)
+        return link == location ? nil : LocalFile.Link(at: link)
     }
 
     /// A name for what an O_PATH descriptor stands for.
@@ -180,11 +213,31 @@ public final class ConfinedOpenPolicy: OpenPolicy {
     private func find(_ path: FilePath) throws(Errno) -> Place {
         let plain = path.lexicallyNormalized()
         if let mountpoint, plain.starts(with: mountpoint) { return .mount }
-        guard folders.contains(where: { plain.starts(with: $0.location) }) else { return .outside(plain) }
+        guard folders.contains(where: { plain.starts(with: $0.location) || plain.starts(with: $0.given) }) else {
+            return .outside(plain)
+        }
         guard var end = try follow(path) else { return .mount }
         guard let folder = folders.first(where: { end.starts(with: $0.location) }) else { return .outside(end) }
         _ = end.removePrefix(folder.location)
         return .inside(try folder.handle.find(end))
+    }
+
+    /// What can be done about `path`, absolute, which lies outside of the confines.
+    private func advice(for path: FilePath) -> String {
+        let folder = path.removingLastComponent()
+        guard checksAdvice else { return "files there are opened only with --allow-path \(String(decoding: folder))" }
+        do throws(Errno) {
+            guard let end = try follow(path) else { throw .noSuchFileOrDirectory }
+            let kind = try FileStatus(at: end).kind
+            guard kind == .regular else { return "that is \(kind.text), and only regular files are opened" }
+            // What the folder leads to is allowed with it, and a link that leads out of that is not.
+            let needed = try follow(folder)
+            let real = end.removingLastComponent()
+            let more = needed.map { end.starts(with: $0) } ?? true ? "" : " --allow-path \(String(decoding: real))"
+            return "--allow-path \(String(decoding: folder))\(more) would allow it"
+        } catch {
+            return "it cannot be found there: \(error)"
+        }
     }
 
     /// Where the absolute `path` leads with every link followed, as realpath(3) does it; nil where the way comes to the
@@ -239,6 +292,15 @@ public func canonical(_ path: FilePath) throws(ImageError) -> FilePath {
     } catch {
         throw ImageError(.system(errno: error.rawValue), path: String(decoding: path), error.description)
     }
+}
+
+/// `path` from the root on, without `.` and `..`, its links as they are.
+func absolute(_ path: FilePath) -> FilePath {
+    guard path.isRelative else { return path.lexicallyNormalized() }
+    // Safe: getcwd answers a NUL-terminated string that is ours to free, or NULL.
+    guard let folder = unsafe getcwd(nil, 0) else { return path }
+    defer { unsafe free(folder) }
+    return unsafe FilePath(platformString: folder).pushing(path).lexicallyNormalized()
 }
 
 /// The same, for callers that have more to say about it.

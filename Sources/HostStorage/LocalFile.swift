@@ -5,12 +5,34 @@ import SystemPackage
 
 /// A regular file of this host, open for reading. Every method may be called from any thread.
 public final class LocalFile: HostFile {
+    /// The link by which a file was opened.
+    public struct Link: Sendable {
+        /// Where the link is: a folder without links, and its own name.
+        public let path: FilePath
+        private let status: FileStatus
+
+        /// The link at `path`; nil where there is none.
+        init?(at path: FilePath) {
+            guard let status = try? FileStatus(at: path, followingLinks: false) else { return nil }
+            self.path = path
+            self.status = status
+        }
+
+        /// Whether it is still the link that it was. Where it leads is not looked at.
+        var isCurrent: Bool {
+            guard let now = try? FileStatus(at: path, followingLinks: false) else { return false }
+            return now.identity == status.identity && now.modified == status.modified
+        }
+    }
+
     /// See `HostFile`.
     public let id = HostFileID()
     /// See `HostFile`; the bytes that are not UTF-8 are replaced.
     public var path: String { String(decoding: location) }
     /// The canonical path, as the host has it.
     public let location: FilePath
+    /// The link that led there; nil where the file was opened by the name that it has.
+    public let link: Link?
     /// See `HostFile`.
     public let size: UInt64
     /// See `HostFile`.
@@ -21,10 +43,12 @@ public final class LocalFile: HostFile {
     public let modified: FileTime
     private let handle: FileDescriptor
 
-    /// Takes over `handle`, open for reading on the regular file at `location`, and closes it in the end.
-    init(_ handle: FileDescriptor, location: FilePath, status: FileStatus) {
+    /// Takes over `handle`, open for reading on the regular file at `location`, to which `link` led, and closes it in the
+    /// end.
+    init(_ handle: FileDescriptor, location: FilePath, link: Link?, status: FileStatus) {
         self.handle = handle
         self.location = location
+        self.link = link
         size = status.size
         identity = status.identity
         modified = status.modified
@@ -58,7 +82,13 @@ public final class LocalFile: HostFile {
     }
 
     /// See `HostFile`.
+    public var isLinked: Bool {
+        link.map { $0.path.removingLastComponent() != location.removingLastComponent() } ?? false
+    }
+
+    /// See `HostFile`.
     public var isCurrent: Bool {
+        guard link?.isCurrent ?? true else { return false }
         guard let status = try? FileStatus(at: location) else { return false }
         return status.identity == identity && status.size == size && status.modified == modified
     }

@@ -8,6 +8,9 @@ public struct ImageFolder: Sendable {
     public let location: FilePath
     /// The one image, where it was given rather than a folder.
     let image: (name: [UInt8], location: FilePath)?
+    /// The folder as it was given, where that is another path than `location`: images may call it so. Of the one image,
+    /// the folder of the link by which it was given.
+    public let linkFolders: [FilePath]
 
     /// Whether it is a single image.
     public var isImage: Bool { image != nil }
@@ -25,13 +28,16 @@ public struct ImageFolder: Sendable {
         if status.kind == .folder {
             location = try canonical(path)
             image = nil
+            linkFolders = path == location ? [] : [path]
             // Said now, and not by a mount without images.
             _ = try FolderListing(location)
         } else {
-            // The user named this very file: a link is followed, and its target's folder is the images folder.
-            let file = try canonical(path)
-            location = file.removingLastComponent()
-            image = (path.lastComponent.map { FilePath(root: nil, [$0]).bytes } ?? [], file)
+            // The user named this very file: a link is followed, and its target's folder is the images folder; so is its
+            // own, for it is there that QEMU looks for what the image names.
+            let file = try PathByName(path)
+            location = file.location.removingLastComponent()
+            linkFolders = file.folders
+            image = (path.lastComponent.map { FilePath(root: nil, [$0]).bytes } ?? [], file.path)
         }
     }
 }

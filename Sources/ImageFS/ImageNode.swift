@@ -87,7 +87,7 @@ final class ImageNode: Sendable {
         state.withLock { state in
             let opened = opened(&state)
             let names =
-                state.snapshotNames ?? SnapshotNames.unique(of: opened.snapshots.map { ($0.name, $0.id) })
+                state.snapshotNames ?? SnapshotNames.unique(of: opened.snapshots.map { ($0.nameBytes, $0.idBytes) })
             state.snapshotNames = names
             return names
         }

@@ -5,7 +5,7 @@ import QCOW2
 
 /// The passphrases of encrypted images, and the ciphers that they unlocked. May be used from any thread.
 public final class ImageKeys: Sendable {
-    private let secrets: [String: Secret]
+    private let secrets: [ExactName: Secret]
     /// Unlocking takes as long as the image's writer wanted it to, and is done once for each key.
     private let unlocked = Guarded<[Unlocking: SectorCipher]>([:])
 
@@ -15,7 +15,7 @@ public final class ImageKeys: Sendable {
     }
 
     /// The passphrases of images by their file names or paths.
-    public init(_ secrets: [String: Secret] = [:]) {
+    public init(_ secrets: [ExactName: Secret] = [:]) {
         self.secrets = secrets
     }
 
@@ -71,8 +71,13 @@ public final class ImageKeys: Sendable {
 
     /// The key that was given for the file's path or, failing that, its name.
     private func secret(for file: any HostFile) -> Secret? {
-        let name = file.path.split(separator: "/").last.map { String($0) } ?? file.path
-        return secrets[file.path] ?? secrets[name]
+        // By bytes: an accent at the start of a name makes one character of it and the slash.
+        let name = file.path.utf8.split(separator: UInt8(ascii: "/")).last.flatMap { String($0) } ?? file.path
+        let given = [ExactName(file.path), ExactName(name)]
+        if let secret = given.lazy.compactMap({ self.secrets[$0] }).first { return secret }
+        // The key that was typed on another keyboard than the name of the file. Of two, none is tried.
+        let alike = secrets.filter { key, _ in given.contains { areEquivalent(key.text.utf8, $0.text.utf8) } }
+        return alike.count == 1 ? alike.first?.value : nil
     }
 }
 

@@ -20,6 +20,24 @@ public struct ImageOpener: Sendable {
     public var followsEncrypted = false
     /// Whether a person said the format of the topmost image, so that what its content says is of no interest.
     public var isFormatSaid = false
+    /// What lies under the topmost image, whatever that names; nil: what it names.
+    public var backing: GivenBacking?
+    /// The option by which a person can say what that is; nil where there is none.
+    public var backingOption: String?
+
+    /// The image under another one, as a person gave it.
+    public struct GivenBacking: Sendable {
+        /// Its file.
+        public var file: any HostFile
+        /// The format that its name says; nil where it says none.
+        public var format: ImageFormat?
+
+        /// The image in `file`, whose name says that it is of `format`.
+        public init(_ file: any HostFile, format: ImageFormat?) {
+            self.file = file
+            self.format = format
+        }
+    }
 
     /// An opener of files that `policy` allows, with the keys of those that are encrypted, whose layers share the caches
     /// of `resources`. `ignoresCID`: whether a VMDK delta is read although its parent was changed since.
@@ -38,6 +56,8 @@ public struct ImageOpener: Sendable {
         opener.deepest = deepest
         opener.followsEncrypted = followsEncrypted
         opener.isFormatSaid = isFormatSaid
+        opener.backing = backing
+        opener.backingOption = backingOption
         return opener
     }
 
@@ -48,7 +68,8 @@ public struct ImageOpener: Sendable {
     public func open(_ file: any HostFile, as format: ImageFormat?, counters: ReadCounters) -> OpenedImage {
         var chain = Chain(
             policy: policy, keys: keys, resources: resources.counting(in: counters), ignoresCID: ignoresCID,
-            deepest: deepest, followsEncrypted: followsEncrypted, isFormatSaid: isFormatSaid)
+            deepest: deepest, followsEncrypted: followsEncrypted, isFormatSaid: isFormatSaid, backing: backing,
+            backingOption: backingOption)
         do throws(ImageError) {
             let image = try chain.open(file, as: format)
             return OpenedImage(layers: chain.layers, result: .success(image))
@@ -67,6 +88,8 @@ private struct Chain {
     let deepest: Int
     let followsEncrypted: Bool
     let isFormatSaid: Bool
+    let backing: ImageOpener.GivenBacking?
+    let backingOption: String?
     var layers: [LayerDescription] = []
     var identities: Set<FileIdentity> = []
 
@@ -84,7 +107,8 @@ private struct Chain {
             file: file, format: recognition.format, wasProbed: named == nil, facts: .raw)
         layer.contentNotes = recognition.notes
         layers.append(layer)
-        let names: any OpenPolicy = layer.wasProbed ? NoOtherFiles(format: layer.format) : policy
+        let names: any OpenPolicy =
+            layer.wasProbed ? NoOtherFiles(format: layer.format, isTop: layers.count == 1) : policy
         switch layer.format {
         case .raw: return Image(layer: RawLayer(file: file))
         case .qcow2: return try openQCOW2(file, naming: names)
@@ -108,7 +132,7 @@ private struct Chain {
         }
         var dataFile: (any HostFile)?
         if let name = description.dataFile {
-            dataFile = try names.open(FileReference(name, role: .dataFile), namedBy: file)
+            dataFile = try find(SoughtName(inHeader: name), as: .dataFile, for: file, naming: names)
         }
         let layer = try QCOW2Layer(
             description, file: file, dataFile: dataFile, cipher: cipher, resources: resources)
@@ -121,8 +145,61 @@ private struct Chain {
         of description: QCOW2Description, _ file: any HostFile, naming names: any OpenPolicy
     ) throws(ImageError) -> Image? {
         guard let name = description.backingFile, layers.count <= deepest else { return nil }
+        if let given = takeGiven(named: String(decoding: name, as: UTF8.self), by: "header") {
+            let stored = description.extensions.backingFormat
+            let format = try stored.map { stored throws(ImageError) in try Self.format(stored: stored, of: file) }
+            return try open(given.file, as: format ?? given.format)
+        }
         let format = try Self.backingFormat(description, named: name, of: file)
-        return try open(try names.open(FileReference(name, role: .backing), namedBy: file), as: format)
+        return try open(try find(SoughtName(inHeader: name), as: .backing, for: file, naming: names), as: format)
+    }
+
+    /// The image that was given to lie under the topmost of `layers` so far, in place of what its `place` calls `name`; nil
+    /// where none was.
+    private mutating func takeGiven(named name: String, by place: String) -> ImageOpener.GivenBacking? {
+        guard layers.count == 1, let backing else { return nil }
+        layers[0].chainNotes.append(
+            "\(layers[0].file.path): the \(place) names \"\(name)\"; \(backing.file.path) was given in its place")
+        return backing
+    }
+
+    /// Opens what the topmost of `layers` so far, which is in `file`, calls `name`, and notes in it what was found instead.
+    private mutating func find(
+        _ name: SoughtName, as role: FileReference.Role, for file: any HostFile, naming names: any OpenPolicy
+    ) throws(ImageError) -> any HostFile {
+        // One that may name no file is not searched for either.
+        if layers.last?.wasProbed == true {
+            return try names.open(FileReference(Array(name.candidates[0].name), role: role), namedBy: file)
+        }
+        var search = FileSearch(of: file, policy: names, above: identities)
+        defer { layers[layers.count - 1].searchNotes += search.notes }
+        do throws(ImageError) {
+            return try search.open(name, as: role)
+        } catch {
+            throw advised(error, role)
+        }
+    }
+
+    /// The same for the parent of a VMDK delta.
+    private mutating func findParent(
+        _ name: DescriptorName, for file: any HostFile, naming names: any OpenPolicy
+    ) throws(ImageError) -> any HostFile {
+        var search = FileSearch(of: file, policy: names, above: identities)
+        defer { layers[layers.count - 1].searchNotes += search.notes }
+        do throws(ImageError) {
+            return try search.open(name, as: .parent)
+        } catch {
+            throw advised(error, .parent)
+        }
+    }
+
+    /// `error`, which is about what the topmost of `layers` names, with what can be said of it by hand.
+    private func advised(_ error: ImageError, _ role: FileReference.Role) -> ImageError {
+        guard let backingOption, layers.count == 1, role == .backing || role == .parent else { return error }
+        var advised = error
+        let advice = "\(backingOption) FILE names it by hand"
+        advised.hint = error.hint.map { "\($0); \(advice)" } ?? advice
+        return advised
     }
 
     private mutating func openVMDK(_ file: any HostFile, naming names: any OpenPolicy) throws(ImageError) -> Image {
@@ -144,10 +221,13 @@ private struct Chain {
         let index = layers.count - 1
         layers[index].facts = .vmdk(description, layer)
         guard let name = description.parent, layers.count <= deepest else { return Image(layer: layer) }
-        var search = FileSearch(of: file, policy: names)
-        let parent = try search.open(name, as: .parent)
-        layers[index].chainNotes += search.notes
-        let image = try open(parent, as: ImageFormat.ofParent(called: name))
+        let image: Image
+        if let given = takeGiven(named: name.text, by: "descriptor") {
+            image = try open(given.file, as: given.format ?? .vmdk)
+        } else {
+            let parent = try findParent(name, for: file, naming: names)
+            image = try open(parent, as: ImageFormat.ofParent(called: name))
+        }
         try checkContentID(of: index, description)
         return Image(layer: layer, backing: image)
     }
@@ -193,17 +273,22 @@ private struct Chain {
     private static func backingFormat(
         _ description: QCOW2Description, named name: [UInt8], of file: any HostFile
     ) throws(ImageError) -> ImageFormat? {
-        if let stored = description.extensions.backingFormat {
-            // The name of QEMU's driver for files: the file as it is.
-            if stored == "file" { return .raw }
-            guard let format = ImageFormat(rawValue: stored) else {
-                throw ImageError(
-                    .unsupported, path: file.path,
-                    "backing format \"\(stored)\": not supported as a backing image, only raw, qcow2 and vmdk are")
-            }
-            return format
-        }
+        if let stored = description.extensions.backingFormat { return try format(stored: stored, of: file) }
         guard case .format(let format) = ImageFormat.naming(of: name) else { return nil }
+        return format
+    }
+}
+
+extension Chain {
+    /// The format that the image in `file` says its backing file to be of.
+    private static func format(stored: String, of file: any HostFile) throws(ImageError) -> ImageFormat {
+        // The name of QEMU's driver for files: the file as it is.
+        if stored == "file" { return .raw }
+        guard let format = ImageFormat(rawValue: stored) else {
+            throw ImageError(
+                .unsupported, path: file.path,
+                "backing format \"\(stored)\": not supported as a backing image, only raw, qcow2 and vmdk are")
+        }
         return format
     }
 }
@@ -211,6 +296,8 @@ private struct Chain {
 /// The policy for an image that was recognised by its content only.
 private struct NoOtherFiles: OpenPolicy {
     let format: ImageFormat
+    /// Whether it is the image itself, and none that another one names.
+    let isTop: Bool
 
     func open(_ reference: FileReference, namedBy file: any HostFile) throws(ImageError) -> any HostFile {
         throw ImageError(
@@ -218,7 +305,10 @@ private struct NoOtherFiles: OpenPolicy {
             "\(reference.role.rawValue) \"\(reference.text)\": only the content of this file says that it is a "
                 + "\(format.rawValue) image, and such an image may name no other file, since a guest can write a "
                 + "header to a raw disk",
-            hint: "if it is one, --format \(format.rawValue) says so"
-                + (file is DeviceFile ? "" : ", or its extension .\(format.rawValue)"))
+            hint: "if it is one, "
+                + (isTop
+                    ? "--format \(format.rawValue) says so"
+                        + (file is DeviceFile ? "" : ", or its extension .\(format.rawValue)")
+                    : "the image that names it must say its format (qemu-img rebase -u -F \(format.rawValue))"))
     }
 }

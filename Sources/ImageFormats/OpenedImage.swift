@@ -25,6 +25,8 @@ public struct LayerDescription: Sendable {
     public var facts: Facts
     /// What was found when the files under it were looked for.
     var chainNotes: [String] = []
+    /// What was read in place of the files that its header, or its parent's hint, names.
+    var searchNotes: [String] = []
     /// That its content says something else than its name, or that only the content of a device says what it is.
     var contentNotes: [String] = []
 
@@ -52,11 +54,18 @@ public struct LayerDescription: Sendable {
     /// What people should know of it, in sentences: what was read another way than usual, and why.
     public var notes: [String] {
         switch facts {
-        case .raw: contentNotes + chainNotes
+        case .raw: contentNotes + searchNotes + chainNotes
         case .qcow2(let description, let layer):
-            contentNotes + description.notes + (layer?.notes ?? []) + chainNotes
-        case .vmdk(let description, let layer): contentNotes + (layer?.notes ?? description.notes) + chainNotes
+            contentNotes + description.notes + (layer?.notes ?? []) + searchNotes + chainNotes
+        case .vmdk(let description, let layer):
+            contentNotes + (layer?.notes ?? description.notes) + searchNotes + chainNotes
         }
+    }
+
+    /// Those of `notes` that say that another file was read than the image names, or one of several.
+    public var nameNotes: [String] {
+        guard case .vmdk(_, let layer?) = facts else { return searchNotes }
+        return layer.nameNotes + searchNotes
     }
 }
 

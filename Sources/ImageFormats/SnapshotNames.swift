@@ -1,3 +1,5 @@
+import BlockImage
+
 /// The names of an image's snapshots, as folders of a mount and exports have them: reversible, and each once.
 ///
 /// A name stands for itself, but that `/`, `%` and NUL are written as `%2F`, `%25` and `%00`, and a leading dot as `%2E`
@@ -9,8 +11,8 @@ public enum SnapshotNames {
     private static let sizeLimit = 255
 
     /// The names of snapshots with these names and ids, in their order.
-    public static func unique(of snapshots: [(name: String, id: String)]) -> [[UInt8]] {
-        var counts: [String: Int] = [:]
+    public static func unique(of snapshots: [(name: [UInt8], id: [UInt8])]) -> [[UInt8]] {
+        var counts: [[UInt8]: Int] = [:]
         for snapshot in snapshots { counts[snapshot.name, default: 0] += 1 }
         var taken: Set<[UInt8]> = []
         return snapshots.enumerated().map { index, snapshot in
@@ -27,9 +29,20 @@ public enum SnapshotNames {
         }
     }
 
-    private static func escaped(_ name: String) -> [UInt8] {
+    /// `name`, one of these, in UTF-8: bytes that are none are written as `%FC`, which no other of the names can be.
+    public static func text(of name: [UInt8]) -> String {
+        guard nameText(name).hasRawBytes else { return String(decoding: name, as: UTF8.self) }
+        return nameText(name).unicodeScalars.map { scalar in
+            // One that is no character is a byte from 0x80 on.
+            let bytes = String(scalar).nameBytes
+            return String(validating: bytes, as: UTF8.self)
+                ?? bytes.map { "%" + String($0, radix: 16, uppercase: true) }.joined()
+        }.joined()
+    }
+
+    private static func escaped(_ name: [UInt8]) -> [UInt8] {
         var bytes: [UInt8] = []
-        for byte in name.utf8 {
+        for byte in name {
             switch byte {
             case 0: bytes += Array("%00".utf8)
             case UInt8(ascii: "%"): bytes += Array("%25".utf8)
@@ -37,7 +50,7 @@ public enum SnapshotNames {
             default: bytes.append(byte)
             }
         }
-        guard name == "." || name == ".." else { return bytes }
+        guard name.elementsEqual(".".utf8) || name.elementsEqual("..".utf8) else { return bytes }
         return Array("%2E".utf8) + bytes.dropFirst()
     }
 }

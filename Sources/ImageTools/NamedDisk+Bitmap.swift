@@ -14,13 +14,17 @@ extension NamedDisk {
                 .unsupported, path: layer.file.path,
                 "is \(layer.format.rawValue), and only qcow2 images have dirty bitmaps")
         }
-        guard let bitmap = description.bitmaps.first(where: { $0.name == name }) else {
+        let found = try NameMatch.find(
+            name, among: description.bitmaps.map(\.nameBytes), kind: "bitmap", of: layer.file.path)
+        guard let found else {
             if let fault = description.bitmapFault { throw fault }
             let names = description.bitmaps.map { "\"\($0.name)\"" }.joined(separator: ", ")
             throw ImageError(
                 .outOfRange, path: layer.file.path,
                 "has no bitmap \"\(name)\"; it has \(names.isEmpty ? "none" : names)")
         }
+        if let note = found.note { onNote?(note) }
+        let bitmap = description.bitmaps[found.index]
         return (try description.dirtyRanges(of: bitmap, in: layer.file), bitmap.flags.contains(.auto))
     }
 }

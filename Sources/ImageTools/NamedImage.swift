@@ -2,6 +2,7 @@ import BlockImage
 import Glibc
 import HostStorage
 import ImageFormats
+import QCOW2
 import SystemPackage
 
 /// An image as a person names it to a command, and how it is to be opened.
@@ -18,6 +19,10 @@ public struct NamedImage: Sendable {
     public var format: ImageFormat?
     /// Folders, besides its own, whose files it may name.
     public var allowed: [FilePath] = []
+    /// The image that lies under it, in place of the one that it names; its folder may be named as the image's own is.
+    public var backing: FilePath?
+    /// The option by which a person can say so; nil where there is none.
+    public var backingOption: String?
     /// Is told what people should know at once of the files that were opened.
     public var onNote: (@Sendable (String) -> Void)?
     /// The passphrases of encrypted images.
@@ -49,8 +54,11 @@ public struct NamedImage: Sendable {
         opener.deepest = deepest
         opener.followsEncrypted = followsEncrypted
         opener.isFormatSaid = format != nil
+        opener.backing = try givenBacking()
+        opener.backingOption = backingOption
         let opened = opener.open(own.file, as: format ?? own.formatOfName, counters: counters)
-        if let onNote { for note in opened.layers.flatMap(\.contentWarnings) { onNote(note) } }
+        try checkBacking(of: opened)
+        if let onNote { for note in opened.layers.flatMap({ $0.contentWarnings + $0.nameNotes }) { onNote(note) } }
         return opened
     }
 
@@ -70,12 +78,16 @@ public struct NamedImage: Sendable {
             return OwnFile(
                 file: try confines.openImage(at: path), policy: confines, formatOfName: Self.format(of: path))
         }
-        let location = try canonical(path)
-        let policy = try ConfinedOpenPolicy(images: location.removingLastComponent(), allowed: allowed)
+        let name = try PathByName(path)
+        let location = name.location
+        let policy = try ConfinedOpenPolicy(
+            images: location.removingLastComponent(), allowed: name.folders + (try backingFolders()) + allowed,
+            checksAdvice: true)
         switch try Self.kind(of: location) {
         case .regular:
             return OwnFile(
-                file: try policy.openImage(at: location), policy: policy, formatOfName: Self.format(of: location))
+                file: try policy.openImage(at: name.path), policy: policy,
+                formatOfName: Self.format(of: name.path) ?? Self.format(of: location))
         case .blockDevice:
             return OwnFile(file: try DeviceFile(at: location), policy: policy, formatOfName: nil)
         case let kind:
@@ -116,17 +128,14 @@ public struct NamedImage: Sendable {
     /// The disk that is meant. Throws why it cannot be read, or that there is no such snapshot.
     public func disk(resources: LayerResources = LayerResources()) throws(ImageError) -> NamedDisk {
         let opened = try open(resources: resources)
-        return NamedDisk(image: try disk(of: opened), opened: opened)
+        return NamedDisk(image: try disk(of: opened), opened: opened, onNote: onNote)
     }
 
     /// The same of the image that `open` answered.
     func disk(of opened: OpenedImage) throws(ImageError) -> Image {
         guard let snapshot else { return try opened.disk.result.get() }
         _ = try opened.disk.result.get()
-        let found =
-            opened.snapshots.firstIndex { $0.name == snapshot } ?? opened.snapshots.firstIndex { $0.id == snapshot }
-        guard let index = found, let disk = opened.snapshotDisk(index)
-        else {
+        guard let index = try place(of: snapshot, in: opened.snapshots), let disk = opened.snapshotDisk(index) else {
             // It may be one of those that the damaged table hides.
             if case .qcow2(let description, _)? = opened.layers.first?.facts, let fault = description.snapshotFault {
                 throw fault
@@ -134,6 +143,16 @@ public struct NamedImage: Sendable {
             throw ImageError(.outOfRange, path: String(decoding: path), "has no snapshot \"\(snapshot)\"")
         }
         return try disk.result.get()
+    }
+
+    /// Which of `snapshots` is called `name`, or else has it for its ID.
+    private func place(of name: String, in snapshots: [Snapshot]) throws(ImageError) -> Int? {
+        let text = String(decoding: path)
+        let named = try NameMatch.find(name, among: snapshots.map(\.nameBytes), kind: "snapshot", of: text)
+        if let named, named.note == nil { return named.index }
+        if let index = snapshots.firstIndex(where: { $0.idBytes.elementsEqual(name.utf8) }) { return index }
+        if let note = named?.note { onNote?(note) }
+        return named?.index
     }
 
     private static func format(of location: FilePath) -> ImageFormat? {
@@ -148,6 +167,8 @@ public struct NamedDisk: Sendable {
     /// The disk.
     public let image: Image
     let opened: OpenedImage
+    /// See `NamedImage.onNote`.
+    let onNote: (@Sendable (String) -> Void)?
 
     /// The format of the image itself.
     public var format: ImageFormat { opened.layers[0].format }

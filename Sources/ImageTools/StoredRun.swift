@@ -57,7 +57,7 @@ struct StoredRun: Sendable {
             // Two layers of one image decode alike. An encrypted one has the same key where it has the same name.
             offset == otherOffset && encoding == otherEncoding && file.isSame(as: otherFile)
                 && layer.isOfSameImage(as: otherLayer)
-                && (encoding == .compressed || file.path == otherFile.path)
+                && (encoding == .compressed || file.path.utf8.elementsEqual(otherFile.path.utf8))
         default: false
         }
     }

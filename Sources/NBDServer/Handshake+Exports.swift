@@ -50,11 +50,11 @@ extension Handshake {
             return OptionReply.invalid.write(message, to: option, into: &reply)
         }
         guard let export = open(query.name, for: option, into: &reply) else { return }
-        let queries = Set(query.queries)
+        let queries = Set(query.queries.map { ExactName($0) })
         let found = MetaContext.all(of: export) { context in
             isChoice
-                ? queries.contains(context.name)
-                : queries.isEmpty || queries.contains { context.isListed(by: $0) }
+                ? queries.contains(ExactName(context.name))
+                : queries.isEmpty || queries.contains { context.isListed(by: $0.text) }
         }
         guard !isChoice || found.count <= Self.contextLimit else {
             return OptionReply.tooBig.write(
@@ -67,7 +67,7 @@ extension Handshake {
             }
         }
         OptionReply.ack.write(to: option, into: &reply)
-        if isChoice { chosen = (export.name, Set(found.map(\.context.name))) }
+        if isChoice { chosen = (ExactName(export.name), Set(found.map { ExactName($0.context.name) })) }
     }
 
     /// The export called `name`; where there is none, or it cannot be read, the answer says so.

@@ -40,7 +40,7 @@ struct Handshake: Sendable {
     private var clientFlags: UInt32 = 0
     var form = ReplyForm.simple
     /// What SET_META_CONTEXT chose, by their names, and of which export.
-    var chosen: (export: String, contexts: Set<String>)?
+    var chosen: (export: ExactName, contexts: Set<ExactName>)?
 
     /// A handshake about the exports of `catalog`.
     init(catalog: ExportCatalog, tls: TLSMode) {
@@ -160,9 +160,9 @@ struct Handshake: Sendable {
 
     /// What was negotiated, for `export`, which may have been opened anew since contexts were chosen.
     func session(_ export: Export) -> Session {
-        let names = chosen?.export == export.name ? chosen?.contexts ?? [] : []
+        let names = chosen?.export == ExactName(export.name) ? chosen?.contexts ?? [] : []
         return Session(
-            export: export, form: form, contexts: MetaContext.all(of: export) { names.contains($0.name) },
+            export: export, form: form, contexts: MetaContext.all(of: export) { names.contains(ExactName($0.name)) },
             isEncrypted: isEncrypted)
     }
 }

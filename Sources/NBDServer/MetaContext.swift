@@ -1,3 +1,4 @@
+import BlockImage
 import ImageTools
 import QCOW2
 
@@ -14,12 +15,17 @@ enum MetaContext: Hashable, Sendable {
     /// The most bitmaps of one export that can be asked for.
     private static let bitmapLimit = 1024
 
+    private static let bitmapPrefix = "qemu:dirty-bitmap:"
+
     /// The name on the wire.
     var name: String {
         switch self {
         case .allocation: "base:allocation"
         case .allocationDepth: "qemu:allocation-depth"
-        case .dirtyBitmap(let bitmap): "qemu:dirty-bitmap:\(bitmap.name)"
+        case .dirtyBitmap(let bitmap):
+            // Names on the wire are UTF-8; the bytes of one that is not are written out.
+            Self.bitmapPrefix
+                + (nameText(bitmap.nameBytes).hasRawBytes ? printable(bitmap.nameBytes) : bitmap.name)
         }
     }
 
@@ -32,7 +38,9 @@ enum MetaContext: Hashable, Sendable {
 
     /// Whether `query` lists it: its name, or a namespace with what comes before the rest of its name.
     func isListed(by query: String) -> Bool {
-        query == name || query == name.prefix { $0 != ":" } + ":"
-            || query == "qemu:dirty-bitmap:" && name.hasPrefix(query)
+        // By bytes: an accent at the start of a bitmap's name makes one character of it and the colon.
+        let namespace = name.utf8.prefix { $0 != UInt8(ascii: ":") }.count + 1
+        return query.utf8.elementsEqual(name.utf8) || query.utf8.elementsEqual(name.utf8.prefix(namespace))
+            || query.utf8.elementsEqual(Self.bitmapPrefix.utf8) && name.utf8.starts(with: query.utf8)
     }
 }

@@ -1,6 +1,8 @@
+import BlockImage
+
 /// Secrets that clients show instead of certificates, each with the name that a client gives.
 public struct PresharedKeys: Hashable, Sendable {
-    private var keys: [String: [UInt8]] = [:]
+    private var keys: [ExactName: [UInt8]] = [:]
 
     /// None.
     public init() {}
@@ -12,7 +14,7 @@ public struct PresharedKeys: Hashable, Sendable {
             guard let colon = line.lastIndex(of: ":"), let key = Self.bytes(line[colon...].dropFirst()) else {
                 return nil
             }
-            keys[String(line[..<colon])] = key
+            keys[ExactName(String(line[..<colon]))] = key
         }
         guard !keys.isEmpty else { return nil }
     }
@@ -21,7 +23,7 @@ public struct PresharedKeys: Hashable, Sendable {
     var isEmpty: Bool { keys.isEmpty }
 
     /// The key that goes with `name`.
-    subscript(name: String) -> [UInt8]? { keys[name] }
+    subscript(name: String) -> [UInt8]? { keys[ExactName(name)] }
 
     private static func bytes(_ text: Substring) -> [UInt8]? {
         let digits = text.compactMap(\.hexDigitValue)

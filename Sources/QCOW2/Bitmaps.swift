@@ -54,8 +54,10 @@ public struct Bitmap: Hashable, Sendable {
     public var granularityBits: UInt8
     /// The bytes of its extra data, which the format does not define.
     public var extraDataSize: UInt32
+    /// The bytes of its name.
+    public let nameBytes: [UInt8]
     /// Its name; bytes that are not UTF-8 are replaced.
-    public var name: String
+    public var name: String { String(decoding: nameBytes, as: UTF8.self) }
 
     /// Lists the bitmaps of an image. `fault`: why there are none, `corrupt` or `truncated` about a directory that the
     /// autoclear bit vouches for, or what reading the file throws; another directory may lie in clusters that have been
@@ -123,7 +125,7 @@ public struct Bitmap: Hashable, Sendable {
         let nameSize: UInt16 = try reader.read(.big)
         extraDataSize = try reader.read(.big)
         try reader.skip(Int(extraDataSize))
-        name = String(decoding: try reader.read(bytes: Int(nameSize)), as: UTF8.self)
+        nameBytes = Array(try reader.read(bytes: Int(nameSize)))
         reader.align(to: 8)
     }
 }

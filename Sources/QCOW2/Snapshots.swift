@@ -33,10 +33,13 @@ public struct Snapshot: Hashable, Sendable {
     public var l1TableOffset: UInt64
     /// Entries in the snapshot's L1 table.
     public var l1Size: UInt32
+    /// The bytes of `id` and `name`, as the table has them.
+    public let idBytes: [UInt8]
+    public let nameBytes: [UInt8]
     /// The snapshot's unique name within the image, usually a number; bytes that are not UTF-8 are replaced.
-    public var id: String
-    /// What its maker called it.
-    public var name: String
+    public var id: String { String(decoding: idBytes, as: UTF8.self) }
+    /// What its maker called it, with bytes replaced likewise.
+    public var name: String { String(decoding: nameBytes, as: UTF8.self) }
     /// When it was taken: seconds since 1970.
     public var dateSeconds: UInt32
     /// Nanoseconds after that.
@@ -126,8 +129,8 @@ public struct Snapshot: Hashable, Sendable {
             let count: UInt64 = try extra.read(.big)
             instructionCount = count == .max ? nil : count
         }
-        id = String(decoding: try reader.read(bytes: Int(idSize)), as: UTF8.self)
-        name = String(decoding: try reader.read(bytes: Int(nameSize)), as: UTF8.self)
+        idBytes = Array(try reader.read(bytes: Int(idSize)))
+        nameBytes = Array(try reader.read(bytes: Int(nameSize)))
     }
 }
 

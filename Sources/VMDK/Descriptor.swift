@@ -54,8 +54,9 @@ public struct Descriptor: Hashable, Sendable {
 
     /// The first entry whose key is `key`, in any case; nil when there is none.
     func entry(_ key: String) -> Entry? {
-        let wanted = key.lowercased()
-        return entries.first { $0.key.lowercased() == wanted }
+        // By bytes: the sign for kelvin is no k.
+        let wanted = key.utf8.map(lowercase)
+        return entries.first { $0.key.utf8.lazy.map(lowercase).elementsEqual(wanted) }
     }
 
     /// The value of the first entry whose key is `key`, in any case; nil when there is none.
@@ -147,4 +148,9 @@ extension Descriptor {
 public func contentIDText(_ contentID: UInt32) -> String {
     let digits = String(contentID, radix: 16)
     return String(repeating: "0", count: 8 - digits.count) + digits
+}
+
+/// `byte` as a small letter of ASCII, if it is a letter.
+private func lowercase(_ byte: UInt8) -> UInt8 {
+    (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte) ? byte | 0x20 : byte
 }

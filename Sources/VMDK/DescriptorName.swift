@@ -49,13 +49,7 @@ public struct DescriptorName: Hashable, Sendable {
         } ?? false
     }
 
-    /// One way to understand the name on this host.
-    struct Candidate: Hashable {
-        /// The name to look for.
-        var name: [UInt8]
-        /// What is read when it is found, for people; nil where that is just what the descriptor says.
-        var reading: String?
-    }
+    typealias Candidate = SoughtName.Candidate
 
     /// The names to look for, the best first, each once: the name decoded; its bytes as they are; with the separators
     /// of Windows as those of this host; its last two components, in a folder beside that of the file that has the name,
@@ -122,88 +116,14 @@ private let slash = UInt8(ascii: "/")
 private let backslash = UInt8(ascii: "\\")
 private let colon = UInt8(ascii: ":")
 
-/// Looks for the files that one image names. To be used by one thread.
-public struct FileSearch {
-    /// The file that names them.
-    private let image: any HostFile
-    private let policy: any OpenPolicy
-    /// What was read in place of what the descriptor says, in the order in which it was found.
-    private var replacements: [String] = []
-    /// The names beside the image by their ASCII letters in lower case, once they were needed.
-    private var names: [[UInt8]: [[UInt8]]]?
-
-    /// The most replacements that are noted one by one: a disk of 8,192 extents that was moved must not have as many
-    /// notes.
-    private static let noteLimit = 4
-
-    /// A search for what `image` names, among the files that `policy` allows.
-    public init(of image: any HostFile, policy: any OpenPolicy) {
-        self.image = image
-        self.policy = policy
-    }
-
-    /// What people should know of what was found.
-    public var notes: [String] {
-        let more = replacements.count - Self.noteLimit
-        return replacements.prefix(Self.noteLimit) + (more > 0 ? ["\(image.path): \(more) more names are read so"] : [])
-    }
-
-    /// Opens the file called `name`, the first of its candidates that is there and allowed.
-    ///
-    /// Where none is, the only file beside the image whose name differs from the last candidate just in the case of its
-    /// letters is opened, as Windows would. Throws what the policy says of the first candidate, `denied` for devices.
+extension FileSearch {
+    /// Opens the file that a descriptor calls `name`: see the same for other names.
     public mutating func open(
         _ name: DescriptorName, as role: FileReference.Role
     ) throws(ImageError) -> any HostFile {
-        let candidates = name.candidates
-        var failure: ImageError?
-        for candidate in candidates {
-            do throws(ImageError) {
-                let file = try policy.open(FileReference(candidate.name, role: role), namedBy: image)
-                if let reading = candidate.reading { noteReplacement(of: name, reading) }
-                return file
-            } catch {
-                guard error.letsSearchGoOn else { throw error }
-                failure = failure ?? error
-            }
-        }
-        if let last = name.lastComponent, !candidates.isEmpty, let found = soleName(like: last) {
-            let file = try policy.open(FileReference(found, role: role), namedBy: image)
-            noteReplacement(of: name, "\(String(decoding: found, as: UTF8.self)) beside it is read")
-            return file
-        }
-        guard var failure else {
-            throw ImageError(
-                .denied, path: image.path, "\(role.rawValue) \"\(name.text)\": is a device, and only files are opened")
-        }
-        let others = candidates.dropFirst().map { "\"\(String(decoding: $0.name, as: UTF8.self))\"" }
-        if !others.isEmpty { failure.message += "; looked for \(others.joined(separator: " and ")) as well" }
-        throw failure
+        let sought = SoughtName(
+            text: name.text, place: "descriptor", candidates: name.candidates, lastComponent: name.lastComponent,
+            ignoresCase: true)
+        return try open(sought, as: role)
     }
-
-    private mutating func noteReplacement(of name: DescriptorName, _ reading: String) {
-        replacements.append("\(image.path): the descriptor names \"\(name.text)\"; \(reading)")
-    }
-
-    /// The only name beside the image that is `name` but for the case of its ASCII letters.
-    private mutating func soleName(like name: [UInt8]) -> [UInt8]? {
-        let names = names ?? Dictionary(grouping: policy.names(besides: image), by: lowercase)
-        self.names = names
-        guard let found = names[lowercase(name)], found.count == 1 else { return nil }
-        return found.first
-    }
-}
-
-extension ImageError {
-    /// Whether another name may lead to the file that this is about.
-    fileprivate var letsSearchGoOn: Bool {
-        switch code {
-        case .denied, .system(ENOENT), .system(ENOTDIR), .system(ENAMETOOLONG): true
-        default: false
-        }
-    }
-}
-
-private func lowercase(_ bytes: [UInt8]) -> [UInt8] {
-    bytes.map { (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains($0) ? $0 | 0x20 : $0 }
 }

@@ -13,6 +13,8 @@ public final class VMDKLayer: ImageLayer {
     public let extents: [VMDKExtent]
     /// Every file that the layer holds open, the descriptor's first, each once.
     public let files: [any HostFile]
+    /// What was read in place of the files that the image names.
+    public let nameNotes: [String]
     private let openingNotes: [String]
     private let resources: LayerResources
 
@@ -45,7 +47,8 @@ public final class VMDKLayer: ImageLayer {
         virtualSize = assembly.size
         extents = assembly.extents
         files = assembly.files
-        openingNotes = description.notes + assembly.notes + assembly.search.notes
+        nameNotes = assembly.search.notes
+        openingNotes = description.notes + assembly.notes + nameNotes
         self.resources = resources
     }
 

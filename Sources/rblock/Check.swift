@@ -32,6 +32,7 @@ struct Check: ParsableCommand {
             """)
 
     @OptionGroup var options: ImageOptions
+    @OptionGroup var under: BackingOption
     @Option(help: "human, or json: the keys of qemu-img check, and the findings; of several images an array.")
     var output = OutputForm.human
     @Flag(
@@ -41,6 +42,10 @@ struct Check: ParsableCommand {
     @Flag(help: "Also read all data of the disk that the image stores, and inflate what is compressed.")
     var data = false
     @Argument(help: ArgumentHelp("The images.", valueName: "IMAGE"), completion: .file()) var images: [String]
+
+    func validate() throws {
+        try under.check(images)
+    }
 
     func run() throws {
         var statuses: Set<Int32> = []
@@ -76,7 +81,9 @@ struct Check: ParsableCommand {
     private func check(_ path: String) -> (CheckReport?, Int32) {
         let bar = ProgressBar("checking \(path)")
         do throws(ImageError) {
-            let report = try options.image(path).check(readsData: data, force: forceShare) { bar.update(part: $0) }
+            var image = try options.image(path)
+            under.apply(to: &image)
+            let report = try image.check(readsData: data, force: forceShare) { bar.update(part: $0) }
             bar.hide()
             if let report { return (report, report.verdict.rawValue) }
             Failure.say("\(path): the format has nothing to check; --data reads it")

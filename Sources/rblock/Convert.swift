@@ -48,6 +48,7 @@ struct Convert: ParsableCommand {
             """)
 
     @OptionGroup var options: ImageOptions
+    @OptionGroup var under: BackingOption
     @Option(
         name: [.customShort("O"), .long],
         help: ArgumentHelp(
@@ -140,6 +141,7 @@ struct Convert: ParsableCommand {
         }
         var named = try options.image(source)
         named.snapshot = snapshot
+        under.apply(to: &named)
         let disk = try named.disk()
         let image = try newImage(format, size: disk.image.virtualSize, list)
         var copy = DiskCopy(of: disk.image, parts: try parts(of: disk.image.virtualSize))

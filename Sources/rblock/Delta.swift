@@ -45,6 +45,14 @@ struct Delta: ParsableCommand {
     @Option(help: ArgumentHelp("The format of CHANGED, if not that of --format.", valueName: "format"))
     var formatChanged: ImageFormat?
     @Option(
+        help: ArgumentHelp("The file that lies under BASE, in place of the one that it names.", valueName: "file"),
+        completion: .file())
+    var backingBase: String?
+    @Option(
+        help: ArgumentHelp("The file that lies under CHANGED, in place of the one that it names.", valueName: "file"),
+        completion: .file())
+    var backingChanged: String?
+    @Option(
         help: ArgumentHelp(
             "Take the disk of this internal snapshot of CHANGED (its name, or else its ID).", valueName: "name"))
     var snapshot: String?
@@ -130,6 +138,8 @@ struct Delta: ParsableCommand {
                 "\(base): is in an archive, and cannot be a backing file; rblock convert makes a file of it, and "
                     + "--backing-name says what OUT is to call that")
         }
+        (was.backing, now.backing) = (backingBase.map { FilePath($0) }, backingChanged.map { FilePath($0) })
+        (was.backingOption, now.backingOption) = ("--backing-base", "--backing-changed")
         // Two disks of one encrypted chain are unlocked once.
         now.keys = was.keys
         let resources = LayerResources()

@@ -2,6 +2,7 @@ import ArgumentParser
 import BlockImage
 import ImageFormats
 import ImageTools
+import SystemPackage
 
 /// `rblock diff`: where two disks differ.
 struct Diff: ParsableCommand {
@@ -44,6 +45,14 @@ struct Diff: ParsableCommand {
         help: ArgumentHelp(
             "Compare the disk of this internal snapshot of B (its name, or else its ID).", valueName: "name"))
     var snapshotB: String?
+    @Option(
+        help: ArgumentHelp("The file that lies under A, in place of the one that it names.", valueName: "file"),
+        completion: .file())
+    var backingA: String?
+    @Option(
+        help: ArgumentHelp("The file that lies under B, in place of the one that it names.", valueName: "file"),
+        completion: .file())
+    var backingB: String?
     @Option(help: ArgumentHelp("The bytes of a sector: 512 or 4096.", valueName: "size")) var sectorSize = 512
     @Flag(help: "Print the number of every sector that differs, one a line, and nothing else.") var sectors = false
     @Flag(help: "Print the sum only.") var summary = false
@@ -70,6 +79,8 @@ struct Diff: ParsableCommand {
         var (a, b) = (try options.image(first), try options.image(second))
         (a.format, b.format) = (formatA ?? a.format, formatB ?? b.format)
         (a.snapshot, b.snapshot) = (snapshotA, snapshotB)
+        (a.backing, b.backing) = (backingA.map { FilePath($0) }, backingB.map { FilePath($0) })
+        (a.backingOption, b.backingOption) = ("--backing-a", "--backing-b")
         // Two snapshots of one encrypted image are unlocked once.
         b.keys = a.keys
         let resources = LayerResources()

@@ -29,11 +29,11 @@ struct Failure: Error {
         }
     }
 
-    private static let warned = Guarded<Set<String>>([])
+    private static let warned = Guarded<Set<ExactName>>([])
 
     /// Says once what people should know, though nothing has failed.
     static func warn(_ message: String) {
-        let isNew = warned.withLock { warned in warned.count < 1000 && warned.insert(message).inserted }
+        let isNew = warned.withLock { warned in warned.count < 1000 && warned.insert(ExactName(message)).inserted }
         if isNew { say("warning: \(message)") }
     }
 

@@ -27,6 +27,7 @@ struct Hash: ParsableCommand {
             """)
 
     @OptionGroup var options: ImageOptions
+    @OptionGroup var under: BackingOption
     @Option(help: ArgumentHelp("The hash function.", valueName: "name")) var algorithm = HashAlgorithm.sha256
     @Option(
         help: ArgumentHelp("Hash the disk of this internal snapshot (its name, or else its ID).", valueName: "name"))
@@ -45,6 +46,7 @@ struct Hash: ParsableCommand {
 
     func validate() throws {
         guard !images.isEmpty else { throw ValidationError("Missing expected argument 'IMAGE'") }
+        try under.check(images)
     }
 
     func run() throws {
@@ -74,6 +76,7 @@ struct Hash: ParsableCommand {
     private func hash(_ path: String) throws -> Line {
         var image = try options.image(path)
         image.snapshot = snapshot
+        under.apply(to: &image)
         let disk = try image.disk()
         let stream = try DiskStream(of: disk.image, path: path)
         let bar = ProgressBar(path, total: stream.count)

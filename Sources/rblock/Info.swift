@@ -1,4 +1,5 @@
 import ArgumentParser
+import BlockImage
 import ImageFormats
 import ImageTools
 
@@ -30,6 +31,7 @@ struct Info: ParsableCommand {
             """)
 
     @OptionGroup var options: ImageOptions
+    @OptionGroup var under: BackingOption
     @Option(help: "human, or json: the keys of qemu-img info, and more.") var output = OutputForm.human
     @Flag(help: "Tell of the images under it as well, and open all files that they name.") var backingChain = false
     @Flag(help: "Count how the disk is stored, over the whole chain, and what its dirty bitmaps call dirty.")
@@ -37,10 +39,18 @@ struct Info: ParsableCommand {
     @Argument(help: ArgumentHelp("The images.", valueName: "IMAGE"), completion: .file())
     var images: [String]
 
+    func validate() throws {
+        try under.check(images)
+    }
+
     func run() throws {
         var failed = false
         try Failure.reported {
-            let named = try images.map { try options.image($0) }
+            let named = try images.map { path throws(ImageError) in
+                var image = try options.image(path)
+                under.apply(to: &image)
+                return image
+            }
             let text = StandardOutput()
             for (index, image) in named.enumerated() {
                 let reports = image.reports(chain: backingChain, allocation: allocation)

@@ -31,6 +31,7 @@ struct Map: ParsableCommand {
             """)
 
     @OptionGroup var options: ImageOptions
+    @OptionGroup var under: BackingOption
     @Option(help: "human, or json: what qemu-img map writes.") var output = OutputForm.human
     @Option(
         help: ArgumentHelp(
@@ -57,6 +58,7 @@ struct Map: ParsableCommand {
         try Failure.reported {
             var named = try options.image(image)
             named.snapshot = snapshot
+            under.apply(to: &named)
             named.deepest = depth ?? .max
             let map = try named.map(
                 from: UInt64(startOffset?.count ?? 0), count: maxLength.map { UInt64($0.count) } ?? .max)

@@ -45,13 +45,33 @@ struct ImageOptions: ParsableArguments {
 
     /// The image at `path`, to be opened so.
     func image(_ path: String) throws(ImageError) -> NamedImage {
-        var keys: [String: Secret] = [:]
-        for secret in secrets { keys[secret.image] = try secret.read() }
+        var keys: [ExactName: Secret] = [:]
+        for secret in secrets { keys[ExactName(secret.image)] = try secret.read() }
         var image = NamedImage(FilePath(path), format: format)
         image.allowed = allowPaths.map { FilePath($0) }
         image.keys = ImageKeys(keys)
         image.ignoresCID = ignoreCid
         image.onNote = { note in Failure.warn(note) }
         return image
+    }
+}
+
+/// What is said to verbs that read one image of what lies under it.
+struct BackingOption: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "The file that lies under IMAGE, in place of the backing file or parent that it names.", valueName: "file"),
+        completion: .file())
+    var backing: String?
+
+    /// Throws where it was given for several images at once.
+    func check(_ images: [String]) throws {
+        guard backing == nil || images.count < 2 else { throw ValidationError("--backing: goes with one IMAGE") }
+    }
+
+    /// Has `image` lie over the file that was given, if one was.
+    func apply(to image: inout NamedImage) {
+        image.backing = backing.map { FilePath($0) }
+        image.backingOption = "--backing"
     }
 }

@@ -73,11 +73,14 @@ struct RPC: ParsableCommand {
         }
         var members: [String: JSON] = [:]
         for pair in params {
-            guard let mark = pair.firstIndex(of: "="), mark > pair.startIndex else {
+            // By bytes: an accent behind the mark makes one character of both.
+            let bytes = Array(pair.utf8)
+            guard let mark = bytes.firstIndex(of: UInt8(ascii: "=")), mark > 0 else {
                 throw ValidationError("PARAMS: '\(pair)' must be name=value, or the only one and JSON")
             }
-            let value = String(pair[pair.index(after: mark)...])
-            members[String(pair[..<mark])] = (try? JSON(parsing: Array(value.utf8))) ?? .string(value)
+            let value = String(decoding: bytes[(mark + 1)...], as: UTF8.self)
+            members[String(decoding: bytes[..<mark], as: UTF8.self)] =
+                (try? JSON(parsing: Array(value.utf8))) ?? .string(value)
         }
         return members.isEmpty ? nil : .object(members)
     }

@@ -28,6 +28,7 @@ struct Read: ParsableCommand {
             """)
 
     @OptionGroup var options: ImageOptions
+    @OptionGroup var under: BackingOption
     @Option(help: ArgumentHelp("The first byte of the disk.", valueName: "size")) var offset = ByteSize(count: 0)
     @Option(help: ArgumentHelp("How many bytes; by default to the end of the disk.", valueName: "size"))
     var length: ByteSize?
@@ -63,6 +64,7 @@ struct Read: ParsableCommand {
         try Failure.reported {
             var named = try options.image(image)
             named.snapshot = snapshot
+            under.apply(to: &named)
             let disk = try named.disk()
             let stream = try DiskStream(
                 of: disk.image, from: GuestOffset(UInt64(offset.count)), count: length.map { UInt64($0.count) },

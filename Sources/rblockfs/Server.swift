@@ -42,12 +42,12 @@ struct Server {
         let policy: ConfinedOpenPolicy
         var settings = MountSettings()
         do throws(ImageError) {
-            var secrets: [String: Secret] = [:]
-            for source in command.secrets { secrets[source.image] = try source.read() }
+            var secrets: [ExactName: Secret] = [:]
+            for source in command.secrets { secrets[ExactName(source.image)] = try source.read() }
             settings.keys = ImageKeys(secrets)
             folder = try ImageFolder(FilePath(command.images))
             policy = try ConfinedOpenPolicy(
-                images: folder.location, allowed: command.allowPaths.map { FilePath($0) },
+                images: folder.location, allowed: folder.linkFolders + command.allowPaths.map { FilePath($0) },
                 excluding: mountpoint.isPassed ? nil : FilePath(mountpoint.path))
         } catch {
             throw MountFailure(reading: error)

@@ -162,7 +162,7 @@ struct `The confined policy` {
         #expect(
             confines.error(of: "../elsewhere/x")?.hint?.contains("--allow-path \(confines.folder.path)/elsewhere")
                 == true)
-        #expect(confines.error(of: "/etc/shadow")?.hint?.contains("--allow-path /etc ") == true)
+        #expect(confines.error(of: "/etc/shadow")?.hint?.hasSuffix("only with --allow-path /etc") == true)
     }
 
     @Test func `is not fooled by a folder whose name begins like the allowed one`() throws {

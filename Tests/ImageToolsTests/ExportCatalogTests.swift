@@ -30,7 +30,7 @@ struct `A catalog of exports` {
     @Test func `has the images of a folder by their paths below it, and nothing outside`() throws {
         let catalog = try catalog("disks")
         let found = ["a.raw", "a@b.raw", "again.raw", "disk-flat.vmdk", "sub/a.raw"]
-        #expect(catalog.images().keys.sorted() == found)
+        #expect(catalog.images().keys.sorted().map(\.text) == found)
         for name in found where name.hasSuffix("raw") { #expect(try catalog.open(name).name == name) }
         for name in [
             "out.raw", "secret.raw", "../secret.raw", "disks/a.raw", "./a.raw", "/a.raw", "sub", "sub/", "notes.txt",

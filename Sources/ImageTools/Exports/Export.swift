@@ -71,11 +71,11 @@ final class ServedImage: Sendable {
         let whole = try whole()
         return all.withLock { all in
             if let all { return all }
-            let names = SnapshotNames.unique(of: opened.snapshots.map { ($0.name, $0.id) })
+            let names = SnapshotNames.unique(of: opened.snapshots.map { ($0.nameBytes, $0.idBytes) })
             let kept = names.enumerated().compactMap { (index, name) -> Export? in
                 guard let image = opened.snapshotDisk(index)?.image else { return nil }
                 return Export(
-                    name: "\(self.name)@\(String(decoding: name, as: UTF8.self))",
+                    name: "\(self.name)@\(SnapshotNames.text(of: name))",
                     summary: "snapshot \"\(opened.snapshots[index].name)\"", image: image, opened: opened,
                     snapshot: index, partition: nil)
             }

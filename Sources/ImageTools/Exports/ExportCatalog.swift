@@ -32,14 +32,14 @@ public final class ExportCatalog: Sendable {
     }
 
     private struct Scan {
-        var images: [String: NamedImage] = [:]
+        var images: [ExactName: NamedImage] = [:]
         var madeAt: ContinuousClock.Instant?
     }
 
     private let sources: [Source]
     private let resources: LayerResources
     private let scan = Guarded(Scan())
-    private let open = BoundedCache<String, ServedImage>(capacity: openLimit)
+    private let open = BoundedCache<ExactName, ServedImage>(capacity: openLimit)
 
     /// What `named` leads to, images and folders, opened as each says. Images share the caches of `resources`.
     ///
@@ -52,7 +52,7 @@ public final class ExportCatalog: Sendable {
     ) throws(ImageError) {
         self.resources = resources
         var sources: [Source] = []
-        var names: Set<String> = []
+        var names: Set<ExactName> = []
         for image in named {
             let place = image.appliancePlace
             let file = place?.archive ?? image.path
@@ -65,7 +65,7 @@ public final class ExportCatalog: Sendable {
             let last = file.lastComponent.flatMap { $0.kind == .regular ? $0 : nil } ?? location.lastComponent
             let disk = place?.disk.map { "/" + String(decoding: $0, as: UTF8.self) } ?? ""
             let name = (last.map { String(decoding: $0) } ?? "disk") + disk
-            guard names.insert(name).inserted else {
+            guard names.insert(ExactName(name)).inserted else {
                 throw ImageError(
                     .denied, path: path, "another one called \"\(name)\" is served already; serve them apart")
             }
@@ -74,27 +74,25 @@ public final class ExportCatalog: Sendable {
                 continue
             }
             let prefix = named.count > 1 ? "\(name)/" : ""
-            sources.append(
-                .folder(
-                    prefix: prefix, try FolderImages(location, allowed: image.allowed, probesAll: probesAll), as: image)
-            )
+            let images = try FolderImages(image.path, allowed: image.allowed, probesAll: probesAll)
+            sources.append(.folder(prefix: prefix, images, as: image))
         }
         self.sources = sources
     }
 
     /// Every image by its name, as it is to be opened, appliances as a whole; folders are looked through anew.
-    public func images() -> [String: NamedImage] {
-        var images: [String: NamedImage] = [:]
+    public func images() -> [ExactName: NamedImage] {
+        var images: [ExactName: NamedImage] = [:]
         for source in sources {
             switch source {
-            case .image(let name, let image): images[name] = image
+            case .image(let name, let image): images[ExactName(name)] = image
             case .folder(let prefix, let folder, let options):
                 for found in folder.list() {
                     var image = options
                     image.path = found.location
                     image.confines = folder.confines
                     image.format = found.format ?? options.format
-                    images[prefix + found.name] = image
+                    images[ExactName(prefix + found.name)] = image
                 }
             }
         }
@@ -117,9 +115,9 @@ public final class ExportCatalog: Sendable {
     public func list() -> [Entry] {
         images().sorted { $0.key < $1.key }.flatMap { name, image -> [Entry] in
             do throws(ImageError) {
-                return try image.disks(called: name).flatMap(entries)
+                return try image.disks(called: name.text).flatMap(entries)
             } catch {
-                return [Entry(name: name, summary: "", size: .failure(error))]
+                return [Entry(name: name.text, summary: "", size: .failure(error))]
             }
         }
     }
@@ -159,13 +157,20 @@ public final class ExportCatalog: Sendable {
             }
             return try served(named.name, named.image).whole()
         }
-        // The longest image name comes first: a name may have these marks in it.
-        for mark in name.indices.reversed() where name[mark] == "@" || name[mark] == "/" {
-            guard let found = try? find(String(name[..<mark])), !found.name.isEmpty, mark > name.startIndex,
-                !found.image.isAppliance
-            else { continue }
+        // The longest image name comes first: a name may have these marks in it. They are looked for by bytes: an accent
+        // behind one makes one character of both.
+        let bytes = Array(name.utf8)
+        for mark in bytes.indices.dropFirst().reversed()
+        where [UInt8(ascii: "@"), UInt8(ascii: "/")].contains(bytes[mark]) {
+            guard let found = try? find(String(decoding: bytes[..<mark], as: UTF8.self)), !found.image.isAppliance
+            else {
+                continue
+            }
             let exports = try served(found.name, found.image).exports()
-            if let export = exports.first(where: { $0.name == name }) { return export }
+            let wanted = found.name + String(decoding: bytes[mark...], as: UTF8.self)
+            if let index = try Self.place(of: wanted, in: exports.map(\.name), noting: found.image) {
+                return exports[index]
+            }
         }
         throw Self.missing(name)
     }
@@ -173,7 +178,7 @@ public final class ExportCatalog: Sendable {
     /// The image called `name`, and its name where that was left out.
     private func find(_ name: String) throws(ImageError) -> (name: String, image: NamedImage) {
         let last = scan.withLock { $0 }
-        if !name.isEmpty, let image = last.images[name] { return (name, image) }
+        if !name.isEmpty, let image = last.images[ExactName(name)] { return (name, image) }
         if let disk = try? Self.disk(name, in: last.images) { return (name, disk) }
         let isRecent = last.madeAt.map { $0.duration(to: .now) < Self.scanLifetime } ?? false
         let images = isRecent ? last.images : images()
@@ -182,21 +187,28 @@ public final class ExportCatalog: Sendable {
                 throw ImageError(
                     .system(errno: ENOENT), path: "export", "\(images.count) images are served: say which is meant")
             }
-            let disks = try image.value.disks(called: image.key)
-            guard let only = disks.first, disks.count == 1 else { throw Self.several(image.key, disks) }
+            let disks = try image.value.disks(called: image.key.text)
+            guard let only = disks.first, disks.count == 1 else { throw Self.several(image.key.text, disks) }
             return only
         }
-        if let image = images[name] { return (name, image) }
-        guard let disk = try Self.disk(name, in: images) else { throw Self.missing(name) }
-        return (name, disk)
+        if let image = images[ExactName(name)] { return (name, image) }
+        if let disk = try Self.disk(name, in: images) { return (name, disk) }
+        let names = Array(images.keys)
+        guard let index = try Self.place(of: name, in: names.map(\.text), noting: images.values.first),
+            let image = images[names[index]]
+        else { throw Self.missing(name) }
+        return (names[index].text, image)
     }
 
     /// The disk called `name` of one of the appliances among `images`; nil where there is none.
-    private static func disk(_ name: String, in images: [String: NamedImage]) throws(ImageError) -> NamedImage? {
-        for slash in name.indices where name[slash] == "/" {
-            let archive = String(name[..<slash])
-            guard let image = images[archive], image.isAppliance else { continue }
-            return try image.disks(called: archive).first { $0.name == name }?.image
+    private static func disk(
+        _ name: String, in images: [ExactName: NamedImage]
+    ) throws(ImageError) -> NamedImage? {
+        let bytes = Array(name.utf8)
+        for slash in bytes.indices where bytes[slash] == UInt8(ascii: "/") {
+            let archive = String(decoding: bytes[..<slash], as: UTF8.self)
+            guard let image = images[ExactName(archive)], image.isAppliance else { continue }
+            return try image.disks(called: archive).first { ExactName($0.name) == ExactName(name) }?.image
         }
         return nil
     }
@@ -209,15 +221,27 @@ public final class ExportCatalog: Sendable {
                 + (disks.count > 16 ? " and \(disks.count - 16) more" : ""))
     }
 
+    /// Which of `names` is meant by `name`: it alone, or the only one that looks the same, which `image` notes. Nil where
+    /// there is none.
+    private static func place(
+        of name: String, in names: [String], noting image: NamedImage?
+    ) throws(ImageError) -> Int? {
+        let found = try NameMatch.find(
+            name, among: names.map { Array($0.utf8) }, kind: "export", of: "export \"\(name)\"")
+        if let note = found?.note { image?.onNote?(note) }
+        return found?.index
+    }
+
     private func served(_ name: String, _ image: NamedImage) throws(ImageError) -> ServedImage {
-        if let known = open.value(for: name) {
+        let key = ExactName(name)
+        if let known = open.value(for: key) {
             if known.opened.isCurrent { return known }
-            open.removeAll { $0 == name }
+            open.removeAll { $0 == key }
         }
         let served = ServedImage(try image.open(resources: resources), name: name)
         // What cannot be read now may be mended when it is next asked for.
         guard served.opened.disk.error == nil else { return served }
-        return open.insert(served, cost: 1, for: name)
+        return open.insert(served, cost: 1, for: key)
     }
 
     /// Whether `error`, which the catalog has thrown, is about a name that is not in it, and not about a file.

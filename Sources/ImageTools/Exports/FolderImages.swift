@@ -29,7 +29,7 @@ struct FolderImages {
     /// cannot be opened.
     init(_ folder: FilePath, allowed: [FilePath], probesAll: Bool = false) throws(ImageError) {
         self.probesAll = probesAll
-        confines = try ConfinedOpenPolicy(images: try canonical(folder), allowed: allowed)
+        confines = try ConfinedOpenPolicy(images: folder, allowed: allowed)
     }
 
     /// What is there now: the path below the folder as a name, and where it is. A file whose name is not UTF-8 has none.
