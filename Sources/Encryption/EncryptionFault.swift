@@ -6,6 +6,8 @@ public struct EncryptionFault: Error, Hashable, Sendable {
         case corrupt
         /// The header is sound as far as we know, but asks for something that is not done here.
         case unsupported
+        /// Finding out whether the passphrase fits would take more than is allowed.
+        case tooSlow
         /// The passphrase fits none of the key slots.
         case wrongKey
     }

@@ -9,6 +9,10 @@ extension LUKS1Header {
     /// half a minute there, where the fields alone would allow 2^37.6 and most of a day.
     public static let workLimit: UInt64 = 1 << 27
 
+    /// The most HMACs that are done for one passphrase unless more is allowed: 2^25, which are two seconds for one slot and
+    /// its digest where 8.4 million are done a second, and another slot that is a bit slower.
+    public static let usualWorkLimit: UInt64 = 1 << 25
+
     /// The bytes of key material of a slot: whole sectors, of which the splitter may leave the end unused.
     var keyMaterialSize: Int {
         (Int(keyBytes) * Int(Self.stripeCount) + SectorCipher.sectorSize - 1)
@@ -24,13 +28,24 @@ extension LUKS1Header {
     /// Finds the key slot that `secret` opens, and answers the cipher of the encrypted data.
     ///
     /// `keyMaterial` reads `count` bytes at `offset`, counted from the header's first byte; the header does not know
-    /// where its file ends. Checks the header first. Takes as long as its writer wanted it to: seconds for each slot.
+    /// where its file ends. Checks the header first. Takes as long as its writer wanted it to, seconds for each slot, and
+    /// at most `workLimit` HMACs: throws `unsupported` before a slot that takes more.
     public func unlock<Failure: Error>(
-        with secret: Secret, keyMaterial: (_ offset: UInt64, _ count: Int) throws(Failure) -> [UInt8]
+        with secret: Secret, workLimit: UInt64 = LUKS1Header.usualWorkLimit,
+        keyMaterial: (_ offset: UInt64, _ count: Int) throws(Failure) -> [UInt8]
     ) throws(UnlockFailure<Failure>) -> SectorCipher {
         let parameters: Parameters
         do throws(EncryptionFault) { parameters = try self.parameters() } catch { throw .encryption(error) }
+        var work: UInt64 = 0
         for index in keySlots.indices where keySlots[index].isActive {
+            work += self.work(of: keySlots[index], parameters.hash)
+            guard work <= workLimit else {
+                throw .encryption(
+                    fault(
+                        .tooSlow, index, 4,
+                        "iterations: is \(keySlots[index].iterations), and mk-digest-iter \(masterKeyDigestIterations):"
+                            + " the key slots up to this cost \(work) HMACs, and \(workLimit) are done"))
+            }
             let offset = UInt64(keySlots[index].keyMaterialOffset) * UInt64(SectorCipher.sectorSize)
             let material: [UInt8]
             do throws(Failure) { material = try keyMaterial(offset, keyMaterialSize) } catch { throw .reading(error) }
@@ -91,14 +106,13 @@ extension LUKS1Header {
         guard masterKeyDigestIterations > 0 else {
             throw EncryptionFault(.corrupt, at: 164, "mk-digest-iter: is 0, but must be at least 1")
         }
-        let digestWork = hash.work(iterations: masterKeyDigestIterations, count: masterKeyDigest.count)
         var work: UInt64 = 0
         for (index, slot) in keySlots.enumerated() where slot.isActive {
             guard slot.iterations > 0 else {
                 throw fault(.corrupt, index, 4, "iterations: is 0, but must be at least 1")
             }
             // At most 8 · 6 · 2^32: a key is at most four digests long, and the check of it two.
-            work += hash.work(iterations: slot.iterations, count: Int(keyBytes)) + digestWork
+            work += self.work(of: slot, hash)
             guard work <= Self.workLimit else {
                 throw fault(
                     .unsupported, index, 4,
@@ -106,6 +120,12 @@ extension LUKS1Header {
                         + " to this cost \(work) HMACs, but at most \(Self.workLimit) are done")
             }
         }
+    }
+
+    /// The HMACs that a passphrase costs at this slot: for the slot's key, and for the digest of what that decrypts.
+    private func work(of slot: KeySlot, _ hash: HashAlgorithm) -> UInt64 {
+        hash.work(iterations: slot.iterations, count: Int(keyBytes))
+            + hash.work(iterations: masterKeyDigestIterations, count: masterKeyDigest.count)
     }
 
     /// A fault about the field at `position` of the key slot `index`, which people count from 1 as the format does.

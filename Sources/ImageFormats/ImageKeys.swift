@@ -6,17 +6,30 @@ import QCOW2
 /// The passphrases of encrypted images, and the ciphers that they unlocked. May be used from any thread.
 public final class ImageKeys: Sendable {
     private let secrets: [ExactName: Secret]
-    /// Unlocking takes as long as the image's writer wanted it to, and is done once for each key.
-    private let unlocked = Guarded<[Unlocking: SectorCipher]>([:])
+    private let workLimit: UInt64
+    private let slowKeyHint: String?
+    /// Unlocking takes as long as the image's writer wanted it to, and is done once for each key, also where that does not
+    /// fit.
+    private let attempts = Guarded<[Unlocking: Attempt]>([:])
+
+    /// What came of unlocking: whoever asks while it is done waits for it, and for no other.
+    private final class Attempt: Sendable {
+        let result = Guarded<Result<SectorCipher, EncryptionFault>?>(nil)
+    }
 
     private struct Unlocking: Hashable {
         var header: LUKS1Header
         var secret: ObjectIdentifier
     }
 
-    /// The passphrases of images by their file names or paths.
-    public init(_ secrets: [ExactName: Secret] = [:]) {
+    /// The passphrases of images by their file names or paths. At most `workLimit` HMACs are done for one of them;
+    /// `slowKeyHint` says what to do where it takes more.
+    public init(
+        _ secrets: [ExactName: Secret] = [:], workLimit: UInt64 = LUKS1Header.usualWorkLimit, slowKeyHint: String? = nil
+    ) {
         self.secrets = secrets
+        self.workLimit = workLimit
+        self.slowKeyHint = slowKeyHint
     }
 
     /// What decrypts the clusters of the image in `file`; nil where they are not encrypted, or no key was given.
@@ -53,20 +66,36 @@ public final class ImageKeys: Sendable {
         for header: LUKS1Header, at start: HostOffset, in file: any HostFile, with secret: Secret
     ) throws(ImageError) -> SectorCipher {
         let unlocking = Unlocking(header: header, secret: ObjectIdentifier(secret))
-        if let cipher = unlocked.withLock({ $0[unlocking] }) { return cipher }
-        let cipher: SectorCipher
-        do throws(UnlockFailure<ImageError>) {
-            cipher = try header.unlock(with: secret) { offset, count throws(ImageError) in
-                try file.bytes(count, at: start.advanced(by: offset), of: "LUKS key material")
+        let attempt = attempts.withLock { attempts in
+            let attempt = attempts[unlocking] ?? Attempt()
+            attempts[unlocking] = attempt
+            return attempt
+        }
+        return try attempt.result.withLock { result throws(ImageError) in
+            if result == nil {
+                do throws(UnlockFailure<ImageError>) {
+                    let cipher = try header.unlock(with: secret, workLimit: workLimit) {
+                        offset, count throws(ImageError) in
+                        try file.bytes(count, at: start.advanced(by: offset), of: "LUKS key material")
+                    }
+                    result = .success(cipher)
+                } catch {
+                    switch error {
+                    case .encryption(let fault): result = .failure(fault)
+                    // The host may be able to read it next time.
+                    case .reading(let error): throw error
+                    }
+                }
             }
-        } catch {
-            switch error {
-            case .encryption(let fault): throw ImageError(fault, in: file, headerAt: start)
-            case .reading(let error): throw error
+            switch result {
+            case .success(let cipher)?: return cipher
+            case .failure(let fault)?:
+                var error = ImageError(fault, in: file, headerAt: start)
+                if fault.code == .tooSlow { error.hint = slowKeyHint }
+                throw error
+            case nil: throw ImageError(.denied, path: file.path, "encryption header: was not unlocked")
             }
         }
-        unlocked.withLock { $0[unlocking] = cipher }
-        return cipher
     }
 
     /// The key that was given for the file's path or, failing that, its name.
@@ -87,7 +116,7 @@ extension ImageError {
         let code: Code =
             switch fault.code {
             case .corrupt: .corrupt
-            case .unsupported: .unsupported
+            case .unsupported, .tooSlow: .unsupported
             case .wrongKey: .denied
             }
         let offset = fault.position.map { start.advanced(by: UInt64(clamping: $0)) }

@@ -43,13 +43,21 @@ struct ImageOptions: ParsableArguments {
         help: "Read a VMDK delta although its parent was changed after it was made (the CIDs differ).")
     var ignoreCid = false
 
+    @Flag(
+        help: ArgumentHelp(
+            "Unlock also where the key slots ask for more hashing than a few seconds' (\(LUKS1Header.usualWorkLimit) HMACs)."
+        ))
+    var slowKeys = false
+
     /// The image at `path`, to be opened so.
     func image(_ path: String) throws(ImageError) -> NamedImage {
         var keys: [ExactName: Secret] = [:]
         for secret in secrets { keys[ExactName(secret.image)] = try secret.read() }
         var image = NamedImage(FilePath(path), format: format)
         image.allowed = allowPaths.map { FilePath($0) }
-        image.keys = ImageKeys(keys)
+        image.keys = ImageKeys(
+            keys, workLimit: slowKeys ? LUKS1Header.workLimit : LUKS1Header.usualWorkLimit,
+            slowKeyHint: "--slow-keys does them")
         image.ignoresCID = ignoreCid
         image.onNote = { note in Failure.warn(note) }
         return image

@@ -37,6 +37,27 @@ import Testing
         #expect(try Self.failure(of: container, "abd") == Self.wrongKey)
     }
 
+    @Test func `a key slot that takes too long is not tried`() throws {
+        let container = try Container(slots: [0: "abc", 2: "def"])
+        func failure(_ limit: UInt64, _ passphrase: String) throws -> EncryptionFault? {
+            do {
+                _ = try container.header().unlock(with: Secret(Array(passphrase.utf8)), workLimit: limit) {
+                    offset, count throws(Never) in
+                    Array(container.bytes[Int(offset)..<Int(offset) + count])
+                }
+                return nil
+            } catch UnlockFailure<Never>.encryption(let fault) {
+                return fault
+            }
+        }
+        // 2 · 5 HMACs for the key of 64 bytes, and 5 for the digest.
+        #expect(try failure(14, "abc")?.code == .tooSlow)
+        #expect(try failure(15, "abc") == nil)
+        let fault = try failure(29, "def")
+        #expect(fault?.code == .tooSlow && fault?.message.contains("30 HMACs") == true, "\(fault?.message ?? "")")
+        #expect(try failure(30, "def") == nil)
+    }
+
     @Test func `any active key slot opens`() throws {
         var container = try Container(slots: [1: "one", 3: "three", 7: ""])
         let probe = KnownAnswerTests.data
