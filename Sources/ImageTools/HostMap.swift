@@ -38,8 +38,24 @@ public final class HostMap: HostUseRecorder {
     public private(set) var cells: [Cell]
     /// Whether overlaps were looked for everywhere.
     public private(set) var isExact = true
-    /// What should be known of it.
-    public private(set) var notes: [String] = []
+    /// What should be known of it: first, what lies behind the end of the file.
+    public var notes: [String] { outside.map(\.note) + otherNotes }
+    private var otherNotes: [String] = []
+
+    /// What entries name of one use behind the end of the file.
+    private struct Outside {
+        var use: HostUse
+        var first: HostOffset
+        var end: HostOffset
+        var count: UInt64 = 1
+
+        var note: String {
+            "\(counted(count, "entry names", "entries name")) \(use.name) behind the end of the file at \(end), the first "
+                + "at \(first)"
+        }
+    }
+
+    private var outside: [Outside] = []
 
     /// The most bytes that the uses of units are kept in.
     public static let memoryLimit = 64 << 20
@@ -82,6 +98,18 @@ public final class HostMap: HostUseRecorder {
     /// Whether something is used by two that cannot share it.
     public var hasOverlaps: Bool { cells.contains { $0.use == .overlap } }
 
+    /// Whether something is wrong: overlaps, or entries that name something behind the end of the file.
+    public var hasFaults: Bool { hasOverlaps || !outside.isEmpty }
+
+    /// Counts what lies at `offset`, behind the end of the file.
+    private func noteOutside(_ use: HostUse, at offset: HostOffset, count: UInt64) {
+        if let index = outside.firstIndex(where: { $0.use == use }) {
+            outside[index].count += count
+        } else {
+            outside.append(Outside(use: use, first: offset, end: HostOffset(size), count: count))
+        }
+    }
+
     /// The bytes of each use in the whole file, of uses that there are; what is free comes last.
     public var totals: [(use: HostUse, count: UInt64)] {
         (HostUse.allCases.filter { $0 != .free } + [.free]).map { use in
@@ -91,7 +119,7 @@ public final class HostMap: HostUseRecorder {
 
     /// See `HostUseRecorder`.
     public func note(_ message: String) {
-        if !notes.contains(message), notes.count < 16 { notes.append(message) }
+        if !otherNotes.contains(message), otherNotes.count < 16 { otherNotes.append(message) }
     }
 
     /// See `HostUseRecorder`. Whole units are used, also where only a part is named.
@@ -99,7 +127,17 @@ public final class HostMap: HostUseRecorder {
     public func record(
         _ use: HostUse, at offset: HostOffset, count: UInt64, mayShare: (HostOffset, HostUse) -> Bool
     ) -> HostUse? {
-        guard offset.rawValue < size, count > 0 else { return nil }
+        guard count > 0 else { return nil }
+        guard offset.rawValue < size else {
+            noteOutside(use, at: offset, count: max(1, count / unit))
+            return nil
+        }
+        // The last unit may be cut short; what lies wholly behind it is missing.
+        let behind = offset.advanced(by: count).rawValue - offset.rawValue
+        let units = (size - offset.rawValue + unit - 1) / unit
+        if use == .data || use == .snapshotData, behind / unit > units {
+            noteOutside(use, at: HostOffset(offset.rawValue + units * unit), count: behind / unit - units)
+        }
         recorded += min(min(count, size - offset.rawValue), .max - recorded)
         recordCount += 1
         if recordCount % 1024 == 0 { onProgress(min(recorded, size)) }

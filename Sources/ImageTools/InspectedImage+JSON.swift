@@ -15,7 +15,7 @@ extension InspectedImage {
         let json = LayoutJSON(write)
         try list(to: json, options)
         let map = try hostMap()
-        let faults = json.faultCount + (map?.hasOverlaps == true ? 1 : 0)
+        let faults = json.faultCount + (map?.hasFaults == true ? 1 : 0)
         try write("],\n\"fault-count\": \(faults)")
         if let map, showsUse { try write(",\n\"use\": \(map.json)") }
         try write("}\n")

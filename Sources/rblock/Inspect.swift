@@ -106,7 +106,7 @@ struct Inspect: ParsableCommand {
         if text.faultCount > 0 {
             try printer.write("\n\(counted(text.faultCount, "fault")), marked !!\n")
         }
-        return text.faultCount + (map?.hasOverlaps == true ? 1 : 0)
+        return text.faultCount + (map?.hasFaults == true ? 1 : 0)
     }
 
     private func showJSON(

@@ -16,12 +16,18 @@ struct `The map of a file's use` {
         #expect(map.record(.l2Table, at: HostOffset(3500), count: 1) { _, _ in false } == .data)
         #expect(map.record(.data, at: HostOffset(4000), count: 2000) { _, _ in true } == .data)
         #expect(map.bytes(.overlap) == 1000 && map.bytes(.data) == 4000 && map.bytes(.header) == 1000)
-        #expect(map.hasOverlaps && map.cells[1].use == .overlap)
+        #expect(map.hasOverlaps && map.hasFaults && map.cells[1].use == .overlap)
         #expect(map.totals.reduce(0) { $0 + $1.count } == 10_000)
         // Leaked is only what nothing uses; what lies behind the end is passed over.
         map.record(.leaked, at: HostOffset(0), count: 2000) { _, _ in false }
         map.record(.data, at: HostOffset(20_000), count: 2000) { _, _ in false }
         #expect(map.bytes(.leaked) == 1000 && map.bytes(.header) == 1000)
+        // It is told, and of what reaches behind the end as well.
+        map.record(.data, at: HostOffset(9000), count: 3000) { _, _ in true }
+        #expect(map.notes == ["4 entries name data behind the end of the file at 0x2710, the first at 0x4e20"])
+        let other = HostMap(size: 10_000, unit: 1000, cellLimit: 4)
+        other.record(.l2Table, at: HostOffset(10_000), count: 1000) { _, _ in false }
+        #expect(other.hasFaults && !other.hasOverlaps && other.notes.first?.hasPrefix("1 entry names") == true)
     }
 
     @Test func `is one of chunks and single units alike`() {

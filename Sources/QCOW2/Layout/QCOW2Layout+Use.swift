@@ -172,6 +172,9 @@ private final class QCOW2UseWalk {
         let format = layout.l2Format(header)
         try StoredTable(file, at: table.offset, count: count).visit { (_, word, _) throws(ImageError) in
             let offset = L1Entry(rawValue: word).l2TableOffset
+            if offset >= file.size, offset % header.clusterSize == 0 {
+                record(.l2Table, at: offset, count: header.clusterSize)
+            }
             guard offset != 0, layout.placeFault(offset, header) == nil else { return true }
             let earlier = record(.l2Table, at: offset, count: header.clusterSize)
             // What was walked over once is known.

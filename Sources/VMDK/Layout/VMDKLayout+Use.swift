@@ -128,12 +128,17 @@ extension VMDKLayout {
         let table = StoredGrainTable(
             file, sector: sector, count: grains.tableEntryCount, entrySize: grains.entrySize)
         try table.visit { (_, word) throws(ImageError) in
-            guard case .allocated(let place) = grains.format.grain(word), place <= sectorLimit,
-                place * sectorSize < file.size
-            else { return true }
+            guard case .allocated(let place) = grains.format.grain(word), place <= sectorLimit else { return true }
             let start = HostOffset(place * sectorSize)
+            guard start.rawValue < file.size else {
+                // One entry, whatever a grain has.
+                recorder.record(grains.isCompressed ? .compressed : .data, at: start, count: 1) { _, _ in true }
+                return true
+            }
             guard grains.isCompressed else {
-                recorder.record(.data, at: start, count: grains.grainSize * sectorSize) { _, _ in false }
+                // The file may end inside its last grain.
+                let count = min(grains.grainSize * sectorSize, file.size - start.rawValue)
+                recorder.record(.data, at: start, count: count) { _, _ in false }
                 return true
             }
             guard file.size - start.rawValue >= UInt64(StreamMarker.size),
