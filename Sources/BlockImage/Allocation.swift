@@ -16,12 +16,25 @@ public struct Allocation: Hashable, Encodable, Sendable {
     public var allocated: UInt64 { data + compressed }
 }
 
+/// What a count of how a disk is stored came to.
+public struct MeasuredAllocation: Sendable {
+    /// What was counted.
+    public var sum = Allocation()
+    /// What could not be found, where the count went on behind it.
+    public var lost = LostRanges()
+    /// What ended the count early: the sum is of the disk's beginning only.
+    public var error: ImageError?
+
+    /// The sum, where it is that of the whole disk but for what is lost; nil: it is not known.
+    public var whole: Allocation? { error == nil ? sum : nil }
+}
+
 extension Image {
     /// A run of the disk as a copying tool sees it: holes of the host files are told from data.
     private struct Run {
         var kind: WritableKeyPath<Allocation, UInt64>
         var count: UInt64
-        /// How many layers were asked.
+        /// What finding it cost: see `WalkBudget`.
         var lookUps: Int
 
         var isHole: Bool { kind == \.zero || kind == \.unallocated }
@@ -29,7 +42,9 @@ extension Image {
 
     private func run(at start: GuestOffset) throws(ImageError) -> Run {
         let found = try resolve(at: start, limit: virtualSize - start.rawValue)
-        var run = Run(kind: \.unallocated, count: found.extent.count, lookUps: found.depth + found.layer.layersAsked)
+        let lookUps = WalkBudget.lookUps(
+            in: found.depth + found.layer.layersAsked, of: self, for: found.extent.count)
+        var run = Run(kind: \.unallocated, count: found.extent.count, lookUps: lookUps)
         switch found.extent.storage {
         case .data(let file, let offset):
             let onHost = file.run(at: offset, limit: run.count)
@@ -43,55 +58,73 @@ extension Image {
         return run
     }
 
-    /// The most look-ups in layers that one walk makes: those of 1 TiB in scattered clusters of 64 KiB.
-    ///
-    /// A small hostile image can have any number of runs, if all its L1 entries name one L2 table.
+    /// The most look-ups in layers that one walk makes, whatever files the disk is stored in: those of 1 TiB in scattered
+    /// clusters of 64 KiB.
     public static let walkLimit = 1 << 24
+
+    /// What a walk over the disk may take: in proportion to its files, and at most `limit` look-ups.
+    private func budget(_ limit: Int) -> WalkBudget {
+        WalkBudget(hostSize: hostSize, mostLookUps: UInt64(clamping: limit))
+    }
 
     /// Walks the whole disk and adds up how it is stored, in time proportional to the tables that exist.
     ///
-    /// Damaged metadata, or more runs than `walkLimit`, ends the walk: the second value says where, and what was found
-    /// before it stands.
+    /// Damaged metadata, or more runs than `walkLimit` or than the disk's files can have, ends the walk: the second value
+    /// says where, and what was found before it stands.
     public func allocation(walkLimit: Int = Image.walkLimit) -> (Allocation, ImageError?) {
-        var sum = Allocation()
+        let measured = measure(walkLimit: walkLimit, ignoresErrors: false)
+        return (measured.sum, measured.error)
+    }
+
+    /// Walks the whole disk and adds up how it is stored. `ignoresErrors`: goes on behind what cannot be found, and tells
+    /// it as lost.
+    public func measure(walkLimit: Int = Image.walkLimit, ignoresErrors: Bool = true) -> MeasuredAllocation {
+        var measured = MeasuredAllocation()
         var position = GuestOffset(0)
-        var steps = 0
+        var budget = budget(walkLimit)
+        var lookUps = 1
         while position.rawValue < virtualSize {
-            guard steps < walkLimit else {
-                return (
-                    sum,
-                    ImageError(
-                        .unsupported, path: "disk", "stored in too many runs to count them: counted up to \(position)")
-                )
+            guard budget.takeLookUps(lookUps) else {
+                measured.error = ImageError(
+                    .unsupported, path: "disk", "stored in too many runs to count them: counted up to \(position)")
+                return measured
             }
             do throws(ImageError) {
                 let run = try run(at: position)
-                sum[keyPath: run.kind] += run.count
+                measured.sum[keyPath: run.kind] += run.count
                 position = position.advanced(by: run.count)
-                steps += run.lookUps
+                lookUps = run.lookUps
             } catch {
-                return (sum, error)
+                guard ignoresErrors else {
+                    measured.error = error
+                    return measured
+                }
+                let count = lost(at: position, limit: virtualSize - position.rawValue)
+                measured.lost.add(position.rawValue, count, error.description)
+                position = position.advanced(by: count)
+                lookUps = WalkBudget.lookUps(in: 2 * layersAsked, of: self, for: count)
             }
         }
-        return (sum, nil)
+        return measured
     }
 
     /// The first place at or after `start`, which lies inside the disk, that is in a hole or in data, as lseek(2) has
     /// it: the end of the disk counts as a hole. Nil where no data follows. Throws what damaged metadata throws.
     ///
-    /// After `walkLimit` look-ups it answers what is never wrong, as lseek(2) allows: that data is here, or that there
+    /// After `walkLimit` look-ups, or more than the disk's files can hold, it answers what is never wrong, as lseek(2) allows: that data is here, or that there
     /// is no hole before the end.
     public func next(
         hole: Bool, from start: GuestOffset, walkLimit: Int = Image.walkLimit
     ) throws(ImageError) -> GuestOffset? {
         var position = start
-        var steps = 0
+        var budget = budget(walkLimit)
+        var lookUps = 1
         while position.rawValue < virtualSize {
-            guard steps < walkLimit else { return hole ? GuestOffset(virtualSize) : position }
+            guard budget.takeLookUps(lookUps) else { return hole ? GuestOffset(virtualSize) : position }
             let run = try run(at: position)
             if run.isHole == hole { return position }
             position = position.advanced(by: run.count)
-            steps += run.lookUps
+            lookUps = run.lookUps
         }
         return hole ? GuestOffset(virtualSize) : nil
     }

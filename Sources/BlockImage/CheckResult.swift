@@ -74,6 +74,10 @@ public struct CheckFinding: Hashable, Sendable {
     public var times: UInt64
     /// Where and what it is, and what it must be; without the file.
     public var message: String
+    /// How many more findings of the same kind there are in the same table behind it, which are not told one by one.
+    public var more: UInt64 = 0
+    /// Where the last of those is.
+    public var lastOffset: HostOffset?
 
     /// A finding about `path`.
     public init(
@@ -92,8 +96,11 @@ public struct CheckFinding: Hashable, Sendable {
 
 /// What a check of one image found, and how much of it.
 public struct CheckResult: Sendable {
-    /// The most findings that are kept; the counts go on. A damaged table of 2 MiB alone can have 262,144 of them.
+    /// The most findings of one kind that are kept; the counts go on. So what is rare is not lost among what is not: a
+    /// damaged table of 2 MiB alone can have 262,144 findings of one kind.
     public static let findingLimit = 1000
+    /// The most findings of one kind in one table that are kept: the others are counted with the last of these.
+    public static let tableLimit = 10
 
     /// How many corruptions there are.
     public private(set) var corruptions: UInt64 = 0
@@ -111,8 +118,13 @@ public struct CheckResult: Sendable {
     public var fragmentedClusters: UInt64 = 0
     /// Those of them that are compressed.
     public var compressedClusters: UInt64 = 0
-    /// What was found, up to `findingLimit`, in the order in which it was.
+    /// What was found, up to `findingLimit` of each kind, in the order in which it was.
     public private(set) var findings: [CheckFinding] = []
+    /// How many findings of each kind were not kept, nor counted with one that was.
+    public private(set) var omitted: [CheckFinding.Kind: UInt64] = [:]
+    private var kept: [CheckFinding.Kind: Int] = [:]
+    /// Of each kind, the table that the last finding was in, how many are kept of it, and which is the last of these.
+    private var tables: [CheckFinding.Kind: (table: UInt64, count: Int, last: Int)] = [:]
     /// How many findings there were in all.
     public private(set) var findingCount: UInt64 = 0
 
@@ -121,12 +133,18 @@ public struct CheckResult: Sendable {
 
     /// Counts `finding`, and keeps it while there is room.
     public mutating func add(_ finding: CheckFinding) {
-        add(finding.severity, times: finding.times) { finding }
+        add(finding.kind, finding.severity, times: finding.times, at: finding.hostOffset) { finding }
     }
 
-    /// Counts a finding of this severity that counts `times` times, and keeps it while there is room; it is not even made
-    /// otherwise, as a hostile image can have a billion.
-    public mutating func add(_ severity: CheckFinding.Severity, times: UInt64 = 1, _ finding: () -> CheckFinding) {
+    /// Counts a finding of this kind and severity that counts `times` times, and keeps it while there is room; it is not
+    /// even made otherwise, as a hostile image can have a billion.
+    ///
+    /// `table` tells the tables, or the ranges of a file, apart in which such findings are, one table after the other: of
+    /// many in one table the first are kept.
+    public mutating func add(
+        _ kind: CheckFinding.Kind, _ severity: CheckFinding.Severity, times: UInt64 = 1, in table: UInt64? = nil,
+        at offset: HostOffset? = nil, _ finding: () -> CheckFinding
+    ) {
         switch severity {
         case .corruption: Self.count(times, in: &corruptions)
         case .leak: Self.count(times, in: &leaks)
@@ -134,7 +152,21 @@ public struct CheckResult: Sendable {
         case .warning: break
         }
         findingCount += 1
-        if findings.count < Self.findingLimit { findings.append(finding()) }
+        if let table, let known = tables[kind], known.table == table, known.count >= Self.tableLimit {
+            findings[known.last].more += 1
+            findings[known.last].lastOffset = offset
+            return
+        }
+        guard kept[kind, default: 0] < Self.findingLimit else {
+            omitted[kind, default: 0] += 1
+            return
+        }
+        kept[kind, default: 0] += 1
+        if let table {
+            let count = tables[kind].map { $0.table == table ? $0.count : 0 } ?? 0
+            tables[kind] = (table, count + 1, findings.count)
+        }
+        findings.append(finding())
     }
 
     /// Adds `sentence` to the message of the kept finding `index`.

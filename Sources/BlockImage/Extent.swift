@@ -20,12 +20,28 @@ public struct Extent: Sendable {
         case unallocated
     }
 
+    /// Room in a file that holds nothing of the disk yet.
+    public struct Reserved: Sendable {
+        /// The file.
+        public var file: any HostFile
+        /// The first byte.
+        public var offset: HostOffset
+
+        /// The room at `offset` of `file`.
+        public init(file: any HostFile, offset: HostOffset) {
+            self.file = file
+            self.offset = offset
+        }
+    }
+
     /// Where the run begins.
     public var start: GuestOffset
     /// How many bytes it has; at least one.
     public var count: UInt64
     /// How it is stored.
     public var storage: Storage
+    /// Where room is set aside for a run that the layer does not store there: zeros, or what the backing image has.
+    public var reserved: Reserved?
 
     /// The `count` bytes from `start` on, stored as `storage`.
     @inlinable
@@ -55,11 +71,30 @@ public protocol ImageLayer: AnyObject, Sendable {
     /// The most layers that one `extent(at:limit:)` asks, this one included: 1, unless it is a view of a whole chain.
     /// Walks over a disk count them.
     var layersAsked: Int { get }
+
+    /// The bytes of the files that it is stored in: they bound what walks over its tables may take.
+    var hostSize: UInt64 { get }
+
+    /// The fewest bytes that an entry of its tables is for.
+    var granuleSize: UInt64 { get }
+
+    /// How many bytes of the layer from `start` on, where `extent(at:limit:)` throws, have no extent for the same reason:
+    /// at least one, at most `limit`.
+    func lost(at start: GuestOffset, limit: UInt64) -> UInt64
 }
 
 extension ImageLayer {
     /// One: for layers that ask no other.
     public var layersAsked: Int { 1 }
+
+    /// For layers whose files are not known: walks over them are bounded by nothing else than their limits.
+    public var hostSize: UInt64 { .max }
+
+    /// For layers without tables.
+    public var granuleSize: UInt64 { 1 << 62 }
+
+    /// For layers that know nothing better: the sector.
+    public func lost(at start: GuestOffset, limit: UInt64) -> UInt64 { min(limit, 512 - start.rawValue % 512) }
 
     /// For layers that never answer `encoded`.
     public func decode(_ extent: Extent, into output: inout OutputRawSpan) throws(ImageError) {

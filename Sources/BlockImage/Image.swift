@@ -19,6 +19,10 @@ public final class Image: Sendable {
     public let virtualSize: UInt64
     /// The most layers that are asked where one place of the disk is stored.
     public let layersAsked: Int
+    /// The bytes of all files that it is stored in.
+    public let hostSize: UInt64
+    /// The fewest bytes that an entry of a table is for, in all its layers.
+    let granuleSize: UInt64
 
     /// The disk that `layer` makes over `backing`.
     public init(layer: any ImageLayer, backing: Image? = nil) {
@@ -26,6 +30,9 @@ public final class Image: Sendable {
         self.backing = backing
         virtualSize = layer.virtualSize
         layersAsked = layer.layersAsked + (backing?.layersAsked ?? 0)
+        let (size, overflow) = layer.hostSize.addingReportingOverflow(backing?.hostSize ?? 0)
+        hostSize = overflow ? .max : size
+        granuleSize = max(1, min(layer.granuleSize, backing?.granuleSize ?? .max))
     }
 
     /// Finds how the disk is stored from `start` on, through the chain: at least one byte, at most `limit`.
@@ -40,11 +47,13 @@ public final class Image: Sendable {
         var limit = limit
         var image = self
         var depth = 0
+        var reserved: Extent.Reserved?
         while true {
             // A backing image that is shorter than the disk reads as zeros behind its end. As in `qemu-img map`, they are
             // at the depth of the image over it, whose size it is that there is something here.
             guard start.rawValue < image.virtualSize else {
-                let zeros = Extent(start: start, count: limit, storage: .zero(explicit: false))
+                var zeros = Extent(start: start, count: limit, storage: .zero(explicit: false))
+                zeros.reserved = reserved
                 return Resolution(extent: zeros, layer: image.layer, depth: depth - 1)
             }
             limit = min(limit, image.virtualSize - start.rawValue)
@@ -57,6 +66,7 @@ public final class Image: Sendable {
                 return Resolution(extent: extent, layer: image.layer, depth: depth)
             }
             limit = extent.count
+            reserved = extent.reserved
             image = backing
             depth += 1
         }

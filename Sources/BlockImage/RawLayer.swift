@@ -10,6 +10,9 @@ public final class RawLayer: ImageLayer {
         virtualSize = file.size
     }
 
+    /// See `ImageLayer`.
+    public var hostSize: UInt64 { file.size }
+
     /// See `ImageLayer`: one run to the end of the disk. Holes are the host file's business (`HostFile.run`).
     public func extent(at start: GuestOffset, limit: UInt64) throws(ImageError) -> Extent {
         let count = min(limit, virtualSize - start.rawValue)

@@ -20,6 +20,17 @@ public final class SliceLayer: ImageLayer {
     /// See `ImageLayer`: every layer of the disk may have to be asked.
     public var layersAsked: Int { disk.layersAsked }
 
+    /// See `ImageLayer`.
+    public var hostSize: UInt64 { disk.hostSize }
+
+    /// See `ImageLayer`.
+    public var granuleSize: UInt64 { disk.granuleSize }
+
+    /// See `ImageLayer`: what the disk has lost there.
+    public func lost(at start: GuestOffset, limit: UInt64) -> UInt64 {
+        disk.lost(at: self.start.advanced(by: start.rawValue), limit: min(limit, virtualSize - start.rawValue))
+    }
+
     /// See `ImageLayer`: what the disk has at that place, from where this part counts.
     public func extent(at start: GuestOffset, limit: UInt64) throws(ImageError) -> Extent {
         guard start.rawValue < virtualSize else {

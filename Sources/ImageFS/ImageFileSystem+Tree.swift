@@ -114,7 +114,7 @@ extension ImageFileSystem {
         var attributes = make(node, .regularFile, 0o444, time: layer.file.modified, links: 1)
         attributes.size = size
         image.noteTold(size, of: view)
-        let allocated = disk.allocation?.0.allocated ?? size
+        let allocated = disk.allocatedSize ?? size
         attributes.blocks = allocated / 512 + (allocated % 512 == 0 ? 0 : 1)
         // What tools like cp and tar read at a time.
         attributes.blockSize = 1 << 20

@@ -37,6 +37,7 @@ struct StatsDocument: Encodable {
         var layers: [Layer]
         var allocation: Allocation?
         var allocationError: ImageError?
+        var lost: [LostRange]?
         var notes: [String]?
         var bitmaps: [MeasuredBitmap]?
         var unknownHeaderExtensions: [HeaderExtensionInfo]?
@@ -45,7 +46,7 @@ struct StatsDocument: Encodable {
         var inUse: ImageUse?
 
         private enum CodingKeys: String, CodingKey {
-            case version, probed, layers, allocation, notes, bitmaps, counters
+            case version, probed, layers, allocation, notes, bitmaps, counters, lost
             case unknownHeaderExtensions = "unknown-header-extensions"
             case allocationError = "allocation-error"
             case partitionTable = "partition-table"
@@ -76,12 +77,14 @@ struct StatsDocument: Encodable {
             info?.snapshots = nil
             info?.virtualSize = disk.image?.virtualSize
         }
+        let allocation = disk.allocation
         filename = String(decoding: node.location)
         format = node.format?.rawValue
         error = disk.error
         mount = Mount(
             version: rblockVersion, probed: opened.layers.first?.wasProbed ?? false,
-            layers: opened.layers.map(Layer.init), allocation: disk.allocation?.0, allocationError: disk.allocation?.1,
+            layers: opened.layers.map(Layer.init), allocation: allocation?.whole,
+            allocationError: allocation?.error, lost: (allocation?.lost.ranges).flatMap { $0.isEmpty ? nil : $0 },
             notes: notes.isEmpty ? nil : notes,
             bitmaps: opened.bitmaps.isEmpty ? nil : opened.bitmaps,
             unknownHeaderExtensions: opened.layers.first.flatMap(HeaderExtensionInfo.unknown(of:)),

@@ -16,7 +16,7 @@ public struct MapEntry: Hashable, Sendable {
     public var data: Bool
     /// Whether these are compressed.
     public var compressed: Bool
-    /// Where in its file they lie, where they lie as they are; they may be a hole of that file.
+    /// Where in its file they lie, where they lie as they are, or have room; they may be a hole of that file.
     public var offset: UInt64?
     /// The file that they lie in, compressed or not.
     public var file: HostFileID?
@@ -37,10 +37,15 @@ public struct DiskMap: Sendable {
     private var position: UInt64
     /// The run that the next one may continue.
     private var pending: MapEntry?
+    private var budget: WalkBudget
+    private var lookUps = 1
+    /// Whether the budget is used up.
+    private var isOver = false
 
     /// The map of `image` from the byte `start` on, of at most `count` bytes. Empty where nothing of the disk is there.
     public init(_ image: Image, from start: UInt64 = 0, count: UInt64 = .max) {
         self.image = image
+        budget = WalkBudget(hostSize: image.hostSize)
         position = start
         let end = start.addingReportingOverflow(count)
         limit = min(image.virtualSize, end.overflow ? .max : end.partialValue)
@@ -49,8 +54,17 @@ public struct DiskMap: Sendable {
     /// Where the runs that were answered, and what is known of the one after them, end.
     public var end: UInt64 { position }
 
+    /// Goes on behind the place that `next` threw about: answers what is lost with it.
+    public mutating func skipLost() -> (start: UInt64, length: UInt64) {
+        let rest = limit - min(position, limit)
+        let length = isOver || rest == 0 ? rest : image.lost(at: GuestOffset(position), limit: rest)
+        lookUps = WalkBudget.lookUps(in: 2 * image.layersAsked, of: image, for: length)
+        defer { position += length }
+        return (position, length)
+    }
+
     /// The next run; nil at the end. Throws what damaged metadata throws, once the runs before it have been
-    /// answered.
+    /// answered; and `unsupported` where there are more runs than the disk's files can have.
     public mutating func next() throws(ImageError) -> MapEntry? {
         while position < limit {
             let entry: MapEntry
@@ -78,8 +92,16 @@ public struct DiskMap: Sendable {
         return pending
     }
 
-    private func run(at start: UInt64) throws(ImageError) -> MapEntry {
+    private mutating func run(at start: UInt64) throws(ImageError) -> MapEntry {
+        guard !isOver, budget.takeLookUps(lookUps) else {
+            isOver = true
+            throw ImageError(
+                .unsupported, path: "disk", "stored in too many runs to map them: mapped up to \(GuestOffset(start))")
+        }
+        lookUps = image.layersAsked
         let found = try image.resolve(at: GuestOffset(start), limit: limit - start)
+        lookUps = WalkBudget.lookUps(
+            in: found.depth + found.layer.layersAsked, of: image, for: found.extent.count)
         var entry = MapEntry(
             start: start, length: found.extent.count, depth: found.depth, present: true, zero: false, data: true,
             compressed: false)
@@ -97,10 +119,12 @@ public struct DiskMap: Sendable {
         case .encoded(.encrypted, let file, let offset, _):
             entry.file = file.id
             entry.offset = offset.rawValue
-        case .zero(let isExplicit):
+        case .zero(explicit: let isExplicit):
             entry.present = isExplicit
             entry.zero = true
             entry.data = false
+            entry.file = found.extent.reserved?.file.id
+            entry.offset = found.extent.reserved?.offset.rawValue
         case .unallocated:
             entry.present = false
             entry.zero = true

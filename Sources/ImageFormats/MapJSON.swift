@@ -9,8 +9,8 @@ public struct MapJSON: Sendable {
 
     /// The map that is written.
     public private(set) var map: DiskMap
-    /// What ended the map early, once the text has come there: its last entry says so as well.
-    public private(set) var error: ImageError?
+    /// What could not be mapped so far: each range has an entry that says so.
+    public private(set) var lost = LostRanges()
     private var place = Place.start
     private var isFirst = true
 
@@ -21,7 +21,7 @@ public struct MapJSON: Sendable {
 
     /// The next piece of the text, at most one run long; nil behind its end.
     ///
-    /// Damage ends the map with an entry of the rest of the disk that has a `start`, a `length` and an `error`.
+    /// A range that cannot be mapped has an entry of a `start`, a `length` and an `error`; the map goes on behind it.
     public mutating func next() -> String? {
         switch place {
         case .start:
@@ -30,15 +30,14 @@ public struct MapJSON: Sendable {
         case .end: return nil
         case .inside: break
         }
-        guard error == nil else { return end() }
         do throws(ImageError) {
             guard let entry = try map.next() else { return end() }
             return separated(Self.text(of: entry))
         } catch {
-            self.error = error
-            let count = map.limit - map.end
+            let (start, length) = map.skipLost()
+            lost.add(start, length, error.description)
             return separated(
-                "{ \"start\": \(map.end), \"length\": \(count), \"error\": \(jsonString(error.description))}")
+                "{ \"start\": \(start), \"length\": \(length), \"error\": \(jsonString(error.description))}")
         }
     }
 

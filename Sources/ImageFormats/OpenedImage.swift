@@ -74,7 +74,10 @@ public struct LayerDescription: Sendable {
 public final class OpenedDisk: Sendable {
     /// The disk, or why it cannot be read.
     public let result: Result<Image, ImageError>
-    private let measured = Guarded<(Allocation, ImageError?)?>(nil)
+    private let measured = Guarded<MeasuredAllocation?>(nil)
+    private let estimated = Guarded<UInt64?>(nil)
+    /// Held by who counts: others wait here, and nobody who wants an estimate.
+    private let counting = Guarded(())
 
     /// The disk of `result`, or why there is none.
     public init(_ result: Result<Image, ImageError>) {
@@ -90,15 +93,33 @@ public final class OpenedDisk: Sendable {
         return nil
     }
 
-    /// How the disk is stored, and what ended the count early, if anything did. Walks the tables when first asked, and
-    /// keeps the answer. Nil where there is no disk.
-    public var allocation: (Allocation, ImageError?)? {
+    /// How the disk is stored, what of it is lost, and what ended the count early, if anything did. Walks the tables when
+    /// first asked, and keeps the answer. Nil where there is no disk.
+    public var allocation: MeasuredAllocation? {
         guard let image else { return nil }
-        return measured.withLock { measured in
-            let answer = measured ?? image.allocation()
-            measured = answer
+        if let known = measured.withLock({ $0 }) { return known }
+        return counting.withLock { _ in
+            if let known = measured.withLock({ $0 }) { return known }
+            let answer = image.measure()
+            measured.withLock { $0 = answer }
             return answer
         }
+    }
+
+    /// How many look-ups an estimate takes at most: some 20 milliseconds.
+    private static let quickWalk = 1 << 15
+
+    /// How many bytes of the disk are stored, as `allocation` has it where that is known or quickly told; else at most as
+    /// many as the disk has, and as its files take on the host. Nil where there is no disk.
+    public var allocatedSize: UInt64? {
+        guard let image else { return nil }
+        if let known = measured.withLock({ $0 })?.whole { return known.allocated }
+        if let known = estimated.withLock({ $0 }) { return known }
+        let quick = image.measure(walkLimit: Self.quickWalk)
+        if quick.error == nil { measured.withLock { $0 = $0 ?? quick } }
+        let size = quick.whole?.allocated ?? min(image.virtualSize, max(image.hostSize, quick.sum.allocated))
+        estimated.withLock { $0 = size }
+        return size
     }
 }
 

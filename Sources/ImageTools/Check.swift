@@ -42,7 +42,7 @@ extension NamedImage {
         }
         if readsData {
             let reading = DataCheck(of: top)
-            try reading.run(&result) { progress(share + $0 * (1 - share)) }
+            reading.run(&result) { progress(share + $0 * (1 - share)) }
         }
         return CheckReport(filename: path.string, format: top.format.rawValue, result)
     }

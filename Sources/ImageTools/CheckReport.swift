@@ -75,9 +75,12 @@ public struct CheckReport: Encodable, Sendable {
         var guestOffset: UInt64?
         var times: UInt64
         var message: String
+        var more: UInt64?
+        var lastOffset: UInt64?
 
         private enum CodingKeys: String, CodingKey {
-            case kind, severity, file, times, message
+            case kind, severity, file, times, message, more
+            case lastOffset = "last-host-offset"
             case hostOffset = "host-offset"
             case guestOffset = "guest-offset"
         }
@@ -90,6 +93,8 @@ public struct CheckReport: Encodable, Sendable {
             guestOffset = finding.guestOffset?.rawValue
             times = finding.times
             message = finding.message
+            more = finding.more == 0 ? nil : finding.more
+            lastOffset = finding.more == 0 ? nil : finding.lastOffset?.rawValue
         }
     }
 }

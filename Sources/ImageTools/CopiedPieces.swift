@@ -26,7 +26,7 @@ struct CopiedPieces: Sendable {
     /// See `CopyResult`.
     var bytesStored: UInt64 = 0
     /// See `CopyResult`.
-    var lost: [Range<UInt64>] = []
+    var lost = LostRanges()
 
     /// Hands them to `writer`.
     func write(to writer: any ImageWriter) throws(ImageError) {
@@ -79,8 +79,6 @@ struct CopiedPieces: Sendable {
 /// Reads windows of a disk, and finds out what of them has to be written and how. May be used from any thread, by several
 /// at once.
 final class PieceReading: Sendable {
-    /// What of a disk is lost with one place that cannot be read.
-    private static let sectorSize: UInt64 = 512
     /// Hosts share whole blocks only, which are no smaller: a place that does not fit is as good as none.
     private static let hostBlockSize: UInt64 = 4096
 
@@ -115,6 +113,7 @@ final class PieceReading: Sendable {
     /// What the writer is to have of the job. Throws what reading and encoding throw.
     func read(_ job: CopyPlan.Job) throws(ImageError) -> CopiedPieces {
         var pieces = CopiedPieces(end: job.window.upperBound)
+        pieces.lost.add(job.lost)
         guard !job.parts.isEmpty else { return pieces }
         guard !job.isZeros else {
             let step = UInt64(granularity)
@@ -193,31 +192,12 @@ final class PieceReading: Sendable {
     /// Appends the bytes `part` of the disk to `output`. What cannot be read is zeros and goes to `lost`, where that is
     /// wanted.
     private func read(
-        _ part: Range<UInt64>, into output: inout OutputRawSpan, _ lost: inout [Range<UInt64>]
+        _ part: Range<UInt64>, into output: inout OutputRawSpan, _ lost: inout LostRanges
     ) throws(ImageError) {
-        var position = part.lowerBound
-        var step = UInt64(part.count)
-        while position < part.upperBound {
-            // Up to the end of a sector, whatever was read before the error.
-            let end = min((position + step) / Self.sectorSize * Self.sectorSize, part.upperBound)
-            let count = Int((end > position ? end : part.upperBound) - position)
-            let before = output.byteCount
-            do throws(ImageError) {
-                try image.read(count, at: GuestOffset(position), into: &output)
-                position += UInt64(count)
-                step = min(step * 2, DiskCopy.jobSize)
-            } catch {
-                guard ignoresErrors else { throw error }
-                let good = output.byteCount - before
-                position += UInt64(good)
-                if step > Self.sectorSize {
-                    step = max(Self.sectorSize, step / 2)
-                } else {
-                    output.appendZeros(count - good)
-                    lost.append(position..<position + UInt64(count - good))
-                    position += UInt64(count - good)
-                }
-            }
+        if ignoresErrors {
+            image.read(part, into: &output, &lost)
+        } else {
+            try image.read(part.count, at: GuestOffset(part.lowerBound), into: &output)
         }
     }
 }

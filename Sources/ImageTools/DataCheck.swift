@@ -10,77 +10,89 @@ struct DataCheck {
 
     private let path: String
     private let layer: (any ImageLayer)?
-    /// A run that cannot be read is left behind in steps of so many bytes.
-    private let step: UInt64
 
     /// The check of what `description`'s file stores.
     init(of description: LayerDescription) {
         path = description.file.path
         switch description.facts {
-        case .raw:
-            layer = RawLayer(file: description.file)
-            step = Self.readSize
-        case .qcow2(let qcow2, let layer):
-            self.layer = layer
-            step = qcow2.header.clusterSize
-        case .vmdk(_, let layer):
-            self.layer = layer
-            step = layer?.clusterSize.map { UInt64($0) } ?? 65536
+        case .raw: layer = RawLayer(file: description.file)
+        case .qcow2(_, let layer): self.layer = layer
+        case .vmdk(_, let layer): self.layer = layer
         }
     }
 
-    /// Adds what cannot be read to `result`. Throws `unsupported` where the disk is stored in more runs than
-    /// `Image.walkLimit`: a small hostile image can name one compressed cluster again and again.
-    func run(
-        _ result: inout CheckResult, runLimit: Int = Image.walkLimit, progress: (Double) -> Void
-    ) throws(ImageError) {
+    /// Adds what cannot be read to `result`; also where the disk is stored in more runs, or more bytes, than its files can
+    /// have: a small hostile image can name one compressed cluster again and again.
+    func run(_ result: inout CheckResult, runLimit: Int = Image.walkLimit, progress: (Double) -> Void) {
         guard let layer else {
             return result.add(
                 CheckFinding(.data, .error, path: path, "the data of the disk: not read, as it needs a key, or a file"))
         }
+        let disk = Image(layer: layer)
+        var budget = WalkBudget(hostSize: disk.hostSize, mostLookUps: UInt64(clamping: runLimit))
         let buffer = AlignedBuffer(capacity: Int(Self.readSize))
         var position: UInt64 = 0
-        for _ in 0..<runLimit {
-            guard position < layer.virtualSize else { return }
-            progress(Double(position) / Double(layer.virtualSize))
+        while position < disk.virtualSize {
+            progress(Double(position) / Double(disk.virtualSize))
+            let start = GuestOffset(position)
             do throws(ImageError) {
-                position += try read(layer, from: position, buffer)
+                let extent = try disk.resolve(at: start, limit: disk.virtualSize - position).extent
+                let lookUps = WalkBudget.lookUps(in: 1, of: disk, for: extent.count)
+                guard budget.takeLookUps(lookUps), let count = read(disk, extent, buffer, &budget, &result) else {
+                    return result.add(
+                        CheckFinding(
+                            .data, .error, path: path, guest: start,
+                            "the data of the disk is stored in too many runs to read them: read up to \(start)"))
+                }
+                position += count
             } catch {
-                result.add(
-                    CheckFinding(
-                        .data, .corruption, path: error.path, at: error.offset, guest: GuestOffset(position),
-                        "the data of guest offset \(GuestOffset(position)): \(error.message)"))
-                // To the next place that may be stored in another way.
-                position += step - position % step
+                let count = disk.lost(at: start, limit: disk.virtualSize - position)
+                add(error, position, count, &result)
+                position += count
+                // What is lost is looked up twice. Where that is too much, the next run says so.
+                _ = budget.takeLookUps(WalkBudget.lookUps(in: 2, of: disk, for: count))
             }
         }
-        guard position < layer.virtualSize else { return }
-        throw ImageError(
-            .unsupported, path: path,
-            "the data of the disk is stored in too many runs to read them: read up to \(GuestOffset(position))")
     }
 
-    /// Reads one run from `position` on, at most `readSize` bytes of it if they are stored, and answers its bytes.
+    /// Reads the beginning of `extent`, at most `readSize` bytes of it if they are stored, and answers how many; nil where
+    /// `budget` does not allow it.
     private func read(
-        _ layer: any ImageLayer, from position: UInt64, _ buffer: AlignedBuffer
-    ) throws(ImageError) -> UInt64 {
-        let start = GuestOffset(position)
-        var extent = try layer.extent(at: start, limit: layer.virtualSize - position)
+        _ disk: Image, _ extent: Extent, _ buffer: AlignedBuffer, _ budget: inout WalkBudget,
+        _ result: inout CheckResult
+    ) -> UInt64? {
+        var part = extent
         switch extent.storage {
         case .zero, .unallocated: return extent.count
         case .data(let file, let offset):
             let run = file.run(at: offset, limit: extent.count)
             if run.isHole { return run.count }
-            let count = min(run.count, Self.readSize)
-            try buffer.fill(Int(count)) { output throws(ImageError) in
-                try file.read(Int(count), at: offset, into: &output)
-            }
-            return count
-        case .encoded:
-            if extent.count > Self.readSize { extent = try layer.extent(at: start, limit: Self.readSize) }
-            let count = extent.count
-            try buffer.fill(Int(count)) { output throws(ImageError) in try layer.decode(extent, into: &output) }
-            return count
+            part.count = min(run.count, Self.readSize)
+        case .encoded: part.count = min(extent.count, Self.readSize)
+        }
+        guard budget.takeReading(part) else { return nil }
+        let start = part.start.rawValue
+        var lost = LostRanges()
+        var first: ImageError?
+        buffer.fill(Int(part.count)) { output in
+            disk.read(start..<start + part.count, into: &output, &lost) { first = first ?? $0 }
+        }
+        for range in lost.ranges {
+            if let first { add(first, range.start, range.length, &result) }
+        }
+        return part.count
+    }
+
+    /// A bad sector of the host is no damage of the image's: it could not be checked.
+    private func add(_ error: ImageError, _ start: UInt64, _ count: UInt64, _ result: inout CheckResult) {
+        var severity = CheckFinding.Severity.corruption
+        if case .system = error.code { severity = .error }
+        let start = GuestOffset(start)
+        result.add(.data, severity, at: error.offset) {
+            return CheckFinding(
+                .data, severity, path: error.path, at: error.offset, guest: start,
+                "the data of guest offset \(start)\(count > 512 ? ", \(counted(count, "byte"))" : ""): \(error.message)"
+            )
         }
     }
 }

@@ -13,6 +13,8 @@ public struct DiskDifference: Hashable, Sendable, Encodable {
     public var sectors: UInt64 = 0
     /// How many bytes these sectors have: of a last sector that the disk ends in, those that the disk has.
     public var bytes: UInt64 = 0
+    /// What of each disk could not be read, and was taken for zeros.
+    public var lost = [LostRanges(), LostRanges()]
 
     private enum CodingKeys: String, CodingKey {
         case sizes
@@ -44,6 +46,8 @@ public struct DiskComparison: Sendable {
     private let sectorSize: Int
     /// How many bytes are compared.
     public let size: UInt64
+    /// Whether what cannot be read is taken for zeros, and told; else it ends the comparison.
+    public var ignoresReadErrors = false
 
     /// The largest sectors that disks are compared in.
     static let largestSector = ComparisonPlan.jobSize
@@ -84,6 +88,7 @@ public struct DiskComparison: Sendable {
         }
         do {
             try forEachStretch { stretch in
+                for (disk, lost) in stretch.lost.enumerated() { difference.lost[disk].add(lost) }
                 for range in stretch.ranges { try add(range) }
                 try progress(stretch.end)
             }
@@ -99,6 +104,8 @@ public struct DiskComparison: Sendable {
     struct Stretch: Sendable {
         /// The sectors that differ in it, in order.
         var ranges: [SectorRange]
+        /// What of each disk could not be read, in order.
+        var lost: [[LostRange]]
         /// Up to which byte all is compared.
         var end: UInt64
     }
@@ -106,10 +113,16 @@ public struct DiskComparison: Sendable {
     /// Hands what differs to `body`, in order, as soon as it is known: ranges of neighbouring stretches may touch each
     /// other, and may both hold the sector that the stretches meet in.
     func forEachStretch(_ body: (Stretch) throws -> Void) throws {
-        var plan = ComparisonPlan(first, second, end: size)
-        let comparing = SectorComparing(first: first, second: second, sectorSize: sectorSize)
+        var plan = ComparisonPlan(first, second, end: size, ignoresErrors: ignoresReadErrors)
+        let comparing = SectorComparing(
+            first: first, second: second, sectorSize: sectorSize, ignoresErrors: ignoresReadErrors)
         let work = OrderedWork<ComparisonPlan.Job, Stretch> { job throws(ImageError) in
-            Stretch(ranges: try comparing.differences(in: job.pieces), end: job.end)
+            var lost = [LostRanges(), LostRanges()]
+            let ranges = try comparing.differences(in: job.pieces, &lost)
+            let all = zip(job.lost, lost).map { known, found in
+                (known + found.ranges).sorted { $0.start < $1.start }
+            }
+            return Stretch(ranges: ranges, lost: all, end: job.end)
         }
         try work.run(next: { () throws(ImageError) in try plan.next() }, take: body)
     }
@@ -128,6 +141,8 @@ struct ComparisonPlan {
     /// What one thread compares at a time.
     struct Job: Sendable {
         var pieces: [Piece] = []
+        /// What of each disk is known to be lost.
+        var lost: [[LostRange]] = [[], []]
         /// Where on the disks it ends; what lies between the pieces is the same in both.
         var end: UInt64 = 0
     }
@@ -143,9 +158,9 @@ struct ComparisonPlan {
     private let end: UInt64
     private var failure: ImageError?
 
-    init(_ first: Image, _ second: Image, end: UInt64) {
-        self.first = StoredRuns(first)
-        self.second = StoredRuns(second)
+    init(_ first: Image, _ second: Image, end: UInt64, ignoresErrors: Bool) {
+        self.first = StoredRuns(first, ignoresErrors: ignoresErrors, isBounded: true)
+        self.second = StoredRuns(second, ignoresErrors: ignoresErrors, isBounded: true)
         self.end = end
     }
 
@@ -158,7 +173,7 @@ struct ComparisonPlan {
         for _ in 0..<Self.runLimit {
             guard position < end, size < Self.jobSize else { break }
             do throws(ImageError) {
-                if let piece = try step(limit: UInt64(Self.jobSize) - size) {
+                if let piece = try step(limit: UInt64(Self.jobSize) - size, &job.lost) {
                     job.append(piece)
                     size += piece.count
                 }
@@ -171,20 +186,32 @@ struct ComparisonPlan {
         return job
     }
 
-    /// Goes over one run of both disks; answers what is to be read of it, which is at most `limit` bytes.
-    private mutating func step(limit: UInt64) throws(ImageError) -> Piece? {
+    /// Goes over one run of both disks; answers what is to be read of it, which is at most `limit` bytes. What cannot be
+    /// found goes to `lost`, where that is wanted.
+    private mutating func step(limit: UInt64, _ lost: inout [[LostRange]]) throws(ImageError) -> Piece? {
         var left = try first.run(at: position, limit: end - position)
         var right = try second.run(at: position, limit: end - position)
-        if left.isStored(as: right) {
-            position += min(left.count, right.count)
-            return nil
+        var count = min(left.count, right.count)
+        defer {
+            for (disk, run) in [left, right].enumerated() {
+                guard let error = run.error else { continue }
+                lost[disk].append(LostRange(start: position, length: count, error: error.description))
+            }
+            position += count
         }
+        if left.isStored(as: right) { return nil }
         left = first.withoutHole(left.part(from: position, limit: right.count))
         right = second.withoutHole(right.part(from: position, limit: left.count))
-        var count = min(left.count, right.count)
-        defer { position += count }
+        count = min(left.count, right.count)
         if left.isZeros && right.isZeros { return nil }
         count = min(count, limit)
+        do throws(ImageError) {
+            try first.note(reading: count, of: left)
+            try second.note(reading: count, of: right)
+        } catch {
+            count = 0
+            throw error
+        }
         return Piece(start: position, count: count, isRead: (!left.isZeros, !right.isZeros))
     }
 }
@@ -208,16 +235,21 @@ private final class SectorComparing: Sendable {
     private let first: Image
     private let second: Image
     private let sectorSize: Int
+    private let ignoresErrors: Bool
     private let buffers = BufferPool(capacity: stepSize)
 
-    init(first: Image, second: Image, sectorSize: Int) {
+    init(first: Image, second: Image, sectorSize: Int, ignoresErrors: Bool) {
+        self.ignoresErrors = ignoresErrors
         self.first = first
         self.second = second
         self.sectorSize = sectorSize
     }
 
-    /// The sectors that have a byte that differs in one of `pieces`.
-    func differences(in pieces: [ComparisonPlan.Piece]) throws(ImageError) -> [SectorRange] {
+    /// The sectors that have a byte that differs in one of `pieces`. What of each disk cannot be read goes to `lost`, where
+    /// that is wanted.
+    func differences(
+        in pieces: [ComparisonPlan.Piece], _ lost: inout [LostRanges]
+    ) throws(ImageError) -> [SectorRange] {
         guard !pieces.isEmpty else { return [] }
         var ranges: [SectorRange] = []
         let (left, right) = (buffers.take(Self.stepSize), buffers.take(Self.stepSize))
@@ -230,8 +262,8 @@ private final class SectorComparing: Sendable {
             let end = piece.start + piece.count
             while position < end {
                 let count = Int(min(UInt64(Self.stepSize), end - position))
-                if piece.isRead.first { try Self.read(count, at: position, of: first, into: left) }
-                if piece.isRead.second { try Self.read(count, at: position, of: second, into: right) }
+                if piece.isRead.first { try read(count, at: position, of: first, into: left, &lost[0]) }
+                if piece.isRead.second { try read(count, at: position, of: second, into: right, &lost[1]) }
                 compare(
                     count, at: position, (piece.isRead.first ? left : DiskStream.zeros).bytes,
                     (piece.isRead.second ? right : DiskStream.zeros).bytes, &ranges)
@@ -241,11 +273,15 @@ private final class SectorComparing: Sendable {
         return ranges
     }
 
-    private static func read(
-        _ count: Int, at position: UInt64, of image: Image, into buffer: AlignedBuffer
+    private func read(
+        _ count: Int, at position: UInt64, of image: Image, into buffer: AlignedBuffer, _ lost: inout LostRanges
     ) throws(ImageError) {
         try buffer.fill(count) { output throws(ImageError) in
-            try image.read(count, at: GuestOffset(position), into: &output)
+            if ignoresErrors {
+                image.read(position..<position + UInt64(count), into: &output, &lost)
+            } else {
+                try image.read(count, at: GuestOffset(position), into: &output)
+            }
         }
     }
 

@@ -6,8 +6,10 @@ public struct CopyResult: Hashable, Sendable {
     public var bytesRead: UInt64 = 0
     /// How many bytes of the disk were handed to the writer as they are, or to be encoded.
     public var bytesStored: UInt64 = 0
-    /// What of the disk could not be read, and is zeros in the copy: in order, with gaps between.
-    public var lost: [Range<UInt64>] = []
+    /// What of the disk could not be read, and is zeros in the copy.
+    public var losses = LostRanges()
+    /// The same, by its bytes: in order, with gaps between.
+    public var lost: [Range<UInt64>] { losses.ranges.map { $0.start..<$0.end } }
 }
 
 /// A disk, or parts of it, to be copied into a new image. May be used from any thread.
@@ -66,13 +68,7 @@ extension CopyResult {
     fileprivate mutating func add(_ found: CopiedPieces) {
         bytesRead += found.bytesRead
         bytesStored += found.bytesStored
-        for range in found.lost {
-            if let last = lost.last, last.upperBound == range.lowerBound {
-                lost[lost.count - 1] = last.lowerBound..<range.upperBound
-            } else {
-                lost.append(range)
-            }
-        }
+        losses.add(found.lost.ranges)
     }
 }
 
@@ -86,13 +82,14 @@ struct CopyPlan {
         var parts: [Range<UInt64>] = []
         /// Whether all of them are zeros, and are not read.
         var isZeros = false
+        /// What of them is known to be lost.
+        var lost: [LostRange] = []
     }
 
     private let image: Image
     private let parts: [Range<UInt64>]
     private let alignment: UInt64
     private let skipsZeros: Bool
-    private let ignoresErrors: Bool
     private var runs: StoredRuns
     /// The first of `parts` that is not done, and where to go on.
     private var index = 0
@@ -105,12 +102,10 @@ struct CopyPlan {
         self.parts = parts
         self.alignment = UInt64(alignment)
         self.skipsZeros = skipsZeros
-        self.ignoresErrors = ignoresErrors
-        runs = StoredRuns(image)
+        runs = StoredRuns(image, ignoresErrors: ignoresErrors)
     }
 
-    /// The next job; nil at the end. Throws what damaged metadata throws, unless read errors are ignored: then there is a
-    /// job that comes upon them again.
+    /// The next job; nil at the end. Throws what damaged metadata throws, unless read errors are ignored.
     mutating func next() throws(ImageError) -> Job? {
         while index < parts.count {
             position = max(position, parts[index].lowerBound / alignment * alignment)
@@ -119,7 +114,7 @@ struct CopyPlan {
                 continue
             }
             let zeros = try zeroCount()
-            guard zeros > 0 else { return take(DiskCopy.jobSize, isZeros: false) }
+            guard zeros > 0 else { return try lostJob() ?? take(DiskCopy.jobSize, isZeros: false) }
             if !skipsZeros { return take(zeros, isZeros: true) }
             let job = Job(window: position..<min(position + zeros, image.virtualSize), isZeros: true)
             position = job.window.upperBound
@@ -131,19 +126,29 @@ struct CopyPlan {
     /// The bytes from `position` on that are known to be zeros: whole alignment units, or up to the disk's end.
     private mutating func zeroCount() throws(ImageError) -> UInt64 {
         let size = image.virtualSize
-        do throws(ImageError) {
-            var end = position
-            // Neighbours are gone through here, since every answer takes a place among the jobs.
-            for _ in 0..<64 where end < size {
-                let run = runs.withoutHole(try runs.run(at: end, limit: size - end))
-                guard run.isZeros else { break }
-                end = run.end
-            }
-            return end >= size ? size - position : end / alignment * alignment - min(position, end)
-        } catch {
-            guard ignoresErrors else { throw error }
-            return 0
+        var end = position
+        // Neighbours are gone through here, since every answer takes a place among the jobs.
+        for _ in 0..<64 where end < size {
+            let run = runs.withoutHole(try runs.run(at: end, limit: size - end))
+            guard run.isZeros, run.error == nil else { break }
+            end = run.end
         }
+        return end >= size ? size - position : end / alignment * alignment - min(position, end)
+    }
+
+    /// The job of what is lost from `position` on, in one step however long it is: whole alignment units, or up to the
+    /// disk's end; nil where a unit is lost in part only.
+    private mutating func lostJob() throws(ImageError) -> Job? {
+        let size = image.virtualSize
+        let run = try runs.run(at: position, limit: size - position)
+        let end = run.end >= size ? size : run.end / alignment * alignment
+        guard let error = run.error, end > position else { return nil }
+        var job = take(end - position, isZeros: true)
+        job.lost = job.parts.map {
+            LostRange(start: $0.lowerBound, length: UInt64($0.count), error: error.description)
+        }
+        if skipsZeros { job.parts = [] }
+        return job
     }
 
     /// The job of the parts in the next `count` bytes, and goes on behind them.

@@ -1,4 +1,4 @@
-import BlockImage
+public import BlockImage
 public import Encryption
 
 extension DiskStream {
@@ -9,17 +9,24 @@ extension DiskStream {
     public func digest(
         _ algorithm: HashAlgorithm, path: String, progress: (UInt64) -> Void = { _ in }
     ) throws -> [UInt8] {
+        try digestAndLost(algorithm, path: path, progress: progress).digest
+    }
+
+    /// The same, and what could not be read and was taken for zeros: see `ignoresReadErrors`.
+    public func digestAndLost(
+        _ algorithm: HashAlgorithm, path: String, progress: (UInt64) -> Void = { _ in }
+    ) throws -> (digest: [UInt8], lost: LostRanges) {
         do {
             var digest = try ContentDigest(algorithm)
             var done: UInt64 = 0
-            try read { piece in
+            let lost = try read { piece in
                 try piece.forEachBuffer { bytes in
                     try digest.update(bytes)
                     done += UInt64(bytes.byteCount)
                     progress(done)
                 }
             }
-            return try digest.finish()
+            return (try digest.finish(), lost)
         } catch let fault as EncryptionFault {
             throw ImageError(.unsupported, path: path, fault.message)
         }

@@ -21,11 +21,21 @@ public struct DiskStream: Sendable {
         var start: UInt64
         var count: UInt64
         var isZeros: Bool
+        /// Why it cannot be found, and is taken for zeros.
+        var error: ImageError?
+    }
+
+    /// What a job came to.
+    private struct Output {
+        var piece: Piece
+        var lost = LostRanges()
     }
 
     private let image: Image
     private let start: UInt64
     private let end: UInt64
+    /// Whether what cannot be read is taken for zeros, and told; else it ends the reading.
+    public var ignoresReadErrors = false
 
     /// The `count` bytes of `image` from `start` on; by default, to its end.
     ///
@@ -53,33 +63,44 @@ public struct DiskStream: Sendable {
     /// How many bytes it has.
     public var count: UInt64 { end - start }
 
-    /// Reads all of it, and hands every piece to `body`, in order.
+    /// Reads all of it, and hands every piece to `body`, in order. Answers what could not be read, and was taken for zeros.
     ///
     /// Throws what reading throws, once what lies before that was handed over, and what `body` throws.
-    public func read(_ body: (Piece) throws -> Void) throws {
-        let image = image
+    @discardableResult
+    public func read(_ body: (Piece) throws -> Void) throws -> LostRanges {
+        let (image, ignoresReadErrors) = (image, ignoresReadErrors)
         let buffers = BufferPool(capacity: Int(Self.jobSize))
-        let work = OrderedWork<Job, Piece> { job throws(ImageError) in
-            guard !job.isZeros else { return .zeros(job.count) }
+        let work = OrderedWork<Job, Output> { job throws(ImageError) in
+            var result = Output(piece: .zeros(job.count))
+            if let error = job.error { result.lost.add(job.start, job.count, error.description) }
+            guard !job.isZeros else { return result }
             let count = Int(job.count)
             let buffer = buffers.take(count)
             try buffer.fill(count) { output throws(ImageError) in
-                try image.read(count, at: GuestOffset(job.start), into: &output)
+                if ignoresReadErrors {
+                    image.read(job.start..<job.start + job.count, into: &output, &result.lost)
+                } else {
+                    try image.read(count, at: GuestOffset(job.start), into: &output)
+                }
             }
-            return .bytes(buffer)
+            result.piece = .bytes(buffer)
+            return result
         }
-        var runs = StoredRuns(image)
+        var runs = StoredRuns(image, ignoresErrors: ignoresReadErrors)
         var position = start
+        var lost = LostRanges()
         try work.run(
             next: { () throws(ImageError) in
                 let job = try job(at: position, in: &runs)
                 position += job?.count ?? 0
                 return job
             },
-            take: { piece in
-                try body(piece)
-                if case .bytes(let buffer) = piece { buffers.giveBack(buffer) }
+            take: { result in
+                lost.add(result.lost.ranges)
+                try body(result.piece)
+                if case .bytes(let buffer) = result.piece { buffers.giveBack(buffer) }
             })
+        return lost
     }
 
     /// As many bytes from `position` on as are all to be read, or all zeros.
@@ -98,7 +119,8 @@ public struct DiskStream: Sendable {
                 guard job.count > 0 else { throw error }
                 break
             }
-            guard job.count == 0 || run.isZeros == job.isZeros else { break }
+            guard job.count == 0 || run.isZeros == job.isZeros && run.error == nil else { break }
+            if let error = run.error { return Job(start: next, count: run.count, isZeros: true, error: error) }
             job.isZeros = run.isZeros
             job.count += run.isZeros ? run.count : min(run.count, Self.jobSize - job.count)
         }

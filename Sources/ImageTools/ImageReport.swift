@@ -19,13 +19,15 @@ public struct ImageReport: Encodable, Sendable {
         public var partitionTable: PartitionTableInfo?
         /// How the disk is stored, over the whole chain.
         public var allocation: Allocation?
-        /// What ended the count of `allocation` early.
+        /// Why it is not known how the disk is stored.
         public var allocationError: ImageError?
+        /// What of the disk could not be found when that was counted.
+        public var lost: [LostRange]?
         /// The dirty bitmaps with how much they call dirty.
         public var bitmaps: [MeasuredBitmap]?
 
         private enum CodingKeys: String, CodingKey {
-            case probed, notes, allocation, bitmaps
+            case probed, notes, allocation, bitmaps, lost
             case inUse = "in-use"
             case unknownHeaderExtensions = "unknown-header-extensions"
             case partitionTable = "partition-table"
@@ -146,8 +148,10 @@ extension NamedImage {
         reports[reports.count - 1].error = error
         reports[0].more?.partitionTable = opened.disk.image.flatMap { PartitionTableInfo(PartitionTable(of: $0)) }
         guard allocation else { return reports }
-        reports[0].more?.allocation = opened.disk.allocation?.0
-        reports[0].more?.allocationError = opened.disk.allocation?.1
+        let measured = opened.disk.allocation
+        reports[0].more?.allocation = measured?.whole
+        reports[0].more?.allocationError = measured?.error
+        reports[0].more?.lost = (measured?.lost.ranges).flatMap { $0.isEmpty ? nil : $0 }
         reports[0].more?.bitmaps = opened.bitmaps.isEmpty ? nil : opened.bitmaps
         return reports
     }

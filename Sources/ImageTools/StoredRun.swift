@@ -17,6 +17,8 @@ struct StoredRun: Sendable {
     /// How many bytes it has; at least one.
     var count: UInt64
     var content: Content
+    /// Why it cannot be found, and is taken for zeros, where that is asked for.
+    var error: ImageError?
 
     var isZeros: Bool {
         if case .zeros = content { true } else { false }
@@ -86,13 +88,21 @@ extension ImageLayer {
 /// The runs of a disk, found from its start to its end.
 struct StoredRuns {
     private let image: Image
+    /// Whether what cannot be found is taken for zeros.
+    private let ignoresErrors: Bool
+    /// What may be looked up and read; nil: all of it.
+    private var budget: WalkBudget?
+    private var lookUps = 1
     /// What was found last.
     private var found: StoredRun?
     /// What was found last of the holes of each file: one answer of the host often covers many clusters.
     private var stretches: [HostFileID: (bytes: Range<UInt64>, isHole: Bool)] = [:]
 
-    init(_ image: Image) {
+    /// The runs of `image`. `isBounded`: there are no more than its files can have, and what is stored is read once.
+    init(_ image: Image, ignoresErrors: Bool = false, isBounded: Bool = false) {
         self.image = image
+        self.ignoresErrors = ignoresErrors
+        budget = isBounded ? WalkBudget(hostSize: image.hostSize) : nil
     }
 
     /// The run at `start`, of at most `limit` bytes; what lies behind the end of the disk is zeros. Holes of the host's
@@ -100,7 +110,21 @@ struct StoredRuns {
     mutating func run(at start: UInt64, limit: UInt64) throws(ImageError) -> StoredRun {
         guard start < image.virtualSize else { return StoredRun(start: start, count: limit, content: .zeros) }
         if let found, found.start <= start, start < found.end { return found.part(from: start, limit: limit) }
-        let resolution = try image.resolve(at: GuestOffset(start), limit: image.virtualSize - start)
+        guard budget?.takeLookUps(lookUps) ?? true else { throw tooMany(upTo: start) }
+        lookUps = image.layersAsked
+        let resolution: Image.Resolution
+        do throws(ImageError) {
+            resolution = try image.resolve(at: GuestOffset(start), limit: image.virtualSize - start)
+        } catch {
+            guard ignoresErrors else { throw error }
+            let count = image.lost(at: GuestOffset(start), limit: image.virtualSize - start)
+            lookUps = WalkBudget.lookUps(in: 2 * image.layersAsked, of: image, for: count)
+            let run = StoredRun(start: start, count: count, content: .zeros, error: error)
+            found = run
+            return run.part(from: start, limit: limit)
+        }
+        lookUps = WalkBudget.lookUps(
+            in: resolution.depth + resolution.layer.layersAsked, of: image, for: resolution.extent.count)
         var run = StoredRun(start: start, count: resolution.extent.count, content: .zeros)
         switch resolution.extent.storage {
         case .zero, .unallocated: break
@@ -108,6 +132,20 @@ struct StoredRuns {
         }
         found = run
         return run.part(from: start, limit: limit)
+    }
+
+    /// That the disk, whose runs are bounded, goes on behind what was found.
+    private func tooMany(upTo place: UInt64) -> ImageError {
+        ImageError(
+            .unsupported, path: "disk",
+            "stored in more runs than its files have room for: looked at up to \(GuestOffset(place))")
+    }
+
+    /// Says that the `count` bytes at the beginning of `run` are to be read. Throws where more is, than the files hold.
+    mutating func note(reading count: UInt64, of run: StoredRun) throws(ImageError) {
+        guard case .bytes(let storage, _) = run.content, budget != nil else { return }
+        let extent = Extent(start: GuestOffset(run.start), count: count, storage: storage)
+        guard budget?.takeReading(extent) ?? true else { throw tooMany(upTo: run.start) }
     }
 
     /// What `run` begins with: zeros where its file has a hole, else what is no hole.

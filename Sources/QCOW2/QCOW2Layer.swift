@@ -10,9 +10,9 @@ public final class QCOW2Layer: ImageLayer {
     /// The size of the disk in bytes.
     public let virtualSize: UInt64
     let source: ClusterSource
-    private let l1Table: TableLocation
+    let l1Table: TableLocation
     /// Where the layer begins in the address space of its tables: 0 for a disk; saved machine state lies behind one.
-    private let origin: UInt64
+    let origin: UInt64
     private let firstL1Page = AtomicLazyReference<TablePage>()
 
     /// Makes the described image in `file` ready to read.
@@ -152,16 +152,22 @@ public final class QCOW2Layer: ImageLayer {
     /// The extent that `run`, which begins at `start`, is.
     private func extent(at start: GuestOffset, _ run: ClusterRun) throws(ImageError) -> Extent {
         let storage: Extent.Storage
+        var reserved: HostOffset?
         switch run.storage {
-        case .unallocated: storage = .unallocated
-        case .zero: storage = .zero(explicit: true)
+        case .unallocated(let host): (storage, reserved) = (.unallocated, host)
+        case .zero(let host): (storage, reserved) = (.zero(explicit: true), host)
         case .compressed(let host, let count):
             storage = .encoded(.compressed, file: source.file, offset: host, count: count)
         case .data(let host):
             return source.cipher == nil
                 ? try data(at: start, count: run.count, host: host) : try encrypted(at: start, run.count, host: host)
         }
-        return Extent(start: start, count: run.count, storage: storage)
+        var extent = Extent(start: start, count: run.count, storage: storage)
+        // As in QEMU, nothing is said of where an encrypted image keeps room.
+        if let reserved, source.cipher == nil {
+            extent.reserved = Extent.Reserved(file: source.dataFile, offset: reserved)
+        }
+        return extent
     }
 
     /// The data from `host` on, as far as the file has it.

@@ -40,7 +40,7 @@ struct SubclusterBitmap: RawRepresentable, Hashable {
             throw ParseFault(
                 at: 8, "says that subcluster \(allocated.trailingZeroBitCount) is allocated, but has no host cluster")
         }
-        if allocated == 0, zero == 0 { return .unallocated }
+        if allocated == 0, zero == 0 { return host.map { .subclusters(.none, host: $0) } ?? .unallocated }
         if zero == .max { return .zero(preallocated: host) }
         if let host, allocated == .max { return .data(host) }
         return .subclusters(self, host: host)
@@ -94,10 +94,10 @@ extension SubclusterBitmap {
 struct ClusterRun: Hashable {
     /// How they are stored.
     enum Storage: Hashable {
-        /// Not in this image.
-        case unallocated
-        /// As zeros.
-        case zero
+        /// Not in this image; there may be room for them from this offset on.
+        case unallocated(reserved: HostOffset?)
+        /// As zeros; there may be room for them from this offset on.
+        case zero(reserved: HostOffset?)
         /// Byte for byte, the first at this offset.
         case data(HostOffset)
         /// In the compressed form of the whole cluster.
@@ -112,7 +112,8 @@ struct ClusterRun: Hashable {
     func isContinued(by next: ClusterRun) -> Bool {
         switch (storage, next.storage) {
         case (.data(let first), .data(let second)): second == first.advanced(by: count)
-        case (.zero, .zero), (.unallocated, .unallocated): true
+        case (.zero(let first), .zero(let second)), (.unallocated(let first), .unallocated(let second)):
+            second == first?.advanced(by: count)
         default: false
         }
     }
@@ -123,8 +124,8 @@ extension ClusterMapping {
     func run(from skip: UInt64, clusterSize: UInt64) -> ClusterRun {
         let rest = clusterSize - skip
         switch self {
-        case .unallocated: return ClusterRun(storage: .unallocated, count: rest)
-        case .zero: return ClusterRun(storage: .zero, count: rest)
+        case .unallocated: return ClusterRun(storage: .unallocated(reserved: nil), count: rest)
+        case .zero(let host): return ClusterRun(storage: .zero(reserved: host?.advanced(by: skip)), count: rest)
         case .data(let host): return ClusterRun(storage: .data(host.advanced(by: skip)), count: rest)
         case .compressed(let host, let count):
             return ClusterRun(storage: .compressed(host, count: count), count: rest)
@@ -134,9 +135,9 @@ extension ClusterMapping {
             let storage: ClusterRun.Storage =
                 switch (run.state, host) {
                 case (.data, let host?): .data(host.advanced(by: skip))
-                case (.zero, _): .zero
+                case (.zero, _): .zero(reserved: host?.advanced(by: skip))
                 // No subcluster is data where there is no host cluster: the entry was checked.
-                case (.unallocated, _), (.data, nil): .unallocated
+                case (.unallocated, _), (.data, nil): .unallocated(reserved: host?.advanced(by: skip))
                 }
             return ClusterRun(storage: storage, count: UInt64(run.end) * size - skip)
         }

@@ -27,12 +27,11 @@ public enum RBlock {
     }
 
     /// Where a map of ours says another thing than qemu-img's of the same disk, as sentences, at most ten; the runs may
-    /// be cut differently. Three differences are none, for these are meant:
+    /// be cut differently. Two differences are none, for these are meant:
     ///
     /// - Where the host file has a hole, we say that there is no data, and zeros. qemu-img looks for holes only where a
     ///   format has it do so (raw and VMDK, and QCOW2 whose metadata was preallocated), and calls what it finds there
     ///   data that is zero; elsewhere it calls holes data.
-    /// - Where zeros keep a place in the file, qemu-img says where. Nobody reads what is there, and we do not say it.
     /// - Behind the end of a disk, qemu-img has a run of no bytes.
     public static func differences(_ ours: [QemuImg.MapEntry], _ theirs: [QemuImg.MapEntry]) -> [String] {
         var found: [String] = []
@@ -48,7 +47,6 @@ public enum RBlock {
             their = their.part(from: start, to: end)
             let isHole = our.zero && !our.data && our.offset != nil && their.data
             if isHole { (their.zero, their.data) = (true, false) }
-            if our.zero && !our.data && our.offset == nil && their.zero && !their.data { their.offset = nil }
             if our != their { found.append("ours \(our), theirs \(their)") }
         }
         if found.isEmpty && !(ours.isEmpty && theirs.isEmpty) { found.append("one ends before the other") }

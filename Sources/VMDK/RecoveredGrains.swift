@@ -83,7 +83,7 @@ struct RecoveredGrains: Sendable {
     }
 
     /// The position of the first grain that is not before `index`, by bisection.
-    private func firstPosition(from index: UInt64) -> Int {
+    func firstPosition(from index: UInt64) -> Int {
         var position = 0
         var end = grains.count
         while position < end {

@@ -70,7 +70,7 @@ public final class VMDKLayer: ImageLayer {
     }
 
     /// The part of the disk that holds `start`.
-    private func extent(holding start: GuestOffset) throws(ImageError) -> VMDKExtent {
+    func extent(holding start: GuestOffset) throws(ImageError) -> VMDKExtent {
         // The first extent that ends behind `start`, by bisection.
         var index = 0
         var end = extents.count

@@ -10,9 +10,10 @@ struct Check: ParsableCommand {
             Counts what uses each part of the file, and compares that with what the image says: refcounts, flags, tables, \
             snapshots, bitmaps of QCOW2; grain directories, grains, markers, CIDs of VMDK. Each finding is a line: what it \
             means (corruption, leak, error, warning), where it is, what it is and what it must be. Of more than \
-            \(CheckResult.findingLimit) findings the first are shown, and all are counted. Only the image's own file is \
-            checked, not those under it. Of an OVA, all files are compared with the digests of the manifest, and all disks \
-            are checked. Nothing is written: there is no repair.
+            \(CheckResult.tableLimit) findings of one kind in one table, and of more than \(CheckResult.findingLimit) of one \
+            kind in all, the first are shown, and all are counted. Only the image's own file is checked, not those under \
+            it. Of an OVA, all files are compared with the digests of the manifest, and all disks are checked. Nothing is \
+            written: there is no repair.
 
             EXAMPLES
               rblock check disk.qcow2
@@ -101,9 +102,14 @@ struct Check: ParsableCommand {
         for finding in result.findings {
             let times = finding.times > 1 ? " (\(finding.times) times)" : ""
             try printer.write("\(finding.severity.rawValue): \(printable(finding.message))\(times)\n")
+            if finding.more > 0 {
+                let end = finding.lastOffset.map { ", up to \($0)" } ?? ""
+                try printer.write("    and \(finding.more) more of this kind in the same table\(end)\n")
+            }
         }
-        let more = result.findingCount - UInt64(result.findings.count)
-        if more > 0 { try printer.write("and \(counted(more, "more finding"))\n") }
+        for (kind, more) in result.omitted.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
+            try printer.write("and \(counted(more, "more finding")) of the kind \(kind.rawValue)\n")
+        }
         switch report.verdict {
         case .clean: try printer.write("Nothing is wrong.\n")
         case .incomplete, .corrupt, .leaks:

@@ -103,18 +103,13 @@ struct Convert: ParsableCommand {
 
     /// What --output json prints.
     private struct Document: Encodable {
-        struct Lost: Encodable {
-            var start: UInt64
-            var length: UInt64
-        }
-
         var path: String
         var format: String
         var virtualSize: UInt64
         var bytesRead: UInt64
         var bytesWritten: UInt64
         var bytesZero: UInt64
-        var lost: [Lost]
+        var lost: [LostRange]
 
         private enum CodingKeys: String, CodingKey {
             case path, format, lost
@@ -159,7 +154,7 @@ struct Convert: ParsableCommand {
         return Document(
             path: path, format: format.rawValue, virtualSize: image.size, bytesRead: result.bytesRead,
             bytesWritten: result.bytesStored, bytesZero: image.size - min(image.size, result.bytesStored),
-            lost: result.lost.map { Document.Lost(start: $0.lowerBound, length: UInt64($0.count)) })
+            lost: result.losses.ranges)
     }
 
     private func newImage(_ format: ImageFormat, size: UInt64, _ list: ImageOptionList) throws -> NewImage {
@@ -203,11 +198,7 @@ struct Convert: ParsableCommand {
     }
 
     private func report(_ document: Document) throws {
-        for lost in document.lost {
-            Failure.say(
-                "\(source): \(counted(lost.length, "byte")) at offset \(lost.start) of the disk could not be read, and "
-                    + "are zeros in \(document.path)")
-        }
+        sayLost(document.lost, of: source, "could not be read, and are zeros in \(document.path)")
         let output = StandardOutput()
         try output.write(
             "\(printable(document.path)): \(document.format), \(humanSize(document.virtualSize)), of which "

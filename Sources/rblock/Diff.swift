@@ -28,7 +28,8 @@ struct Diff: ParsableCommand {
             EXIT STATUS
               0   the disks are the same
               1   they differ
-              2   an image cannot be opened or read; what differs before is printed
+              2   an image cannot be opened or read; what differs before is printed.
+                  Or, with --ignore-read-errors, parts could not be read
               64  wrong usage
             """)
 
@@ -56,6 +57,8 @@ struct Diff: ParsableCommand {
     @Option(help: ArgumentHelp("The bytes of a sector: 512 or 4096.", valueName: "size")) var sectorSize = 512
     @Flag(help: "Print the number of every sector that differs, one a line, and nothing else.") var sectors = false
     @Flag(help: "Print the sum only.") var summary = false
+    @Flag(help: "Go on where a disk cannot be read: zeros are compared in place of what is lost, which is told.")
+    var ignoreReadErrors = false
     @Option(help: "human, or json: a, b, ranges (or sectors, with --sectors) and summary.") var output = OutputForm
         .human
     @Argument(help: ArgumentHelp("The one disk.", valueName: "A"), completion: .file()) var first: String
@@ -85,7 +88,8 @@ struct Diff: ParsableCommand {
         b.keys = a.keys
         let resources = LayerResources()
         let disks = (try a.disk(resources: resources), try b.disk(resources: resources))
-        let comparison = DiskComparison(disks.0.image, disks.1.image, sectorSize: sectorSize)
+        var comparison = DiskComparison(disks.0.image, disks.1.image, sectorSize: sectorSize)
+        comparison.ignoresReadErrors = ignoreReadErrors
         let bar = ProgressBar("diff", total: comparison.size)
         let output = StandardOutput(besides: bar)
         let printer: any DiffPrinter =
@@ -107,6 +111,12 @@ struct Diff: ParsableCommand {
             try output.flush()
             bar.hide()
             noteSizes(difference)
+            var hasLost = false
+            for (path, lost) in zip([first, second], difference.lost) where !lost.isEmpty {
+                hasLost = true
+                sayLost(lost.ranges, of: path, "could not be read, and were compared as zeros")
+            }
+            if hasLost { throw ExitCode(Self.trouble) }
             return difference.sectors > 0
         } catch let error as ImageError {
             // What was found up to there is no less true.
@@ -164,7 +174,11 @@ private struct DiffText: DiffPrinter {
 
     func end(_ difference: DiskDifference) throws {
         guard form != .sectors else { return }
-        guard difference.sectors > 0 else { return try output.write("the disks are the same\n") }
+        guard difference.sectors > 0 else {
+            let isWhole = difference.lost.allSatisfy(\.isEmpty)
+            return try output.write(
+                isWhole ? "the disks are the same\n" : "what can be read of the disks is the same\n")
+        }
         try output.write(
             "\(counted(difference.sectors, "sector")) of \(difference.sectorSize) bytes changed, "
                 + "\(counted(difference.bytes, "byte")) in \(counted(difference.ranges, "range"))\n")
@@ -181,6 +195,14 @@ private final class DiffDocument: DiffPrinter {
         var snapshot: String?
     }
 
+    /// What could not be read of `disk`, "a" or "b".
+    private struct Lost: Encodable {
+        var disk: String
+        var start: UInt64
+        var length: UInt64
+        var error: String
+    }
+
     /// What stands beside the array.
     private struct Rest: Encodable {
         var a: Disk
@@ -188,6 +210,7 @@ private final class DiffDocument: DiffPrinter {
         var summary: DiskDifference?
         var identical: Bool?
         var error: String?
+        var lost: [Lost]?
     }
 
     private let output: StandardOutput
@@ -226,6 +249,11 @@ private final class DiffDocument: DiffPrinter {
     func end(_ difference: DiskDifference) throws {
         rest.summary = difference
         rest.identical = difference.sectors == 0
+        let lost = zip(["a", "b"], difference.lost).flatMap { disk, lost in
+            lost.ranges.map { Lost(disk: disk, start: $0.start, length: $0.length, error: $0.error) }
+        }
+        // Two disks of which something is lost are never known to be the same.
+        if !lost.isEmpty { (rest.lost, rest.identical) = (lost, nil) }
         try finish()
     }
 

@@ -19,10 +19,13 @@ struct Hash: ParsableCommand {
               rblock hash disk.qcow2
               rblock hash --snapshot daily disk.qcow2
               rblock hash --algorithm sha1 --output json disk.vmdk /dev/loop0
+              rblock hash --ignore-read-errors /dev/sdx
 
             EXIT STATUS
               0   every image was hashed
               1   an image cannot be opened or read; the others are hashed all the same
+              2   a hash is that of a disk with zeros for what could not be read:
+                  only with --ignore-read-errors
               64  wrong usage
             """)
 
@@ -32,6 +35,8 @@ struct Hash: ParsableCommand {
     @Option(
         help: ArgumentHelp("Hash the disk of this internal snapshot (its name, or else its ID).", valueName: "name"))
     var snapshot: String?
+    @Flag(help: "Go on where an image cannot be read: zeros are hashed for what is lost, which is told.")
+    var ignoreReadErrors = false
     @Option(help: "human: as sha256sum prints it; or json: an array of objects.") var output = OutputForm.human
     @Argument(help: ArgumentHelp("The images.", valueName: "IMAGE"), completion: .file()) var images: [String]
 
@@ -42,6 +47,8 @@ struct Hash: ParsableCommand {
         var algorithm: String
         var hash: String
         var size: UInt64
+        /// What could not be read, and was hashed as zeros; nil where that is not asked for.
+        var lost: [LostRange]?
     }
 
     func validate() throws {
@@ -51,12 +58,18 @@ struct Hash: ParsableCommand {
 
     func run() throws {
         var failed: ExitCode?
+        var hasLost = false
         var lines: [Line] = []
         let printer = StandardOutput()
         for path in images {
             do {
                 try Failure.reported {
                     let line = try hash(path)
+                    if let lost = line.lost, !lost.isEmpty {
+                        hasLost = true
+                        sayLost(lost, of: path, "could not be read, and are zeros in the hash")
+                        Failure.say("\(path): the hash is that of a disk with lost ranges")
+                    }
                     // One that takes long is not kept back for the others.
                     switch output {
                     case .human:
@@ -71,6 +84,7 @@ struct Hash: ParsableCommand {
         }
         if output == .json { try Failure.reported { try writeJSON(lines) } }
         if let failed { throw failed }
+        if hasLost { throw ExitCode(2) }
     }
 
     private func hash(_ path: String) throws -> Line {
@@ -78,14 +92,15 @@ struct Hash: ParsableCommand {
         image.snapshot = snapshot
         under.apply(to: &image)
         let disk = try image.disk()
-        let stream = try DiskStream(of: disk.image, path: path)
+        var stream = try DiskStream(of: disk.image, path: path)
+        stream.ignoresReadErrors = ignoreReadErrors
         let bar = ProgressBar(path, total: stream.count)
-        let digest = try stream.digest(algorithm, path: path) { bar.update($0) }
+        let (digest, lost) = try stream.digestAndLost(algorithm, path: path) { bar.update($0) }
         bar.hide()
         try disk.checkUnchanged()
         return Line(
-            path: path, snapshot: snapshot, algorithm: algorithm.rawValue, hash: hexadecimal(digest), size: stream.count
-        )
+            path: path, snapshot: snapshot, algorithm: algorithm.rawValue, hash: hexadecimal(digest),
+            size: stream.count, lost: ignoreReadErrors ? lost.ranges : nil)
     }
 
     private func hexadecimal(_ bytes: [UInt8]) -> String {

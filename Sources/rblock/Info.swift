@@ -27,6 +27,8 @@ struct Info: ParsableCommand {
             EXIT STATUS
               0   done
               1   an image cannot be opened or read; the others were told
+              2   with --allocation: parts of a disk cannot be found; they are
+                  told, as lost, and the others were counted
               64  wrong usage
             """)
 
@@ -45,6 +47,7 @@ struct Info: ParsableCommand {
 
     func run() throws {
         var failed = false
+        var hasLost = false
         try Failure.reported {
             let named = try images.map { path throws(ImageError) in
                 var image = try options.image(path)
@@ -68,6 +71,10 @@ struct Info: ParsableCommand {
                 // What is said of an image stands before what is wrong with it.
                 try text.flush()
                 for report in reports {
+                    if let lost = report.more?.lost {
+                        hasLost = true
+                        sayLost(lost, of: report.filename, "cannot be found")
+                    }
                     guard let error = report.error ?? report.more?.allocationError else { continue }
                     failed = true
                     Failure.say(error.description)
@@ -75,5 +82,6 @@ struct Info: ParsableCommand {
             }
         }
         if failed { throw ExitCode(1) }
+        if hasLost { throw ExitCode(2) }
     }
 }

@@ -17,6 +17,9 @@ struct Map: ParsableCommand {
             With --depth N, no image further down than N is opened or looked at: --depth 0 is what IMAGE stores itself, \
             and its backing file need not be there. What only deeper images store is not present.
 
+            A range that cannot be mapped is a line with "error", in JSON a run with an error and nothing else; the map \
+            goes on behind it.
+
             EXAMPLES
               rblock map disk.qcow2
               rblock map --depth 0 overlay.qcow2
@@ -26,7 +29,8 @@ struct Map: ParsableCommand {
 
             EXIT STATUS
               0   done
-              1   the image cannot be opened or read, or not to its end
+              1   the image cannot be opened or read
+              2   parts of the disk cannot be mapped; the others are
               64  wrong usage
             """)
 
@@ -55,6 +59,7 @@ struct Map: ParsableCommand {
     }
 
     func run() throws {
+        var lost = LostRanges()
         try Failure.reported {
             var named = try options.image(image)
             named.snapshot = snapshot
@@ -63,42 +68,47 @@ struct Map: ParsableCommand {
             let map = try named.map(
                 from: UInt64(startOffset?.count ?? 0), count: maxLength.map { UInt64($0.count) } ?? .max)
             switch output {
-            case .human: try writeTable(map)
-            case .json: try writeRuns(map)
+            case .human: lost = try writeTable(map)
+            case .json: lost = try writeRuns(map)
             }
+        }
+        guard lost.isEmpty else {
+            sayLost(lost.ranges, of: image, "cannot be mapped")
+            throw ExitCode(2)
         }
     }
 
-    private func writeRuns(_ map: ImageMap) throws {
+    private func writeRuns(_ map: ImageMap) throws -> LostRanges {
         let text = StandardOutput()
         var pieces = MapJSON(map.runs)
         while let piece = pieces.next() { try text.write(piece) }
         try text.flush()
-        if let error = pieces.error { throw error }
+        return pieces.lost
     }
 
-    private func writeTable(_ map: ImageMap) throws {
+    private func writeTable(_ map: ImageMap) throws -> LostRanges {
         let text = StandardOutput()
         var runs = map.runs
         try text.write(row("Offset", "Length", "Mapped to", "File"))
-        var damage: ImageError?
-        func next() -> MapEntry? {
+        var lost = LostRanges()
+        while true {
+            let run: MapEntry?
             do throws(ImageError) {
-                return try runs.next()
+                run = try runs.next()
             } catch {
-                damage = error
-                return nil
+                let (start, length) = runs.skipLost()
+                lost.add(start, length, error.description)
+                try text.write(row(hex(start), hex(length), "error", error.description))
+                continue
             }
-        }
-        while let run = next() {
+            guard let run else { break }
             guard run.data else { continue }
             let file = run.file.flatMap { map.paths[$0] } ?? ""
             let place = run.compressed ? "compressed" : run.offset.map(hex) ?? "encoded"
             try text.write(row(hex(run.start), hex(run.length), place, file))
         }
-        // The runs before the damage stand before what is said of it.
         try text.flush()
-        if let damage { throw damage }
+        return lost
     }
 
     private func row(_ columns: String...) -> String {

@@ -24,6 +24,8 @@ struct Read: ParsableCommand {
             EXIT STATUS
               0   all of it was written
               1   the image cannot be opened or read so far, or was written to meanwhile
+              2   it was written, with zeros for what could not be read: only with
+                  --ignore-read-errors
               64  wrong usage
             """)
 
@@ -34,6 +36,8 @@ struct Read: ParsableCommand {
     var length: ByteSize?
     @Flag(help: "Write lines for people, as hexdump -C does; lines that repeat the one before them become a '*'.")
     var hex = false
+    @Flag(help: "Go on where the image cannot be read: zeros are written for what is lost, which is told.")
+    var ignoreReadErrors = false
     @Option(
         help: ArgumentHelp("Read the disk of this internal snapshot (its name, or else its ID).", valueName: "name"))
     var snapshot: String?
@@ -54,6 +58,8 @@ struct Read: ParsableCommand {
         /// The size of the disk.
         var size: UInt64
         var data: Data
+        /// What could not be read, and is zeros; nil where that is not asked for.
+        var lost: [LostRange]?
     }
 
     func validate() throws {
@@ -61,27 +67,33 @@ struct Read: ParsableCommand {
     }
 
     func run() throws {
+        var lost = LostRanges()
         try Failure.reported {
             var named = try options.image(image)
             named.snapshot = snapshot
             under.apply(to: &named)
             let disk = try named.disk()
-            let stream = try DiskStream(
+            var stream = try DiskStream(
                 of: disk.image, from: GuestOffset(UInt64(offset.count)), count: length.map { UInt64($0.count) },
                 path: image)
+            stream.ignoresReadErrors = ignoreReadErrors
             switch output {
-            case .human: try hex ? dump(stream) : copy(stream)
-            case .json: try writeDocument(stream, of: disk.image.virtualSize)
+            case .human: lost = try hex ? dump(stream) : copy(stream)
+            case .json: lost = try writeDocument(stream, of: disk.image.virtualSize)
             }
             try disk.checkUnchanged()
         }
+        guard lost.isEmpty else {
+            sayLost(lost.ranges, of: image, "could not be read, and are zeros in what was written")
+            throw ExitCode(2)
+        }
     }
 
-    private func copy(_ stream: DiskStream) throws {
+    private func copy(_ stream: DiskStream) throws -> LostRanges {
         let bar = ProgressBar(image, total: stream.count)
         let output = StandardOutput(besides: bar)
         var done: UInt64 = 0
-        try stream.read { piece in
+        return try stream.read { piece in
             try piece.forEachBuffer { bytes in
                 try output.write(bytes)
                 done += UInt64(bytes.byteCount)
@@ -90,13 +102,14 @@ struct Read: ParsableCommand {
         }
     }
 
-    private func dump(_ stream: DiskStream) throws {
+    private func dump(_ stream: DiskStream) throws -> LostRanges {
         let bar = ProgressBar(image, total: stream.count)
         let output = StandardOutput(besides: bar)
         var dump = HexDump(from: GuestOffset(UInt64(offset.count)))
         var done: UInt64 = 0
+        let lost: LostRanges
         do {
-            try stream.read { piece in
+            lost = try stream.read { piece in
                 try output.write(dump.lines(of: piece))
                 done += piece.count
                 if bar.update(done) { try output.show() }
@@ -109,16 +122,17 @@ struct Read: ParsableCommand {
         }
         try output.write(dump.end())
         try output.flush()
+        return lost
     }
 
-    private func writeDocument(_ stream: DiskStream, of size: UInt64) throws {
+    private func writeDocument(_ stream: DiskStream, of size: UInt64) throws -> LostRanges {
         guard stream.count <= Self.jsonLimit else {
             throw Failure(
                 "\(image): \(stream.count) bytes are too many for --output json, which takes \(Self.jsonLimit); "
                     + "--length says how many")
         }
         var data = Data()
-        try stream.read { piece in
+        let lost = try stream.read { piece in
             piece.forEachBuffer { bytes in
                 // Safe: the pointer is used in this call only.
                 unsafe bytes.withUnsafeBytes { unsafe data.append(contentsOf: $0) }
@@ -127,6 +141,7 @@ struct Read: ParsableCommand {
         try writeJSON(
             Document(
                 path: image, snapshot: snapshot, offset: UInt64(offset.count), length: stream.count, size: size,
-                data: data))
+                data: data, lost: ignoreReadErrors ? lost.ranges : nil))
+        return lost
     }
 }

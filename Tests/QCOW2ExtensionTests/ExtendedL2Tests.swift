@@ -105,7 +105,7 @@ struct `Extended L2 entries` {
             (1 << 63, 0, .unallocated),
             (0, 0xffff_ffff << 32, .zero(preallocated: nil)),
             (0x50000, 0xffff_ffff << 32, .zero(preallocated: HostOffset(0x50000))),
-            (0x50000, 0, .unallocated),
+            (0x50000, 0, .subclusters(.none, host: HostOffset(0x50000))),
             (0x50000, 0xffff_ffff, .data(HostOffset(0x50000))),
             // Bit 0 means nothing here.
             (0x50001, 0xffff_ffff, .data(HostOffset(0x50000))),

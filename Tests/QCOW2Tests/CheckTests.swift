@@ -135,6 +135,23 @@ struct `A check of a QCOW2 image` {
         result.add(CheckFinding(.entry, .corruption, path: "", times: .max, ""))
         result.add(CheckFinding(.entry, .corruption, path: "", times: .max, ""))
         #expect(result.corruptions == .max)
+        #expect(result.findings.count == CheckResult.findingLimit + 2 && result.omitted == [.leak: 2000])
+    }
+
+    @Test func `of many findings in one table tells the first, and counts the others with them`() {
+        var result = CheckResult()
+        for index in 0..<37_000 as Range<UInt64> {
+            let place = HostOffset(index)
+            result.add(.leak, .leak, in: index / 30_000, at: place) {
+                CheckFinding(.leak, .leak, path: "", at: place, "\(index)")
+            }
+            if index == 20_000 { result.add(CheckFinding(.entry, .corruption, path: "", "rare")) }
+        }
+        #expect(result.leaks == 37_000 && result.findingCount == 37_001 && result.omitted.isEmpty)
+        #expect(
+            result.findings.map(\.message) == (0..<10).map { "\($0)" } + ["rare"] + (30_000..<30_010).map { "\($0)" })
+        #expect(result.findings[9].more == 29_990 && result.findings[9].lastOffset == HostOffset(29_999))
+        #expect(result.findings[20].more == 6990 && result.findings[20].lastOffset == HostOffset(36_999))
     }
 }
 

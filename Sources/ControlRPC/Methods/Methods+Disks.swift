@@ -57,7 +57,6 @@ extension Method {
             try line.append(piece)
             call.request.report(Double(pieces.map.end - min(start, pieces.map.end)) / size)
         }
-        if let error = pieces.error { throw error }
         try export.checkUnchanged()
         return line.text
     }

@@ -210,8 +210,8 @@ extension Check {
 
     /// Clusters whose refcounts are unknown, as their block is not where a block can be.
     private mutating func addUnknown(_ clusters: Range<UInt64>, block: UInt64) {
-        result.add(.error, times: UInt64(clusters.count)) {
-            let start = HostOffset(clusters.lowerBound * image.clusterSize)
+        let start = HostOffset(clusters.lowerBound * image.clusterSize)
+        result.add(.refcountBlock, .error, times: UInt64(clusters.count), in: block, at: start) {
             return CheckFinding(
                 .refcountBlock, .error, path: image.file.path, at: start, times: UInt64(clusters.count),
                 "clusters from \(start) on: the refcounts of \(counted(clusters.count, "cluster")) are unknown, as "
@@ -245,8 +245,9 @@ extension Check {
         _ kind: CheckFinding.Kind, _ severity: CheckFinding.Severity, _ cluster: UInt64, times: UInt64 = 1,
         _ fault: @autoclosure () -> String
     ) {
-        result.add(severity, times: times) {
-            let place = HostOffset(cluster * image.clusterSize)
+        let place = HostOffset(cluster * image.clusterSize)
+        // Those whose refcounts stand in one block.
+        result.add(kind, severity, times: times, in: cluster >> refcounts.blockBits, at: place) {
             return CheckFinding(
                 kind, severity, path: image.file.path, at: place, times: times, "cluster at \(place): \(fault())")
         }

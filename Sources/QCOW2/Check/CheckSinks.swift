@@ -67,7 +67,8 @@ struct JudgingSink: UseSink {
             case .l2Table(let guest, _), .data(let guest, _), .compressed(let guest, _): guest
             default: nil
             }
-        result.add(.corruption, times: times) {
+        let group = guest.map { $0.rawValue / image.header.l2Coverage }
+        result.add(.outOfFile, .corruption, times: times, in: group, at: HostOffset(offset)) {
             CheckFinding(
                 .outOfFile, .corruption, path: image.file.path, at: HostOffset(offset), guest: guest, times: times,
                 "\(user.text): is said to be \(counted(size, "byte")) at \(HostOffset(offset)), but the "
@@ -85,7 +86,8 @@ struct JudgingSink: UseSink {
         case .l2Table(let guest, _), .data(let guest, _): place = guest
         default: break
         }
-        result.add(.corruption, times: times) {
+        let group = place.map { $0.rawValue / image.header.l2Coverage }
+        result.add(.outOfFile, .corruption, times: times, in: group, at: HostOffset(offset)) {
             CheckFinding(
                 .outOfFile, .corruption, path: image.file.path, at: HostOffset(image.file.size), guest: place,
                 times: times,
@@ -95,7 +97,7 @@ struct JudgingSink: UseSink {
     }
 
     mutating func bitmapEntry(_ index: Int, at offset: UInt64, times: UInt64, _ fault: String) {
-        result.add(.corruption, times: times) {
+        result.add(.bitmap, .corruption, times: times, in: UInt64(index), at: HostOffset(offset)) {
             CheckFinding(
                 .bitmap, .corruption, path: image.file.path, at: HostOffset(offset), times: times,
                 "table of bitmap \(index): the entry at \(HostOffset(offset)) \(fault)")
@@ -134,8 +136,8 @@ struct JudgingSink: UseSink {
         _ kind: CheckFinding.Kind, _ place: L2EntryPlace, times: UInt64? = nil, _ fault: @autoclosure () -> String
     ) {
         let times = times ?? place.times
-        result.add(.corruption, times: times) {
-            let location = HostOffset(place.location)
+        let location = HostOffset(place.location)
+        result.add(kind, .corruption, times: times, in: place.location / image.clusterSize, at: location) {
             return CheckFinding(
                 kind, .corruption, path: image.file.path, at: location, guest: place.guest, times: times,
                 "L2 entry for guest offset \(place.guest) at \(location): \(fault())")

@@ -96,8 +96,8 @@ extension CheckedImage {
         _ result: inout CheckResult
     ) throws(ImageError) {
         func add(_ kind: CheckFinding.Kind, times: UInt64, _ fault: @autoclosure () -> String) {
-            result.add(.corruption, times: times) {
-                let location = HostOffset(table.offset).advanced(by: index * 8)
+            let location = HostOffset(table.offset).advanced(by: index * 8)
+            result.add(kind, .corruption, times: times, in: table.offset, at: location) {
                 let name = ClusterUser.l1Table(snapshot: table.snapshot).text
                 return CheckFinding(
                     kind, .corruption, path: file.path, at: location, guest: GuestOffset(index * header.l2Coverage),

@@ -181,7 +181,7 @@ struct GrainCheck {
         let path = path
         func add(_ kind: CheckFinding.Kind, at place: HostOffset? = nil, _ fault: @autoclosure () -> String) {
             guard isFirst else { return }
-            result.add(.corruption) {
+            result.add(kind, .corruption, in: UInt64(number), at: place) {
                 CheckFinding(
                     kind, .corruption, path: path, at: place, guest: guest,
                     "grain table \(number), entry \(index) (guest offset \(guest)): \(fault())")
