@@ -39,14 +39,35 @@ public final class ClusterCache: Sendable {
     ) throws(ImageError) {
         let key = Key(file: file.id, offset: offset, number: number)
         let entry = entries.value(for: key) ?? entries.insert(Entry(), cost: heapCost(of: size), for: key)
-        let cluster = try entry.content.withLock { content throws(ImageError) -> AlignedBuffer in
-            if let content { return content }
-            let buffer = AlignedBuffer(capacity: size, alignment: 64)
-            try buffer.fill(size, decode)
-            content = buffer
-            return buffer
-        }
+        let cluster = try Self.cluster(of: entry, size, in: file, decode)
         output.append(copying: cluster.bytes.extracting(skip..<skip + count))
+    }
+
+    private static func cluster(
+        of entry: Entry, _ size: Int, in file: any HostFile,
+        _ decode: (inout OutputRawSpan) throws(ImageError) -> Void
+    ) throws(ImageError) -> AlignedBuffer {
+        if ReadScope.mayBlock {
+            return try entry.content.withLock { content throws(ImageError) -> AlignedBuffer in
+                try inflated(&content, size, decode)
+            }
+        }
+        // Who holds the lock may be waiting for the disk.
+        let found = try entry.content.withLockIfAvailable { content throws(ImageError) -> AlignedBuffer in
+            try inflated(&content, size, decode)
+        }
+        guard let found else { throw ReadScope.blocked(file.path) }
+        return found
+    }
+
+    private static func inflated(
+        _ content: inout AlignedBuffer?, _ size: Int, _ decode: (inout OutputRawSpan) throws(ImageError) -> Void
+    ) throws(ImageError) -> AlignedBuffer {
+        if let content { return content }
+        let buffer = AlignedBuffer(capacity: size, alignment: 64)
+        try buffer.fill(size, decode)
+        content = buffer
+        return buffer
     }
 
     /// Forgets the clusters of a file that is being closed.

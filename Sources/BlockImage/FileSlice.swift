@@ -21,6 +21,8 @@ public final class FileSlice: HostFile {
     public var isUnchanged: Bool { file.isUnchanged }
     /// See `HostFile`: nil.
     public var descriptor: CInt? { nil }
+    /// See `HostFile`.
+    public var isPrompt: Bool { file.isPrompt }
 
     /// The file that it is a part of.
     public let file: any HostFile

@@ -36,11 +36,11 @@ import Glibc
     }
 
     /// Lets `body` use the value if no other thread does; nil if one does.
-    public borrowing func withLockIfAvailable<Result>(
-        _ body: (inout sending Value) -> sending Result
-    ) -> sending Result? {
+    public borrowing func withLockIfAvailable<Result, Failure: Error>(
+        _ body: (inout sending Value) throws(Failure) -> sending Result
+    ) throws(Failure) -> sending Result? {
         guard unsafe pthread_mutex_trylock(mutex) == 0 else { return nil }
         defer { unsafe _ = pthread_mutex_unlock(mutex) }
-        return unsafe body(&value.pointee)
+        return try unsafe body(&value.pointee)
     }
 }

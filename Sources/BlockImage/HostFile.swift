@@ -90,9 +90,14 @@ public protocol HostFile: AnyObject, Sendable {
     /// Tells the host that the `count` bytes at `offset` will be read soon, and does not wait for them.
     func willNeed(_ count: UInt64, at offset: HostOffset)
 
-    /// Whether the host has the `count` bytes at `offset` in its memory, as far as a few of them tell: then nothing waits
-    /// for a disk. False also where it does not tell.
+    /// Whether the host has all of the `count` bytes at `offset` in its memory: then nothing waits for a disk. False also
+    /// where it does not tell.
     func isCached(_ count: UInt64, at offset: HostOffset) -> Bool
+
+    /// Whether the host can be asked for bytes without waiting for a disk, as `ReadScope.withoutBlocking` does, and can be
+    /// asked about the file at once: so with disks of this host, and not with what comes over a network or from another
+    /// program, which may never answer.
+    var isPrompt: Bool { get }
 
     /// How the host keeps the bytes from `offset` on: whether they are a hole, and for how many bytes, at most `limit`,
     /// that stays so. A file system that cannot tell answers that all is data.
@@ -111,6 +116,9 @@ extension HostFile {
 
     /// For files that were not opened by a name of their own.
     public var isLinked: Bool { false }
+
+    /// For files of which that is not known.
+    public var isPrompt: Bool { false }
 
     /// For files that nobody else can write to.
     public var isUnchanged: Bool { true }

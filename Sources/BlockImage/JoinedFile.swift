@@ -20,6 +20,8 @@ public final class JoinedFile: HostFile {
     public var isUnchanged: Bool { parts.allSatisfy { $0.file.isUnchanged } }
     /// See `HostFile`: nil.
     public var descriptor: CInt? { nil }
+    /// See `HostFile`: whether every part is.
+    public var isPrompt: Bool { parts.allSatisfy { $0.file.isPrompt } }
 
     private struct Part {
         var file: any HostFile

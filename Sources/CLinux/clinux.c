@@ -6,13 +6,17 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <linux/openat2.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 const int clinux_SEEK_DATA = SEEK_DATA;
@@ -97,10 +101,83 @@ int clinux_is_locked(int descriptor, off_t start, off_t count) {
     return lock.l_type != F_UNLCK;
 }
 
-int clinux_is_cached(int descriptor, off_t offset) {
+static int is_in_memory(int descriptor) {
+    struct statfs status;
+    return fstatfs(descriptor, &status) == 0 && (status.f_type == TMPFS_MAGIC || status.f_type == RAMFS_MAGIC);
+}
+
+int clinux_is_prompt(int descriptor) {
     char byte;
     struct iovec room = {.iov_base = &byte, .iov_len = 1};
-    return preadv2(descriptor, &room, 1, offset, RWF_NOWAIT) == 1;
+    return preadv2(descriptor, &room, 1, 0, RWF_NOWAIT) >= 0 || errno == EAGAIN || is_in_memory(descriptor);
+}
+
+ssize_t clinux_read_now(int descriptor, void *bytes, size_t count, off_t offset) {
+    struct iovec room = {.iov_base = bytes, .iov_len = count};
+    ssize_t result = preadv2(descriptor, &room, 1, offset, RWF_NOWAIT);
+    if (result >= 0 || errno != EOPNOTSUPP)
+        return result;
+    if (is_in_memory(descriptor))
+        return pread(descriptor, bytes, count, offset);
+    errno = EAGAIN;
+    return -1;
+}
+
+/// Whether mincore(2) tells this process the truth about a file: it does so to those who could find out otherwise, and
+/// says to all others that everything is in memory.
+static int may_know(int descriptor) {
+    struct stat status;
+    uid_t user = geteuid();
+    return user == 0 || (fstat(descriptor, &status) == 0 && status.st_uid == user);
+}
+
+/// Reads all of it, to the same place over and over.
+static int reads_now(int descriptor, off_t offset, size_t count) {
+    enum { size = 16384, most = 256 };
+    char bytes[size];
+    struct iovec room[most];
+    while (count > 0) {
+        size_t sum = 0;
+        int parts = 0;
+        for (; parts < most && sum < count; parts++) {
+            size_t part = count - sum < size ? count - sum : size;
+            room[parts] = (struct iovec){.iov_base = bytes, .iov_len = part};
+            sum += part;
+        }
+        if (preadv2(descriptor, room, parts, offset, RWF_NOWAIT) != (ssize_t)sum)
+            return 0;
+        offset += (off_t)sum;
+        count -= sum;
+    }
+    return 1;
+}
+
+int clinux_is_cached(int descriptor, off_t offset, size_t count) {
+    enum { most = 4096 };
+    unsigned char pages[most];
+    char byte;
+    struct iovec first = {.iov_base = &byte, .iov_len = 1};
+    // Most of what is not in memory ends here, and files that must not be asked at all.
+    if (count == 0 || preadv2(descriptor, &first, 1, offset, RWF_NOWAIT) != 1)
+        return 0;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    off_t start = offset - offset % (off_t)page;
+    size_t size = count + (size_t)(offset - start);
+    size_t page_count = (size + page - 1) / page;
+    if (page_count > most || !may_know(descriptor))
+        return reads_now(descriptor, offset, count);
+    void *map = mmap(NULL, size, PROT_READ, MAP_PRIVATE, descriptor, start);
+    if (map == MAP_FAILED)
+        return 0;
+    int result = mincore(map, size, pages) == 0;
+    for (size_t index = 0; result && index < page_count; index++)
+        result = pages[index] & 1;
+    munmap(map, size);
+    return result;
+}
+
+void clinux_trim_heap(void) {
+    malloc_trim(0);
 }
 
 int clinux_spawn_close_from(posix_spawn_file_actions_t *actions, int first) {

@@ -1,4 +1,5 @@
 import BlockImage
+import CLinux
 import Glibc
 import SystemPackage
 
@@ -57,6 +58,8 @@ public final class DeviceFile: HostFile {
 
     /// See `HostFile`.
     public var descriptor: CInt? { handle.rawValue }
+    /// See `HostFile`.
+    public var isPrompt: Bool { clinux_is_prompt(handle.rawValue) == 1 }
     /// See `HostFile`.
     public var imageLock: ImageLock? { handle.imageLock }
 

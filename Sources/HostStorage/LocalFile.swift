@@ -41,6 +41,8 @@ public final class LocalFile: HostFile {
     public let identity: FileIdentity?
     /// See `HostFile`.
     public let modified: FileTime
+    /// See `HostFile`.
+    public let isPrompt: Bool
     private let handle: FileDescriptor
 
     /// Takes over `handle`, open for reading on the regular file at `location`, to which `link` led, and closes it in the
@@ -52,6 +54,7 @@ public final class LocalFile: HostFile {
         size = status.size
         identity = status.identity
         modified = status.modified
+        isPrompt = clinux_is_prompt(handle.rawValue) == 1
     }
 
     deinit {
@@ -72,13 +75,12 @@ public final class LocalFile: HostFile {
         _ = posix_fadvise(handle.rawValue, start, off_t(clamping: count), POSIX_FADV_WILLNEED)
     }
 
-    /// See `HostFile`. Asks for a page of each 128 KiB, which kernels read ahead together, and for the last.
+    /// See `HostFile`.
     public func isCached(_ count: UInt64, at offset: HostOffset) -> Bool {
-        guard count > 0, let start = off_t(exactly: offset.rawValue), let count = off_t(exactly: count),
-            case (let end, false) = start.addingReportingOverflow(count)
+        guard let start = off_t(exactly: offset.rawValue), let count = Int(exactly: count),
+            !start.addingReportingOverflow(off_t(count)).overflow
         else { return false }
-        func isCached(_ offset: off_t) -> Bool { clinux_is_cached(handle.rawValue, offset) == 1 }
-        return stride(from: start, to: end, by: 128 << 10).allSatisfy(isCached) && isCached(end - 1)
+        return clinux_is_cached(handle.rawValue, start, count) == 1
     }
 
     /// See `HostFile`.
@@ -124,6 +126,8 @@ extension FileDescriptor {
         guard let start = Int64(exactly: offset.rawValue) else {
             throw ImageError(.corrupt, path: path, offset: offset, "no file reaches this offset")
         }
+        let isNow = !ReadScope.mayBlock
+        if !isNow { try ReadScope.checkWanted() }
         // Safe: the slice of the span's free room is bounds-checked, and pread writes into that slice only.
         try unsafe output.withUnsafeMutableBytes { room, initializedCount throws(ImageError) in
             let end = initializedCount + count
@@ -132,8 +136,11 @@ extension FileDescriptor {
                 let rest = unsafe UnsafeMutableRawBufferPointer(rebasing: room[initializedCount..<end])
                 let got: Int
                 do {
-                    got = unsafe try read(fromAbsoluteOffset: position, into: rest)
+                    got =
+                        try unsafe isNow
+                        ? readNow(at: position, into: rest) : read(fromAbsoluteOffset: position, into: rest)
                 } catch {
+                    if isNow, error as? Errno == .resourceTemporarilyUnavailable { throw ReadScope.blocked(path) }
                     throw ImageError.system(error, path: path, offset: HostOffset(UInt64(position)), "read")
                 }
                 guard got > 0 else {
@@ -145,6 +152,14 @@ extension FileDescriptor {
                 position += Int64(got)
             }
         }
+    }
+
+    /// Reads what of it is in memory. Throws EAGAIN where nothing is.
+    private func readNow(at offset: Int64, into buffer: UnsafeMutableRawBufferPointer) throws(Errno) -> Int {
+        // Safe: the call writes at most as many bytes as the buffer has.
+        let count = unsafe clinux_read_now(rawValue, buffer.baseAddress, buffer.count, off_t(offset))
+        guard count >= 0 else { throw Errno(rawValue: errno) }
+        return count
     }
 
     /// How another program has locked the file. QEMU locks a byte for each kind of use (block/file-posix.c,

@@ -22,8 +22,10 @@ struct DataCheck {
     }
 
     /// Adds what cannot be read to `result`; also where the disk is stored in more runs, or more bytes, than its files can
-    /// have: a small hostile image can name one compressed cluster again and again.
-    func run(_ result: inout CheckResult, runLimit: Int = Image.walkLimit, progress: (Double) -> Void) {
+    /// have: a small hostile image can name one compressed cluster again and again. Throws only that it was cancelled.
+    func run(
+        _ result: inout CheckResult, runLimit: Int = Image.walkLimit, progress: (Double) -> Void
+    ) throws(ImageError) {
         guard let layer else {
             return result.add(
                 CheckFinding(.data, .error, path: path, "the data of the disk: not read, as it needs a key, or a file"))
@@ -34,6 +36,7 @@ struct DataCheck {
         var position: UInt64 = 0
         while position < disk.virtualSize {
             progress(Double(position) / Double(disk.virtualSize))
+            try ReadScope.checkWanted()
             let start = GuestOffset(position)
             do throws(ImageError) {
                 let extent = try disk.resolve(at: start, limit: disk.virtualSize - position).extent
@@ -46,6 +49,7 @@ struct DataCheck {
                 }
                 position += count
             } catch {
+                if error.isCancelled { throw error }
                 let count = disk.lost(at: start, limit: disk.virtualSize - position)
                 add(error, position, count, &result)
                 position += count

@@ -33,9 +33,19 @@ void clinux_limit_arenas(int count);
 /// at `start`, with F_OFD_GETLK of fcntl(2). 1: yes, 0: no, -1: errno says why that is not known.
 int clinux_is_locked(int descriptor, off_t start, off_t count);
 
-/// Whether the byte at `offset` of a file can be read without waiting for its disk, with RWF_NOWAIT of preadv2(2). 0 also
-/// where the file system cannot tell.
-int clinux_is_cached(int descriptor, off_t offset);
+/// Whether a file can be read without waiting for its disk: its file system knows RWF_NOWAIT of preadv2(2), or has all
+/// in memory.
+int clinux_is_prompt(int descriptor);
+
+/// Reads as pread(2) does, but only what is in memory; -1 with EAGAIN where nothing of it is, or that is not known.
+ssize_t clinux_read_now(int descriptor, void *bytes, size_t count, off_t offset);
+
+/// Whether all of the `count` bytes at `offset` are in memory, so that to read or to send them waits for no disk. 0 also
+/// where that is not known.
+int clinux_is_cached(int descriptor, off_t offset, size_t count);
+
+/// Gives memory back to the system that was freed: glibc keeps it otherwise.
+void clinux_trim_heap(void);
 
 /// Has a program that posix_spawn(3) starts with `actions` begin without the descriptors from `first` on. 0, or an error
 /// number.

@@ -99,6 +99,7 @@ struct CheckedImage {
         for table in bitmapTables { try walk(table, &sink) }
         for (index, table) in l2Tables.enumerated() {
             progress(index)
+            try ReadScope.checkWanted()
             try walk(table, &sink)
         }
     }

@@ -83,6 +83,7 @@ struct GrainCheck {
         var first = 0
         while first < tables.directory.count {
             progress(Double(first) / Double(tables.directory.count))
+            try ReadScope.checkWanted()
             let count = min(step, tables.directory.count - first)
             let entries = try tables.entries(of: tables.directory, from: first, count: count)
             let redundant = try tables.redundantDirectory.map { directory throws(ImageError) in
