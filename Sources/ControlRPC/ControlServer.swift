@@ -21,8 +21,11 @@ public final class ControlServer: Service {
 
     /// The most clients at once.
     static let connectionLimit = 100
-    /// How long a stop waits for what is under way, before that is cancelled, and before that is left.
-    private static let patience = (toCancel: Duration.seconds(5), toLeave: Duration.seconds(5))
+    /// How long a stop waits for what is under way, how long where nothing of it is answered or sent meanwhile, and how long
+    /// for what is cancelled then.
+    private static let timeToEnd = (
+        atMost: Duration.seconds(5), stalled: Duration.milliseconds(700), cancelled: Duration.milliseconds(100)
+    )
 
     private let listeners: [Listener]
     private let state: ControlState
@@ -45,7 +48,6 @@ public final class ControlServer: Service {
     /// Serves until a graceful shutdown, or until a client wants the server to end, or standard input has ended. Then what
     /// is under way is answered, and no request is taken any more. Throws where a socket cannot be listened on.
     public func run() async throws {
-        workers.start()
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         var channels: [any Channel] = []
         var failure: (any Error)?
@@ -57,7 +59,7 @@ public final class ControlServer: Service {
         } catch {
             failure = error
         }
-        await stop(channels, group)
+        await stop(channels)
         if let failure { throw failure }
     }
 
@@ -110,16 +112,18 @@ public final class ControlServer: Service {
             LineConnection(session, workers, idleLimit: isStream ? nil : LineConnection.idleLimit))
     }
 
-    private func stop(_ channels: [any Channel], _ group: MultiThreadedEventLoopGroup) async {
+    private func stop(_ channels: [any Channel]) async {
         for channel in channels { try? await channel.close() }
         connections.finish()
-        if await !connections.areOver(within: Self.patience.toCancel) {
+        if await !connections.areOver(within: Self.timeToEnd.atMost, stalled: Self.timeToEnd.stalled, state) {
             connections.cancel()
-            if await !connections.areOver(within: Self.patience.toLeave) {
-                logger.warning("clients that do not read their answers are left")
+            if await !connections.areOver(
+                within: Self.timeToEnd.cancelled, stalled: Self.timeToEnd.cancelled, state)
+            {
+                logger.warning("clients that do not read their answers, or whose images do not answer, are left")
             }
         }
-        workers.stop()
-        try? await group.shutdownGracefully()
+        // Neither the threads of images, which may be stuck in a read, nor the loop that they hand their answers to are
+        // waited for. They end with the process.
     }
 }

@@ -25,31 +25,27 @@ final class ControlSession: Sendable {
         self.isLocal = isLocal
     }
 
-    /// Does what `message` asks for, which may take long, and answers the line to send; nil where nothing is to be
-    /// answered. `notify` sends a line before that.
-    func answer(_ message: RPCMessage, notify: (@Sendable (String) -> Void)?) -> String? {
-        switch message {
-        case .single(let request): return answer(request, notify: notify)
-        case .batch(let requests):
-            var answers: [String] = []
-            var left = Self.answerLimit
-            for request in requests {
-                guard let text = answer(request, limit: left, notify: notify) else { continue }
-                answers.append(text)
-                left = max(0, left - text.utf8.count)
-            }
-            return answers.isEmpty ? nil : "[\(answers.joined(separator: ","))]"
-        }
+    /// What comes of a request.
+    struct Answer {
+        /// The line to send, or the part of one; nil where nothing is to be answered.
+        var text: String?
+        /// Whether there was more to say than may be sent.
+        var isTooLong = false
     }
 
-    private func answer(
-        _ request: Result<RPCRequest, RPCRequest.Refusal>, limit: Int = answerLimit,
+    /// Whether the client is gone.
+    var isOver: Bool { state.withLock { $0.isOver } }
+
+    /// Does what `request` asks for, which may take long where it reads images. The answer has at most `limit` bytes;
+    /// `notify` sends a line before that.
+    func answer(
+        _ request: Result<PreparedRequest, RPCRequest.Refusal>, limit: Int = answerLimit,
         notify: (@Sendable (String) -> Void)?
-    ) -> String? {
+    ) -> Answer {
         switch request {
         case .failure(let refusal):
             server.count(nil, failed: true)
-            return RPCAnswer.text(.failure(refusal.error), to: refusal.id)
+            return Answer(text: RPCAnswer.text(.failure(refusal.error), to: refusal.id))
         case .success(let request):
             var result = result(of: request, notify: notify)
             if case .success(let text) = result, text.utf8.count > limit {
@@ -58,37 +54,48 @@ final class ControlSession: Sendable {
                         .answerTooLong,
                         "the answer has \(text.utf8.count) bytes, and at most \(limit) are sent: ask for less of it"))
             }
-            var failed = false
-            if case .failure = result { failed = true }
-            server.count(Method.named(request.method)?.name, failed: failed)
-            return request.id.map { RPCAnswer.text(result, to: $0) }
+            return finish(request, result)
         }
     }
 
+    /// Answers `request` with `error`, and does nothing.
+    func refuse(_ request: PreparedRequest, _ error: RPCError) -> Answer { finish(request, .failure(error)) }
+
+    private func finish(_ request: PreparedRequest, _ result: Result<String, RPCError>) -> Answer {
+        var error: RPCError?
+        if case .failure(let found) = result { error = found }
+        server.count(request.method?.name, failed: error != nil)
+        return Answer(
+            text: request.id.map { RPCAnswer.text(result, to: $0) }, isTooLong: error?.code == .answerTooLong)
+    }
+
     private func result(
-        of request: RPCRequest, notify: (@Sendable (String) -> Void)?
+        of request: PreparedRequest, notify: (@Sendable (String) -> Void)?
     ) -> Result<String, RPCError> {
+        var running: RunningRequest?
         do {
-            guard let method = Method.named(request.method) else {
-                throw RPCError(
-                    .methodNotFound,
-                    "there is no method \(JSON.string(String(request.method.prefix(40))).text); rpc.discover tells of "
-                        + "those that there are")
-            }
+            let (method, arguments) = try request.call.get()
             guard server.figures.waitingBytes <= ControlState.waitingLimit else {
                 throw RPCError(.busy, "too many answers wait for clients who do not read them; ask again later")
             }
-            let arguments = try Arguments(request.params, for: method.allParameters)
             let isTold = method.isLong && !arguments.flag(Method.quiet)
-            let running = RunningRequest(id: request.id, notify: isTold ? notify : nil)
-            begin(running)
-            defer { end(running) }
-            try running.checkWanted()
-            return .success(try method.work(Call(arguments: arguments, session: self, request: running)))
+            let begun = RunningRequest(id: request.id, notify: isTold ? notify : nil)
+            running = begun
+            begin(begun)
+            defer { end(begun) }
+            try begun.checkWanted()
+            let isCancelled: @Sendable () -> Bool = { begun.isCancelled }
+            let text = try ReadScope.cancelled(when: isCancelled) {
+                try method.work(Call(arguments: arguments, session: self, request: begun))
+            }
+            try begun.checkWanted()
+            // What is read is in base64, which has slashes anywhere.
+            return .success(method.name == Method.read.name ? text : server.catalog.paths.hidden(in: text))
         } catch let error as RPCError {
             return .failure(error)
         } catch let error as ImageError {
-            return .failure(RPCError(error))
+            if running?.isCancelled == true { return .failure(RunningRequest.cancelled) }
+            return .failure(RPCError(server.catalog.paths.told(error)))
         } catch {
             return .failure(RPCError(.internalError, "the answer could not be written: \(error)"))
         }
@@ -131,7 +138,7 @@ extension ControlSession {
         do throws(ImageError) {
             return try server.catalog.open(name)
         } catch {
-            throw Self.error(error)
+            throw self.error(error)
         }
     }
 
@@ -141,7 +148,7 @@ extension ControlSession {
         do throws(ImageError) {
             export = try server.catalog.open(name)
         } catch {
-            throw Self.error(error)
+            throw self.error(error)
         }
         let isHeld = state.withLock { state in
             guard !state.isOver, state.exports.count < Self.openLimit || state.exports[ExactName(export.name)] != nil
@@ -167,8 +174,8 @@ extension ControlSession {
     }
 
     /// Why the catalog has no such disk.
-    static func error(_ error: ImageError) -> RPCError {
-        var told = RPCError(error)
+    func error(_ error: ImageError) -> RPCError {
+        var told = RPCError(server.catalog.paths.told(error))
         if ExportCatalog.isAboutName(error) { told.code = .noSuchImage }
         return told
     }

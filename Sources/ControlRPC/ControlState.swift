@@ -1,10 +1,15 @@
 import BlockImage
+import Glibc
 import ImageTools
 
 /// What all clients share. Every method may be called from any thread.
 final class ControlState: Sendable {
     /// The most bytes of answers that may wait for clients who do not read.
-    static let waitingLimit = 256 << 20
+    static let waitingLimit = 128 << 20
+    /// Answers that have no more bytes are always made: each client may have few of them under way.
+    static let smallAnswer = 16 << 10
+    /// Messages that have no more bytes are always taken.
+    static let smallMessage = 64 << 10
 
     /// What happened so far.
     struct Counters {
@@ -26,6 +31,12 @@ final class ControlState: Sendable {
     /// Ends the server.
     let shutdown: @Sendable () -> Void
     private let counters = Guarded(Counters())
+    /// The answers that are not small, from before they are made until they were sent.
+    let answers = MemoryBudget(limit: 64 << 20)
+    /// The messages that are not small, from before they have come until they are answered.
+    let messages = MemoryBudget(limit: 32 << 20)
+    /// Does what is to be done now and then.
+    private let housekeeping = KeyedThreads<Int>(threadsPerKey: 1, threadLimit: 1, waitingLimit: 1)
 
     init(serving catalog: ExportCatalog, shutdown: @escaping @Sendable () -> Void) {
         self.catalog = catalog
@@ -34,6 +45,11 @@ final class ControlState: Sendable {
 
     /// What happened so far.
     var figures: Counters { counters.withLock { $0 } }
+
+    /// What is another when something was answered or sent.
+    var progress: [UInt64] {
+        counters.withLock { [$0.requests, UInt64(clamping: $0.waitingBytes), UInt64(clamping: $0.connections)] }
+    }
 
     /// One request more, of `method` where that is known.
     func count(_ method: String?, failed: Bool) {
@@ -57,5 +73,16 @@ final class ControlState: Sendable {
     /// So many bytes more, or less, wait for clients.
     func countWaiting(_ bytes: Int) {
         counters.withLock { $0.waitingBytes += bytes }
+    }
+
+    /// A client is gone: the system gets back what memory it had.
+    func giveBackSoon() {
+        _ = housekeeping.run(for: 0) {
+            // What else goes now is given back with it.
+            for microseconds: UInt32 in [200_000, 800_000] {
+                usleep(microseconds)
+                giveBackMemory()
+            }
+        }
     }
 }

@@ -5,7 +5,10 @@ final class RunningRequest: Sendable {
     /// What the client calls it; nil for a notification.
     let id: JSON?
     private let notify: (@Sendable (String) -> Void)?
-    private let isCancelled = Guarded(false)
+    /// What is answered to one that was cancelled.
+    static let cancelled = RPCError(.cancelled, "the request was cancelled")
+
+    private let wasCancelled = Guarded(false)
     private let interval: Duration
     private let due: Guarded<ContinuousClock.Instant>
 
@@ -31,11 +34,14 @@ final class RunningRequest: Sendable {
 
     /// Has it end at the next step.
     func cancel() {
-        isCancelled.withLock { $0 = true }
+        wasCancelled.withLock { $0 = true }
     }
+
+    /// Whether it was cancelled.
+    var isCancelled: Bool { wasCancelled.withLock { $0 } }
 
     /// Throws `cancelled` where nobody waits for the answer any more.
     func checkWanted() throws(RPCError) {
-        if isCancelled.withLock({ $0 }) { throw RPCError(.cancelled, "the request was cancelled") }
+        if isCancelled { throw Self.cancelled }
     }
 }

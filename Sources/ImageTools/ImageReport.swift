@@ -75,6 +75,18 @@ public struct ImageReport: Encodable, Sendable {
         self.error = error
     }
 
+    /// Calls the file `name`.
+    public mutating func rename(_ name: String) {
+        filename = name
+        info?.filename = name
+    }
+
+    /// Leaves out the hints of errors, which are for the user of this host.
+    public mutating func hideHints() {
+        error?.hint = nil
+        more?.allocationError?.hint = nil
+    }
+
     /// See `ImageReport`.
     public func encode(to encoder: any Encoder) throws {
         var container = encoder.container(keyedBy: CodingKeys.self)

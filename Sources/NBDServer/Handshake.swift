@@ -48,6 +48,15 @@ struct Handshake: Sendable {
         self.tls = tls
     }
 
+    /// Whether `message` is answered without looking at an image.
+    static func isQuick(_ message: OptionDecoder.Message) -> Bool {
+        guard case .option(let option) = message else { return true }
+        switch option.kind {
+        case .exportName, .list, .info, .go, .listMetaContext, .setMetaContext: return false
+        case .abort, .startTLS, .structuredReply, .extendedHeaders, nil: return true
+        }
+    }
+
     /// What the server says first.
     static func writeGreeting(into buffer: inout ByteBuffer) {
         buffer.writeString("NBDMAGIC")

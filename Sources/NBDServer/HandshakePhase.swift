@@ -2,8 +2,8 @@ import Logging
 import NIOCore
 import NIOSSL
 
-/// A connection until it has chosen an export: takes one option after another, and has each answered by another thread,
-/// since that may open images.
+/// A connection until it has chosen an export: takes one option after another. Those that may open images are answered by
+/// another thread.
 final class HandshakePhase: ChannelDuplexHandler, RemovableChannelHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundIn = ByteBuffer
@@ -79,19 +79,21 @@ final class HandshakePhase: ChannelDuplexHandler, RemovableChannelHandler {
         }
         isAnswering = true
         let handshake = handshake
-        let answer = serving.crew.runIfActive(eventLoop: context.eventLoop) {
+        let loop = context.eventLoop
+        let bound = NIOLoopBound((self, context), eventLoop: loop)
+        let answer = { @Sendable () -> Void in
             var handshake = handshake
             var reply = ByteBuffer()
             let next = handshake.answer(message, into: &reply)
-            return (handshake, reply, next)
-        }
-        let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
-        answer.whenComplete { result in
-            let (phase, context) = bound.value
-            switch result {
-            case .success((let handshake, let reply, let next)): phase.go(on: handshake, reply, next, context)
-            case .failure: context.close(promise: nil)
+            let (answered, made) = (handshake, reply)
+            loop.execute {
+                let (phase, context) = bound.value
+                phase.go(on: answered, made, next, context)
             }
+        }
+        if Handshake.isQuick(message) { return answer() }
+        guard serving.handshakes.run(for: ObjectIdentifier(context.channel), answer) else {
+            return context.close(promise: nil)
         }
     }
 
@@ -131,9 +133,9 @@ final class HandshakePhase: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     private func enterTransmission(_ session: Session, _ context: ChannelHandlerContext) {
-        serving.connections.noteTransmission(context.channel)
+        let activity = serving.connections.noteTransmission(context.channel)
         serving.logger.debug("export \"\(session.export.name)\" is used")
-        let transmission = TransmissionPhase(session, serving: serving)
+        let transmission = TransmissionPhase(session, serving: serving, activity)
         do {
             try context.pipeline.syncOperations.addHandler(transmission, position: .after(self))
         } catch {

@@ -1,5 +1,6 @@
 import BlockImage
 import Glibc
+import ImageTools
 
 /// Why a request was not done: the NBD protocol, "Error values".
 struct NBDError: Error, Hashable, Sendable {
@@ -38,8 +39,8 @@ struct NBDError: Error, Hashable, Sendable {
         self.offset = offset
     }
 
-    /// What a fault of the image means to a client. Paths of the host are nobody's business but the host's.
-    init(_ error: ImageError, at offset: UInt64? = nil) {
+    /// What a fault of an image means to a client, who is told of no paths of the host but what `paths` says.
+    init(_ error: ImageError, at offset: UInt64? = nil, paths: HostPaths) {
         number =
             switch error.code {
             case .system(errno: ENOMEM): .noMemory
@@ -47,7 +48,7 @@ struct NBDError: Error, Hashable, Sendable {
             case .unsupported: .notSupported
             case .corrupt, .truncated, .denied, .system: .io
             }
-        message = error.message
+        message = paths.hidden(in: error.message)
         self.offset = offset
     }
 }

@@ -10,15 +10,14 @@ import Sockets
 /// A server of the NBD protocol (NetworkBlockDevice/nbd, doc/proto.md) for the exports of a catalog, all read-only.
 ///
 /// A connection stays on one of a few threads that wait for sockets. These read themselves what is in the host's memory;
-/// the rest is for a crew of threads (`Pace`).
+/// the rest is for threads of the image that is read (`Pace`), so that a disk that does not answer stops only those who
+/// read it.
 public struct NBDServer: Service {
-    /// The threads of the crew: for disks that are slow, more than processors.
-    private static let crewSize = 16
     /// What a Unix socket is to keep of what its client has not read yet: as much as the system allows, which is more than
     /// it does by itself. TCP finds out what is best.
     private static let unixSendBuffer: SocketOptionValue = 4 << 20
-    /// How long connections may take to end when the server stops.
-    private static let farewell = Duration.seconds(5)
+    /// How long connections may take to end when the server stops, and how long where none of them gets anything.
+    private static let timeToEnd = (atMost: TimeAmount.seconds(5), stalled: TimeAmount.milliseconds(700))
 
     private let catalog: ExportCatalog
     private let sockets: [ListeningSocket]
@@ -42,9 +41,7 @@ public struct NBDServer: Service {
     /// answers those that are under way, and returns.
     public func run() async throws {
         let loops = MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
-        let crew = NIOThreadPool(numberOfThreads: Self.crewSize)
-        crew.start()
-        let serving = Serving(catalog: catalog, tls: tls, tlsContext: tlsContext, crew: crew, logger: logger)
+        let serving = Serving(catalog: catalog, tls: tls, tlsContext: tlsContext, logger: logger)
         do {
             var listening: [any Channel] = []
             for socket in sockets {
@@ -64,9 +61,9 @@ public struct NBDServer: Service {
             for channel in listening { try? await channel.close().get() }
             await end(serving)
         }
+        // The threads of images are not waited for, which may be stuck in a read; nor are the loops ended, which those
+        // threads hand their answers to. They end with the process.
         for socket in sockets { socket.remove() }
-        try await crew.shutdownGracefully()
-        try await loops.shutdownGracefully()
     }
 
     private func bootstrap(on loops: MultiThreadedEventLoopGroup, _ serving: Serving) -> ServerBootstrap {
@@ -96,12 +93,12 @@ public struct NBDServer: Service {
         guard !left.isEmpty else { return }
         serving.logger.info("stopping: \(left.count) connections end")
         for channel in left { channel.pipeline.fireUserInboundEventTriggered(ServerStops()) }
-        let deadline = ContinuousClock.now + Self.farewell
-        let watch = Task {
-            try await Task.sleep(until: deadline, clock: .continuous)
-            for channel in left { channel.close(promise: nil) }
+        let begin = NIODeadline.now()
+        while serving.connections.count > 0, NIODeadline.now() - begin < Self.timeToEnd.atMost {
+            let idle = min(NIODeadline.now() - begin, serving.connections.shortestIdleTime)
+            guard idle < Self.timeToEnd.stalled else { break }
+            try? await Task.sleep(for: .milliseconds(20))
         }
-        for channel in left { try? await channel.closeFuture.get() }
-        watch.cancel()
+        for channel in left { channel.close(promise: nil) }
     }
 }

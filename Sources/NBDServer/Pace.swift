@@ -18,6 +18,9 @@ struct Pace {
     /// Whether the next read is likely to be done at once; `alone`: the client asks for nothing else meanwhile.
     func isQuick(alone: Bool) -> Bool { load < (alone ? Self.allowanceAlone : 1) }
 
+    /// A read had to wait for a disk.
+    mutating func noteWait() { load += (Self.most - load) / 8 }
+
     /// A read of `count` bytes took `nanoseconds`.
     mutating func note(_ count: UInt64, took nanoseconds: UInt64) {
         let ratio = Double(nanoseconds) / Double(Self.allowance + count / 2)

@@ -11,7 +11,17 @@ struct ReadReply {
     /// Reads that are shorter are not looked into for holes of host files: to ask takes as long as to read.
     private static let hostHoleRead: UInt64 = 32 << 10
 
+    /// Why a piece cannot be made.
+    enum Fault: Error {
+        /// A simple answer has promised its bytes already.
+        case promised(NBDError)
+        /// The disk would have to be waited for, where this thread must not.
+        case wouldBlock
+    }
+
     let request: Request
+    /// The most bytes of the next piece.
+    var pieceLimit = pieceSize
     private let export: Export
     /// Whether bytes may be sent from files.
     private let sendsFiles: Bool
@@ -32,7 +42,10 @@ struct ReadReply {
     }
 
     /// How many bytes the next piece has at most; 0 at the end.
-    var nextCount: UInt64 { min(Self.pieceSize, end - position) }
+    var nextCount: UInt64 { min(pieceLimit, end - position) }
+
+    /// Whether the client wants all of it in one piece.
+    var isOnePiece: Bool { request.flags.contains(.dontFragment) }
 
     /// Whether the next piece is all of the answer.
     var isWhole: Bool { nextCount == request.length }
@@ -43,8 +56,9 @@ struct ReadReply {
     /// Appends the next piece to `buffer`, and answers the bytes of a file that are to be sent behind it, if any. What goes
     /// wrong is part of a structured answer, and ends it.
     ///
-    /// Throws where a simple answer cannot say it any more: the client has been promised what cannot be read.
-    mutating func next(into buffer: inout ByteBuffer) throws(NBDError) -> FileBytes? {
+    /// Throws where a simple answer cannot say it any more: the client has been promised what cannot be read. Also where
+    /// the thread must not wait for a disk, and would have to: then the answer is of no more use, and a copy goes on.
+    mutating func next(into buffer: inout ByteBuffer) throws(Fault) -> FileBytes? {
         let count = nextCount
         let start = position
         do throws(ImageError) {
@@ -52,9 +66,11 @@ struct ReadReply {
             guard encoder.form == .simple else { return try addChunks(count, into: &buffer) }
             try addSimple(count, into: &buffer)
         } catch {
+            if error.isWouldBlock, !ReadScope.mayBlock { throw .wouldBlock }
+            let told = NBDError(error, at: position, paths: export.paths)
             let isPromised = encoder.form == .simple && start > request.offset
-            if isPromised { throw NBDError(error) }
-            encoder.writeError(NBDError(error, at: position), to: request, into: &buffer)
+            if isPromised { throw .promised(told) }
+            encoder.writeError(told, to: request, into: &buffer)
             position = end
         }
         return nil
@@ -75,7 +91,7 @@ struct ReadReply {
     private mutating func addChunks(_ count: UInt64, into buffer: inout ByteBuffer) throws(ImageError) -> FileBytes? {
         let limit = position + count
         while position < limit {
-            let run = request.flags.contains(.dontFragment) ? (isHole: false, count: count) : try run(to: limit)
+            let run = isOnePiece ? (isHole: false, count: count) : try run(to: limit)
             let isLast = position + run.count == end
             guard !run.isHole else {
                 encoder.writeChunk(.offsetHole, 12, isLast: isLast, to: request, into: &buffer)
@@ -115,7 +131,7 @@ struct ReadReply {
         guard sendsFiles else { return nil }
         let found = try export.image.resolve(at: GuestOffset(position), limit: count).extent
         // All of it is one piece, or none is.
-        if request.flags.contains(.dontFragment), found.count < count { return nil }
+        if isOnePiece, found.count < count { return nil }
         return FileBytes(found)
     }
 
@@ -146,7 +162,8 @@ struct ReadReply {
         let found = try export.image.resolve(at: GuestOffset(start), limit: limit - start).extent
         switch found.storage {
         case .zero, .unallocated: return (true, found.count)
-        case .data(let file, let offset) where request.length >= Self.hostHoleRead:
+        // What is in memory is data, and only what is not may be a hole: to ask may take the disk.
+        case .data(let file, let offset) where request.length >= Self.hostHoleRead && ReadScope.mayBlock:
             return file.run(at: offset, limit: found.count)
         case .data, .encoded: return (false, found.count)
         }

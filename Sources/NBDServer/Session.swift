@@ -42,9 +42,11 @@ struct Session: Sendable {
     }
 
     /// Answers a request for the status of a range, in all contexts. Takes as long as the metadata of the range does.
-    func writeStatus(to request: Request, with encoder: ReplyEncoder, into buffer: inout ByteBuffer) {
-        let limit =
-            request.flags.contains(.requestOne) ? 1 : BlockStatus.descriptorLimit / contexts.count
+    /// At most `descriptorLimit` descriptors are told.
+    func writeStatus(
+        to request: Request, with encoder: ReplyEncoder, descriptorLimit: Int, into buffer: inout ByteBuffer
+    ) {
+        let limit = request.flags.contains(.requestOne) ? 1 : max(1, descriptorLimit / contexts.count)
         do throws(ImageError) {
             try export.checkUnchanged()
             for (index, (id, context)) in contexts.enumerated() {
@@ -54,7 +56,7 @@ struct Session: Sendable {
                 status.write(id, isLast: isLast, to: request, with: encoder, into: &buffer)
             }
         } catch {
-            encoder.writeError(NBDError(error), to: request, into: &buffer)
+            encoder.writeError(NBDError(error, paths: export.paths), to: request, into: &buffer)
         }
     }
 }

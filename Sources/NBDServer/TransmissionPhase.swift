@@ -26,10 +26,12 @@ final class TransmissionPhase: ChannelDuplexHandler {
     private static let gatheringCapacity = 256 << 10
 
     private static let stopping = NBDError(.shutdown, "the server is going to stop")
+    private static let overloaded = NBDError(.io, "too many requests wait for the image")
 
     private let session: Session
     private let encoder: ReplyEncoder
     private let serving: Serving
+    private let activity: Activity
     private var decoder: RequestDecoder
     private var received = ByteBuffer()
     private var pace = Pace()
@@ -38,6 +40,12 @@ final class TransmissionPhase: ChannelDuplexHandler {
     /// Answers that are to be sent together, and what they are of `underWay`.
     private var gathered = ByteBuffer()
     private var gatheredLoad = Load()
+    /// Answers that wait for memory, and whether this waits to be called when there is some.
+    private var held: [HeldAnswer] = []
+    private var isWaitingForMemory = false
+    /// Whether it ever had much memory.
+    private var hadMuch = false
+    private var isGone = false
     /// How many runs of files are being sent, and who looks whether the files are still what they were.
     private var filesUnderWay = 0
     private var watch: RepeatedTask?
@@ -54,17 +62,31 @@ final class TransmissionPhase: ChannelDuplexHandler {
     private struct Load {
         var requests = 0
         var bytes: UInt64 = 0
+        /// What of `bytes` was taken from what all connections share.
+        var shared: UInt64 = 0
     }
 
-    init(_ session: Session, serving: Serving) {
+    private enum HeldAnswer {
+        case read(ReadReply)
+        case status(Request)
+
+        /// Whether it goes on with less memory than it would have.
+        var takesLess: Bool {
+            if case .read(let reply) = self { !reply.isOnePiece } else { true }
+        }
+    }
+
+    init(_ session: Session, serving: Serving, _ activity: Activity) {
         self.session = session
         self.serving = serving
+        self.activity = activity
         encoder = ReplyEncoder(form: session.form)
         decoder = RequestDecoder(session.form)
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         guard !isEnding else { return }
+        activity.note()
         var buffer = unwrapInboundIn(data)
         if received.readableBytes == 0 {
             received = buffer
@@ -101,8 +123,16 @@ final class TransmissionPhase: ChannelDuplexHandler {
         context.close(promise: nil)
     }
 
+    func handlerRemoved(context: ChannelHandlerContext) {
+        isGone = true
+        watch?.cancel()
+        serving.replies.giveBack(underWay.shared)
+        underWay.shared = 0
+        if hadMuch { serving.giveBackSoon() }
+    }
+
     private var hasRoom: Bool {
-        underWay.requests < Self.requestLimit && underWay.bytes < Self.byteLimit
+        held.isEmpty && underWay.requests < Self.requestLimit && underWay.bytes < Self.byteLimit
     }
 
     /// Takes up what requests there are, as far as there is room.
@@ -131,12 +161,9 @@ final class TransmissionPhase: ChannelDuplexHandler {
         switch request.command {
         case .read where request.length > 0:
             advance(ReadReply(request, of: session, with: encoder), context)
-        case .blockStatus:
-            answerElsewhere(request, context) { [session, encoder] in
-                session.writeStatus(to: request, with: encoder, into: &$0)
-            }
+        case .blockStatus: answerStatus(request, context)
         case .cache:
-            answerElsewhere(request, context) { [session, encoder] in
+            answerElsewhere(Load(requests: 1), context) { [session, encoder] in
                 // What caches and hosts keep is less than some clients ask for.
                 let count = min(request.length, Request.payloadLimit)
                 session.export.image.makeReady(request.offset..<request.offset + count)
@@ -148,67 +175,89 @@ final class TransmissionPhase: ChannelDuplexHandler {
 
     /// Makes the next piece of the answer to a read, here or on another thread, and sends it.
     private func advance(_ reply: ReadReply, _ context: ChannelHandlerContext) {
-        let count = reply.nextCount
-        underWay.bytes += count
-        let isAlone = underWay.requests == 1 && received.readableBytes == 0 && count <= Self.gatheredSize
-        guard pace.isQuick(alone: isAlone) else { return advanceElsewhere(reply, count, context) }
         var reply = reply
-        let start = NIODeadline.now()
-        var fault: NBDError?
-        if reply.isWhole, count <= Self.gatheredSize {
-            gather(Load(requests: 1, bytes: count), context) { buffer in
-                // `gatheredSize` is too little for bytes of a file behind it.
-                do throws(NBDError) { _ = try reply.next(into: &buffer) } catch { fault = error }
-            }
-            if let fault { return fail(fault, context) }
-        } else {
-            var buffer = context.channel.allocator.buffer(capacity: Int(count) + ReplyEncoder.headerRoom)
-            let stored: FileBytes?
-            do throws(NBDError) { stored = try reply.next(into: &buffer) } catch { return fail(error, context) }
-            send(buffer, stored, reply, count, context)
+        reply.pieceLimit = ReadReply.pieceSize
+        guard let load = takeMemory(reply.nextCount, orLess: !reply.isOnePiece) else {
+            return hold(.read(reply), context)
         }
-        pace.note(count, took: (NIODeadline.now() - start).nanosecondsOfRead)
+        reply.pieceLimit = load.bytes
+        let count = load.bytes
+        let isAlone = underWay.requests == 1 && received.readableBytes == 0 && count <= Self.gatheredSize
+        guard session.export.isPrompt, pace.isQuick(alone: isAlone), advanceHere(reply, load, context) else {
+            return advanceElsewhere(reply, load, context)
+        }
     }
 
-    private func advanceElsewhere(_ reply: ReadReply, _ count: UInt64, _ context: ChannelHandlerContext) {
+    /// The same on this thread, which must not wait for a disk: false where it would have to.
+    private func advanceHere(_ reply: ReadReply, _ load: Load, _ context: ChannelHandlerContext) -> Bool {
+        var reply = reply
+        let start = NIODeadline.now()
+        var stored: FileBytes?
+        var fault: ReadReply.Fault?
+        func makePiece(_ buffer: inout ByteBuffer) -> Bool {
+            do throws(ReadReply.Fault) {
+                stored = try ReadScope.withoutBlocking { () throws(ReadReply.Fault) in try reply.next(into: &buffer) }
+            } catch {
+                fault = error
+            }
+            return fault == nil
+        }
+        if reply.isWhole, load.bytes <= Self.gatheredSize {
+            // `gatheredSize` is too little for bytes of a file behind it.
+            gather(Load(requests: 1, bytes: load.bytes, shared: load.shared), context, ifMade: makePiece)
+        } else {
+            var buffer = context.channel.allocator.buffer(capacity: Int(load.bytes) + ReplyEncoder.headerRoom)
+            if makePiece(&buffer) { send(buffer, stored, reply, load, context) }
+        }
+        switch fault {
+        case .wouldBlock:
+            pace.noteWait()
+            return false
+        case .promised(let error): fail(error, context)
+        case nil: pace.note(load.bytes, took: (NIODeadline.now() - start).nanosecondsOfRead)
+        }
+        return true
+    }
+
+    private func advanceElsewhere(_ reply: ReadReply, _ load: Load, _ context: ChannelHandlerContext) {
         let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
-        let loop = context.eventLoop
-        let allocator = context.channel.allocator
-        serving.crew.submit { state in
-            guard case .active = state else { return }
+        let channel = context.channel
+        let isTaken = serving.readers.run(for: ObjectIdentifier(session.export.opened)) {
+            guard channel.isActive else { return }
             var reply = reply
             let start = NIODeadline.now()
-            var buffer = allocator.buffer(capacity: Int(count) + ReplyEncoder.headerRoom)
+            var buffer = channel.allocator.buffer(capacity: Int(load.bytes) + ReplyEncoder.headerRoom)
             var stored: FileBytes?
-            var fault: NBDError?
-            do throws(NBDError) { stored = try reply.next(into: &buffer) } catch { fault = error }
+            var fault: ReadReply.Fault?
+            do throws(ReadReply.Fault) { stored = try reply.next(into: &buffer) } catch { fault = error }
             let time = (NIODeadline.now() - start).nanosecondsOfRead
             let (made, behind, done, failed) = (buffer, stored, reply, fault)
-            loop.execute {
+            channel.eventLoop.execute {
                 let (phase, context) = bound.value
-                phase.pace.note(count, took: time)
+                phase.pace.note(load.bytes, took: time)
                 if let failed { return phase.fail(failed, context) }
-                phase.send(made, behind, done, count, context)
+                phase.send(made, behind, done, load, context)
                 phase.flushSoon(context)
             }
         }
+        if !isTaken { fail(Self.overloaded, context) }
     }
 
     /// Sends a piece of an answer, with `stored` behind it, and then goes on with the next.
     private func send(
-        _ buffer: ByteBuffer, _ stored: FileBytes?, _ reply: ReadReply, _ count: UInt64,
-        _ context: ChannelHandlerContext
+        _ buffer: ByteBuffer, _ stored: FileBytes?, _ reply: ReadReply, _ load: Load, _ context: ChannelHandlerContext
     ) {
+        var load = load
+        // What is sent from a file takes no memory.
+        if stored != nil { giveBack(&load) }
+        if reply.isDone { load.requests = 1 }
+        let sent = load
         let promise = context.eventLoop.makePromise(of: Void.self)
         let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
         promise.futureResult.whenSuccess {
             let (phase, context) = bound.value
-            phase.underWay.bytes -= count
-            if reply.isDone {
-                phase.underWay.requests -= 1
-            } else {
-                phase.advance(reply, context)
-            }
+            phase.release(sent)
+            if !reply.isDone { phase.advance(reply, context) }
             phase.goOn(context)
         }
         context.write(wrapOutboundOut(.byteBuffer(buffer)), promise: stored == nil ? promise : nil)
@@ -236,35 +285,57 @@ final class TransmissionPhase: ChannelDuplexHandler {
             do throws(ImageError) {
                 try phase.session.export.checkUnchanged()
             } catch {
-                phase.fail(NBDError(error), context)
+                phase.fail(NBDError(error, paths: phase.session.export.paths), context)
             }
         }
     }
 
-    /// Has another thread write the answer to `request`.
+    private func answerStatus(_ request: Request, _ context: ChannelHandlerContext) {
+        guard let load = takeMemory(Self.statusSize) else { return hold(.status(request), context) }
+        // A descriptor has at most 16 bytes.
+        let limit = Int(load.bytes / 16)
+        answerElsewhere(Load(requests: 1, bytes: load.bytes, shared: load.shared), context) { [session, encoder] in
+            session.writeStatus(to: request, with: encoder, descriptorLimit: limit, into: &$0)
+        }
+    }
+
+    /// Has another thread write an answer, which `load` of what is under way is for.
     private func answerElsewhere(
-        _ request: Request, _ context: ChannelHandlerContext, _ write: @escaping @Sendable (inout ByteBuffer) -> Void
+        _ load: Load, _ context: ChannelHandlerContext, _ write: @escaping @Sendable (inout ByteBuffer) -> Void
     ) {
-        let load = Load(requests: 1, bytes: Self.statusSize)
-        underWay.bytes += load.bytes
         let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
-        let answer = serving.crew.runIfActive(eventLoop: context.eventLoop) {
+        let channel = context.channel
+        let isTaken = serving.readers.run(for: ObjectIdentifier(session.export.opened)) {
+            guard channel.isActive else { return }
             var buffer = ByteBuffer()
             write(&buffer)
-            return buffer
+            let made = buffer
+            channel.eventLoop.execute {
+                let (phase, context) = bound.value
+                var (answer, load) = (made, load)
+                // Most answers are far shorter than they may be.
+                if answer.readableBytes <= Self.gatheredSize { phase.giveBack(&load) }
+                phase.gather(load, context) { $0.writeBuffer(&answer) }
+                phase.flushSoon(context)
+            }
         }
-        answer.whenSuccess { answer in
-            let (phase, context) = bound.value
-            var answer = answer
-            phase.gather(load, context) { $0.writeBuffer(&answer) }
-            phase.flushSoon(context)
-        }
+        if !isTaken { fail(Self.overloaded, context) }
     }
 }
 
 extension TransmissionPhase {
     /// Adds an answer, which `load` of what is under way is for, to those that are sent together.
     private func gather(_ load: Load, _ context: ChannelHandlerContext, _ write: (inout ByteBuffer) -> Void) {
+        gather(
+            load, context,
+            ifMade: { (buffer: inout ByteBuffer) -> Bool in
+                write(&buffer)
+                return true
+            })
+    }
+
+    /// The same of an answer that `write` may fail to make; then there is none.
+    private func gather(_ load: Load, _ context: ChannelHandlerContext, ifMade write: (inout ByteBuffer) -> Bool) {
         if gathered.readableBytes > 0, gathered.writableBytes < Int(load.bytes) + ReplyEncoder.headerRoom {
             sendGathered(context)
         }
@@ -272,9 +343,11 @@ extension TransmissionPhase {
             gathered = context.channel.allocator.buffer(
                 capacity: underWay.requests > 1 ? Self.gatheringCapacity : Int(load.bytes) + 512)
         }
-        write(&gathered)
+        let before = gathered.writerIndex
+        guard write(&gathered) else { return gathered.moveWriterIndex(to: before) }
         gatheredLoad.requests += load.requests
         gatheredLoad.bytes += load.bytes
+        gatheredLoad.shared += load.shared
     }
 
     private func sendGathered(_ context: ChannelHandlerContext) {
@@ -284,8 +357,7 @@ extension TransmissionPhase {
         let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
         promise.futureResult.whenSuccess {
             let (phase, context) = bound.value
-            phase.underWay.bytes -= load.bytes
-            phase.underWay.requests -= load.requests
+            phase.release(load)
             phase.goOn(context)
         }
         context.write(wrapOutboundOut(.byteBuffer(gathered)), promise: promise)
@@ -309,8 +381,9 @@ extension TransmissionPhase {
     }
 
     /// There is room again.
-    private func goOn(_ context: ChannelHandlerContext) {
+    private func goOn(_ context: ChannelHandlerContext, resuming: Bool = false) {
         guard context.channel.isActive else { return }
+        if !held.isEmpty, resuming || underWay.bytes == 0 && held.contains(where: \.takesLess) { resumeHeld(context) }
         serve(context)
         if isEnding || isInputOver && underWay.requests == 0 { return end(context) }
         guard isReadHeld, hasRoom else { return }
@@ -331,11 +404,82 @@ extension TransmissionPhase {
         context.eventLoop.scheduleTask(in: Self.farewell) { channel.close(promise: nil) }
     }
 
+    /// No piece of an answer can be made, and only the end of the connection tells it.
+    private func fail(_ fault: ReadReply.Fault, _ context: ChannelHandlerContext) {
+        if case .promised(let error) = fault { fail(error, context) } else { fail(Self.overloaded, context) }
+    }
+
     /// The client has been promised what cannot be read, and only the end of the connection tells it.
     private func fail(_ error: NBDError, _ context: ChannelHandlerContext) {
         serving.logger.warning("export \"\(session.export.name)\": \(error.message)")
         isEnding = true
         context.close(promise: nil)
+    }
+}
+
+/// The memory that answers take.
+extension TransmissionPhase {
+    /// Takes the memory of an answer, or a piece of one, of `bytes`, or with `orLess` of fewer where that must do; nil where
+    /// it has to wait.
+    private func takeMemory(_ bytes: UInt64, orLess: Bool = true) -> Load? {
+        var load = Load(bytes: bytes)
+        if underWay.bytes + bytes > Serving.ownReplySize {
+            if serving.replies.take(bytes) {
+                load.shared = bytes
+                hadMuch = true
+            } else if underWay.bytes == 0, orLess {
+                load.bytes = Serving.ownReplySize
+            } else {
+                return nil
+            }
+        }
+        underWay.bytes += load.bytes
+        underWay.shared += load.shared
+        return load
+    }
+
+    /// Gives back what `load` has of what all share, and keeps the rest of it.
+    private func giveBack(_ load: inout Load) {
+        guard !isGone else { return }
+        serving.replies.giveBack(load.shared)
+        underWay.shared -= load.shared
+        load.shared = 0
+    }
+
+    /// An answer was handed to the kernel.
+    private func release(_ load: Load) {
+        activity.note()
+        var load = load
+        giveBack(&load)
+        underWay.bytes -= load.bytes
+        underWay.requests -= load.requests
+    }
+
+    private func hold(_ answer: HeldAnswer, _ context: ChannelHandlerContext) {
+        held.append(answer)
+        guard !isWaitingForMemory else { return }
+        isWaitingForMemory = true
+        let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+        let loop = context.eventLoop
+        serving.replies.whenGivenBack {
+            loop.execute {
+                let (phase, context) = bound.value
+                phase.isWaitingForMemory = false
+                if context.channel.isActive { phase.goOn(context, resuming: true) }
+                if phase.held.isEmpty || phase.isGone { phase.serving.replies.callNext() }
+            }
+        }
+    }
+
+    private func resumeHeld(_ context: ChannelHandlerContext) {
+        let answers = held
+        held = []
+        for answer in answers {
+            switch answer {
+            case .read(let reply): advance(reply, context)
+            case .status(let request): answerStatus(request, context)
+            }
+        }
     }
 }
 

@@ -65,7 +65,8 @@ struct `Methods` {
     }
 
     private func answer(_ session: ControlSession, _ text: String) -> String? {
-        session.answer(RPCMessage(Array(text.utf8)), notify: nil)
+        guard case .single(let request) = RPCMessage(Array(text.utf8)) else { return nil }
+        return session.answer(PreparedRequest.make(request), notify: nil).text
     }
 
     @Test func `are not begun for a client who is gone`() throws {

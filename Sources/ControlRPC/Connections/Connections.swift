@@ -44,11 +44,16 @@ final class Connections: Sendable {
         for session in sessions { session.end() }
     }
 
-    /// Whether all are closed before `limit` is over, or the task is cancelled.
-    func areOver(within limit: Duration) async -> Bool {
+    /// Whether all are closed before `limit` is over, before nothing was answered or sent for the time `stalled`, and before
+    /// the task is cancelled.
+    func areOver(within limit: Duration, stalled: Duration, _ server: ControlState) async -> Bool {
         let end = ContinuousClock.now + limit
+        var last = (figures: server.progress, time: ContinuousClock.now)
         while ContinuousClock.now < end {
             if state.withLock({ $0.clients.isEmpty }) { return true }
+            let figures = server.progress
+            if figures != last.figures { last = (figures, .now) }
+            guard last.time.duration(to: .now) < stalled else { return false }
             guard (try? await Task.sleep(for: .milliseconds(10))) != nil else { return false }
         }
         return false

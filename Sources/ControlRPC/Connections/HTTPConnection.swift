@@ -1,3 +1,4 @@
+import ImageTools
 import NIOCore
 import NIOHTTP1
 
@@ -14,6 +15,8 @@ final class HTTPConnection: ChannelInboundHandler {
     /// Why the request is refused.
     private var refusal: HTTPResponseStatus?
     private var isWorking = false
+    /// The memory of a body that is not short.
+    private var bodyMemory: TakenMemory?
 
     init(_ session: ControlSession, _ workers: Workers) {
         self.session = session
@@ -31,6 +34,13 @@ final class HTTPConnection: ChannelInboundHandler {
             if body.readableBytes + part.readableBytes > LineConnection.lineLimit {
                 refusal = .payloadTooLarge
                 return body.clear()
+            }
+            if bodyMemory == nil, body.readableBytes + part.readableBytes > ControlState.smallMessage {
+                bodyMemory = TakenMemory(UInt64(LineConnection.lineLimit), of: session.server.messages)
+                guard bodyMemory != nil else {
+                    refusal = .serviceUnavailable
+                    return body.clear()
+                }
             }
             body.writeBuffer(&part)
         case .end: answer(context)
@@ -63,15 +73,19 @@ final class HTTPConnection: ChannelInboundHandler {
     private func answer(_ context: ChannelHandlerContext) {
         let isKept = head?.isKeepAlive ?? false
         if let refusal { return respond(refusal, "", isKept: false, context) }
-        let message = RPCMessage(Array(body.readableBytesView))
-        body.clear()
+        let line = Array(body.readableBytesView)
+        let memory = bodyMemory
+        bodyMemory = nil
+        body = ByteBuffer()
         isWorking = true
-        let answer = workers.answer(message, of: session, on: context.eventLoop, notify: nil)
+        let answer = workers.answer(line: line, of: session, on: context.eventLoop, notify: nil)
         answer.assumeIsolated().whenComplete { result in
+            withExtendedLifetime(memory) {}
             self.isWorking = false
             guard context.channel.isActive else { return }
             switch result {
-            case .success(let text?): self.respond(.ok, text + "\n", isKept: isKept, context)
+            case .success(let answer?):
+                self.respond(.ok, answer.text + "\n", isKept: isKept, context, answer.memory)
             case .success(nil): self.respond(.noContent, "", isKept: isKept, context)
             case .failure: context.close(promise: nil)
             }
@@ -79,7 +93,8 @@ final class HTTPConnection: ChannelInboundHandler {
     }
 
     private func respond(
-        _ status: HTTPResponseStatus, _ text: String, isKept: Bool, _ context: ChannelHandlerContext
+        _ status: HTTPResponseStatus, _ text: String, isKept: Bool, _ context: ChannelHandlerContext,
+        _ memory: [TakenMemory] = []
     ) {
         head = nil
         var headers = HTTPHeaders()
@@ -94,6 +109,7 @@ final class HTTPConnection: ChannelInboundHandler {
             wrapOutboundOut(.head(HTTPResponseHead(version: .http1_1, status: status, headers: headers))), promise: nil)
         context.write(wrapOutboundOut(.body(.byteBuffer(buffer))), promise: nil)
         context.writeAndFlush(wrapOutboundOut(.end(nil))).assumeIsolated().whenComplete { _ in
+            withExtendedLifetime(memory) {}
             self.session.server.countWaiting(-count)
             if !isKept { context.close(promise: nil) }
         }

@@ -1,10 +1,12 @@
+import ImageTools
 import NIOCore
 import NIOHTTP1
 
 /// A connection on which every line is a request, or a batch of them, and every answer a line.
 ///
-/// What a client makes the server hold is bounded: of an unfinished line, `lineLimit`; `requestLimit` requests under way;
-/// and while answers wait to be taken, no more is read.
+/// What a client makes the server hold is bounded: of an unfinished line, `lineLimit`; `requestLimit` requests under way,
+/// of `messageBytes` together; and while answers wait to be taken, no more is read. What takes more than a little of that
+/// comes from memory that all clients share, and waits until there is some.
 final class LineConnection: ChannelInboundHandler, RemovableChannelHandler {
     typealias InboundIn = ByteBuffer
     /// What HTTP goes on with.
@@ -15,6 +17,8 @@ final class LineConnection: ChannelInboundHandler, RemovableChannelHandler {
     static let lineLimit = 1 << 20
     /// The most requests of one connection under way.
     private static let requestLimit = 16
+    /// The most bytes that requests of one connection under way have, but for the last of them.
+    private static let messageBytes = 4 * ControlState.smallMessage
     /// How long a client may have nothing to say, and one who has answers waiting may take none.
     static let idleLimit = TimeAmount.minutes(30)
     private static let stallLimit = TimeAmount.minutes(1)
@@ -34,7 +38,12 @@ final class LineConnection: ChannelInboundHandler, RemovableChannelHandler {
     private var hasInputEnded = false
     private var isStopping = false
     private var underWay = 0
+    private var bytesUnderWay = 0
     private var unwritten = 0
+    /// The memory of a line that is not short, while it comes; whether it is waited for; and whether there ever was some.
+    private var lineMemory: TakenMemory?
+    private var isWaitingForMemory = false
+    private var hadMuch = false
     private var lastActivity = NIODeadline.now()
     private var idleCheck: RepeatedTask?
 
@@ -51,7 +60,8 @@ final class LineConnection: ChannelInboundHandler, RemovableChannelHandler {
         idleCheck = context.eventLoop.scheduleRepeatedTask(initialDelay: .seconds(30), delay: .seconds(30)) { _ in
             let (connection, context) = connection.value
             guard connection.underWay == 0 else { return }
-            let limit = connection.unwritten > 0 ? Self.stallLimit : idleLimit
+            let isStalled = connection.unwritten > 0 || connection.lineMemory != nil
+            let limit = isStalled ? Self.stallLimit : idleLimit
             if NIODeadline.now() - connection.lastActivity > limit { context.close(promise: nil) }
         }
         context.read()
@@ -59,6 +69,8 @@ final class LineConnection: ChannelInboundHandler, RemovableChannelHandler {
 
     func handlerRemoved(context: ChannelHandlerContext) {
         idleCheck?.cancel()
+        lineMemory = nil
+        if hadMuch { session.server.giveBackSoon() }
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
@@ -101,18 +113,47 @@ final class LineConnection: ChannelInboundHandler, RemovableChannelHandler {
         context.close(promise: nil)
     }
 
-    private var takesMore: Bool { underWay < Self.requestLimit && !hasInputEnded }
+    private var hasRoom: Bool { underWay < Self.requestLimit && bytesUnderWay < Self.messageBytes }
 
     private func readOn(_ context: ChannelHandlerContext) {
-        if takesMore && (context.channel.isWritable || isStopping) { context.read() }
+        guard hasRoom, !hasInputEnded, context.channel.isWritable || isStopping, hasMemory(context) else { return }
+        context.read()
+    }
+
+    /// Whether more of a line may come: a short one, or one for which there is memory. Otherwise that is waited for.
+    private func hasMemory(_ context: ChannelHandlerContext) -> Bool {
+        guard lineMemory == nil, !isSkipping, input.readableBytes > ControlState.smallMessage else { return true }
+        lineMemory = TakenMemory(UInt64(Self.lineLimit), of: session.server.messages)
+        guard lineMemory == nil else {
+            hadMuch = true
+            return true
+        }
+        guard !isWaitingForMemory else { return false }
+        isWaitingForMemory = true
+        let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+        let loop = context.eventLoop
+        session.server.messages.whenGivenBack {
+            loop.execute {
+                let (connection, context) = bound.value
+                connection.isWaitingForMemory = false
+                if context.channel.isActive { connection.readOn(context) }
+                // What this one does not take, the next one may.
+                if !connection.isWaitingForMemory { connection.session.server.messages.callNext() }
+            }
+        }
+        return false
     }
 
     /// Begins the requests of all lines that are there, as far as so many may be under way.
     private func takeLines(_ context: ChannelHandlerContext) {
-        while underWay < Self.requestLimit, context.channel.isWritable, !isStopping, let line = nextLine(context) {
+        while hasRoom, context.channel.isWritable, !isStopping, let line = nextLine(context) {
+            let memory = lineMemory
+            lineMemory = nil
             // An empty line is no request, and does no harm.
             guard line.contains(where: { $0 > 0x20 }) else { continue }
-            begin(RPCMessage(line), context)
+            begin(line.count, memory, context) { [session, workers] loop, notify in
+                workers.answer(line: line, of: session, on: loop, notify: notify)
+            }
         }
         closeIfDone(context)
     }
@@ -146,32 +187,45 @@ final class LineConnection: ChannelInboundHandler, RemovableChannelHandler {
     }
 
     private func refuseLine(_ context: ChannelHandlerContext) {
-        begin(
-            .refused(RPCError(.invalidRequest, "the line is longer than \(Self.lineLimit) bytes, which is the most")),
-            context)
+        let error = RPCError(.invalidRequest, "the line is longer than \(Self.lineLimit) bytes, which is the most")
+        lineMemory = nil
+        begin(0, nil, context) { [session, workers] loop, notify in
+            workers.answer(.refused(error), of: session, on: loop, notify: notify)
+        }
     }
 
-    private func begin(_ message: RPCMessage, _ context: ChannelHandlerContext) {
+    /// Has `answer` answer a line of `size` bytes, which has `memory` until then.
+    private func begin(
+        _ size: Int, _ memory: TakenMemory?, _ context: ChannelHandlerContext,
+        _ answer: (any EventLoop, @escaping @Sendable (String) -> Void) -> EventLoopFuture<Workers.Answer?>
+    ) {
         underWay += 1
+        bytesUnderWay += size
         let loop = context.eventLoop
         let connection = NIOLoopBound((self, context), eventLoop: loop)
-        let answer = workers.answer(message, of: session, on: loop) { line in
+        let answer = answer(loop) { line in
             loop.execute {
                 let (connection, context) = connection.value
                 // Who does not read need not be told how far it is.
-                if context.channel.isActive, context.channel.isWritable { connection.send(line, context) }
+                if context.channel.isActive, context.channel.isWritable { connection.send(line, [], context) }
             }
         }
         answer.assumeIsolated().whenComplete { result in
+            withExtendedLifetime(memory) {}
             self.underWay -= 1
+            self.bytesUnderWay -= size
             guard context.channel.isActive else { return }
-            if case .success(let line?) = result { self.send(line, context) }
+            if case .success(let answer?) = result {
+                if !answer.memory.isEmpty { self.hadMuch = true }
+                self.send(answer.text, answer.memory, context)
+            }
             self.takeLines(context)
             self.readOn(context)
         }
     }
 
-    private func send(_ line: String, _ context: ChannelHandlerContext) {
+    /// Sends `line`, which has `memory` until it was taken.
+    private func send(_ line: String, _ memory: [TakenMemory], _ context: ChannelHandlerContext) {
         var buffer = context.channel.allocator.buffer(capacity: line.utf8.count + 1)
         buffer.writeString(line)
         buffer.writeInteger(UInt8(ascii: "\n"))
@@ -179,6 +233,7 @@ final class LineConnection: ChannelInboundHandler, RemovableChannelHandler {
         unwritten += 1
         session.server.countWaiting(count)
         context.writeAndFlush(wrapOutboundOut(buffer)).assumeIsolated().whenComplete { _ in
+            withExtendedLifetime(memory) {}
             self.unwritten -= 1
             self.session.server.countWaiting(-count)
             self.lastActivity = .now()

@@ -1,39 +1,175 @@
+import BlockImage
+import ImageTools
 import NIOCore
-import NIOPosix
 
-/// The threads that images are read on: what takes long has its own, so that it keeps nobody from a quick answer.
+/// The threads that requests are done on. What reads an image is done on threads of that image, and what takes long apart
+/// from what does not: an image that does not answer, and one that is checked for hours, keep nobody else from an answer.
+/// What reads no image is answered at once.
 struct Workers: Sendable {
-    private let quick = NIOThreadPool(numberOfThreads: 4)
-    private let long = NIOThreadPool(numberOfThreads: 4)
+    /// Longer messages are taken apart by other threads than the one that serves all connections.
+    private static let shortMessage = 4096
 
-    func start() {
-        quick.start()
-        long.start()
+    private let parsers = KeyedThreads<ObjectIdentifier>(threadsPerKey: 1, threadLimit: 2)
+    private let quick = KeyedThreads<String>(threadsPerKey: 4, threadLimit: 512)
+    private let long = KeyedThreads<String>(threadsPerKey: 2, threadLimit: 16)
+
+    /// An answer, and what it takes of the memory that all clients share.
+    struct Answer: Sendable {
+        /// The line to send.
+        var text: String
+        /// To be held until it was sent.
+        var memory: [TakenMemory]
     }
 
-    /// Begins nothing any more. What is under way goes on.
-    func stop() {
-        for pool in [quick, long] { pool.shutdownGracefully { _ in } }
-    }
-
-    /// Has `session` do what `message` asks for; the answer is the line to send, nil where there is none.
+    /// Has `session` do what the message `bytes` asks for; nil where nothing is to be answered.
     func answer(
-        _ message: RPCMessage, of session: ControlSession, on loop: any EventLoop,
-        notify: (@Sendable (String) -> Void)?
-    ) -> EventLoopFuture<String?> {
-        let pool = message.isLong ? long : quick
-        return pool.runIfActive(eventLoop: loop) { session.answer(message, notify: notify) }
+        line bytes: [UInt8], of session: ControlSession, on loop: any EventLoop, notify: (@Sendable (String) -> Void)?
+    ) -> EventLoopFuture<Answer?> {
+        guard bytes.count > Self.shortMessage else {
+            return answer(RPCMessage(bytes), of: session, on: loop, notify: notify)
+        }
+        let promise = loop.makePromise(of: Answer?.self)
+        let isTaken = parsers.run(for: ObjectIdentifier(session)) { [self] in
+            guard !session.isOver else { return promise.succeed(nil) }
+            answer(RPCMessage(bytes), of: session, on: loop, notify: notify).cascade(to: promise)
+        }
+        if !isTaken { promise.succeed(Answer(text: RPCAnswer.text(.failure(Self.overloaded), to: .null), memory: [])) }
+        return promise.futureResult
     }
+
+    /// The same of a message that was taken apart.
+    func answer(
+        _ message: RPCMessage, of session: ControlSession, on loop: any EventLoop, notify: (@Sendable (String) -> Void)?
+    ) -> EventLoopFuture<Answer?> {
+        let promise = loop.makePromise(of: Answer?.self)
+        let work = MessageWork(message, of: session, by: self, notify: notify) { answer in
+            // Not at once: a client may send thousands of requests that are answered as soon as they are read.
+            loop.execute { promise.succeed(answer) }
+        }
+        work.goOn()
+        return promise.futureResult
+    }
+
+    /// Does `work` of `request` where it is to be done; false where too much waits there.
+    func run(_ request: PreparedRequest, _ work: @escaping @Sendable () -> Void) -> Bool {
+        (request.takesLong ? long : quick).run(for: request.key, work)
+    }
+
+    static let overloaded = RPCError(.busy, "too many requests wait for the image; ask again later")
 }
 
-extension RPCMessage {
-    /// Whether a method is called that may take minutes.
-    fileprivate var isLong: Bool {
-        let requests =
-            switch self {
-            case .single(let request): [request]
-            case .batch(let requests): requests
+/// What one message asks for, while it is done request by request. Used by one thread after another.
+private final class MessageWork: Sendable {
+    private struct State {
+        var answers: [String] = []
+        var memory: [TakenMemory] = []
+        var next = 0
+        /// How many bytes the answer to the message may have yet.
+        var left = ControlSession.answerLimit
+        /// Whether an answer was longer than that: those behind it are not even begun.
+        var isFull = false
+    }
+
+    private let requests: [Result<PreparedRequest, RPCRequest.Refusal>]
+    private let isBatch: Bool
+    private let session: ControlSession
+    private let workers: Workers
+    private let notify: (@Sendable (String) -> Void)?
+    private let whenDone: @Sendable (Workers.Answer?) -> Void
+    private let state = Guarded(State())
+
+    init(
+        _ message: RPCMessage, of session: ControlSession, by workers: Workers, notify: (@Sendable (String) -> Void)?,
+        whenDone: @escaping @Sendable (Workers.Answer?) -> Void
+    ) {
+        let (found, isBatch) =
+            switch message {
+            case .single(let request): ([request], false)
+            case .batch(let requests): (requests, true)
             }
-        return requests.contains { (try? $0.get()).flatMap { Method.named($0.method) }?.isLong ?? false }
+        // What was sent besides is not kept while the requests wait.
+        requests = found.map(PreparedRequest.make)
+        self.isBatch = isBatch
+        self.session = session
+        self.workers = workers
+        self.notify = notify
+        self.whenDone = whenDone
+    }
+
+    /// Does the requests from the next one on, up to one that another thread must do.
+    func goOn() {
+        while let (request, left, isFull) = take() {
+            guard !session.isOver else { return whenDone(nil) }
+            guard case .success(let known) = request else {
+                add(session.answer(request, limit: left, notify: nil))
+                continue
+            }
+            if isFull {
+                add(session.refuse(known, Self.full))
+            } else if known.readsImages {
+                return begin(known, left)
+            } else {
+                add(session.answer(request, limit: left, notify: notify))
+            }
+        }
+        let (answers, memory) = state.withLock { ($0.answers, $0.memory) }
+        guard let first = answers.first else { return whenDone(nil) }
+        whenDone(Workers.Answer(text: isBatch ? "[\(answers.joined(separator: ","))]" : first, memory: memory))
+    }
+
+    private static let full = RPCError(
+        .answerTooLong, "the answers before it have as many bytes as are sent to one batch: ask for less of it")
+    private static let noMemory = RPCError(
+        .busy, "too many answers wait for clients who do not read them; ask again later")
+
+    /// The next request, how long its answer may be, and whether none may come any more.
+    private func take() -> (Result<PreparedRequest, RPCRequest.Refusal>, Int, Bool)? {
+        state.withLock { state in
+            guard state.next < requests.count else { return nil }
+            defer { state.next += 1 }
+            return (requests[state.next], state.left, state.isFull)
+        }
+    }
+
+    /// Has a thread of its image do `request`, once there is memory for the answer.
+    private func begin(_ request: PreparedRequest, _ left: Int) {
+        let size = min(request.answerSize, left)
+        var memory: TakenMemory?
+        if size > ControlState.smallAnswer {
+            let answers = session.server.answers
+            memory = TakenMemory(UInt64(size), of: answers)
+            guard memory != nil else { return answers.whenGivenBack { [self] in begin(request, left) } }
+            answers.callNext()
+        }
+        let taken = memory
+        let isTaken = workers.run(request) { [self] in
+            add(session.answer(.success(request), limit: left, notify: notify), taken, of: request)
+            goOn()
+        }
+        guard !isTaken else { return }
+        add(session.refuse(request, Workers.overloaded))
+        goOn()
+    }
+
+    private func add(
+        _ answer: ControlSession.Answer, _ memory: TakenMemory? = nil, of request: PreparedRequest? = nil
+    ) {
+        guard var text = answer.text else { return }
+        var memory = memory
+        if memory == nil, text.utf8.count > ControlState.smallAnswer {
+            memory = TakenMemory(UInt64(text.utf8.count), of: session.server.answers)
+            if memory == nil { text = RPCAnswer.text(.failure(Self.noMemory), to: request?.id ?? .null) }
+        }
+        // Most answers are shorter than they may be.
+        if text.utf8.count <= ControlState.smallAnswer { memory = nil }
+        let (made, held) = (text, memory)
+        state.withLock { state in
+            state.answers.append(made)
+            if let held { state.memory.append(held) }
+            if isBatch {
+                state.left = max(0, state.left - made.utf8.count)
+                state.isFull = state.isFull || answer.isTooLong
+            }
+        }
     }
 }

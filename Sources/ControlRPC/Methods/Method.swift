@@ -15,8 +15,24 @@ struct Method: Sendable {
     var resultType = "object"
     /// Whether it may take long: minutes, for a large image.
     var isLong = false
+    /// Whether it is done in seconds although it may take long, because it waits for nothing.
+    var isBounded = false
+    /// Whether it reads images, and may have to wait for them.
+    var readsImages = true
+    /// How long the answer may be.
+    var answerSize = AnswerSize.short
     /// Does it on a thread that may wait, and answers one line of JSON. Throws `RPCError` and `ImageError`.
     var work: @Sendable (Call) throws -> String
+
+    /// How long an answer may be.
+    enum AnswerSize: Sendable {
+        /// Not long, as a rule.
+        case short
+        /// As long as answers may be.
+        case long
+        /// As many bytes as this parameter says, in base64.
+        case data(Parameter)
+    }
 
     /// What may be sent to every method that takes long.
     static let quiet = Parameter(
@@ -61,13 +77,13 @@ struct Call: Sendable {
         try session.export(arguments.string(parameter))
     }
 
-    /// The image that is meant, as it is to be opened.
-    func namedImage() throws -> NamedImage {
+    /// The image that is meant: its name, and as it is to be opened.
+    func namedImage() throws -> (name: String, image: NamedImage) {
         let name = arguments.string(.image)
         do throws(ImageError) {
             return try session.server.catalog.image(name)
         } catch {
-            throw ControlSession.error(error)
+            throw session.error(error)
         }
     }
 }

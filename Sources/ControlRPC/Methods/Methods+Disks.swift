@@ -14,7 +14,8 @@ extension Method {
     static let read = Method(
         name: "read", summary: "Reads bytes of a disk, as the guest sees them.",
         parameters: [.offset.required, readLength, .image],
-        result: "The image's name, offset, length, the size of the disk, and data in base64"
+        result: "The image's name, offset, length, the size of the disk, and data in base64",
+        answerSize: .data(readLength)
     ) { call in
         let export = try call.export()
         let start = call.arguments.count(.offset) ?? 0
@@ -43,8 +44,9 @@ extension Method {
         name: "length", kind: .count(), summary: "How much of the disk to look at; to its end where it is left out")
 
     static let map = Method(
-        name: "map", summary: "Tells where a disk is stored, run by run: what 'rblock map --output json' prints.",
-        parameters: [.image, .offset, mapLength], result: "The runs", resultType: "array", isLong: true
+        name: "map", summary: "Tells where a disk is stored, run by run: what 'rblock map' prints as JSON.",
+        parameters: [.image, .offset, mapLength], result: "The runs", resultType: "array", isLong: true,
+        answerSize: .long
     ) { call in
         let export = try call.export()
         let start = call.arguments.count(.offset) ?? 0
@@ -62,9 +64,9 @@ extension Method {
     }
 
     private static let first = Parameter(
-        name: "a", kind: .string, isRequired: true, summary: "The name of the one disk")
+        name: "a", kind: .string, isRequired: true, summary: "The name of the one disk", isImage: true)
     private static let second = Parameter(
-        name: "b", kind: .string, isRequired: true, summary: "The name of the other disk")
+        name: "b", kind: .string, isRequired: true, summary: "The name of the other disk", isImage: true)
     private static let summaryOnly = Parameter(
         name: "summary", kind: .flag, summary: "Whether to leave out the ranges, and answer what they sum up to")
     private static let sectorSize = Parameter(
@@ -85,9 +87,10 @@ extension Method {
     }
 
     static let diff = Method(
-        name: "diff", summary: "Tells which sectors differ between two disks, as 'rblock diff --output json' does.",
+        name: "diff", summary: "Tells which sectors differ between two disks, as 'rblock diff' does in JSON.",
         parameters: [first, second, summaryOnly, sectorSize],
-        result: "The ranges of sectors that differ, and what they sum up to", isLong: true
+        result: "The ranges of sectors that differ, and what they sum up to", isLong: true,
+        answerSize: .long
     ) { call in
         let size = call.arguments.count(sectorSize) ?? 512
         guard size == 512 || size == 4096 else {

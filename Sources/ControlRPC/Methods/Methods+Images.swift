@@ -7,13 +7,15 @@ import ImageTools
 extension Method {
     static let list = Method(
         name: "list", summary: "Lists the disks that are served: images, their snapshots, their partitions.",
-        result: "Objects with a name, and a size in bytes or an error", resultType: "array", isLong: true
+        result: "Objects with a name, and a size in bytes or an error", resultType: "array", isLong: true,
+        isBounded: true
     ) { call in
         let entries = call.session.server.catalog.list().map { entry in
             var members: [String: JSON] = ["name": .string(entry.name), "summary": .string(entry.summary)]
             switch entry.size {
             case .success(let size): members["size"] = .count(size)
-            case .failure(let error): members["error"] = .string(error.description)
+            case .failure(let error):
+                members["error"] = .string(call.session.server.catalog.paths.told(error).description)
             }
             return JSON.object(members)
         }
@@ -31,7 +33,7 @@ extension Method {
             "image": .string(export.name), "format": .string(export.opened.layers.first?.format.rawValue ?? "raw"),
             "size": .count(export.image.virtualSize),
         ]
-        let notes = (try? call.namedImage())?.manifestNotes() ?? []
+        let notes = (try? call.namedImage())?.image.manifestNotes() ?? []
         if !notes.isEmpty { members["notes"] = .array(notes.map { .string($0) }) }
         return JSON.object(members).text
     }
@@ -49,12 +51,15 @@ extension Method {
         name: "allocation", kind: .flag, summary: "Whether to count how the disk is stored")
 
     static let info = Method(
-        name: "info", summary: "Tells what an image is: what 'rblock info --output json' prints.",
+        name: "info", summary: "Tells what an image is: what 'rblock info' prints as JSON.",
         parameters: [.image, chain, allocation], result: "The report; with backing-chain an array of reports",
         isLong: true
     ) { call in
         let wholeChain = call.arguments.flag(chain)
-        let reports = try call.namedImage().reports(chain: wholeChain, allocation: call.arguments.flag(allocation))
+        let (name, image) = try call.namedImage()
+        var reports = image.reports(chain: wholeChain, allocation: call.arguments.flag(allocation))
+        for index in reports.indices { reports[index].hideHints() }
+        if !reports.isEmpty { reports[0].rename(name) }
         return wholeChain ? try JSON.line(encoding: reports) : try JSON.line(encoding: reports.first)
     }
 
@@ -67,11 +72,11 @@ extension Method {
 
     static let inspect = Method(
         name: "inspect",
-        summary: "Tells how an image file is laid out, field by field: what 'rblock inspect --output json' prints.",
+        summary: "Tells how an image file is laid out, field by field: what 'rblock inspect' prints as JSON.",
         parameters: [.image, entries, limit, use], result: "The structures of the file, and the faults in them",
-        isLong: true
+        isLong: true, answerSize: .long
     ) { call in
-        let named = try call.namedImage()
+        let (name, named) = try call.namedImage()
         let options = LayoutOptions(
             showsEntries: call.arguments.flag(entries), entryLimit: call.arguments.count(limit) ?? 10_000)
         let inspected = try InspectedImage(named)
@@ -84,13 +89,13 @@ extension Method {
                 try line.append(piece)
             } catch {
                 failure = error
-                throw ImageError(.outOfRange, path: named.path.string, error.message)
+                throw ImageError(.outOfRange, path: name, error.message)
             }
         }
         let showsUse = call.arguments.flag(use)
         do {
             _ = try inspected.writeJSON(
-                named: named.path.string, options, showsUse: showsUse,
+                named: name, options, showsUse: showsUse,
                 hostMap: {
                     guard showsUse else { return nil }
                     return try inspected.hostMap(cellLimit: HostMap.pictureCellLimit) {
@@ -110,17 +115,18 @@ extension Method {
 
     static let check = Method(
         name: "check",
-        summary: "Checks whether the structures of an image fit together: what 'rblock check --output json' prints.",
+        summary: "Checks whether the structures of an image fit together: what 'rblock check' prints as JSON.",
         parameters: [.image, data, force], result: "What was counted and found", isLong: true
     ) { call in
-        let named = try call.namedImage()
+        let (name, named) = try call.namedImage()
         let report = try named.check(
             readsData: call.arguments.flag(data), force: call.arguments.flag(force)
         ) { call.request.report($0) }
-        guard let report else {
+        guard var report else {
             throw RPCError(
-                .unsupported, "\(named.path.string): the format has nothing to check; \"data\": true reads it")
+                .unsupported, "\(name): the format has nothing to check; \"data\": true reads it")
         }
+        report.filename = name
         return try JSON.line(encoding: report)
     }
 }

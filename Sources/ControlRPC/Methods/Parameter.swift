@@ -20,6 +20,8 @@ struct Parameter: Sendable {
     var isRequired = false
     /// What it means, in a phrase.
     var summary: String
+    /// Whether it names a disk.
+    var isImage = false
 
     /// The same, to be sent always.
     var required: Parameter {
@@ -134,7 +136,8 @@ struct Arguments: Sendable {
 extension Parameter {
     /// The disk that a method is about: what `list` names.
     static let image = Parameter(
-        name: "image", kind: .string, summary: "The name of the image; may be left out where one image is served")
+        name: "image", kind: .string, summary: "The name of the image; may be left out where one image is served",
+        isImage: true)
     /// Where on the disk to begin.
     static let offset = Parameter(name: "offset", kind: .count(), summary: "The first byte of the disk")
 }

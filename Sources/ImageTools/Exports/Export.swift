@@ -19,6 +19,10 @@ public struct Export: Sendable {
     public let snapshot: Int?
     /// The partition that it is; nil for a whole disk.
     public let partition: Partition?
+    /// Whether all of its files are on disks of this host: see `HostFile`.
+    public let isPrompt: Bool
+    /// What clients are told of the host's paths.
+    public let paths: HostPaths
 
     /// Throws `system` with ESTALE where a file of the image was written to since it was opened: what is read from then
     /// on would be a mixture. Costs next to nothing: the files are looked at every 20 milliseconds.
@@ -49,20 +53,29 @@ public struct Export: Sendable {
 /// An image while it is served: all disks that it offers. Every method may be called from any thread.
 final class ServedImage: Sendable {
     let opened: OpenedImage
+    /// Whether all of its files are on disks of this host: see `HostFile`.
+    let isPrompt: Bool
     private let name: String
+    private let paths: HostPaths
     private let all = Guarded<[Export]?>(nil)
 
     /// The image called `name`, which can be read.
-    init(_ opened: OpenedImage, name: String) {
+    init(_ opened: OpenedImage, name: String, paths: HostPaths) {
         self.opened = opened
         self.name = name
+        self.paths = paths
+        isPrompt = opened.layers.allSatisfy { $0.files.allSatisfy(\.isPrompt) }
     }
+
+    /// What `exports` answers, where that has been asked and answered before.
+    var knownExports: [Export]? { all.withLockIfAvailable { $0 } ?? nil }
 
     /// The current disk. Throws why it cannot be read.
     func whole() throws(ImageError) -> Export {
         Export(
             name: name, summary: "\(opened.layers.first?.format.rawValue ?? "raw") image",
-            image: try opened.disk.result.get(), opened: opened, snapshot: nil, partition: nil)
+            image: try opened.disk.result.get(), opened: opened, snapshot: nil, partition: nil, isPrompt: isPrompt,
+            paths: paths)
     }
 
     /// The disk, its partitions, and those of each snapshot that can be read. Reads the partition tables when first
@@ -77,7 +90,7 @@ final class ServedImage: Sendable {
                 return Export(
                     name: "\(self.name)@\(SnapshotNames.text(of: name))",
                     summary: "snapshot \"\(opened.snapshots[index].name)\"", image: image, opened: opened,
-                    snapshot: index, partition: nil)
+                    snapshot: index, partition: nil, isPrompt: isPrompt, paths: paths)
             }
             let exports = ([whole] + kept).flatMap { [$0] + Self.partitions(of: $0) }
             all = exports
@@ -91,7 +104,7 @@ final class ServedImage: Sendable {
                 name: "\(disk.name)/p\(partition.number)",
                 summary: "partition \(partition.number)\(partition.typeName.map { ": \($0)" } ?? "")",
                 image: partition.image(in: disk.image), opened: disk.opened, snapshot: disk.snapshot,
-                partition: partition)
+                partition: partition, isPrompt: disk.isPrompt, paths: disk.paths)
         }
     }
 }

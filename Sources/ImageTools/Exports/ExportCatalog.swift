@@ -24,6 +24,12 @@ public final class ExportCatalog: Sendable {
     /// How long a failed look-up of a name stands: who asks for what is not there does not have the folders read at
     /// each question.
     private static let scanLifetime = Duration.milliseconds(100)
+    /// How long a list waits for one image, and for all that do not answer.
+    private static let listPatience = (each: Duration.seconds(1), all: Duration.seconds(3))
+    /// How long the folders are waited for.
+    private static let scanPatience = Duration.seconds(3)
+    /// How long somebody who asks for one image waits: less than clients have for a handshake.
+    private static let openPatience = Duration.seconds(8)
 
     private enum Source {
         case image(name: String, NamedImage)
@@ -38,6 +44,12 @@ public final class ExportCatalog: Sendable {
 
     private let sources: [Source]
     private let resources: LayerResources
+    /// What clients are told of the host's paths.
+    public let paths: HostPaths
+    private let openings = SharedWork<ExactName, ServedImage>(threadLimit: 64)
+    private let parts = SharedWork<ExactName, [Export]>(threadLimit: 64)
+    private let appliances = SharedWork<ExactName, [(name: String, image: NamedImage)]>(threadLimit: 64)
+    private let scans = SharedWork<Int, [ExactName: NamedImage]>(threadLimit: 1)
     private let scan = Guarded(Scan())
     private let open = BoundedCache<ExactName, ServedImage>(capacity: openLimit)
 
@@ -53,6 +65,7 @@ public final class ExportCatalog: Sendable {
         self.resources = resources
         var sources: [Source] = []
         var names: Set<ExactName> = []
+        var folders: [String] = []
         for image in named {
             let place = image.appliancePlace
             let file = place?.archive ?? image.path
@@ -69,7 +82,9 @@ public final class ExportCatalog: Sendable {
                 throw ImageError(
                     .denied, path: path, "another one called \"\(name)\" is served already; serve them apart")
             }
-            guard try Self.isFolder(location) else {
+            let isFolder = try Self.isFolder(location)
+            folders.append(String(decoding: isFolder ? location : location.removingLastComponent()))
+            guard isFolder else {
                 sources.append(.image(name: name, image))
                 continue
             }
@@ -78,10 +93,17 @@ public final class ExportCatalog: Sendable {
             sources.append(.folder(prefix: prefix, images, as: image))
         }
         self.sources = sources
+        paths = HostPaths(below: folders)
     }
 
     /// Every image by its name, as it is to be opened, appliances as a whole; folders are looked through anew.
+    /// Where they do not answer, the images are those that were there before.
     public func images() -> [ExactName: NamedImage] {
+        let found = try? scans.value(for: 0, of: "folders", within: Self.scanPatience) { [self] in lookThrough() }
+        return found ?? scan.withLock { $0.images }
+    }
+
+    private func lookThrough() -> [ExactName: NamedImage] {
         var images: [ExactName: NamedImage] = [:]
         for source in sources {
             switch source {
@@ -111,11 +133,15 @@ public final class ExportCatalog: Sendable {
     }
 
     /// Every export, in the order of the images' names: for each image its disk, its partitions, and those of its
-    /// snapshots. Opens each image for it.
+    /// snapshots. Opens each image for it; one that does not answer in time is listed with that as its error.
     public func list() -> [Entry] {
-        images().sorted { $0.key < $1.key }.flatMap { name, image -> [Entry] in
+        let end = ContinuousClock.now + Self.listPatience.all
+        return images().sorted { $0.key < $1.key }.flatMap { name, image -> [Entry] in
+            let patience = min(Self.listPatience.each, max(.milliseconds(10), ContinuousClock.now.duration(to: end)))
             do throws(ImageError) {
-                return try image.disks(called: name.text).flatMap(entries)
+                return try disks(of: image, called: name.text, within: patience).flatMap {
+                    entries($0.name, $0.image, within: patience)
+                }
             } catch {
                 return [Entry(name: name.text, summary: "", size: .failure(error))]
             }
@@ -123,9 +149,10 @@ public final class ExportCatalog: Sendable {
     }
 
     /// The exports of one image.
-    private func entries(_ name: String, _ image: NamedImage) -> [Entry] {
+    private func entries(_ name: String, _ image: NamedImage, within patience: Duration) -> [Entry] {
         do throws(ImageError) {
-            return try served(name, image).exports().map {
+            let served = try served(name, image, within: patience)
+            return try exports(of: served, called: name, within: patience).map {
                 Entry(name: $0.name, summary: $0.summary, size: .success($0.image.virtualSize))
             }
         } catch {
@@ -133,10 +160,10 @@ public final class ExportCatalog: Sendable {
         }
     }
 
-    /// The image called `name`, which is no snapshot's or partition's name, as it is to be opened; also an appliance as a
-    /// whole. Empty: the only one that there is. Throws `system` with ENOENT where there is none.
-    public func image(_ name: String) throws(ImageError) -> NamedImage {
-        try find(name).image
+    /// The image called `name`, which is no snapshot's or partition's name, as it is to be opened, and its name; also an
+    /// appliance as a whole. Empty: the only one that there is. Throws `system` with ENOENT where there is none.
+    public func image(_ name: String) throws(ImageError) -> (name: String, image: NamedImage) {
+        try find(name)
     }
 
     /// Opens the export called `name`; empty: the only image that there is.
@@ -153,9 +180,10 @@ public final class ExportCatalog: Sendable {
         }
         if let named {
             guard !named.image.isAppliance else {
-                throw Self.several(named.name, try named.image.disks(called: named.name))
+                let disks = try disks(of: named.image, called: named.name, within: Self.openPatience)
+                throw Self.several(named.name, disks)
             }
-            return try served(named.name, named.image).whole()
+            return try served(named.name, named.image, within: Self.openPatience).whole()
         }
         // The longest image name comes first: a name may have these marks in it. They are looked for by bytes: an accent
         // behind one makes one character of both.
@@ -166,7 +194,8 @@ public final class ExportCatalog: Sendable {
             else {
                 continue
             }
-            let exports = try served(found.name, found.image).exports()
+            let served = try served(found.name, found.image, within: Self.openPatience)
+            let exports = try exports(of: served, called: found.name, within: Self.openPatience)
             let wanted = found.name + String(decoding: bytes[mark...], as: UTF8.self)
             if let index = try Self.place(of: wanted, in: exports.map(\.name), noting: found.image) {
                 return exports[index]
@@ -179,7 +208,7 @@ public final class ExportCatalog: Sendable {
     private func find(_ name: String) throws(ImageError) -> (name: String, image: NamedImage) {
         let last = scan.withLock { $0 }
         if !name.isEmpty, let image = last.images[ExactName(name)] { return (name, image) }
-        if let disk = try? Self.disk(name, in: last.images) { return (name, disk) }
+        if let disk = try? disk(name, in: last.images) { return (name, disk) }
         let isRecent = last.madeAt.map { $0.duration(to: .now) < Self.scanLifetime } ?? false
         let images = isRecent ? last.images : images()
         if name.isEmpty {
@@ -187,12 +216,12 @@ public final class ExportCatalog: Sendable {
                 throw ImageError(
                     .system(errno: ENOENT), path: "export", "\(images.count) images are served: say which is meant")
             }
-            let disks = try image.value.disks(called: image.key.text)
+            let disks = try disks(of: image.value, called: image.key.text, within: Self.openPatience)
             guard let only = disks.first, disks.count == 1 else { throw Self.several(image.key.text, disks) }
             return only
         }
         if let image = images[ExactName(name)] { return (name, image) }
-        if let disk = try Self.disk(name, in: images) { return (name, disk) }
+        if let disk = try disk(name, in: images) { return (name, disk) }
         let names = Array(images.keys)
         guard let index = try Self.place(of: name, in: names.map(\.text), noting: images.values.first),
             let image = images[names[index]]
@@ -201,16 +230,27 @@ public final class ExportCatalog: Sendable {
     }
 
     /// The disk called `name` of one of the appliances among `images`; nil where there is none.
-    private static func disk(
+    private func disk(
         _ name: String, in images: [ExactName: NamedImage]
     ) throws(ImageError) -> NamedImage? {
         let bytes = Array(name.utf8)
         for slash in bytes.indices where bytes[slash] == UInt8(ascii: "/") {
             let archive = String(decoding: bytes[..<slash], as: UTF8.self)
             guard let image = images[ExactName(archive)], image.isAppliance else { continue }
-            return try image.disks(called: archive).first { ExactName($0.name) == ExactName(name) }?.image
+            let disks = try disks(of: image, called: archive, within: Self.openPatience)
+            return disks.first { ExactName($0.name) == ExactName(name) }?.image
         }
         return nil
+    }
+
+    /// The disks of an image: itself, or those of an appliance.
+    private func disks(
+        of image: NamedImage, called name: String, within limit: Duration
+    ) throws(ImageError) -> [(name: String, image: NamedImage)] {
+        guard image.isAppliance else { return [(name, image)] }
+        return try appliances.value(for: ExactName(name), of: "export \"\(name)\"", within: limit) {
+            () throws(ImageError) in try image.disks(called: name)
+        }
     }
 
     private static func several(_ name: String, _ disks: [(name: String, image: NamedImage)]) -> ImageError {
@@ -232,13 +272,34 @@ public final class ExportCatalog: Sendable {
         return found?.index
     }
 
-    private func served(_ name: String, _ image: NamedImage) throws(ImageError) -> ServedImage {
+    /// The image `name`, open. Throws `system` with ETIMEDOUT where it does not answer within `limit`, and why it cannot be
+    /// opened.
+    private func served(
+        _ name: String, _ image: NamedImage, within limit: Duration
+    ) throws(ImageError) -> ServedImage {
+        let key = ExactName(name)
+        if let known = open.value(for: key), known.isPrompt, known.opened.isCurrent { return known }
+        return try openings.value(for: key, of: "export \"\(name)\"", within: limit) {
+            [self] () throws(ImageError) in try opened(name, image)
+        }
+    }
+
+    private func exports(
+        of served: ServedImage, called name: String, within limit: Duration
+    ) throws(ImageError) -> [Export] {
+        if let known = served.knownExports { return known }
+        return try parts.value(for: ExactName(name), of: "export \"\(name)\"", within: limit) {
+            () throws(ImageError) in try served.exports()
+        }
+    }
+
+    private func opened(_ name: String, _ image: NamedImage) throws(ImageError) -> ServedImage {
         let key = ExactName(name)
         if let known = open.value(for: key) {
             if known.opened.isCurrent { return known }
             open.removeAll { $0 == key }
         }
-        let served = ServedImage(try image.open(resources: resources), name: name)
+        let served = ServedImage(try image.open(resources: resources), name: name, paths: paths)
         // What cannot be read now may be mended when it is next asked for.
         guard served.opened.disk.error == nil else { return served }
         return open.insert(served, cost: 1, for: key)

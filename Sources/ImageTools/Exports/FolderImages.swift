@@ -9,8 +9,19 @@ struct FolderImages {
     /// The most images that are found: what comes after them in the order of the names is not looked for.
     static let limit = 100_000
 
+    /// How long a folder, or what a link leads to, is waited for; what does not answer by then is passed over.
+    private static let patience = Duration.seconds(1)
+
     /// What may be opened: the folder, and what was allowed besides.
     let confines: ConfinedOpenPolicy
+    private let listings = SharedWork<FilePath, FolderListing?>(threadLimit: 16)
+    private let places = SharedWork<FilePath, Place?>(threadLimit: 16)
+
+    /// Where a name leads.
+    private struct Place: Sendable {
+        var kind: FileStatus.Kind
+        var location: FilePath
+    }
 
     /// Whether files whose names do not call them images are recognised by their content, too.
     let probesAll: Bool
@@ -47,7 +58,7 @@ struct FolderImages {
         _ folder: FilePath, named prefix: String, below ancestors: [FilePath],
         into all: inout (found: [Found], skipped: SkippedFiles)
     ) {
-        guard let entries = confines.list(folder)?.entries else {
+        guard let entries = listing(of: folder)?.entries else {
             return all.skipped.add(prefix.isEmpty ? "." : prefix, .unreadable)
         }
         func open(_ name: [UInt8]) -> (any HostFile)? {
@@ -67,7 +78,7 @@ struct FolderImages {
             let (isProbed, format) = probed[entry.name]
             let isImage =
                 isProbed || ImageFormat.naming(of: entry.name) != nil || ImageFormat.isAppliance(entry.name)
-            let place = entry.kind == .file ? nil : confines.place(of: location)
+            let place = entry.kind == .file ? nil : self.place(of: location)
             if entry.kind != .file, place == nil {
                 all.skipped.add(shown, .unreadable)
             } else if place?.kind == .folder, let place {
@@ -89,5 +100,19 @@ struct FolderImages {
         return ProbedFiles(
             files.filter { ImageFormat.naming(of: $0) == nil && !ImageFormat.isAppliance($0) }, besides: images,
             open: open)
+    }
+
+    private func listing(of folder: FilePath) -> FolderListing? {
+        let found = try? listings.value(for: folder, of: "folder", within: Self.patience) { [confines] in
+            confines.list(folder)
+        }
+        return found ?? nil
+    }
+
+    private func place(of location: FilePath) -> Place? {
+        let found = try? places.value(for: location, of: "link", within: Self.patience) { [confines] in
+            confines.place(of: location).map { Place(kind: $0.kind, location: $0.location) }
+        }
+        return found ?? nil
     }
 }
