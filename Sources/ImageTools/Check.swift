@@ -42,7 +42,7 @@ extension NamedImage {
         }
         if readsData {
             let reading = DataCheck(of: top)
-            reading.run(&result) { progress(share + $0 * (1 - share)) }
+            try reading.run(&result) { progress(share + $0 * (1 - share)) }
         }
         return CheckReport(filename: path.string, format: top.format.rawValue, result)
     }
