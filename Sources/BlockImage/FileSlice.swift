@@ -19,6 +19,10 @@ public final class FileSlice: HostFile {
     public var isCurrent: Bool { file.isCurrent }
     /// See `HostFile`.
     public var isUnchanged: Bool { file.isUnchanged }
+    /// See `HostFile`.
+    public var isDatedByClock: Bool { file.isDatedByClock }
+    /// See `HostFile`: how the file around it is locked.
+    public var imageLock: ImageLock? { file.imageLock }
     /// See `HostFile`: nil.
     public var descriptor: CInt? { nil }
     /// See `HostFile`.

@@ -75,6 +75,9 @@ public protocol HostFile: AnyObject, Sendable {
     var isCurrent: Bool { get }
     /// Whether the file that was opened has not been written to since, whatever its path leads to by now.
     var isUnchanged: Bool { get }
+    /// Whether its file system dates it by the clock whenever it is asked, as qemu-storage-daemon's exports over FUSE do:
+    /// then its times do not tell whether it was written to, and `isUnchanged` goes by its size and its locks.
+    var isDatedByClock: Bool { get }
     /// How another program has locked it, by QEMU's convention; nil where none has.
     var imageLock: ImageLock? { get }
     /// The open descriptor, for what only the kernel can do with it: offset 0 of both is the same byte. Nil when it
@@ -122,6 +125,9 @@ extension HostFile {
 
     /// For files that nobody else can write to.
     public var isUnchanged: Bool { true }
+
+    /// For files with times of their own.
+    public var isDatedByClock: Bool { false }
 
     /// For files that nobody else can lock.
     public var imageLock: ImageLock? { nil }

@@ -18,6 +18,13 @@ public final class JoinedFile: HostFile {
     public var isCurrent: Bool { parts.allSatisfy { $0.file.isCurrent } }
     /// See `HostFile`.
     public var isUnchanged: Bool { parts.allSatisfy { $0.file.isUnchanged } }
+    /// See `HostFile`.
+    public var isDatedByClock: Bool { parts.contains { $0.file.isDatedByClock } }
+    /// See `HostFile`: how a part is locked, for writing if any is.
+    public var imageLock: ImageLock? {
+        let locks = parts.compactMap { $0.file.imageLock }
+        return locks.contains(.writing) ? .writing : locks.first
+    }
     /// See `HostFile`: nil.
     public var descriptor: CInt? { nil }
     /// See `HostFile`: whether every part is.

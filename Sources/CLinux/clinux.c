@@ -101,6 +101,11 @@ int clinux_is_locked(int descriptor, off_t start, off_t count) {
     return lock.l_type != F_UNLCK;
 }
 
+int clinux_is_on_fuse(int descriptor) {
+    struct statfs status;
+    return fstatfs(descriptor, &status) == 0 && status.f_type == FUSE_SUPER_MAGIC;
+}
+
 static int is_in_memory(int descriptor) {
     struct statfs status;
     return fstatfs(descriptor, &status) == 0 && (status.f_type == TMPFS_MAGIC || status.f_type == RAMFS_MAGIC);

@@ -27,6 +27,9 @@ public struct FileStatus: Hashable, Sendable {
     /// When its content last changed.
     public var modified: FileTime
 
+    /// Whether all its times are that of now, or of a moment before: the kernel keeps what a file system said of a file.
+    public var isDatedNow: Bool
+
     /// Of the open file.
     init(_ handle: FileDescriptor) throws(Errno) {
         var status = stat()
@@ -62,6 +65,11 @@ public struct FileStatus: Hashable, Sendable {
         allocatedSize = min(UInt64(clamping: status.st_blocks), UInt64(Int64.max) / 512) * 512
         identity = FileIdentity(device: UInt64(status.st_dev), inode: UInt64(status.st_ino))
         modified = FileTime(seconds: Int64(status.st_mtim.tv_sec), nanoseconds: Int(status.st_mtim.tv_nsec))
+        let times = [status.st_atim, status.st_ctim].map {
+            FileTime(seconds: Int64($0.tv_sec), nanoseconds: Int($0.tv_nsec))
+        }
+        let (age, overflow) = FileTime.now.seconds.subtractingReportingOverflow(modified.seconds)
+        isDatedNow = times.allSatisfy { [modified] in $0 == modified } && !overflow && (-1...3).contains(age)
     }
 }
 

@@ -43,6 +43,8 @@ public final class LocalFile: HostFile {
     public let modified: FileTime
     /// See `HostFile`.
     public let isPrompt: Bool
+    /// See `HostFile`: it is on FUSE, and all its times were those of its opening.
+    public let isDatedByClock: Bool
     private let handle: FileDescriptor
 
     /// Takes over `handle`, open for reading on the regular file at `location`, to which `link` led, and closes it in the
@@ -55,6 +57,7 @@ public final class LocalFile: HostFile {
         identity = status.identity
         modified = status.modified
         isPrompt = clinux_is_prompt(handle.rawValue) == 1
+        isDatedByClock = status.isDatedNow && clinux_is_on_fuse(handle.rawValue) == 1
     }
 
     deinit {
@@ -92,13 +95,19 @@ public final class LocalFile: HostFile {
     public var isCurrent: Bool {
         guard link?.isCurrent ?? true else { return false }
         guard let status = try? FileStatus(at: location) else { return false }
-        return status.identity == identity && status.size == size && status.modified == modified
+        return status.identity == identity && hasContent(of: status)
     }
 
     /// See `HostFile`.
     public var isUnchanged: Bool {
         guard let status = try? FileStatus(handle) else { return false }
-        return status.size == size && status.modified == modified
+        return hasContent(of: status)
+    }
+
+    /// Whether `status`, of the file as it is now, speaks for no change of what it has.
+    private func hasContent(of status: FileStatus) -> Bool {
+        guard status.size == size else { return false }
+        return status.modified == modified || isDatedByClock && status.isDatedNow && imageLock != .writing
     }
 
     /// See `HostFile`.

@@ -213,7 +213,7 @@ final class ImageNode: Sendable {
         if let opened = state.opened {
             if state.handles > 0 { return opened }
             let isFresh = state.openedAt.duration(to: .now) < Self.failureLifetime
-            if opened.disk.error == nil ? opened.isCurrent : isFresh { return opened }
+            if opened.disk.error == nil ? opened.isCurrent && !opened.mayBeOutdated : isFresh { return opened }
         }
         state.forgetOpened()
         let opened = open(layerCounters)

@@ -64,13 +64,21 @@ struct StatsDocument: Encodable {
     private var format: String?
     private var error: ImageError?
     private var mount: Mount
+    /// The files that may be in use.
+    private let usePaths: [String]
+    /// The notes that do not depend on who uses them.
+    private let lastingNotes: [String]
 
     /// The document of an image, or of one of its snapshots, as it is now. Measures how the disk is stored, if that was
     /// not done yet.
     init(_ node: ImageNode, _ view: DiskView) {
         let opened = node.opened()
         let disk = node.disk(view)
-        let notes = opened.layers.flatMap(\.notes) + node.changeNotes
+        let files = opened.layers.flatMap(\.files)
+        let use = ImageUse(files)
+        usePaths = files.map(\.path)
+        lastingNotes = opened.layers.flatMap(\.notes) + ImageUse.timeNotes(files) + node.changeNotes
+        let notes = lastingNotes + (use?.note.map { [$0] } ?? [])
         info = opened.layers.first.map(ImageInfo.init)
         if case .snapshot(let index) = view, opened.snapshots.indices.contains(index) {
             snapshot = SnapshotInfo(opened.snapshots[index])
@@ -90,7 +98,7 @@ struct StatsDocument: Encodable {
             unknownHeaderExtensions: opened.layers.first.flatMap(HeaderExtensionInfo.unknown(of:)),
             partitionTable: view == .current ? node.partitionTable().flatMap(Self.info) : nil,
             counters: CounterFacts(node.counters(view).figures, node.layerCounters),
-            inUse: ImageUse(opened.layers.flatMap(\.files)))
+            inUse: use)
     }
 
     /// The facts of a partition table, with the files that the partitions have in the image's folder.
@@ -119,8 +127,11 @@ struct StatsDocument: Encodable {
     func text() throws -> [UInt8] {
         var widest = self
         widest.mount.counters = .widest
-        widest.mount.inUse = mount.layers.map(\.filename).max { $0.utf8.count < $1.utf8.count }.map {
+        widest.mount.inUse = usePaths.max { $0.utf8.count < $1.utf8.count }.map {
             ImageUse(filename: $0, writing: false)
+        }
+        if let path = widest.mount.inUse?.filename, let note = ImageUse(filename: path, writing: true).note {
+            widest.mount.notes = lastingNotes + [note]
         }
         widest.info?.actualSize = .max
         for index in widest.mount.layers.indices { widest.mount.layers[index].actualSize = .max }

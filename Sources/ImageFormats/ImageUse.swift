@@ -21,6 +21,19 @@ public struct ImageUse: Encodable, Sendable {
         filename = file.path
         writing = lock == .writing
     }
+
+    /// What people should know of it: that what is read may be wrong; nil where nobody writes.
+    public var note: String? {
+        guard writing else { return nil }
+        return "\(filename): another program is writing to it, and what is read may be a mixture of old and new"
+    }
+
+    /// What people should know of those of `files` whose times tell nothing.
+    public static func timeNotes(_ files: [any HostFile]) -> [String] {
+        files.filter(\.isDatedByClock).map {
+            "\($0.path): its file system dates it by the clock, so that nothing tells whether it is written to meanwhile"
+        }
+    }
 }
 
 /// A header extension of a type that the QCOW2 specification does not give.

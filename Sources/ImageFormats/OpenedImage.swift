@@ -223,6 +223,12 @@ public final class OpenedImage: Sendable {
         files.allSatisfy { $0.isCurrent }
     }
 
+    /// Whether it should be opened anew by who can: the times of one of its files do not tell whether it was written to,
+    /// and it was opened a while ago.
+    public var mayBeOutdated: Bool {
+        openedAt.duration(to: .now) > .seconds(1) && files.contains { $0.isDatedByClock }
+    }
+
     /// A file of the chain that was written to since it was opened; nil where all are as they were, whatever their names
     /// lead to by now.
     public var changedFile: (any HostFile)? {

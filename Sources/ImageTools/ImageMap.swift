@@ -5,6 +5,8 @@ import ImageFormats
 public struct ImageMap: Sendable {
     /// The runs.
     public var runs: DiskMap
+    /// The files that it tells of, those of the chain as far as that was followed.
+    public var files: [any HostFile]
     /// The paths of the files that the runs name.
     public var paths: [HostFileID: String]
 }
@@ -18,6 +20,6 @@ extension NamedImage {
         let disk = try disk(of: opened)
         let files = opened.layers.flatMap(\.files)
         let paths = Dictionary(files.map { ($0.id, $0.path) }) { first, _ in first }
-        return ImageMap(runs: DiskMap(disk, from: start, count: count), paths: paths)
+        return ImageMap(runs: DiskMap(disk, from: start, count: count), files: files, paths: paths)
     }
 }

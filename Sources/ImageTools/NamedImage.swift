@@ -128,7 +128,7 @@ public struct NamedImage: Sendable {
     /// The disk that is meant. Throws why it cannot be read, or that there is no such snapshot.
     public func disk(resources: LayerResources = LayerResources()) throws(ImageError) -> NamedDisk {
         let opened = try open(resources: resources)
-        return NamedDisk(image: try disk(of: opened), opened: opened, onNote: onNote)
+        return try NamedDisk(image: try disk(of: opened), opened: opened, onNote: onNote)
     }
 
     /// The same of the image that `open` answered.
@@ -159,31 +159,6 @@ public struct NamedImage: Sendable {
         let name = location.lastComponent.map { FilePath(root: nil, [$0]).bytes } ?? []
         if case .format(let format)? = ImageFormat.naming(of: name) { return format }
         return nil
-    }
-}
-
-/// The disk that a person named, open. May be used from any thread.
-public struct NamedDisk: Sendable {
-    /// The disk.
-    public let image: Image
-    let opened: OpenedImage
-    /// See `NamedImage.onNote`.
-    let onNote: (@Sendable (String) -> Void)?
-
-    /// The format of the image itself.
-    public var format: ImageFormat { opened.layers[0].format }
-
-    /// The files that its bytes come from, those of its chain among them.
-    public var files: [any HostFile] { opened.layers.flatMap(\.files) }
-
-    /// To be asked when all was read. Throws `system` with ESTALE where a file of the image was written to since it was
-    /// opened: what was read may be of no one moment.
-    public func checkUnchanged() throws(ImageError) {
-        guard let file = opened.changedFile else { return }
-        throw ImageError(
-            .system(errno: ESTALE), path: file.path,
-            "was written to while it was read, and what was read may be a mixture; read a snapshot, or when nobody writes"
-        )
     }
 }
 

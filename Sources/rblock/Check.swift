@@ -36,10 +36,6 @@ struct Check: ParsableCommand {
     @OptionGroup var under: BackingOption
     @Option(help: "human, or json: the keys of qemu-img check, and the findings; of several images an array.")
     var output = OutputForm.human
-    @Flag(
-        name: [.customShort("U"), .customLong("force-share")],
-        help: "Check an image that another program is writing to, though the result may be wrong.")
-    var forceShare = false
     @Flag(help: "Also read all data of the disk that the image stores, and inflate what is compressed.")
     var data = false
     @Argument(help: ArgumentHelp("The images.", valueName: "IMAGE"), completion: .file()) var images: [String]
@@ -84,7 +80,7 @@ struct Check: ParsableCommand {
         do throws(ImageError) {
             var image = try options.image(path)
             under.apply(to: &image)
-            let report = try image.check(readsData: data, force: forceShare) { bar.update(part: $0) }
+            let report = try image.check(readsData: data, force: options.forceShare) { bar.update(part: $0) }
             bar.hide()
             if let report { return (report, report.verdict.rawValue) }
             Failure.say("\(path): the format has nothing to check; --data reads it")

@@ -137,7 +137,7 @@ struct Convert: ParsableCommand {
         var named = try options.image(source)
         named.snapshot = snapshot
         under.apply(to: &named)
-        let disk = try named.disk()
+        let disk = try options.disk(named)
         let image = try newImage(format, size: disk.image.virtualSize, list)
         var copy = DiskCopy(of: disk.image, parts: try parts(of: disk.image.virtualSize))
         copy.ignoresReadErrors = ignoreReadErrors
@@ -148,7 +148,7 @@ struct Convert: ParsableCommand {
         let bar = ProgressBar("convert", total: copy.end)
         let result = try copy.run(into: writer) { bar.update($0) }
         try writer.finish()
-        try disk.checkUnchanged()
+        try options.checkUnchanged(disk)
         try place.place()
         bar.hide()
         return Document(

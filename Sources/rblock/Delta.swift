@@ -143,7 +143,7 @@ struct Delta: ParsableCommand {
         // Two disks of one encrypted chain are unlocked once.
         now.keys = was.keys
         let resources = LayerResources()
-        let disks = (was: try was.disk(resources: resources), now: try now.disk(resources: resources))
+        let disks = (was: try options.disk(was, resources: resources), now: try options.disk(now, resources: resources))
         let backing = NewQCOW2.Backing(name: try backingFile(), format: disks.was.format.rawValue)
         let image = try newImage(list, size: disks.now.image.virtualSize, over: backing)
         let place = try imageDestination(at: FilePath(out), new.destination(disks.was.files + disks.now.files))
@@ -155,8 +155,8 @@ struct Delta: ParsableCommand {
         let bar = ProgressBar("delta", total: disks.now.image.virtualSize)
         let result = try delta.run(into: writer) { bar.update($0) }
         try writer.finish()
-        try disks.was.checkUnchanged()
-        try disks.now.checkUnchanged()
+        try options.checkUnchanged(disks.was)
+        try options.checkUnchanged(disks.now)
         try place.place()
         bar.hide()
         return Document(

@@ -87,7 +87,7 @@ struct Diff: ParsableCommand {
         // Two snapshots of one encrypted image are unlocked once.
         b.keys = a.keys
         let resources = LayerResources()
-        let disks = (try a.disk(resources: resources), try b.disk(resources: resources))
+        let disks = (try options.disk(a, resources: resources), try options.disk(b, resources: resources))
         var comparison = DiskComparison(disks.0.image, disks.1.image, sectorSize: sectorSize)
         comparison.ignoresReadErrors = ignoreReadErrors
         let bar = ProgressBar("diff", total: comparison.size)
@@ -105,8 +105,8 @@ struct Diff: ParsableCommand {
             let difference = try comparison.run(
                 progress: { position in if bar.update(position) { try output.show() } },
                 { range in try printer.print(range) })
-            try disks.0.checkUnchanged()
-            try disks.1.checkUnchanged()
+            try options.checkUnchanged(disks.0)
+            try options.checkUnchanged(disks.1)
             try printer.end(difference)
             try output.flush()
             bar.hide()

@@ -91,13 +91,13 @@ struct Hash: ParsableCommand {
         var image = try options.image(path)
         image.snapshot = snapshot
         under.apply(to: &image)
-        let disk = try image.disk()
+        let disk = try options.disk(image)
         var stream = try DiskStream(of: disk.image, path: path)
         stream.ignoresReadErrors = ignoreReadErrors
         let bar = ProgressBar(path, total: stream.count)
         let (digest, lost) = try stream.digestAndLost(algorithm, path: path) { bar.update($0) }
         bar.hide()
-        try disk.checkUnchanged()
+        try options.checkUnchanged(disk)
         return Line(
             path: path, snapshot: snapshot, algorithm: algorithm.rawValue, hash: hexadecimal(digest),
             size: stream.count, lost: ignoreReadErrors ? lost.ranges : nil)

@@ -67,6 +67,7 @@ struct Map: ParsableCommand {
             named.deepest = depth ?? .max
             let map = try named.map(
                 from: UInt64(startOffset?.count ?? 0), count: maxLength.map { UInt64($0.count) } ?? .max)
+            try options.checkUse(of: map.files)
             switch output {
             case .human: lost = try writeTable(map)
             case .json: lost = try writeRuns(map)

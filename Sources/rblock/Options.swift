@@ -49,6 +49,16 @@ struct ImageOptions: ParsableArguments {
         ))
     var slowKeys = false
 
+    @Flag(
+        name: [.customShort("U"), .customLong("force-share")],
+        help: "Read an image that another program is writing to, though the result may be wrong.")
+    var forceShare = false
+
+    @Flag(
+        name: .customLong("ignore-changes"),
+        help: "Go on where an image was written to while it was read, though the result may be a mixture.")
+    var ignoreChanges = false
+
     /// The image at `path`, to be opened so.
     func image(_ path: String) throws(ImageError) -> NamedImage {
         var keys: [ExactName: Secret] = [:]

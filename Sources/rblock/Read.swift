@@ -72,7 +72,7 @@ struct Read: ParsableCommand {
             var named = try options.image(image)
             named.snapshot = snapshot
             under.apply(to: &named)
-            let disk = try named.disk()
+            let disk = try options.disk(named)
             var stream = try DiskStream(
                 of: disk.image, from: GuestOffset(UInt64(offset.count)), count: length.map { UInt64($0.count) },
                 path: image)
@@ -81,7 +81,7 @@ struct Read: ParsableCommand {
             case .human: lost = try hex ? dump(stream) : copy(stream)
             case .json: lost = try writeDocument(stream, of: disk.image.virtualSize)
             }
-            try disk.checkUnchanged()
+            try options.checkUnchanged(disk)
         }
         guard lost.isEmpty else {
             sayLost(lost.ranges, of: image, "could not be read, and are zeros in what was written")

@@ -104,7 +104,10 @@ struct Serve: AsyncParsableCommand {
         var logger = Logger(label: "rblock") { StreamLogHandler.standardError(label: $0) }
         logger.logLevel = verbose ? .debug : .notice
         try Failure.reported {
-            let catalog = try ExportCatalog(try images.map { try options.image($0) }, probesAll: probe)
+            let catalog = try ExportCatalog(try images.map { try options.image($0) }, probesAll: probe) {
+                [logger] note in
+                logger.warning("\(printable(note))")
+            }
             let tls = try encryption.read()
             try listen(passed, encrypted: tls.mode == .require, into: &sockets)
             if !sockets.nbd.isEmpty {

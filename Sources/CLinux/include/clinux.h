@@ -33,6 +33,9 @@ void clinux_limit_arenas(int count);
 /// at `start`, with F_OFD_GETLK of fcntl(2). 1: yes, 0: no, -1: errno says why that is not known.
 int clinux_is_locked(int descriptor, off_t start, off_t count);
 
+/// Whether a FUSE file system has the open file `descriptor`, by fstatfs(2).
+int clinux_is_on_fuse(int descriptor);
+
 /// Whether a file can be read without waiting for its disk: its file system knows RWF_NOWAIT of preadv2(2), or has all
 /// in memory.
 int clinux_is_prompt(int descriptor);

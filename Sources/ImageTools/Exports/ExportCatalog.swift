@@ -42,6 +42,11 @@ public final class ExportCatalog: Sendable {
         var madeAt: ContinuousClock.Instant?
     }
 
+    /// The most notes that are remembered so that they are told once.
+    private static let noteLimit = 1024
+
+    private let tell: @Sendable (String) -> Void
+    private let told = Guarded<Set<String>>([])
     private let sources: [Source]
     private let resources: LayerResources
     /// What clients are told of the host's paths.
@@ -59,10 +64,14 @@ public final class ExportCatalog: Sendable {
     /// more than the one folder is served, the folder's name. Throws `system` for what is not there, and `denied` where
     /// two have one name.
     /// `probesAll`: whether files of folders whose names do not call them images are offered where their content does.
+    /// `tell` is told, once, what a person at the host should know of an image that is opened: that another program is
+    /// writing to it.
     public init(
-        _ named: [NamedImage], resources: LayerResources = LayerResources(), probesAll: Bool = false
+        _ named: [NamedImage], resources: LayerResources = LayerResources(), probesAll: Bool = false,
+        tell: @escaping @Sendable (String) -> Void = { _ in }
     ) throws(ImageError) {
         self.resources = resources
+        self.tell = tell
         var sources: [Source] = []
         var names: Set<ExactName> = []
         var folders: [String] = []
@@ -296,13 +305,24 @@ public final class ExportCatalog: Sendable {
     private func opened(_ name: String, _ image: NamedImage) throws(ImageError) -> ServedImage {
         let key = ExactName(name)
         if let known = open.value(for: key) {
-            if known.opened.isCurrent { return known }
+            if known.opened.isCurrent, !known.opened.mayBeOutdated { return known }
             open.removeAll { $0 == key }
         }
         let served = ServedImage(try image.open(resources: resources), name: name, paths: paths)
+        noteUse(of: served.opened.layers.flatMap(\.files))
         // What cannot be read now may be mended when it is next asked for.
         guard served.opened.disk.error == nil else { return served }
         return open.insert(served, cost: 1, for: key)
+    }
+
+    private func noteUse(of files: [any HostFile]) {
+        for note in ImageUse.timeNotes(files) + (ImageUse(files)?.note.map { [$0] } ?? []) {
+            let isNew = told.withLock { told in
+                if told.count >= Self.noteLimit { told = [] }
+                return told.insert(note).inserted
+            }
+            if isNew { tell(note) }
+        }
     }
 
     /// Whether `error`, which the catalog has thrown, is about a name that is not in it, and not about a file.

@@ -1,0 +1,82 @@
+import BlockImage
+import Glibc
+import ImageFormats
+
+/// The disk that a person named, open. May be used from any thread.
+public struct NamedDisk: Sendable {
+    /// The disk.
+    public let image: Image
+    let opened: OpenedImage
+    /// See `NamedImage.onNote`.
+    let onNote: (@Sendable (String) -> Void)?
+    /// What the files whose times tell nothing had when the disk was opened.
+    private let samples: [(file: any HostFile, sample: FileSample)]
+
+    /// Throws what keeps it from being known whether it will have changed.
+    init(
+        image: Image, opened: OpenedImage, onNote: (@Sendable (String) -> Void)?
+    ) throws(ImageError) {
+        self.image = image
+        self.opened = opened
+        self.onNote = onNote
+        var samples: [(any HostFile, FileSample)] = []
+        for file in opened.layers.flatMap(\.files) where file.isDatedByClock {
+            samples.append((file, try FileSample(of: file)))
+        }
+        self.samples = samples
+    }
+
+    /// The format of the image itself.
+    public var format: ImageFormat { opened.layers[0].format }
+
+    /// The files that its bytes come from, those of its chain among them.
+    public var files: [any HostFile] { opened.layers.flatMap(\.files) }
+
+    /// To be asked when all was read. Throws `system` with ESTALE where a file of the image was written to since it was
+    /// opened: what was read may be of no one moment.
+    public func checkUnchanged() throws(ImageError) {
+        var changed = opened.changedFile
+        for (file, sample) in samples where changed == nil {
+            if try FileSample(of: file) != sample { changed = file }
+        }
+        guard let changed else { return }
+        throw ImageError(
+            .system(errno: ESTALE), path: changed.path,
+            "was written to while it was read, and what was read may be a mixture; read a snapshot, or when nobody writes",
+            hint: "--ignore-changes goes on")
+    }
+
+    /// What people should know where it is unchanged as far as that can be known.
+    public var changeNotes: [String] {
+        samples.map {
+            "\($0.file.path): its file system dates it by the clock, so that nothing tells whether it was written to "
+                + "meanwhile; of its content, \(FileSample.count) samples are as they were"
+        }
+    }
+}
+
+/// What a file has at its start, at its end, and in pieces evenly between them: where the metadata of images and of what
+/// lies on them is, some of it has changed as a rule where anything has.
+private struct FileSample: Equatable {
+    /// How many pieces are read.
+    static let count = 64
+    /// The bytes of the first and the last piece, and of the others.
+    private static let endSize: UInt64 = 64 << 10
+    private static let pieceSize: UInt64 = 4096
+
+    private let digest: Int
+
+    /// Of `file` as it is now, as far as its size when it was opened goes.
+    init(of file: any HostFile) throws(ImageError) {
+        var hasher = Hasher()
+        for index in 0..<Self.count {
+            let isEnd = index == 0 || index == Self.count - 1
+            let size = min(isEnd ? Self.endSize : Self.pieceSize, file.size)
+            // A quotient first: the product of both could be too large.
+            let step = (file.size - size) / UInt64(Self.count - 1)
+            let start = index == Self.count - 1 ? file.size - size : step * UInt64(index)
+            hasher.combine(try file.bytes(Int(size), at: HostOffset(start), of: "sample"))
+        }
+        digest = hasher.finalize()
+    }
+}

@@ -1,0 +1,40 @@
+import BlockImage
+import ImageFormats
+import ImageTools
+
+extension ImageOptions {
+    /// Opens the disk of `image`. Throws why it cannot be read, and where another program is writing to it.
+    func disk(
+        _ image: NamedImage, resources: LayerResources = LayerResources()
+    ) throws(ImageError) -> NamedDisk {
+        let disk = try image.disk(resources: resources)
+        try checkUse(of: disk.files)
+        return disk
+    }
+
+    /// Throws `denied` where another program is writing to one of `files`, by QEMU's locks; with --force-share that is
+    /// only said.
+    func checkUse(of files: [any HostFile]) throws(ImageError) {
+        guard let file = files.first(where: { $0.imageLock == .writing }) else { return }
+        let message = "another program is writing to it, so that what is read may be wrong"
+        guard forceShare else {
+            throw ImageError(
+                .denied, path: file.path, message, hint: "--force-share reads it all the same")
+        }
+        Failure.say("\(file.path): \(message)")
+    }
+
+    /// To be called when all of `disk` was read. Throws `system` with ESTALE where it was written to meanwhile; with
+    /// --ignore-changes or --force-share that is only said. Says where nothing can tell it.
+    func checkUnchanged(_ disk: NamedDisk) throws(ImageError) {
+        do throws(ImageError) {
+            try disk.checkUnchanged()
+            for note in disk.changeNotes { Failure.say(note) }
+        } catch {
+            guard ignoreChanges || forceShare else { throw error }
+            var said = error
+            said.hint = nil
+            Failure.say(said.description)
+        }
+    }
+}
