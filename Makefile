@@ -24,7 +24,7 @@ BENCH_PACKAGES := $(PEER_PACKAGES) e2fsprogs fdisk mount util-linux
 PYTHON_PACKAGES := dissect.hypervisor==3.21 dissect.cstruct==4.7 dissect.util==3.24 defusedxml==0.7.1
 SECOND_READER := .build-python/dissect.hypervisor-3.21
 
-.PHONY: all deps deps-test deps-bench build release run test test-threads bench format lint install clean
+.PHONY: all deps deps-test deps-bench build release run test test-threads fuzz bench format lint install clean
 
 all: build
 
@@ -96,6 +96,7 @@ test: deps-test
 	$(SWIFT) build --build-tests
 	$(call run_tests)
 	$(MAKE) test-threads
+	$(MAKE) fuzz FUZZ_SECONDS=10
 
 # Reads and looks at everything with a server that the thread sanitizer watches; whatever it reports is a failure.
 test-threads: TSAN := $(CURDIR)/.build-tsan
@@ -106,6 +107,18 @@ test-threads: deps-test
 	rm -f $(TSAN)/report.*
 	$(call run_tests,--filter 'ContentTests|StatsTests|ChangeTests|RefusalTests|LiveFolderTests|UsedImageTests|SlowImageTests|HungImageTests|ApplianceTests|ReadAheadTests')
 	@if ls $(TSAN)/report.* >/dev/null 2>&1; then cat $(TSAN)/report.*; exit 1; fi
+
+# Coverage-guided fuzzing of everything that reads bytes of strangers, with libFuzzer and the address sanitizer. FUZZ_SECONDS
+# of it for each of FUZZ_TARGETS, two at a time; what is found lies in .build-fuzz/found, and the corpora grow from run to
+# run in .build-fuzz/corpus. `make fuzz FUZZ_SECONDS=3600 FUZZ_TARGETS=qcow2` looks for longer at one.
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= qcow2 vmdk-descriptor vmdk-sparse vmdk-stream ova ovf manifest partitions luks nbd rpc
+FUZZ := $(CURDIR)/.build-fuzz
+FUZZ_BUILD := -c release --sanitize=fuzzer --sanitize=address -Xswiftc -enable-testing --scratch-path $(FUZZ)
+fuzz: deps
+	RBLOCK_FUZZ=1 $(SWIFT) build $(FUZZ_BUILD) --product rblock-fuzz
+	@Fixtures/fuzz/run "$$(RBLOCK_FUZZ=1 $(SWIFT) build $(FUZZ_BUILD) --show-bin-path)/rblock-fuzz" $(FUZZ) \
+		$(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
 bench: deps-bench
 	$(SWIFT) build -c release
@@ -147,4 +160,4 @@ install: release
 
 clean:
 	$(SWIFT) package clean
-	rm -rf .build .build-static .build-tsan .build-python .build-kernel
+	rm -rf .build .build-static .build-tsan .build-fuzz .build-python .build-kernel

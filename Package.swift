@@ -22,6 +22,12 @@ let nio: [Target.Dependency] = [
 let nioHTTP: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
 let nioSSL: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
 
+/// What is fuzzed, and tested with the same inputs.
+let fuzzed: [Target.Dependency] = [
+    "BlockImage", "ByteFormat", "ControlRPC", "Encryption", "ImageFormats", "ImageTools", "NBDServer", "OVA",
+    "PartitionTable", "QCOW2", "TestImages", "VMDK", .product(name: "NIOCore", package: "swift-nio"),
+]
+
 let package = Package(
     name: "rblock",
     products: [
@@ -182,6 +188,8 @@ let package = Package(
             swiftSettings: forTests),
         .testTarget(name: "ServeTests", dependencies: ["TestImages"], swiftSettings: forTests),
         .testTarget(name: "CommandTests", dependencies: ["TestImages"], swiftSettings: forTests),
+        .testTarget(
+            name: "FuzzTests", dependencies: fuzzed, exclude: ["Fuzzer"], swiftSettings: forTests),
         .testTarget(name: "BootTests", dependencies: ["TestImages"], swiftSettings: forTests),
         .testTarget(
             name: "ControlRPCTests", dependencies: ["BlockImage", "ControlRPC", "ImageTools", "TestImages", system],
@@ -189,3 +197,28 @@ let package = Package(
     ],
     swiftLanguageModes: [.v6]
 )
+
+/// `make fuzz` builds the program `rblock-fuzz`, which has the main function of libFuzzer, in the place of the tests that run
+/// the same targets; and of the servers only their protocols, since sockets and TLS would take most of the time.
+if Context.environment["RBLOCK_FUZZ"] != nil {
+    package.targets.removeAll { $0.name == "FuzzTests" }
+    package.targets.append(
+        .executableTarget(
+            name: "rblock-fuzz", dependencies: fuzzed, path: "Tests/FuzzTests", exclude: ["ReplayTests.swift"],
+            swiftSettings: forTests + [.unsafeFlags(["-parse-as-library"])]))
+    let protocols = [
+        "ControlRPC": ["JSON.swift", "JSONParser.swift", "RPCError.swift", "RPCRequest.swift"],
+        "NBDServer": [
+            "BlockStatus.swift", "Handshake.swift", "Handshake+Exports.swift", "MetaContext.swift", "NBDError.swift",
+            "OptionReply.swift", "OptionRequest.swift", "Reply.swift", "Request.swift", "Session.swift",
+            "TransmissionFlags.swift",
+        ],
+    ]
+    for target in package.targets {
+        guard let sources = protocols[target.name] else { continue }
+        target.sources = sources
+        target.dependencies = [
+            "BlockImage", "ImageFormats", "ImageTools", "QCOW2", .product(name: "NIOCore", package: "swift-nio"),
+        ]
+    }
+}

@@ -1,0 +1,84 @@
+import BlockImage
+import ImageFormats
+import ImageTools
+import QCOW2
+import TestImages
+import VMDK
+
+/// An image made of the bytes of a fuzzer, and everything that is done to images.
+struct FuzzedImage {
+    /// As much of a disk as is read at each end.
+    private static let readLimit: UInt64 = 1 << 16
+    /// The most runs that are looked up one by one.
+    private static let runLimit = 256
+
+    private let file: MemoryFile
+    private let format: ImageFormat
+
+    /// An image of `bytes`, of the format that `target` is about.
+    init(_ bytes: [UInt8], _ target: FuzzTarget) {
+        file = MemoryFile(bytes, path: target == .qcow2 ? "memory.qcow2" : "memory.vmdk")
+        format = target == .qcow2 ? .qcow2 : .vmdk
+    }
+
+    /// Opens and reads it, checks it, and lists its structures; answers how many of its disks could be opened.
+    func run() -> Int {
+        let opener = ImageOpener(policy: FlatFiles(), resources: LayerResources(cacheSize: 1 << 20))
+        let opened = opener.open(file, as: format, counters: ReadCounters())
+        var disks = 0
+        if let image = opened.disk.image {
+            read(image)
+            _ = image.allocation()
+            disks += 1
+        }
+        for index in opened.snapshots.indices.prefix(4) {
+            guard let image = opened.snapshotDisk(index)?.image else { continue }
+            read(image)
+            disks += 1
+        }
+        _ = opened.bitmaps
+        check(opened)
+        inspect()
+        return disks
+    }
+
+    private func read(_ image: Image) {
+        let count = min(image.virtualSize, Self.readLimit)
+        _ = try? image.bytes(Int(count), at: 0)
+        _ = try? image.bytes(Int(count), at: image.virtualSize - count)
+        var position = GuestOffset(0)
+        for _ in 0..<Self.runLimit where position.rawValue < image.virtualSize {
+            guard let found = try? image.resolve(at: position, limit: .max) else { break }
+            position = position.advanced(by: found.extent.count)
+        }
+        _ = try? image.next(hole: true, from: GuestOffset(0))
+        _ = try? image.next(hole: false, from: GuestOffset(image.virtualSize / 2))
+    }
+
+    private func check(_ opened: OpenedImage) {
+        switch opened.layers.first?.facts {
+        case .qcow2(let description, _)?: _ = try? description.check(file) { _ in }
+        case .vmdk(_, let layer?)?: _ = try? layer.check { _ in }
+        case .raw, .vmdk, nil: break
+        }
+    }
+
+    private func inspect() {
+        guard let inspected = try? InspectedImage(file, as: format, policy: FlatFiles()) else { return }
+        let text = LayoutText(TextStyle()) { (_) throws(ImageError) in }
+        try? inspected.list(to: text, LayoutOptions(showsEntries: true, entryLimit: 64))
+        _ = try? inspected.hostMap(cellLimit: 1024)
+    }
+}
+
+/// Opens a megabyte of zeros under every name of an extent or a data file, and no backing file.
+private struct FlatFiles: OpenPolicy {
+    private static let file = MemoryFile([UInt8](repeating: 0, count: 1 << 20), path: "memory-flat.vmdk")
+
+    func open(_ reference: FileReference, namedBy file: any HostFile) throws(ImageError) -> any HostFile {
+        guard reference.role != .backing, reference.role != .parent else {
+            throw ImageError(.denied, path: file.path, "\(reference.text) is not opened")
+        }
+        return Self.file
+    }
+}
