@@ -287,7 +287,9 @@ public final class ExportCatalog: Sendable {
         _ name: String, _ image: NamedImage, within limit: Duration
     ) throws(ImageError) -> ServedImage {
         let key = ExactName(name)
-        if let known = open.value(for: key), known.isPrompt, known.opened.isCurrent { return known }
+        if let known = open.value(for: key), known.isPrompt, known.opened.isCurrent, !known.opened.mayBeOutdated {
+            return known
+        }
         return try openings.value(for: key, of: "export \"\(name)\"", within: limit) {
             [self] () throws(ImageError) in try opened(name, image)
         }
