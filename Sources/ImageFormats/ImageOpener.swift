@@ -208,10 +208,12 @@ private struct Chain {
             description = try VMDKDescription.describe(file)
         } catch {
             let error = Recognition.error(error, of: file, as: .vmdk, isNamed: layers.count == 1)
-            guard layers.count == 1, !isFormatSaid, try ImageFormat.probe(file) == .raw else { throw error }
+            guard layers.count == 1, !isFormatSaid else { throw error }
+            if let part = DiskPart(file, policy: policy) { throw part.error }
+            guard try ImageFormat.probe(file) == .raw else { throw error }
             return try openFlat(file, error)
         }
-        if description.descriptor == nil, layers.count == 1, !isFormatSaid,
+        if DiskPart.needsDescriptor(description), layers.count == 1, !isFormatSaid,
             let part = DiskPart(file, policy: policy)
         {
             throw part.error
@@ -232,9 +234,8 @@ private struct Chain {
         return Image(layer: layer, backing: image)
     }
 
-    /// Opens `file`, which is called a VMDK image, and is none, as `error` says, as the flat extent of one that it may be.
+    /// Opens `file`, which is called a VMDK image, is none, as `error` says, and no part of one, as the flat extent that it may be.
     private mutating func openFlat(_ file: any HostFile, _ error: ImageError) throws(ImageError) -> Image {
-        if let part = DiskPart(file, policy: policy) { throw part.error }
         guard let recognition = try Recognition(flatExtent: file) else {
             throw DiskPart.lostDescriptor(file, error, policy: policy)
         }

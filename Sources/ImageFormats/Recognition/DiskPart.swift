@@ -53,7 +53,12 @@ public struct DiskPart: Hashable, Sendable {
 
     /// Whether `file` has no descriptor of its own, so that it may be a part of another's disk.
     public static func needsDescriptor(_ file: any HostFile) -> Bool {
-        (try? VMDKDescription.describe(file))?.descriptor == nil
+        (try? VMDKDescription.describe(file)).map(needsDescriptor) ?? true
+    }
+
+    /// Whether the image has none; the place for one is blank in the parts that QEMU makes.
+    static func needsDescriptor(_ description: VMDKDescription) -> Bool {
+        description.extents.isEmpty && description.createType == nil
     }
 
     /// What the name of `file` says; nil where it is not that of a part.
