@@ -95,7 +95,7 @@ extension Image {
                 position = position.advanced(by: run.count)
                 lookUps = run.lookUps
             } catch {
-                guard ignoresErrors else {
+                guard ignoresErrors, !error.isCancelled else {
                     measured.error = error
                     return measured
                 }

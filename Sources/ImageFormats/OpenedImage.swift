@@ -101,7 +101,7 @@ public final class OpenedDisk: Sendable {
         return counting.withLock { _ in
             if let known = measured.withLock({ $0 }) { return known }
             let answer = image.measure()
-            measured.withLock { $0 = answer }
+            if answer.error?.isCancelled != true { measured.withLock { $0 = answer } }
             return answer
         }
     }

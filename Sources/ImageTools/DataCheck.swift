@@ -42,10 +42,7 @@ struct DataCheck {
                 let extent = try disk.resolve(at: start, limit: disk.virtualSize - position).extent
                 let lookUps = WalkBudget.lookUps(in: 1, of: disk, for: extent.count)
                 guard budget.takeLookUps(lookUps), let count = read(disk, extent, buffer, &budget, &result) else {
-                    return result.add(
-                        CheckFinding(
-                            .data, .error, path: path, guest: start,
-                            "the data of the disk is stored in too many runs to read them: read up to \(start)"))
+                    return addEnd(at: start, &result)
                 }
                 position += count
             } catch {
@@ -53,10 +50,20 @@ struct DataCheck {
                 let count = disk.lost(at: start, limit: disk.virtualSize - position)
                 add(error, position, count, &result)
                 position += count
-                // What is lost is looked up twice. Where that is too much, the next run says so.
-                _ = budget.takeLookUps(WalkBudget.lookUps(in: 2, of: disk, for: count))
+                // What is lost is looked up twice.
+                guard budget.takeLookUps(WalkBudget.lookUps(in: 2, of: disk, for: count)) else {
+                    return addEnd(at: GuestOffset(position), &result)
+                }
             }
         }
+    }
+
+    /// Says that not all was read.
+    private func addEnd(at place: GuestOffset, _ result: inout CheckResult) {
+        result.add(
+            CheckFinding(
+                .data, .error, path: path, guest: place,
+                "the data of the disk is stored in too many runs to read them: read up to \(place)"))
     }
 
     /// Reads the beginning of `extent`, at most `readSize` bytes of it if they are stored, and answers how many; nil where

@@ -106,8 +106,8 @@ struct `An image of which a part is lost` {
 }
 
 @Suite struct `A small image whose tables say millions of runs` {
-    /// All L1 entries name one L2 table, whose entries are `odd` and 1, which is zero, in turns.
-    private func image(odd: UInt64) -> [UInt8] {
+    /// All L1 entries name one L2 table, whose entries are `odd` and `even` in turns; 1 is zero.
+    private func image(odd: UInt64, even: UInt64) -> [UInt8] {
         let (clusterSize, tables) = (65536, 8192)
         var bytes = [UInt8](repeating: 0, count: 6 * clusterSize)
         func put(_ value: some FixedWidthInteger, at offset: Int) {
@@ -125,15 +125,16 @@ struct `An image of which a part is lost` {
         put(104 as UInt32, at: 100)
         put(UInt64(2 * clusterSize), at: clusterSize)
         for cluster in 0..<6 { put(1 as UInt16, at: 2 * clusterSize + 2 * cluster) }
-        for entry in 0..<8192 { put(entry % 2 == 1 ? odd : 1, at: 3 * clusterSize + 8 * entry) }
+        for entry in 0..<8192 { put(entry % 2 == 1 ? odd : even, at: 3 * clusterSize + 8 * entry) }
         for entry in 0..<tables { put(UInt64(3 * clusterSize), at: 5 * clusterSize + 8 * entry) }
         return bytes
     }
 
-    @Test(arguments: [4 * 65536, 1 << 40, 1 << 62 | 4 * 65536, 0, 1] as [UInt64])
+    @Test(arguments: [4 * 65536, 1 << 40, 1 << 41, 1 << 62 | 4 * 65536, 0, 1] as [UInt64])
     func `costs no verb more than a moment, and what is not looked at is said`(odd: UInt64) throws {
         let folder = try TemporaryFolder()
-        let path = try folder.write(image(odd: odd), to: "many.qcow2")
+        // Also one of which nothing can be found.
+        let path = try folder.write(image(odd: odd, even: odd == 1 << 41 ? odd : 1), to: "many.qcow2")
         let verbs: [([String], ClosedRange<Int32>)] = [
             (["info"], 0...0), (["info", "--allocation"], 0...2), (["map", "--output", "json"], 0...2),
             (["check"], 2...2), (["check", "--data"], 1...2), (["diff", path], 0...2),
