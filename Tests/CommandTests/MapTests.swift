@@ -103,7 +103,7 @@ struct `rblock map` {
             try Shell.check(
                 """
                 cd "$1"; qemu-img create -q -f qcow2 $2 zeros.qcow2 4M
-                qemu-io -f qcow2 -c 'write 0 1M' -c 'write -z 64k 200k' -c 'write -z 300k 20k' -c 'write 2M 6k' \
+                qemu-io -f qcow2 -c 'write 0 1M' -c 'write -z 64k 200k' -c 'write -z 300k 20k' -c 'write 2M 64k' \
                   -c 'write -z 2050k 10k' -c 'write -zu 512k 64k' -c 'write -z 3M 100k' -c 'discard 2M 4k' \
                   zeros.qcow2 >/dev/null
                 """, folder.path, options)
