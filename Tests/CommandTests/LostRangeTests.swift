@@ -14,7 +14,7 @@ struct `An image of which a part is lost` {
     /// `whole.raw`, `damaged.qcow2` of the same disk, whose second L2 table is lost, and `rest.raw` with zeros there.
     init() throws {
         folder = try TemporaryFolder()
-        try Pattern.writeDisk(folder.file("whole.raw"), size: Self.size, seed: 5)
+        try Pattern.writeDisk(folder.file("whole.raw"), size: UInt64(Self.size), seed: 5)
         try Shell.check(
             """
             cd "$1"; tr '\\0' x <whole.raw >full.raw; mv full.raw whole.raw
