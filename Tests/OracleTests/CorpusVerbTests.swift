@@ -10,8 +10,9 @@ struct `What the command says of images that other products made` {
         case refused
         /// Only we can: qemu-img knows no SESPARSE extent by itself, and wants another footer.
         case onlyOurs
-        /// qemu-img lists 65,536 snapshots of a table that the file does not hold; we say that it is cut.
-        case onlyTheirs
+        /// Both read the disk, but qemu-img lists 65,536 snapshots of a table that the file does not hold; we say that it is
+        /// cut.
+        case snapshotsUnseen
         /// Both, but for what only the extents of the image know: we do not open them.
         case extentsUnseen
     }
@@ -20,7 +21,7 @@ struct `What the command says of images that other products made` {
         "fox-it_dissect.hypervisor/sesparse.vmdk": .onlyOurs,
         "vmware_govmomi/ttylinux-pc_i486-16.1-disk1.vmdk": .onlyOurs,
         "vmware_govmomi/ttylinux-pc_i486-16.1.ova.d/ttylinux-pc_i486-16.1-disk1.vmdk": .onlyOurs,
-        "kubevirt_containerized-data-importer/invalid-qcow-large-json.img": .onlyTheirs,
+        "kubevirt_containerized-data-importer/invalid-qcow-large-json.img": .snapshotsUnseen,
         "kubevirt_containerized-data-importer/invalid-qcow-backing-file.img": .refused,
         "kubevirt_containerized-data-importer/invalid-qcow-large-memory.img": .refused,
         "kubevirt_containerized-data-importer/invalid-qcow-large-size.img": .refused,
@@ -41,11 +42,11 @@ struct `What the command says of images that other products made` {
             }
             let format = try #require(ours["format"]?.text, "\(row.path)")
             let expected = Self.expected[row.path]
-            #expect((ours["error"] != nil) == (expected == .refused || expected == .onlyTheirs), "\(row.path)")
+            #expect((ours["error"] != nil) == (expected == .refused), "\(row.path)")
             let theirs = try Tool.run(
                 "qemu-img", ["info", "-U", "--output=json", "-f", format, "\(Corpus.folder)/\(row.path)"])
             #expect((theirs.status != 0) == (expected == .refused || expected == .onlyOurs), "\(row.path)")
-            guard theirs.status == 0, expected != .onlyTheirs else { continue }
+            guard theirs.status == 0, expected != .snapshotsUnseen else { continue }
             let facts = ours.leaves
             var differing = try JSONValue(parsing: theirs.output).leaves.filter { facts[$0.key] != $0.value }
             // "children" came with QEMU 8.1: the tree of its block nodes, not a fact about the image.
@@ -72,6 +73,8 @@ struct `What the command says of images that other products made` {
             "qemu-img", ["map", "-U", "--output=json", "-f", format, path],
             in: String(path[..<(path.lastIndex(of: "/") ?? path.endIndex)]))
         if Self.expected[row.path] == .onlyOurs { return #expect(theirs.status != 0) }
+        // A backing file that is not where the image says is found by its last component here.
+        if theirs.status != 0, ours.errors.contains(" is read") { return }
         try #require(theirs.status == 0, "\(theirs.errors)")
         let decoder = JSONDecoder()
         #expect(

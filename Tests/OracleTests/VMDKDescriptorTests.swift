@@ -113,7 +113,7 @@ struct `What is refused of a VMDK descriptor, and what is read all the same, agr
         ours: .refused, qemu: .other, why: "an image may not have any file of the host shown")
 
     private static func twice(_ sectors: Int) -> String {
-        "RW \(sectors) FLAT \"flat.vmdk\" 0\nRW \(sectors) FLAT \"flat.vmdk\" 0\n"
+        "RW \(sectors) FLAT \"flat.vmdk\" 0\nRW \(sectors) FLAT \"flat.vmdk\" 1\n"
     }
 
     @Test(arguments: keys + lines)
