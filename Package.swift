@@ -206,17 +206,20 @@ if Context.environment["RBLOCK_FUZZ"] != nil {
         .executableTarget(
             name: "rblock-fuzz", dependencies: fuzzed, path: "Tests/FuzzTests", exclude: ["ReplayTests.swift"],
             swiftSettings: forTests + [.unsafeFlags(["-parse-as-library"])]))
-    let protocols = [
-        "ControlRPC": ["JSON.swift", "JSONParser.swift", "RPCError.swift", "RPCRequest.swift"],
-        "NBDServer": [
-            "BlockStatus.swift", "Handshake.swift", "Handshake+Exports.swift", "MetaContext.swift", "NBDError.swift",
-            "OptionReply.swift", "OptionRequest.swift", "Reply.swift", "Request.swift", "Session.swift",
-            "TransmissionFlags.swift",
-        ],
+    let protocolsOnly: [String: (sources: [String]?, excluded: [String])] = [
+        "ControlRPC": (["JSON.swift", "JSONParser.swift", "RPCError.swift", "RPCRequest.swift"], []),
+        "NBDServer": (
+            nil,
+            [
+                "HandshakePhase.swift", "NBDServer.swift", "PresharedKeys.swift", "Serving.swift", "TLSOptions.swift",
+                "TransmissionPhase.swift",
+            ]
+        ),
     ]
     for target in package.targets {
-        guard let sources = protocols[target.name] else { continue }
-        target.sources = sources
+        guard let files = protocolsOnly[target.name] else { continue }
+        target.sources = files.sources
+        target.exclude = files.excluded
         target.dependencies = [
             "BlockImage", "ImageFormats", "ImageTools", "QCOW2", .product(name: "NIOCore", package: "swift-nio"),
         ]

@@ -22,7 +22,7 @@ public enum NameMatch: Hashable, Sendable {
 
     /// What `name` comes to among `names`.
     public init(_ name: [UInt8], among names: some Sequence<[UInt8]>) {
-        // Nothing that is written otherwise is equivalent to ASCII, but for three signs that nobody writes.
+        // Nothing that is written otherwise is equivalent to ASCII, but for three signs that are not used in names.
         let isPlain = name.allSatisfy { $0 < 0x80 }
         var others: [Int] = []
         for (index, other) in names.enumerated() {

@@ -1,5 +1,5 @@
 /// Names are bytes, and Swift's strings are Unicode: in a string, a byte of a name that is not UTF-8 is the character
-/// U+10FF00 and the byte, of a plane that nobody uses. A name that has such characters itself has each of their bytes
+/// U+10FF00 and the byte, of an unused plane. A name that has such characters itself has each of their bytes
 /// written so. Hence every name has one text, and every text of a name stands for its bytes (as Python's surrogateescape).
 
 private let rawByteBase: UInt32 = 0x10ff00

@@ -8,7 +8,7 @@ import Glibc
 public final class ReadScope: Sendable {
     /// The reason of a read that would have blocked.
     private static let wouldBlock = ImageError.Code.system(errno: EAGAIN)
-    /// The reason of a read that nobody wants any more.
+    /// The reason of a read that was cancelled.
     private static let cancelled = ImageError.Code.system(errno: ECANCELED)
 
     private let mayBlock: Bool
@@ -61,7 +61,7 @@ public final class ReadScope: Sendable {
     /// Whether this thread may wait for a disk, or for another thread that does.
     public static var mayBlock: Bool { current?.mayBlock ?? true }
 
-    /// Throws where nobody wants any more what this thread does: for loops that read little. Costs a few nanoseconds.
+    /// Throws where what this thread does was cancelled: for loops that read little. Costs a few nanoseconds.
     public static func checkWanted() throws(ImageError) {
         guard let current, current.isCancelled() else { return }
         throw ImageError(Self.cancelled, path: "request", "was cancelled")
@@ -76,6 +76,6 @@ public final class ReadScope: Sendable {
 extension ImageError {
     /// Whether it only says that a read would have blocked where it must not.
     public var isWouldBlock: Bool { code == .system(errno: EAGAIN) }
-    /// Whether it only says that nobody wants the answer any more.
+    /// Whether it only says that the request was cancelled.
     public var isCancelled: Bool { code == .system(errno: ECANCELED) }
 }

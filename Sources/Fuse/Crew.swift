@@ -22,10 +22,10 @@ import Glibc
     private var last = (time: ContinuousClock.now, answered: 0)
     /// How many requests each thread had answered when it was looked at last, and since when it has not answered another.
     private var progress: [(answered: UInt, since: ContinuousClock.Instant)] = []
-    /// Whether threads are left behind that use the memory of the crew.
+    /// Whether threads are left that use the memory of the thread pool.
     private var isAbandoned = false
 
-    /// A crew of at most `limit` threads that get on with their requests, and at most `replacements` more in the place of
+    /// A thread pool of at most `limit` threads that get on with their requests, and at most `replacements` more in the place of
     /// stuck ones, for `session`, which must outlive it.
     init(_ session: OpaquePointer, limit: Int, replacements: Int) {
         size = CrewSize(limit: max(1, limit), processors: sysconf(CInt(_SC_NPROCESSORS_ONLN)))

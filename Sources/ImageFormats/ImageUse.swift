@@ -22,7 +22,7 @@ public struct ImageUse: Encodable, Sendable {
         writing = lock == .writing
     }
 
-    /// What people should know of it: that what is read may be wrong; nil where nobody writes.
+    /// What people should know of it: that what is read may be wrong; nil where no program writes to it.
     public var note: String? {
         guard writing else { return nil }
         return "\(filename): another program is writing to it, and what is read may be a mixture of old and new"

@@ -76,7 +76,7 @@ public final class OpenedDisk: Sendable {
     public let result: Result<Image, ImageError>
     private let measured = Guarded<MeasuredAllocation?>(nil)
     private let estimated = Guarded<UInt64?>(nil)
-    /// Held by who counts: others wait here, and nobody who wants an estimate.
+    /// Held while the count is made: other counts wait here, and estimates do not.
     private let counting = Guarded(())
 
     /// The disk of `result`, or why there is none.

@@ -12,18 +12,11 @@ public struct NamedDisk: Sendable {
     /// What the files whose times tell nothing had when the disk was opened.
     private let samples: [(file: any HostFile, sample: FileSample)]
 
-    /// Throws what keeps it from being known whether it will have changed.
-    init(
-        image: Image, opened: OpenedImage, onNote: (@Sendable (String) -> Void)?
-    ) throws(ImageError) {
+    init(image: Image, opened: OpenedImage, onNote: (@Sendable (String) -> Void)?) {
         self.image = image
         self.opened = opened
         self.onNote = onNote
-        var samples: [(any HostFile, FileSample)] = []
-        for file in opened.layers.flatMap(\.files) where file.isDatedByClock {
-            samples.append((file, try FileSample(of: file)))
-        }
-        self.samples = samples
+        samples = opened.layers.flatMap(\.files).filter(\.isDatedByClock).map { ($0, FileSample(of: $0)) }
     }
 
     /// The format of the image itself.
@@ -37,7 +30,7 @@ public struct NamedDisk: Sendable {
     public func checkUnchanged() throws(ImageError) {
         var changed = opened.changedFile
         for (file, sample) in samples where changed == nil {
-            if try FileSample(of: file) != sample { changed = file }
+            if FileSample(of: file) != sample { changed = file }
         }
         guard let changed else { return }
         throw ImageError(
@@ -66,8 +59,8 @@ private struct FileSample: Equatable {
 
     private let digest: Int
 
-    /// Of `file` as it is now, as far as its size when it was opened goes.
-    init(of file: any HostFile) throws(ImageError) {
+    /// Of `file` as it is now, as far as its size when it was opened goes. A piece that cannot be read counts as its error.
+    init(of file: any HostFile) {
         var hasher = Hasher()
         for index in 0..<Self.count {
             let isEnd = index == 0 || index == Self.count - 1
@@ -75,7 +68,11 @@ private struct FileSample: Equatable {
             // A quotient first: the product of both could be too large.
             let step = (file.size - size) / UInt64(Self.count - 1)
             let start = index == Self.count - 1 ? file.size - size : step * UInt64(index)
-            hasher.combine(try file.bytes(Int(size), at: HostOffset(start), of: "sample"))
+            do throws(ImageError) {
+                hasher.combine(try file.bytes(Int(size), at: HostOffset(start), of: "sample"))
+            } catch {
+                hasher.combine(error.code)
+            }
         }
         digest = hasher.finalize()
     }

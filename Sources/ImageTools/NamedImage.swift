@@ -23,7 +23,7 @@ public struct NamedImage: Sendable {
     public var backing: FilePath?
     /// The option by which a person can say so; nil where there is none.
     public var backingOption: String?
-    /// Is told what people should know at once of the files that were opened.
+    /// Gets what people should know at once of the files that were opened.
     public var onNote: (@Sendable (String) -> Void)?
     /// The passphrases of encrypted images.
     public var keys = ImageKeys()
@@ -128,7 +128,7 @@ public struct NamedImage: Sendable {
     /// The disk that is meant. Throws why it cannot be read, or that there is no such snapshot.
     public func disk(resources: LayerResources = LayerResources()) throws(ImageError) -> NamedDisk {
         let opened = try open(resources: resources)
-        return try NamedDisk(image: try disk(of: opened), opened: opened, onNote: onNote)
+        return NamedDisk(image: try disk(of: opened), opened: opened, onNote: onNote)
     }
 
     /// The same of the image that `open` answered.

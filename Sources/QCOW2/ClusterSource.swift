@@ -16,7 +16,7 @@ final class ClusterSource: Sendable {
     let resources: LayerResources
     /// What came up while clusters were read.
     let findings = ReadFindings()
-    /// Whether `dataFile` was cut; nil: nobody asked yet.
+    /// Whether `dataFile` was cut; nil: not known yet.
     private let cut = Guarded<Bool?>(nil)
 
     init(

@@ -16,7 +16,7 @@ extension Header {
         var refcounts = try Refcounts(self, of: file)
         let first = file.size / clusterSize + 1
         for cluster in first..<first + Self.clustersBehind {
-            // Where nobody knows it, it says nothing.
+            // An unknown refcount says nothing.
             if let refcount = try refcounts.refcount(of: cluster), refcount > 0 { return true }
         }
         return false

@@ -94,9 +94,9 @@ extension SubclusterBitmap {
 struct ClusterRun: Hashable {
     /// How they are stored.
     enum Storage: Hashable {
-        /// Not in this image; there may be room for them from this offset on.
+        /// Not in this image; host clusters may be reserved for them from this offset on.
         case unallocated(reserved: HostOffset?)
-        /// As zeros; there may be room for them from this offset on.
+        /// As zeros; host clusters may be reserved for them from this offset on.
         case zero(reserved: HostOffset?)
         /// Byte for byte, the first at this offset.
         case data(HostOffset)

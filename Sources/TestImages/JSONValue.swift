@@ -61,6 +61,16 @@ public enum JSONValue: Hashable, Sendable, Decodable {
         if case .array(let value) = self { value } else { nil }
     }
 
+    /// The same document, in whose texts `part` stands nowhere.
+    public func removing(_ part: String) -> JSONValue {
+        switch self {
+        case .text(let value): .text(value.replacingOccurrences(of: part, with: ""))
+        case .array(let elements): .array(elements.map { $0.removing(part) })
+        case .object(let members): .object(members.mapValues { $0.removing(part) })
+        case .null, .bool, .number: self
+        }
+    }
+
     /// Every value that is no object or array, by its path: ["format-specific.data.compat": "1.1"].
     public var leaves: [String: JSONValue] {
         switch self {

@@ -6,7 +6,7 @@ struct ComparedTables {
     var entries: [UInt64]
     /// How many entries the redundant table gave.
     var recovered = 0
-    /// The places where only the redundant table has an entry, and the two differ elsewhere too, so that nobody knows
+    /// The places where only the redundant table has an entry, and the two differ elsewhere too, so that it is unknown
     /// which of them is right.
     var conflicts: Set<Int> = []
 }

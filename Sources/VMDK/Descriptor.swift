@@ -22,7 +22,7 @@ public struct Descriptor: Hashable, Sendable {
     public let extents: [DescriptorExtent]
     /// What people should know of the text, in sentences: that it is in UTF-16, that it or a line stands there twice.
     let notes: [String]
-    /// Why nobody can say what the text means as a whole.
+    /// Why the text as a whole is ambiguous.
     let textFault: ParseFault?
     /// Whether the text is stored in UTF-16, so that the positions here are none of the file.
     let isUTF16: Bool

@@ -9,7 +9,7 @@ struct DescriptorText {
     let isUTF16: Bool
     /// What people should know of it, in sentences.
     private(set) var notes: [String] = []
-    /// Why nobody can say what it means; nil where it can be read.
+    /// Why it cannot be read; nil where it can.
     private(set) var fault: ParseFault?
 
     /// The text that `stored` begins with. `isFile`: all of a file, in which nothing may follow the text; what is

@@ -20,10 +20,11 @@ extension GrainTables {
     }
 
     /// The error where the file has more than one grain with data that no table has. Reads all tables, and where the file
-    /// has more room than they use, that.
+    /// has more room than they use, that. Nil where entries may say that a grain is zeros: writers leave the grains in the
+    /// file that they replace so.
     private func strayGrains() -> ImageError? {
-        guard case .hosted = format, compression == nil, !missing.isUnclean, directory.count <= Self.tableLimit,
-            let used = try? usedGrains(directory)
+        guard case .hosted(hasZeroedGrains: false) = format, compression == nil, !missing.isUnclean,
+            directory.count <= Self.tableLimit, let used = try? usedGrains(directory)
         else { return nil }
         let room = (file.size - missing.area.start) / grainSize
         guard room > used + 1 else { return nil }

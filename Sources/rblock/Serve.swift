@@ -40,8 +40,8 @@ struct Serve: AsyncParsableCommand {
               echo '{"method": "list", "id": 1}' | rblock serve --rpc stdio disk.qcow2
 
             EXIT STATUS
-              0   a signal (SIGTERM, SIGINT) or a client ended it; all was answered but what
-                  waits for an image or a client that does not answer
+              0   a signal (SIGTERM, SIGINT) or a client ended it; all was answered
+                  but what waits for an image or a client that does not answer
               1   an image or folder is not there, or an address or certificate cannot be
                   used
               64  wrong usage

@@ -64,7 +64,7 @@ struct `A part of a VMDK disk` {
             #expect(expected.text == "\(sum)  \(name)\n")
         }
         let server = try ImageServer([folder.path])
-        let list = try RBlock.run(["rpc", "--raw", server.rpcSocket, "list"])
+        let list = try RBlock.run(["rpc", server.rpcSocket, "list"])
         let names = try JSONValue(parsing: list.output).array?.compactMap { $0["name"]?.text } ?? []
         #expect(names.filter { !$0.contains("/p") } == shown, "\(list.text)")
     }

@@ -145,6 +145,7 @@ struct `A block device that a person names` {
     @Test func `may name no file where only its content says what it is, and is refused where that is no disk`() throws
     {
         let folder = try TemporaryFolder()
+        try folder.write([UInt8](repeating: 7, count: 65536), to: "base.raw")
         try QemuImg.create(folder.file("over.qcow2"), size: 1 << 20, backing: ("base.raw", "raw"))
         let overlay = try LoopDevice(folder.file("over.qcow2"))
         let denied = try RBlock.run(["hash", overlay.path])
@@ -178,7 +179,8 @@ struct `A block device that a person names` {
         let raw = try Mount(loop.path, options: ["--format", "raw"])
         try Tool.check("cmp", padded, raw.disk(name))
         #expect(try raw.document(name)["rblockfs", "notes"] == nil)
-        let refused = try Tool.run(Tool.rblockfs, ["--format", "raw", folder.path, raw.path])
+        let refused = try Tool.run(
+            Tool.rblockfs, ["--format", "raw", folder.path, try folder.makeFolder("mountpoint")])
         #expect(refused.status == 66 && refused.errors.contains("is a folder"), "\(refused.errors)")
     }
 }

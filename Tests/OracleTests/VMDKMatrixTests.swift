@@ -80,7 +80,7 @@ struct `Every kind of VMDK that qemu-img makes is read as qemu-img reads it` {
             let writes = Disk.writes(
                 over: Disk.oddSize, cluster: 65536, compressed: false, source: folder.file("pattern"), seed: seed)
             try QemuImg.io(path, format: "vmdk", writes)
-            try oracle.agrees(on: "image.vmdk", as: .vmdk)
+            try oracle.agrees(on: "image.vmdk", as: .vmdk, mayLeak: zeroedGrain)
         }
     }
 
@@ -107,7 +107,16 @@ struct `Every kind of VMDK that qemu-img makes is read as qemu-img reads it` {
                 "write -P 5 2047k 2k",
             ]
         )
-        try oracle.agrees(on: "image.vmdk", as: .vmdk)
+        try oracle.agrees(on: "image.vmdk", as: .vmdk, mayLeak: option == "zeroed_grain")
+    }
+
+    @Test func `grains that were replaced by zeros are no sign that empty tables have lost them`() throws {
+        let oracle = try Oracle(try TemporaryFolder())
+        let path = oracle.folder.file("image.vmdk")
+        // Of its three grain tables two have no entry.
+        try QemuImg.create(path, format: "vmdk", size: 80 << 20, options: ["zeroed_grain=on"])
+        try QemuImg.io(path, format: "vmdk", ["write -P 3 0 1M", "write -z 0 512k"])
+        try oracle.agrees(on: "image.vmdk", as: .vmdk, mayLeak: true)
     }
 
     @Test(arguments: [(2 << 30) - (1 << 20), 2 << 30, (4 << 30) + 512] as [UInt64])

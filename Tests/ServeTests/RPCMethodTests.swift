@@ -41,22 +41,24 @@ struct RPCMethodTests {
             #expect(answer["error"] == nil && answer["jsonrpc"]?.text == "2.0", "\(method) \(params): \(answer)")
             return answer["result"]
         }
+        // Clients are told names below the served folder.
+        func told(_ document: JSONValue) -> JSONValue { document.removing("\(folder.path)/") }
         for name in ["disk.qcow2", "delta.qcow2", "more/disk.vmdk", "parted.raw", "corrupt.qcow2", "future.qcow2"] {
             let path = folder.file(name)
             let image = "{\"image\":\"\(name)\"}"
-            #expect(try result("info", image) == RBlock.json("info", path), "\(name)")
-            #expect(try result("inspect", image) == RBlock.json("inspect", path), "\(name)")
+            #expect(try result("info", image) == told(RBlock.json("info", path)), "\(name)")
+            #expect(try result("inspect", image) == told(RBlock.json("inspect", path)), "\(name)")
             let all = "{\"image\":\"\(name)\",\"l2\":true,\"limit\":3,\"graph\":true}"
-            #expect(try result("inspect", all) == RBlock.json("inspect", "--l2", "--limit", "3", "--graph", path))
+            #expect(try result("inspect", all) == told(RBlock.json("inspect", "--l2", "--limit", "3", "--graph", path)))
         }
         for name in ["disk.qcow2", "more/disk.vmdk"] {
             let path = folder.file(name)
-            #expect(try result("check", "[\"\(name)\",true]") == RBlock.json("check", "--data", path))
-            #expect(try result("map", "[\"\(name)\"]") == RBlock.json("map", path))
+            #expect(try result("check", "[\"\(name)\",true]") == told(RBlock.json("check", "--data", path)))
+            #expect(try result("map", "[\"\(name)\"]") == told(RBlock.json("map", path)))
         }
         #expect(
             try result("info", "{\"image\":\"delta.qcow2\",\"backing-chain\":true,\"allocation\":true}")
-                == RBlock.json("info", "--backing-chain", "--allocation", folder.file("delta.qcow2")))
+                == told(RBlock.json("info", "--backing-chain", "--allocation", folder.file("delta.qcow2"))))
         #expect(
             try result("map", "[\"disk.qcow2@monday\",65536,1048576]")
                 == RBlock.json(
@@ -81,12 +83,13 @@ struct RPCMethodTests {
         let client = try served.connect()
         let listed = try #require(try client.call("list")["result"]?.array)
         let sizes = listed.reduce(into: [String: Int]()) { $0[$1["name"]?.text ?? ""] = $1["size"]?.number }
-        let whole = ["disk.qcow2", "copy.qcow2", "delta.qcow2", "more/disk.vmdk", "parted.raw"]
+        // A disk does not need the snapshot table that a cut has taken away.
+        let whole = ["disk.qcow2", "copy.qcow2", "cut.qcow2", "delta.qcow2", "more/disk.vmdk", "parted.raw"]
         let kept = ["disk.qcow2@monday", "copy.qcow2@monday"]
         #expect(Set(sizes.keys) == Set(whole + kept + ["parted.raw/p1"]), "\(listed)")
         #expect((whole + kept).allSatisfy { sizes[$0] == 8 << 20 } && sizes["parted.raw/p1"] == 2 << 20)
         let broken = listed.filter { $0["error"] != nil }.compactMap { $0["name"]?.text }
-        #expect(Set(broken) == ["corrupt.qcow2", "future.qcow2", "cut.qcow2", "thief.qcow2", "orphan.qcow2"])
+        #expect(Set(broken) == ["corrupt.qcow2", "future.qcow2", "thief.qcow2", "orphan.qcow2"])
         for (name, size) in sizes {
             let answer = try client.call("open", "[\"\(name)\"]")
             #expect(answer["result", "size"]?.number == size && answer["result", "image"]?.text == name, "\(answer)")
@@ -124,7 +127,7 @@ struct RPCMethodTests {
             #expect(answer.code == code && answer["error", "message"]?.text?.isEmpty == false, "\(method): \(answer)")
         }
         let data = try client.call("open", "[\"corrupt.qcow2\"]")["error", "data"]
-        #expect(data?["kind"]?.text == "corrupt" && data?["path"]?.text == folder.file("corrupt.qcow2"))
+        #expect(data?["kind"]?.text == "corrupt" && data?["path"]?.text == "corrupt.qcow2")
         #expect(try client.call("open", "[\"orphan.qcow2\"]")["error", "data", "errno"]?.number == Int(ENOENT))
     }
 

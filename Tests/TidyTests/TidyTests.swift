@@ -56,7 +56,7 @@ struct `The tree` {
         "Synchronization": [
             "BlockImage", "Compression", "Encryption", "Fuse", "HostStorage", "ImageFS", "ImageFormats", "ImageTools",
             "NBDServer",
-            "QCOW2", "TestImages", "rblock", "rblockfs", "rblock-bench",
+            "QCOW2", "TestImages", "VMDK", "rblock", "rblockfs", "rblock-bench",
         ],
         "SystemPackage": ["Arguments", "ControlRPC", "HostStorage", "ImageFS", "ImageTools", "rblock", "rblockfs"],
         "Logging": ["ControlRPC", "ImageFS", "NBDServer", "rblock", "rblockfs"],

@@ -11,7 +11,7 @@ public struct Recognition: Sendable {
     /// Looks at `file`, which is `named` by something else than its content; nil: only the content says what it is.
     /// `isSaid`: whether a person said it, who knows.
     ///
-    /// Throws `unsupported` for what nobody calls a disk, and is something else by its content: it is never a raw disk by
+    /// Throws `unsupported` for what neither a name nor an option calls a disk, and is something else by its content: it is never a raw disk by
     /// itself.
     public init(_ file: any HostFile, named: ImageFormat?, isSaid: Bool = false) throws(ImageError) {
         guard let named else {

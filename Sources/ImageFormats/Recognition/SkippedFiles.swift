@@ -1,6 +1,6 @@
 import BlockImage
 
-/// What folders hold and nobody is shown, counted by the reason, with the names of some.
+/// What folders hold and is not shown, counted by the reason, with the names of some.
 public struct SkippedFiles: Hashable, Sendable {
     /// Why a file is not shown.
     public enum Reason: String, CaseIterable, Sendable {

@@ -21,7 +21,7 @@ public struct Export: Sendable {
     public let partition: Partition?
     /// Whether all of its files are on disks of this host: see `HostFile`.
     public let isPrompt: Bool
-    /// What clients are told of the host's paths.
+    /// What answers to clients say of the host's paths.
     public let paths: HostPaths
 
     /// Throws `system` with ESTALE where a file of the image was written to since it was opened: what is read from then

@@ -42,14 +42,14 @@ public final class ExportCatalog: Sendable {
         var madeAt: ContinuousClock.Instant?
     }
 
-    /// The most notes that are remembered so that they are told once.
+    /// The most notes that are remembered so that each is logged once.
     private static let noteLimit = 1024
 
     private let tell: @Sendable (String) -> Void
     private let told = Guarded<Set<String>>([])
     private let sources: [Source]
     private let resources: LayerResources
-    /// What clients are told of the host's paths.
+    /// What answers to clients say of the host's paths.
     public let paths: HostPaths
     private let openings = SharedWork<ExactName, ServedImage>(threadLimit: 64)
     private let parts = SharedWork<ExactName, [Export]>(threadLimit: 64)
@@ -64,7 +64,7 @@ public final class ExportCatalog: Sendable {
     /// more than the one folder is served, the folder's name. Throws `system` for what is not there, and `denied` where
     /// two have one name.
     /// `probesAll`: whether files of folders whose names do not call them images are offered where their content does.
-    /// `tell` is told, once, what a person at the host should know of an image that is opened: that another program is
+    /// `tell` gets, once, what the operator should know of an image that is opened: that another program is
     /// writing to it.
     public init(
         _ named: [NamedImage], resources: LayerResources = LayerResources(), probesAll: Bool = false,

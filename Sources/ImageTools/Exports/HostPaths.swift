@@ -1,6 +1,6 @@
 import BlockImage
 
-/// What clients of a server are told of the host's paths: names below the folders that are served, and nothing of where
+/// What a server's answers say of the host's paths: names below the folders that are served, and nothing of where
 /// these lie.
 public struct HostPaths: Sendable {
     /// The folders, each with a slash behind it, the longest first.
@@ -11,7 +11,7 @@ public struct HostPaths: Sendable {
         self.folders = folders.map { $0.hasSuffix("/") ? $0 : "\($0)/" }.sorted { $0.utf8.count > $1.utf8.count }
     }
 
-    /// What clients are told of `error`: neither paths nor hints, which are for who started the server.
+    /// What answers say of `error`: neither paths nor hints, which are for who started the server.
     public func told(_ error: ImageError) -> ImageError {
         ImageError(error.code, path: name(of: error.path), offset: error.offset, hidden(in: error.message))
     }
@@ -40,7 +40,7 @@ public struct HostPaths: Sendable {
             }
             let end = Self.end(of: opening, from: position, in: bytes)
             let path = bytes[position..<end]
-            // Of a path in prose nobody knows where it ends, but a folder that is served ends where it does.
+            // Where a path ends in prose is not known, but a folder that is served ends where it does.
             if let folder = folders.first(where: { bytes[position...].starts(with: $0.utf8) }) {
                 position += folder.utf8.count
             } else {

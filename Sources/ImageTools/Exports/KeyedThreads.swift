@@ -131,7 +131,7 @@ private final class ThreadStart: Sendable {
     }
 }
 
-/// Starts a thread that nobody waits for; false where the system has none.
+/// Starts a detached thread; false where the system has none.
 private func startThread(_ work: @escaping @Sendable () -> Void) -> Bool {
     let start = unsafe Unmanaged.passRetained(ThreadStart(work))
     var thread = pthread_t()

@@ -76,7 +76,7 @@ struct JudgingSink: UseSink {
         }
     }
 
-    /// Where the file was cut, what its end cuts is lost in part; else it is what nobody ever wrote. The header's cluster
+    /// Where the file was cut, what its end cuts is lost in part; else it was never written. The header's cluster
     /// is larger than the header, and the sectors of compressed data are more than its stream takes.
     mutating func cut(_ size: UInt64, at offset: UInt64, times: UInt64, by user: ClusterUser) {
         guard image.isCut else { return }
@@ -86,8 +86,8 @@ struct JudgingSink: UseSink {
         case .l2Table(let guest, _), .data(let guest, _): place = guest
         default: break
         }
-        let group = place.map { $0.rawValue / image.header.l2Coverage }
-        result.add(.outOfFile, .corruption, times: times, in: group, at: HostOffset(offset)) {
+        // Together, and not among what lies behind the end: all of these are uses of the last cluster.
+        result.add(.outOfFile, .corruption, times: times, in: .max, at: HostOffset(offset)) {
             CheckFinding(
                 .outOfFile, .corruption, path: image.file.path, at: HostOffset(image.file.size), guest: place,
                 times: times,

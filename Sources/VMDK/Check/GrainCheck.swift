@@ -68,7 +68,7 @@ struct GrainCheck {
                         .overlap, .corruption, path: path, times: count - UInt64(found.count), "more that overlaps"))
             }
         } while uses.lower != .max
-        // What a stream has that its tables do not is told by its markers.
+        // What a stream has that its tables do not is found by its markers.
         guard tables.compression == nil else { return }
         // What was discarded from an seSparse extent stays in its grains.
         if case .seSparse = tables.format {
