@@ -111,7 +111,7 @@ struct ImageFilesTests {
                 == "true")
     }
 
-    @Test("A damaged table ends map.json with an entry that says so")
+    @Test("What a damaged table hides is one entry of map.json that says so, and the map goes on behind it")
     func damagedMap() throws {
         let folder = try TemporaryFolder()
         let images = try folder.makeFolder("images")
@@ -123,7 +123,9 @@ struct ImageFilesTests {
             """, images)
         let mount = try Mount(images)
         let file = mount.file("a.qcow2/map.json")
-        #expect(try Shell.check("jq -c '.[-1] | [.start, .length]' \"$1\"", file) == "[1073741824,3221225472]")
-        #expect(try Shell.check("jq -r '.[-1].error' \"$1\"", file).contains("L2 table"))
+        let lost = try Shell.check("jq -c 'map(select(.error)) | map([.start, .length])' \"$1\"", file)
+        #expect(lost == "[[1073741824,536870912]]")
+        #expect(try Shell.check("jq -r '.[] | .error // empty' \"$1\"", file).contains("L2 table"))
+        #expect(try Shell.check("jq -c '.[-1] | .start + .length' \"$1\"", file) == "4294967296")
     }
 }
