@@ -7,6 +7,8 @@ public protocol FileSystem: AnyObject, Sendable {
     /// The kernel has finished the handshake: the mount will answer. Called once, on the thread of `Session.run`,
     /// before the first request is served; it must not touch the mount. By default does nothing.
     func started()
+    /// The server has given up what it gives up, and begins to serve: from here on threads may be started.
+    func serving()
 
     /// Finds a name in a directory. An entry that is answered makes the kernel count one reference to its inode.
     func lookup(_ name: [UInt8], in parent: Inode, reply: consuming EntryReply)
@@ -67,6 +69,9 @@ public protocol FileSystem: AnyObject, Sendable {
 extension FileSystem {
     /// Does nothing.
     public func started() {}
+
+    /// Does nothing.
+    public func serving() {}
 
     /// Does nothing: for a file system whose inodes stay.
     public func forget(_ inode: Inode, count: UInt64) {}

@@ -175,6 +175,7 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
         guard handshake > 0 else { return 0 }
         box.fileSystem.started()
         guard started() else { return 0 }
+        box.fileSystem.serving()
         let (error, stuck) = serve(threads: threads, replacements: replacements)
         if stuck > 0 { state.withLock { $0.isAbandoned = true } }
         guard error == 0 else {

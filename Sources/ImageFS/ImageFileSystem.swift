@@ -93,6 +93,10 @@ public final class ImageFileSystem: FileSystem {
     /// See `FileSystem`.
     public func started() {
         onStart()
+    }
+
+    /// See `FileSystem`.
+    public func serving() {
         skipped.look { [logger] skipped in
             guard !skipped.isEmpty else { return }
             logger.log(level: skipped.isHarmless ? .info : .notice, "not shown: \(printable(skipped.summary))")
