@@ -68,7 +68,7 @@ let package = Package(
             swiftSettings: strict),
         .target(
             name: "PartitionTable", dependencies: ["BlockImage", "ByteFormat", "Compression"], swiftSettings: strict),
-        .target(name: "Fuse", dependencies: ["CFuse3"], swiftSettings: strict),
+        .target(name: "Fuse", dependencies: ["CFuse3", system], swiftSettings: strict),
         .target(
             name: "ImageFS",
             dependencies: [
@@ -96,7 +96,8 @@ let package = Package(
             ] + nio,
             swiftSettings: strict),
         .target(
-            name: "Arguments", dependencies: ["BlockImage", "CLinux", "Encryption", argumentParser, system],
+            name: "Arguments",
+            dependencies: ["BlockImage", "CLinux", "Encryption", "HostStorage", argumentParser, system],
             swiftSettings: strict),
         .executableTarget(
             name: "rblockfs",
@@ -174,7 +175,7 @@ let package = Package(
             name: "ImageToolsTests",
             dependencies: ["BlockImage", "Encryption", "ImageTools", "QCOW2", "TestImages", system],
             swiftSettings: forTests),
-        .testTarget(name: "FuseTests", dependencies: ["Fuse", "TestImages"], swiftSettings: forTests),
+        .testTarget(name: "FuseTests", dependencies: ["Fuse", "TestImages", system], swiftSettings: forTests),
         .testTarget(name: "MountTests", dependencies: ["TestImages"], swiftSettings: forTests),
         .testTarget(
             name: "InspectTests",

@@ -1,3 +1,4 @@
+import BlockImage
 import CLinux
 
 /// What this process was started with. `CommandLine.arguments` is empty where /proc is not mounted, and has replaced what
@@ -16,8 +17,8 @@ public enum ProgramArguments {
         return bytes
     }
 
-    /// The arguments behind the program's name, as they are parsed.
-    public static let strings: [String] = bytes.dropFirst().map { String(decoding: $0, as: UTF8.self) }
+    /// The arguments behind the program's name, as they are parsed: the text of each, which has its bytes (see `nameText`).
+    public static let strings: [String] = bytes.dropFirst().map { nameText($0) }
 
     /// Why nothing can be done here, for a process that has no /proc; nil: it has. Files are opened by way of it, and
     /// libdispatch traps without it as soon as it has a thread, and with it whatever is async.

@@ -2,6 +2,7 @@ import ArgumentParser
 import BlockImage
 import Encryption
 import Glibc
+import HostStorage
 import SystemPackage
 
 /// Where the passphrase of an image is found: never on the command line, which everybody on the host can read.
@@ -24,7 +25,7 @@ public struct SecretSource: ExpressibleByArgument {
         else { return nil }
         image = String(argument[..<mark.lowerBound])
         let value = String(argument[mark.upperBound...])
-        place = argument[mark] == "=file:" ? .file(FilePath(value)) : .environment(value)
+        place = argument[mark] == "=file:" ? .file(FilePath(text: value)) : .environment(value)
     }
 
     /// Reads the passphrase: all bytes of the file, also a newline at its end, as QEMU's secrets do.
@@ -37,7 +38,7 @@ public struct SecretSource: ExpressibleByArgument {
                 return Secret(try Self.content(of: path))
             } catch {
                 let code = (error as? Errno)?.rawValue ?? EIO
-                throw ImageError(.system(errno: code), path: path.string, "the key of \(image): \(error)")
+                throw ImageError(.system(errno: code), path: path.text, "the key of \(image): \(error)")
             }
         case .environment(let name):
             // Safe: getenv answers NULL or a NUL-terminated string, which is copied at once.

@@ -60,7 +60,7 @@ public struct FileSearch {
             throw ImageError(
                 .denied, path: image.path, "\(role.rawValue) \"\(name.text)\": is a device, and only files are opened")
         }
-        let others = name.candidates.dropFirst().map { "\"\(String(decoding: $0.name, as: UTF8.self))\"" }
+        let others = name.candidates.dropFirst().map { "\"\(nameText($0.name))\"" }
         if !others.isEmpty { failure.message += "; looked for \(others.joined(separator: " and ")) as well" }
         throw failure
     }
@@ -157,7 +157,7 @@ public struct FileSearch {
             guard let found = names[lowercase(last)], found.count == 1 else { continue }
             let file = try policy.open(FileReference(found[0], role: role, in: folder), namedBy: image)
             guard !isAbove(file) else { continue }
-            noteReplacement(of: name, "\(String(decoding: found[0], as: UTF8.self)) beside it is read")
+            noteReplacement(of: name, "\(nameText(found[0])) beside it is read")
             return file
         }
         return nil

@@ -141,7 +141,8 @@ extension HostFile {
                 .truncated, path: path, offset: offset,
                 "\(what): takes \(count) bytes, but the file ends at \(HostOffset(size))")
         }
-        let buffer = AlignedBuffer(capacity: count)
+        // Not a page's alignment: between many small arrays that are kept, that would leave most of a page unused each time.
+        let buffer = AlignedBuffer(capacity: count, alignment: 16)
         try buffer.fill(count) { output throws(ImageError) in try read(count, at: offset, into: &output) }
         return buffer.array
     }

@@ -49,7 +49,7 @@ extension SoughtName {
         let last = path.lastIndex(of: slash).map { path[($0 + 1)...] } ?? path
         guard isFile, !path.starts(with: "/dev/".utf8), isName(last) else {
             self.init(
-                text: String(decoding: name, as: UTF8.self), place: "header", candidates: candidates,
+                text: nameText(name), place: "header", candidates: candidates,
                 lastComponent: nil, ignoresCase: false)
             return
         }
@@ -57,17 +57,17 @@ extension SoughtName {
         let above = folder.lastIndex(of: slash).map { folder[($0 + 1)...] } ?? folder
         if isName(above) {
             let sibling = Array("../".utf8) + above + [slash] + last
-            let text = String(decoding: sibling, as: UTF8.self)
+            let text = nameText(sibling)
             if !path.elementsEqual(sibling) { candidates.append(Candidate(name: sibling, reading: "\(text) is read")) }
         }
         if path.count > last.count, !path.dropLast(last.count).elementsEqual("./".utf8) {
             // What comes before a colon would be a protocol.
             let beside = (last.contains(colon) ? Array("./".utf8) : []) + last
-            let text = String(decoding: last, as: UTF8.self)
+            let text = nameText(last)
             candidates.append(Candidate(name: beside, reading: "\(text) beside it is read"))
         }
         self.init(
-            text: String(decoding: name, as: UTF8.self), place: "header", candidates: candidates,
+            text: nameText(name), place: "header", candidates: candidates,
             lastComponent: Array(last), ignoresCase: false)
     }
 }

@@ -1,3 +1,4 @@
+import BlockImage
 import FoundationEssentials
 
 extension JSON {
@@ -5,7 +6,7 @@ extension JSON {
     public static func line(encoding document: some Encodable) throws -> String {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        return String(decoding: try encoder.encode(document), as: UTF8.self)
+        return String(decoding: try encoder.encode(document), as: UTF8.self).withoutRawBytes
     }
 }
 

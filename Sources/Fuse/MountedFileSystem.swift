@@ -1,4 +1,5 @@
 import Glibc
+public import SystemPackage
 
 /// One mount, as the kernel's table of mounts shows it (proc(5), /proc/self/mountinfo).
 public struct MountedFileSystem: Hashable, Sendable {
@@ -9,7 +10,7 @@ public struct MountedFileSystem: Hashable, Sendable {
 
     /// What is mounted uppermost at `mountpoint`, an absolute path without links; nil when nothing is, or the table
     /// cannot be read. Callable from any thread; never touches the mount itself.
-    public init?(at mountpoint: String) {
+    public init?(at mountpoint: FilePath) {
         // Safe: a string of ours.
         let table = unsafe Glibc.open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC)
         guard table >= 0 else { return nil }
@@ -19,10 +20,11 @@ public struct MountedFileSystem: Hashable, Sendable {
 
     /// The same in the text of a table: `36 35 0:57 / /mnt ro,nosuid shared:1 - fuse.rblockfs source ro`, with any
     /// number of fields before the "-".
-    init?(at mountpoint: String, in table: [UInt8]) {
+    init?(at mountpoint: FilePath, in table: [UInt8]) {
+        let wanted = bytes(of: mountpoint)
         for line in table.split(separator: UInt8(ascii: "\n")).reversed() {
             let fields = line.split(separator: UInt8(ascii: " "))
-            guard fields.count > 6, unescape(fields[4]) == Array(mountpoint.utf8) else { continue }
+            guard fields.count > 6, unescape(fields[4]) == wanted else { continue }
             guard let dash = fields[6...].firstIndex(of: [UInt8(ascii: "-")]), dash + 1 < fields.count else {
                 return nil
             }
@@ -35,7 +37,7 @@ public struct MountedFileSystem: Hashable, Sendable {
 
     /// Where file systems of a type are mounted, as absolute paths without links. Callable from any thread; touches
     /// none of them.
-    public static func mountpoints(ofType type: String) -> [String] {
+    public static func mountpoints(ofType type: String) -> [FilePath] {
         // Safe: a string of ours.
         let table = unsafe Glibc.open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC)
         guard table >= 0 else { return [] }
@@ -44,13 +46,15 @@ public struct MountedFileSystem: Hashable, Sendable {
     }
 
     /// The same in the text of a table.
-    static func mountpoints(ofType type: String, in table: [UInt8]) -> [String] {
+    static func mountpoints(ofType type: String, in table: [UInt8]) -> [FilePath] {
         table.split(separator: UInt8(ascii: "\n")).compactMap { line in
             let fields = line.split(separator: UInt8(ascii: " "))
             guard fields.count > 6, let dash = fields[6...].firstIndex(of: [UInt8(ascii: "-")]),
                 dash + 1 < fields.count, fields[dash + 1].elementsEqual(type.utf8)
             else { return nil }
-            return String(decoding: unescape(fields[4]), as: UTF8.self)
+            let name = unescape(fields[4]).map { CChar(bitPattern: $0) } + [0]
+            // Safe: the array ends in NUL.
+            return unsafe name.withUnsafeBufferPointer { unsafe FilePath(platformString: $0.baseAddress!) }
         }
     }
 
@@ -63,6 +67,14 @@ public struct MountedFileSystem: Hashable, Sendable {
         defer { close(setting) }
         let text = Array("\(kibibytes)\n".utf8)
         return unsafe text.withUnsafeBytes { unsafe write(setting, $0.baseAddress, $0.count) } == text.count
+    }
+}
+
+/// The bytes of `path`.
+private func bytes(of path: FilePath) -> [UInt8] {
+    // Safe: a platform string has `length` bytes before its NUL.
+    unsafe path.withPlatformString { text in
+        (0..<path.length).map { index in unsafe UInt8(bitPattern: text[index]) }
     }
 }
 

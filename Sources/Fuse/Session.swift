@@ -1,6 +1,7 @@
 internal import CFuse3
 import Glibc
 import Synchronization
+public import SystemPackage
 
 /// Why a session could not be made, mounted or served.
 public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
@@ -40,7 +41,7 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
         /// `stop` was called.
         var isStopping = false
         /// What is mounted: the path, and the device number that tells it from other mounts there.
-        var mountpoint: String?
+        var mountpoint: FilePath?
         var device: String?
         /// The socket whose end the helper of `auto_unmount` waits for.
         var helper: CInt?
@@ -90,17 +91,19 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
     /// The absolute path of a mountpoint, without symbolic links: what the mount table will show.
     /// Throws when it is not there or is no directory. Callable from any thread, but not on a mount that this process
     /// serves.
-    public static func canonicalMountpoint(_ path: String) throws(SessionError) -> String {
+    public static func canonicalMountpoint(_ path: FilePath) throws(SessionError) -> FilePath {
         var attributes = stat()
         // Safe: realpath returns a C string that is ours to free, or nil; lstat fills a structure of ours.
-        guard let resolved = unsafe realpath(path, nil), unsafe lstat(resolved, &attributes) == 0 else {
-            throw SessionError(ErrorNumber(rawValue: errno), subject: path, lines: [])
+        guard let resolved = unsafe path.withPlatformString({ unsafe realpath($0, nil) }),
+            unsafe lstat(resolved, &attributes) == 0
+        else {
+            throw SessionError(ErrorNumber(rawValue: errno), subject: path.description, lines: [])
         }
         defer { unsafe free(resolved) }
         guard attributes.st_mode & S_IFMT == S_IFDIR else {
-            throw SessionError(.notDirectory, subject: path, lines: [])
+            throw SessionError(.notDirectory, subject: path.description, lines: [])
         }
-        return unsafe String(cString: resolved)
+        return unsafe FilePath(platformString: resolved)
     }
 
     /// Mounts at a directory, through fusermount3 where the process may not mount by itself. Who uses the mount waits
@@ -110,8 +113,8 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
     /// At "/dev/fd/N" it serves what another program has mounted, and never unmounts it (see `PassedDevice`). With the
     /// mount option `auto_unmount`, the mount goes however this process ends: a helper that fusermount3 leaves behind
     /// unmounts it, also where this process has given up the right to.
-    public func mount(at mountpoint: String) throws(SessionError) {
-        let passed = PassedDevice(mountpoint: mountpoint)
+    public func mount(at mountpoint: FilePath) throws(SessionError) {
+        let passed = PassedDevice(mountpoint: mountpoint.description)
         let path = try passed == nil ? Self.canonicalMountpoint(mountpoint) : mountpoint
         passed?.closeOnExec()
         _ = signal(SIGPIPE, SIG_IGN)
@@ -121,7 +124,7 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
             Log.capturingStandardError {  // of fusermount3, which has no other way to say why it failed
                 errno = 0
                 // Safe: the session is live, and libfuse copies the path.
-                guard unsafe fuse_session_mount(session, path) != 0 else { return 0 }
+                guard unsafe path.withPlatformString({ unsafe fuse_session_mount(session, $0) }) != 0 else { return 0 }
                 return errno == 0 ? EIO : errno
             }
         }
@@ -233,7 +236,7 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
 
     /// Whether a mount is gone; or `inTime`, that is as soon as the helper of `auto_unmount` has seen the end of its
     /// socket.
-    private func isGone(from mountpoint: String, _ mounted: MountedFileSystem?, inTime: Bool) -> Bool {
+    private func isGone(from mountpoint: FilePath, _ mounted: MountedFileSystem?, inTime: Bool) -> Bool {
         let turns = 500
         for turn in 0...turns {
             guard MountedFileSystem(at: mountpoint) == mounted else { return true }

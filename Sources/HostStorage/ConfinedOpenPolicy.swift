@@ -41,7 +41,7 @@ public final class ConfinedOpenPolicy: OpenPolicy {
         self.checksAdvice = checksAdvice
         var folders: [Folder] = []
         for path in [images] + allowed {
-            let name = String(decoding: path)
+            let name = path.text
             do {
                 let location = try resolve(path)
                 folders.append(
@@ -59,7 +59,7 @@ public final class ConfinedOpenPolicy: OpenPolicy {
     /// Throws `denied` for what is no regular file or a link that leads out of the confines, and `system` when it cannot
     /// be opened.
     public func openImage(at location: FilePath) throws(ImageError) -> LocalFile {
-        try open(location, subject: "this image", about: String(decoding: location))
+        try open(location, subject: "this image", about: location.text)
     }
 
     /// What `path`, absolute, leads to: its kind, and where it is, without links. Nil where there is nothing, and where
@@ -157,7 +157,7 @@ public final class ConfinedOpenPolicy: OpenPolicy {
             case .outside(let end):
                 throw ImageError(
                     .denied, path: image,
-                    "\(subject): leads to \(String(decoding: end)), out of the images folder", hint: advice(for: end))
+                    "\(subject): leads to \(end.text), out of the images folder", hint: advice(for: end))
             case .mount:
                 throw ImageError(.denied, path: image, "\(subject): leads into the mount that is served from here")
             }
@@ -166,7 +166,7 @@ public final class ConfinedOpenPolicy: OpenPolicy {
             guard status.kind == .regular else {
                 throw ImageError(
                     .denied, path: image,
-                    "\(subject): \(String(decoding: path)) is \(status.kind.text), and only regular files are opened")
+                    "\(subject): \(path.text) is \(status.kind.text), and only regular files are opened")
             }
             // The file that was looked at, and no other, whatever its name leads to by now.
             let handle = try FileDescriptor.open(Self.link(to: found), .readOnly, options: .closeOnExec)
@@ -176,7 +176,7 @@ public final class ConfinedOpenPolicy: OpenPolicy {
         } catch let error as ImageError {
             throw error
         } catch {
-            throw ImageError.system(error, path: image, "\(subject): \(String(decoding: path))")
+            throw ImageError.system(error, path: image, "\(subject): \(path.text)")
         }
     }
 
@@ -225,7 +225,7 @@ public final class ConfinedOpenPolicy: OpenPolicy {
     /// What can be done about `path`, absolute, which lies outside of the confines.
     private func advice(for path: FilePath) -> String {
         let folder = path.removingLastComponent()
-        guard checksAdvice else { return "files there are opened only with --allow-path \(String(decoding: folder))" }
+        guard checksAdvice else { return "files there are opened only with --allow-path \(folder.text)" }
         do throws(Errno) {
             guard let end = try follow(path) else { throw .noSuchFileOrDirectory }
             let kind = try FileStatus(at: end).kind
@@ -233,8 +233,8 @@ public final class ConfinedOpenPolicy: OpenPolicy {
             // What the folder leads to is allowed with it, and a link that leads out of that is not.
             let needed = try follow(folder)
             let real = end.removingLastComponent()
-            let more = needed.map { end.starts(with: $0) } ?? true ? "" : " --allow-path \(String(decoding: real))"
-            return "--allow-path \(String(decoding: folder))\(more) would allow it"
+            let more = needed.map { end.starts(with: $0) } ?? true ? "" : " --allow-path \(real.text)"
+            return "--allow-path \(folder.text)\(more) would allow it"
         } catch {
             return "it cannot be found there: \(error)"
         }
@@ -290,7 +290,7 @@ public func canonical(_ path: FilePath) throws(ImageError) -> FilePath {
     do {
         return try resolve(path)
     } catch {
-        throw ImageError(.system(errno: error.rawValue), path: String(decoding: path), error.description)
+        throw ImageError(.system(errno: error.rawValue), path: path.text, error.description)
     }
 }
 
@@ -319,6 +319,14 @@ extension FilePath {
         // Safe: the array ends in NUL.
         self = unsafe terminated.withUnsafeBufferPointer { unsafe FilePath(platformString: $0.baseAddress!) }
     }
+
+    /// The path of `text`, as `text` has it.
+    public init(text: String) {
+        self.init(bytes: text.nameBytes)
+    }
+
+    /// Its text, from which `init(text:)` makes the same path, whether it is UTF-8 or not: see `nameText`.
+    public var text: String { nameText(bytes) }
 
     /// The path's bytes, without the NUL.
     public var bytes: [UInt8] {

@@ -16,7 +16,7 @@ public final class DeviceDestination: ImageDestination {
     /// Throws `denied` for a device that is a source, and `system` with EEXIST where its content must not be replaced,
     /// and with EBUSY where it is mounted or else in use.
     public init(at location: FilePath, _ options: DestinationOptions) throws(ImageError) {
-        let path = String(decoding: location)
+        let path = location.text
         imageName = path
         isFlushed = options.isFlushed
         guard case .blockDevice(let number)? = try? FileStatus(at: location).kind else {
@@ -63,7 +63,7 @@ private final class NewDeviceFile: NewFile {
     private let ends = Guarded<(written: UInt64, disk: UInt64)>((0, 0))
 
     init(at location: FilePath, isZero: Bool) throws(ImageError) {
-        path = String(decoding: location)
+        path = location.text
         self.isZero = isZero
         do {
             // O_EXCL: not what is mounted, or a part of something.

@@ -21,7 +21,7 @@ public final class FolderDestination: ImageDestination {
     /// Throws `denied` where something is there that is no regular file, or is a source, and `system` for a file that
     /// must not be replaced, or a folder that is not there.
     public init(at path: FilePath, _ options: DestinationOptions) throws(ImageError) {
-        let text = String(decoding: path)
+        let text = path.text
         guard let last = path.lastComponent, last.kind == .regular else {
             throw ImageError(.denied, path: text, "names a folder, and must name a file")
         }
@@ -35,12 +35,12 @@ public final class FolderDestination: ImageDestination {
             location = try canonical(path.removingLastComponent().isEmpty ? "." : path.removingLastComponent())
             name = last
         }
-        imageName = String(decoding: FilePath(root: nil, [name]))
+        imageName = FilePath(root: nil, [name]).text
         self.options = options
         do {
             folder = try FileDescriptor.open(location, .readOnly, options: [.directory, .closeOnExec])
         } catch {
-            throw ImageError.system(error, path: String(decoding: location), "open the folder")
+            throw ImageError.system(error, path: location.text, "open the folder")
         }
         _ = try checkIsFree(name)
     }
@@ -53,7 +53,7 @@ public final class FolderDestination: ImageDestination {
 
     /// See `NewFiles`.
     public func file(named name: String) throws(ImageError) -> any NewFile {
-        guard name == imageName || !name.contains("/"), let component = FilePath.Component(name) else {
+        guard name == imageName || !name.contains("/"), let component = FilePath(text: name).lastComponent else {
             throw ImageError(.denied, path: name, "is no name of a file")
         }
         let own = name == imageName ? self.name : component
@@ -67,7 +67,7 @@ public final class FolderDestination: ImageDestination {
     /// Whether there is nothing at `name`, and not a file that is to be replaced. Throws why no file can be made there.
     private func checkIsFree(_ name: FilePath.Component) throws(ImageError) -> Bool {
         let place = location.appending(name)
-        let text = String(decoding: place)
+        let text = place.text
         guard let status = try? FileStatus(at: place) else { return true }
         guard status.kind == .regular else {
             throw ImageError(.denied, path: text, "is \(status.kind.text), which a new file does not replace")
@@ -120,6 +120,6 @@ public final class FolderDestination: ImageDestination {
     private func flushFolder() throws(ImageError) {
         // Some file systems have no such thing, and need none.
         guard fsync(folder.rawValue) != 0, errno != EINVAL, errno != EROFS else { return }
-        throw ImageError.system(Errno(rawValue: errno), path: String(decoding: location), "flush the folder")
+        throw ImageError.system(Errno(rawValue: errno), path: location.text, "flush the folder")
     }
 }

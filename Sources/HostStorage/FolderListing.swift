@@ -28,7 +28,7 @@ public struct FolderListing: Sendable {
     /// Lists `folder`. Throws `system` when it cannot be read.
     public init(_ folder: FilePath) throws(ImageError) {
         guard let stream = unsafe folder.withPlatformString({ unsafe opendir($0) }) else {
-            throw ImageError.system(Errno(rawValue: errno), path: String(decoding: folder), "list the folder")
+            throw ImageError.system(Errno(rawValue: errno), path: folder.text, "list the folder")
         }
         defer { unsafe _ = closedir(stream) }
         var entries: [Entry] = []

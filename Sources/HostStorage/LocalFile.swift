@@ -27,8 +27,8 @@ public final class LocalFile: HostFile {
 
     /// See `HostFile`.
     public let id = HostFileID()
-    /// See `HostFile`; the bytes that are not UTF-8 are replaced.
-    public var path: String { String(decoding: location) }
+    /// See `HostFile`.
+    public var path: String { location.text }
     /// The canonical path, as the host has it.
     public let location: FilePath
     /// The link that led there; nil where the file was opened by the name that it has.

@@ -32,7 +32,7 @@ final class NewLocalFile: NewFile {
     /// and is its owner's alone until it has what `keepAttributes` gives it.
     init(for location: FilePath, startsWriteBack: Bool, replaces: Bool) throws(ImageError) {
         self.location = location
-        path = String(decoding: location)
+        path = location.text
         writesBackEarly = startsWriteBack
         let folder = location.removingLastComponent()
         let mode: mode_t = replaces ? 0o600 : 0o666

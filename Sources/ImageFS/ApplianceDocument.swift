@@ -1,5 +1,6 @@
 import BlockImage
 import FoundationEssentials
+import HostStorage
 import ImageFormats
 import OVA
 
@@ -26,7 +27,7 @@ struct ApplianceDocument: Encodable {
 
     /// The document of an appliance as it is now.
     init(_ node: ApplianceNode) {
-        filename = String(decoding: node.location)
+        filename = node.location.text
         rblockfs = Mount(version: rblockVersion)
         switch node.opened() {
         case .failure(let error): self.error = error

@@ -112,7 +112,7 @@ final class ApplianceNode: Sendable {
 
     private static func gone(_ name: [UInt8]) -> ImageError {
         ImageError(
-            .system(errno: Errno.noSuchFileOrDirectory.rawValue), path: String(decoding: name, as: UTF8.self),
+            .system(errno: Errno.noSuchFileOrDirectory.rawValue), path: nameText(name),
             "the appliance has no such disk any more")
     }
 }

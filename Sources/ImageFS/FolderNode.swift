@@ -86,7 +86,7 @@ final class FolderNode: Sendable {
             guard let known = state.entries[name], known.number == image.number else { return state.entries[name] }
             Entry.image(image).letGo(from: source.entries)
             let entry = makeFile(name, at: image.location, state.probed)
-            if case .image(let image)? = entry { image.noteChange(of: String(decoding: image.location)) }
+            if case .image(let image)? = entry { image.noteChange(of: image.location.text) }
             state.entries[name] = entry
             return entry
         }

@@ -1,5 +1,6 @@
 import BlockImage
 import Glibc
+import HostStorage
 import ImageFormats
 import PartitionTable
 import Synchronization
@@ -169,7 +170,7 @@ final class ImageNode: Sendable {
     }
 
     private var leftBehind: ImageError {
-        ImageError(.system(errno: ESTALE), path: String(decoding: location), "has changed; look up its name again")
+        ImageError(.system(errno: ESTALE), path: location.text, "has changed; look up its name again")
     }
 
     /// A reader is done; `view` is the disk that the kernel cached for them, nil where it did not.
@@ -241,7 +242,7 @@ final class ImageNode: Sendable {
         let missing = OpenedDisk(
             .failure(
                 ImageError(
-                    .system(errno: ENOENT), path: String(decoding: location), "there is no such disk any more")))
+                    .system(errno: ENOENT), path: location.text, "there is no such disk any more")))
         switch view {
         case .current, .layer(0): return opened.disk
         case .snapshot(let index): return opened.snapshotDisk(index) ?? missing

@@ -1,4 +1,5 @@
 import BlockImage
+import HostStorage
 import ImageFormats
 
 /// `stats.json` at the root of the mount: what all images together were asked for.
@@ -34,7 +35,7 @@ struct MountDocument: Encodable {
 
     /// The document as things are now.
     init(_ fileSystem: ImageFileSystem) {
-        images = String(decoding: fileSystem.folder.location)
+        images = fileSystem.folder.location.text
         entries = fileSystem.source.entries.count
         openImages = fileSystem.openImages.count
         openFiles = fileSystem.files.count

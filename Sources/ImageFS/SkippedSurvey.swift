@@ -100,7 +100,7 @@ private struct Walk {
         for entry in entries.sorted(by: { $0.name.lexicographicallyPrecedes($1.name) }) {
             guard left > 0 else { return }
             left -= 1
-            let name = prefix + String(decoding: entry.name, as: UTF8.self)
+            let name = prefix + nameText(entry.name)
             let location = folder.appending(FilePath(bytes: entry.name).components)
             let isShown =
                 source.naming(of: entry.name).isShown || ImageFormat.isAppliance(entry.name)

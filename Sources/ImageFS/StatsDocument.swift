@@ -1,5 +1,6 @@
 import BlockImage
 import FoundationEssentials
+import HostStorage
 import ImageFormats
 import PartitionTable
 
@@ -86,7 +87,7 @@ struct StatsDocument: Encodable {
             info?.virtualSize = disk.image?.virtualSize
         }
         let allocation = disk.allocation
-        filename = String(decoding: node.location)
+        filename = node.location.text
         format = node.format?.rawValue
         error = disk.error
         mount = Mount(
@@ -148,6 +149,6 @@ struct StatsDocument: Encodable {
     static func json(_ document: some Encodable) throws -> [UInt8] {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-        return [UInt8](try encoder.encode(document))
+        return Array(String(decoding: try encoder.encode(document), as: UTF8.self).withoutRawBytes.utf8)
     }
 }

@@ -44,12 +44,12 @@ public struct ApplianceInfo: Encodable, Sendable {
 
         init(_ disk: ApplianceDisk) {
             self.init(disk.disk)
-            folder = String(decoding: disk.folderName, as: UTF8.self)
+            folder = nameText(disk.folderName)
             href = disk.reference?.href
             size = disk.reference?.size
             compression = disk.reference?.compression
             chunkSize = disk.reference?.chunkSize
-            members = disk.memberNames.map { String(decoding: $0, as: UTF8.self) }
+            members = disk.memberNames.map { nameText($0) }
             if case .failure(let error) = disk.file { self.error = error }
         }
     }
@@ -66,7 +66,7 @@ public struct ApplianceInfo: Encodable, Sendable {
         var digest: [String: String]?
 
         init(_ member: ApplianceMember) {
-            name = String(decoding: member.name, as: UTF8.self)
+            name = nameText(member.name)
             size = member.size
             offset = member.offset.rawValue
             sparse = member.entry.kind == .sparse ? true : nil

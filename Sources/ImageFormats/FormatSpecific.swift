@@ -72,7 +72,7 @@ public struct QCOW2Info: Encodable, Sendable {
             }
         }
         if header.incompatibleFeatures.contains(.externalDataFile) {
-            dataFile = description.extensions.dataFile.map { String(decoding: $0, as: UTF8.self) }
+            dataFile = description.extensions.dataFile.map { nameText($0) }
             dataFileRaw = header.autoclearFeatures.contains(.rawExternalData)
         }
     }

@@ -78,7 +78,7 @@ public struct ImageInfo: Encodable, Sendable {
         clusterSize = header.clusterSize
         encrypted = header.cryptMethod == 0 ? nil : true
         dirtyFlag = header.incompatibleFeatures.contains(.dirty)
-        if let name = description.backingFile.map({ String(decoding: $0, as: UTF8.self) }) {
+        if let name = description.backingFile.map({ nameText($0) }) {
             backingFilename = name
             fullBackingFilename = Self.joined(name, besides: file.path)
             backingFilenameFormat = description.extensions.backingFormat

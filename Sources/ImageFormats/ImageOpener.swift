@@ -145,7 +145,7 @@ private struct Chain {
         of description: QCOW2Description, _ file: any HostFile, naming names: any OpenPolicy
     ) throws(ImageError) -> Image? {
         guard let name = description.backingFile, layers.count <= deepest else { return nil }
-        if let given = takeGiven(named: String(decoding: name, as: UTF8.self), by: "header") {
+        if let given = takeGiven(named: nameText(name), by: "header") {
             let stored = description.extensions.backingFormat
             let format = try stored.map { stored throws(ImageError) in try Self.format(stored: stored, of: file) }
             return try open(given.file, as: format ?? given.format)

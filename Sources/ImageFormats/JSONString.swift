@@ -1,7 +1,9 @@
+import BlockImage
+
 /// `text` as a string of JSON, for documents that are written piece by piece, as their lists may be of any length.
 public func jsonString(_ text: String) -> String {
     var result = "\""
-    for scalar in text.unicodeScalars {
+    for scalar in text.withoutRawBytes.unicodeScalars {
         switch scalar {
         case "\"", "\\": result += "\\\(scalar)"
         case "\n": result += "\\n"

@@ -123,7 +123,7 @@ extension NewImage {
         switch self {
         case .raw: throw OptionFault(message: "a raw image cannot have a backing image; qcow2 and vmdk can")
         case .qcow2(var new, let level):
-            new.backing = NewQCOW2.Backing(name: Array(name.utf8), format: format.rawValue)
+            new.backing = NewQCOW2.Backing(name: name.nameBytes, format: format.rawValue)
             self = .qcow2(new, compressionLevel: level)
         case .vmdk(var new):
             guard format == .vmdk, case .vmdk(let description, _)? = opened.layers.first?.facts,

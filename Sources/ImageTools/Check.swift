@@ -1,4 +1,5 @@
 import BlockImage
+import HostStorage
 import ImageFormats
 import QCOW2
 import VMDK
@@ -17,7 +18,7 @@ extension NamedImage {
         image.ignoresCID = true
         let opened = try image.open()
         guard let top = opened.layers.first else {
-            throw opened.disk.error ?? ImageError(.corrupt, path: path.string, "is no image")
+            throw opened.disk.error ?? ImageError(.corrupt, path: path.text, "is no image")
         }
         if !force, let file = top.files.first(where: { $0.imageLock == .writing }) {
             throw ImageError(
@@ -44,7 +45,7 @@ extension NamedImage {
             let reading = DataCheck(of: top)
             try reading.run(&result) { progress(share + $0 * (1 - share)) }
         }
-        return CheckReport(filename: path.string, format: top.format.rawValue, result)
+        return CheckReport(filename: path.text, format: top.format.rawValue, result)
     }
 
     private static func chainWarning(_ error: ImageError) -> CheckFinding {

@@ -38,6 +38,7 @@ public struct CheckReport: Encodable, Sendable {
 
     private enum CodingKeys: String, CodingKey {
         case filename, format, corruptions, leaks, findings
+        case filenameBytes = "filename-bytes"
         case checkErrors = "check-errors"
         case imageEndOffset = "image-end-offset"
         case totalClusters = "total-clusters"
@@ -54,6 +55,7 @@ public struct CheckReport: Encodable, Sendable {
             if let count, count != 0 { try container.encode(count, forKey: key) }
         }
         try container.encode(filename, forKey: .filename)
+        try container.encodeIfPresent(bytesInJSON(ofName: filename), forKey: .filenameBytes)
         try container.encode(format, forKey: .format)
         try container.encode(result.checkErrors, forKey: .checkErrors)
         try encodeUnlessZero(result.imageEndOffset, .imageEndOffset)

@@ -1,4 +1,5 @@
 import BlockImage
+import FoundationEssentials
 import ImageFormats
 import PartitionTable
 
@@ -55,6 +56,7 @@ public struct ImageReport: Encodable, Sendable {
 
     private enum CodingKeys: String, CodingKey {
         case filename, error, rblock, format, ova
+        case filenameBytes = "filename-bytes"
         case actualSize = "actual-size"
     }
 
@@ -91,6 +93,7 @@ public struct ImageReport: Encodable, Sendable {
     public func encode(to encoder: any Encoder) throws {
         var container = encoder.container(keyedBy: CodingKeys.self)
         if let info { try info.encode(to: encoder) } else { try container.encode(filename, forKey: .filename) }
+        try container.encodeIfPresent(bytesInJSON(ofName: filename), forKey: .filenameBytes)
         if let appliance {
             try container.encode("ova", forKey: .format)
             try container.encode(appliance.actualSize, forKey: .actualSize)
@@ -102,13 +105,18 @@ public struct ImageReport: Encodable, Sendable {
     }
 }
 
+/// The bytes of the file name whose text is `name`, which JSON has in Base64; nil for UTF-8, of which a string has them all.
+func bytesInJSON(ofName name: String) -> Data? {
+    name.hasRawBytes ? Data(name.nameBytes) : nil
+}
+
 extension NamedImage {
     /// What is known of it, and, with `chain`, of every image under it, topmost first. Never throws: what is wrong is in
     /// the last report.
     ///
     /// Without `chain` and `allocation`, which adds how the disk is stored, no other file than its own is opened.
     public func reports(chain: Bool = false, allocation: Bool = false) -> [ImageReport] {
-        let name = String(decoding: path)
+        let name = path.text
         do throws(ImageError) {
             if let report = try applianceReport() { return [report] }
             var reports =

@@ -92,7 +92,7 @@ public struct NamedImage: Sendable {
             return OwnFile(file: try DeviceFile(at: location), policy: policy, formatOfName: nil)
         case let kind:
             throw ImageError(
-                .denied, path: String(decoding: location),
+                .denied, path: location.text,
                 "is \(kind.text), and an image must be a regular file or a block device")
         }
     }
@@ -101,7 +101,7 @@ public struct NamedImage: Sendable {
         do throws(Errno) {
             return try FileStatus(at: location).kind
         } catch {
-            throw ImageError(.system(errno: error.rawValue), path: String(decoding: location), error.description)
+            throw ImageError(.system(errno: error.rawValue), path: location.text, error.description)
         }
     }
 
@@ -140,14 +140,14 @@ public struct NamedImage: Sendable {
             if case .qcow2(let description, _)? = opened.layers.first?.facts, let fault = description.snapshotFault {
                 throw fault
             }
-            throw ImageError(.outOfRange, path: String(decoding: path), "has no snapshot \"\(snapshot)\"")
+            throw ImageError(.outOfRange, path: path.text, "has no snapshot \"\(snapshot)\"")
         }
         return try disk.result.get()
     }
 
     /// Which of `snapshots` is called `name`, or else has it for its ID.
     private func place(of name: String, in snapshots: [Snapshot]) throws(ImageError) -> Int? {
-        let text = String(decoding: path)
+        let text = path.text
         let named = try NameMatch.find(name, among: snapshots.map(\.nameBytes), kind: "snapshot", of: text)
         if let named, named.note == nil { return named.index }
         if let index = snapshots.firstIndex(where: { $0.idBytes.elementsEqual(name.utf8) }) { return index }

@@ -111,7 +111,7 @@ public final class Appliance: Sendable {
     /// The member as a file, or why it cannot be one; nil for what is no file.
     private static func open(_ member: TarMember, in file: any HostFile) -> Result<any HostFile, ImageError>? {
         guard member.isFile else { return nil }
-        let path = file.path + "/" + String(decoding: withoutDot(member.name), as: UTF8.self)
+        let path = file.path + "/" + nameText(withoutDot(member.name))
         switch member.sparseMap {
         case .success(let map)?: return .success(SparseFile(in: file, map, path: path))
         case .failure(let error)?: return .failure(error)

@@ -33,7 +33,7 @@ public struct TarMember: Hashable, Sendable {
     public var fileSize: UInt64 { (try? sparseMap?.get())?.size ?? size }
 
     /// The name for people, with what is not UTF-8 replaced.
-    public var text: String { String(decoding: name, as: UTF8.self) }
+    public var text: String { nameText(name) }
 }
 
 /// What a tar archive holds, from its headers alone: data is stepped over, so that the size of the members does not

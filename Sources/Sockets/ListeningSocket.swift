@@ -64,7 +64,7 @@ public final class ListeningSocket: Sendable {
     public func remove() {
         guard case .unix(let path) = address, let file, let now = SocketFile(at: path), file == now else { return }
         // Safe: a string of ours.
-        unsafe _ = unlink(path)
+        unsafe _ = unlink(cString(path))
     }
 
     /// The sockets that systemd passes to this process (socket activation: sd_listen_fds_with_names(3)), in its order,
@@ -94,7 +94,7 @@ extension ListeningSocket {
         fchmod(descriptor, 0o600)
         // Safe: the address stands during each call.
         if unsafe name.withAddress({ unsafe Glibc.bind(descriptor, $0, $1) }) == 0 { return descriptor }
-        if errno == EADDRINUSE, isStale(name, path), unsafe unlink(path) == 0,
+        if errno == EADDRINUSE, isStale(name, path), unsafe unlink(cString(path)) == 0,
             unsafe name.withAddress({ unsafe Glibc.bind(descriptor, $0, $1) }) == 0
         {
             return descriptor
@@ -108,7 +108,7 @@ extension ListeningSocket {
     private static func isStale(_ name: UnixName, _ path: String) -> Bool {
         var status = stat()
         // Safe: lstat fills a structure of ours.
-        guard unsafe lstat(path, &status) == 0, status.st_mode & S_IFMT == S_IFSOCK else {
+        guard unsafe lstat(cString(path), &status) == 0, status.st_mode & S_IFMT == S_IFSOCK else {
             errno = EADDRINUSE
             return false
         }
@@ -183,11 +183,14 @@ extension ListeningSocket {
             return (.tcp(host: host, port: port), host == "::1" || host.hasPrefix("::ffff:127."))
         case AF_UNIX:
             let path = storage[2..<max(2, Int(size))].prefix { $0 != 0 }
-            return (.unix(path: String(decoding: path, as: UTF8.self)), true)
+            return (.unix(path: nameText(path)), true)
         default: return nil
         }
     }
 }
+
+/// The bytes of a path, as functions of C take it.
+private func cString(_ path: String) -> [CChar] { path.nameBytes.map { CChar(bitPattern: $0) } + [0] }
 
 /// Which file the socket at a path is. Numbers of files are used again; the time tells one that has the number later.
 private struct SocketFile: Hashable {
@@ -199,7 +202,7 @@ private struct SocketFile: Hashable {
     init?(at path: String) {
         var status = stat()
         // Safe: lstat fills a structure of ours.
-        guard unsafe lstat(path, &status) == 0 else { return nil }
+        guard unsafe lstat(cString(path), &status) == 0 else { return nil }
         (device, number) = (status.st_dev, status.st_ino)
         (seconds, nanoseconds) = (status.st_ctim.tv_sec, status.st_ctim.tv_nsec)
     }

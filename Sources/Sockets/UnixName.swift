@@ -1,3 +1,4 @@
+import BlockImage
 import Glibc
 
 /// The address of a Unix socket, as the kernel takes it: unix(7).
@@ -9,7 +10,7 @@ struct UnixName {
 
     /// A socket in the file system. Nil for a path that is empty or too long.
     init?(_ path: String) {
-        guard let own = Self(name: Array(path.utf8) + [0]) else { return nil }
+        guard let own = Self(name: path.nameBytes + [0]) else { return nil }
         self = own
     }
 

@@ -3,7 +3,7 @@ import Glibc
 
 /// The name of a file as it stands in a descriptor, by the host that wrote it.
 public struct DescriptorName: Hashable, Sendable {
-    /// The name for people, decoded; with what cannot be decoded replaced.
+    /// The name decoded, or the text of its bytes (see `nameText`).
     public let text: String
     /// Whether `text` stands for exactly these bytes, and no byte was replaced.
     let isDecoded: Bool
@@ -15,10 +15,15 @@ public struct DescriptorName: Hashable, Sendable {
 
     /// The name `bytes`, which `decoded` stands for; nil where they could not be decoded.
     init(_ bytes: some Collection<UInt8>, decoded: String?) {
-        let text = decoded ?? String(decoding: bytes, as: UTF8.self)
+        let text = decoded ?? nameText(Array(bytes))
         self.text = text
         isDecoded = decoded != nil
         otherBytes = text.utf8.elementsEqual(bytes) ? nil : Array(bytes)
+    }
+
+    /// The name of a file of this host, whose text is `text`: see `nameText`.
+    init(text: String) {
+        self.init(text.nameBytes, decoded: text.hasRawBytes ? nil : text)
     }
 
     /// Why a new descriptor cannot have it; nil where readers get it back as it is. Nothing can be escaped in a descriptor.
@@ -62,13 +67,13 @@ public struct DescriptorName: Hashable, Sendable {
         if isDecoded { candidates.insert(Candidate(name: Array(text.utf8)), at: 0) }
         if !isOfDrive, split.contains(backslash) {
             let name = split.map { $0 == backslash ? slash : $0 }
-            candidates.append(Candidate(name: name, reading: "\(String(decoding: name, as: UTF8.self)) is read"))
+            candidates.append(Candidate(name: name, reading: "\(nameText(name)) is read"))
         }
         if let name = siblingName {
-            candidates.append(Candidate(name: name, reading: "\(String(decoding: name, as: UTF8.self)) is read"))
+            candidates.append(Candidate(name: name, reading: "\(nameText(name)) is read"))
         }
         if let name = lastComponent {
-            let text = String(decoding: name, as: UTF8.self)
+            let text = nameText(name)
             candidates.append(Candidate(name: name, reading: "\(text) beside it is read"))
         }
         var seen: Set<[UInt8]> = []

@@ -126,7 +126,7 @@ struct Convert: ParsableCommand {
     }
 
     private func isDevice(_ path: String) -> Bool {
-        if case .blockDevice? = try? FileStatus(at: FilePath(path)).kind { true } else { false }
+        if case .blockDevice? = try? FileStatus(at: FilePath(text: path)).kind { true } else { false }
     }
 
     private func copy(to path: String, _ list: ImageOptionList) throws -> Document {
@@ -143,7 +143,7 @@ struct Convert: ParsableCommand {
         copy.ignoresReadErrors = ignoreReadErrors
         var target = new.destination(disk.files)
         target.isZero = targetIsZero
-        let place = try imageDestination(at: FilePath(path), target)
+        let place = try imageDestination(at: FilePath(text: path), target)
         let writer = try image.writer(named: place.imageName, in: place)
         let bar = ProgressBar("convert", total: copy.end)
         let result = try copy.run(into: writer) { bar.update($0) }
@@ -182,7 +182,7 @@ struct Convert: ParsableCommand {
             let file =
                 isInput
                 ? FileDescriptor.standardInput
-                : try FileDescriptor.open(FilePath(fromSectors), .readOnly, options: .closeOnExec)
+                : try FileDescriptor.open(FilePath(text: fromSectors), .readOnly, options: .closeOnExec)
             defer { if !isInput { try? file.close() } }
             var bytes = [UInt8](repeating: 0, count: 1 << 16)
             while true {

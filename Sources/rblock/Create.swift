@@ -104,7 +104,7 @@ struct Create: ParsableCommand {
             }
             return (name, format)
         }
-        if case .format(let format)? = ImageFormat.naming(of: name.utf8) { return (name, format) }
+        if case .format(let format)? = ImageFormat.naming(of: name.nameBytes) { return (name, format) }
         throw Failure(
             "\(name): the name does not say the format of the backing image; -F qcow2 or raw says it", status: 64)
     }
@@ -116,7 +116,8 @@ struct Create: ParsableCommand {
         var opened: OpenedImage?
         if let backing {
             // From the folder of the new image, as whoever opens that does it; an absolute name stays what it is.
-            var named = try options.image(FilePath(path).removingLastComponent().pushing(FilePath(backing.name)).string)
+            var named = try options.image(
+                FilePath(text: path).removingLastComponent().pushing(FilePath(text: backing.name)).text)
             named.format = backing.format
             guard !named.isInAppliance else {
                 throw Failure(
@@ -134,7 +135,7 @@ struct Create: ParsableCommand {
             try usage { () throws(OptionFault) in try image.setBacking(backing.name, backing.format, opened) }
         }
         let sources = opened?.layers.flatMap(\.files) ?? []
-        let place = try imageDestination(at: FilePath(path), new.destination(sources))
+        let place = try imageDestination(at: FilePath(text: path), new.destination(sources))
         guard !(place is DeviceDestination) else {
             throw Failure("\(path): is a device, which needs no image to be made on it", status: 64)
         }

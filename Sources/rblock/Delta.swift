@@ -80,7 +80,7 @@ struct Delta: ParsableCommand {
         if snapshot != nil && fromBitmap != nil {
             throw ValidationError("--from-bitmap: marks what was written to the current disk, not to a --snapshot")
         }
-        if case .format(let format)? = ImageFormat.naming(of: out.utf8), format != .qcow2 {
+        if case .format(let format)? = ImageFormat.naming(of: out.nameBytes), format != .qcow2 {
             throw ValidationError("\(out): a delta is a QCOW2 image, and its name says \(format.rawValue)")
         }
     }
@@ -138,7 +138,7 @@ struct Delta: ParsableCommand {
                 "\(base): is in an archive, and cannot be a backing file; rblock convert makes a file of it, and "
                     + "--backing-name says what OUT is to call that")
         }
-        (was.backing, now.backing) = (backingBase.map { FilePath($0) }, backingChanged.map { FilePath($0) })
+        (was.backing, now.backing) = (backingBase.map { FilePath(text: $0) }, backingChanged.map { FilePath(text: $0) })
         (was.backingOption, now.backingOption) = ("--backing-base", "--backing-changed")
         // Two disks of one encrypted chain are unlocked once.
         now.keys = was.keys
@@ -146,7 +146,7 @@ struct Delta: ParsableCommand {
         let disks = (was: try options.disk(was, resources: resources), now: try options.disk(now, resources: resources))
         let backing = NewQCOW2.Backing(name: try backingFile(), format: disks.was.format.rawValue)
         let image = try newImage(list, size: disks.now.image.virtualSize, over: backing)
-        let place = try imageDestination(at: FilePath(out), new.destination(disks.was.files + disks.now.files))
+        let place = try imageDestination(at: FilePath(text: out), new.destination(disks.was.files + disks.now.files))
         guard !(place is DeviceDestination) else {
             throw Failure("\(out): is a device, and a delta must be a file", status: 64)
         }
@@ -160,14 +160,14 @@ struct Delta: ParsableCommand {
         try place.place()
         bar.hide()
         return Document(
-            path: out, virtualSize: image.size, backing: String(decoding: backing.name, as: UTF8.self),
+            path: out, virtualSize: image.size, backing: nameText(backing.name),
             backingFormat: backing.format, bytesChanged: result.changed, bytesWritten: result.stored)
     }
 
     /// What OUT calls BASE; says so where we would not open that.
     private func backingFile() throws(ImageError) -> [UInt8] {
-        if let backingName { return Array(backingName.utf8) }
-        let reference = try BackingReference(to: FilePath(base), from: FilePath(out))
+        if let backingName { return backingName.nameBytes }
+        let reference = try BackingReference(to: FilePath(text: base), from: FilePath(text: out))
         switch reference.reach {
         case .inside: break
         case .outside:

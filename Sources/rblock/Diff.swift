@@ -1,5 +1,6 @@
 import ArgumentParser
 import BlockImage
+import HostStorage
 import ImageFormats
 import ImageTools
 import SystemPackage
@@ -82,7 +83,7 @@ struct Diff: ParsableCommand {
         var (a, b) = (try options.image(first), try options.image(second))
         (a.format, b.format) = (formatA ?? a.format, formatB ?? b.format)
         (a.snapshot, b.snapshot) = (snapshotA, snapshotB)
-        (a.backing, b.backing) = (backingA.map { FilePath($0) }, backingB.map { FilePath($0) })
+        (a.backing, b.backing) = (backingA.map { FilePath(text: $0) }, backingB.map { FilePath(text: $0) })
         (a.backingOption, b.backingOption) = ("--backing-a", "--backing-b")
         // Two snapshots of one encrypted image are unlocked once.
         b.keys = a.keys

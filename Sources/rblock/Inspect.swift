@@ -1,5 +1,6 @@
 import ArgumentParser
 import BlockImage
+import HostStorage
 import ImageFormats
 import ImageTools
 import SystemPackage
@@ -77,9 +78,9 @@ struct Inspect: ParsableCommand {
 
     /// Shows the image, and answers how many things are wrong in what was shown.
     private func show() throws -> UInt64 {
-        var named = NamedImage(FilePath(image), format: format)
-        named.allowed = allowPaths.map { FilePath($0) }
-        let picture = try svg.map { try PictureFile(at: FilePath($0), of: named, replaces: force) }
+        var named = NamedImage(FilePath(text: image), format: format)
+        named.allowed = allowPaths.map { FilePath(text: $0) }
+        let picture = try svg.map { try PictureFile(at: FilePath(text: $0), of: named, replaces: force) }
         let inspected = try InspectedImage(named)
         let options = LayoutOptions(showsEntries: showsEntries, entryLimit: limit == 0 ? .max : limit)
         let printer = StandardOutput()
@@ -124,7 +125,7 @@ struct Inspect: ParsableCommand {
         defer { bar.hide() }
         let map = try inspected.hostMap(cellLimit: HostMap.pictureCellLimit) { bar.update($0) }
         if let picture {
-            let name = FilePath(image).lastComponent?.string ?? image
+            let name = FilePath(text: image).lastComponent.map { FilePath(root: nil, [$0]).text } ?? image
             try picture.write(map.svg(title: "\(name) (\(inspected.format.rawValue))"))
         }
         return map

@@ -41,7 +41,7 @@ struct PictureFile {
             options.sources = Set(opened.layers.flatMap(\.files).flatMap(\.identities))
             if let error = opened.disk.error, !Self.isPicture(path) {
                 throw ImageError(
-                    .denied, path: String(decoding: path),
+                    .denied, path: path.text,
                     "exists, and may be a file of the image, whose files are not all known (\(error)); name another file"
                 )
             }

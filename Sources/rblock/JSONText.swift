@@ -1,3 +1,4 @@
+import BlockImage
 import FoundationEssentials
 
 /// Writes `document` to standard output as JSON, as every verb with --output json does.
@@ -11,5 +12,5 @@ func writeJSON(_ document: some Encodable) throws {
 func jsonText(_ document: some Encodable) throws -> String {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-    return String(decoding: try encoder.encode(document), as: UTF8.self)
+    return String(decoding: try encoder.encode(document), as: UTF8.self).withoutRawBytes
 }

@@ -45,7 +45,7 @@ struct NewImageOptions: ParsableArguments {
 /// The format of the new image at `path`: `named`, or else what the extension says.
 func newFormat(_ named: ImageFormat?, of path: String, option: String) throws(Failure) -> ImageFormat {
     if let named { return named }
-    if case .format(let format)? = ImageFormat.naming(of: path.utf8) { return format }
+    if case .format(let format)? = ImageFormat.naming(of: path.nameBytes) { return format }
     throw Failure(
         "\(path): the name does not say the format of the new image; \(option) qcow2, vmdk or raw says it", status: 64)
 }

@@ -2,6 +2,7 @@ import ArgumentParser
 import Arguments
 import BlockImage
 import Encryption
+import HostStorage
 import ImageFormats
 import ImageTools
 import SystemPackage
@@ -63,8 +64,8 @@ struct ImageOptions: ParsableArguments {
     func image(_ path: String) throws(ImageError) -> NamedImage {
         var keys: [ExactName: Secret] = [:]
         for secret in secrets { keys[ExactName(secret.image)] = try secret.read() }
-        var image = NamedImage(FilePath(path), format: format)
-        image.allowed = allowPaths.map { FilePath($0) }
+        var image = NamedImage(FilePath(text: path), format: format)
+        image.allowed = allowPaths.map { FilePath(text: $0) }
         image.keys = ImageKeys(
             keys, workLimit: slowKeys ? LUKS1Header.workLimit : LUKS1Header.usualWorkLimit,
             slowKeyHint: "--slow-keys does them")
@@ -89,7 +90,7 @@ struct BackingOption: ParsableArguments {
 
     /// Has `image` lie over the file that was given, if one was.
     func apply(to image: inout NamedImage) {
-        image.backing = backing.map { FilePath($0) }
+        image.backing = backing.map { FilePath(text: $0) }
         image.backingOption = "--backing"
     }
 }

@@ -20,7 +20,7 @@ final class StandardOutput {
 
     /// Prints `text` sooner or later.
     func write(_ text: String) throws(ImageError) {
-        pending += text.utf8
+        pending += text.nameBytes
         if pending.count >= Self.capacity { try flush() }
     }
 

@@ -10,7 +10,7 @@ enum Background {
     private static let readyMark: UInt8 = 1
 
     /// Starts the server with this process's arguments; returns when `mountpoint` answers.
-    static func mount(at mountpoint: String) throws(MountFailure) {
+    static func mount(at mountpoint: FilePath) throws(MountFailure) {
         let pipe: (readEnd: FileDescriptor, writeEnd: FileDescriptor)
         do {
             pipe = try FileDescriptor.pipe()
@@ -19,7 +19,7 @@ enum Background {
         }
         defer { try? pipe.readEnd.close() }
         for end in [pipe.readEnd, pipe.writeEnd] { _ = fcntl(end.rawValue, F_SETFD, FD_CLOEXEC) }
-        let passed = PassedDevice(mountpoint: mountpoint)
+        let passed = PassedDevice(mountpoint: mountpoint.description)
         let server = try start(writingTo: pipe.writeEnd, besides: passed)
         try? pipe.writeEnd.close()
         var byte: [UInt8] = [0]
@@ -30,8 +30,8 @@ enum Background {
         guard passed == nil else { return }
         var attributes = stat()
         // Safe: a string of ours, and a structure of ours.
-        guard unsafe stat(mountpoint, &attributes) == 0 else {
-            throw MountFailure(.software, "mounted, but \(mountpoint) does not answer: \(Errno(rawValue: errno))")
+        guard unsafe mountpoint.withPlatformString({ unsafe stat($0, &attributes) }) == 0 else {
+            throw MountFailure(.software, "mounted, but \(mountpoint.text) does not answer: \(Errno(rawValue: errno))")
         }
     }
 

@@ -8,16 +8,17 @@ struct Mountpoint {
     private static let subtype = "rblockfs"
 
     /// As the mount table will show it; "/dev/fd/N" for a device.
-    let path: String
+    let path: FilePath
     /// Whether another program has mounted, somewhere.
     let isPassed: Bool
 
     /// Takes away what a server that was killed left at `given`, and hands a line that says so to `notice`. Throws where
     /// nothing can be mounted, or something of FUSE is.
-    init(_ given: String, notice: (String) -> Void) throws(MountFailure) {
-        if let device = PassedDevice(mountpoint: given) {
+    init(_ text: String, notice: (String) -> Void) throws(MountFailure) {
+        let given = FilePath(text: text)
+        if let device = PassedDevice(mountpoint: text) {
             guard device.isFuse else {
-                throw MountFailure(.cannotMount, "mountpoint \(given): is no open descriptor of /dev/fuse")
+                throw MountFailure(.cannotMount, "mountpoint \(text): is no open descriptor of /dev/fuse")
             }
             path = given
             isPassed = true
@@ -30,19 +31,19 @@ struct Mountpoint {
         // They may lie upon each other.
         for _ in 0..<16 {
             guard let dead = DeadMount(at: given, subtype: Self.subtype), dead.remove() else { break }
-            notice("mountpoint \(dead.mountpoint): the server of the mount there was gone; removed the mount")
+            notice("mountpoint \(dead.mountpoint.text): the server of the mount there was gone; removed the mount")
         }
         do throws(SessionError) {
             path = try Session.canonicalMountpoint(given)
         } catch {
             let hint =
                 error.errorNumber.rawValue == ENOTCONN
-                ? ": the server of the mount there is gone; 'fusermount3 -u \(given)' cleans it up" : ""
+                ? ": the server of the mount there is gone; 'fusermount3 -u \(text)' cleans it up" : ""
             throw MountFailure(.cannotMount, "mountpoint \(error.message)\(hint)")
         }
         if let type = MountedFileSystem(at: path)?.type, type.hasPrefix("fuse") {
             throw MountFailure(
-                .cannotMount, "mountpoint \(given): busy, a \(type) is mounted there; 'fusermount3 -u \(given)' ends it"
+                .cannotMount, "mountpoint \(text): busy, a \(type) is mounted there; 'fusermount3 -u \(text)' ends it"
             )
         }
         isPassed = false
@@ -52,13 +53,14 @@ struct Mountpoint {
     /// that was handed over: this process would wait for itself.
     func checkNotBelowPassed(_ folders: [String]) throws(MountFailure) {
         guard isPassed else { return }
-        let mounts = MountedFileSystem.mountpoints(ofType: "fuse.\(Self.subtype)").map { FilePath($0) }
+        let mounts = MountedFileSystem.mountpoints(ofType: "fuse.\(Self.subtype)")
         for folder in folders {
-            let path = FilePath.workingDirectory.pushing(FilePath(folder)).lexicallyNormalized()
+            let path = FilePath.workingDirectory.pushing(FilePath(text: folder)).lexicallyNormalized()
             for mount in mounts where path.starts(with: mount) {
                 throw MountFailure(
                     .cannotMount,
-                    "mountpoint \(self.path): a mount at \(mount) hides \(folder), which images are read from")
+                    "mountpoint \(self.path.text): a mount at \(mount.text) hides \(folder), which images are read from"
+                )
             }
         }
     }
@@ -66,10 +68,10 @@ struct Mountpoint {
     /// A mount over a folder that images are read from would have this process wait for itself.
     func checkApart(from policy: ConfinedOpenPolicy, given: String) throws(MountFailure) {
         guard !isPassed else { return }
-        for folder in policy.locations where folder.starts(with: FilePath(path)) {
+        for folder in policy.locations where folder.starts(with: path) {
             throw MountFailure(
                 .cannotMount,
-                "mountpoint \(given): would hide \(String(decoding: folder)), which images are read from")
+                "mountpoint \(given): would hide \(folder.text), which images are read from")
         }
     }
 }
@@ -80,6 +82,6 @@ extension FilePath {
         // Safe: getcwd returns a C string that is ours to free, or nil.
         guard let name = unsafe getcwd(nil, 0) else { return "/" }
         defer { unsafe free(name) }
-        return unsafe FilePath(String(cString: name))
+        return unsafe FilePath(platformString: name)
     }
 }

@@ -21,7 +21,7 @@ final class PidFile: Sendable {
         self.given = given
         content = Array("\(getpid())\n".utf8)
         // The server changes its working directory later.
-        path = FilePath.workingDirectory.pushing(FilePath(given))
+        path = FilePath.workingDirectory.pushing(FilePath(text: given))
         let number = String(UInt64.random(in: .min ... .max), radix: 36)
         beside = path.removingLastComponent().appending(".rblockfs-\(number)")
         try Self.checkReplaceable(path, given)

@@ -2,9 +2,11 @@ import ArgumentParser
 import Arguments
 import Fuse
 import Glibc
+import HostStorage
 import ImageFS
 import ImageFormats
 import Logging
+import SystemPackage
 
 /// The command: parses its arguments, and mounts in the background or serves in the foreground.
 @main
@@ -132,7 +134,7 @@ struct RBlockFS: ParsableCommand {
             if foreground {
                 try Server(self).run()
             } else {
-                try Background.mount(at: mountpoint)
+                try Background.mount(at: FilePath(text: mountpoint))
             }
         } catch {
             error.report()

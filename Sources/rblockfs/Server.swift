@@ -45,10 +45,10 @@ struct Server {
             var secrets: [ExactName: Secret] = [:]
             for source in command.secrets { secrets[ExactName(source.image)] = try source.read() }
             settings.keys = ImageKeys(secrets)
-            folder = try ImageFolder(FilePath(command.images))
+            folder = try ImageFolder(FilePath(text: command.images))
             policy = try ConfinedOpenPolicy(
-                images: folder.location, allowed: folder.linkFolders + command.allowPaths.map { FilePath($0) },
-                excluding: mountpoint.isPassed ? nil : FilePath(mountpoint.path))
+                images: folder.location, allowed: folder.linkFolders + command.allowPaths.map { FilePath(text: $0) },
+                excluding: mountpoint.isPassed ? nil : mountpoint.path)
         } catch {
             throw MountFailure(reading: error)
         }
@@ -67,7 +67,7 @@ struct Server {
         let fileSystem = ImageFileSystem(folder, policy: policy, settings: settings, logger: logger) {
             _ = MountedFileSystem(at: path)?.setReadAhead(kibibytes: Self.readAheadKibibytes)
         }
-        try serve(fileSystem, of: String(decoding: folder.location), at: mountpoint, logger)
+        try serve(fileSystem, of: folder.location.text, at: mountpoint, logger)
     }
 
     /// Mounts, tells everybody who waits for it, and serves to the end.
@@ -95,12 +95,12 @@ struct Server {
                     failure = error
                     return false
                 }
-                manager?.tell("READY=1", status: "serving \(images) on \(mountpoint.path)")
+                manager?.tell("READY=1", status: "serving \(images) on \(mountpoint.path.text)")
                 command.service.readyFd.map(Self.tellReady)
                 command.backgroundFd.map(Background.announce)
                 return true
             } ending: {
-                manager?.tell("STOPPING=1", status: "unmounting \(mountpoint.path)")
+                manager?.tell("STOPPING=1", status: "unmounting \(mountpoint.path.text)")
                 guard mountpoint.isPassed else { return }
                 logger.info("who has mounted it must unmount it, if that is not why the server ends")
             }

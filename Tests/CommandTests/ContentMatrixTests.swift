@@ -104,7 +104,7 @@ private struct ContentMatrix {
 
 @Suite(.enabled(if: Tool.canMount("qemu-img", "xz", "bzip2", "gzip", "tar", "curl", "nbdcopy")))
 struct `What is in a file, whatever it is called` {
-    @Test(.timeLimit(.minutes(5)))
+    @Test(.timeLimit(.minutes(20)))
     func `is what every surface gives, or it is refused`() throws {
         let matrix = try ContentMatrix()
         let digests = try verbs(matrix)
@@ -131,7 +131,7 @@ struct `What is in a file, whatever it is called` {
             done
             "$3" hash --output json * 2>/dev/null | tr -d ' \\n' | tr '{' '\\n' | sed -nE \
               's/.*"hash":"([0-9a-f]*)","path":"([^"]*)".*/hash \\2 \\1/p'
-            """, matrix.path, matrix.folder.path, Tool.rblock)
+            """, matrix.path, matrix.folder.path, Tool.rblock, timeout: 600)
         var found: [String: [String: String]] = [:]
         for line in text.split(separator: "\n") {
             let words = line.split(separator: " ", maxSplits: 2).map(String.init)
@@ -188,7 +188,7 @@ struct `What is in a file, whatever it is called` {
               rm -f "$out"
               if nbdcopy "nbd+unix:///$name?socket=$socket" "$out" 2>/dev/null; then echo "$name" $(sha256sum <"$out"); fi
             done
-            """, arguments: [matrix.folder.file("copy"), server.socket] + all)
+            """, arguments: [matrix.folder.file("copy"), server.socket] + all, timeout: 600)
         matrix.check("NBD", Self.digests(copied))
         let requests = all.enumerated().map { index, name in
             #"{"method": "read", "id": \#(index), "params": {"image": "\#(name)", "offset": 0, "length": 32}}"#
@@ -230,7 +230,7 @@ struct `What is in a file, whatever it is called` {
         let mount = try Mount(matrix.path)
         let text = try Shell.check(
             "cd \"$1\" && for name in *; do [ ! -e $name/disk.raw ] || echo $name $(sha256sum <$name/disk.raw); done",
-            mount.path)
+            mount.path, timeout: 600)
         matrix.check("mount", Self.digests(text)) { $0.isEmpty }
         for kind in ContentMatrix.kinds where kind.word != nil {
             let message = try mount.document("\(kind.name).img")["error", "message"]?.text ?? ""

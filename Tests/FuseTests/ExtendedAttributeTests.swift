@@ -3,6 +3,8 @@ import Synchronization
 import TestImages
 import Testing
 
+import struct SystemPackage.FilePath
+
 @testable import Fuse
 
 struct `The answer to who asks for an extended attribute` {
@@ -85,7 +87,7 @@ struct `A mount with extended attributes` {
             defer { over.signal() }
             do {
                 let session = try Session(fileSystem: fileSystem, name: "test", subtype: "test", mountOptions: [])
-                try session.mount(at: mountpoint)
+                try session.mount(at: FilePath(mountpoint))
                 current.withLock { $0 = session }
                 try session.run(threads: 2) {
                     ready.signal()

@@ -65,10 +65,13 @@ struct LargeImageTests {
         isSoon("mounting")
         let status = try Status(mount.disk("big.\(format)"))
         isSoon("stat")
-        #expect(status.size == 1 << 40 && status.blocks * 512 == 1 << 20)
+        // What takes long to count is an estimate at first: no more than the image's file has.
+        #expect(status.size == 1 << 40 && (1 << 20...256 << 20).contains(status.blocks * 512))
         let document = try mount.document("big.\(format)")
         isSoon("stats.json")
         #expect(document["virtual-size"]?.number == 1 << 40)
+        #expect(try wait(seconds: 30) { try Status(mount.disk("big.\(format)")).blocks * 512 == 1 << 20 })
+        start = .now
         #expect(try OpenedFile(mount.disk("big.\(format)")).next(hole: false, from: 0) == 1000 << 30)
         isSoon("SEEK_DATA")
         #expect(try OpenedFile(mount.disk("big.\(format)")).read(1, at: 1000 << 30) == [1])

@@ -56,7 +56,7 @@ struct `Images inside an appliance` {
             throws: ImageError(
                 .denied, path: "\(folder.path)/x.ova/out.qcow2",
                 "backing file \"/etc/passwd\": the archive has no such member, and an image in an archive may name "
-                    + "nothing else")
+                    + "nothing else; looked for \"../etc/passwd\" and \"passwd\" as well")
         ) { _ = try open("out.qcow2", of: found, as: .qcow2).disk.result.get() }
     }
 }

@@ -47,7 +47,7 @@ struct `The tree` {
         "Sockets": ["BlockImage"],
         "NBDServer": ["BlockImage", "ImageFormats", "ImageTools", "QCOW2", "Sockets"],
         "ControlRPC": ["BlockImage", "ImageFormats", "ImageTools", "Sockets"],
-        "Arguments": ["BlockImage", "CLinux", "Encryption"],
+        "Arguments": ["BlockImage", "CLinux", "Encryption", "HostStorage"],
         "TestImages": ["BlockImage", "CLinux", "CZlib", "CZstd"],
     ]
 
@@ -58,7 +58,9 @@ struct `The tree` {
             "NBDServer",
             "QCOW2", "TestImages", "VMDK", "rblock", "rblockfs", "rblock-bench",
         ],
-        "SystemPackage": ["Arguments", "ControlRPC", "HostStorage", "ImageFS", "ImageTools", "rblock", "rblockfs"],
+        "SystemPackage": [
+            "Arguments", "ControlRPC", "Fuse", "HostStorage", "ImageFS", "ImageTools", "rblock", "rblockfs",
+        ],
         "Logging": ["ControlRPC", "ImageFS", "NBDServer", "rblock", "rblockfs"],
         "NIOCore": ["ControlRPC", "NBDServer"],
         "NIOHTTP1": ["ControlRPC"],
@@ -74,7 +76,7 @@ struct `The tree` {
         ],
         "Dispatch": ["ControlRPC", "HostStorage", "ImageFS", "ImageTools", "rblock", "rblock-bench"],
         "Foundation": ["ImageFS", "TestImages", "rblock", "rblockfs", "rblock-bench"],
-        "FoundationEssentials": ["ControlRPC", "ImageFS", "rblock", "rblockfs"],
+        "FoundationEssentials": ["ControlRPC", "ImageFS", "ImageTools", "rblock", "rblockfs"],
     ]
 
     /// Modules that are programs: they may import all others, and print.

@@ -43,7 +43,7 @@ public struct DiskPart: Hashable, Sendable {
                     + "together without that",
                 hint: "--format raw or vmdk reads this part alone")
         }
-        let text = String(decoding: owner, as: UTF8.self)
+        let text = nameText(owner)
         let content = kind == .changes ? "lists changed blocks" : "holds a part"
         return ImageError(
             .unsupported, path: path,
@@ -75,7 +75,7 @@ public struct DiskPart: Hashable, Sendable {
             let flat = policy.names(besides: file).first(where: { lowercased($0) == wanted })
         else { return error }
         var error = error
-        error.message += "; \(String(decoding: flat, as: UTF8.self)) beside it may hold its disk, and is read by itself"
+        error.message += "; \(nameText(flat)) beside it may hold its disk, and is read by itself"
         return error
     }
 

@@ -17,7 +17,7 @@ extension NamedImage {
     func applianceReport() throws(ImageError) -> ImageReport? {
         guard let place = appliancePlace, place.disk == nil else { return nil }
         let open = try openAppliance(place)
-        var report = ImageReport(filename: String(decoding: path), error: open.appliance.fault)
+        var report = ImageReport(filename: path.text, error: open.appliance.fault)
         report.appliance = ApplianceReport(
             actualSize: open.appliance.file.allocatedSize, info: ApplianceInfo(open.appliance),
             notes: open.appliance.notes + open.notes())

@@ -23,7 +23,7 @@ extension NamedImage {
         let members = open.appliance.members(of: disk)
         let isCompared = ManifestCheck(open: open).run(of: members, into: &result) { progress(0.5 + $0 / 2) }
         guard report != nil || isCompared else { return nil }
-        return CheckReport(filename: path.string, format: report?.format ?? ImageFormat.raw.rawValue, result)
+        return CheckReport(filename: path.text, format: report?.format ?? ImageFormat.raw.rawValue, result)
     }
 
     /// Checks the archive, the files that its manifest has, and every disk; nil where there is nothing to check.
@@ -39,7 +39,7 @@ extension NamedImage {
         var isChecked = check.run(into: &result) { progress($0 / 2) }
         if isChecked { check.addUnlisted(to: &result) }
         for (index, disk) in appliance.disks.enumerated() {
-            let name = String(decoding: disk.folderName, as: UTF8.self)
+            let name = nameText(disk.folderName)
             let start = 0.5 + Double(index) / Double(appliance.disks.count) / 2
             let image = named(disk, in: place)
             do throws(ImageError) {
@@ -58,7 +58,7 @@ extension NamedImage {
             isChecked = true
         }
         guard isChecked || appliance.fault != nil else { return nil }
-        return CheckReport(filename: path.string, format: "ova", result)
+        return CheckReport(filename: path.text, format: "ova", result)
     }
 }
 
@@ -67,7 +67,7 @@ extension ManifestCheck {
     func addUnlisted(to result: inout CheckResult) {
         let listed = Set(open.appliance.digests.compactMap(\.member))
         for disk in open.appliance.disks where !open.appliance.members(of: disk).isSubset(of: listed) {
-            let name = String(decoding: disk.folderName, as: UTF8.self)
+            let name = nameText(disk.folderName)
             result.add(
                 CheckFinding(
                     .manifest, .warning, path: open.appliance.file.path,

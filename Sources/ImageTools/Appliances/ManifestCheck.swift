@@ -119,6 +119,6 @@ struct ManifestCheck {
     ) -> CheckFinding {
         CheckFinding(
             .manifest, severity, path: appliance.file.path, at: offset,
-            "\"\(String(decoding: name.prefix(200), as: UTF8.self))\": \(message)")
+            "\"\(nameText(name.prefix(200)))\": \(message)")
     }
 }

@@ -32,12 +32,11 @@ extension NamedImage {
     var isAppliance: Bool { appliancePlace.map { $0.disk == nil } ?? false }
 
     /// The disks of an appliance called `name`, with the names that a mount has for them, `x.ova/DISK`; of any other image,
-    /// itself. Throws why the appliance cannot be opened. A disk whose name is not UTF-8 has none.
+    /// itself. Throws why the appliance cannot be opened.
     func disks(called name: String) throws(ImageError) -> [(name: String, image: NamedImage)] {
         guard let place = appliancePlace, place.disk == nil else { return [(name, self)] }
-        return try openAppliance(place).appliance.disks.compactMap { disk in
-            guard let own = String(validating: disk.folderName, as: UTF8.self) else { return nil }
-            return ("\(name)/\(own)", named(disk, in: place))
+        return try openAppliance(place).appliance.disks.map { disk in
+            ("\(name)/\(exportName(disk.folderName))", named(disk, in: place))
         }
     }
 
@@ -74,11 +73,11 @@ extension NamedImage {
 
     /// The disk that is meant: the named one, or the only one.
     static func disk(_ place: AppliancePlace, of appliance: Appliance) throws(ImageError) -> ApplianceDisk {
-        let archive = String(decoding: place.archive)
+        let archive = place.archive.text
         if let name = place.disk {
             if let disk = appliance.disks.first(where: { $0.folderName == name }) { return disk }
             throw ImageError(
-                .system(errno: ENOENT), path: "\(archive)/\(String(decoding: name, as: UTF8.self))",
+                .system(errno: ENOENT), path: "\(archive)/\(nameText(name))",
                 "the appliance has no such disk", hint: names(of: appliance, in: archive))
         }
         if let only = appliance.disks.first, appliance.disks.count == 1 { return only }
@@ -93,7 +92,7 @@ extension NamedImage {
     /// What its disks are called, in words.
     private static func names(of appliance: Appliance, in archive: String) -> String {
         let limit = 16
-        let names = appliance.disks.prefix(limit).map { "\(archive)/\(String(decoding: $0.folderName, as: UTF8.self))" }
+        let names = appliance.disks.prefix(limit).map { "\(archive)/\(nameText($0.folderName))" }
         let more = appliance.disks.count - names.count
         if names.isEmpty { return "it has none" }
         return "it has \(names.joined(separator: ", "))\(more > 0 ? " and \(more) more" : "")"

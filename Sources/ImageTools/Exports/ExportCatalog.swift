@@ -82,17 +82,17 @@ public final class ExportCatalog: Sendable {
             if let place, place.disk != nil {
                 _ = try NamedImage.disk(place, of: try image.openAppliance(place).appliance)
             }
-            let path = String(decoding: image.path)
+            let path = image.path.text
             // "." and "disks/" have a name, too; a link to an image has its own.
             let last = file.lastComponent.flatMap { $0.kind == .regular ? $0 : nil } ?? location.lastComponent
-            let disk = place?.disk.map { "/" + String(decoding: $0, as: UTF8.self) } ?? ""
-            let name = (last.map { String(decoding: $0) } ?? "disk") + disk
+            let disk = place?.disk.map { "/" + exportName($0) } ?? ""
+            let name = (last.map { exportName(FilePath(root: nil, [$0]).bytes) } ?? "disk") + disk
             guard names.insert(ExactName(name)).inserted else {
                 throw ImageError(
                     .denied, path: path, "another one called \"\(name)\" is served already; serve them apart")
             }
             let isFolder = try Self.isFolder(location)
-            folders.append(String(decoding: isFolder ? location : location.removingLastComponent()))
+            folders.append((isFolder ? location : location.removingLastComponent()).text)
             guard isFolder else {
                 sources.append(.image(name: name, image))
                 continue
@@ -123,13 +123,21 @@ public final class ExportCatalog: Sendable {
                     image.path = found.location
                     image.confines = folder.confines
                     image.format = found.format ?? options.format
-                    images[ExactName(prefix + found.name)] = image
+                    images[ExactName(Self.free(prefix + found.name, in: images))] = image
                 }
             }
         }
         let found = images
         scan.withLock { $0 = Scan(images: found, madeAt: .now) }
         return images
+    }
+
+    /// `name`, or what tells it apart from the names in `images`: a name may look like that of another file that is not
+    /// UTF-8, which comes after it in the order of the bytes.
+    private static func free(_ name: String, in images: [ExactName: NamedImage]) -> String {
+        var name = name
+        while images[ExactName(name)] != nil { name += "~" }
+        return name
     }
 
     /// What the folders hold and is not offered. Told on another thread: a folder may not answer.
@@ -340,7 +348,7 @@ public final class ExportCatalog: Sendable {
         do throws(Errno) {
             return try FileStatus(at: location).kind == .folder
         } catch {
-            throw ImageError(.system(errno: error.rawValue), path: String(decoding: location), error.description)
+            throw ImageError(.system(errno: error.rawValue), path: location.text, error.description)
         }
     }
 }

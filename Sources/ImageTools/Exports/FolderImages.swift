@@ -43,7 +43,7 @@ struct FolderImages {
         confines = try ConfinedOpenPolicy(images: folder, allowed: allowed)
     }
 
-    /// What is there now: the path below the folder as a name, and where it is. A file whose name is not UTF-8 has none.
+    /// What is there now: the path below the folder as a name (see `exportName`), and where it is.
     func list() -> [Found] { look().found }
 
     /// The same, and what else is there.
@@ -68,12 +68,11 @@ struct FolderImages {
         let probed = probe(entries, open: open)
         for entry in entries.sorted(by: { $0.name.lexicographicallyPrecedes($1.name) }) {
             guard all.found.count < Self.limit else { return }
-            let shown = prefix + String(decoding: entry.name, as: UTF8.self)
+            let shown = prefix + exportName(entry.name)
             guard !parts.contains(entry.name) else {
                 all.skipped.add(shown, .part)
                 continue
             }
-            guard String(validating: entry.name, as: UTF8.self) != nil else { continue }
             let location = folder.appending(FilePath(bytes: entry.name).components)
             let (isProbed, format) = probed[entry.name]
             let isImage =

@@ -1,3 +1,5 @@
+import BlockImage
+
 /// The descriptor of a new disk (Virtual Disk Format 5.0, "The Descriptor File").
 struct NewDescriptor {
     /// The disk.
@@ -7,17 +9,17 @@ struct NewDescriptor {
     /// Its content identifier.
     var cid: UInt32
 
-    /// The text, in UTF-8.
+    /// The text, in UTF-8 but for names of files that are not: those are bytes, as everywhere.
     var bytes: [UInt8] {
         var lines = ["# Disk DescriptorFile", "version=1", "encoding=\"UTF-8\"", "CID=\(contentIDText(cid))"]
         lines.append("parentCID=\(contentIDText(disk.parent?.cid ?? Descriptor.noParent))")
         lines.append("createType=\"\(disk.subformat.rawValue)\"")
         if let parent = disk.parent { lines.append("parentFileNameHint=\"\(parent.name)\"") }
         lines += ["", "# Extent description"]
-        lines += extents.map { String(decoding: $0.encoded, as: UTF8.self) }
+        lines += extents.map { nameText($0.encoded) }
         lines += ["", "# The Disk Data Base", "#DDB", ""]
         lines += database.map { "ddb.\($0.key) = \"\($0.value)\"" }
-        return lines.flatMap { Array($0.utf8) + [UInt8(ascii: "\n")] }
+        return lines.flatMap { $0.nameBytes + [UInt8(ascii: "\n")] }
     }
 
     /// The disk database: what virtual machines make of the disk.

@@ -24,7 +24,7 @@ extension NewVMDK {
             let kind: DescriptorExtent.Kind = subformat.isFlat ? .flat : .sparse
             return DescriptorExtent(
                 access: .readWrite, sectors: min(extentSectors, sectors - start), kindName: kind.rawValue,
-                name: DescriptorName(file.utf8, decoded: file), offset: 0, partitionUUID: nil, deviceID: nil,
+                name: DescriptorName(text: file), offset: 0, partitionUUID: nil, deviceID: nil,
                 position: 0)
         }
     }

@@ -43,7 +43,7 @@ extension NewVMDK {
         if subformat.isFlat {
             return "a parent: subformat is \(subformat.rawValue), which has all bytes itself, but must be a sparse one"
         }
-        if let fault = DescriptorName(parent.name.utf8, decoded: parent.name).writingFault {
+        if let fault = DescriptorName(text: parent.name).writingFault {
             return "the name of the parent \(fault)"
         }
         guard parent.cid == Descriptor.noParent else { return nil }
@@ -52,7 +52,7 @@ extension NewVMDK {
 
     /// Why the image cannot be called `name`; nil where it can.
     private func nameFault(_ name: String) -> String? {
-        if let fault = DescriptorName(name.utf8, decoded: name).writingFault { return "the name of the image \(fault)" }
+        if let fault = DescriptorName(text: name).writingFault { return "the name of the image \(fault)" }
         if name.contains(":") && !subformat.hasEmbeddedDescriptor {
             return
                 "the name of the image has a colon, but must have none for subformat=\(subformat.rawValue): QEMU takes "

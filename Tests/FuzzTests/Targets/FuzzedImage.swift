@@ -71,11 +71,18 @@ struct FuzzedImage {
     }
 }
 
-/// Opens a megabyte of zeros under every name of an extent or a data file, and no backing file.
+/// Opens a megabyte of zeros under every name of an extent or a data file, a disk of a megabyte with the CID 7 as every
+/// parent, and no backing file.
 private struct FlatFiles: OpenPolicy {
     private static let file = MemoryFile([UInt8](repeating: 0, count: 1 << 20), path: "memory-flat.vmdk")
+    private static let parent: MemoryFile? = {
+        let extent = VMDKDescriptorText.extent("FLAT", size: 1 << 20, file: "memory-flat.vmdk", offset: 0)
+        let text = VMDKDescriptorText("monolithicFlat", [extent], cid: 7)
+        return (try? text.bytes()).map { MemoryFile($0, path: "parent.vmdk") }
+    }()
 
     func open(_ reference: FileReference, namedBy file: any HostFile) throws(ImageError) -> any HostFile {
+        if reference.role == .parent, let parent = Self.parent { return parent }
         guard reference.role != .backing, reference.role != .parent else {
             throw ImageError(.denied, path: file.path, "\(reference.text) is not opened")
         }
