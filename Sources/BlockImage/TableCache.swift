@@ -87,7 +87,7 @@ public final class TableCache: Sendable {
             let entry = table.offset.advanced(by: UInt64(index * table.entrySize))
             throw ImageError(
                 .truncated, path: table.file.path, offset: entry,
-                "\(table.name): entry \(index) lies behind the end of the file at \(HostOffset(table.file.size))")
+                "\(table.name): entry \(index) lies past the end of the file at \(HostOffset(table.file.size))")
         }
         return found
     }

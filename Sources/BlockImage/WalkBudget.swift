@@ -21,7 +21,7 @@ public struct WalkBudget: Sendable {
 
     private static func product(_ size: UInt64, _ factor: UInt64) -> UInt64 {
         let (product, overflow) = size.multipliedReportingOverflow(by: factor)
-        // Room for what is added to it.
+        // Space for what is added to it.
         return overflow ? .max / 2 : min(product, .max / 2)
     }
 

@@ -103,18 +103,18 @@ static inline int cfuse3_answer_one(struct fuse_session *session)
 }
 
 /// What the threads that answer requests share.
-struct cfuse3_crew {
+struct cfuse3_pool {
     struct fuse_session *session;
     pthread_t owner; // gets a SIGTERM when a worker ends by itself, and a SIGURG when requests come while it sleeps
     int active;      // workers from this index on rest; atomic
-    int watched;     // whether the owner looks after the crew from time to time; atomic
+    int watched;     // whether the owner looks after the pool from time to time; atomic
 };
 
 enum cfuse3_worker_state { CFUSE3_ANSWERING, CFUSE3_WAITING, CFUSE3_RESTING, CFUSE3_DONE };
 
 /// One thread that answers requests.
 struct cfuse3_worker {
-    struct cfuse3_crew *crew;
+    struct cfuse3_pool *pool;
     pthread_t thread;
     sem_t wanted; // posted when it is to stop resting
     int index;
@@ -124,9 +124,9 @@ struct cfuse3_worker {
     char distance[128];     // of what the next one writes
 };
 
-static inline void cfuse3_prepare_worker(struct cfuse3_worker *worker, struct cfuse3_crew *crew, int index)
+static inline void cfuse3_prepare_worker(struct cfuse3_worker *worker, struct cfuse3_pool *pool, int index)
 {
-    *worker = (struct cfuse3_worker){.crew = crew, .index = index};
+    *worker = (struct cfuse3_worker){.pool = pool, .index = index};
     sem_init(&worker->wanted, 0, 0);
 }
 
@@ -147,32 +147,32 @@ static inline unsigned long cfuse3_answered(struct cfuse3_worker *worker)
 
 /// Lets `count` workers answer, and the rest rest after the request that they have or wait for. To be called by the
 /// owner; `workers` are all.
-static inline void cfuse3_set_active(struct cfuse3_crew *crew, struct cfuse3_worker *workers, int count)
+static inline void cfuse3_set_active(struct cfuse3_pool *pool, struct cfuse3_worker *workers, int count)
 {
-    int before = crew->active;
-    __atomic_store_n(&crew->active, count, __ATOMIC_RELEASE);
+    int before = pool->active;
+    __atomic_store_n(&pool->active, count, __ATOMIC_RELEASE);
     for (int index = before; index < count; index++)
         sem_post(&workers[index].wanted);
 }
 
-/// Says whether the owner looks after the crew from now on, or sleeps until it is called.
-static inline void cfuse3_set_watched(struct cfuse3_crew *crew, int watched)
+/// Says whether the owner looks after the pool from now on, or sleeps until it is called.
+static inline void cfuse3_set_watched(struct cfuse3_pool *pool, int watched)
 {
-    __atomic_store_n(&crew->watched, watched, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&pool->watched, watched, __ATOMIC_SEQ_CST);
 }
 
 /// Calls the owner, if it sleeps.
-static inline void cfuse3_call_owner(struct cfuse3_crew *crew)
+static inline void cfuse3_call_owner(struct cfuse3_pool *pool)
 {
-    if (!__atomic_load_n(&crew->watched, __ATOMIC_RELAXED) && !__atomic_exchange_n(&crew->watched, 1, __ATOMIC_SEQ_CST))
-        pthread_kill(crew->owner, SIGURG);
+    if (!__atomic_load_n(&pool->watched, __ATOMIC_RELAXED) && !__atomic_exchange_n(&pool->watched, 1, __ATOMIC_SEQ_CST))
+        pthread_kill(pool->owner, SIGURG);
 }
 
 /// The body of a worker thread: answers requests until the session ends or the device fails. Returns an errno or 0.
 static inline void *cfuse3_work(void *context)
 {
     struct cfuse3_worker *worker = (struct cfuse3_worker *)context;
-    struct cfuse3_crew *crew = worker->crew;
+    struct cfuse3_pool *pool = worker->pool;
     struct fuse_buf buffer = {0};
     int received = 0;
     __atomic_store_n(&worker->number, (int)syscall(SYS_gettid), __ATOMIC_RELAXED);
@@ -181,25 +181,25 @@ static inline void *cfuse3_work(void *context)
     sigemptyset(&waking);
     sigaddset(&waking, SIGURG);
     pthread_sigmask(SIG_UNBLOCK, &waking, NULL);
-    while (!fuse_session_exited(crew->session)) {
-        if (worker->index >= __atomic_load_n(&crew->active, __ATOMIC_ACQUIRE)) {
+    while (!fuse_session_exited(pool->session)) {
+        if (worker->index >= __atomic_load_n(&pool->active, __ATOMIC_ACQUIRE)) {
             __atomic_store_n(&worker->state, CFUSE3_RESTING, __ATOMIC_RELEASE);
             sem_wait(&worker->wanted);
             continue;
         }
         __atomic_store_n(&worker->state, CFUSE3_WAITING, __ATOMIC_RELEASE);
-        received = fuse_session_receive_buf(crew->session, &buffer);
+        received = fuse_session_receive_buf(pool->session, &buffer);
         __atomic_store_n(&worker->state, CFUSE3_ANSWERING, __ATOMIC_RELEASE);
         if (received > 0) {
-            cfuse3_call_owner(crew);
-            fuse_session_process_buf(crew->session, &buffer);
+            cfuse3_call_owner(pool);
+            fuse_session_process_buf(pool->session, &buffer);
             __atomic_store_n(&worker->answered, worker->answered + 1, __ATOMIC_RELAXED);
         } else if (received != -EINTR) {
             break;
         }
     }
     free(buffer.mem);
-    pthread_kill(crew->owner, SIGTERM);
+    pthread_kill(pool->owner, SIGTERM);
     __atomic_store_n(&worker->state, CFUSE3_DONE, __ATOMIC_RELEASE);
     return (void *)(intptr_t)(received < 0 && received != -EINTR ? -received : 0);
 }

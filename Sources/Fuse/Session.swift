@@ -79,7 +79,7 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
 
     deinit {
         unmount()
-        // Safe: nobody can be in `run` when the last reference goes, so no callback will use the session or the box; but
+        // Safe: no thread can be in `run` when the last reference goes, so no callback will use the session or the box; but
         // for threads that are stuck, for which both stay.
         guard !state.withLock({ $0.isAbandoned }) else {
             _ = unsafe Unmanaged.passRetained(box)
@@ -249,15 +249,15 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
     /// Runs the workers until a stop signal arrives (a worker that ends by itself sends one). Answers an error number or
     /// 0, and how many workers are stuck. This is `fuse_session_loop_mt` without its weaknesses: that waits on a semaphore, and a signal that
     /// comes just before the wait, or on another thread, does not end it. A blocked signal cannot be missed. And it lets
-    /// all threads wait for requests (see `CrewSize`).
+    /// all threads wait for requests (see `ThreadPoolSize`).
     private func serve(threads: Int, replacements: Int) -> (error: CInt, stuck: Int) {
-        let crew = unsafe Crew(session, limit: threads, replacements: replacements)
-        let error = crew.start()
+        let pool = unsafe ThreadPool(session, limit: threads, replacements: replacements)
+        let error = pool.start()
         if error == 0 {
-            while unsafe fuse_session_exited(session) == 0, !StopSignals.wait(for: crew.untilNextLook) { crew.look() }
+            while unsafe fuse_session_exited(session) == 0, !StopSignals.wait(for: pool.untilNextLook) { pool.look() }
         }
         unsafe fuse_session_exit(session)
-        let (failure, stuck) = crew.end(within: Self.grace)
+        let (failure, stuck) = pool.end(within: Self.grace)
         return (max(error, failure), stuck)
     }
 }

@@ -31,7 +31,7 @@ final class ReadAhead: Sendable {
     private let gate: RequestGate
     private let state = Guarded(State())
 
-    /// Reads ahead of who reads `image`, on the threads of `queue`, of which `gate` bounds how many all disks of the image
+    /// Prefetches for readers of `image`, on the threads of `queue`, of which `gate` bounds how many all disks of the image
     /// have.
     init(of image: Image, on queue: ReadAheadQueue, through gate: RequestGate) {
         self.image = image

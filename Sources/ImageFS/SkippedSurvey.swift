@@ -6,7 +6,7 @@ import ImageFormats
 import struct SystemPackage.FilePath
 
 /// Counts what the images folder, and the folders below it, hold and the mount does not show. Looks on a thread of its own: a
-/// folder that does not answer keeps nobody else waiting. Every method may be called from any thread.
+/// folder that does not answer delays no other caller. Every method may be called from any thread.
 final class SkippedSurvey: Sendable {
     /// The most folders and names that are looked at.
     private static let limit = 100_000

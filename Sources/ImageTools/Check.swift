@@ -9,7 +9,7 @@ extension NamedImage {
     /// as they were. Nil where its format has none that could be checked. Writes nothing.
     ///
     /// `readsData`: also reads and inflates all that the file stores of the disk. `force`: also where another program is
-    /// writing to the image. `progress` is told the part that is done, 0 to 1. Throws why nothing can be checked.
+    /// writing to the image. `progress` gets the part that is done, 0 to 1. Throws why nothing can be checked.
     func checkImage(
         readsData: Bool, force: Bool, progress: (Double) -> Void
     ) throws(ImageError) -> CheckReport? {

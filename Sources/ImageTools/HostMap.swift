@@ -38,7 +38,7 @@ public final class HostMap: HostUseRecorder {
     public private(set) var cells: [Cell]
     /// Whether overlaps were looked for everywhere.
     public private(set) var isExact = true
-    /// What should be known of it: first, what lies behind the end of the file.
+    /// What should be known of it: first, what lies past the end of the file.
     public var notes: [String] { outside.map(\.note) + otherNotes }
     private var otherNotes: [String] = []
 

@@ -35,7 +35,7 @@ public struct NamedDisk: Sendable {
         guard let changed else { return }
         throw ImageError(
             .system(errno: ESTALE), path: changed.path,
-            "was written to while it was read, and what was read may be a mixture; read a snapshot, or when nobody writes",
+            "was written to while it was read, and what was read may be a mixture; read a snapshot, or read it when no program writes to it",
             hint: "--ignore-changes goes on")
     }
 

@@ -162,7 +162,7 @@ public struct NamedImage: Sendable {
     }
 }
 
-/// The policy of who looks at one file and at no other, but for descriptors that may say what it is a part of.
+/// The policy for looking at one file and at no other, but for descriptors that may say what it is a part of.
 private final class NoFilesOpened: OpenPolicy {
     private let asked = Guarded(false)
     private let policy: any OpenPolicy

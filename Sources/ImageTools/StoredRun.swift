@@ -138,7 +138,7 @@ struct StoredRuns {
     private func tooMany(upTo place: UInt64) -> ImageError {
         ImageError(
             .unsupported, path: "disk",
-            "stored in more runs than its files have room for: looked at up to \(GuestOffset(place))")
+            "stored in more runs than its files can hold: looked at up to \(GuestOffset(place))")
     }
 
     /// Says that the `count` bytes at the beginning of `run` are to be read. Throws where more is, than the files hold.

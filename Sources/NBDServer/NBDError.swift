@@ -39,7 +39,7 @@ struct NBDError: Error, Hashable, Sendable {
         self.offset = offset
     }
 
-    /// What a fault of an image means to a client, who is told of no paths of the host but what `paths` says.
+    /// What a fault of an image means to a client, who gets no paths of the host but what `paths` says.
     init(_ error: ImageError, at offset: UInt64? = nil, paths: HostPaths) {
         number =
             switch error.code {

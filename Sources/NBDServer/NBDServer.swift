@@ -10,7 +10,7 @@ import Sockets
 /// A server of the NBD protocol (NetworkBlockDevice/nbd, doc/proto.md) for the exports of a catalog, all read-only.
 ///
 /// A connection stays on one of a few threads that wait for sockets. These read themselves what is in the host's memory;
-/// the rest is for threads of the image that is read (`Pace`), so that a disk that does not answer stops only those who
+/// the rest is for threads of the image that is read (`ReadLatency`), so that a disk that does not answer stops only those who
 /// read it.
 public struct NBDServer: Service {
     /// What a Unix socket is to keep of what its client has not read yet: as much as the system allows, which is more than

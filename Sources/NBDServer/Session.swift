@@ -42,7 +42,7 @@ struct Session: Sendable {
     }
 
     /// Answers a request for the status of a range, in all contexts. Takes as long as the metadata of the range does.
-    /// At most `descriptorLimit` descriptors are told.
+    /// At most `descriptorLimit` descriptors are listed.
     func writeStatus(
         to request: Request, with encoder: ReplyEncoder, descriptorLimit: Int, into buffer: inout ByteBuffer
     ) {

@@ -18,55 +18,55 @@ final class TransmissionPhase: ChannelDuplexHandler {
     /// What an answer without data may have, for the bound above.
     private static let statusSize: UInt64 = 1 << 20
     /// How long a client has to go when the server stops.
-    private static let farewell = TimeAmount.milliseconds(500)
+    static let closeDelay = TimeAmount.milliseconds(500)
     /// How often files are looked at that are being sent.
     private static let watchInterval = TimeAmount.seconds(1)
     /// Answers that are not longer are gathered, and sent together: bytes, of which none are sent from a file.
     private static let gatheredSize = min(64 << 10, FileBytes.leastCount - 1)
-    private static let gatheringCapacity = 256 << 10
+    static let gatheringCapacity = 256 << 10
 
     private static let stopping = NBDError(.shutdown, "the server is going to stop")
-    private static let overloaded = NBDError(.io, "too many requests wait for the image")
+    static let overloaded = NBDError(.io, "too many requests wait for the image")
 
-    private let session: Session
+    let session: Session
     private let encoder: ReplyEncoder
-    private let serving: Serving
-    private let activity: Activity
+    let serving: Serving
+    let activity: Activity
     private var decoder: RequestDecoder
     private var received = ByteBuffer()
-    private var pace = Pace()
+    private var latency = ReadLatency()
     /// The answers that are under way, until they were handed to the kernel.
-    private var underWay = Load()
+    var underWay = Load()
     /// Answers that are to be sent together, and what they are of `underWay`.
-    private var gathered = ByteBuffer()
-    private var gatheredLoad = Load()
+    var gathered = ByteBuffer()
+    var gatheredLoad = Load()
     /// Answers that wait for memory, and whether this waits to be called when there is some.
-    private var held: [HeldAnswer] = []
-    private var isWaitingForMemory = false
+    var held: [HeldAnswer] = []
+    var isWaitingForMemory = false
     /// Whether it ever had much memory.
-    private var hadMuch = false
-    private var isGone = false
+    var hadMuch = false
+    var isGone = false
     /// How many runs of files are being sent, and who looks whether the files are still what they were.
     private var filesUnderWay = 0
     private var watch: RepeatedTask?
-    private var isReadHeld = false
-    private var isFlushDue = false
-    private var isFlushSoon = false
+    var isReadHeld = false
+    var isFlushDue = false
+    var isFlushSoon = false
     /// Nothing more is taken up, and the connection ends when nothing is under way.
-    private var isEnding = false
+    var isEnding = false
     /// The client sends no more, and gets what it asked for.
-    private var isInputOver = false
-    private var isStopping = false
-    private var isClosing = false
+    var isInputOver = false
+    var isStopping = false
+    var isClosing = false
 
-    private struct Load {
+    struct Load {
         var requests = 0
         var bytes: UInt64 = 0
         /// What of `bytes` was taken from what all connections share.
         var shared: UInt64 = 0
     }
 
-    private enum HeldAnswer {
+    enum HeldAnswer {
         case read(ReadReply)
         case status(Request)
 
@@ -136,7 +136,7 @@ final class TransmissionPhase: ChannelDuplexHandler {
     }
 
     /// Takes up what requests there are, as far as there is room.
-    private func serve(_ context: ChannelHandlerContext) {
+    func serve(_ context: ChannelHandlerContext) {
         do throws(RequestDecoder.Fault) {
             while hasRoom, !isEnding, let request = try decoder.next(in: &received) { start(request, context) }
         } catch {
@@ -174,7 +174,7 @@ final class TransmissionPhase: ChannelDuplexHandler {
     }
 
     /// Makes the next piece of the answer to a read, here or on another thread, and sends it.
-    private func advance(_ reply: ReadReply, _ context: ChannelHandlerContext) {
+    func advance(_ reply: ReadReply, _ context: ChannelHandlerContext) {
         var reply = reply
         reply.pieceLimit = ReadReply.pieceSize
         guard let load = takeMemory(reply.nextCount, orLess: !reply.isOnePiece) else {
@@ -183,7 +183,7 @@ final class TransmissionPhase: ChannelDuplexHandler {
         reply.pieceLimit = load.bytes
         let count = load.bytes
         let isAlone = underWay.requests == 1 && received.readableBytes == 0 && count <= Self.gatheredSize
-        guard session.export.isPrompt, pace.isQuick(alone: isAlone), advanceHere(reply, load, context) else {
+        guard session.export.isPrompt, latency.isQuick(alone: isAlone), advanceHere(reply, load, context) else {
             return advanceElsewhere(reply, load, context)
         }
     }
@@ -211,10 +211,10 @@ final class TransmissionPhase: ChannelDuplexHandler {
         }
         switch fault {
         case .wouldBlock:
-            pace.noteWait()
+            latency.noteWait()
             return false
         case .promised(let error): fail(error, context)
-        case nil: pace.note(load.bytes, took: (NIODeadline.now() - start).nanosecondsOfRead)
+        case nil: latency.note(load.bytes, took: (NIODeadline.now() - start).nanosecondsOfRead)
         }
         return true
     }
@@ -234,7 +234,7 @@ final class TransmissionPhase: ChannelDuplexHandler {
             let (made, behind, done, failed) = (buffer, stored, reply, fault)
             channel.eventLoop.execute {
                 let (phase, context) = bound.value
-                phase.pace.note(load.bytes, took: time)
+                phase.latency.note(load.bytes, took: time)
                 if let failed { return phase.fail(failed, context) }
                 phase.send(made, behind, done, load, context)
                 phase.flushSoon(context)
@@ -290,7 +290,7 @@ final class TransmissionPhase: ChannelDuplexHandler {
         }
     }
 
-    private func answerStatus(_ request: Request, _ context: ChannelHandlerContext) {
+    func answerStatus(_ request: Request, _ context: ChannelHandlerContext) {
         guard let load = takeMemory(Self.statusSize) else { return hold(.status(request), context) }
         // A descriptor has at most 16 bytes.
         let limit = Int(load.bytes / 16)
@@ -320,166 +320,6 @@ final class TransmissionPhase: ChannelDuplexHandler {
             }
         }
         if !isTaken { fail(Self.overloaded, context) }
-    }
-}
-
-extension TransmissionPhase {
-    /// Adds an answer, which `load` of what is under way is for, to those that are sent together.
-    private func gather(_ load: Load, _ context: ChannelHandlerContext, _ write: (inout ByteBuffer) -> Void) {
-        gather(
-            load, context,
-            ifMade: { (buffer: inout ByteBuffer) -> Bool in
-                write(&buffer)
-                return true
-            })
-    }
-
-    /// The same of an answer that `write` may fail to make; then there is none.
-    private func gather(_ load: Load, _ context: ChannelHandlerContext, ifMade write: (inout ByteBuffer) -> Bool) {
-        if gathered.readableBytes > 0, gathered.writableBytes < Int(load.bytes) + ReplyEncoder.headerRoom {
-            sendGathered(context)
-        }
-        if gathered.capacity == 0 {
-            gathered = context.channel.allocator.buffer(
-                capacity: underWay.requests > 1 ? Self.gatheringCapacity : Int(load.bytes) + 512)
-        }
-        let before = gathered.writerIndex
-        guard write(&gathered) else { return gathered.moveWriterIndex(to: before) }
-        gatheredLoad.requests += load.requests
-        gatheredLoad.bytes += load.bytes
-        gatheredLoad.shared += load.shared
-    }
-
-    private func sendGathered(_ context: ChannelHandlerContext) {
-        guard gathered.readableBytes > 0 else { return }
-        let load = gatheredLoad
-        let promise = context.eventLoop.makePromise(of: Void.self)
-        let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
-        promise.futureResult.whenSuccess {
-            let (phase, context) = bound.value
-            phase.release(load)
-            phase.goOn(context)
-        }
-        context.write(wrapOutboundOut(.byteBuffer(gathered)), promise: promise)
-        gathered = ByteBuffer()
-        gatheredLoad = Load()
-        isFlushDue = true
-    }
-
-    /// Sends what other threads have done by the time that this one has taken it all over.
-    private func flushSoon(_ context: ChannelHandlerContext) {
-        guard !isFlushSoon else { return }
-        isFlushSoon = true
-        let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
-        context.eventLoop.execute {
-            let (phase, context) = bound.value
-            phase.isFlushSoon = false
-            phase.sendGathered(context)
-            phase.isFlushDue = false
-            context.flush()
-        }
-    }
-
-    /// There is room again.
-    private func goOn(_ context: ChannelHandlerContext, resuming: Bool = false) {
-        guard context.channel.isActive else { return }
-        if !held.isEmpty, resuming || underWay.bytes == 0 && held.contains(where: \.takesLess) { resumeHeld(context) }
-        serve(context)
-        if isEnding || isInputOver && underWay.requests == 0 { return end(context) }
-        guard isReadHeld, hasRoom else { return }
-        isReadHeld = false
-        context.read()
-    }
-
-    /// Takes up nothing more, and ends the connection once all is answered.
-    private func end(_ context: ChannelHandlerContext) {
-        isEnding = true
-        guard underWay.requests == 0 else { return }
-        guard isStopping, !isInputOver, !isClosing else { return context.close(promise: nil) }
-        // The client may have sent more by now. To close with that unread would reset the connection, and take from it
-        // the answers that are still on their way.
-        isClosing = true
-        let channel = context.channel
-        channel.close(mode: .output).whenFailure { _ in channel.close(promise: nil) }
-        context.eventLoop.scheduleTask(in: Self.farewell) { channel.close(promise: nil) }
-    }
-
-    /// No piece of an answer can be made, and only the end of the connection tells it.
-    private func fail(_ fault: ReadReply.Fault, _ context: ChannelHandlerContext) {
-        if case .promised(let error) = fault { fail(error, context) } else { fail(Self.overloaded, context) }
-    }
-
-    /// The client has been promised what cannot be read, and only the end of the connection tells it.
-    private func fail(_ error: NBDError, _ context: ChannelHandlerContext) {
-        serving.logger.warning("export \"\(session.export.name)\": \(error.message)")
-        isEnding = true
-        context.close(promise: nil)
-    }
-}
-
-/// The memory that answers take.
-extension TransmissionPhase {
-    /// Takes the memory of an answer, or a piece of one, of `bytes`, or with `orLess` of fewer where that must do; nil where
-    /// it has to wait.
-    private func takeMemory(_ bytes: UInt64, orLess: Bool = true) -> Load? {
-        var load = Load(bytes: bytes)
-        if underWay.bytes + bytes > Serving.ownReplySize {
-            if serving.replies.take(bytes) {
-                load.shared = bytes
-                hadMuch = true
-            } else if underWay.bytes == 0, orLess {
-                load.bytes = Serving.ownReplySize
-            } else {
-                return nil
-            }
-        }
-        underWay.bytes += load.bytes
-        underWay.shared += load.shared
-        return load
-    }
-
-    /// Gives back what `load` has of what all share, and keeps the rest of it.
-    private func giveBack(_ load: inout Load) {
-        guard !isGone else { return }
-        serving.replies.giveBack(load.shared)
-        underWay.shared -= load.shared
-        load.shared = 0
-    }
-
-    /// An answer was handed to the kernel.
-    private func release(_ load: Load) {
-        activity.note()
-        var load = load
-        giveBack(&load)
-        underWay.bytes -= load.bytes
-        underWay.requests -= load.requests
-    }
-
-    private func hold(_ answer: HeldAnswer, _ context: ChannelHandlerContext) {
-        held.append(answer)
-        guard !isWaitingForMemory else { return }
-        isWaitingForMemory = true
-        let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
-        let loop = context.eventLoop
-        serving.replies.whenGivenBack {
-            loop.execute {
-                let (phase, context) = bound.value
-                phase.isWaitingForMemory = false
-                if context.channel.isActive { phase.goOn(context, resuming: true) }
-                if phase.held.isEmpty || phase.isGone { phase.serving.replies.callNext() }
-            }
-        }
-    }
-
-    private func resumeHeld(_ context: ChannelHandlerContext) {
-        let answers = held
-        held = []
-        for answer in answers {
-            switch answer {
-            case .read(let reply): advance(reply, context)
-            case .status(let request): answerStatus(request, context)
-            }
-        }
     }
 }
 

@@ -69,6 +69,6 @@ final class ClusterSource: Sendable {
     func beyondEnd(of file: any HostFile, _ offset: HostOffset, _ what: String) -> ImageError {
         ImageError(
             .truncated, path: file.path, offset: offset,
-            "\(what) lies behind the end of the file at \(HostOffset(file.size))")
+            "\(what) lies past the end of the file at \(HostOffset(file.size))")
     }
 }

@@ -11,7 +11,7 @@ extension Tool {
     }
 }
 
-/// A view of a folder, at a path of its own, whose files hang, fail and lie when they are told to. Whatever happens, it
+/// A view of a folder, at a path of its own, whose files hang, fail and lie on command. Whatever happens, it
 /// is gone when the last reference is, and all that hangs is answered.
 ///
 /// What hangs cannot even be killed, as on a disk that does not answer, unless it waits for the page cache, as ordinary

@@ -85,7 +85,7 @@ struct GrainTables: Sendable {
                 throw ImageError(
                     .corrupt, path: file.path, offset: table.offset(of: index),
                     "\(subject()): is 0, but the redundant grain table has a grain there, and the two tables differ "
-                        + "elsewhere too, so that nobody knows which is right")
+                        + "elsewhere too, so that it cannot be known which is right")
             }
             let end = grains.index(after: first, within: tableEntryCount - index) { next, covered in
                 format.grain(grains[next]) == start && covered * grainSize - skipped < limit
@@ -244,7 +244,7 @@ extension GrainTables {
 }
 
 extension GrainTables {
-    /// The `count` bytes from `offset` on, all of grains that no table has: what nobody wrote, unless the extent tells
+    /// The `count` bytes from `offset` on, all of grains that no table has: what was never written, unless the extent tells
     /// that grains were lost. `isTableEmpty`: whether their tables have no grain at all. `behind` finds the grain before
     /// them.
     private func absentRun(
@@ -295,7 +295,7 @@ extension GrainTables {
     }
 
     /// How what the file lacks of its last grain, from `host` on, is stored: it is lost where the file was cut, and else
-    /// what nobody wrote.
+    /// what was never written.
     private func restOfLastGrain(
         at host: UInt64, _ subject: String, _ entry: HostOffset
     ) throws(ImageError) -> Extent.Storage {

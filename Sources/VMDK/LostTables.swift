@@ -156,7 +156,7 @@ extension GrainTables {
         return nil
     }
 
-    /// Whether the file was cut inside its last grain: it does not end with a sector, or a grain lies behind its end.
+    /// Whether the file was cut inside its last grain: it does not end with a sector, or a grain lies past the end of the file.
     func isCut() -> Bool {
         if file.size % sectorSize != 0 { return true }
         var tablesLeft = Self.tableLimit

@@ -31,7 +31,7 @@ final class StreamGaps: Sendable {
     }
 
     /// The grains in the gap behind `grain`, in order, that `tables` have no entry for. Where the host cannot read the
-    /// marker of `grain`, which is an error for who reads that, there are none.
+    /// marker of `grain`, which is an error for reads of that, there are none.
     func grains(behind grain: PlacedGrain, of tables: GrainTables) throws(ImageError) -> [RecoveredGrain] {
         if let found = known.withLock({ $0[grain.index] }) { return found }
         let found: [RecoveredGrain]

@@ -147,7 +147,7 @@ public struct VMDKDescription: Sendable {
     private static func missingDescriptor(_ header: SparseHeader, in file: any HostFile) -> ImageError {
         ImageError(
             .corrupt, path: file.path, offset: HostOffset(header.descriptorOffset * sectorSize),
-            "descriptor: is blank or no text of one, but the header says that it is here: without it nobody knows "
+            "descriptor: is blank or no text of one, but the header says that it is here: without it it is not known "
                 + "whether the extent is a disk, a delta of a parent or a part of a disk, which is opened by the "
                 + "descriptor that names it")
     }

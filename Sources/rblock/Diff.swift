@@ -58,7 +58,7 @@ struct Diff: ParsableCommand {
     @Option(help: ArgumentHelp("The bytes of a sector: 512 or 4096.", valueName: "size")) var sectorSize = 512
     @Flag(help: "Print the number of every sector that differs, one a line, and nothing else.") var sectors = false
     @Flag(help: "Print the sum only.") var summary = false
-    @Flag(help: "Go on where a disk cannot be read: zeros are compared in place of what is lost, which is told.")
+    @Flag(help: "Go on where a disk cannot be read: zeros are compared in place of what is lost, which is reported.")
     var ignoreReadErrors = false
     @Option(help: "human, or json: a, b, ranges (or sectors, with --sectors) and summary.") var output = OutputForm
         .human

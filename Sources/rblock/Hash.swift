@@ -35,7 +35,7 @@ struct Hash: ParsableCommand {
     @Option(
         help: ArgumentHelp("Hash the disk of this internal snapshot (its name, or else its ID).", valueName: "name"))
     var snapshot: String?
-    @Flag(help: "Go on where an image cannot be read: zeros are hashed for what is lost, which is told.")
+    @Flag(help: "Go on where an image cannot be read: zeros are hashed for what is lost, which is reported.")
     var ignoreReadErrors = false
     @Option(help: "human: as sha256sum prints it; or json: an array of objects.") var output = OutputForm.human
     @Argument(help: ArgumentHelp("The images.", valueName: "IMAGE"), completion: .file()) var images: [String]

@@ -12,7 +12,7 @@ struct Info: ParsableCommand {
             where the disk can be read. IMAGE is the only file that is opened: what it names (backing files, extents, data \
             files) may be missing. So a VMDK whose extents are files has the size that its descriptor says, and the disk \
             size of the descriptor alone; --backing-chain and --allocation open all files. Of an OVA, its machines, disks and \
-            files are told; APPLIANCE.ova/DISK is one of its disks.
+            files are listed; APPLIANCE.ova/DISK is one of its disks.
 
             As JSON, one IMAGE is an object, or with --backing-chain an array of the objects of its chain, topmost first, \
             as qemu-img writes it. Several are an array of what each one alone would be. What qemu-img does not say is in \

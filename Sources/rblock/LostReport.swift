@@ -1,6 +1,6 @@
 import BlockImage
 
-/// The most ranges of one disk that standard error is told of one by one.
+/// The most ranges of one disk that are reported on standard error one by one.
 private let lostLineLimit = 100
 
 /// Says on standard error which ranges of the disk of `path` are lost: they `fate`, as "cannot be read", and why.

@@ -36,7 +36,7 @@ struct Read: ParsableCommand {
     var length: ByteSize?
     @Flag(help: "Write lines for people, as hexdump -C does; lines that repeat the one before them become a '*'.")
     var hex = false
-    @Flag(help: "Go on where the image cannot be read: zeros are written for what is lost, which is told.")
+    @Flag(help: "Go on where the image cannot be read: zeros are written for what is lost, which is reported.")
     var ignoreReadErrors = false
     @Option(
         help: ArgumentHelp("Read the disk of this internal snapshot (its name, or else its ID).", valueName: "name"))

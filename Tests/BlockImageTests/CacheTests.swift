@@ -125,7 +125,7 @@ struct `The table cache` {
             }
             #expect(error?.code == .truncated)
             #expect(error?.offset == HostOffset(offset))
-            #expect(error?.message == "test table: entry \(index) lies behind the end of the file at 0x64")
+            #expect(error?.message == "test table: entry \(index) lies past the end of the file at 0x64")
         }
     }
 

@@ -18,7 +18,7 @@ import Testing
         #expect(last?.error == "6 more ranges in here cannot be read, 3072 bytes")
     }
 
-    @Test func `of a file with bad sectors are told to the sector, and all else is read`() throws {
+    @Test func `of a file with bad sectors are reported to the sector, and all else is read`() throws {
         let bytes = (0..<100_000).map { UInt8(truncatingIfNeeded: $0 / 512 + 1) }
         let bad = [512..<1024, 51_200..<52_224]
         let image = Image(layer: RawLayer(file: FaultyFile(bytes, bad: bad)))

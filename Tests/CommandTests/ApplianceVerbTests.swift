@@ -64,7 +64,7 @@ struct `The verbs, of an OVA` {
         #expect(raw.text.hasPrefix(bytes), "\(raw)")
     }
 
-    @Test func `tell of the whole what a mount tells, and of a disk what is told of an image`() throws {
+    @Test func `report of the whole what a mount does, and of a disk what is reported of an image`() throws {
         let images = try ApplianceImages()
         let whole = try RBlock.json("info", "two.ova", in: images.path)
         #expect(whole["filename"]?.text == "two.ova" && whole["format"]?.text == "ova")

@@ -60,7 +60,7 @@ struct `An image that another program uses` {
             #expect(read.text.hasSuffix("status 0\n"), "\(arguments): \(read.errors)")
             #expect(read.errors.contains(sentence) && !read.errors.contains("--force-share"), "\(read.errors)")
             try Shell.check("rm -f \"$1\"/new.*", folder.path)
-            // Who only reads is in nobody's way.
+            // Readers do not lock each other out.
             let shared = try withLock(100, of: locked, arguments)
             #expect(shared.text.hasSuffix("status 0\n") && shared.errors.isEmpty, "\(arguments): \(shared.errors)")
         }

@@ -143,7 +143,7 @@ extension SeededRandom {
     }
 }
 
-struct `A backing file that nobody says the format of` {
+struct `A backing file whose format is not stated` {
     @Test func `is refused where it is no disk by its content, and so is one that is called an image`() throws {
         let folder = try Folder()
         let vhdx = Array("vhdxfile".utf8) + [UInt8](repeating: 0xa7, count: 65536)

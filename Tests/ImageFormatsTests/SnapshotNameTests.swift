@@ -6,7 +6,7 @@ struct `The names of snapshots` {
         SnapshotNames.unique(of: names.enumerated().map { (name: $1, id: Array("\($0 + 1)".utf8)) })
     }
 
-    @Test func `that only look the same are told apart by what they are`() {
+    @Test func `that only look the same are distinguished by what they are`() {
         let composed = Array("\u{e9}".utf8)
         let decomposed = Array("e\u{301}".utf8)
         #expect(names([composed, decomposed]) == [composed, decomposed])

@@ -22,7 +22,7 @@ struct `The map of a file's use` {
         map.record(.leaked, at: HostOffset(0), count: 2000) { _, _ in false }
         map.record(.data, at: HostOffset(20_000), count: 2000) { _, _ in false }
         #expect(map.bytes(.leaked) == 1000 && map.bytes(.header) == 1000)
-        // It is told, and of what reaches behind the end as well.
+        // It is reported, and so is what reaches past the end.
         map.record(.data, at: HostOffset(9000), count: 3000) { _, _ in true }
         #expect(map.notes.first == "4 entries name data behind the end of the file at 0x2710, the first at 0x4e20")
         let other = HostMap(size: 10_000, unit: 1000, cellLimit: 4)

@@ -58,7 +58,7 @@ struct FaultFolderTests {
         #expect(throws: PosixFailure.self) { try OpenedFile(faults.file("a.raw")) }
     }
 
-    @Test("stat tells what it is told to")
+    @Test("stat answers what was set")
     func lies() throws {
         try faults.tell(.size, 12345, of: "a.raw")
         try faults.tell(.blocks, .max, of: "a.raw")

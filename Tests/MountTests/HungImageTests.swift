@@ -244,7 +244,7 @@ struct HeldFilesTests {
         #expect(try wait(seconds: 30) { try !isOpen() })
         let reader = try OpenedFile(mount.disk("a.qcow2"))
         usleep(9_000_000)
-        #expect(try isOpen(), "Who has it open keeps it so.")
+        #expect(try isOpen(), "A file that is open stays open.")
         #expect(try reader.read(4096, at: 0).count == 4096)
     }
 

@@ -74,7 +74,7 @@ struct SkippedFilesTests {
         #expect(try OpenedFile(single.disk("web.snap2")).read(65536, at: 1 << 20) == Array(repeating: 2, count: 65536))
     }
 
-    @Test("is told when a server starts, which has --probe as well")
+    @Test("is logged when a server starts, which has --probe as well")
     func served() throws {
         let folder = try images()
         do {

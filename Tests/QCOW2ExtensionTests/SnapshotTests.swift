@@ -128,7 +128,7 @@ struct `An internal snapshot` {
         let beyond = try error { $0.poke(UInt64(1 << 40), at: entry) }
         #expect(beyond?.code == .truncated && beyond?.offset == HostOffset(1 << 40))
         #expect(
-            beyond?.message.hasPrefix("the L1 table of snapshot \"3\" lies behind the end of the file") == true)
+            beyond?.message.hasPrefix("the L1 table of snapshot \"3\" lies past the end of the file") == true)
     }
 
     @Test(.enabled(if: Tool.areThere("qemu-img", "qemu-io")))

@@ -94,17 +94,17 @@ struct `A damaged image` {
                 + "which is not aligned to the cluster size (65536)"),
         Poke(
             UInt64(0x40_0000_0000), at: 0x30000, .truncated, said: 0x40_0000_0000,
-            "L2 table: entry 0 lies behind the end of the file at 0x\(String(good.bytes.count, radix: 16))"),
+            "L2 table: entry 0 lies past the end of the file at 0x\(String(good.bytes.count, radix: 16))"),
         Poke(
             UInt64(0x50200), at: 0x40008, .corrupt,
             "L2 table: the entry here points to 0x50200, which is not aligned to the cluster size (65536)"),
         Poke(
             UInt64(0xff_ffff_ffff_0000), at: 0x40008, .truncated, said: 0xff_ffff_ffff_0000,
-            "the cluster of guest offset 0x10000 lies behind the end of the file at "
+            "the cluster of guest offset 0x10000 lies past the end of the file at "
                 + "0x\(String(good.bytes.count, radix: 16))"),
         Poke(
             UInt64(0x7fff_ffff_ffff_ffff), at: 0x40018, .truncated, said: 0x3f_ffff_ffff_ffff,
-            "a compressed cluster lies behind the end of the file at 0x\(String(good.bytes.count, radix: 16))"),
+            "a compressed cluster lies past the end of the file at 0x\(String(good.bytes.count, radix: 16))"),
         Poke(
             UInt64(1) << 62 | 0x50000, at: 0x40018, .corrupt, said: 0x50000,
             "compressed cluster: the deflate stream is damaged or gives fewer than 65536 bytes"),
@@ -118,7 +118,7 @@ struct `A damaged image` {
         #expect(failure(of: image.bytes) == poke.error)
     }
 
-    @Test func `whose L1 table lies behind its end cannot be opened`() throws {
+    @Test func `whose L1 table lies past the end of the file cannot be opened`() throws {
         var image = Self.good
         image.poke(UInt64(1) << 40, at: 40)
         let file = MemoryFile(image.bytes)
@@ -127,7 +127,7 @@ struct `A damaged image` {
             _ = try QCOW2Layer(description, file: file, resources: LayerResources())
         }
         #expect(error?.code == .truncated && error?.offset == HostOffset(1 << 40))
-        #expect(error?.message.hasPrefix("the active L1 table lies behind the end of the file") == true)
+        #expect(error?.message.hasPrefix("the active L1 table lies past the end of the file") == true)
     }
 
     @Test func `that was cut inside its last cluster is read up to its end`() throws {
@@ -135,7 +135,7 @@ struct `A damaged image` {
         image.bytes.removeSubrange(0x60000...)
         let whole = image.bytes
         for refcount in [UInt16(0), 1] {
-            // Behind the last cluster that is left there was another, by its refcount; else nobody wrote to the rest.
+            // After the last cluster that is left there was another, by its refcount; else the rest was never written.
             image.bytes = Array(whole.dropLast(1024))
             image.poke(refcount, at: 0x20000 + 6 * 2)
             let file = MemoryFile(image.bytes)

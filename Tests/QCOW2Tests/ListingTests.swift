@@ -37,7 +37,7 @@ struct `The snapshot table` {
         #expect(found.allSatisfy { $0.l1TableOffset == 0x70000 && $0.l1Size == 3 && $0.dateNanoseconds == 999 })
     }
 
-    @Test func `with more extra data than is allowed, or cut, is told of, and the disk is read`() throws {
+    @Test func `with more extra data than is allowed, or cut, is noted, and the disk is read`() throws {
         var fixed = entry(extra: [], id: "1", name: "x").bytes
         fixed.replaceSubrange(36..<40, with: [0, 0, 4, 1])
         let big = image(fixed + Array(repeating: 0, count: 4096), count: 1)
@@ -116,7 +116,7 @@ struct `The bitmap directory` {
         return description.bitmapFault
     }
 
-    @Test func `with a count, a size or a granularity that cannot be is told of, and the disk is read`() throws {
+    @Test func `with a count, a size or a granularity that cannot be is noted, and the disk is read`() throws {
         let one = entry("a", flags: 0, granularityBits: 16)
         #expect(try fault(of: image(one, count: 2))?.code == .corrupt)
         for count in [UInt32(0), 65536, .max] {

@@ -70,7 +70,7 @@ struct `Appliances that are served` {
         let archive = folder.file("images/sub/two.ova")
         let server = try ImageServer([folder.file("images")])
         let client = try server.connect()
-        // Clients are told names below the served folder.
+        // Clients get names below the served folder.
         let root = folder.file("images/")
         for name in ["", "/disk1.vmdk", "/disk2.qcow2"] {
             let answer = try client.call("info", "[\"sub/two.ova\(name)\"]")
@@ -88,7 +88,7 @@ struct `Appliances that are served` {
         #expect(try client.call("open", "[\"sub/two.ova/none\"]").code == -32010)
     }
 
-    @Test func `note what a check of the manifest found, wherever the disk is told of then`() throws {
+    @Test func `note what a check of the manifest found, wherever the disk is described then`() throws {
         let folder = try Self.makeImages()
         try Shell.check(
             """

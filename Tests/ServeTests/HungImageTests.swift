@@ -35,7 +35,21 @@ struct `A server with an image that does not answer` {
         #expect(result.status == 0, "\(result.text)\(result.errors)")
     }
 
-    @Test func `answers all others while reads of it hang, and ends when it is told to`() throws {
+    @Test(arguments: [[], ["--probe"]])
+    func `offers all others, where a descriptor does not say what its parts are`(options: [String]) throws {
+        let images = folder.file("images")
+        try Shell.check(
+            "cd \"$1\" && qemu-img convert -O vmdk -o subformat=monolithicFlat good.raw vm.vmdk && cp good.raw stdin",
+            images)
+        for name in ["vm.vmdk", "stdin"] { try faults.hang(.read, of: name) }
+        let server = try ImageServer([faults.path], options: options)
+        try nbd(server, "assert len(read(enter(b'good.raw'), 4096, 65536)) == 65536")
+        let names = try server.connect().call("list")["result"]?.array?.compactMap { $0["name"]?.text } ?? []
+        #expect(names.contains("good.raw") && !names.contains("vm-flat.vmdk"), "\(names)")
+        try faults.clear()
+    }
+
+    @Test func `answers all others while reads of it hang, and ends on SIGTERM`() throws {
         let server = try ImageServer([faults.path])
         try nbd(server, "enter(b'good.raw'); enter(b'hung.raw'); enter(b'hung.qcow2')")
         for name in ["hung.raw", "hung.qcow2"] { try faults.hang(.read, of: name) }

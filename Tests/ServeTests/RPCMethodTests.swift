@@ -41,7 +41,7 @@ struct RPCMethodTests {
             #expect(answer["error"] == nil && answer["jsonrpc"]?.text == "2.0", "\(method) \(params): \(answer)")
             return answer["result"]
         }
-        // Clients are told names below the served folder.
+        // Clients get names below the served folder.
         func told(_ document: JSONValue) -> JSONValue { document.removing("\(folder.path)/") }
         for name in ["disk.qcow2", "delta.qcow2", "more/disk.vmdk", "parted.raw", "corrupt.qcow2", "future.qcow2"] {
             let path = folder.file(name)

@@ -3,7 +3,7 @@ import TestImages
 import Testing
 
 @Suite(.enabled(if: NBDPython.isThere && Tool.areThere("qemu-img", "bash")))
-struct `What clients of a server are told` {
+struct `What clients of a server learn of the host` {
     /// A folder of sound and of failing images, most of which name files by absolute paths.
     private static func makeImages(_ folder: TemporaryFolder) throws -> [String] {
         try Shell.check(
@@ -59,7 +59,7 @@ struct `What clients of a server are told` {
             try ask("diff", "{\"a\":\"\(name)\",\"b\":\"plain.qcow2\"}")
         }
         #expect(errors > 40)
-        // Names are told, as clients know them.
+        // Names are given as clients know them.
         let deep = try client.call("info", "{\"image\":\"sub/deep.qcow2\"}")["result", "filename"]?.text
         #expect(deep == "sub/deep.qcow2")
         let over = try client.call("info", "{\"image\":\"over.qcow2\",\"backing-chain\":true}")["result"]?.array

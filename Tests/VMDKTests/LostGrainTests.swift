@@ -70,7 +70,7 @@ struct `Grains that the tables of an extent have lost` {
         #expect(areSame(try disk.bytes(4096, at: UInt64(place.lowerBound)), model.disk()[place]))
     }
 
-    @Test func `are told where no table has any, and there is no copy`() throws {
+    @Test func `are reported where no table has any, and there is no copy`() throws {
         for depth in 0...1 {
             var image = try Self.built(isRedundant: false).image
             if depth == 0 { Self.zero(20, at: image.directoryOffset, in: &image) }
@@ -90,7 +90,7 @@ struct `Grains that the tables of an extent have lost` {
         #expect(throws: ImageError.self) { _ = try Image(layer: openLayer(MemoryFile(seSparse.bytes))).bytes(1, at: 0) }
     }
 
-    @Test func `are told where one table has none, and the file has grains that are in no other`() throws {
+    @Test func `are reported where one table has none, and the file has grains that are in no other`() throws {
         let (model, sound) = try Self.built()
         var image = sound
         let table = try #require(image.tableOffsets.keys.sorted().dropFirst().first)
@@ -183,7 +183,7 @@ struct `Grains that the tables of an extent have lost` {
         let sound = try builder.build()
         let last = try #require(sound.grainOffsets[255])
         #expect(last + 4096 == sound.bytes.count)
-        // Where nothing follows, the rest is what nobody wrote, which is noted.
+        // Where nothing follows, the rest was never written, which is noted.
         let whole = try openLayer(MemoryFile(Array(sound.bytes.dropLast(512))))
         #expect(try Image(layer: whole).bytes(512, at: 256 * 4096 - 512).allSatisfy { $0 == 0 })
         #expect(whole.notes.contains { $0.hasSuffix("the rest is read as zeros") })

@@ -3,7 +3,7 @@ import ImageTools
 import NIOCore
 
 /// The threads that requests are done on. What reads an image is done on threads of that image, and what takes long apart
-/// from what does not: an image that does not answer, and one that is checked for hours, keep nobody else from an answer.
+/// from what does not: an image that does not answer, and one that is checked for hours, delay no other answer.
 /// What reads no image is answered at once.
 struct Workers: Sendable {
     /// Longer messages are taken apart by other threads than the one that serves all connections.

@@ -8,7 +8,7 @@ extension NamedImage {
     /// files that the manifest has. Nil where there is nothing that could be checked. Writes nothing.
     ///
     /// `readsData`: also reads and inflates all that the file stores of the disk. `force`: also where another program is
-    /// writing to the image. `progress` is told the part that is done, 0 to 1. Throws why nothing can be checked.
+    /// writing to the image. `progress` gets the part that is done, 0 to 1. Throws why nothing can be checked.
     public func check(
         readsData: Bool = false, force: Bool = false, progress: (Double) -> Void = { _ in }
     ) throws(ImageError) -> CheckReport? {

@@ -38,7 +38,7 @@ extension Appliance {
 }
 
 /// The appliances that were opened lately, so that several disks of one share the list of its members, and what a check has
-/// found is told where a disk is opened later. May be used from any thread.
+/// found is noted where a disk is opened later. May be used from any thread.
 public final class OpenAppliances: Sendable {
     private let open = BoundedCache<[UInt8], OpenAppliance>(capacity: 64)
 

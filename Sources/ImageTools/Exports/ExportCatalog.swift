@@ -28,7 +28,7 @@ public final class ExportCatalog: Sendable {
     private static let listPatience = (each: Duration.seconds(1), all: Duration.seconds(3))
     /// How long the folders are waited for.
     private static let scanPatience = Duration.seconds(3)
-    /// How long somebody who asks for one image waits: less than clients have for a handshake.
+    /// How long a request for one image waits: less than clients have for a handshake.
     private static let openPatience = Duration.seconds(8)
 
     private enum Source {

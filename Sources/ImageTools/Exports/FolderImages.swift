@@ -9,18 +9,27 @@ struct FolderImages {
     /// The most images that are found: what comes after them in the order of the names is not looked for.
     static let limit = 100_000
 
-    /// How long a folder, or what a link leads to, is waited for; what does not answer by then is passed over.
+    /// How long a folder, what a link leads to, or the content of a folder's files is waited for; what does not answer by then
+    /// is passed over.
     private static let patience = Duration.seconds(1)
 
     /// What may be opened: the folder, and what was allowed besides.
     let confines: ConfinedOpenPolicy
     private let listings = SharedWork<FilePath, FolderListing?>(threadLimit: 16)
     private let places = SharedWork<FilePath, Place?>(threadLimit: 16)
+    private let contents = SharedWork<FilePath, Content>(threadLimit: 16)
 
     /// Where a name leads.
     private struct Place: Sendable {
         var kind: FileStatus.Kind
         var location: FilePath
+    }
+
+    /// What the files of a folder are by their content: the parts of others' disks, and, where these are looked for, images
+    /// whose names do not call them so.
+    private struct Content: Sendable {
+        var parts: DiskParts
+        var probed = ProbedFiles()
     }
 
     /// Whether files whose names do not call them images are recognised by their content, too.
@@ -61,20 +70,16 @@ struct FolderImages {
         guard let entries = listing(of: folder)?.entries else {
             return all.skipped.add(prefix.isEmpty ? "." : prefix, .unreadable)
         }
-        func open(_ name: [UInt8]) -> (any HostFile)? {
-            try? confines.openImage(at: folder.appending(FilePath(bytes: name).components))
-        }
-        let parts = DiskParts(among: entries.map(\.name), open: open)
-        let probed = probe(entries, open: open)
+        let content = content(of: folder, entries)
         for entry in entries.sorted(by: { $0.name.lexicographicallyPrecedes($1.name) }) {
             guard all.found.count < Self.limit else { return }
             let shown = prefix + exportName(entry.name)
-            guard !parts.contains(entry.name) else {
+            guard !content.parts.contains(entry.name) else {
                 all.skipped.add(shown, .part)
                 continue
             }
             let location = folder.appending(FilePath(bytes: entry.name).components)
-            let (isProbed, format) = probed[entry.name]
+            let (isProbed, format) = content.probed[entry.name]
             let isImage =
                 isProbed || ImageFormat.naming(of: entry.name) != nil || ImageFormat.isAppliance(entry.name)
             let place = entry.kind == .file ? nil : self.place(of: location)
@@ -91,14 +96,22 @@ struct FolderImages {
         }
     }
 
-    /// The files that only their content calls images, where these are looked for.
-    private func probe(_ entries: [FolderListing.Entry], open: ([UInt8]) -> (any HostFile)?) -> ProbedFiles {
-        guard probesAll else { return ProbedFiles() }
-        let files = entries.filter { $0.kind != .folder }.map(\.name)
-        let images = files.filter { ImageFormat.naming(of: $0) != nil }
-        return ProbedFiles(
-            files.filter { ImageFormat.naming(of: $0) == nil && !ImageFormat.isAppliance($0) }, besides: images,
-            open: open)
+    /// What the content of the files in `folder` says of them; where one of them does not answer, what the names say.
+    private func content(of folder: FilePath, _ entries: [FolderListing.Entry]) -> Content {
+        let found = try? contents.value(for: folder, of: "folder", within: Self.patience) { [confines, probesAll] in
+            func open(_ name: [UInt8]) -> (any HostFile)? {
+                try? confines.openImage(at: folder.appending(FilePath(bytes: name).components))
+            }
+            var content = Content(parts: DiskParts(among: entries.map(\.name), open: open))
+            guard probesAll else { return content }
+            let files = entries.filter { $0.kind != .folder }.map(\.name)
+            let images = files.filter { ImageFormat.naming(of: $0) != nil }
+            content.probed = ProbedFiles(
+                files.filter { ImageFormat.naming(of: $0) == nil && !ImageFormat.isAppliance($0) }, besides: images,
+                open: open)
+            return content
+        }
+        return found ?? Content(parts: DiskParts(named: entries.map(\.name)))
     }
 
     private func listing(of folder: FilePath) -> FolderListing? {

@@ -6,7 +6,7 @@ public struct HostPaths: Sendable {
     /// The folders, each with a slash behind it, the longest first.
     private let folders: [String]
 
-    /// Names are told below `folders`, canonical paths.
+    /// Names are given below `folders`, canonical paths.
     init(below folders: [String]) {
         self.folders = folders.map { $0.hasSuffix("/") ? $0 : "\($0)/" }.sorted { $0.utf8.count > $1.utf8.count }
     }

@@ -5,7 +5,7 @@ import Encryption
 extension QCOW2Description {
     /// Checks the structures of the described image in `file` against each other, as `qemu-img check` does, with the
     /// same counts; where they differ, CheckTests says why. Reads no data of the disk, and needs no key and no other
-    /// file of the chain. `progress` is told the part that is done, 0 to 1.
+    /// file of the chain. `progress` gets the part that is done, 0 to 1.
     ///
     /// Throws the image's refusal, `unsupported` where checking would take more than `limits`, and what reading the
     /// file throws. Memory is bounded by the limits, and follows the parts of the file that are in use; time follows

@@ -86,7 +86,7 @@ struct JudgingSink: UseSink {
         case .l2Table(let guest, _), .data(let guest, _): place = guest
         default: break
         }
-        // Together, and not among what lies behind the end: all of these are uses of the last cluster.
+        // Together, and not among what lies past the end: all of these are uses of the last cluster.
         result.add(.outOfFile, .corruption, times: times, in: .max, at: HostOffset(offset)) {
             CheckFinding(
                 .outOfFile, .corruption, path: image.file.path, at: HostOffset(image.file.size), guest: place,

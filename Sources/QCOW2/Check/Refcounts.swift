@@ -106,7 +106,7 @@ struct Refcounts {
 }
 
 extension HostFile {
-    /// The `count` 64-bit words at `offset`, at most 2^20: what lies behind the end of the file is zeros, as QEMU reads
+    /// The `count` 64-bit words at `offset`, at most 2^20: what lies past the end of the file is zeros, as QEMU reads
     /// it. Throws what reading the file throws.
     func words(_ count: UInt64, at offset: UInt64) throws(ImageError) -> [UInt64] {
         let held = size > offset ? min(size - offset, count * 8) : 0

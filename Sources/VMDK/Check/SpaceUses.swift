@@ -99,7 +99,7 @@ struct SpaceUses {
     var end: UInt64 { furthest?.end ?? 0 }
 
     /// Ends a pass: tells `overlap` of each use that begins inside another, with that other, or with itself where several
-    /// of its kind begin at one place, and `gap` of the sectors between two uses; then makes room for the uses behind
+    /// of its kind begin at one place, and `gap` of the sectors between two uses; then makes space for the uses after
     /// `upper`.
     mutating func finishPass(overlap: (SpaceUse, SpaceUse) -> Void, gap: (Range<UInt64>) -> Void) {
         settle()

@@ -4,7 +4,7 @@
 /// does it best, since handing it on and back takes ten. What must be inflated, or comes from a disk, is done by other
 /// threads, several at once, while this one goes on serving its connections. A client that waits for a single read gains
 /// nothing by that: its read is done in place unless that takes long.
-struct Pace {
+struct ReadLatency {
     /// What a read may take that is done in place: this, and half a nanosecond for each byte.
     private static let allowance: UInt64 = 25_000
     /// How much more it may take where the client asks for nothing else meanwhile: a cluster is inflated in that time.

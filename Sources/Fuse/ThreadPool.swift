@@ -1,10 +1,10 @@
 internal import CFuse3
 import Glibc
 
-/// The threads that answer the requests of a session: as many at a time as `CrewSize` says, beside those that are stuck in
+/// The threads that answer the requests of a session: as many at a time as `ThreadPoolSize` says, beside those that are stuck in
 /// a request. To be used by one thread, its owner.
 // Safe: the workers are threads that use their own element, by the atomic operations of cfuse3.h, until they are joined.
-@safe final class Crew {
+@safe final class ThreadPool {
     /// How often the owner looks while there are requests: as long do requests that wait for a disk wait for more
     /// threads.
     private static let interval = Duration.milliseconds(10)
@@ -13,10 +13,10 @@ import Glibc
     /// A thread that has one request for longer is taken for stuck, and another one serves in its place.
     private static let patience = Duration.milliseconds(100)
 
-    private let shared: UnsafeMutablePointer<cfuse3_crew>
+    private let shared: UnsafeMutablePointer<cfuse3_pool>
     private let workers: UnsafeMutablePointer<cfuse3_worker>
     private let limit: Int
-    private var size: CrewSize
+    private var size: ThreadPoolSize
     private var started = 0
     private var idle = 0
     private var last = (time: ContinuousClock.now, answered: 0)
@@ -28,12 +28,12 @@ import Glibc
     /// A thread pool of at most `limit` threads that get on with their requests, and at most `replacements` more in the place of
     /// stuck ones, for `session`, which must outlive it.
     init(_ session: OpaquePointer, limit: Int, replacements: Int) {
-        size = CrewSize(limit: max(1, limit), processors: sysconf(CInt(_SC_NPROCESSORS_ONLN)))
+        size = ThreadPoolSize(limit: max(1, limit), processors: sysconf(CInt(_SC_NPROCESSORS_ONLN)))
         self.limit = max(1, limit) + max(0, replacements)
         unsafe shared = .allocate(capacity: 1)
         unsafe workers = .allocate(capacity: self.limit)
         unsafe shared.initialize(
-            to: cfuse3_crew(session: session, owner: pthread_self(), active: CInt(size.active), watched: 1))
+            to: cfuse3_pool(session: session, owner: pthread_self(), active: CInt(size.active), watched: 1))
         for index in 0..<self.limit { unsafe cfuse3_prepare_worker(workers + index, shared, CInt(index)) }
     }
 

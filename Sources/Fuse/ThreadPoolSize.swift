@@ -5,7 +5,7 @@
 /// and is awake, goes to sleep; and with more than there are processors they also take these from the readers. On 4
 /// virtual processors, 8 readers of 4 KiB got 28,000 reads a second from 16 threads and 93,000 from 4. More threads pay
 /// only while requests wait for a disk.
-struct CrewSize {
+struct ThreadPoolSize {
     /// Requests that take less than this on the average gain nothing from more threads.
     static let quick = Duration.microseconds(100)
 
@@ -20,7 +20,7 @@ struct CrewSize {
     /// Whether all were busy, and most blocked, when this was looked at last.
     private var wasBlocked = false
 
-    /// A crew of at most `limit` threads, at least one, on so many `processors`.
+    /// A pool of at most `limit` threads, at least one, on so many `processors`.
     init(limit: Int, processors: Int) {
         most = max(1, limit)
         // Quick requests gain nothing beyond four: the kernel's own work for them does not get quicker.
