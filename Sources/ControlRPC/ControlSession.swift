@@ -18,6 +18,8 @@ final class ControlSession: Sendable {
     /// Whether the client is on this host for certain, and of the user who started the server: over a Unix socket, or
     /// standard input. Only such a one may end the server.
     let isLocal: Bool
+    /// What this client may have of the server's memory for answers: the longest one, or several that are shorter.
+    let answers = MemoryBudget(limit: answerLimit)
     private let state = Guarded(State())
 
     init(of server: ControlState, isLocal: Bool) {

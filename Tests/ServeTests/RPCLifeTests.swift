@@ -115,6 +115,20 @@ struct RPCLifeTests {
         withExtendedLifetime(folder) {}
     }
 
+    @Test func `clients that do not read their answers keep no other client from its own`() throws {
+        let folder = try Self.image()
+        let served = try ImageServer([folder.path])
+        let request = "{\"method\":\"read\",\"params\":[0,1048576],\"id\":1}\n"
+        // Together they ask for more than the server has memory for.
+        let deaf = try (0..<16).map { _ in try served.connect() }
+        for client in deaf { try client.send(Array(String(repeating: request, count: 16).utf8)) }
+        let batch = "[\(Array(repeating: request.dropLast(), count: 5).joined(separator: ","))]"
+        let client = try served.connect()
+        for _ in 0..<4 { try client.send(batch) }
+        for _ in 0..<4 { #expect(try JSONValue(parsing: Data((client.line() ?? "").utf8)).array?.count == 5) }
+        withExtendedLifetime((deaf, folder)) {}
+    }
+
     @Test func `what cannot be served is refused in one line`() throws {
         let folder = try Self.image()
         let served = try ImageServer([folder.path])

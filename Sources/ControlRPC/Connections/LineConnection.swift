@@ -22,6 +22,8 @@ final class LineConnection: ChannelInboundHandler, RemovableChannelHandler {
     /// How long a client may have nothing to say, and one who has answers waiting may take none.
     static let idleLimit = TimeAmount.minutes(30)
     private static let stallLimit = TimeAmount.minutes(1)
+    /// The same where other clients wait for the memory that answers take.
+    private static let stallLimitOfWanted = TimeAmount.seconds(10)
     /// How long the rest of what a client sent is waited for when the server ends: without that, the host would throw away
     /// answers that are still on their way.
     private static let lingering = TimeAmount.seconds(1)
@@ -57,14 +59,21 @@ final class LineConnection: ChannelInboundHandler, RemovableChannelHandler {
     func channelActive(context: ChannelHandlerContext) {
         guard let idleLimit else { return context.read() }
         let connection = NIOLoopBound((self, context), eventLoop: context.eventLoop)
-        idleCheck = context.eventLoop.scheduleRepeatedTask(initialDelay: .seconds(30), delay: .seconds(30)) { _ in
+        idleCheck = context.eventLoop.scheduleRepeatedTask(initialDelay: .seconds(5), delay: .seconds(5)) { _ in
             let (connection, context) = connection.value
-            guard connection.underWay == 0 else { return }
-            let isStalled = connection.unwritten > 0 || connection.lineMemory != nil
-            let limit = isStalled ? Self.stallLimit : idleLimit
-            if NIODeadline.now() - connection.lastActivity > limit { context.close(promise: nil) }
+            if connection.isIdle(longerThan: idleLimit) { context.close(promise: nil) }
         }
         context.read()
+    }
+
+    /// Whether nothing was received or sent for longer than it may be: `limit`, or less where the client does not read its
+    /// answers. A client that waits for one is not idle.
+    private func isIdle(longerThan limit: TimeAmount) -> Bool {
+        guard unwritten > 0 || underWay == 0 else { return false }
+        let isWanted = unwritten > 0 && session.server.answers.isWaitedFor
+        let isStalled = unwritten > 0 || lineMemory != nil
+        let limit = isWanted ? Self.stallLimitOfWanted : isStalled ? Self.stallLimit : limit
+        return NIODeadline.now() - lastActivity > limit
     }
 
     func handlerRemoved(context: ChannelHandlerContext) {

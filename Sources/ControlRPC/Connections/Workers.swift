@@ -76,6 +76,8 @@ private final class MessageWork: Sendable {
     private let workers: Workers
     private let notify: (@Sendable (String) -> Void)?
     private let whenDone: @Sendable (Workers.Answer?) -> Void
+    /// As long as the answer may be, as far as it is one of the methods that say so.
+    private let answerSize: Int
     private let state = Guarded(State())
 
     init(
@@ -88,7 +90,12 @@ private final class MessageWork: Sendable {
             case .batch(let requests): (requests, true)
             }
         // What was sent besides is not kept while the requests wait.
-        requests = found.map(PreparedRequest.make)
+        let made = found.map(PreparedRequest.make)
+        requests = made
+        answerSize = made.reduce(0) { sum, request in
+            guard case .success(let known) = request, known.readsImages else { return sum }
+            return min(sum + min(known.answerSize, ControlSession.answerLimit), ControlSession.answerLimit)
+        }
         self.isBatch = isBatch
         self.session = session
         self.workers = workers
@@ -112,9 +119,15 @@ private final class MessageWork: Sendable {
                 add(session.answer(request, limit: left, notify: notify))
             }
         }
-        let (answers, memory) = state.withLock { ($0.answers, $0.memory) }
+        // Nothing refers to its memory any more but the answer, which gives it back.
+        let (answers, memory) = state.withLock { state in
+            defer { state = State() }
+            return (state.answers, state.memory)
+        }
         guard let first = answers.first else { return whenDone(nil) }
-        whenDone(Workers.Answer(text: isBatch ? "[\(answers.joined(separator: ","))]" : first, memory: memory))
+        let text = isBatch ? "[\(answers.joined(separator: ","))]" : first
+        // Most answers are shorter than they may be.
+        whenDone(Workers.Answer(text: text, memory: text.utf8.count > ControlState.smallAnswer ? memory : []))
     }
 
     private static let full = RPCError(
@@ -131,19 +144,32 @@ private final class MessageWork: Sendable {
         }
     }
 
-    /// Has a thread of its image do `request`, once there is memory for the answer.
-    private func begin(_ request: PreparedRequest, _ left: Int) {
-        let size = min(request.answerSize, left)
-        var memory: TakenMemory?
-        if size > ControlState.smallAnswer {
-            let answers = session.server.answers
-            memory = TakenMemory(UInt64(size), of: answers)
-            guard memory != nil else { return answers.whenGivenBack { [self] in begin(request, left) } }
-            answers.callNext()
+    /// Takes the memory of all answers to the message, once, before the first of them: two batches that had a part each would
+    /// wait for each other. False: there is none now, and `body` is called when there may be some.
+    private func takeMemory(orCall body: @escaping @Sendable () -> Void) -> Bool {
+        guard answerSize > ControlState.smallAnswer, state.withLock({ $0.memory.isEmpty }) else { return true }
+        var memory: [TakenMemory] = []
+        // Of what is the client's, then of what all share: few clients that read nothing must not have all of that.
+        for budget in [session.answers, session.server.answers] {
+            guard let taken = TakenMemory(UInt64(answerSize), of: budget) else {
+                memory = []
+                budget.whenGivenBack(body)
+                return false
+            }
+            memory.append(taken)
         }
         let taken = memory
+        state.withLock { $0.memory = taken }
+        session.answers.callNext()
+        session.server.answers.callNext()
+        return true
+    }
+
+    /// Has a thread of its image do `request`, once there is memory for the answer.
+    private func begin(_ request: PreparedRequest, _ left: Int) {
+        guard takeMemory(orCall: { [self] in begin(request, left) }) else { return }
         let isTaken = workers.run(request) { [self] in
-            add(session.answer(.success(request), limit: left, notify: notify), taken, of: request)
+            add(session.answer(.success(request), limit: left, notify: notify), of: request)
             goOn()
         }
         guard !isTaken else { return }
@@ -151,17 +177,13 @@ private final class MessageWork: Sendable {
         goOn()
     }
 
-    private func add(
-        _ answer: ControlSession.Answer, _ memory: TakenMemory? = nil, of request: PreparedRequest? = nil
-    ) {
+    private func add(_ answer: ControlSession.Answer, of request: PreparedRequest? = nil) {
         guard var text = answer.text else { return }
-        var memory = memory
-        if memory == nil, text.utf8.count > ControlState.smallAnswer {
+        var memory: TakenMemory?
+        if text.utf8.count > ControlState.smallAnswer, state.withLock({ $0.memory.isEmpty }) {
             memory = TakenMemory(UInt64(text.utf8.count), of: session.server.answers)
             if memory == nil { text = RPCAnswer.text(.failure(Self.noMemory), to: request?.id ?? .null) }
         }
-        // Most answers are shorter than they may be.
-        if text.utf8.count <= ControlState.smallAnswer { memory = nil }
         let (made, held) = (text, memory)
         state.withLock { state in
             state.answers.append(made)

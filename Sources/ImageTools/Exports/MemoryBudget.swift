@@ -15,6 +15,9 @@ public final class MemoryBudget: Sendable {
         self.limit = limit
     }
 
+    /// Whether something waits for memory.
+    public var isWaitedFor: Bool { waitingCount.load(ordering: .relaxed) > 0 }
+
     /// Takes `bytes`; false where there are not so many.
     public func take(_ bytes: UInt64) -> Bool {
         let count = Int(clamping: bytes)
