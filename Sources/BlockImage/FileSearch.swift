@@ -11,10 +11,15 @@ public struct FileSearch {
     private var replacements: [String] = []
     /// The names beside the image by their ASCII letters in lower case, once they were needed.
     private var names: [FileReference.Folder: [[UInt8]: [[UInt8]]]] = [:]
+    /// The names in the folders that were looked through for equivalent ones.
+    private var listings: [FileReference: [[UInt8]]] = [:]
 
     /// The most replacements that are noted one by one: a disk of 8,192 extents that was moved must not have as many
     /// notes.
     private static let noteLimit = 4
+    /// The most components of a name that equivalent ones are looked for to, and the most folders that are listed for it:
+    /// an image can have many long names.
+    private static let (componentLimit, listingLimit) = (16, 64)
 
     /// A search for what `image` names, among the files that `policy` allows. `above`: the images that it lies under.
     public init(of image: any HostFile, policy: any OpenPolicy, above: Set<FileIdentity> = []) {
@@ -35,7 +40,8 @@ public struct FileSearch {
     /// the image's own file; in both under exactly its bytes, and then under the only name that is equivalent in Unicode.
     /// Where none is, and the name is of a system that ignores case, the only file beside the image whose name differs
     /// from the last component just in the case of its letters is opened. Throws what the policy says of the first
-    /// candidate, and `denied` for devices and where several names are equivalent.
+    /// candidate, and `denied` for devices, for a candidate that is there and may not be opened, and where several names
+    /// are equivalent.
     public mutating func open(
         _ name: SoughtName, as role: FileReference.Role
     ) throws(ImageError) -> any HostFile {
@@ -50,6 +56,8 @@ public struct FileSearch {
                     return file
                 } catch {
                     guard error.letsSearchGoOn else { throw error }
+                    // What is there is meant, and no file of the same name elsewhere.
+                    if error.code == .denied, policy.isThere(reference, namedBy: image) { throw error }
                     failure = failure ?? error
                 }
                 if let file = try openEquivalent(of: reference, for: name) { return file }
@@ -109,28 +117,31 @@ public struct FileSearch {
     ) throws(ImageError) -> (any HostFile)? {
         // Nothing that is written otherwise is equivalent to ASCII.
         guard reference.name.contains(where: { $0 >= 0x80 }) else { return nil }
+        let components = reference.name.split(separator: slash).filter { !$0.elementsEqual(".".utf8) }
+        guard components.count <= Self.componentLimit else { return nil }
         var found = reference
-        found.name = isAbsolute(reference.name) ? [slash] : []
-        for component in reference.name.split(separator: slash) {
-            let names = policy.names(in: found, besides: image)
-            let next: [UInt8]
-            switch NameMatch(Array(component), among: names) {
-            case .exact: next = Array(component)
-            case .equivalent(let index): next = names[index]
-            case .none:
-                guard component.elementsEqual("..".utf8) || component.elementsEqual(".".utf8) else { return nil }
-                next = Array(component)
-            case .ambiguous(let indices):
-                let list = indices.map { "\"\(spelled(names[$0]))\"" }.joined(separator: " and ")
-                throw ImageError(
-                    .denied, path: image.path,
-                    "\(reference.role.rawValue) \"\(name.text)\": is not there as it is written (\(spelled(component))), "
-                        + "and \(list) look the same, so that none of them is taken")
+        // Without `./` in front, what comes before a colon would be a protocol.
+        found.name = isAbsolute(reference.name) ? [slash] : reference.name.starts(with: "./".utf8) ? [dot, slash] : []
+        var isOther = false
+        for component in components.map(Array.init) {
+            var next = found
+            next.name += (found.name.last.map { $0 != slash } ?? false ? [slash] : []) + component
+            if component.contains(where: { $0 >= 0x80 }), !policy.isThere(next, namedBy: image) {
+                guard let names = names(in: found) else { return nil }
+                switch NameMatch(component, among: names) {
+                case .exact: break
+                case .equivalent(let index):
+                    next.name.removeLast(component.count)
+                    next.name += names[index]
+                    isOther = true
+                case .none: return nil
+                case .ambiguous(let indices):
+                    throw ambiguous(indices.map { names[$0] }, reference, of: name, at: component)
+                }
             }
-            if !found.name.isEmpty, found.name != [slash] { found.name.append(slash) }
-            found.name += next
+            found = next
         }
-        guard found.name != reference.name else { return nil }
+        guard isOther else { return nil }
         let file: any HostFile
         do throws(ImageError) {
             file = try policy.open(found, namedBy: image)
@@ -142,6 +153,25 @@ public struct FileSearch {
         noteReplacement(
             of: name, "\"\(spelled(found.name))\" is read, which looks the same and is written with other characters")
         return file
+    }
+
+    /// The names in `folder`; nil where as many folders were listed as may be.
+    private mutating func names(in folder: FileReference) -> [[UInt8]]? {
+        if let known = listings[folder] { return known }
+        guard listings.count < Self.listingLimit else { return nil }
+        let names = policy.names(in: folder, besides: image)
+        listings[folder] = names
+        return names
+    }
+
+    private func ambiguous(
+        _ found: [[UInt8]], _ reference: FileReference, of name: SoughtName, at component: [UInt8]
+    ) -> ImageError {
+        let list = found.map { "\"\(spelled($0))\"" }.joined(separator: " and ")
+        return ImageError(
+            .denied, path: image.path,
+            "\(reference.role.rawValue) \"\(name.text)\": is not there as it is written (\(spelled(component))), "
+                + "and \(list) look the same, so that none of them is taken")
     }
 
     /// The only file beside the image whose name is that of `name` but for the case of its ASCII letters.
@@ -175,6 +205,7 @@ extension ImageError {
 }
 
 private let slash = UInt8(ascii: "/")
+private let dot = UInt8(ascii: ".")
 
 private func lowercase(_ bytes: [UInt8]) -> [UInt8] {
     bytes.map { (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains($0) ? $0 | 0x20 : $0 }

@@ -48,6 +48,9 @@ public protocol OpenPolicy: Sendable {
     /// are about the naming file, and say which name it was.
     func open(_ reference: FileReference, namedBy file: any HostFile) throws(ImageError) -> any HostFile
 
+    /// Whether there is something that `reference`, which may be one that `open` denies, leads to. Opens nothing.
+    func isThere(_ reference: FileReference, namedBy file: any HostFile) -> Bool
+
     /// The names in the folder of `file`, for images whose writers did not tell `a` from `A` in a name. What they lead
     /// to is not looked at. Empty where the image in `file` may name nothing, or its folder cannot be listed.
     func names(besides file: any HostFile) -> [[UInt8]]
@@ -57,6 +60,9 @@ public protocol OpenPolicy: Sendable {
 }
 
 extension OpenPolicy {
+    /// For policies that look at nothing but what they open.
+    public func isThere(_ reference: FileReference, namedBy file: any HostFile) -> Bool { false }
+
     /// For policies that know of no folders: no names.
     public func names(besides file: any HostFile) -> [[UInt8]] { [] }
 

@@ -5,8 +5,9 @@ import SystemPackage
 
 /// Opens regular files, for reading, inside the images folder and the folders that the user allowed, and nothing else.
 ///
-/// A name that, as it is written, leads out of these folders is refused without being looked up: it could lead into the
-/// very mount that this process serves, and the look-up would wait for itself. The links of others are followed one by
+/// A name that, as it is written, leads out of these folders is refused without being opened. Whether something is there
+/// is looked up link by link only, as it could lead into the very mount that this process serves, where the look-up would
+/// wait for itself. The links of others are followed one by
 /// one, never into that mount, and where they end is found with openat2(2), which holds it below its folder. What is
 /// found is looked at before it is opened: a FIFO never blocks, and a device is never touched.
 public final class ConfinedOpenPolicy: OpenPolicy {
@@ -83,14 +84,28 @@ public final class ConfinedOpenPolicy: OpenPolicy {
     /// See `OpenPolicy`.
     public func open(_ reference: FileReference, namedBy file: any HostFile) throws(ImageError) -> any HostFile {
         let subject = "\(reference.role.rawValue) \"\(reference.text)\""
+        return try open(try path(of: reference, subject, namedBy: file), subject: subject, about: file.path)
+    }
+
+    /// See `OpenPolicy`. False for what leads into the mount, where nothing is looked at.
+    public func isThere(_ reference: FileReference, namedBy file: any HostFile) -> Bool {
+        guard let path = try? path(of: reference, "", namedBy: file), let end = (try? follow(path)) ?? nil else {
+            return false
+        }
+        return (try? FileStatus(at: end, followingLinks: false)) != nil
+    }
+
+    /// The absolute path that `reference`, the `subject` of messages, stands for; throws where it can be none.
+    private func path(
+        of reference: FileReference, _ subject: String, namedBy file: any HostFile
+    ) throws(ImageError) -> FilePath {
         var name = reference.name[...]
         if reference.role == .backing { name = try Self.plainName(name, subject: subject, about: file.path) }
         guard !name.isEmpty, !name.contains(0) else {
             throw ImageError(.corrupt, path: file.path, "\(subject): an empty name, or one with a NUL byte")
         }
         // `pushing` an absolute name answers that name alone.
-        let location = (folder(of: file, reference.folder) ?? images).pushing(FilePath(bytes: name))
-        return try open(location, subject: subject, about: file.path)
+        return (folder(of: file, reference.folder) ?? images).pushing(FilePath(bytes: name))
     }
 
     /// Where the relative names of the image in `file` begin; nil for an image that is no file of its own.

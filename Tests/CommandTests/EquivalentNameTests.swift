@@ -77,6 +77,19 @@ struct `Names that look the same` {
         #expect(try call("open", "image=s\u{f6}lo.raw").text.utf8.contains(0xcc))
     }
 
+    @Test(.timeLimit(.minutes(1))) func `are soon found, however long the name of a file is`() throws {
+        let folder = try TemporaryFolder()
+        for index in 0..<2000 { try folder.write([], to: "\(decomposed)-\(index)") }
+        try folder.write([UInt8](repeating: 1, count: 1 << 20), to: "\(decomposed).raw")
+        var builder = QCOW2Builder(size: 1 << 20)
+        builder.backingFile = String(repeating: "./", count: 480) + "\(composed).raw"
+        try folder.write(builder.build().bytes, to: "dots.qcow2")
+        #expect(try firstByte("dots.qcow2", in: folder).0 == 1)
+        builder.backingFile = String(repeating: "u\u{308}/../", count: 100) + "\(composed).none"
+        try folder.write(builder.build().bytes, to: "long.qcow2")
+        #expect(try firstByte("long.qcow2", in: folder).1.status == 1)
+    }
+
     @Test func `are the files that an image names, or the only ones that look like them`() throws {
         let folder = try TemporaryFolder()
         try folder.write([UInt8](repeating: 1, count: 1 << 20), to: "\(decomposed).raw")

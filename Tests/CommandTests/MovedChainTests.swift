@@ -64,9 +64,42 @@ struct `A chain that was moved` {
             cd "$1" && mkdir old && cp restored/mid.qcow2 old/mid.qcow2
             qemu-img create -q -f qcow2 old/base.qcow2 8M
             """, chain.folder.path)
-        #expect(try hash("restored/top.qcow2", in: chain.folder).hash == chain.truth)
+        // It is what the header means, and is not replaced by the one beside the image.
+        let (_, refused) = try hash("restored/top.qcow2", in: chain.folder)
+        #expect(
+            refused.status == 1 && refused.errors.contains("--allow-path \(chain.folder.path)/old would allow it"),
+            "\(refused.errors)")
         let allowed = try hash("--allow-path", "old", "restored/top.qcow2", in: chain.folder)
         #expect(allowed.result.status == 0 && allowed.hash != chain.truth && allowed.result.errors == "")
+    }
+
+    @Test func `is not mixed up with files of the same names beside the image`() throws {
+        let folder = try TemporaryFolder()
+        try Shell.check(
+            """
+            cd "$1" && mkdir a b
+            for name in a b; do qemu-img create -q -f qcow2 $name/base.qcow2 1M; truncate -s 1M $name/data.raw; done
+            qemu-io -f qcow2 -c 'write -P 0x41 0 64k' a/base.qcow2 >/dev/null
+            qemu-io -f qcow2 -c 'write -P 0x42 0 64k' b/base.qcow2 >/dev/null
+            qemu-img create -q -f qcow2 -b "$1/b/base.qcow2" -F qcow2 a/top.qcow2
+            qemu-img create -q -f qcow2 -b ../b/base.qcow2 -F qcow2 a/near.qcow2
+            qemu-img create -q -f qcow2 -o data_file="$1/b/data.raw" a/disk.qcow2 1M
+            """, folder.path)
+        try folder.write(
+            Array(
+                """
+                # Disk DescriptorFile
+                version=1
+                CID=12345678
+                parentCID=ffffffff
+                createType="monolithicFlat"
+                RW 8 FLAT "\(folder.path)/b/data.raw" 0
+
+                """.utf8), to: "a/disk.vmdk")
+        for name in ["top.qcow2", "near.qcow2", "disk.qcow2", "disk.vmdk"] {
+            let (_, refused) = try hash("a/\(name)", in: folder)
+            #expect(refused.status == 1 && refused.errors.contains("would allow it"), "\(name): \(refused.errors)")
+        }
     }
 
     @Test func `never comes back to itself`() throws {

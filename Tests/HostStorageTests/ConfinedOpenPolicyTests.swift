@@ -74,6 +74,25 @@ struct `The confined policy` {
         #expect(error?.message.contains(name) == true)
     }
 
+    @Test func `tells whether something is there that it denies`() throws {
+        let confines = try Confines()
+        func isThere(_ name: String) -> Bool {
+            confines.policy.isThere(FileReference(Array(name.utf8), role: .backing), namedBy: confines.image)
+        }
+        try confines.link("images/far", to: "../outside/secret")
+        try confines.link("images/dangling", to: "nothing")
+        let outside = confines.folder.file("outside")
+        for name in ["../outside/secret", "\(outside)/secret", "file:\(outside)/secret", "far", outside, "base.img"] {
+            #expect(isThere(name), "\(name)")
+        }
+        for name in ["../outside/none", "\(outside)/none", "dangling", "", "a\0", "nbd:x", "/gone/there/base.img"] {
+            #expect(!isThere(name), "\(name)")
+        }
+        let served = try ConfinedOpenPolicy(
+            images: FilePath(confines.folder.file("images")), excluding: FilePath(outside))
+        #expect(!served.isThere(FileReference(Array("far".utf8), role: .backing), namedBy: confines.image))
+    }
+
     @Test func `opens a name with a colon where a slash comes first, and as an extent of VMDK always`() throws {
         let confines = try Confines { try $0.write([7], to: "images/a:b.img") }
         #expect(try confines.firstByte(of: "./a:b.img") == 7)
