@@ -102,18 +102,28 @@ private struct Chain {
                 .unsupported, path: file.path,
                 "backing chain: has more than \(ImageOpener.depthLimit) images, which is the limit")
         }
-        let recognition = try Recognition(file, named: named, isSaid: isFormatSaid && layers.isEmpty)
+        let recognition = try Recognition(
+            file, named: named, isSaid: isFormatSaid && layers.isEmpty, under: commandSaying(.raw))
+        let command = commandSaying(recognition.format)
         var layer = LayerDescription(
             file: file, format: recognition.format, wasProbed: named == nil, facts: .raw)
         layer.contentNotes = recognition.notes
         layers.append(layer)
         let names: any OpenPolicy =
-            layer.wasProbed ? NoOtherFiles(format: layer.format, isTop: layers.count == 1) : policy
+            layer.wasProbed ? NoOtherFiles(format: layer.format, command: command) : policy
         switch layer.format {
         case .raw: return Image(layer: RawLayer(file: file))
         case .qcow2: return try openQCOW2(file, naming: names)
         case .vmdk: return try openVMDK(file, naming: names)
         }
+    }
+
+    /// The command by which the last of `layers` says that the file under it has `format`; empty where that can say none,
+    /// and nil where there is none.
+    private func commandSaying(_ format: ImageFormat) -> String? {
+        guard let last = layers.last else { return nil }
+        guard case .qcow2(let description, _) = last.facts, let name = description.backingFile else { return "" }
+        return "qemu-img rebase -u -b \(shellWord(nameText(name))) -F \(format.rawValue) \(shellWord(last.file.path))"
     }
 
     private mutating func openQCOW2(_ file: any HostFile, naming names: any OpenPolicy) throws(ImageError) -> Image {
@@ -297,8 +307,9 @@ extension Chain {
 /// The policy for an image that was recognised by its content only.
 private struct NoOtherFiles: OpenPolicy {
     let format: ImageFormat
-    /// Whether it is the image itself, and none that another one names.
-    let isTop: Bool
+    /// The command by which the image that names it says its format, empty where that can say none; nil where it is the
+    /// image itself.
+    let command: String?
 
     func open(_ reference: FileReference, namedBy file: any HostFile) throws(ImageError) -> any HostFile {
         throw ImageError(
@@ -306,10 +317,22 @@ private struct NoOtherFiles: OpenPolicy {
             "\(reference.role.rawValue) \"\(reference.text)\": only the content of this file says that it is a "
                 + "\(format.rawValue) image, and such an image may name no other file, since a guest can write a "
                 + "header to a raw disk",
-            hint: "if it is one, "
-                + (isTop
-                    ? "--format \(format.rawValue) says so"
-                        + (file is DeviceFile ? "" : ", or its extension .\(format.rawValue)")
-                    : "the image that names it must say its format (qemu-img rebase -u -F \(format.rawValue))"))
+            hint: hint(file))
     }
+
+    private func hint(_ file: any HostFile) -> String? {
+        guard let command else {
+            let other = file is DeviceFile ? "" : ", or its extension .\(format.rawValue)"
+            return "if it is one, --format \(format.rawValue) says so\(other)"
+        }
+        return command.isEmpty ? nil : "if it is one, the image that names it must say its format (\(command))"
+    }
+}
+
+/// `text` as one word of a shell's command line.
+private func shellWord(_ text: String) -> String {
+    let isPlain = text.utf8.allSatisfy { byte in
+        (byte >= 0x80 || byte > 0x20 && byte < 0x7f) && !#"\"'`$&|;<>()*?[]{}!#~"#.utf8.contains(byte)
+    }
+    return isPlain && !text.isEmpty ? text : "'" + text.replacing("'", with: #"'\''"#) + "'"
 }

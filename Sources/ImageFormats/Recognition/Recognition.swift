@@ -9,13 +9,16 @@ public struct Recognition: Sendable {
     public let notes: [String]
 
     /// Looks at `file`, which is `named` by something else than its content; nil: only the content says what it is.
-    /// `isSaid`: whether a person said it, who knows.
+    /// `isSaid`: whether a person said it, who knows. `under`: for a file that another image names, the command by which
+    /// that image says that it is raw, and an empty text where it cannot; nil: a person names the file, and its format.
     ///
     /// Throws `unsupported` for what neither a name nor an option calls a disk, and is something else by its content: it is never a raw disk by
     /// itself.
-    public init(_ file: any HostFile, named: ImageFormat?, isSaid: Bool = false) throws(ImageError) {
+    public init(_ file: any HostFile, named: ImageFormat?, isSaid: Bool = false, under: String? = nil)
+        throws(ImageError)
+    {
         guard let named else {
-            self = try Self(contentOf: file)
+            self = try Self(contentOf: file, under: under)
             return
         }
         format = named
@@ -26,7 +29,7 @@ public struct Recognition: Sendable {
         notes = ["\(file.path): holds \(name), by its content; it is read as the raw disk that it is called"]
     }
 
-    private init(contentOf file: any HostFile) throws(ImageError) {
+    private init(contentOf file: any HostFile, under: String?) throws(ImageError) {
         let isDevice = file is DeviceFile
         let found: ImageFormat
         let foreign: ForeignContent?
@@ -40,7 +43,7 @@ public struct Recognition: Sendable {
             notes = ["\(file.path): its first bytes cannot be read, so that it is taken for a raw disk"]
             return
         }
-        if let foreign, !(isDevice && foreign.isVolume) { throw Self.refusal(of: file, foreign) }
+        if let foreign, !(isDevice && foreign.isVolume) { throw Self.refusal(of: file, foreign, under: under) }
         format = found
         guard isDevice, let name = foreign?.name ?? found.imageName else {
             notes = []
@@ -65,12 +68,18 @@ public struct Recognition: Sendable {
         ]
     }
 
-    private static func refusal(of file: any HostFile, _ foreign: ForeignContent) -> ImageError {
-        let advice = foreign.advice.map { "\($0); " } ?? ""
+    private static func refusal(of file: any HostFile, _ foreign: ForeignContent, under: String?) -> ImageError {
         let other = file is DeviceFile ? "" : ", or the extension .raw,"
+        let remedy =
+            switch under {
+            case nil: "--format raw\(other) has its bytes read as those of a disk"
+            case "": nil as String?
+            case let command?: "if it is a raw disk, the image that names it must say so (\(command))"
+            }
+        let advice = [foreign.advice, remedy].compactMap(\.self)
         return ImageError(
             .unsupported, path: file.path, "holds \(foreign.name), by its content, and no disk that is read here",
-            hint: "\(advice)--format raw\(other) has its bytes read as those of a disk")
+            hint: advice.isEmpty ? nil : advice.joined(separator: "; "))
     }
 
     /// What the content of `file` says that it is; nil where that is `format`, or it says nothing.
