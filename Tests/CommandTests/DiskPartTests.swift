@@ -92,6 +92,37 @@ struct `A part of a VMDK disk` {
         #expect(try mount.document("srv.vmdk")["error", "message"]?.text?.contains("srv-flat.vmdk") == true)
     }
 
+    @Test func `is named by its bytes, and by other letters only where no file has these`() throws {
+        let folder = try TemporaryFolder()
+        let images = try folder.makeFolder("images")
+        // Whole disks that only look like parts: another Latin-1 letter, another normal form, another case.
+        try Shell.check(
+            """
+            cd "$1"; truncate -s 1M ../disk
+            convert() { qemu-img convert -f raw -O vmdk -o subformat=monolithicFlat ../disk "$1"; }
+            whole() { qemu-img create -q -f vmdk "$1" 1M; }
+            convert $'n\\374.vmdk'; whole $'n\\344-flat.vmdk'
+            convert $'\\303\\251.vmdk'; whole $'e\\314\\201-flat.vmdk'
+            convert disk.vmdk; whole DISK-flat.vmdk
+            # One that was copied by a system that changed its letters.
+            convert other.vmdk; mv other-flat.vmdk Other-Flat.vmdk
+            """, images)
+        let mount = try Mount(images)
+        let listed = try Shell.check("cd \"$1\"; LC_ALL=C ls -b -I stats.json", mount.path)
+        #expect(
+            listed.split(separator: "\n").map(String.init)
+                == [
+                    "DISK-flat.vmdk", "\\303\\251.vmdk", "disk.vmdk", "e\\314\\201-flat.vmdk", "n\\344-flat.vmdk",
+                    "n\\374.vmdk", "other.vmdk",
+                ].sorted())
+        let part = try Shell.check("cd \"$1\"; \"$2\" hash $'n\\374-flat.vmdk' 2>&1 || true", images, Tool.rblock)
+        #expect(part.contains("the disk of"), "\(part)")
+        for name in ["DISK-flat.vmdk", "e\u{301}-flat.vmdk"] {
+            let whole = try RBlock.run(["hash", name], in: images)
+            #expect(whole.status == 0, "\(whole.errors)")
+        }
+    }
+
     @Test(.timeLimit(.minutes(2))) func `costs little to find in a large folder`() throws {
         let folder = try TemporaryFolder()
         // None of these looks like a part, so that none is opened.

@@ -25,12 +25,12 @@ public struct DiskPart: Hashable, Sendable {
     /// where none names it, and its name does not make it one of several parts.
     public init?(_ file: any HostFile, policy: any OpenPolicy) {
         let name = Self.name(of: file)
-        var descriptors = Descriptors { other in
+        var descriptors = Descriptors(among: policy.names(besides: file)) { other in
             try? policy.open(FileReference(other, role: .descriptor), namedBy: file)
         }
         path = file.path
         kind = Self.named(name)?.kind
-        owner = descriptors.owner(of: name, among: policy.names(besides: file))
+        owner = descriptors.owner(of: name)
         if owner == nil, kind != .piece { return nil }
     }
 
@@ -64,15 +64,17 @@ public struct DiskPart: Hashable, Sendable {
     /// What the name of `file` says; nil where it is not that of a part.
     static func kind(of file: any HostFile) -> Kind? { named(name(of: file))?.kind }
 
-    private static func name(of file: any HostFile) -> [UInt8] { file.path.utf8.suffix { $0 != slash } }
+    private static func name(of file: any HostFile) -> [UInt8] { file.path.nameBytes.suffix { $0 != slash } }
 
     /// `error`, that `file` is no VMDK image, with the name of the flat file beside it that may hold its disk, if there is
     /// one.
     static func lostDescriptor(_ file: any HostFile, _ error: ImageError, policy: any OpenPolicy) -> ImageError {
         let name = Self.name(of: file)
-        let wanted = lowercased(name.dropLast(5)) + "-flat.vmdk"
-        guard lowercased(name.suffix(5)) == ".vmdk",
-            let flat = policy.names(besides: file).first(where: { lowercased($0) == wanted })
+        let wanted = name.dropLast(5) + Array("-flat.vmdk".utf8)
+        let names = policy.names(besides: file)
+        guard lowercased(name.suffix(5)).elementsEqual(".vmdk".utf8),
+            let flat = names.first(where: { $0 == Array(wanted) })
+                ?? names.first(where: { lowercased($0) == lowercased(wanted) })
         else { return error }
         var error = error
         error.message += "; \(nameText(flat)) beside it may hold its disk, and is read by itself"
@@ -82,9 +84,10 @@ public struct DiskPart: Hashable, Sendable {
     /// What the name of a part says: its kind, and the name that its descriptor has by custom. Nil for other names.
     static func named(_ name: [UInt8]) -> (kind: Kind, descriptor: [UInt8])? {
         let suffix = name.suffix(5)
-        guard lowercased(suffix) == ".vmdk", let dash = name.lastIndex(of: UInt8(ascii: "-")), dash < suffix.startIndex
+        guard lowercased(suffix).elementsEqual(".vmdk".utf8), let dash = name.lastIndex(of: UInt8(ascii: "-")),
+            dash < suffix.startIndex
         else { return nil }
-        let word = lowercased(name[(dash + 1)..<suffix.startIndex])
+        let word = String(decoding: lowercased(name[(dash + 1)..<suffix.startIndex]), as: UTF8.self)
         let isNumbered = word.hasPrefix("s") || word.hasPrefix("f")
         let kind: Kind
         switch word {
@@ -108,8 +111,8 @@ public struct DiskParts: Sendable {
         let suspects = names.filter { DiskPart.named($0) != nil }
         guard !suspects.isEmpty else { return }
         withoutActuallyEscaping(open) { open in
-            var descriptors = Descriptors(open: open)
-            for name in suspects where descriptors.isPart(name, among: names) { parts.insert(name) }
+            var descriptors = Descriptors(among: names, open: open)
+            for name in suspects where descriptors.isPart(name) { parts.insert(name) }
         }
     }
 
@@ -132,48 +135,68 @@ private struct Descriptors {
     private enum Content {
         /// It cannot be opened.
         case unknown
-        /// The last components of the names that it names, in lower case.
-        case names(Set<String>)
+        /// It names these, or is no descriptor.
+        case named(Named)
+    }
+
+    /// What a descriptor names.
+    struct Named {
+        /// The last components of the names.
+        var exact: Set<[UInt8]> = []
+        /// Of those that no file has as they are written, what `alike` answers: they are looked for under other names.
+        var alike: Set<String> = []
+
+        func contains(_ name: [UInt8]) -> Bool {
+            exact.contains(name) || !alike.isEmpty && alike.contains(Descriptors.alike(name))
+        }
     }
 
     let open: ([UInt8]) -> (any HostFile)?
+    /// What the folder has.
+    private let names: [[UInt8]]
+    private let nameSet: Set<[UInt8]>
     private var known: [[UInt8]: Content] = [:]
     /// What those name that were looked into because their names did not fit any part; nil before that.
-    private var others: [(name: [UInt8], names: Set<String>)]?
+    private var others: [(name: [UInt8], named: Named)]?
 
-    init(open: @escaping ([UInt8]) -> (any HostFile)?) {
+    init(among names: [[UInt8]], open: @escaping ([UInt8]) -> (any HostFile)?) {
+        self.names = names
+        nameSet = Set(names)
         self.open = open
     }
 
+    /// The same for names that differ in the case of ASCII letters only, or are equivalent in Unicode, as strings are
+    /// equal.
+    static func alike(_ name: [UInt8]) -> String { nameText(lowercased(name)) }
+
     /// Whether the file `name` is a part of a disk of the folder. One whose descriptor, by custom, cannot be read is.
-    mutating func isPart(_ name: [UInt8], among names: [[UInt8]]) -> Bool {
-        if owner(of: name, among: names) != nil { return true }
-        guard let (kind, descriptor) = DiskPart.named(name), names.contains(descriptor) else { return false }
+    mutating func isPart(_ name: [UInt8]) -> Bool {
+        if owner(of: name) != nil { return true }
+        guard let (kind, descriptor) = DiskPart.named(name), nameSet.contains(descriptor) else { return false }
         if case .unknown? = known[descriptor] { return true }
         guard kind == .changes, let file = open(name) else { return false }
         let start = try? file.bytes(Int(min(file.size, 4096)), at: HostOffset(0), of: "first bytes")
         return !isVMDK(firstBytes: start ?? [])
     }
 
-    /// The descriptor among `names` that names the file `name`.
-    mutating func owner(of name: [UInt8], among names: [[UInt8]]) -> [UInt8]? {
-        let wanted = lowercased(name)
-        if let usual = DiskPart.named(name)?.descriptor, names.contains(usual), named(by: usual).contains(wanted) {
+    /// The descriptor that names the file `name`.
+    mutating func owner(of name: [UInt8]) -> [UInt8]? {
+        if let usual = DiskPart.named(name)?.descriptor, nameSet.contains(usual), named(by: usual).contains(name) {
             return usual
         }
         if others == nil {
             let candidates = names.lazy.filter {
-                $0 != name && lowercased($0.suffix(5)) == ".vmdk" && DiskPart.named($0) == nil
+                $0 != name && lowercased($0.suffix(5)).elementsEqual(".vmdk".utf8) && DiskPart.named($0) == nil
             }
             others = candidates.prefix(Self.limit).map { ($0, named(by: $0)) }
         }
-        return others?.first { $0.name != name && $0.names.contains(wanted) }?.name
+        return others?.first { $0.name != name && $0.named.contains(name) }?.name
     }
 
-    private mutating func named(by descriptor: [UInt8]) -> Set<String> {
+    private mutating func named(by descriptor: [UInt8]) -> Named {
         if known[descriptor] == nil { known[descriptor] = look(into: descriptor) }
-        if case .names(let names)? = known[descriptor] { return names }
-        return []
+        if case .named(let named)? = known[descriptor] { return named }
+        return Named()
     }
 
     /// A disk that lies in a sparse extent of its own has a descriptor, too, whose line may be another file's by now.
@@ -181,18 +204,24 @@ private struct Descriptors {
         guard let file = open(name) else { return .unknown }
         guard file.size <= Descriptor.sizeLimit, let description = try? VMDKDescription.describe(file),
             description.sparseHeader == nil, let descriptor = description.descriptor
-        else { return .names([]) }
-        let names =
-            descriptor.extents.compactMap(\.name?.bytes)
-            + [descriptor.value(of: "changeTrackPath")].compactMap { $0.map { Array($0.utf8) } }
-        return .names(Set(names.map { lowercased($0.suffix { $0 != slash && $0 != UInt8(ascii: "\\") }) }))
+        else { return .named(Named()) }
+        // A name that could be decoded, and the bytes that it was decoded from.
+        var all = descriptor.extents.compactMap(\.name).map { [$0.text.nameBytes, $0.bytes] }
+        if let changes = descriptor.value(of: "changeTrackPath") { all.append([changes.nameBytes]) }
+        var named = Named()
+        for ways in all {
+            let ways = ways.map { way in way.suffix { $0 != slash && $0 != UInt8(ascii: "\\") } }
+            named.exact.formUnion(ways)
+            if nameSet.isDisjoint(with: ways) { named.alike.formUnion(ways.map(Self.alike)) }
+        }
+        return .named(named)
     }
 }
 
 private let slash = UInt8(ascii: "/")
 
-private func lowercased(_ name: some Sequence<UInt8>) -> String {
-    String(decoding: Array(name), as: UTF8.self).lowercased()
+private func lowercased(_ name: some Sequence<UInt8>) -> [UInt8] {
+    name.map { (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains($0) ? $0 | 0x20 : $0 }
 }
 
 private func isDigit(_ byte: UInt8) -> Bool { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) }
