@@ -12,11 +12,13 @@ public struct WalkBudget: Sendable {
     ///
     /// Four bytes, as a grain table entry has, for every look-up. An extended L2 entry of 16 bytes can have 32 runs, but
     /// their data takes more than that. The bytes of the files are read at most once, if they are not compressed; zlib
-    /// makes at most 1032 of one. What is there besides is for small images.
+    /// makes at most 1032 of one. What is there besides is for small images, and of compressed bytes 1 GiB, which takes
+    /// about a second: zstd makes any number of one byte, as of a disk that is filled with one letter, and only its
+    /// clusters' tables take space.
     public init(hostSize: UInt64, mostLookUps: UInt64 = .max) {
         lookUps = min(mostLookUps, 1 << 16 + hostSize / 4)
         plainBytes = 64 << 20 + Self.product(hostSize, 4)
-        compressedBytes = 64 << 20 + Self.product(hostSize, 1032)
+        compressedBytes = 1 << 30 + Self.product(hostSize, 1032)
     }
 
     private static func product(_ size: UInt64, _ factor: UInt64) -> UInt64 {
