@@ -42,23 +42,23 @@ extension NameMatch {
     ///
     /// `kind`: what is named, for people. Throws `denied` about the file `path` where several look like it, and none is it.
     public static func find(
-        _ name: String, among names: [[UInt8]], kind: String, of path: String
+        _ name: [UInt8], among names: [[UInt8]], kind: String, of path: String
     ) throws(ImageError) -> (index: Int, note: String?)? {
-        switch NameMatch(Array(name.utf8), among: names) {
+        switch NameMatch(name, among: names) {
         case .none: return nil
         case .exact(let index): return (index, nil)
         case .equivalent(let index):
             return (
                 index,
-                "\(path): has no \(kind) \"\(name)\" as it is written (\(spelled(name.utf8))); "
+                "\(path): has no \(kind) \"\(nameText(name))\" as it is written (\(spelled(name))); "
                     + "\"\(spelled(names[index]))\", which looks the same, is taken"
             )
         case .ambiguous(let indices):
             let list = indices.map { "\"\(spelled(names[$0]))\"" }.joined(separator: " and ")
             throw ImageError(
                 .denied, path: path,
-                "has no \(kind) \"\(name)\" as it is written (\(spelled(name.utf8))), and \(list) look the same, so that none "
-                    + "of them is taken")
+                "has no \(kind) \"\(nameText(name))\" as it is written (\(spelled(name))), and \(list) look the same, so that "
+                    + "none of them is taken")
         }
     }
 }

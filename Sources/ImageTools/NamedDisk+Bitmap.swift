@@ -15,10 +15,10 @@ extension NamedDisk {
                 "is \(layer.format.rawValue), and only qcow2 images have dirty bitmaps")
         }
         let found = try NameMatch.find(
-            name, among: description.bitmaps.map(\.nameBytes), kind: "bitmap", of: layer.file.path)
+            name.nameBytes, among: description.bitmaps.map(\.nameBytes), kind: "bitmap", of: layer.file.path)
         guard let found else {
             if let fault = description.bitmapFault { throw fault }
-            let names = description.bitmaps.map { "\"\($0.name)\"" }.joined(separator: ", ")
+            let names = description.bitmaps.map { "\"\(nameText($0.nameBytes))\"" }.joined(separator: ", ")
             throw ImageError(
                 .outOfRange, path: layer.file.path,
                 "has no bitmap \"\(name)\"; it has \(names.isEmpty ? "none" : names)")

@@ -147,10 +147,10 @@ public struct NamedImage: Sendable {
 
     /// Which of `snapshots` is called `name`, or else has it for its ID.
     private func place(of name: String, in snapshots: [Snapshot]) throws(ImageError) -> Int? {
-        let text = path.text
-        let named = try NameMatch.find(name, among: snapshots.map(\.nameBytes), kind: "snapshot", of: text)
+        let (text, bytes) = (path.text, name.nameBytes)
+        let named = try NameMatch.find(bytes, among: snapshots.map(\.nameBytes), kind: "snapshot", of: text)
         if let named, named.note == nil { return named.index }
-        if let index = snapshots.firstIndex(where: { $0.idBytes.elementsEqual(name.utf8) }) { return index }
+        if let index = snapshots.firstIndex(where: { $0.idBytes == bytes }) { return index }
         if let note = named?.note { onNote?(note) }
         return named?.index
     }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import BlockImage
 import ControlRPC
 import FoundationEssentials
 import Sockets
@@ -78,7 +79,9 @@ struct RPC: ParsableCommand {
             guard let mark = bytes.firstIndex(of: UInt8(ascii: "=")), mark > 0 else {
                 throw ValidationError("PARAMS: '\(pair)' must be name=value, or the only one and JSON")
             }
-            let value = String(decoding: bytes[(mark + 1)...], as: UTF8.self)
+            let text = String(decoding: bytes[(mark + 1)...], as: UTF8.self)
+            // As the server names files whose names are not UTF-8.
+            let value = text.hasRawBytes ? printable(text) : text
             members[String(decoding: bytes[..<mark], as: UTF8.self)] =
                 (try? JSON(parsing: Array(value.utf8))) ?? .string(value)
         }

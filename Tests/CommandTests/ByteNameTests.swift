@@ -63,6 +63,17 @@ struct `File names that are not UTF-8` {
         #expect(text == "\(member)\n\(member)\nn\\xfc.none")
     }
 
+    @Test func `may be those of snapshots and bitmaps, too`() throws {
+        _ = try run(
+            """
+            qemu-img snapshot -c "$name" a.qcow2; qemu-img bitmap --add a.qcow2 "$name"
+            "$rblock" hash --snapshot "$name" a.qcow2 >/dev/null
+            qemu-img convert -f raw -O qcow2 disk base.qcow2
+            "$rblock" delta --from-bitmap "$name" base.qcow2 a.qcow2 d.qcow2 >/dev/null
+            ! "$rblock" hash --snapshot $'n\\344' a.qcow2 2>errors; grep -qF 'has no snapshot "n\\xe4"' errors
+            """)
+    }
+
     @Test func `are not mixed up with what they look like`() throws {
         _ = try run(
             """

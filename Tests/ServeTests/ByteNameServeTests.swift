@@ -23,6 +23,8 @@ struct `Images of a served folder whose names are not UTF-8` {
                 server.uri(name.replacing("\\", with: "%5C").replacing("/", with: "%2F")), folder.file("copy"),
                 folder.file("\(seed)"))
         }
+        // A person may give the name as it is.
+        try Shell.check("\"$1\" rpc \"$2\" info image=$'f\\351/c.qcow2'", Tool.rblock, server.rpcSocket)
         let answer = try Shell.check(
             """
             curl -s -H 'Content-Type: application/json' -d '{"method": "info", "id": 1, "params": ["f\\\\xe9/c.qcow2"]}' \

@@ -284,7 +284,7 @@ public final class ExportCatalog: Sendable {
         of name: String, in names: [String], noting image: NamedImage?
     ) throws(ImageError) -> Int? {
         let found = try NameMatch.find(
-            name, among: names.map { Array($0.utf8) }, kind: "export", of: "export \"\(name)\"")
+            Array(name.utf8), among: names.map { Array($0.utf8) }, kind: "export", of: "export \"\(name)\"")
         if let note = found?.note { image?.onNote?(note) }
         return found?.index
     }
