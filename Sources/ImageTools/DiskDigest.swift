@@ -21,6 +21,8 @@ extension DiskStream {
             var done: UInt64 = 0
             let lost = try read { piece in
                 try piece.forEachBuffer { bytes in
+                    // Zeros are one piece, however many they are.
+                    try ReadScope.checkWanted()
                     try digest.update(bytes)
                     done += UInt64(bytes.byteCount)
                     progress(done)

@@ -65,7 +65,8 @@ public struct DiskStream: Sendable {
 
     /// Reads all of it, and hands every piece to `body`, in order. Answers what could not be read, and was taken for zeros.
     ///
-    /// Throws what reading throws, once what lies before that was handed over, and what `body` throws.
+    /// Throws what reading throws, once what lies before that was handed over, what `body` throws, and where what this
+    /// thread does was cancelled.
     @discardableResult
     public func read(_ body: (Piece) throws -> Void) throws -> LostRanges {
         let (image, ignoresReadErrors) = (image, ignoresReadErrors)
@@ -96,6 +97,7 @@ public struct DiskStream: Sendable {
                 return job
             },
             take: { result in
+                try ReadScope.checkWanted()
                 lost.add(result.lost.ranges)
                 try body(result.piece)
                 if case .bytes(let buffer) = result.piece { buffers.giveBack(buffer) }

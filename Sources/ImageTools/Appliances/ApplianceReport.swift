@@ -28,7 +28,7 @@ extension NamedImage {
     /// checked since.
     public func manifestNotes() -> [String] {
         guard let place = appliancePlace, let open = try? openAppliance(place),
-            let disk = try? Self.disk(place, of: open.appliance)
+            let disk = try? open.disk(place)
         else { return [] }
         return open.notes(of: disk)
     }

@@ -8,7 +8,8 @@ extension NamedImage {
     /// files that the manifest has. Nil where there is nothing that could be checked. Writes nothing.
     ///
     /// `readsData`: also reads and inflates all that the file stores of the disk. `force`: also where another program is
-    /// writing to the image. `progress` gets the part that is done, 0 to 1. Throws why nothing can be checked.
+    /// writing to the image. `progress` gets the part that is done, 0 to 1. Throws why nothing can be checked, and where
+    /// it was cancelled.
     public func check(
         readsData: Bool = false, force: Bool = false, progress: (Double) -> Void = { _ in }
     ) throws(ImageError) -> CheckReport? {
@@ -16,12 +17,12 @@ extension NamedImage {
             return try checkImage(readsData: readsData, force: force, progress: progress)
         }
         let open = try openAppliance(place)
-        guard place.disk != nil else { return checkAppliance(open, place, readsData, force, progress) }
-        let disk = try Self.disk(place, of: open.appliance)
+        guard place.disk != nil else { return try checkAppliance(open, place, readsData, force, progress) }
+        let disk = try open.disk(place)
         let report = try checkImage(readsData: readsData, force: force) { progress($0 / 2) }
         var result = report?.result ?? CheckResult()
-        let members = open.appliance.members(of: disk)
-        let isCompared = ManifestCheck(open: open).run(of: members, into: &result) { progress(0.5 + $0 / 2) }
+        let members = open.members(of: disk)
+        let isCompared = try ManifestCheck(open: open).run(of: members, into: &result) { progress(0.5 + $0 / 2) }
         guard report != nil || isCompared else { return nil }
         return CheckReport(filename: path.text, format: report?.format ?? ImageFormat.raw.rawValue, result)
     }
@@ -29,14 +30,14 @@ extension NamedImage {
     /// Checks the archive, the files that its manifest has, and every disk; nil where there is nothing to check.
     private func checkAppliance(
         _ open: OpenAppliance, _ place: AppliancePlace, _ readsData: Bool, _ force: Bool, _ progress: (Double) -> Void
-    ) -> CheckReport? {
+    ) throws(ImageError) -> CheckReport? {
         let appliance = open.appliance
         var result = CheckResult()
         if let fault = appliance.fault {
             result.add(CheckFinding(.archive, .corruption, path: fault.path, at: fault.offset, fault.message))
         }
         let check = ManifestCheck(open: open)
-        var isChecked = check.run(into: &result) { progress($0 / 2) }
+        var isChecked = try check.run(into: &result) { progress($0 / 2) }
         if isChecked { check.addUnlisted(to: &result) }
         for (index, disk) in appliance.disks.enumerated() {
             let name = nameText(disk.folderName)
@@ -49,6 +50,7 @@ extension NamedImage {
                 guard let report else { continue }
                 result.add(report.result, of: name, in: appliance.file.path)
             } catch {
+                guard !error.isCancelled else { throw error }
                 let isDamage = error.code == .corrupt || error.code == .truncated
                 result.add(
                     CheckFinding(
@@ -66,7 +68,7 @@ extension ManifestCheck {
     /// Adds the disks that the manifest has no digest of to `result`.
     func addUnlisted(to result: inout CheckResult) {
         let listed = Set(open.appliance.digests.compactMap(\.member))
-        for disk in open.appliance.disks where !open.appliance.members(of: disk).isSubset(of: listed) {
+        for disk in open.appliance.disks where !open.members(of: disk).isSubset(of: listed) {
             let name = nameText(disk.folderName)
             result.add(
                 CheckFinding(

@@ -13,14 +13,22 @@ struct ManifestCheck {
         var algorithm: String
     }
 
+    /// What comparing a member with all of its entries came to.
+    private struct Verdict {
+        /// What is wrong, by the first entry that says so.
+        var fault: String?
+        /// Whether it is as every entry says.
+        var isSound = true
+    }
+
     let open: OpenAppliance
     private var appliance: Appliance { open.appliance }
 
     /// Compares the members `indices`, nil: all that the manifest has, and adds what is wrong to `result`. `progress` is
-    /// told the part that is done, 0 to 1. Answers whether anything was there to compare.
+    /// told the part that is done, 0 to 1. Answers whether anything was there to compare. Throws where it was cancelled.
     func run(
         of indices: Set<Int>? = nil, into result: inout CheckResult, progress: (Double) -> Void
-    ) -> Bool {
+    ) throws(ImageError) -> Bool {
         if indices == nil { addUnread(to: &result) }
         let jobs = appliance.digests.filter {
             indices == nil || $0.member.map { indices?.contains($0) == true } == true
@@ -30,6 +38,7 @@ struct ManifestCheck {
         let (share, overflow) = appliance.file.size.multipliedReportingOverflow(by: 1024)
         var holesLeft = overflow ? .max : HostOffset(Self.holeLimit).advanced(by: share).rawValue
         var known: [Job: Result<[UInt8], ImageError>] = [:]
+        var verdicts: [Int: Verdict] = [:]
         for (entry, member) in jobs {
             guard let member else {
                 result.add(
@@ -40,13 +49,21 @@ struct ManifestCheck {
                 continue
             }
             let job = Job(member: member, algorithm: entry.algorithm)
-            let digest =
-                known[job]
-                ?? digest(of: member, entry.algorithm, holesLeft: &holesLeft) { progress((done + Double($0)) / total) }
+            let digest: Result<[UInt8], ImageError>
+            if let earlier = known[job] {
+                digest = earlier
+            } else {
+                digest = try self.digest(of: member, entry.algorithm, holesLeft: &holesLeft) {
+                    progress((done + Double($0)) / total)
+                }
+            }
             known[job] = digest
             done += Double(appliance.members[member].size)
             progress(done / total)
-            compare(digest, with: entry, of: member, &result)
+            compare(digest, with: entry, of: member, &verdicts[member, default: Verdict()], &result)
+        }
+        for (member, verdict) in verdicts where verdict.isSound || verdict.fault != nil {
+            open.note(verdict.fault, of: member)
         }
         return !jobs.isEmpty || appliance.manifestError != nil || appliance.manifest?.unreadLines.isEmpty == false
     }
@@ -65,28 +82,31 @@ struct ManifestCheck {
     }
 
     private func compare(
-        _ digest: Result<[UInt8], ImageError>, with entry: OVFManifest.Entry, of index: Int, _ result: inout CheckResult
+        _ digest: Result<[UInt8], ImageError>, with entry: OVFManifest.Entry, of index: Int,
+        _ verdict: inout Verdict, _ result: inout CheckResult
     ) {
         let member = appliance.members[index]
+        if case .success(entry.digest) = digest { return }
+        verdict.isSound = false
         switch digest {
         case .failure(let error):
             result.add(
                 finding(.error, member.name, at: member.offset, "it cannot be compared with the manifest: \(error)"))
-        case .success(entry.digest): open.note(nil, of: index)
         case .success(let digest):
             var found = entry
             found.digest = digest
             let fault = finding(
                 .corruption, member.name, at: member.offset,
                 "its \(entry.algorithm) is \(found.text), but the manifest says \(entry.text)")
-            open.note(fault.message, of: index)
+            verdict.fault = verdict.fault ?? fault.message
             result.add(fault)
         }
     }
 
+    /// Throws where it was cancelled.
     private func digest(
         of index: Int, _ algorithm: String, holesLeft: inout UInt64, progress: (UInt64) -> Void
-    ) -> Result<[UInt8], ImageError> {
+    ) throws(ImageError) -> Result<[UInt8], ImageError> {
         let path = appliance.members[index].entry.text
         do throws(ImageError) {
             guard let algorithm = HashAlgorithm(rawValue: algorithm.lowercased()), let file = appliance.file(index)
@@ -110,6 +130,7 @@ struct ManifestCheck {
                 throw ImageError(.unsupported, path: path, "\(error)")
             }
         } catch {
+            guard !error.isCancelled else { throw error }
             return .failure(error)
         }
     }

@@ -65,20 +65,22 @@ extension NamedImage {
 
     /// The file of the disk at `place`. Throws where there is no such disk, or it cannot be read.
     func openDisk(_ place: AppliancePlace) throws(ImageError) -> OwnFile {
-        let appliance = try openAppliance(place).appliance
-        let disk = try Self.disk(place, of: appliance)
+        let open = try openAppliance(place)
+        let disk = try open.disk(place)
         return OwnFile(
-            file: try disk.file.get(), policy: appliance.policy, formatOfName: disk.format())
+            file: try disk.file.get(), policy: open.appliance.policy, formatOfName: disk.format())
     }
+}
 
+extension OpenAppliance {
     /// The disk that is meant: the named one, or the only one.
-    static func disk(_ place: AppliancePlace, of appliance: Appliance) throws(ImageError) -> ApplianceDisk {
+    func disk(_ place: NamedImage.AppliancePlace) throws(ImageError) -> ApplianceDisk {
         let archive = place.archive.text
         if let name = place.disk {
-            if let disk = appliance.disks.first(where: { $0.folderName == name }) { return disk }
+            if let disk = disk(called: name) { return disk }
             throw ImageError(
                 .system(errno: ENOENT), path: "\(archive)/\(nameText(name))",
-                "the appliance has no such disk", hint: names(of: appliance, in: archive))
+                "the appliance has no such disk", hint: names(in: archive))
         }
         if let only = appliance.disks.first, appliance.disks.count == 1 { return only }
         throw ImageError(
@@ -86,11 +88,11 @@ extension NamedImage {
             appliance.disks.isEmpty
                 ? "the appliance has no disk"
                 : "the appliance has several disks, of which one must be named",
-            hint: appliance.disks.isEmpty ? nil : names(of: appliance, in: archive))
+            hint: appliance.disks.isEmpty ? nil : names(in: archive))
     }
 
     /// What its disks are called, in words.
-    private static func names(of appliance: Appliance, in archive: String) -> String {
+    private func names(in archive: String) -> String {
         let limit = 16
         let names = appliance.disks.prefix(limit).map { "\(archive)/\(nameText($0.folderName))" }
         let more = appliance.disks.count - names.count

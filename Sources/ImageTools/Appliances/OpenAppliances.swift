@@ -7,11 +7,24 @@ import SystemPackage
 final class OpenAppliance: Sendable {
     let appliance: Appliance
     private let faults = Guarded<[Int: String]>([:])
+    /// The places in its members of those of each name.
+    private let places: [[UInt8]: [Int]]
+    /// The disks by the names of their folders, each of which is given once.
+    private let disks: [[UInt8]: ApplianceDisk]
 
     /// The appliance in `file`.
     init(_ file: any HostFile) throws(ImageError) {
-        appliance = try Appliance(file)
+        let appliance = try Appliance(file)
+        self.appliance = appliance
+        places = Dictionary(grouping: appliance.members.indices) { appliance.members[$0].name }
+        disks = Dictionary(appliance.disks.map { ($0.folderName, $0) }) { first, _ in first }
     }
+
+    /// The disk whose folder is called `name`.
+    func disk(called name: [UInt8]) -> ApplianceDisk? { disks[name] }
+
+    /// The places in the appliance's members of those that `disk` is made of.
+    func members(of disk: ApplianceDisk) -> Set<Int> { Set(disk.memberNames.flatMap { places[$0] ?? [] }) }
 
     /// A check has compared the member `index` with the manifest: `fault` is what is wrong, nil where nothing is.
     func note(_ fault: String?, of index: Int) {
@@ -22,18 +35,10 @@ final class OpenAppliance: Sendable {
     func notes(of disk: ApplianceDisk? = nil) -> [String] {
         let found = faults.withLock { $0 }
         guard !found.isEmpty else { return [] }
-        let members = disk.map { appliance.members(of: $0) }
+        let members = disk.map { self.members(of: $0) }
         return found.sorted { $0.key < $1.key }.compactMap { index, fault in
             members?.contains(index) ?? true ? "when it was last checked: \(fault)" : nil
         }
-    }
-}
-
-extension Appliance {
-    /// The places in `members` of those that `disk` is made of.
-    func members(of disk: ApplianceDisk) -> Set<Int> {
-        let names = Set(disk.memberNames)
-        return Set(members.indices.filter { names.contains(members[$0].name) })
     }
 }
 

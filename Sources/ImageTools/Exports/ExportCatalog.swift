@@ -80,7 +80,7 @@ public final class ExportCatalog: Sendable {
             let file = place?.archive ?? image.path
             let location = try canonical(file)
             if let place, place.disk != nil {
-                _ = try NamedImage.disk(place, of: try image.openAppliance(place).appliance)
+                _ = try image.openAppliance(place).disk(place)
             }
             let path = image.path.text
             // "." and "disks/" have a name, too; a link to an image has its own.
