@@ -14,7 +14,7 @@ extension NamedImage {
     /// The folders whose files that image may name.
     func backingFolders() throws(ImageError) -> [FilePath] {
         guard let backing else { return [] }
-        let name = try PathByName(backing)
+        let name = try PathByName(NamedImage(backing).appliancePlace?.archive ?? backing)
         return [name.location.removingLastComponent()] + name.folders
     }
 

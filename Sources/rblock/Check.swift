@@ -33,6 +33,7 @@ struct Check: ParsableCommand {
             """)
 
     @OptionGroup var options: ImageOptions
+    @OptionGroup var sharing: SharingOption
     @OptionGroup var under: BackingOption
     @Option(help: "human, or json: the keys of qemu-img check, and the findings; of several images an array.")
     var output = OutputForm.human
@@ -80,7 +81,7 @@ struct Check: ParsableCommand {
         do throws(ImageError) {
             var image = try options.image(path)
             under.apply(to: &image)
-            let report = try image.check(readsData: data, force: options.forceShare) { bar.update(part: $0) }
+            let report = try image.check(readsData: data, force: sharing.forceShare) { bar.update(part: $0) }
             bar.hide()
             if let report { return (report, report.verdict.rawValue) }
             Failure.say("\(path): the format has nothing to check; --data reads it")

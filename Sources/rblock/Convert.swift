@@ -48,6 +48,7 @@ struct Convert: ParsableCommand {
             """)
 
     @OptionGroup var options: ImageOptions
+    @OptionGroup var reading: ReadingOptions
     @OptionGroup var under: BackingOption
     @Option(
         name: [.customShort("O"), .long],
@@ -137,7 +138,7 @@ struct Convert: ParsableCommand {
         var named = try options.image(source)
         named.snapshot = snapshot
         under.apply(to: &named)
-        let disk = try options.disk(named)
+        let disk = try reading.disk(named)
         let image = try newImage(format, size: disk.image.virtualSize, list)
         var copy = DiskCopy(of: disk.image, parts: try parts(of: disk.image.virtualSize))
         copy.ignoresReadErrors = ignoreReadErrors
@@ -148,7 +149,7 @@ struct Convert: ParsableCommand {
         let bar = ProgressBar("convert", total: copy.end)
         let result = try copy.run(into: writer) { bar.update($0) }
         try writer.finish()
-        try options.checkUnchanged(disk)
+        try reading.checkUnchanged(disk)
         try place.place()
         bar.hide()
         return Document(

@@ -40,6 +40,7 @@ struct Delta: ParsableCommand {
             """)
 
     @OptionGroup var options: ImageOptions
+    @OptionGroup var reading: ReadingOptions
     @Option(help: ArgumentHelp("The format of BASE, if not that of --format.", valueName: "format"))
     var formatBase: ImageFormat?
     @Option(help: ArgumentHelp("The format of CHANGED, if not that of --format.", valueName: "format"))
@@ -143,7 +144,7 @@ struct Delta: ParsableCommand {
         // Two disks of one encrypted chain are unlocked once.
         now.keys = was.keys
         let resources = LayerResources()
-        let disks = (was: try options.disk(was, resources: resources), now: try options.disk(now, resources: resources))
+        let disks = (was: try reading.disk(was, resources: resources), now: try reading.disk(now, resources: resources))
         let backing = NewQCOW2.Backing(name: try backingFile(), format: disks.was.format.rawValue)
         let image = try newImage(list, size: disks.now.image.virtualSize, over: backing)
         let place = try imageDestination(at: FilePath(text: out), new.destination(disks.was.files + disks.now.files))
@@ -155,8 +156,8 @@ struct Delta: ParsableCommand {
         let bar = ProgressBar("delta", total: disks.now.image.virtualSize)
         let result = try delta.run(into: writer) { bar.update($0) }
         try writer.finish()
-        try options.checkUnchanged(disks.was)
-        try options.checkUnchanged(disks.now)
+        try reading.checkUnchanged(disks.was)
+        try reading.checkUnchanged(disks.now)
         try place.place()
         bar.hide()
         return Document(

@@ -35,6 +35,7 @@ struct Diff: ParsableCommand {
             """)
 
     @OptionGroup var options: ImageOptions
+    @OptionGroup var reading: ReadingOptions
     @Option(help: ArgumentHelp("The format of A, if not that of --format.", valueName: "format"))
     var formatA: ImageFormat?
     @Option(help: ArgumentHelp("The format of B, if not that of --format.", valueName: "format"))
@@ -88,7 +89,7 @@ struct Diff: ParsableCommand {
         // Two snapshots of one encrypted image are unlocked once.
         b.keys = a.keys
         let resources = LayerResources()
-        let disks = (try options.disk(a, resources: resources), try options.disk(b, resources: resources))
+        let disks = (try reading.disk(a, resources: resources), try reading.disk(b, resources: resources))
         var comparison = DiskComparison(disks.0.image, disks.1.image, sectorSize: sectorSize)
         comparison.ignoresReadErrors = ignoreReadErrors
         let bar = ProgressBar("diff", total: comparison.size)
@@ -106,8 +107,8 @@ struct Diff: ParsableCommand {
             let difference = try comparison.run(
                 progress: { position in if bar.update(position) { try output.show() } },
                 { range in try printer.print(range) })
-            try options.checkUnchanged(disks.0)
-            try options.checkUnchanged(disks.1)
+            try reading.checkUnchanged(disks.0)
+            try reading.checkUnchanged(disks.1)
             try printer.end(difference)
             try output.flush()
             bar.hide()

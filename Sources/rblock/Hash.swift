@@ -30,6 +30,7 @@ struct Hash: ParsableCommand {
             """)
 
     @OptionGroup var options: ImageOptions
+    @OptionGroup var reading: ReadingOptions
     @OptionGroup var under: BackingOption
     @Option(help: ArgumentHelp("The hash function.", valueName: "name")) var algorithm = HashAlgorithm.sha256
     @Option(
@@ -91,13 +92,13 @@ struct Hash: ParsableCommand {
         var image = try options.image(path)
         image.snapshot = snapshot
         under.apply(to: &image)
-        let disk = try options.disk(image)
+        let disk = try reading.disk(image)
         var stream = try DiskStream(of: disk.image, path: path)
         stream.ignoresReadErrors = ignoreReadErrors
         let bar = ProgressBar(path, total: stream.count)
         let (digest, lost) = try stream.digestAndLost(algorithm, path: path) { bar.update($0) }
         bar.hide()
-        try options.checkUnchanged(disk)
+        try reading.checkUnchanged(disk)
         return Line(
             path: path, snapshot: snapshot, algorithm: algorithm.rawValue, hash: hexadecimal(digest),
             size: stream.count, lost: ignoreReadErrors ? lost.ranges : nil)

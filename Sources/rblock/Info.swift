@@ -43,6 +43,9 @@ struct Info: ParsableCommand {
 
     func validate() throws {
         try under.check(images)
+        guard under.backing == nil || backingChain || allocation else {
+            throw ValidationError("--backing: goes with --backing-chain or --allocation; nothing else opens that file")
+        }
     }
 
     func run() throws {

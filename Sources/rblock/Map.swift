@@ -35,6 +35,7 @@ struct Map: ParsableCommand {
             """)
 
     @OptionGroup var options: ImageOptions
+    @OptionGroup var sharing: SharingOption
     @OptionGroup var under: BackingOption
     @Option(help: "human, or json: what qemu-img map writes.") var output = OutputForm.human
     @Option(
@@ -67,7 +68,7 @@ struct Map: ParsableCommand {
             named.deepest = depth ?? .max
             let map = try named.map(
                 from: UInt64(startOffset?.count ?? 0), count: maxLength.map { UInt64($0.count) } ?? .max)
-            try options.checkUse(of: map.files)
+            try sharing.checkUse(of: map.files)
             switch output {
             case .human: lost = try writeTable(map)
             case .json: lost = try writeRuns(map)

@@ -50,16 +50,6 @@ struct ImageOptions: ParsableArguments {
         ))
     var slowKeys = false
 
-    @Flag(
-        name: [.customShort("U"), .customLong("force-share")],
-        help: "Read an image that another program is writing to, though the result may be wrong.")
-    var forceShare = false
-
-    @Flag(
-        name: .customLong("ignore-changes"),
-        help: "Go on where an image was written to while it was read, though the result may be a mixture.")
-    var ignoreChanges = false
-
     /// The image at `path`, to be opened so.
     func image(_ path: String) throws(ImageError) -> NamedImage {
         var keys: [ExactName: Secret] = [:]
@@ -73,6 +63,23 @@ struct ImageOptions: ParsableArguments {
         image.onNote = { note in Failure.warn(note) }
         return image
     }
+}
+
+/// What is said to verbs that read images of those that other programs write to.
+struct SharingOption: ParsableArguments {
+    @Flag(
+        name: [.customShort("U"), .customLong("force-share")],
+        help: "Read an image that another program is writing to, though the result may be wrong.")
+    var forceShare = false
+}
+
+/// The same for verbs that read whole disks.
+struct ReadingOptions: ParsableArguments {
+    @OptionGroup var sharing: SharingOption
+    @Flag(
+        name: .customLong("ignore-changes"),
+        help: "Go on where an image was written to while it was read, though the result may be a mixture.")
+    var ignoreChanges = false
 }
 
 /// What is said to verbs that read one image of what lies under it.

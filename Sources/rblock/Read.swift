@@ -30,6 +30,7 @@ struct Read: ParsableCommand {
             """)
 
     @OptionGroup var options: ImageOptions
+    @OptionGroup var reading: ReadingOptions
     @OptionGroup var under: BackingOption
     @Option(help: ArgumentHelp("The first byte of the disk.", valueName: "size")) var offset = ByteSize(count: 0)
     @Option(help: ArgumentHelp("How many bytes; by default to the end of the disk.", valueName: "size"))
@@ -72,7 +73,7 @@ struct Read: ParsableCommand {
             var named = try options.image(image)
             named.snapshot = snapshot
             under.apply(to: &named)
-            let disk = try options.disk(named)
+            let disk = try reading.disk(named)
             var stream = try DiskStream(
                 of: disk.image, from: GuestOffset(UInt64(offset.count)), count: length.map { UInt64($0.count) },
                 path: image)
@@ -81,7 +82,7 @@ struct Read: ParsableCommand {
             case .human: lost = try hex ? dump(stream) : copy(stream)
             case .json: lost = try writeDocument(stream, of: disk.image.virtualSize)
             }
-            try options.checkUnchanged(disk)
+            try reading.checkUnchanged(disk)
         }
         guard lost.isEmpty else {
             sayLost(lost.ranges, of: image, "could not be read, and are zeros in what was written")

@@ -27,6 +27,13 @@ struct `The verbs, of an OVA` {
         #expect(try images.run("hash", folder.file("two.ova/disk2.qcow2")).status == 0)
     }
 
+    @Test func `take one of its disks for the backing file of another image`() throws {
+        let images = try ApplianceImages()
+        try Shell.check("qemu-img create -q -u -f qcow2 -b gone -F qcow2 \"$1\" 4M", images.folder.file("top.qcow2"))
+        let hashed = try images.run("hash", "--backing", "two.ova/disk2.qcow2", "top.qcow2")
+        #expect(try hashed.text.hasPrefix(hash(images.folder.file("two.raw"))), "\(hashed)")
+    }
+
     @Test func `tell where its disks are stored as of what is unpacked`() throws {
         let images = try ApplianceImages()
         for (inside, outside) in [("one.ova", "disk1.vmdk"), ("two.ova/disk2.qcow2", "disk2.qcow2")] {

@@ -185,6 +185,11 @@ struct `rblock info` {
         }
     }
 
+    @Test func `is not asked with a backing file that it would not open`() throws {
+        let refused = try RBlock.run(["info", "--backing", "base.raw", "top.qcow2"])
+        #expect(refused.status == 64 && refused.errors.contains("--backing-chain or --allocation"), "\(refused.errors)")
+    }
+
     @Test func `lets no name from an image do anything to the terminal`() throws {
         let images = try VerbImages([])
         var built = QCOW2Builder(size: 1 << 20)

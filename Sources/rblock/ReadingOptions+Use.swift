@@ -2,16 +2,7 @@ import BlockImage
 import ImageFormats
 import ImageTools
 
-extension ImageOptions {
-    /// Opens the disk of `image`. Throws why it cannot be read, and where another program is writing to it.
-    func disk(
-        _ image: NamedImage, resources: LayerResources = LayerResources()
-    ) throws(ImageError) -> NamedDisk {
-        let disk = try image.disk(resources: resources)
-        try checkUse(of: disk.files)
-        return disk
-    }
-
+extension SharingOption {
     /// Throws `denied` where another program is writing to one of `files`, by QEMU's locks; with --force-share that is
     /// only said.
     func checkUse(of files: [any HostFile]) throws(ImageError) {
@@ -23,6 +14,17 @@ extension ImageOptions {
         }
         Failure.say("\(file.path): \(message)")
     }
+}
+
+extension ReadingOptions {
+    /// Opens the disk of `image`. Throws why it cannot be read, and where another program is writing to it.
+    func disk(
+        _ image: NamedImage, resources: LayerResources = LayerResources()
+    ) throws(ImageError) -> NamedDisk {
+        let disk = try image.disk(resources: resources)
+        try sharing.checkUse(of: disk.files)
+        return disk
+    }
 
     /// To be called when all of `disk` was read. Throws `system` with ESTALE where it was written to meanwhile; with
     /// --ignore-changes or --force-share that is only said. Says where nothing can tell it.
@@ -31,7 +33,7 @@ extension ImageOptions {
             try disk.checkUnchanged()
             for note in disk.changeNotes { Failure.say(note) }
         } catch {
-            guard ignoreChanges || forceShare else { throw error }
+            guard ignoreChanges || sharing.forceShare else { throw error }
             var said = error
             said.hint = nil
             Failure.say(said.description)
