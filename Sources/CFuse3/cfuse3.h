@@ -132,7 +132,7 @@ static inline void cfuse3_prepare_worker(struct cfuse3_worker *worker, struct cf
 
 static inline enum cfuse3_worker_state cfuse3_state(struct cfuse3_worker *worker)
 {
-    return (enum cfuse3_worker_state)__atomic_load_n(&worker->state, __ATOMIC_ACQUIRE);
+    return (enum cfuse3_worker_state)__atomic_load_n(&worker->state, __ATOMIC_SEQ_CST);
 }
 
 static inline int cfuse3_thread_number(struct cfuse3_worker *worker)
@@ -161,10 +161,11 @@ static inline void cfuse3_set_watched(struct cfuse3_pool *pool, int watched)
     __atomic_store_n(&pool->watched, watched, __ATOMIC_SEQ_CST);
 }
 
-/// Calls the owner, if it sleeps.
+/// Calls the owner, if it sleeps. The worker's state is stored before that, and the owner reads the states once it has
+/// said that it sleeps: one of them sees the other, by the order of all four.
 static inline void cfuse3_call_owner(struct cfuse3_pool *pool)
 {
-    if (!__atomic_load_n(&pool->watched, __ATOMIC_RELAXED) && !__atomic_exchange_n(&pool->watched, 1, __ATOMIC_SEQ_CST))
+    if (!__atomic_load_n(&pool->watched, __ATOMIC_SEQ_CST) && !__atomic_exchange_n(&pool->watched, 1, __ATOMIC_SEQ_CST))
         pthread_kill(pool->owner, SIGURG);
 }
 
@@ -189,7 +190,7 @@ static inline void *cfuse3_work(void *context)
         }
         __atomic_store_n(&worker->state, CFUSE3_WAITING, __ATOMIC_RELEASE);
         received = fuse_session_receive_buf(pool->session, &buffer);
-        __atomic_store_n(&worker->state, CFUSE3_ANSWERING, __ATOMIC_RELEASE);
+        __atomic_store_n(&worker->state, CFUSE3_ANSWERING, __ATOMIC_SEQ_CST);
         if (received > 0) {
             cfuse3_call_owner(pool);
             fuse_session_process_buf(pool->session, &buffer);

@@ -10,8 +10,6 @@ import Glibc
     private static let interval = Duration.milliseconds(10)
     /// After so many looks at which nothing was done, the owner sleeps until a request comes.
     private static let idleLooks = 100
-    /// A thread that has one request for longer is taken for stuck, and another one serves in its place.
-    private static let patience = Duration.milliseconds(100)
 
     private let shared: UnsafeMutablePointer<cfuse3_pool>
     private let workers: UnsafeMutablePointer<cfuse3_worker>
@@ -20,8 +18,8 @@ import Glibc
     private var started = 0
     private var idle = 0
     private var last = (time: ContinuousClock.now, answered: 0)
-    /// How many requests each thread had answered when it was looked at last, and since when it has not answered another.
-    private var progress: [(answered: UInt, since: ContinuousClock.Instant)] = []
+    /// In the place of a thread that is stuck, another one serves.
+    private var progress = ThreadProgress()
     /// Whether threads are left that use the memory of the thread pool.
     private var isAbandoned = false
 
@@ -56,7 +54,7 @@ import Glibc
             let error = unsafe pthread_create(&worker.pointee.thread, nil, cfuse3_work, worker)
             guard error == 0 else { return error }
             started += 1
-            progress.append((0, .now))
+            progress.add(at: .now)
         }
         return 0
     }
@@ -67,32 +65,48 @@ import Glibc
     /// Sees how busy the threads are, and adapts how many there are.
     func look() {
         let now = ContinuousClock.now
+        let hasSlept = untilNextLook == nil
         var waiting = 0
         var busy: [Int] = []
         var stuck: Set<Int> = []
         var answered = 0
+        var isIdle = true
         for index in 0..<started {
             let state = unsafe cfuse3_state(workers + index)
             let count = unsafe cfuse3_answered(workers + index)
             answered &+= Int(bitPattern: count)
-            if state != CFUSE3_ANSWERING || count != progress[index].answered { progress[index] = (count, now) }
             if state == CFUSE3_WAITING { waiting += 1 }
-            guard state == CFUSE3_ANSWERING else { continue }
-            if progress[index].since.duration(to: now) > Self.patience {
-                stuck.insert(index)
-            } else {
+            let isAnswering = state == CFUSE3_ANSWERING
+            switch progress.look(at: index, isAnswering: isAnswering, answered: count, now, hasSlept: hasSlept) {
+            case .free: break
+            case .busy:
                 busy.append(index)
+                isIdle = false
+            case .stuck(let isNew):
+                stuck.insert(index)
+                // The one in its place is to be looked at, too.
+                if isNew { isIdle = false }
             }
         }
-        let isIdle = busy.isEmpty && answered == last.answered
+        if answered != last.answered { isIdle = false }
         size.adapt(
             after: last.time.duration(to: now), waiting: waiting,
             blocked: waiting == 0 ? busy.count(where: isBlocked) : 0, answered: answered &- last.answered)
         last = (now, answered)
         activate(beside: stuck)
         idle = isIdle ? idle + 1 : 0
-        // What comes from now on calls the owner.
-        unsafe cfuse3_set_watched(shared, idle < Self.idleLooks ? 1 : 0)
+        guard idle >= Self.idleLooks else { return unsafe cfuse3_set_watched(shared, 1) }
+        // What comes from now on calls the owner; what came since the threads were looked at has not.
+        unsafe cfuse3_set_watched(shared, 0)
+        let isBusy = (0..<started).contains { index in
+            let isAnswering = unsafe cfuse3_state(workers + index) == CFUSE3_ANSWERING
+            return progress.isBusy(
+                index, isAnswering: isAnswering, answered: unsafe cfuse3_answered(workers + index))
+        }
+        if isBusy {
+            idle = 0
+            unsafe cfuse3_set_watched(shared, 1)
+        }
     }
 
     /// Lets as many of the threads that are not `stuck` answer as `size` says, and starts those that are missing.
