@@ -5,7 +5,7 @@ import SystemPackage
 /// The names in a folder and what they are, without looking at any of them.
 public struct FolderListing: Sendable {
     /// One name.
-    public struct Entry: Sendable {
+    public struct Entry: Hashable, Sendable {
         /// The name's bytes.
         public var name: [UInt8]
         /// What the folder itself says of it.

@@ -26,6 +26,8 @@ final class FolderNode: Sendable {
         var probed = ProbedFiles()
     }
 
+    private typealias Contents = (parts: DiskParts, probed: ProbedFiles)
+
     let number: UInt64
     /// The folder's path, without links; that of a link where it was not found in time where it leads.
     let location: FilePath
@@ -38,7 +40,9 @@ final class FolderNode: Sendable {
     private let onlyImage: (name: [UInt8], location: FilePath)?
     private let state = Guarded(State())
     /// Which of its files are parts of others, and which only their content calls images.
-    private let contents = TimedLookups<FilePath, (parts: DiskParts, probed: ProbedFiles)>()
+    private let contents = TimedLookups<FilePath, Contents>()
+    /// What that came to where it took long: less than is waited for it.
+    private let late = LateFindings<Contents>(longerThan: .milliseconds(250))
     /// Where links lead, and what subfolders are.
     private let places = TimedLookups<FilePath, (kind: FileStatus.Kind, location: FilePath)?>()
 
@@ -123,9 +127,10 @@ final class FolderNode: Sendable {
     /// Takes over what is there, keeps what is still there, and lets go of the rest. Answers whether all of it could be
     /// looked up.
     private func list(_ listing: [FolderListing.Entry], into state: inout State) -> Bool {
-        let found = contents.values(of: [location]) { [source] in source.contents(of: listing, in: $0) }[location]
+        let found = contents(of: listing, changed: state.listed?.time)
         // Where a file does not answer, names decide until it does.
-        let (parts, probed) = found ?? (DiskParts(named: listing.map(\.name)), state.probed)
+        let (parts, probed) =
+            found ?? late.latest(of: location) ?? (DiskParts(named: listing.map(\.name)), state.probed)
         state.probed = probed
         // What a link leads to may be another thing by now.
         func known(_ found: FolderListing.Entry) -> Entry? {
@@ -145,6 +150,14 @@ final class FolderNode: Sendable {
         state.entries = entries
         state.names = entries.keys.sorted { $0.lexicographicallyPrecedes($1) }
         return places.count == unknown.count && found != nil
+    }
+
+    /// What the files of `listing` are, in the folder as it was last changed at `time`; nil where that is not known yet.
+    private func contents(of listing: [FolderListing.Entry], changed time: FileTime?) -> Contents? {
+        if let known = late.value(of: listing, in: location, changed: time) { return known }
+        return contents.values(of: [location]) { [source, late] folder in
+            late.look(at: listing, in: folder, changed: time) { source.contents(of: listing, in: folder) }
+        }[location]
     }
 
     /// What `found` is shown as: `known` where that is still right, and nil where it is not shown. `places` says where

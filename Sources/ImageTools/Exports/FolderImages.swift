@@ -15,9 +15,17 @@ struct FolderImages {
 
     /// What may be opened: the folder, and what was allowed besides.
     let confines: ConfinedOpenPolicy
-    private let listings = SharedWork<FilePath, FolderListing?>(threadLimit: 16)
+    private let listings = SharedWork<FilePath, Listing?>(threadLimit: 16)
     private let places = SharedWork<FilePath, Place?>(threadLimit: 16)
     private let contents = SharedWork<FilePath, Content>(threadLimit: 16)
+    /// What the contents of folders came to where that took long: less than is waited for it.
+    private let late = LateFindings<Content>(longerThan: .milliseconds(500))
+
+    /// What a folder holds, and when it was last changed before it was listed.
+    private struct Listing: Sendable {
+        var entries: [FolderListing.Entry]
+        var time: FileTime?
+    }
 
     /// Where a name leads.
     private struct Place: Sendable {
@@ -30,6 +38,26 @@ struct FolderImages {
     private struct Content: Sendable {
         var parts: DiskParts
         var probed = ProbedFiles()
+
+        init(parts: DiskParts) {
+            self.parts = parts
+        }
+
+        /// What the files `entries` of `folder` say of themselves.
+        init(
+            of entries: [FolderListing.Entry], in folder: FilePath, _ confines: ConfinedOpenPolicy, probesAll: Bool
+        ) {
+            func open(_ name: [UInt8]) -> (any HostFile)? {
+                try? confines.openImage(at: folder.appending(FilePath(bytes: name).components))
+            }
+            parts = DiskParts(among: entries.map(\.name), open: open)
+            guard probesAll else { return }
+            let files = entries.filter { $0.kind != .folder }.map(\.name)
+            let images = files.filter { ImageFormat.naming(of: $0) != nil }
+            probed = ProbedFiles(
+                files.filter { ImageFormat.naming(of: $0) == nil && !ImageFormat.isAppliance($0) }, besides: images,
+                open: open)
+        }
     }
 
     /// Whether files whose names do not call them images are recognised by their content, too.
@@ -67,11 +95,11 @@ struct FolderImages {
         _ folder: FilePath, named prefix: String, below ancestors: [FilePath],
         into all: inout (found: [Found], skipped: SkippedFiles)
     ) {
-        guard let entries = listing(of: folder)?.entries else {
+        guard let listing = listing(of: folder) else {
             return all.skipped.add(prefix.isEmpty ? "." : prefix, .unreadable)
         }
-        let content = content(of: folder, entries)
-        for entry in entries.sorted(by: { $0.name.lexicographicallyPrecedes($1.name) }) {
+        let content = content(of: folder, listing)
+        for entry in listing.entries.sorted(by: { $0.name.lexicographicallyPrecedes($1.name) }) {
             guard all.found.count < Self.limit else { return }
             let shown = prefix + exportName(entry.name)
             guard !content.parts.contains(entry.name) else {
@@ -97,26 +125,23 @@ struct FolderImages {
     }
 
     /// What the content of the files in `folder` says of them; where one of them does not answer, what the names say.
-    private func content(of folder: FilePath, _ entries: [FolderListing.Entry]) -> Content {
-        let found = try? contents.value(for: folder, of: "folder", within: Self.patience) { [confines, probesAll] in
-            func open(_ name: [UInt8]) -> (any HostFile)? {
-                try? confines.openImage(at: folder.appending(FilePath(bytes: name).components))
+    private func content(of folder: FilePath, _ listing: Listing) -> Content {
+        let (entries, time) = (listing.entries, listing.time)
+        if let known = late.value(of: entries, in: folder, changed: time) { return known }
+        let found = try? contents.value(for: folder, of: "folder", within: Self.patience) {
+            [confines, probesAll, late] in
+            late.look(at: entries, in: folder, changed: time) {
+                Content(of: entries, in: folder, confines, probesAll: probesAll)
             }
-            var content = Content(parts: DiskParts(among: entries.map(\.name), open: open))
-            guard probesAll else { return content }
-            let files = entries.filter { $0.kind != .folder }.map(\.name)
-            let images = files.filter { ImageFormat.naming(of: $0) != nil }
-            content.probed = ProbedFiles(
-                files.filter { ImageFormat.naming(of: $0) == nil && !ImageFormat.isAppliance($0) }, besides: images,
-                open: open)
-            return content
         }
-        return found ?? Content(parts: DiskParts(named: entries.map(\.name)))
+        // What was found before the folder changed says more than names.
+        return found ?? late.latest(of: folder) ?? Content(parts: DiskParts(named: entries.map(\.name)))
     }
 
-    private func listing(of folder: FilePath) -> FolderListing? {
+    private func listing(of folder: FilePath) -> Listing? {
         let found = try? listings.value(for: folder, of: "folder", within: Self.patience) { [confines] in
-            confines.list(folder)
+            let time = try? FileStatus(at: folder, followingLinks: false).modified
+            return confines.list(folder).map { Listing(entries: $0.entries, time: time) }
         }
         return found ?? nil
     }
