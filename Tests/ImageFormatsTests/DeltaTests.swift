@@ -190,19 +190,29 @@ struct `A VMDK delta` {
         #expect(opened.notes.first?.hasSuffix(#"names "D:\ソ.vmdk"; ソ.vmdk beside it is read"#) == true)
     }
 
-    @Test(arguments: ["/etc/passwd", "../../x", #"C:\gone.vmdk"#, #"..\..\etc\passwd"#, "//etc/passwd"])
-    func `never reads what lies outside, but what has the name beside it`(hint: String) throws {
+    @Test(arguments: ["/gone/passwd", "../../gone-x", #"C:\gone.vmdk"#, #"..\..\gone\passwd"#, "//gone/passwd"])
+    func `is read over what has the name of its parent beside it, where that is gone`(hint: String) throws {
         let folder = try Folder()
         try folder.delta("child.vmdk", over: hint, parentCID: nil)
         let error = try folder.open("child.vmdk").disk.error
-        let isMissing = hint.contains("gone") || hint.contains("..\\")
-        #expect(error?.code == (isMissing ? .system(errno: ENOENT) : .denied))
+        #expect(error?.code == (hint.contains("\\") ? .system(errno: ENOENT) : .denied))
         #expect(error?.path == folder.folder.file("child.vmdk"))
         let name = hint.split { "/\\:".contains($0) }.last.map { String($0) } ?? ""
         #expect(error?.message.hasPrefix("parent \"\(hint)\": ") == true)
         #expect(error?.message.hasSuffix("\"\(name)\" as well") == true, "\(error?.message ?? "")")
         try folder.folder.write(Array("# Disk DescriptorFile\nCID=5\nRW 2048 ZERO\n".utf8), to: name)
         #expect(try folder.open("child.vmdk").disk.error == nil)
+    }
+
+    // These are there, and so are what the image means: no other file of the name is read in their place.
+    @Test(arguments: ["/etc/passwd", "//etc/passwd", "/etc/../etc/passwd"])
+    func `never reads what lies outside, nor what has its name beside the image`(hint: String) throws {
+        let folder = try Folder()
+        try folder.delta("child.vmdk", over: hint, parentCID: nil)
+        try folder.folder.write(Array("# Disk DescriptorFile\nCID=5\nRW 2048 ZERO\n".utf8), to: "passwd")
+        let error = try folder.open("child.vmdk").disk.error
+        #expect(error?.code == .denied && error?.path == folder.folder.file("child.vmdk"))
+        #expect(error?.message.hasPrefix("parent \"\(hint)\": leads to /etc/passwd") == true, "\(error?.message ?? "")")
     }
 
     @Test func `may not lie over a device`() throws {
