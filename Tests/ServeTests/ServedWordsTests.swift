@@ -8,11 +8,14 @@ struct `What clients of a server learn of the host` {
     private static func makeImages(_ folder: TemporaryFolder) throws -> [String] {
         try Shell.check(
             """
-            cd "$1"; mkdir images images/sub outside; truncate -s 1M outside/base.raw images/base.raw; cd images
+            cd "$1"; mkdir images images/sub outside; mkdir -p "out side/deep er"
+            truncate -s 1M outside/base.raw images/base.raw "out side/deep er/base.raw"; cd images
             create() { qemu-img create -q "$@"; }
             create -f qcow2 plain.qcow2 1M; create -f qcow2 sub/deep.qcow2 1M
             create -u -f qcow2 -F raw -b "$1/outside/base.raw" outside.qcow2 1M
             create -u -f qcow2 -F raw -b "$1/images/gone.raw" gone.qcow2 1M
+            create -u -f qcow2 -F raw -b "file://$1/outside/base.raw" scheme.qcow2 1M
+            create -u -f qcow2 -F raw -b "$1/out side/deep er/base.raw" blanks.qcow2 1M
             create -u -f qcow2 -F raw -b "$1/images/base.raw" over.qcow2 1M
             create -u -f qcow2 -F raw -b "$1/images/sub" folder.qcow2 1M
             create -f qcow2 -o data_file="$1/outside/data",data_file_raw=on data.qcow2 1M
@@ -31,6 +34,9 @@ struct `What clients of a server learn of the host` {
     /// Neither where the images lie, nor an option of the command.
     private static func expectNothing(in text: String, of folder: TemporaryFolder, _ what: String) {
         #expect(!text.contains(folder.path) && !text.contains("--"), "\(what): \(text)")
+        // Nor as bytes in hexadecimal.
+        let bytes = folder.path.utf8.map { String($0, radix: 16) }.joined(separator: " ")
+        #expect(!text.contains(bytes), "\(what): \(text)")
     }
 
     @Test func `has no path of the host and no option, over JSON-RPC`() throws {

@@ -51,20 +51,40 @@ public struct HostPaths: Sendable {
         return String(decoding: told, as: UTF8.self)
     }
 
+    /// `field`, an object of a layout in JSON, without the bytes in hexadecimal where these are a text with slashes: a path
+    /// can be read from them.
+    public func withoutBytes(of field: String) -> String {
+        let bytes = Array(field.utf8)
+        let mark = Array("\"raw\": \"".utf8)
+        guard let start = bytes.indices.first(where: { bytes[$0...].starts(with: mark) }),
+            let end = bytes[(start + mark.count)...].firstIndex(of: UInt8(ascii: "\""))
+        else { return field }
+        let raw = bytes[(start + mark.count)..<end].split(separator: UInt8(ascii: " "))
+            .compactMap { UInt8(String(decoding: $0, as: UTF8.self), radix: 16) }
+        let isText = raw.allSatisfy { $0 >= 0x20 && $0 != 0x7f || [0, 9, 10, 13].contains($0) }
+        guard isText, raw.contains(UInt8(ascii: "/")) else { return field }
+        // The comma and the blank behind it go as well.
+        return String(decoding: bytes[..<start] + bytes[(end + 1)...].drop { ", ".utf8.contains($0) }, as: UTF8.self)
+    }
+
     /// What stands before the slash at `position`, where a path may begin there; nil where none does.
     private static func opening(before position: Int, in bytes: [UInt8]) -> UInt8? {
         guard position > 0 else { return UInt8(ascii: " ") }
         let before = bytes[position - 1]
-        // A scheme as in nbd:// is followed by no path of this host.
+        // A scheme as in nbd:// is followed by no path of this host, unless it is file:.
+        let isFile = String(decoding: bytes[..<position].suffix(5), as: UTF8.self).lowercased() == "file:"
         let isScheme =
-            before == UInt8(ascii: ":") && position + 1 < bytes.count && bytes[position + 1] == UInt8(ascii: "/")
+            !isFile && before == UInt8(ascii: ":") && position + 1 < bytes.count
+            && bytes[position + 1] == UInt8(ascii: "/")
         return !isScheme && " \"'(=[,:\n\t".utf8.contains(before) ? before : nil
     }
 
     private static func end(of opening: UInt8, from start: Int, in bytes: [UInt8]) -> Int {
         let isQuoted = opening == UInt8(ascii: "\"") || opening == UInt8(ascii: "'")
-        let rest = bytes[start...].indices
-        return rest.first { index in
+        func end(from position: Int) -> Int {
+            bytes[position...].indices.first { isEnd($0) } ?? bytes.count
+        }
+        func isEnd(_ index: Int) -> Bool {
             let byte = bytes[index]
             if isQuoted {
                 let isEscape = byte == UInt8(ascii: "\\") && index + 1 < bytes.count && bytes[index + 1] == opening
@@ -73,7 +93,17 @@ public struct HostPaths: Sendable {
             let isColon =
                 byte == UInt8(ascii: ":") && (index + 1 == bytes.count || bytes[index + 1] == UInt8(ascii: " "))
             return isColon || " ,;)]\"\n".utf8.contains(byte)
-        } ?? bytes.count
+        }
+        var found = end(from: start)
+        var position = found
+        // Folders may have blanks in their names: words that follow are of the path up to the last that has a slash in it.
+        while !isQuoted, position < bytes.count, bytes[position] == UInt8(ascii: " ") {
+            let word = bytes[(position + 1)..<end(from: position + 1)]
+            guard word.first != UInt8(ascii: "/") else { break }
+            position = word.endIndex
+            if word.contains(UInt8(ascii: "/")) { found = position }
+        }
+        return found
     }
 
     private static func lastComponent(of path: ArraySlice<UInt8>) -> String {
