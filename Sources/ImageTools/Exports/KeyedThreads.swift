@@ -6,7 +6,8 @@ import HostStorage
 /// Threads for work that may take long or never end, such as reading a file of a disk that does not answer.
 ///
 /// Work has a key: what it waits for. Work of one key takes a bounded number of threads, so that a key whose work never
-/// ends leaves threads for all others; and keys take turns. Threads begin when there is work, and end when there has been
+/// ends leaves threads for all others; and keys take turns. A thread whose work takes longer than it is expected to is not
+/// counted among those of all keys: keys whose work never ends leave threads for the others, too. Threads begin when there is work, and end when there has been
 /// none for some seconds. Nothing waits for them: a process may end while they hang. May be used from any thread.
 public final class KeyedThreads<Key: Hashable & Sendable>: Sendable {
     /// How long a thread waits for more work.
@@ -26,6 +27,11 @@ public final class KeyedThreads<Key: Hashable & Sendable>: Sendable {
         /// The keys whose work may begin, as often as it may.
         var ready: [Key] = []
         var threads = 0
+        /// When the work began that is under way, by a number for each thread.
+        var begun: [Int: ContinuousClock.Instant] = [:]
+        var nextNumber = 0
+        /// Whether it is to be looked whether threads take longer than expected.
+        var isLookDue = false
         /// Those that wait for work, each at its own semaphore.
         var idle: [DispatchSemaphore] = []
     }
@@ -33,11 +39,16 @@ public final class KeyedThreads<Key: Hashable & Sendable>: Sendable {
     private let threadsPerKey: Int
     private let threadLimit: Int
     private let waitingLimit: Int
+    private let patience: Duration
     private let state = Guarded(State())
 
-    /// At most `threadsPerKey` threads do work of one key, and `threadLimit` of all; at most `waitingLimit` pieces of work
-    /// wait for each key.
-    public init(threadsPerKey: Int, threadLimit: Int, waitingLimit: Int = 4096) {
+    /// The most threads, also of those that are not counted.
+    private static var hardLimit: Int { 1024 }
+
+    /// At most `threadsPerKey` threads do work of one key, and `threadLimit` of all, but for those that are busy with one
+    /// piece for longer than `patience`; at most `waitingLimit` pieces of work wait for each key.
+    public init(threadsPerKey: Int, threadLimit: Int, waitingLimit: Int = 4096, patience: Duration = .seconds(1)) {
+        self.patience = patience
         self.threadsPerKey = threadsPerKey
         self.threadLimit = threadLimit
         self.waitingLimit = waitingLimit
@@ -46,7 +57,7 @@ public final class KeyedThreads<Key: Hashable & Sendable>: Sendable {
     /// Does `work` on a thread of `key`, after what waits for that key already. False where it is not done, because too
     /// much waits.
     public func run(for key: Key, _ work: @escaping @Sendable () -> Void) -> Bool {
-        var isNew = false
+        var (isNew, isLookDue) = (false, false)
         let isTaken = state.withLock { state in
             var queue = state.queues[key] ?? Queue()
             guard queue.waiting.count < waitingLimit else { return false }
@@ -57,17 +68,51 @@ public final class KeyedThreads<Key: Hashable & Sendable>: Sendable {
             guard mayBegin else { return true }
             if let thread = state.idle.popLast() {
                 thread.signal()
-            } else if state.threads < threadLimit {
+            } else if mayGrow(state) {
                 state.threads += 1
                 isNew = true
+            } else if !state.isLookDue {
+                state.isLookDue = true
+                isLookDue = true
             }
             return true
         }
-        if isNew, !startThread({ [self] in serve() }) {
+        if isNew { start(1) }
+        if isLookDue { lookLater() }
+        return isTaken
+    }
+
+    /// Whether one more thread may begin.
+    private func mayGrow(_ state: State) -> Bool {
+        guard state.threads >= threadLimit else { return true }
+        guard state.threads < Self.hardLimit else { return false }
+        let start = ContinuousClock.now - patience
+        return state.threads - state.begun.values.count { $0 < start } < threadLimit
+    }
+
+    private func start(_ count: Int) {
+        for _ in 0..<count where !startThread({ [self] in serve() }) {
             // Those that there are will do it.
             state.withLock { $0.threads -= 1 }
         }
-        return isTaken
+    }
+
+    /// Looks, once threads may have taken longer than expected, whether others are to begin in their place.
+    private func lookLater() {
+        let nanoseconds = Int(patience / .nanoseconds(1))
+        DispatchQueue.global().asyncAfter(deadline: .now() + .nanoseconds(nanoseconds)) { [self] in
+            let (count, isLookDue) = state.withLock { state -> (Int, Bool) in
+                var count = 0
+                while count < state.ready.count, mayGrow(state) {
+                    state.threads += 1
+                    count += 1
+                }
+                state.isLookDue = count < state.ready.count
+                return (count, state.isLookDue)
+            }
+            start(count)
+            if isLookDue { lookLater() }
+        }
     }
 
     private func announce(_ queue: inout Queue) -> Bool {
@@ -82,8 +127,13 @@ public final class KeyedThreads<Key: Hashable & Sendable>: Sendable {
     private func serve() {
         let signal = DispatchSemaphore(value: 0)
         var done: Key?
+        let number = state.withLock { state in
+            state.nextNumber += 1
+            return state.nextNumber
+        }
         while true {
             let next = state.withLock { state -> (key: Key, work: Work)? in
+                state.begun[number] = nil
                 if let done { finish(done, &state) }
                 guard !state.ready.isEmpty else {
                     state.idle.append(signal)
@@ -93,6 +143,7 @@ public final class KeyedThreads<Key: Hashable & Sendable>: Sendable {
                 guard let work = state.queues[key]?.waiting.removeFirst() else { return nil }
                 state.queues[key]?.announced -= 1
                 state.queues[key]?.running += 1
+                state.begun[number] = .now
                 return (key, work)
             }
             done = next?.key
