@@ -141,11 +141,19 @@ struct Handshake: Sendable {
     }
 
     /// Those that cannot be read are left out: a client that lists exports asks for each, and stops at the first that
-    /// it does not get.
+    /// it does not get. An image that was only slow to answer is listed by its name.
     private func list(_ option: OptionRequest, into reply: inout ByteBuffer) {
         var count = 0
-        for entry in catalog.list() {
-            guard case .success = entry.size, entry.name.utf8.count <= NBDError.stringLimit else { continue }
+        let entries: [ExportCatalog.Entry]
+        do throws(ImageError) {
+            entries = try catalog.list()
+        } catch {
+            return OptionReply.unknown.write(catalog.paths.hidden(in: error.message), to: option, into: &reply)
+        }
+        for entry in entries {
+            guard (try? entry.size.get()) != nil || entry.isSlow, entry.name.utf8.count <= NBDError.stringLimit else {
+                continue
+            }
             guard count < Self.listLimit else { break }
             count += 1
             OptionReply.server.write(to: option, into: &reply) { reply in

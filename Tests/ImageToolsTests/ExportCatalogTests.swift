@@ -30,7 +30,7 @@ struct `A catalog of exports` {
     @Test func `has the images of a folder by their paths below it, and nothing outside`() throws {
         let catalog = try catalog("disks")
         let found = ["a.raw", "a@b.raw", "again.raw", "disk-flat.vmdk", "sub/a.raw"]
-        #expect(catalog.images().keys.sorted().map(\.text) == found)
+        #expect(try catalog.images().keys.sorted().map(\.text) == found)
         for name in found where name.hasSuffix("raw") { #expect(try catalog.open(name).name == name) }
         for name in [
             "out.raw", "secret.raw", "../secret.raw", "disks/a.raw", "./a.raw", "/a.raw", "sub", "sub/", "notes.txt",
@@ -48,7 +48,7 @@ struct `A catalog of exports` {
         try folder.write([UInt8](repeating: 8, count: 1024), to: "disks/a.raw")
         #expect(try catalog.open("a.raw").image.virtualSize == 1024)
         try folder.write([1], to: "disks/new.raw")
-        #expect(catalog.images()["new.raw"] != nil)
+        #expect(try catalog.images()["new.raw"] != nil)
         #expect(try catalog.open("new.raw").image.virtualSize == 1)
         try FileManager.default.removeItem(atPath: folder.file("disks/new.raw"))
         #expect(throws: ImageError.self) { try catalog.open("new.raw") }
@@ -56,7 +56,8 @@ struct `A catalog of exports` {
 
     @Test func `has one image for each name`() throws {
         let several = try catalog("disks", "secret.raw")
-        #expect(several.images().keys.contains("disks/a.raw") && several.images().keys.contains("secret.raw"))
+        let names = try several.images()
+        #expect(names.keys.contains("disks/a.raw") && names.keys.contains("secret.raw"))
         #expect(throws: ImageError.self) { try catalog("disks/a.raw", "disks/sub/a.raw") }
         #expect(throws: ImageError.self) { try catalog("none.raw") }
         #expect(try catalog("secret.raw").open("").name == "secret.raw")
@@ -71,5 +72,42 @@ struct `A catalog of exports` {
             return
         }
         #expect(error.path.hasSuffix("bad.qcow2"))
+    }
+
+    @Test func `takes a long name for missing, at once`() throws {
+        let catalog = try catalog("disks")
+        let begin = ContinuousClock.now
+        for name in [
+            String(repeating: "/", count: 1000), String(repeating: ".ova/", count: 800),
+            String(repeating: "@", count: 4096),
+            String(repeating: "\u{301}@", count: 1000), "a.raw" + String(repeating: "/", count: 5000),
+        ] {
+            #expect(throws: ImageError.self) { try catalog.open(name) }
+        }
+        #expect(begin.duration(to: .now) < .seconds(5))
+    }
+
+    @Test func `knows the image that a name is of`() throws {
+        let catalog = try catalog("disks")
+        #expect(catalog.knownImage(of: "a.raw") == nil)
+        _ = try catalog.images()
+        for (name, image) in [
+            ("a.raw", "a.raw"), ("a@b.raw", "a@b.raw"), ("a@b.raw@c/p1", "a@b.raw"), ("a.raw/p1", "a.raw"),
+            ("sub/a.raw@x", "sub/a.raw"), ("a@c.raw", nil), ("", nil),
+        ] as [(String, String?)] {
+            #expect(catalog.knownImage(of: name) == image, "\(name)")
+        }
+    }
+
+    @Test func `does not call a folder empty that has never answered`() throws {
+        let catalog = try ExportCatalog([NamedImage(FilePath(folder.file("disks")))], scanPatience: .zero)
+        #expect {
+            try catalog.images()
+        } throws: {
+            ($0 as? ImageError)?.code == .system(errno: ETIMEDOUT)
+        }
+        _ = try? catalog.list()
+        let isThere = TestImages.wait(seconds: 20) { (try? catalog.images().count) ?? 0 > 0 }
+        #expect(isThere)
     }
 }

@@ -99,7 +99,7 @@ struct `A server with an image that does not answer` {
             time.sleep(0.2)
             assert len(read(enter(b"good.raw"), 0, 4096)) == 4096
             for t in threads: t.join()
-            assert all(n == [b"good.raw", b"hung.qcow2"] for n in names) and len(names) == 20, names
+            assert all(n == [b"good.raw", b"hung.qcow2", b"hung.raw"] for n in names) and len(names) == 20, names
             """)
         let list = try server.connect().call("list")["result"]?.array
         #expect(list?.count == 3)

@@ -10,7 +10,11 @@ extension Method {
         result: "Objects with a name, and a size in bytes or an error", resultType: "array", isLong: true,
         isBounded: true
     ) { call in
-        let entries = call.session.server.catalog.list().map { entry in
+        let listed: [ExportCatalog.Entry]
+        do throws(ImageError) { listed = try call.session.server.catalog.list() } catch {
+            throw call.session.error(error)
+        }
+        let entries = listed.map { entry in
             var members: [String: JSON] = ["name": .string(entry.name), "summary": .string(entry.summary)]
             switch entry.size {
             case .success(let size): members["size"] = .count(size)
@@ -40,7 +44,8 @@ extension Method {
 
     static let close = Method(
         name: "close", summary: "Holds a disk open no more; without a name, every disk that this connection has open.",
-        parameters: [.image], result: "How many disks were closed", resultType: "integer"
+        parameters: [.image], result: "How many disks were closed", resultType: "integer",
+        readsImages: false
     ) { call in
         "\(call.session.close(call.arguments.string(.image)))"
     }
@@ -86,7 +91,7 @@ extension Method {
         func write(_ piece: String) throws(ImageError) {
             do throws(RPCError) {
                 try call.request.checkWanted()
-                try line.append(piece)
+                try line.append(call.session.server.catalog.paths.withoutBytes(of: piece))
             } catch {
                 failure = error
                 throw ImageError(.outOfRange, path: name, error.message)

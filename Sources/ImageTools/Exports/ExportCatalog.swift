@@ -24,10 +24,9 @@ public final class ExportCatalog: Sendable {
     /// How long a failed look-up of a name stands: who asks for what is not there does not have the folders read at
     /// each question.
     private static let scanLifetime = Duration.milliseconds(100)
-    /// How long a list waits for one image, and for all that do not answer.
-    private static let listPatience = (each: Duration.seconds(1), all: Duration.seconds(3))
-    /// How long the folders are waited for.
-    private static let scanPatience = Duration.seconds(3)
+    /// The most bytes of a name that is looked for, and the most marks of its parts that are looked at.
+    private static let nameLimit = 4096
+    private static let markLimit = 64
     /// How long a request for one image waits: less than clients have for a handshake.
     private static let openPatience = Duration.seconds(8)
 
@@ -48,12 +47,18 @@ public final class ExportCatalog: Sendable {
     private let tell: @Sendable (String) -> Void
     private let told = Guarded<Set<String>>([])
     private let sources: [Source]
+    /// How long the folders are waited for.
+    private let scanPatience: Duration
     private let resources: LayerResources
     /// What answers to clients say of the host's paths.
     public let paths: HostPaths
     private let openings = SharedWork<ExactName, ServedImage>(threadLimit: 64)
     private let parts = SharedWork<ExactName, [Export]>(threadLimit: 64)
     private let appliances = SharedWork<ExactName, [(name: String, image: NamedImage)]>(threadLimit: 64)
+    /// Ask images for lists.
+    let listers = KeyedThreads<ObjectIdentifier>(threadsPerKey: listedAtOnce, threadLimit: 64)
+    /// How many images one list asks at a time.
+    static let listedAtOnce = 8
     private let scans = SharedWork<Int, [ExactName: NamedImage]>(threadLimit: 1)
     private let scan = Guarded(Scan())
     private let open = BoundedCache<ExactName, ServedImage>(capacity: openLimit)
@@ -68,10 +73,11 @@ public final class ExportCatalog: Sendable {
     /// writing to it.
     public init(
         _ named: [NamedImage], resources: LayerResources = LayerResources(), probesAll: Bool = false,
-        tell: @escaping @Sendable (String) -> Void = { _ in }
+        scanPatience: Duration = .seconds(3), tell: @escaping @Sendable (String) -> Void = { _ in }
     ) throws(ImageError) {
         self.resources = resources
         self.tell = tell
+        self.scanPatience = scanPatience
         var sources: [Source] = []
         var names: Set<ExactName> = []
         var folders: [String] = []
@@ -106,10 +112,16 @@ public final class ExportCatalog: Sendable {
     }
 
     /// Every image by its name, as it is to be opened, appliances as a whole; folders are looked through anew.
-    /// Where they do not answer, the images are those that were there before.
-    public func images() -> [ExactName: NamedImage] {
-        let found = try? scans.value(for: 0, of: "folders", within: Self.scanPatience) { [self] in lookThrough() }
-        return found ?? scan.withLock { $0.images }
+    /// Where they do not answer, the images are those that were there before; throws `system` with ETIMEDOUT where they never
+    /// did.
+    public func images() throws(ImageError) -> [ExactName: NamedImage] {
+        do throws(ImageError) {
+            return try scans.value(for: 0, of: "folders", within: scanPatience) { [self] in lookThrough() }
+        } catch {
+            let last = scan.withLock { $0 }
+            guard last.madeAt != nil else { throw error }
+            return last.images
+        }
     }
 
     private func lookThrough() -> [ExactName: NamedImage] {
@@ -149,34 +161,6 @@ public final class ExportCatalog: Sendable {
         }
     }
 
-    /// Every export, in the order of the images' names: for each image its disk, its partitions, and those of its
-    /// snapshots. Opens each image for it; one that does not answer in time is listed with that as its error.
-    public func list() -> [Entry] {
-        let end = ContinuousClock.now + Self.listPatience.all
-        return images().sorted { $0.key < $1.key }.flatMap { name, image -> [Entry] in
-            let patience = min(Self.listPatience.each, max(.milliseconds(10), ContinuousClock.now.duration(to: end)))
-            do throws(ImageError) {
-                return try disks(of: image, called: name.text, within: patience).flatMap {
-                    entries($0.name, $0.image, within: patience)
-                }
-            } catch {
-                return [Entry(name: name.text, summary: "", size: .failure(error))]
-            }
-        }
-    }
-
-    /// The exports of one image.
-    private func entries(_ name: String, _ image: NamedImage, within patience: Duration) -> [Entry] {
-        do throws(ImageError) {
-            let served = try served(name, image, within: patience)
-            return try exports(of: served, called: name, within: patience).map {
-                Entry(name: $0.name, summary: $0.summary, size: .success($0.image.virtualSize))
-            }
-        } catch {
-            return [Entry(name: name, summary: "", size: .failure(error))]
-        }
-    }
-
     /// The image called `name`, which is no snapshot's or partition's name, as it is to be opened, and its name; also an
     /// appliance as a whole. Empty: the only one that there is. Throws `system` with ENOENT where there is none.
     public func image(_ name: String) throws(ImageError) -> (name: String, image: NamedImage) {
@@ -188,11 +172,12 @@ public final class ExportCatalog: Sendable {
     /// One that is open already is used again unless a file of it has changed. Throws `system` with ENOENT for what is
     /// not in the catalog, and why an image cannot be read.
     public func open(_ name: String) throws(ImageError) -> Export {
+        guard name.utf8.count <= Self.nameLimit else { throw Self.missing(name) }
         let named: (name: String, image: NamedImage)?
         do throws(ImageError) {
             named = try find(name)
         } catch {
-            guard !name.isEmpty else { throw error }
+            guard !name.isEmpty, error.code != .system(errno: ETIMEDOUT) else { throw error }
             named = nil
         }
         if let named {
@@ -202,18 +187,12 @@ public final class ExportCatalog: Sendable {
             }
             return try served(named.name, named.image, within: Self.openPatience).whole()
         }
-        // The longest image name comes first: a name may have these marks in it. They are looked for by bytes: an accent
-        // behind one makes one character of both.
+        // The longest image name comes first: a name may have these marks in it.
         let bytes = Array(name.utf8)
-        for mark in bytes.indices.dropFirst().reversed()
-        where [UInt8(ascii: "@"), UInt8(ascii: "/")].contains(bytes[mark]) {
-            guard let found = try? find(String(decoding: bytes[..<mark], as: UTF8.self)), !found.image.isAppliance
-            else {
-                continue
-            }
+        for found in parts(of: bytes, before: Self.marks(in: bytes)) {
             let served = try served(found.name, found.image, within: Self.openPatience)
             let exports = try exports(of: served, called: found.name, within: Self.openPatience)
-            let wanted = found.name + String(decoding: bytes[mark...], as: UTF8.self)
+            let wanted = found.name + String(decoding: bytes[found.mark...], as: UTF8.self)
             if let index = try Self.place(of: wanted, in: exports.map(\.name), noting: found.image) {
                 return exports[index]
             }
@@ -221,13 +200,68 @@ public final class ExportCatalog: Sendable {
         throw Self.missing(name)
     }
 
+    /// Where in a name the names of snapshots and partitions may begin, the last first: the last `markLimit` of them. They
+    /// are looked for by bytes: an accent behind one makes one character of both.
+    private static func marks(in name: [UInt8]) -> [Int] {
+        let marks = name.indices.dropFirst().reversed().lazy.filter {
+            [UInt8(ascii: "@"), UInt8(ascii: "/")].contains(name[$0])
+        }
+        return Array(marks.prefix(markLimit))
+    }
+
+    /// The image, or the disk of an appliance, whose name is `bytes` before one of `marks`, each with its mark; the longest
+    /// name comes first. They are among those that were just looked for.
+    private func parts(of bytes: [UInt8], before marks: [Int]) -> [(mark: Int, name: String, image: NamedImage)] {
+        let images = scan.withLock { $0.images }
+        let archives = Self.archives(in: bytes, of: images)
+        let alike = Self.alike(bytes, before: marks, in: images)
+        return marks.compactMap { mark in
+            let name = String(decoding: bytes[..<mark], as: UTF8.self)
+            if let image = images[ExactName(name)] { return image.isAppliance ? nil : (mark, name, image) }
+            if let disk = try? disk(name, of: archives) { return (mark, name, disk) }
+            guard let names = alike[mark],
+                let index = try? Self.place(of: name, in: names, noting: images[ExactName(names[0])]),
+                let image = images[ExactName(names[index])], !image.isAppliance
+            else { return nil }
+            return (mark, names[index], image)
+        }
+    }
+
+    /// The names of `images` that look like `bytes` before one of `marks`, by the mark. Only names that are not ASCII look
+    /// like others.
+    private static func alike(
+        _ bytes: [UInt8], before marks: [Int], in images: [ExactName: NamedImage]
+    ) -> [Int: [String]] {
+        guard !bytes.allSatisfy({ $0 < 0x80 }) else { return [:] }
+        // Swift's strings are equal where they look the same.
+        let marks = Dictionary(marks.map { (String(decoding: bytes[..<$0], as: UTF8.self), $0) }) { first, _ in first }
+        return Dictionary(grouping: images.keys.map(\.text).filter { marks[$0] != nil }) { marks[$0] ?? 0 }
+    }
+
+    /// The name of the image that a disk called `name` is of, as far as that is known without looking: the longest name of
+    /// the last scan, for an appliance its own. Nil where there is none.
+    public func knownImage(of name: String) -> String? {
+        let images = scan.withLock { $0.images }
+        if name.isEmpty { return images.count == 1 ? images.first?.key.text : nil }
+        guard name.utf8.count <= Self.nameLimit else { return nil }
+        if images[ExactName(name)] != nil { return name }
+        let bytes = Array(name.utf8)
+        let marks = Self.marks(in: bytes)
+        let known = marks.first { images[ExactName(String(decoding: bytes[..<$0], as: UTF8.self))] != nil }
+        if let known { return String(decoding: bytes[..<known], as: UTF8.self) }
+        let alike = Self.alike(bytes, before: [bytes.count] + marks, in: images)
+        return alike.max { $0.key < $1.key }?.value.first
+    }
+
     /// The image called `name`, and its name where that was left out.
     private func find(_ name: String) throws(ImageError) -> (name: String, image: NamedImage) {
+        guard name.utf8.count <= Self.nameLimit else { throw Self.missing(name) }
         let last = scan.withLock { $0 }
         if !name.isEmpty, let image = last.images[ExactName(name)] { return (name, image) }
-        if let disk = try? disk(name, in: last.images) { return (name, disk) }
+        let bytes = Array(name.utf8)
+        if let disk = try? disk(name, of: Self.archives(in: bytes, of: last.images)) { return (name, disk) }
         let isRecent = last.madeAt.map { $0.duration(to: .now) < Self.scanLifetime } ?? false
-        let images = isRecent ? last.images : images()
+        let images = isRecent ? last.images : try images()
         if name.isEmpty {
             guard images.count == 1, let image = images.first else {
                 throw ImageError(
@@ -238,30 +272,39 @@ public final class ExportCatalog: Sendable {
             return only
         }
         if let image = images[ExactName(name)] { return (name, image) }
-        if let disk = try disk(name, in: images) { return (name, disk) }
-        let names = Array(images.keys)
-        guard let index = try Self.place(of: name, in: names.map(\.text), noting: images.values.first),
-            let image = images[names[index]]
+        if let disk = try disk(name, of: Self.archives(in: bytes, of: images)) { return (name, disk) }
+        let names = Self.alike(bytes, before: [bytes.count], in: images)[bytes.count] ?? []
+        guard let index = try Self.place(of: name, in: names, noting: images.values.first),
+            let image = images[ExactName(names[index])]
         else { throw Self.missing(name) }
-        return (names[index].text, image)
+        return (names[index], image)
     }
 
-    /// The disk called `name` of one of the appliances among `images`; nil where there is none.
-    private func disk(
-        _ name: String, in images: [ExactName: NamedImage]
-    ) throws(ImageError) -> NamedImage? {
-        let bytes = Array(name.utf8)
-        for slash in bytes.indices where bytes[slash] == UInt8(ascii: "/") {
-            let archive = String(decoding: bytes[..<slash], as: UTF8.self)
-            guard let image = images[ExactName(archive)], image.isAppliance else { continue }
-            let disks = try disks(of: image, called: archive, within: Self.openPatience)
-            return disks.first { ExactName($0.name) == ExactName(name) }?.image
+    /// Those of `images` with the names of appliances that stand before a slash of `bytes`, the shortest first.
+    private static func archives(
+        in bytes: [UInt8], of images: [ExactName: NamedImage]
+    ) -> [(name: String, image: NamedImage)] {
+        marks(in: bytes).reversed().compactMap { mark in
+            guard bytes[mark] == UInt8(ascii: "/"), ImageFormat.isAppliance(Array(bytes[..<mark].suffix(4))) else {
+                return nil
+            }
+            let name = String(decoding: bytes[..<mark], as: UTF8.self)
+            return images[ExactName(name)].map { (name, $0) }
         }
-        return nil
+    }
+
+    /// The disk called `name` of the first of the appliances `archives` that its name begins with; nil where there is none.
+    private func disk(
+        _ name: String, of archives: [(name: String, image: NamedImage)]
+    ) throws(ImageError) -> NamedImage? {
+        guard let found = archives.first(where: { name.utf8.starts(with: "\($0.name)/".utf8) && $0.image.isAppliance })
+        else { return nil }
+        let disks = try disks(of: found.image, called: found.name, within: Self.openPatience)
+        return disks.first { ExactName($0.name) == ExactName(name) }?.image
     }
 
     /// The disks of an image: itself, or those of an appliance.
-    private func disks(
+    func disks(
         of image: NamedImage, called name: String, within limit: Duration
     ) throws(ImageError) -> [(name: String, image: NamedImage)] {
         guard image.isAppliance else { return [(name, image)] }
@@ -291,7 +334,7 @@ public final class ExportCatalog: Sendable {
 
     /// The image `name`, open. Throws `system` with ETIMEDOUT where it does not answer within `limit`, and why it cannot be
     /// opened.
-    private func served(
+    func served(
         _ name: String, _ image: NamedImage, within limit: Duration
     ) throws(ImageError) -> ServedImage {
         let key = ExactName(name)
@@ -303,7 +346,7 @@ public final class ExportCatalog: Sendable {
         }
     }
 
-    private func exports(
+    func exports(
         of served: ServedImage, called name: String, within limit: Duration
     ) throws(ImageError) -> [Export] {
         if let known = served.knownExports { return known }
