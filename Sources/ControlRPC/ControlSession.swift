@@ -10,7 +10,8 @@ final class ControlSession: Sendable {
 
     private struct State {
         var exports: [ExactName: Export] = [:]
-        var running: [RunningRequest] = []
+        /// What was taken and is not answered yet, by its id.
+        var running: [JSON: [ObjectIdentifier: RunningRequest]] = [:]
         var isOver = false
     }
 
@@ -20,6 +21,8 @@ final class ControlSession: Sendable {
     let isLocal: Bool
     /// What this client may have of the server's memory for answers: the longest one, or several that are shorter.
     let answers = MemoryBudget(limit: answerLimit)
+    /// The same for answers of which it is not known before how long they are.
+    let unforeseen = MemoryBudget(limit: answerLimit)
     private let state = Guarded(State())
 
     init(of server: ControlState, isLocal: Bool) {
@@ -39,85 +42,94 @@ final class ControlSession: Sendable {
     var isOver: Bool { state.withLock { $0.isOver } }
 
     /// Does what `request` asks for, which may take long where it reads images. The answer has at most `limit` bytes;
-    /// `notify` sends a line before that.
+    /// `running`: what was begun for it, where that was.
     func answer(
-        _ request: Result<PreparedRequest, RPCRequest.Refusal>, limit: Int = answerLimit,
-        notify: (@Sendable (String) -> Void)?
+        _ request: Result<PreparedRequest, RPCRequest.Refusal>, limit: Int = answerLimit, running: RunningRequest? = nil
     ) -> Answer {
         switch request {
         case .failure(let refusal):
             server.count(nil, failed: true)
             return Answer(text: RPCAnswer.text(.failure(refusal.error), to: refusal.id))
         case .success(let request):
-            var result = result(of: request, notify: notify)
+            let running = running ?? RunningRequest(id: request.id, notify: nil)
+            if isOver { running.cancel() }
+            var result = result(of: request, running)
             if case .success(let text) = result, text.utf8.count > limit {
                 result = .failure(
                     RPCError(
                         .answerTooLong,
                         "the answer has \(text.utf8.count) bytes, and at most \(limit) are sent: ask for less of it"))
             }
-            return finish(request, result)
+            return finish(request, result, isCounted: !running.isOver)
         }
     }
 
     /// Answers `request` with `error`, and does nothing.
     func refuse(_ request: PreparedRequest, _ error: RPCError) -> Answer { finish(request, .failure(error)) }
 
-    private func finish(_ request: PreparedRequest, _ result: Result<String, RPCError>) -> Answer {
+    private func finish(
+        _ request: PreparedRequest, _ result: Result<String, RPCError>, isCounted: Bool = true
+    ) -> Answer {
         var error: RPCError?
         if case .failure(let found) = result { error = found }
-        server.count(request.method?.name, failed: error != nil)
+        if isCounted { server.count(request.method?.name, failed: error != nil) }
         return Answer(
             text: request.id.map { RPCAnswer.text(result, to: $0) }, isTooLong: error?.code == .answerTooLong)
     }
 
-    private func result(
-        of request: PreparedRequest, notify: (@Sendable (String) -> Void)?
-    ) -> Result<String, RPCError> {
-        var running: RunningRequest?
+    private func result(of request: PreparedRequest, _ running: RunningRequest) -> Result<String, RPCError> {
         do {
             let (method, arguments) = try request.call.get()
             guard server.figures.waitingBytes <= ControlState.waitingLimit else {
                 throw RPCError(.busy, "too many answers wait for clients who do not read them; ask again later")
             }
-            let isTold = method.isLong && !arguments.flag(Method.quiet)
-            let begun = RunningRequest(id: request.id, notify: isTold ? notify : nil)
-            running = begun
-            begin(begun)
-            defer { end(begun) }
-            try begun.checkWanted()
-            let isCancelled: @Sendable () -> Bool = { begun.isCancelled }
+            try running.checkWanted()
+            let isCancelled: @Sendable () -> Bool = { running.isCancelled }
             let text = try ReadScope.cancelled(when: isCancelled) {
-                try method.work(Call(arguments: arguments, session: self, request: begun))
+                try method.work(Call(arguments: arguments, session: self, request: running))
             }
-            try begun.checkWanted()
+            try running.checkWanted()
             // What is read is in base64, which has slashes anywhere.
             return .success(method.name == Method.read.name ? text : server.catalog.paths.hidden(in: text))
         } catch let error as RPCError {
             return .failure(error)
         } catch let error as ImageError {
-            if running?.isCancelled == true { return .failure(RunningRequest.cancelled) }
+            if running.isCancelled { return .failure(RunningRequest.cancelled) }
             return .failure(RPCError(server.catalog.paths.told(error)))
         } catch {
             return .failure(RPCError(.internalError, "the answer could not be written: \(error)"))
         }
     }
 
-    /// The request is worked on from now on; where the client is gone, it is cancelled.
-    func begin(_ request: RunningRequest) {
-        state.withLock { state in
-            state.running.append(request)
-            if state.isOver { request.cancel() }
+    /// Takes `request`, which reads images: it can be cancelled from now on. Where the client is gone, it is at once.
+    func begin(_ request: PreparedRequest, notify: (@Sendable (String) -> Void)?) -> RunningRequest {
+        var isTold = false
+        if let (method, arguments) = try? request.call.get() {
+            isTold = method.isLong && !arguments.flag(Method.quiet)
         }
+        let running = RunningRequest(id: request.id, notify: isTold ? notify : nil)
+        let isOver = state.withLock { state in
+            if !state.isOver { state.running[request.id ?? .null, default: [:]][ObjectIdentifier(running)] = running }
+            return state.isOver
+        }
+        if isOver { running.cancel() }
+        return running
     }
 
-    private func end(_ request: RunningRequest) {
-        state.withLock { state in state.running.removeAll { $0 === request } }
+    /// The request is answered; false where it was before.
+    func end(_ request: RunningRequest) -> Bool {
+        guard request.end() else { return false }
+        state.withLock { state in
+            let id = request.id ?? .null
+            state.running[id]?[ObjectIdentifier(request)] = nil
+            if state.running[id]?.isEmpty == true { state.running[id] = nil }
+        }
+        return true
     }
 
     /// Ends what is under way under `id`; answers whether there was something.
     func cancel(_ id: JSON) -> Bool {
-        let found = state.withLock { $0.running.filter { $0.id == id } }
+        let found = state.withLock { Array(($0.running[id] ?? [:]).values) }
         for request in found { request.cancel() }
         return !found.isEmpty
     }
@@ -127,7 +139,8 @@ final class ControlSession: Sendable {
         let running = state.withLock { state in
             state.isOver = true
             state.exports = [:]
-            return state.running
+            defer { state.running = [:] }
+            return state.running.values.flatMap(\.values)
         }
         for request in running { request.cancel() }
     }

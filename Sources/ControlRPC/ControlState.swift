@@ -6,6 +6,8 @@ import ImageTools
 final class ControlState: Sendable {
     /// The most bytes of answers that may wait for clients who do not read.
     static let waitingLimit = 128 << 20
+    /// The most bytes of answers that are not small.
+    static let answerMemory = 64 << 20
     /// Answers that have no more bytes are always made: each client may have few of them under way.
     static let smallAnswer = 16 << 10
     /// Messages that have no more bytes are always taken.
@@ -32,7 +34,7 @@ final class ControlState: Sendable {
     let shutdown: @Sendable () -> Void
     private let counters = Guarded(Counters())
     /// The answers that are not small, from before they are made until they were sent.
-    let answers = MemoryBudget(limit: 64 << 20)
+    let answers = MemoryBudget(limit: answerMemory)
     /// The messages that are not small, from before they have come until they are answered.
     let messages = MemoryBudget(limit: 32 << 20)
     /// Does what is to be done now and then.

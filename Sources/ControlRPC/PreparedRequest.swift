@@ -1,3 +1,5 @@
+import ImageTools
+
 /// A request whose method is known, and its parameters are checked: what is kept of it while it waits. Nothing else that
 /// came with it is.
 struct PreparedRequest: Sendable {
@@ -37,11 +39,13 @@ struct PreparedRequest: Sendable {
     /// Whether it may take minutes.
     var takesLong: Bool { method.map { $0.isLong && !$0.isBounded } ?? false }
 
-    /// What it waits for: the image, without its snapshots and partitions, or both that are compared.
-    var key: String {
-        guard let (method, arguments) = try? call.get(), !method.isBounded else { return "\0" }
-        let names = method.parameters.filter(\.isImage).map { Self.imageName(in: arguments.string($0)) }
-        return names.joined(separator: "\0")
+    /// The names of the images that it reads, without their snapshots and partitions, as far as they are known.
+    func images(in catalog: ExportCatalog) -> [String] {
+        guard let (method, arguments) = try? call.get(), !method.isBounded else { return [] }
+        return method.parameters.filter(\.isImage).map { parameter in
+            let name = arguments.string(parameter)
+            return catalog.knownImage(of: name) ?? Self.imageName(in: name)
+        }
     }
 
     /// The most bytes that its answer is likely to have; 0 where that is little.
@@ -55,7 +59,7 @@ struct PreparedRequest: Sendable {
         }
     }
 
-    /// The image's own name in that of a disk, such as "disk.qcow2@snapshot/p1".
+    /// What is likely the image's own name in that of a disk, such as "disk.qcow2@snapshot/p1".
     private static func imageName(in name: String) -> String {
         let bytes = Array(name.utf8)
         var end = bytes.firstIndex(of: UInt8(ascii: "@")) ?? bytes.count

@@ -1,6 +1,6 @@
 import BlockImage
 
-/// A request while it is worked on. May be used from any thread.
+/// A request from when it is taken until it is answered. May be used from any thread.
 final class RunningRequest: Sendable {
     /// What the client calls it; nil for a notification.
     let id: JSON?
@@ -8,7 +8,13 @@ final class RunningRequest: Sendable {
     /// What is answered to one that was cancelled.
     static let cancelled = RPCError(.cancelled, "the request was cancelled")
 
-    private let wasCancelled = Guarded(false)
+    private struct State {
+        var isCancelled = false
+        var isOver = false
+        var whenCancelled: (@Sendable () -> Void)?
+    }
+
+    private let state = Guarded(State())
     private let interval: Duration
     private let due: Guarded<ContinuousClock.Instant>
 
@@ -34,11 +40,40 @@ final class RunningRequest: Sendable {
 
     /// Has it end at the next step.
     func cancel() {
-        wasCancelled.withLock { $0 = true }
+        let body = state.withLock { state in
+            state.isCancelled = true
+            defer { state.whenCancelled = nil }
+            return state.whenCancelled
+        }
+        body?()
+    }
+
+    /// Has `body` be called once when it is cancelled: at once where it was, and never once it is over.
+    func whenCancelled(_ body: @escaping @Sendable () -> Void) {
+        let isDue = state.withLock { state in
+            guard !state.isOver else { return false }
+            if !state.isCancelled { state.whenCancelled = body }
+            return state.isCancelled
+        }
+        if isDue { body() }
+    }
+
+    /// It is answered; false where it was before.
+    func end() -> Bool {
+        state.withLock { state in
+            defer {
+                state.isOver = true
+                state.whenCancelled = nil
+            }
+            return !state.isOver
+        }
     }
 
     /// Whether it was cancelled.
-    var isCancelled: Bool { wasCancelled.withLock { $0 } }
+    var isCancelled: Bool { state.withLock { $0.isCancelled } }
+
+    /// Whether it is answered.
+    var isOver: Bool { state.withLock { $0.isOver } }
 
     /// Throws `cancelled` where nobody waits for the answer any more.
     func checkWanted() throws(RPCError) {

@@ -58,7 +58,7 @@ public struct NBDServer: Service {
             } onCancelOrGracefulShutdown: {
                 stop.finish()
             }
-            for channel in listening { try? await channel.close().get() }
+            await close(listening)
             await end(serving)
         }
         // The threads of images are not waited for, which may be stuck in a read; nor are the loops ended, which those
@@ -85,6 +85,15 @@ public struct NBDServer: Service {
                     try channel.pipeline.syncOperations.addHandler(HandshakePhase(serving: serving))
                 }
             }
+    }
+
+    /// Takes no more connections. A loop that does not answer is not waited for.
+    private func close(_ listening: [any Channel]) async {
+        for channel in listening { channel.close(promise: nil) }
+        let begin = NIODeadline.now()
+        while listening.contains(where: \.isActive), NIODeadline.now() - begin < Self.timeToEnd.stalled {
+            try? await Task.sleep(for: .milliseconds(5))
+        }
     }
 
     /// Has every connection end, and waits for that; who does not go is cut off.

@@ -33,6 +33,7 @@ extension TransmissionPhase {
         let load = gatheredLoad
         let promise = context.eventLoop.makePromise(of: Void.self)
         let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+        noteUnsent(promise, context)
         promise.futureResult.whenSuccess {
             let (phase, context) = bound.value
             phase.release(load)
@@ -61,7 +62,7 @@ extension TransmissionPhase {
     /// There is room again.
     func goOn(_ context: ChannelHandlerContext, resuming: Bool = false) {
         guard context.channel.isActive else { return }
-        if !held.isEmpty, resuming || underWay.bytes == 0 && held.contains(where: \.takesLess) { resumeHeld(context) }
+        if !held.isEmpty, resuming || underWay.bytes == 0 { resumeHeld(context) }
         serve(context)
         if isEnding || isInputOver && underWay.requests == 0 { return end(context) }
         guard isReadHeld, hasRoom else { return }

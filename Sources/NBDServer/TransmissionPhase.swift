@@ -43,12 +43,18 @@ final class TransmissionPhase: ChannelDuplexHandler {
     /// Answers that wait for memory, and whether this waits to be called when there is some.
     var held: [HeldAnswer] = []
     var isWaitingForMemory = false
+    /// What came of waiting, of the memory that all share, and is not used yet.
+    var granted: UInt64 = 0
+    /// How many writes the kernel has not taken yet, and what looks after clients who take nothing.
+    var unsent = 0
+    var stallCheck: RepeatedTask?
     /// Whether it ever had much memory.
     var hadMuch = false
     var isGone = false
     /// How many runs of files are being sent, and who looks whether the files are still what they were.
     private var filesUnderWay = 0
     private var watch: RepeatedTask?
+    private var isLookingAtFiles = false
     var isReadHeld = false
     var isFlushDue = false
     var isFlushSoon = false
@@ -70,10 +76,6 @@ final class TransmissionPhase: ChannelDuplexHandler {
         case read(ReadReply)
         case status(Request)
 
-        /// Whether it goes on with less memory than it would have.
-        var takesLess: Bool {
-            if case .read(let reply) = self { !reply.isOnePiece } else { true }
-        }
     }
 
     init(_ session: Session, serving: Serving, _ activity: Activity) {
@@ -126,12 +128,13 @@ final class TransmissionPhase: ChannelDuplexHandler {
     func handlerRemoved(context: ChannelHandlerContext) {
         isGone = true
         watch?.cancel()
-        serving.replies.giveBack(underWay.shared)
-        underWay.shared = 0
+        stallCheck?.cancel()
+        serving.replies.giveBack(underWay.shared + granted)
+        (underWay.shared, granted) = (0, 0)
         if hadMuch { serving.giveBackSoon() }
     }
 
-    private var hasRoom: Bool {
+    var hasRoom: Bool {
         held.isEmpty && underWay.requests < Self.requestLimit && underWay.bytes < Self.byteLimit
     }
 
@@ -178,7 +181,7 @@ final class TransmissionPhase: ChannelDuplexHandler {
         var reply = reply
         reply.pieceLimit = ReadReply.pieceSize
         guard let load = takeMemory(reply.nextCount, orLess: !reply.isOnePiece) else {
-            return hold(.read(reply), context)
+            return hold(.read(reply), for: reply.nextCount, context)
         }
         reply.pieceLimit = load.bytes
         let count = load.bytes
@@ -254,6 +257,7 @@ final class TransmissionPhase: ChannelDuplexHandler {
         let sent = load
         let promise = context.eventLoop.makePromise(of: Void.self)
         let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+        noteUnsent(promise, context)
         promise.futureResult.whenSuccess {
             let (phase, context) = bound.value
             phase.release(sent)
@@ -282,16 +286,32 @@ final class TransmissionPhase: ChannelDuplexHandler {
                 phase.watch = nil
                 return task.cancel()
             }
-            do throws(ImageError) {
-                try phase.session.export.checkUnchanged()
-            } catch {
-                phase.fail(NBDError(error, paths: phase.session.export.paths), context)
+            phase.lookAtFiles(context)
+        }
+    }
+
+    /// Has another thread look whether a file was changed: this one must not wait for a disk.
+    private func lookAtFiles(_ context: ChannelHandlerContext) {
+        guard !isLookingAtFiles else { return }
+        let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+        let loop = context.eventLoop
+        let export = session.export
+        isLookingAtFiles = serving.readers.run(for: ObjectIdentifier(export.opened)) {
+            var fault: NBDError?
+            do throws(ImageError) { try export.checkUnchanged() } catch { fault = NBDError(error, paths: export.paths) }
+            let found = fault
+            loop.execute {
+                let (phase, context) = bound.value
+                phase.isLookingAtFiles = false
+                if let found, context.channel.isActive { phase.fail(found, context) }
             }
         }
     }
 
     func answerStatus(_ request: Request, _ context: ChannelHandlerContext) {
-        guard let load = takeMemory(Self.statusSize) else { return hold(.status(request), context) }
+        guard let load = takeMemory(Self.statusSize) else {
+            return hold(.status(request), for: Self.statusSize, context)
+        }
         // A descriptor has at most 16 bytes.
         let limit = Int(load.bytes / 16)
         answerElsewhere(Load(requests: 1, bytes: load.bytes, shared: load.shared), context) { [session, encoder] in

@@ -66,7 +66,7 @@ struct `Methods` {
 
     private func answer(_ session: ControlSession, _ text: String) -> String? {
         guard case .single(let request) = RPCMessage(Array(text.utf8)) else { return nil }
-        return session.answer(PreparedRequest.make(request), notify: nil).text
+        return session.answer(PreparedRequest.make(request)).text
     }
 
     @Test func `are not begun for a client who is gone`() throws {
@@ -79,8 +79,10 @@ struct `Methods` {
 
     @Test func `end at the next step when they are cancelled, by the id of the request`() throws {
         let session = try session(try TemporaryFolder())
-        let running = RunningRequest(id: .string("x"), notify: nil)
-        session.begin(running)
+        guard case .single(.success(let request)) = RPCMessage(Array(#"{"method":"info","id":"x"}"#.utf8)) else {
+            throw RPCError(.internalError, "no request")
+        }
+        let running = session.begin(PreparedRequest(request), notify: nil)
         #expect(answer(session, #"{"method":"cancel","params":["y"],"id":1}"#)?.contains("false") == true)
         try running.checkWanted()
         #expect(answer(session, #"{"method":"cancel","params":["x"],"id":1}"#)?.contains("true") == true)

@@ -49,8 +49,8 @@ final class HTTPConnection: ChannelInboundHandler {
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
         switch event {
-        // Whoever sends no more gets the answer to what was sent.
-        case ChannelEvent.inputClosed where !isWorking: context.close(promise: nil)
+        // A client of HTTP that is there keeps its side open: what is under way for one that went is of no more use.
+        case ChannelEvent.inputClosed: context.close(promise: nil)
         // Nothing comes, or nothing is taken.
         case is IdleStateHandler.IdleStateEvent where !isWorking: context.close(promise: nil)
         default: context.fireUserInboundEventTriggered(event)

@@ -45,6 +45,7 @@ final class LineConnection: ChannelInboundHandler, RemovableChannelHandler {
     /// The memory of a line that is not short, while it comes; whether it is waited for; and whether there ever was some.
     private var lineMemory: TakenMemory?
     private var isWaitingForMemory = false
+    private var memoryWait: UInt64?
     private var hadMuch = false
     private var lastActivity = NIODeadline.now()
     private var idleCheck: RepeatedTask?
@@ -79,6 +80,7 @@ final class LineConnection: ChannelInboundHandler, RemovableChannelHandler {
     func handlerRemoved(context: ChannelHandlerContext) {
         idleCheck?.cancel()
         lineMemory = nil
+        if let memoryWait { session.server.messages.withdraw(memoryWait) }
         if hadMuch { session.server.giveBackSoon() }
     }
 
@@ -132,22 +134,28 @@ final class LineConnection: ChannelInboundHandler, RemovableChannelHandler {
     /// Whether more of a line may come: a short one, or one for which there is memory. Otherwise that is waited for.
     private func hasMemory(_ context: ChannelHandlerContext) -> Bool {
         guard lineMemory == nil, !isSkipping, input.readableBytes > ControlState.smallMessage else { return true }
-        lineMemory = TakenMemory(UInt64(Self.lineLimit), of: session.server.messages)
+        guard !isWaitingForMemory else { return false }
+        let budget = session.server.messages
+        if !budget.isWaitedFor { lineMemory = TakenMemory(UInt64(Self.lineLimit), of: budget) }
         guard lineMemory == nil else {
             hadMuch = true
             return true
         }
-        guard !isWaitingForMemory else { return false }
         isWaitingForMemory = true
         let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
         let loop = context.eventLoop
-        session.server.messages.whenGivenBack {
+        memoryWait = budget.take(UInt64(Self.lineLimit)) { memory in
             loop.execute {
                 let (connection, context) = bound.value
                 connection.isWaitingForMemory = false
-                if context.channel.isActive { connection.readOn(context) }
-                // What this one does not take, the next one may.
-                if !connection.isWaitingForMemory { connection.session.server.messages.callNext() }
+                connection.memoryWait = nil
+                guard context.channel.isActive else { return }
+                // The line may have been taken meanwhile.
+                if connection.lineMemory == nil, connection.input.readableBytes > ControlState.smallMessage {
+                    connection.hadMuch = true
+                    connection.lineMemory = memory
+                }
+                connection.readOn(context)
             }
         }
         return false

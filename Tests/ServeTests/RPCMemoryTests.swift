@@ -1,0 +1,82 @@
+import Foundation
+import TestImages
+import Testing
+
+@Suite("JSON-RPC: the memory of answers", .enabled(if: Tool.areThere("qemu-img", "bash")))
+struct RPCMemoryTests {
+    @Test func `long answers wait for those before them, whatever these hold`() throws {
+        let folder = try TemporaryFolder()
+        try folder.write([UInt8](repeating: 7, count: 8 << 20), to: "disk.raw")
+        let server = try ImageServer([folder.file("disk.raw")])
+        let client = try server.connect()
+        // Each of these may have all that one client may have; the first is not all of that.
+        for length in [65536, 1 << 20, 4 << 20] {
+            let requests =
+                "{\"method\":\"read\",\"params\":[0,\(length)],\"id\":1}\n{\"method\":\"map\",\"id\":2}\n"
+                + "{\"method\":\"inspect\",\"id\":3}\n{\"method\":\"map\",\"id\":4}\n"
+            try client.send(Array(requests.utf8))
+            var ids: Set<Int> = []
+            for _ in 0..<4 {
+                let answer = try client.answer()
+                #expect(answer["result"] != nil)
+                ids.insert(try #require(answer["id"]?.number))
+            }
+            #expect(ids == [1, 2, 3, 4])
+        }
+    }
+}
+
+/// Requests for images that hang.
+@Suite(.serialized, .enabled(if: Tool.canFault("qemu-img", "bash")))
+struct `Requests for an image that does not answer` {
+    private let folder: TemporaryFolder
+    private let faults: FaultFolder
+
+    init() throws {
+        folder = try TemporaryFolder()
+        let images = try folder.makeFolder("images")
+        for name in ["good.raw", "hung@1.raw", "hung@2.raw"] {
+            try Pattern.writeDisk("\(images)/\(name)", size: 4 << 20, seed: 5)
+        }
+        faults = try FaultFolder(images)
+    }
+
+    private func read(_ name: String, _ id: Int) -> String {
+        "{\"id\":\(id),\"method\":\"read\",\"params\":{\"image\":\"\(name)\",\"offset\":0,\"length\":4194304}}"
+    }
+
+    @Test func `leave memory and threads to others, can be cancelled, and end with their client`() throws {
+        let server = try ImageServer([faults.path])
+        let other = try server.connect()
+        for name in ["good.raw", "hung@1.raw", "hung@2.raw"] {
+            #expect(try other.call("info", "{\"image\":\"\(name)\"}")["result"] != nil)
+        }
+        try faults.hang(.read, of: "hung@1.raw")
+        var clients: [LineClient] = []
+        for _ in 0..<12 {
+            let client = try server.connect()
+            for id in 0..<12 {
+                try client.send(
+                    "{\"id\":\(id),\"method\":\"diff\",\"params\":{\"a\":\"hung@1.raw\",\"b\":\"good.raw\"}}")
+                try client.send(read("hung@1.raw", 100 + id))
+            }
+            clients.append(client)
+        }
+        usleep(500_000)
+        for name in ["good.raw", "hung@2.raw"] {
+            try other.send(read(name, 7))
+            #expect(try other.answer()["result"] != nil, "\(name)")
+            #expect(try other.call("map", "{\"image\":\"\(name)\"}")["result"] != nil, "\(name)")
+        }
+        // Those that wait in a queue are cancelled, too.
+        let waiting = clients[5]
+        try waiting.send("{\"id\":1000,\"method\":\"cancel\",\"params\":{\"id\":3}}")
+        let answers = try [waiting.answer(), waiting.answer()]
+        #expect(Set(answers.map { $0["id"]?.number }) == [3, 1000])
+        #expect(answers.contains { $0["error"] != nil } && answers.contains { $0["result"] != nil })
+        clients = []
+        try other.send(read("good.raw", 8))
+        #expect(try other.answer()["result"] != nil)
+        try faults.clear()
+    }
+}
