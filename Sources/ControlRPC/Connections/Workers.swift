@@ -61,10 +61,11 @@ final class Workers: Sendable {
         (request.takesLong ? long : quick).run(for: images.joined(separator: "\0"), work)
     }
 
-    /// What the requests for each of `images` may have of the memory for answers, always in the same order.
+    /// What the requests for each of `images` may have of the memory for answers, always in the same order. Comparisons
+    /// of two have memory of their own: those with an image that does not answer leave the other's to who reads only it.
     func shares(of images: [String]) -> [MemoryBudget] {
         shares.withLock { shares in
-            Set(images).sorted().map { image in
+            Set(images.count > 1 ? images.map { "\0\($0)" } : images).sorted().map { image in
                 if let known = shares[image]?.budget { return known }
                 if shares.count >= 1024 { shares = shares.filter { $0.value.budget != nil } }
                 let budget = MemoryBudget(limit: ControlState.answerMemory / 4)
