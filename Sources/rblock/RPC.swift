@@ -80,8 +80,11 @@ struct RPC: ParsableCommand {
                 throw ValidationError("PARAMS: '\(pair)' must be name=value, or the only one and JSON")
             }
             let text = String(decoding: bytes[(mark + 1)...], as: UTF8.self)
-            // As the server names files whose names are not UTF-8.
-            let value = text.hasRawBytes ? printable(text) : text
+            // As the server names files whose names are not UTF-8, each folder by itself.
+            let parts = text.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false).map {
+                String(decoding: $0, as: UTF8.self)
+            }
+            let value = parts.map { $0.hasRawBytes ? printable($0) : $0 }.joined(separator: "/")
             members[String(decoding: bytes[..<mark], as: UTF8.self)] =
                 (try? JSON(parsing: Array(value.utf8))) ?? .string(value)
         }
