@@ -37,8 +37,8 @@ struct GrainTables: Sendable {
             return try grainRun(at: offset, limit: limit, directoryIndex: directoryIndex, place)
         }
         // The redundant directory has its entries in the same pages.
-        let copies = redundantDirectory.flatMap { try? page(of: $0, at: directoryIndex) }
-        if let copies, let place = copyOfMissingTable(directoryIndex, entry: copies.entries[copies.index], at: offset) {
+        let copies = try redundantPage(at: directoryIndex)
+        if let place = try copyOfMissingTable(directoryIndex, copies, at: offset) {
             return try grainRun(at: offset, limit: limit, directoryIndex: directoryIndex, place)
         }
         let end = tables.index(after: first, within: directory.count - directoryIndex) { index, _ in
@@ -68,7 +68,7 @@ struct GrainTables: Sendable {
         let skipped = offset % grainSize
         let (table, stored, first) = place
         // A table lies in one page, so that all of it is here.
-        let copy = stored[first] == 0 ? differences(stored, directoryIndex) : nil
+        let copy = stored[first] == 0 ? try differences(place, directoryIndex) : nil
         let grains = copy?.entries ?? stored
         /// The bytes of the grains from the first up to `end` that are asked for.
         func count(upTo end: Int) -> UInt64 { min(limit, UInt64(end - first) * grainSize - skipped) }
@@ -124,20 +124,38 @@ struct GrainTables: Sendable {
 
 extension GrainTables {
     /// A table's entries from the page that holds the one that was asked for, and that one's index in them.
-    private typealias Page = (entries: [UInt64], index: Int)
+    typealias Page = (entries: [UInt64], index: Int)
     /// The same of a grain table, with where it lies.
-    private typealias PlacedTable = (table: TableLocation, entries: [UInt64], index: Int)
+    typealias PlacedTable = (table: TableLocation, entries: [UInt64], index: Int)
 
     /// The page of the grain directory that holds its entry `index`; of the redundant one where the first cannot be
     /// read.
-    private func directoryPage(at index: Int) throws(ImageError) -> Page {
+    func directoryPage(at index: Int) throws(ImageError) -> Page {
         do throws(ImageError) {
             return try page(of: directory, at: index)
         } catch {
-            guard let redundantDirectory, let page = try? page(of: redundantDirectory, at: index) else { throw error }
+            guard let redundantDirectory, !error.isTransient,
+                let page = try unlessTransient({ () throws(ImageError) in try page(of: redundantDirectory, at: index) })
+            else { throw error }
             findings.add("\(error); the redundant grain directory is read instead")
             return page
         }
+    }
+
+    /// The page of the redundant grain directory that holds its entry `index`; nil where there is none in the file.
+    private func redundantPage(at index: Int) throws(ImageError) -> Page? {
+        guard let redundantDirectory else { return nil }
+        return try unlessDamaged { () throws(ImageError) in try page(of: redundantDirectory, at: index) }
+    }
+
+    /// The grain table of the grain at `offset`; nil where no directory has one.
+    func place(at offset: UInt64) throws(ImageError) -> PlacedTable? {
+        let directoryIndex = Int(offset / tableCoverage)
+        let (tables, first) = try directoryPage(at: directoryIndex)
+        if tables[first] != 0 {
+            return try grainTable(directoryIndex, entry: tables[first], at: grainIndex(at: offset))
+        }
+        return try copyOfMissingTable(directoryIndex, try redundantPage(at: directoryIndex), at: offset)
     }
 
     /// The grain table that the directory's `entry` names, and its page that holds the entry `index`.
@@ -152,34 +170,48 @@ extension GrainTables {
             let page = try page(of: table, at: index)
             return (table, page.entries, page.index)
         } catch {
-            guard let redundantDirectory, let tables = try? page(of: redundantDirectory, at: directoryIndex),
-                tables.entries[tables.index] != 0,
-                let table = try? self.table(
-                    directoryIndex, entry: tables.entries[tables.index], of: redundantDirectory),
-                let page = try? page(of: table, at: index)
+            guard !error.isTransient,
+                let copy = try unlessTransient({ () throws(ImageError) in
+                    try redundantTable(directoryIndex, at: index)
+                }) ?? nil
             else { throw error }
             findings.add("\(error); the grain table of the redundant grain directory is read instead")
-            return (table, page.entries, page.index)
+            return copy
         }
     }
 
-    /// The table that `entry` of the redundant directory leads to, where the first directory has none at all; nil where
-    /// that is none in the file, or has no grain.
-    private func copyOfMissingTable(_ directoryIndex: Int, entry: UInt64, at offset: UInt64) -> PlacedTable? {
-        guard entry != 0, let redundantDirectory,
-            let table = try? self.table(directoryIndex, entry: entry, of: redundantDirectory),
-            let page = try? page(of: table, at: grainIndex(at: offset)), page.entries.contains(where: { $0 != 0 })
+    /// The grain table that the redundant directory names, and its page that holds the entry `index`; throws where there is
+    /// none.
+    private func redundantTable(_ directoryIndex: Int, at index: Int) throws(ImageError) -> PlacedTable? {
+        guard let redundantDirectory else { return nil }
+        let tables = try page(of: redundantDirectory, at: directoryIndex)
+        guard tables.entries[tables.index] != 0 else { return nil }
+        let table = try self.table(directoryIndex, entry: tables.entries[tables.index], of: redundantDirectory)
+        let page = try page(of: table, at: index)
+        return (table, page.entries, page.index)
+    }
+
+    /// The table that `copies`, the page of the redundant directory, leads to, where the first directory has none at all;
+    /// nil where that is none in the file, or has no grain.
+    private func copyOfMissingTable(
+        _ directoryIndex: Int, _ copies: Page?, at offset: UInt64
+    ) throws(ImageError) -> PlacedTable? {
+        guard let copies, copies.entries[copies.index] != 0,
+            let place = try unlessDamaged({ () throws(ImageError) in
+                try redundantTable(directoryIndex, at: grainIndex(at: offset))
+            }) ?? nil, place.entries.contains(where: { $0 != 0 })
         else { return nil }
         findings.add(
             "\(file.path): at \(directory.offset(of: directoryIndex)): grain directory entry \(directoryIndex): is 0, but "
                 + "the redundant grain directory has a grain table with grains there, which is read instead")
-        return (table, page.entries, page.index)
+        return place
     }
 
     /// Takes note of which redundant tables from this one on, as far as they lie one behind another, are empty: tables of
     /// parts of a disk that were never written to are most of all, and are not read one by one.
     private func noteEmptyCopies(_ directory: Page, _ directoryIndex: Int) {
         let count = runOfTables(directory.entries, from: directory.index)
+        // Where the host cannot read all of them, the one that is needed is read by itself.
         guard count > 0, let entries = try? tables(count, atSector: directory.entries[directory.index]) else { return }
         for number in 0..<count {
             let table = entries.dropFirst(number * tableEntryCount).prefix(tableEntryCount)
@@ -187,16 +219,16 @@ extension GrainTables {
         }
     }
 
-    /// What the redundant grain table has and `table`, the first one with this index, has not; nil where there is nothing.
-    private func differences(_ table: [UInt64], _ directoryIndex: Int) -> ComparedTables? {
-        guard let redundantDirectory, !missing.compared.contains(directoryIndex) else { return nil }
-        let directoryPage = try? page(of: redundantDirectory, at: directoryIndex)
-        if let directoryPage, table.allSatisfy({ $0 == 0 }) { noteEmptyCopies(directoryPage, directoryIndex) }
-        guard let tables = directoryPage, !missing.compared.contains(directoryIndex),
-            tables.entries[tables.index] != 0,
-            let copy = try? self.table(directoryIndex, entry: tables.entries[tables.index], of: redundantDirectory),
-            let entries = try? page(of: copy, at: 0).entries, let found = compared(table, with: entries)
-        else {
+    /// What the redundant grain table has and the one at `place`, with this index, has not; nil where there is nothing.
+    func differences(_ place: PlacedTable, _ directoryIndex: Int) throws(ImageError) -> ComparedTables? {
+        guard !missing.compared.contains(directoryIndex) else { return nil }
+        let directory = try redundantPage(at: directoryIndex)
+        if let directory, place.entries.allSatisfy({ $0 == 0 }) { noteEmptyCopies(directory, directoryIndex) }
+        guard !missing.compared.contains(directoryIndex) else { return nil }
+        let copy = try unlessDamaged({ () throws(ImageError) in try redundantTable(directoryIndex, at: 0) }) ?? nil
+        // What is read because the first table cannot be is no comparison.
+        if let copy, copy.table.offset == place.table.offset { return nil }
+        guard let copy, let found = compared(place.entries, with: copy.entries) else {
             missing.compared.insert(directoryIndex)
             return nil
         }
@@ -252,7 +284,7 @@ extension GrainTables {
         behind: () throws(ImageError) -> StreamGaps.PlacedGrain
     ) throws(ImageError) -> SparseExtent.Run {
         guard let gaps = missing.gaps, let compression else {
-            if !missing.isSound, isTableEmpty(), let error = missing.lostTables(of: self) { throw error }
+            if !missing.isSound, isTableEmpty(), let error = try missing.lostTables(of: self) { throw error }
             return (count, .unallocated)
         }
         let grain = offset / grainSize
@@ -301,7 +333,7 @@ extension GrainTables {
     ) throws(ImageError) -> Extent.Storage {
         let message =
             "\(subject): its grain goes on behind \(HostOffset(host)), but the file ends at \(HostOffset(file.size))"
-        if missing.isCut(self) {
+        if try missing.isCut(self) {
             findings.add("\(file.path): at \(entry): \(message): the file was cut")
             throw ImageError(.truncated, path: file.path, offset: entry, message)
         }

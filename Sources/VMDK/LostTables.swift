@@ -8,27 +8,38 @@ extension GrainTables {
     /// The bytes of tables that are read at once.
     private static let runSize: UInt64 = 64 << 10
 
+    /// The most grains without an entry that a sound extent is taken to have: a writer that is killed leaves one each time.
+    private static let leakLimit: UInt64 = 16
+
     /// Why what a table without entries has no grain for is not zeros, although there is no copy of the table to tell:
     /// no table has a grain at all, and yet there is data where grains lie; or the file has grains with data that no table
     /// has. Nil where all is well, as in a new disk.
     ///
-    /// A writer that ended in the middle of a write leaves one grain like that, and one that kept its tables in memory any
-    /// number, but the header says so then.
-    func lostTables() -> ImageError? {
+    /// Reads up to all tables, and where the file has more grains than they use, the space between these. Throws what the
+    /// host throws: then nothing is known.
+    func lostTables() throws(ImageError) -> ImageError? {
         guard missing.area.start < min(missing.area.end, file.size) else { return nil }
-        return lostDirectory() ?? strayGrains()
+        if let error = try lostDirectory() { return error }
+        return try strayGrains()
     }
 
-    /// The error where the file has more than one grain with data that no table has. Reads all tables, and where the file
-    /// has more room than they use, that. Nil where entries may say that a grain is zeros: writers leave the grains in the
-    /// file that they replace so.
-    private func strayGrains() -> ImageError? {
+    /// The error where the file has grains with data that no table has, and these may be those of a table that was lost.
+    /// Nil where entries may say that a grain is zeros: writers leave the grains in the file that they replace so.
+    ///
+    /// A writer that ends in the middle of a write leaves one grain like that each time, and one that keeps its tables in
+    /// memory any number, but the header says so then. These are noted. They are more where a table was lost, or there is
+    /// no copy of it that would tell, or it did not get lost alone.
+    private func strayGrains() throws(ImageError) -> ImageError? {
         guard case .hosted(hasZeroedGrains: false) = format, compression == nil, !missing.isUnclean,
-            directory.count <= Self.tableLimit, let used = try? usedGrains(directory)
+            directory.count <= Self.tableLimit
         else { return nil }
-        let room = (file.size - missing.area.start) / grainSize
-        guard room > used + 1 else { return nil }
-        if let redundantDirectory, let used = try? usedGrains(redundantDirectory), room <= used + 1 { return nil }
+        // A table cannot lack more than one grain where the file has no more than that besides those that are used.
+        let stored = (file.size - missing.area.start) / grainSize
+        guard stored > 1 else { return nil }
+        for directory in [directory, redundantDirectory].compactMap({ $0 }) {
+            let isFull = try unlessDamaged { () throws(ImageError) in try hasGrains(directory, count: stored - 1) }
+            if isFull == true { return nil }
+        }
         var check = GrainCheck(
             self, capacity: missing.capacity, start: GuestOffset(0), useCapacity: SpaceUses.defaultCapacity,
             result: CheckResult())
@@ -37,18 +48,30 @@ extension GrainTables {
             return SpaceUse(
                 .directory, at: directory.offset.rawValue / sectorSize, count: (size + sectorSize - 1) / sectorSize)
         }
-        guard (try? check.run(areas) { _ in }) != nil, check.result.leaks > 1 else { return nil }
+        let isChecked = try unlessDamaged { () throws(ImageError) in
+            try check.run(areas) { _ in }
+            return true
+        }
+        let count = check.result.leaks
+        guard isChecked == true, count > 1 else { return nil }
+        let fault = "the file has \(counted(count, "grain")) with data that no grain table has"
+        guard redundantDirectory == nil || check.result.corruptions > 0 || count > Self.leakLimit else {
+            findings.add(
+                "\(file.path): at \(directory.offset): \(fault): its writer was killed, most likely; grains without an "
+                    + "entry are read as zeros")
+            return nil
+        }
         return ImageError(
             .corrupt, path: file.path, offset: directory.offset,
-            "the file has \(counted(check.result.leaks, "grain")) with data that no grain table has, so that a grain "
-                + "table without entries may have lost them")
+            "\(fault), so that a grain table without entries may have lost them")
     }
 
-    /// How many grains the tables of `directory` have.
-    private func usedGrains(_ directory: TableLocation) throws(ImageError) -> UInt64 {
-        var count: UInt64 = 0
+    /// Whether the tables of `directory` have `count` grains or more. Reads no further than that.
+    private func hasGrains(_ directory: TableLocation, count: UInt64) throws(ImageError) -> Bool {
+        var left = count
         var first = 0
         while first < directory.count {
+            try ReadScope.checkWanted()
             let limit = min(TableCache.pageEntries, directory.count - first)
             let entries = try entries(of: directory, from: first, count: limit)
             var index = 0
@@ -57,21 +80,28 @@ extension GrainTables {
                 defer { index += max(run, 1) }
                 guard run > 0 else { continue }
                 let grains = try tables(run, atSector: entries[index])
-                count += grains.reduce(0) { $0 + ($1 > 1 ? 1 : 0) }
+                let found = grains.reduce(UInt64(0)) { $0 + ($1 > 1 ? 1 : 0) }
+                if found >= left { return true }
+                left -= found
             }
             first += limit
         }
-        return count
+        return false
     }
 
     /// The error where no table has a grain. Reads up to the first entry, which most disks have in their first table.
-    private func lostDirectory() -> ImageError? {
+    private func lostDirectory() throws(ImageError) -> ImageError? {
         var start = missing.area.start
         for directory in [directory, redundantDirectory].compactMap({ $0 }) {
-            guard let end = try? endOfEmptyTables(directory) else { return nil }
+            let end = try unlessDamaged { () throws(ImageError) in try endOfEmptyTables(directory) } ?? nil
+            guard let end else { return nil }
             start = max(start, end)
         }
-        guard let place = try? firstData(from: start, to: min(missing.area.end, file.size)) else { return nil }
+        let place =
+            try unlessDamaged { () throws(ImageError) in
+                try firstData(from: start, to: min(missing.area.end, file.size))
+            } ?? nil
+        guard let place else { return nil }
         return ImageError(
             .corrupt, path: file.path, offset: directory.offset,
             "the grain directory and its grain tables have no grain, but there is data at \(place), where grains lie: "
@@ -86,6 +116,7 @@ extension GrainTables {
         while first < directory.count {
             let count = min(TableCache.pageEntries, directory.count - first)
             let offset = directory.offset.advanced(by: UInt64(first * directory.entrySize))
+            try ReadScope.checkWanted()
             let hole = file.run(at: offset, limit: UInt64(count * directory.entrySize))
             defer { first += count }
             if hole.isHole, hole.count >= UInt64(count * directory.entrySize) { continue }
@@ -156,20 +187,27 @@ extension GrainTables {
         return nil
     }
 
-    /// Whether the file was cut inside its last grain: it does not end with a sector, or a grain lies past the end of the file.
-    func isCut() -> Bool {
+    /// Whether the file was cut inside its last grain: it does not end with a sector, or a grain lies past the end of the
+    /// file. Throws what the host throws.
+    func isCut() throws(ImageError) -> Bool {
         if file.size % sectorSize != 0 { return true }
         var tablesLeft = Self.tableLimit
         var first = 0
         while first < directory.count, tablesLeft > 0 {
+            try ReadScope.checkWanted()
             let count = min(TableCache.pageEntries, directory.count - first)
-            guard let entries = try? entries(of: directory, from: first, count: count) else { return true }
+            let entries = try unlessDamaged { () throws(ImageError) in
+                try self.entries(of: directory, from: first, count: count)
+            }
+            guard let entries else { return true }
             for (index, entry) in entries.enumerated() where entry != 0 {
                 tablesLeft -= 1
                 guard tablesLeft > 0 else { break }
-                guard let table = try? table(first + index, entry: entry, of: directory),
-                    let grains = try? self.entries(of: table, from: 0, count: table.count)
-                else { return true }
+                let grains = try unlessDamaged { () throws(ImageError) in
+                    let table = try table(first + index, entry: entry, of: directory)
+                    return try self.entries(of: table, from: 0, count: table.count)
+                }
+                guard let grains else { return true }
                 let isBehind = grains.contains { entry in
                     if case .allocated(let sector) = format.grain(entry) {
                         sector * sectorSize >= file.size

@@ -8,7 +8,7 @@ struct GrainArea: Sendable {
 }
 
 /// What is known of the grains of an extent that its first tables do not have: it is found out once, when a reader first
-/// depends on it. Every method may be called from any thread, and none waits for another's reads.
+/// depends on it, and only from reads that worked. Every method may be called from any thread.
 final class MissingGrains: Sendable {
     /// The size of the extent in bytes.
     let capacity: UInt64
@@ -21,8 +21,8 @@ final class MissingGrains: Sendable {
     /// The tables that were compared with their copies.
     let compared = ComparisonRecord()
     private let sound = Atomic(false)
-    private let lost = Guarded<ImageError??>(nil)
-    private let cut = Guarded<Bool?>(nil)
+    private let lost = SearchedOnce<ImageError?>()
+    private let cut = SearchedOnce<Bool>()
 
     /// Nothing known yet.
     init(capacity: UInt64, area: GrainArea, isUnclean: Bool, gaps: StreamGaps?) {
@@ -36,20 +36,15 @@ final class MissingGrains: Sendable {
     var isSound: Bool { sound.load(ordering: .relaxed) }
 
     /// The answer of `GrainTables.lostTables`.
-    func lostTables(of tables: GrainTables) -> ImageError? {
-        if let known = lost.withLock({ $0 }) { return known }
-        let found = tables.lostTables()
-        lost.withLock { $0 = .some(found) }
+    func lostTables(of tables: GrainTables) throws(ImageError) -> ImageError? {
+        let found = try lost.value(in: tables.file) { () throws(ImageError) in try tables.lostTables() }
         if found == nil { sound.store(true, ordering: .relaxed) }
         return found
     }
 
     /// The answer of `GrainTables.isCut`.
-    func isCut(_ tables: GrainTables) -> Bool {
-        if let known = cut.withLock({ $0 }) { return known }
-        let found = tables.isCut()
-        cut.withLock { $0 = found }
-        return found
+    func isCut(_ tables: GrainTables) throws(ImageError) -> Bool {
+        try cut.value(in: tables.file) { () throws(ImageError) in try tables.isCut() }
     }
 }
 

@@ -83,7 +83,7 @@ private struct Opening {
         do throws(ImageError) {
             return try hostedByTables(header)
         } catch {
-            guard header.hasMarkers else { throw error }
+            guard header.hasMarkers, !error.isTransient else { throw error }
             return try hostedByMarkers(header, missing: error)
         }
     }

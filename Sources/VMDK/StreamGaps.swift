@@ -30,15 +30,12 @@ final class StreamGaps: Sendable {
         self.firstSector = firstSector
     }
 
-    /// The grains in the gap behind `grain`, in order, that `tables` have no entry for. Where the host cannot read the
-    /// marker of `grain`, which is an error for reads of that, there are none.
+    /// The grains in the gap behind `grain`, in order, that `tables` have no entry for. Throws where the host cannot read
+    /// the markers, which alone tell.
     func grains(behind grain: PlacedGrain, of tables: GrainTables) throws(ImageError) -> [RecoveredGrain] {
         if let found = known.withLock({ $0[grain.index] }) { return found }
-        let found: [RecoveredGrain]
-        do throws(ImageError) { found = try search(behind: grain, of: tables) } catch {
-            guard case .system = error.code else { throw error }
-            return []
-        }
+        guard ReadScope.mayBlock else { throw ReadScope.blocked(tables.file.path) }
+        let found = try search(behind: grain, of: tables)
         known.withLock { known in
             if known.count >= Self.limit { known.removeAll() }
             known[grain.index] = found
@@ -117,7 +114,7 @@ final class StreamGaps: Sendable {
     private func marker(at sector: UInt64, _ file: any HostFile) throws(ImageError) -> StreamMarker? {
         let (offset, overflow) = sector.multipliedReportingOverflow(by: sectorSize)
         guard !overflow, offset < file.size, file.size - offset >= UInt64(StreamMarker.size) else { return nil }
-        return try? StreamMarker(
-            parsing: try file.bytes(StreamMarker.size, at: HostOffset(offset), of: "stream marker"))
+        let bytes = try file.bytes(StreamMarker.size, at: HostOffset(offset), of: "stream marker")
+        return try? StreamMarker(parsing: bytes)
     }
 }

@@ -180,11 +180,14 @@ struct GrainCheck {
     private mutating func judge(_ entry: UInt64, _ index: Int, _ number: Int, _ offset: UInt64) throws(ImageError) {
         let guest = start.advanced(by: offset)
         let path = path
-        func add(_ kind: CheckFinding.Kind, at place: HostOffset? = nil, _ fault: @autoclosure () -> String) {
+        func add(
+            _ kind: CheckFinding.Kind, as severity: CheckFinding.Severity = .corruption, at place: HostOffset? = nil,
+            _ fault: @autoclosure () -> String
+        ) {
             guard isFirst else { return }
-            result.add(kind, .corruption, in: UInt64(number), at: place) {
+            result.add(kind, severity, in: UInt64(number), at: place) {
                 CheckFinding(
-                    kind, .corruption, path: path, at: place, guest: guest,
+                    kind, severity, path: path, at: place, guest: guest,
                     "grain table \(number), entry \(index) (guest offset \(guest)): \(fault())")
             }
         }
@@ -199,10 +202,13 @@ struct GrainCheck {
                 return add(.outOfFile, at: place, "points to a grain at \(place), but the file ends at \(end)")
             }
             var size = min(tables.grainSize, capacity - offset)
-            if tables.compression == nil, size > end.rawValue - place.rawValue {
+            if tables.compression == nil, isFirst, size > end.rawValue - place.rawValue {
+                // Where the file was not cut, the rest was never written, and is read as zeros.
+                let isCut = try tables.missing.isCut(tables)
                 add(
-                    .outOfFile, at: end,
-                    "its \(size) bytes at \(place) are cut by the end of the file at \(end)")
+                    .outOfFile, as: isCut ? .corruption : .warning, at: end,
+                    "its \(size) bytes at \(place) are cut by the end of the file at \(end)"
+                        + (isCut ? "" : "; the rest is read as zeros"))
             }
             if let compression = tables.compression {
                 do throws(ImageError) {

@@ -93,7 +93,7 @@ extension SparseExtent {
             result = check.result
             if tables.compression != nil {
                 try checkMarkers(tables, at: start, &result)
-            } else if let fault = tables.lostTables() {
+            } else if let fault = try tables.missing.lostTables(of: tables) {
                 result.add(
                     CheckFinding(.entry, .corruption, path: path, at: fault.offset, guest: start, fault.message))
             }
@@ -114,7 +114,8 @@ extension SparseExtent {
         for grain in scan.grains {
             // The marker may be of a grain behind the end of the disk, where the footer says that it is smaller.
             guard UInt64(grain.index) * grainSize < capacity else { continue }
-            let entry = (try? tables.entry(ofGrain: UInt64(grain.index))) ?? UInt64(grain.sector)
+            let entry = try unlessDamaged { () throws(ImageError) in try tables.entry(ofGrain: UInt64(grain.index)) }
+            guard let entry else { continue }
             if entry == 0 { lost.append(grain) } else if entry != UInt64(grain.sector) { replaced.append(grain) }
         }
         func add(_ grains: [RecoveredGrain], _ severity: CheckFinding.Severity, _ fault: String) {
