@@ -42,19 +42,48 @@ extension RecoveredGrains {
 
 extension GrainTables {
     /// How many bytes from `offset` of the extent on are lost: all that a grain table covers which cannot be read, and
-    /// else the grains whose entries lead nowhere.
+    /// else the grains whose entries lead nowhere; neighbours that have the same table of such entries are one.
     fileprivate func lost(at offset: UInt64, limit: UInt64) -> UInt64 {
         let coverage = grainSize * UInt64(tableEntryCount)
         let number = Int(offset / coverage)
         let rest = min(limit, coverage - offset % coverage)
-        guard let (page, index) = try? resources.tables.page(of: directory, at: number, counters: resources.counters),
-            page.entries[index] != 0,
-            let table = try? table(number, entry: page.entries[index], of: directory),
-            (try? resources.tables.page(
-                of: table, at: Int(offset % coverage / grainSize), counters: resources.counters)) != nil
-        else { return rest }
-        var count = min(rest, grainSize - offset % grainSize)
-        while count < rest, (try? run(at: offset + count, limit: 1)) == nil { count = min(rest, count + grainSize) }
+        guard let place = try? place(at: offset), place.entries.contains(where: { $0 != 0 }) else { return rest }
+        let (_, grains, first) = place
+        var next = first + 1
+        if grains[first] == 0 {
+            // Neither a copy that cannot be read nor one that contradicts the table tells what this has no entry for; nor do
+            // the markers of a stream that cannot be read.
+            let conflicts: Set<Int>?
+            do throws(ImageError) { conflicts = try differences(place, number)?.conflicts } catch { conflicts = nil }
+            while next < grains.count, grains[next] == 0, conflicts?.contains(next) != false { next += 1 }
+        } else {
+            while next < grains.count, leadsNowhere(grains[next]) { next += 1 }
+        }
+        let count = min(rest, UInt64(next - first) * grainSize - offset % grainSize)
+        guard count == rest, rest < limit, grains.allSatisfy(leadsNowhere) else { return count }
+        let tables = neighbours(of: number, at: place.table, limit: Int((limit - rest) / coverage) + 1)
+        return min(limit, rest + UInt64(tables) * coverage)
+    }
+
+    /// Whether `entry` of a grain table names no place of the file that a grain can lie at.
+    private func leadsNowhere(_ entry: UInt64) -> Bool {
+        switch format.grain(entry) {
+        case .unallocated, .zeroed: false
+        case .invalid: true
+        case .allocated(let sector): sector * sectorSize >= file.size
+        }
+    }
+
+    /// How many entries of the grain directory behind the one with this index name the same `table`, of those in its page,
+    /// at most `limit`.
+    private func neighbours(of number: Int, at table: TableLocation, limit: Int) -> Int {
+        guard let (entries, first) = try? directoryPage(at: number), entries[first] != 0,
+            (try? self.table(number, entry: entries[first], of: directory))?.offset == table.offset
+        else { return 0 }
+        var count = 0
+        while count < limit, first + count + 1 < entries.count, entries[first + count + 1] == entries[first] {
+            count += 1
+        }
         return count
     }
 }
