@@ -101,9 +101,14 @@ public final class OpenedDisk: Sendable {
         return counting.withLock { _ in
             if let known = measured.withLock({ $0 }) { return known }
             let answer = image.measure()
-            if answer.error?.isCancelled != true { measured.withLock { $0 = answer } }
+            if Self.isComplete(answer) { measured.withLock { $0 = answer } }
             return answer
         }
+    }
+
+    /// Whether no read for `answer` was cancelled or would have blocked: what such a read does not find is not lost.
+    private static func isComplete(_ answer: MeasuredAllocation) -> Bool {
+        ReadScope.mayBlock && answer.error?.isCancelled != true && (try? ReadScope.checkWanted()) != nil
     }
 
     /// How many look-ups an estimate takes at most: some 20 milliseconds.
@@ -116,9 +121,10 @@ public final class OpenedDisk: Sendable {
         if let known = measured.withLock({ $0 })?.whole { return known.allocated }
         if let known = estimated.withLock({ $0 }) { return known }
         let quick = image.measure(walkLimit: Self.quickWalk)
-        if quick.error == nil { measured.withLock { $0 = $0 ?? quick } }
+        let isKnown = Self.isComplete(quick)
+        if isKnown, quick.error == nil { measured.withLock { $0 = $0 ?? quick } }
         let size = quick.whole?.allocated ?? min(image.virtualSize, max(image.hostSize, quick.sum.allocated))
-        estimated.withLock { $0 = size }
+        if isKnown { estimated.withLock { $0 = size } }
         return size
     }
 }
