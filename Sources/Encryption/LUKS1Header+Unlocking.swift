@@ -14,7 +14,7 @@ extension LUKS1Header {
     public static let usualWorkLimit: UInt64 = 1 << 25
 
     /// The bytes of key material of a slot: whole sectors, of which the splitter may leave the end unused.
-    var keyMaterialSize: Int {
+    public var keyMaterialSize: Int {
         (Int(keyBytes) * Int(Self.stripeCount) + SectorCipher.sectorSize - 1)
             / SectorCipher.sectorSize * SectorCipher.sectorSize
     }

@@ -19,6 +19,8 @@ public final class ImageKeys: Sendable {
 
     private struct Unlocking: Hashable {
         var header: LUKS1Header
+        /// A digest of the key material that was read: a damaged copy of an image must not be taken for the sound one.
+        var material: [UInt8]
         var secret: ObjectIdentifier
     }
 
@@ -65,7 +67,11 @@ public final class ImageKeys: Sendable {
     private func cipher(
         for header: LUKS1Header, at start: HostOffset, in file: any HostFile, with secret: Secret
     ) throws(ImageError) -> SectorCipher {
-        let unlocking = Unlocking(header: header, secret: ObjectIdentifier(secret))
+        let material: KeyMaterial
+        do throws(EncryptionFault) { material = try KeyMaterial(of: header, at: start, in: file) } catch {
+            throw ImageError(error, in: file, headerAt: start)
+        }
+        let unlocking = Unlocking(header: header, material: material.digest, secret: ObjectIdentifier(secret))
         let attempt = attempts.withLock { attempts in
             let attempt = attempts[unlocking] ?? Attempt()
             attempts[unlocking] = attempt
@@ -76,7 +82,8 @@ public final class ImageKeys: Sendable {
                 do throws(UnlockFailure<ImageError>) {
                     let cipher = try header.unlock(with: secret, workLimit: workLimit) {
                         offset, count throws(ImageError) in
-                        try file.bytes(count, at: start.advanced(by: offset), of: "LUKS key material")
+                        if let read = material.slots[offset] { return try read.get() }
+                        return try file.bytes(count, at: start.advanced(by: offset), of: "LUKS key material")
                     }
                     result = .success(cipher)
                 } catch {
@@ -107,6 +114,31 @@ public final class ImageKeys: Sendable {
         // The key that was typed on another keyboard than the name of the file. Of two, none is tried.
         let alike = secrets.filter { key, _ in given.contains { areEquivalent(key.text.utf8, $0.text.utf8) } }
         return alike.count == 1 ? alike.first?.value : nil
+    }
+}
+
+/// The key material of the active key slots of a LUKS header, read before any lock is taken: a host that hangs must not
+/// keep others from a sound copy of the image.
+private struct KeyMaterial {
+    /// What was read at each offset, counted from the header's first byte, or why it cannot be read: another slot may do.
+    var slots: [UInt64: Result<[UInt8], ImageError>] = [:]
+    /// A digest of all that was read.
+    var digest: [UInt8]
+
+    /// Reads the key material of `header`, which begins at `start` of `file`. Throws what is wrong with the header.
+    init(of header: LUKS1Header, at start: HostOffset, in file: any HostFile) throws(EncryptionFault) {
+        // Then there are at most 8 slots of 256,000 bytes.
+        try header.check()
+        var content = try ContentDigest(.sha256)
+        for slot in header.keySlots where slot.isActive {
+            let offset = UInt64(slot.keyMaterialOffset) * UInt64(SectorCipher.sectorSize)
+            let read = Result { () throws(ImageError) in
+                try file.bytes(header.keyMaterialSize, at: start.advanced(by: offset), of: "LUKS key material")
+            }
+            if case .success(let bytes) = read { try content.update(unsafe bytes.span.bytes) }
+            slots[offset] = read
+        }
+        digest = try content.finish()
     }
 }
 
