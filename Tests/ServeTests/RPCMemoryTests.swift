@@ -79,4 +79,19 @@ struct `Requests for an image that does not answer` {
         #expect(try other.answer()["result"] != nil)
         try faults.clear()
     }
+
+    @Test func `over HTTP end with the client's side of the connection`() throws {
+        let server = try ImageServer([faults.path])
+        try faults.hang(.read, of: "hung@1.raw")
+        let client = try server.connect()
+        let body = "{\"id\":1,\"method\":\"check\",\"params\":{\"image\":\"hung@1.raw\",\"data\":true,\"quiet\":true}}"
+        let head =
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: \(body.utf8.count)\r\n\r\n"
+        try client.send(Array((head + body).utf8))
+        usleep(300_000)
+        client.endOutput()
+        #expect(try client.line() == nil)
+        #expect(try server.connect().call("map", "{\"image\":\"good.raw\"}")["result"] != nil)
+        try faults.clear()
+    }
 }

@@ -62,7 +62,7 @@ final class Workers: Sendable {
     }
 
     /// What the requests for each of `images` may have of the memory for answers, always in the same order. Comparisons
-    /// of two have memory of their own: those with an image that does not answer leave the other's to who reads only it.
+    /// of two have memory of their own: those with an image that does not answer leave the other's to requests for that alone.
     func shares(of images: [String]) -> [MemoryBudget] {
         shares.withLock { shares in
             Set(images.count > 1 ? images.map { "\0\($0)" } : images).sorted().map { image in
