@@ -1,5 +1,6 @@
 import ArgumentParser
 import Arguments
+import Encryption
 import Fuse
 import Glibc
 import HostStorage
@@ -75,6 +76,12 @@ struct RBlockFS: ParsableCommand {
                 + "variable. Repeatable.",
             valueName: "image=file:path|image=env:variable"))
     var secrets: [SecretSource] = []
+
+    @Flag(
+        help: ArgumentHelp(
+            "Unlock also where the key slots ask for more hashing than a few seconds' (\(LUKS1Header.usualWorkLimit) HMACs)."
+        ))
+    var slowKeys = false
 
     @Option(
         help: ArgumentHelp(
@@ -164,6 +171,7 @@ struct RBlockFS: ParsableCommand {
                     throw ValidationError("-o secret: write IMAGE=file:PATH or IMAGE=env:VARIABLE")
                 }
                 secrets.append(secret)
+            case ("slow_keys", nil): slowKeys = true
             case ("raw_img", nil): rawImg = true
             case ("probe", nil): probe = true
             case ("ignore_cid", nil): ignoreCid = true

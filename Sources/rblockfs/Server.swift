@@ -44,7 +44,9 @@ struct Server {
         do throws(ImageError) {
             var secrets: [ExactName: Secret] = [:]
             for source in command.secrets { secrets[ExactName(source.image)] = try source.read() }
-            settings.keys = ImageKeys(secrets)
+            settings.keys = ImageKeys(
+                secrets, workLimit: command.slowKeys ? LUKS1Header.workLimit : LUKS1Header.usualWorkLimit,
+                slowKeyHint: "--slow-keys does them")
             folder = try ImageFolder(FilePath(text: command.images))
             policy = try ConfinedOpenPolicy(
                 images: folder.location, allowed: folder.linkFolders + command.allowPaths.map { FilePath(text: $0) },

@@ -24,7 +24,8 @@ struct OptionTests {
         arguments: [
             ["-o", "ro"], ["-o", "rw,nosuid,nodev,noauto,nofail,_netdev,user,defaults"], ["-o", "allow_other"],
             ["-o", "cache_size=1M", "-o", "log_level=debug"], ["--cache-size", "0"], ["--cache-size", "512k"],
-            ["--log-level", "critical", "--raw-img"], ["--ignore-cid"], ["-o", "ro,ignore_cid"],
+            ["--log-level", "critical", "--raw-img"], ["--ignore-cid"], ["-o", "ro,ignore_cid"], ["--slow-keys"],
+            ["-o", "ro,slow_keys"],
         ])
     func accepted(options: [String]) throws {
         let gallery = try Gallery(["plain.qcow2", "zlib.qcow2"], seed: 2)
