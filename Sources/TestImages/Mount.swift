@@ -127,7 +127,7 @@ public final class Mount: Sendable {
     public var isServing: Bool { Mount.isRunning(server) }
 
     /// Waits for the server to end by itself, and answers whether it did.
-    public func waitForEnd(seconds: Double = 10) -> Bool {
+    public func waitForEnd(seconds: Double = 30) -> Bool {
         wait(seconds: seconds) { !isServing }
     }
 

@@ -123,13 +123,14 @@ struct `A part of a VMDK disk` {
         }
     }
 
-    @Test(.timeLimit(.minutes(2))) func `costs little to find in a large folder`() throws {
+    @Test(.timeLimit(.minutes(10))) func `costs little to find in a large folder`() throws {
         let folder = try TemporaryFolder()
         // None of these looks like a part, so that none is opened.
         for index in 0..<10_000 { try folder.write([], to: "image-\(index).vmdk") }
         let server = try Mount(folder.path)
-        let start = ContinuousClock.now
         #expect(try Shell.check("ls \"$1\" | wc -l", server.path) == "10001")
-        #expect(ContinuousClock.now - start < .seconds(20))
+        // Of the processor, in hundredths of a second.
+        let time = try Shell.check("awk '{ print $14 + $15 }' /proc/$1/stat", "\(server.server)")
+        #expect(Int(time) ?? .max < 2000, "\(time)")
     }
 }

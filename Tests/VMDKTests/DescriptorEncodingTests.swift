@@ -47,13 +47,13 @@ import Testing
         func comment(_ after: String) -> String? { Descriptor(parsing: line + Array(after.utf8)).value(of: "comment") }
         #expect(comment("ddb.encoding = \"windows-1251\"\n") == "д")
         #expect(comment("ddb.encoding=\"windows-1251\"\nENCODING = windows-1252\n") == "ä")
-        #expect(comment("#encoding=windows-1252\n") == "\u{fffd}")
+        #expect(comment("#encoding=windows-1252\n")?.nameBytes == [0xe4])
     }
 
     @Test func `bytes that are no UTF-8 without any encoding are a file name as they are`() {
         let descriptor = descriptor(nil, [0xe4, 0x2e])
         #expect(descriptor.encodingFault == nil)
-        #expect(descriptor.parentFileNameHint?.text == "\u{fffd}.")
+        #expect(descriptor.parentFileNameHint?.text.nameBytes == [0xe4, 0x2e])
         #expect(descriptor.parentFileNameHint?.candidates.map(\.name) == [[0xe4, 0x2e]])
     }
 
