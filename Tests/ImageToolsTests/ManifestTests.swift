@@ -22,13 +22,15 @@ struct `A check of a manifest` {
 
     @Test func `does not forget a digest that is wrong for another that is right`() throws {
         for lines in [[wrong, "SHA1(d.raw)= SUM"], ["SHA1(d.raw)= SUM", wrong]] {
-            let (_, disk) = try appliance(lines.joined(separator: "\n"))
+            let (folder, disk) = try appliance(lines.joined(separator: "\n"))
             let report = try disk.check()
             #expect(report?.result.corruptions == 1)
             #expect(disk.manifestNotes().count == 1)
+            withExtendedLifetime(folder) {}
         }
-        let (_, sound) = try appliance("SHA1(d.raw)= SUM")
+        let (folder, sound) = try appliance("SHA1(d.raw)= SUM")
         #expect(try sound.check()?.result.corruptions == 0 && sound.manifestNotes() == [])
+        withExtendedLifetime(folder) {}
     }
 
     @Test func `can be cancelled, of a disk and of the whole`() throws {
