@@ -201,10 +201,11 @@ final class ImageNode: Sendable {
         state.withLock { $0.toldSizes[view] = size }
     }
 
-    /// Closes the image's files unless somebody reads it or is about to open it, and answers whether they are closed.
+    /// Closes the image's files unless it is read, counted or about to be opened, and answers whether they are closed.
     func closeIfIdle() -> Bool {
         state.withLockIfAvailable { state in
-            guard state.handles == 0 else { return false }
+            // What is being counted would be lost, and counted anew by the next reader.
+            guard state.handles == 0, state.opened?.isBeingCounted != true else { return false }
             state.forgetOpened()
             return true
         } ?? false

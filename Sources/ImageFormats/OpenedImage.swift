@@ -106,6 +106,9 @@ public final class OpenedDisk: Sendable {
         }
     }
 
+    /// Whether `allocation` is being found now.
+    var isBeingCounted: Bool { counting.withLockIfAvailable { _ in false } ?? true }
+
     /// Whether no read for `answer` was cancelled or would have blocked: what such a read does not find is not lost.
     private static func isComplete(_ answer: MeasuredAllocation) -> Bool {
         ReadScope.mayBlock && answer.error?.isCancelled != true && (try? ReadScope.checkWanted()) != nil
@@ -222,6 +225,11 @@ public final class OpenedImage: Sendable {
 
     private var qcow2Layer: QCOW2Layer? {
         if case .qcow2(_, let layer)? = layers.first?.facts { layer } else { nil }
+    }
+
+    /// Whether the allocation of one of its disks is being found now, which may take long.
+    public var isBeingCounted: Bool {
+        disk.isBeingCounted || snapshotDisks.withLock { $0.values.contains { $0.isBeingCounted } }
     }
 
     /// Whether every file of the chain is still the one that was opened, unchanged.
