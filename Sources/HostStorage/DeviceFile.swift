@@ -9,8 +9,8 @@ import SystemPackage
 public final class DeviceFile: HostFile {
     /// See `HostFile`.
     public let id = HostFileID()
-    /// See `HostFile`; the bytes that are not UTF-8 are replaced.
-    public var path: String { location.text }
+    /// See `HostFile`. Made once: it is asked for by each read.
+    public let path: String
     /// The path that it was opened by.
     public let location: FilePath
     /// See `HostFile`: the size of the device when it was opened.
@@ -28,7 +28,7 @@ public final class DeviceFile: HostFile {
     ///
     /// Throws `denied` for anything else, which is not read from, and `system` when it cannot be opened.
     public init(at location: FilePath) throws(ImageError) {
-        let path = location.text
+        path = location.text
         do {
             // A FIFO that took the place of the device meanwhile must not block.
             let handle = try FileDescriptor.open(location, .readOnly, options: [.closeOnExec, .nonBlocking])

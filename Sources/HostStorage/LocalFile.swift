@@ -27,8 +27,8 @@ public final class LocalFile: HostFile {
 
     /// See `HostFile`.
     public let id = HostFileID()
-    /// See `HostFile`.
-    public var path: String { location.text }
+    /// See `HostFile`. Made once: it is asked for by each read.
+    public let path: String
     /// The canonical path, as the host has it.
     public let location: FilePath
     /// The link that led there; nil where the file was opened by the name that it has.
@@ -52,6 +52,7 @@ public final class LocalFile: HostFile {
     init(_ handle: FileDescriptor, location: FilePath, link: Link?, status: FileStatus) {
         self.handle = handle
         self.location = location
+        path = location.text
         self.link = link
         size = status.size
         identity = status.identity
