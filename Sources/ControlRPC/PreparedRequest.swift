@@ -36,6 +36,9 @@ struct PreparedRequest: Sendable {
     /// Whether it has to be done by other threads than the one that serves all connections.
     var readsImages: Bool { method?.readsImages ?? false }
 
+    /// Whether it is done in seconds, although it reads images.
+    var isBounded: Bool { method?.isBounded ?? false }
+
     /// Whether it may take minutes.
     var takesLong: Bool { method.map { $0.isLong && !$0.isBounded } ?? false }
 

@@ -18,9 +18,9 @@ struct `The requests of a message` {
     private func answers(_ requests: [String], of session: ControlSession) -> [JSON] {
         let message = RPCMessage(Array("[\(requests.joined(separator: ","))]".utf8))
         let answer = Guarded("")
-        MessageWork(message, of: session, by: Workers(), notify: nil) { made in
+        MessageWork(message, of: session, by: Workers(), notify: nil).begin { made in
             answer.withLock { $0 = made?.text ?? "" }
-        }.goOn()
+        }
         let text = answer.withLock { $0 }
         guard case .array(let answers)? = try? JSON(parsing: Array(text.utf8), valueLimit: 1 << 20) else { return [] }
         return answers

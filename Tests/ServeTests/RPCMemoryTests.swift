@@ -80,6 +80,31 @@ struct `Requests for an image that does not answer` {
         try faults.clear()
     }
 
+    @Test(arguments: [true, false])
+    func `keep no quick request of their connection waiting, nor a cancel`(servesFolder: Bool) throws {
+        let server = try ImageServer([servesFolder ? faults.path : faults.file("hung@1.raw")])
+        try faults.hang(.read, of: "hung@1.raw")
+        let client = try server.connect()
+        let image = servesFolder ? "\"image\":\"hung@1.raw\"," : ""
+        // More than are done at once.
+        for id in 0..<60 {
+            try client.send("{\"id\":\(id),\"method\":\"read\",\"params\":{\(image)\"offset\":0,\"length\":9}}")
+        }
+        for method in ["get_version", "stats", "list"] {
+            #expect(try client.call(method)["result"] != nil, "\(method)")
+        }
+        for id in [59, 0] {
+            try client.send("{\"id\":1000,\"method\":\"cancel\",\"params\":[\(id)]}")
+            let answers = try [client.answer(), client.answer()]
+            #expect(Set(answers.map { $0["id"]?.number }) == [id, 1000], "\(answers)")
+            #expect(answers.contains { $0.code == -32012 } && answers.contains { $0["result"] == .bool(true) })
+        }
+        try faults.clear()
+        var ids: Set<Int> = []
+        for _ in 0..<58 { ids.insert(try #require(client.answer()["id"]?.number)) }
+        #expect(ids == Set(1..<59))
+    }
+
     @Test func `over HTTP end with the client's side of the connection`() throws {
         let server = try ImageServer([faults.path])
         try faults.hang(.read, of: "hung@1.raw")

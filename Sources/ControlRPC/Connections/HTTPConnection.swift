@@ -78,16 +78,19 @@ final class HTTPConnection: ChannelInboundHandler {
         bodyMemory = nil
         body = ByteBuffer()
         isWorking = true
-        let answer = workers.answer(line: line, of: session, on: context.eventLoop, notify: nil)
-        answer.assumeIsolated().whenComplete { result in
-            withExtendedLifetime(memory) {}
-            self.isWorking = false
-            guard context.channel.isActive else { return }
-            switch result {
-            case .success(let answer?):
-                self.respond(.ok, answer.text + "\n", isKept: isKept, context, answer.memory)
-            case .success(nil): self.respond(.noContent, "", isKept: isKept, context)
-            case .failure: context.close(promise: nil)
+        let connection = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+        workers.prepare(line, of: session, on: context.eventLoop, notify: nil) { [workers] work in
+            let (connection, context) = connection.value
+            workers.answer(work, on: context.eventLoop).assumeIsolated().whenComplete { result in
+                withExtendedLifetime(memory) {}
+                connection.isWorking = false
+                guard context.channel.isActive else { return }
+                switch result {
+                case .success(let answer?):
+                    connection.respond(.ok, answer.text + "\n", isKept: isKept, context, answer.memory)
+                case .success(nil): connection.respond(.noContent, "", isKept: isKept, context)
+                case .failure: context.close(promise: nil)
+                }
             }
         }
     }

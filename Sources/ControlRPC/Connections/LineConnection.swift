@@ -4,9 +4,9 @@ import NIOHTTP1
 
 /// A connection on which every line is a request, or a batch of them, and every answer a line.
 ///
-/// What a client makes the server hold is bounded: of an unfinished line, `lineLimit`; `requestLimit` requests under way,
-/// of `messageBytes` together; and while answers wait to be taken, no more is read. What takes more than a little of that
-/// comes from memory that all clients share, and waits until there is some.
+/// What a client makes the server hold is bounded: of an unfinished line, `lineLimit`; `requestLimit` messages under way,
+/// of `messageBytes` together; `waitingLimit` of messages that wait for those; and while answers wait to be taken, no more
+/// is read. What takes more than a little of that comes from memory that all clients share, and waits until there is some.
 final class LineConnection: ChannelInboundHandler, RemovableChannelHandler {
     typealias InboundIn = ByteBuffer
     /// What HTTP goes on with.
@@ -15,10 +15,14 @@ final class LineConnection: ChannelInboundHandler, RemovableChannelHandler {
 
     /// The most bytes of a line. A batch of 1,000 requests has a tenth of it.
     static let lineLimit = 1 << 20
-    /// The most requests of one connection under way.
-    private static let requestLimit = 16
-    /// The most bytes that requests of one connection under way have, but for the last of them.
+    /// The most messages of one connection under way, of those that read images, and as many of those that read none; and
+    /// the most of lists besides.
+    private static let (requestLimit, listLimit) = (16, 4)
+    /// The most bytes that messages of one connection under way have, but for the last of them.
     private static let messageBytes = 4 * ControlState.smallMessage
+    /// The most requests, and bytes, of messages that have come and wait until fewer are under way, but for the last of
+    /// them: those behind them that read no image, as a `cancel`, are answered meanwhile.
+    private static let waitingLimit = Load(count: 256, bytes: ControlState.smallMessage)
     /// How long a client may have nothing to say, and one who has answers waiting may take none.
     static let idleLimit = TimeAmount.minutes(30)
     private static let stallLimit = TimeAmount.minutes(1)
@@ -39,8 +43,12 @@ final class LineConnection: ChannelInboundHandler, RemovableChannelHandler {
     private var isFirst = true
     private var hasInputEnded = false
     private var isStopping = false
-    private var underWay = 0
-    private var bytesUnderWay = 0
+    /// The messages under way, and those that are taken apart; how much they are.
+    private var underWay: [MessageWork.Kind: Load] = [:]
+    private var parsing = Load()
+    /// Those that wait, and how many requests they have.
+    private var waiting: [Message] = []
+    private var waitingLoad = Load()
     private var unwritten = 0
     /// The memory of a line that is not short, while it comes; whether it is waited for; and whether there ever was some.
     private var lineMemory: TakenMemory?
@@ -49,6 +57,26 @@ final class LineConnection: ChannelInboundHandler, RemovableChannelHandler {
     private var hadMuch = false
     private var lastActivity = NIODeadline.now()
     private var idleCheck: RepeatedTask?
+
+    /// How many messages or requests, and how many bytes.
+    private struct Load {
+        var count = 0
+        var bytes = 0
+
+        mutating func add(_ count: Int, _ bytes: Int) {
+            self.count += count
+            self.bytes += bytes
+        }
+
+        func isBelow(_ limit: Load) -> Bool { count < limit.count && bytes < limit.bytes }
+    }
+
+    /// A line that was taken apart: what it asks for, its bytes, and the memory that it has until it is answered.
+    private struct Message {
+        var work: MessageWork
+        var size: Int
+        var memory: TakenMemory?
+    }
 
     /// The connection of `session`; `idleLimit` nil: it may be idle for ever.
     init(_ session: ControlSession, _ workers: Workers, idleLimit: TimeAmount?) {
@@ -70,7 +98,7 @@ final class LineConnection: ChannelInboundHandler, RemovableChannelHandler {
     /// Whether nothing was received or sent for longer than it may be: `limit`, or less where the client does not read its
     /// answers. A client that waits for one is not idle.
     private func isIdle(longerThan limit: TimeAmount) -> Bool {
-        guard unwritten > 0 || underWay == 0 else { return false }
+        guard unwritten > 0 || !isWorking else { return false }
         let isWanted = unwritten > 0 && session.server.answers.isWaitedFor
         let isStalled = unwritten > 0 || lineMemory != nil
         let limit = isWanted ? Self.stallLimitOfWanted : isStalled ? Self.stallLimit : limit
@@ -115,6 +143,7 @@ final class LineConnection: ChannelInboundHandler, RemovableChannelHandler {
         case is ChannelShouldQuiesceEvent:
             isStopping = true
             input.clear()
+            (waiting, waitingLoad) = ([], Load())
             closeIfDone(context)
         default: context.fireUserInboundEventTriggered(event)
         }
@@ -124,7 +153,28 @@ final class LineConnection: ChannelInboundHandler, RemovableChannelHandler {
         context.close(promise: nil)
     }
 
-    private var hasRoom: Bool { underWay < Self.requestLimit && bytesUnderWay < Self.messageBytes }
+    /// Whether something is to be answered yet.
+    private var isWorking: Bool { parsing.count > 0 || !waiting.isEmpty || underWay.values.contains { $0.count > 0 } }
+
+    /// Whether one more message may come.
+    private var hasRoom: Bool {
+        var next = parsing
+        next.add(underWay[.quick]?.count ?? 0, underWay[.quick]?.bytes ?? 0)
+        return next.isBelow(Load(count: Self.requestLimit, bytes: Self.messageBytes))
+            && waitingLoad.isBelow(Self.waitingLimit)
+    }
+
+    /// Whether one more message of this kind may begin. What reads no image waits for nothing that does, and lists wait
+    /// for other lists only.
+    private func mayBegin(_ kind: MessageWork.Kind) -> Bool {
+        let limit: Int
+        switch kind {
+        case .quick: return true
+        case .bounded: limit = Self.listLimit
+        case .reading: limit = Self.requestLimit
+        }
+        return (underWay[kind] ?? Load()).isBelow(Load(count: limit, bytes: Self.messageBytes))
+    }
 
     private func readOn(_ context: ChannelHandlerContext) {
         guard hasRoom, !hasInputEnded, context.channel.isWritable || isStopping, hasMemory(context) else { return }
@@ -163,16 +213,58 @@ final class LineConnection: ChannelInboundHandler, RemovableChannelHandler {
 
     /// Begins the requests of all lines that are there, as far as so many may be under way.
     private func takeLines(_ context: ChannelHandlerContext) {
+        while context.channel.isWritable, !isStopping,
+            let index = waiting.firstIndex(where: { mayBegin($0.work.kind) })
+        {
+            beginWaiting(index, context)
+        }
         while hasRoom, context.channel.isWritable, !isStopping, let line = nextLine(context) {
             let memory = lineMemory
             lineMemory = nil
             // An empty line is no request, and does no harm.
             guard line.contains(where: { $0 > 0x20 }) else { continue }
-            begin(line.count, memory, context) { [session, workers] loop, notify in
-                workers.answer(line: line, of: session, on: loop, notify: notify)
-            }
+            take(line, memory, context)
         }
         closeIfDone(context)
+    }
+
+    /// Has `line`, which has `memory`, taken apart, and begun once that may be.
+    private func take(_ line: [UInt8], _ memory: TakenMemory?, _ context: ChannelHandlerContext) {
+        let (size, isShort) = (line.count, line.count <= Workers.shortMessage)
+        parsing.add(1, size)
+        let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+        workers.prepare(line, of: session, on: context.eventLoop, notify: notify(context)) { work in
+            let (connection, context) = bound.value
+            connection.parsing.add(-1, -size)
+            connection.take(Message(work: work, size: size, memory: memory), context)
+            if !isShort {
+                connection.takeLines(context)
+                connection.readOn(context)
+            }
+        }
+    }
+
+    /// Begins `message`, or has it wait. The server ends: it is as if it had not come.
+    private func take(_ message: Message, _ context: ChannelHandlerContext) {
+        guard context.channel.isActive, !isStopping else { return }
+        if mayBegin(message.work.kind) { return begin(message, context) }
+        waiting.append(message)
+        waitingLoad.add(message.work.count, message.size)
+        let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+        let (loop, work) = (context.eventLoop, message.work)
+        work.whenCancelled {
+            loop.execute {
+                let (connection, context) = bound.value
+                guard let index = connection.waiting.firstIndex(where: { $0.work === work }) else { return }
+                connection.beginWaiting(index, context)
+            }
+        }
+    }
+
+    private func beginWaiting(_ index: Int, _ context: ChannelHandlerContext) {
+        let message = waiting.remove(at: index)
+        waitingLoad.add(-message.work.count, -message.size)
+        begin(message, context)
     }
 
     /// The next line without its end; nil where none is complete. What stands behind the last line end when input has
@@ -206,31 +298,30 @@ final class LineConnection: ChannelInboundHandler, RemovableChannelHandler {
     private func refuseLine(_ context: ChannelHandlerContext) {
         let error = RPCError(.invalidRequest, "the line is longer than \(Self.lineLimit) bytes, which is the most")
         lineMemory = nil
-        begin(0, nil, context) { [session, workers] loop, notify in
-            workers.answer(.refused(error), of: session, on: loop, notify: notify)
-        }
+        let work = MessageWork(.refused(error), of: session, by: workers, notify: nil)
+        begin(Message(work: work, size: 0, memory: nil), context)
     }
 
-    /// Has `answer` answer a line of `size` bytes, which has `memory` until then.
-    private func begin(
-        _ size: Int, _ memory: TakenMemory?, _ context: ChannelHandlerContext,
-        _ answer: (any EventLoop, @escaping @Sendable (String) -> Void) -> EventLoopFuture<Workers.Answer?>
-    ) {
-        underWay += 1
-        bytesUnderWay += size
+    /// Sends the notifications of what is under way.
+    private func notify(_ context: ChannelHandlerContext) -> @Sendable (String) -> Void {
         let loop = context.eventLoop
-        let connection = NIOLoopBound((self, context), eventLoop: loop)
-        let answer = answer(loop) { line in
+        let bound = NIOLoopBound((self, context), eventLoop: loop)
+        return { line in
             loop.execute {
-                let (connection, context) = connection.value
+                let (connection, context) = bound.value
                 // Who does not read need not be told how far it is.
                 if context.channel.isActive, context.channel.isWritable { connection.send(line, [], context) }
             }
         }
-        answer.assumeIsolated().whenComplete { result in
-            withExtendedLifetime(memory) {}
-            self.underWay -= 1
-            self.bytesUnderWay -= size
+    }
+
+    /// Has `message` answered.
+    private func begin(_ message: Message, _ context: ChannelHandlerContext) {
+        let kind = message.work.kind
+        underWay[kind, default: Load()].add(1, message.size)
+        workers.answer(message.work, on: context.eventLoop).assumeIsolated().whenComplete { result in
+            withExtendedLifetime(message.memory) {}
+            self.underWay[kind, default: Load()].add(-1, -message.size)
             guard context.channel.isActive else { return }
             if case .success(let answer?) = result {
                 if !answer.memory.isEmpty { self.hadMuch = true }
@@ -260,7 +351,7 @@ final class LineConnection: ChannelInboundHandler, RemovableChannelHandler {
 
     /// Closes the connection when all is answered, and no more can or is to come.
     private func closeIfDone(_ context: ChannelHandlerContext) {
-        guard context.channel.isActive, underWay == 0, unwritten == 0 else { return }
+        guard context.channel.isActive, !isWorking, unwritten == 0 else { return }
         if hasInputEnded {
             if isStopping || input.readableBytes == 0 { context.close(promise: nil) }
         } else if isStopping {

@@ -14,24 +14,36 @@ final class MessageWork: Sendable {
         /// The bytes of the answers, and how many of these there is memory for.
         var size = 0
         var charged = ControlState.smallAnswer
+        var whenDone: (@Sendable (Workers.Answer?) -> Void)?
+    }
+
+    /// What it may have to wait for.
+    enum Kind: Sendable {
+        /// For nothing: it reads no image.
+        case quick
+        /// For images, but seconds at most.
+        case bounded
+        /// For images.
+        case reading
     }
 
     private typealias Request = Result<PreparedRequest, RPCRequest.Refusal>
 
     private let requests: [(request: Request, running: RunningRequest?)]
     private let isBatch: Bool
+    /// What it may have to wait for.
+    let kind: Kind
     private let session: ControlSession
     private let workers: Workers
-    private let whenDone: @Sendable (Workers.Answer?) -> Void
     /// As long as the answer may be, as far as it is one of the methods that say so.
     private let answerSize: Int
     private let state = Guarded(State())
     /// So much memory is taken at a time for answers of which it is not known before how long they are.
     private static let memoryStep = 64 << 10
 
+    /// What `message` asks for; nothing of it is begun, but can be cancelled already.
     init(
-        _ message: RPCMessage, of session: ControlSession, by workers: Workers, notify: (@Sendable (String) -> Void)?,
-        whenDone: @escaping @Sendable (Workers.Answer?) -> Void
+        _ message: RPCMessage, of session: ControlSession, by workers: Workers, notify: (@Sendable (String) -> Void)?
     ) {
         let (found, isBatch) =
             switch message {
@@ -49,22 +61,45 @@ final class MessageWork: Sendable {
             return min(sum + min(known.answerSize, ControlSession.answerLimit), ControlSession.answerLimit)
         }
         self.isBatch = isBatch
+        let reading = made.compactMap { request -> PreparedRequest? in
+            guard case .success(let known) = request, known.readsImages else { return nil }
+            return known
+        }
+        kind = reading.isEmpty ? .quick : reading.allSatisfy(\.isBounded) ? .bounded : .reading
         self.session = session
         self.workers = workers
-        self.whenDone = whenDone
+    }
+
+    /// How many requests it has.
+    var count: Int { requests.count }
+
+    /// Has `body` be called where it is a single request that is cancelled before it is begun.
+    func whenCancelled(_ body: @escaping @Sendable () -> Void) {
+        if !isBatch { requests.first?.running?.whenCancelled(body) }
+    }
+
+    /// Does all requests, one after the other, and then calls `whenDone` with the answer; nil where there is none to send.
+    func begin(whenDone: @escaping @Sendable (Workers.Answer?) -> Void) {
+        state.withLock { $0.whenDone = whenDone }
+        goOn()
+    }
+
+    /// Calls `whenDone`.
+    private func end(_ answer: Workers.Answer?) {
+        state.withLock { $0.whenDone.take() }?(answer)
     }
 
     /// Does the requests from the next one on, up to one that another thread must do.
-    func goOn() {
+    private func goOn() {
         while let (request, running, left, refusal) = take() {
             guard !session.isOver else {
                 for case (_, let running?) in requests { _ = session.end(running) }
                 let memory = state.withLock { state in
-                    defer { state = State(next: requests.count) }
+                    defer { state = State(next: requests.count, whenDone: state.whenDone) }
                     return state.memory
                 }
                 withExtendedLifetime(memory) {}
-                return whenDone(nil)
+                return end(nil)
             }
             guard case .success(let known) = request, refusal != nil || running != nil else {
                 add(session.answer(request, limit: left))
@@ -79,13 +114,13 @@ final class MessageWork: Sendable {
         }
         // Nothing refers to its memory any more but the answer, which gives it back.
         let (answers, memory) = state.withLock { state in
-            defer { state = State(next: requests.count) }
+            defer { state = State(next: requests.count, whenDone: state.whenDone) }
             return (state.answers, state.memory)
         }
-        guard let first = answers.first else { return whenDone(nil) }
+        guard let first = answers.first else { return end(nil) }
         let text = isBatch ? "[\(answers.joined(separator: ","))]" : first
         // Most answers are shorter than they may be.
-        whenDone(Workers.Answer(text: text, memory: text.utf8.count > ControlState.smallAnswer ? memory : []))
+        end(Workers.Answer(text: text, memory: text.utf8.count > ControlState.smallAnswer ? memory : []))
     }
 
     private static let full = RPCError(

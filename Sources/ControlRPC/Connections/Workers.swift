@@ -7,11 +7,12 @@ import NIOCore
 /// What reads no image is answered at once.
 final class Workers: Sendable {
     /// Longer messages are taken apart by other threads than the one that serves all connections.
-    private static let shortMessage = 4096
+    static let shortMessage = 4096
 
     private let parsers = KeyedThreads<ObjectIdentifier>(threadsPerKey: 1, threadLimit: 2)
-    private let quick = KeyedThreads<String>(threadsPerKey: 4, threadLimit: 512)
-    private let long = KeyedThreads<String>(threadsPerKey: 2, threadLimit: 16)
+    /// By the images that are read; none for lists, which wait for no request for an image.
+    private let quick = KeyedThreads<[String]>(threadsPerKey: 4, threadLimit: 512)
+    private let long = KeyedThreads<[String]>(threadsPerKey: 2, threadLimit: 16)
     /// The memory of answers that requests for each image may have while they are worked on: a quarter of what there is.
     private let shares = Guarded<[String: WeakBudget]>([:])
 
@@ -27,38 +28,36 @@ final class Workers: Sendable {
         var memory: [TakenMemory]
     }
 
-    /// Has `session` do what the message `bytes` asks for; nil where nothing is to be answered.
-    func answer(
-        line bytes: [UInt8], of session: ControlSession, on loop: any EventLoop, notify: (@Sendable (String) -> Void)?
-    ) -> EventLoopFuture<Answer?> {
+    /// Takes the message `bytes` of `session` apart, and hands what is to be done for it, and has not begun, to `body`: at
+    /// once, or on `loop` once it is taken apart.
+    func prepare(
+        _ bytes: [UInt8], of session: ControlSession, on loop: any EventLoop, notify: (@Sendable (String) -> Void)?,
+        _ body: @escaping @Sendable (MessageWork) -> Void
+    ) {
         guard bytes.count > Self.shortMessage else {
-            return answer(RPCMessage(bytes), of: session, on: loop, notify: notify)
+            return body(MessageWork(RPCMessage(bytes), of: session, by: self, notify: notify))
         }
-        let promise = loop.makePromise(of: Answer?.self)
         let isTaken = parsers.run(for: ObjectIdentifier(session)) { [self] in
-            guard !session.isOver else { return promise.succeed(nil) }
-            answer(RPCMessage(bytes), of: session, on: loop, notify: notify).cascade(to: promise)
+            let message = session.isOver ? .refused(Self.overloaded) : RPCMessage(bytes)
+            let work = MessageWork(message, of: session, by: self, notify: notify)
+            loop.execute { body(work) }
         }
-        if !isTaken { promise.succeed(Answer(text: RPCAnswer.text(.failure(Self.overloaded), to: .null), memory: [])) }
-        return promise.futureResult
+        if !isTaken { body(MessageWork(.refused(Self.overloaded), of: session, by: self, notify: notify)) }
     }
 
-    /// The same of a message that was taken apart.
-    func answer(
-        _ message: RPCMessage, of session: ControlSession, on loop: any EventLoop, notify: (@Sendable (String) -> Void)?
-    ) -> EventLoopFuture<Answer?> {
+    /// Begins `work`; nil where nothing is to be answered.
+    func answer(_ work: MessageWork, on loop: any EventLoop) -> EventLoopFuture<Answer?> {
         let promise = loop.makePromise(of: Answer?.self)
-        let work = MessageWork(message, of: session, by: self, notify: notify) { answer in
+        work.begin { answer in
             // Not at once: a client may send thousands of requests that are answered as soon as they are read.
             loop.execute { promise.succeed(answer) }
         }
-        work.goOn()
         return promise.futureResult
     }
 
     /// Does `work` of a request for `images` where it is to be done; false where too much waits there.
     func run(_ request: PreparedRequest, for images: [String], _ work: @escaping @Sendable () -> Void) -> Bool {
-        (request.takesLong ? long : quick).run(for: images.joined(separator: "\0"), work)
+        (request.takesLong ? long : quick).run(for: images, work)
     }
 
     /// What the requests for each of `images` may have of the memory for answers, always in the same order. Comparisons
