@@ -13,9 +13,26 @@ struct `Paths of the host in what clients read` {
         ("FILE://localhost/srv/a.raw", "FILE:a.raw"),
         ("nbd://host/export", "nbd://host/export"),
         ("/images/sub/a b.raw: no", "sub/a b.raw: no"),
+        ("backing file \"../x/base.qcow2\": no", "backing file \"base.qcow2\": no"),
+        ("names \"b.qcow2\"; ../x y/b.qcow2 is read", "names \"b.qcow2\"; b.qcow2 is read"),
+        ("file:../x/b.raw", "file:b.raw"), ("\\\"sub/../../x/b.raw\\\"", "\\\"b.raw\\\""),
+        ("/images/../x/b.raw: no", "b.raw: no"), ("\"/images/sub/../../x/b.raw\"", "\"b.raw\""),
+        (#"{"hint":"..\\x y\\v.vmdk","size":1}"#, #"{"hint":"v.vmdk","size":1}"#), (#"..\x\v.vmdk: no"#, "v.vmdk: no"),
+        (#"/srv/x/n\xfc.raw"#, #"n\xfc.raw"#), (#"n\xfc.raw"#, #"n\xfc.raw"#),
+        ("sub../b.raw", "sub../b.raw"), ("\"sub/b..raw\"", "\"sub/b..raw\""), ("1..2", "1..2"),
     ])
     func `are names`(text: String, told: String) {
         #expect(HostPaths(below: ["/images"]).hidden(in: text) == told)
+    }
+
+    @Test func `are names where an error is about them`() {
+        let paths = HostPaths(below: ["/images"])
+        for (path, told) in [
+            ("/images/sub/a.raw", "sub/a.raw"), ("/srv/a.raw", "a.raw"), ("/images/../x/a.raw", "a.raw"),
+            ("../x/a.raw", "a.raw"), ("sub/a.raw", "sub/a.raw"),
+        ] {
+            #expect(paths.name(of: path) == told)
+        }
     }
 
     @Test func `are not among the bytes of fields`() {

@@ -14,6 +14,9 @@ struct `What clients of a server learn of the host` {
             create -f qcow2 plain.qcow2 1M; create -f qcow2 sub/deep.qcow2 1M
             create -u -f qcow2 -F raw -b "$1/outside/base.raw" outside.qcow2 1M
             create -u -f qcow2 -F raw -b "$1/images/gone.raw" gone.qcow2 1M
+            create -u -f qcow2 -F raw -b "../secret-x/base.raw" above.qcow2 1M
+            create -u -f qcow2 -F raw -b "$1/secret-x/base.raw" sibling.qcow2 1M
+            create -u -f qcow2 -F raw -b "sub/../../secret-x/base.raw" around.qcow2 1M
             create -u -f qcow2 -F raw -b "file://$1/outside/base.raw" scheme.qcow2 1M
             create -u -f qcow2 -F raw -b "$1/out side/deep er/base.raw" blanks.qcow2 1M
             create -u -f qcow2 -F raw -b "$1/images/base.raw" over.qcow2 1M
@@ -25,6 +28,8 @@ struct `What clients of a server learn of the host` {
             cp plain.qcow2 encrypted.qcow2; printf '\\0\\0\\0\\1' | dd of=encrypted.qcow2 bs=1 seek=32 conv=notrunc status=none
             cp plain.qcow2 dirty.qcow2; printf '\\377' | dd of=dirty.qcow2 bs=1 seek=44 conv=notrunc status=none
             head -c 70 plain.qcow2 >short.qcow2; head -c 200000 plain.qcow2 >cut.qcow2
+            printf '%s\\n' '# Disk DescriptorFile' version=1 CID=1234abcd parentCID=deadbeef 'createType="monolithicSparse"' \
+              'parentFileNameHint="..\\secret-x\\v.vmdk"' 'RW 2048 SPARSE "gone-s001.vmdk"' >windows.vmdk
             ln -s ../outside/base.raw link.raw; ln -s "$1/nowhere" broken.raw; : >empty.vmdk
             """, folder.path)
         let names = try FileManager.default.subpathsOfDirectory(atPath: folder.file("images"))
@@ -34,6 +39,7 @@ struct `What clients of a server learn of the host` {
     /// Neither where the images lie, nor an option of the command.
     private static func expectNothing(in text: String, of folder: TemporaryFolder, _ what: String) {
         #expect(!text.contains(folder.path) && !text.contains("--"), "\(what): \(text)")
+        #expect(!text.contains("secret-x"), "\(what): \(text)")
         // Nor as bytes in hexadecimal.
         let bytes = folder.path.utf8.map { String($0, radix: 16) }.joined(separator: " ")
         #expect(!text.contains(bytes), "\(what): \(text)")
@@ -74,6 +80,17 @@ struct `What clients of a server learn of the host` {
         let missing = try client.call("read", "{\"image\":\"gone.qcow2\",\"offset\":0,\"length\":1}")["error"]
         #expect(missing?["message"]?.text?.contains("\"gone.raw\"") == true, "\(String(describing: missing))")
         #expect(missing?["data", "path"]?.text == "gone.qcow2")
+    }
+
+    @Test func `has no path of the host in the bytes of a name that is not UTF-8`() throws {
+        let folder = try TemporaryFolder()
+        try Shell.check(
+            "cd \"$1\"; truncate -s 1M $'n\\377.raw'; qemu-img create -q -u -f qcow2 -F raw -b $'n\\377.raw' a.qcow2 1M",
+            folder.path)
+        let server = try ImageServer([folder.file("a.qcow2")])
+        let chain = try server.connect().call("info", "{\"backing-chain\":true}")["result"]?.array
+        let bytes = chain?.last?["filename-bytes"]?.text.flatMap { Data(base64Encoded: $0) }
+        #expect(bytes == Data(Array("n".utf8) + [0xff] + Array(".raw".utf8)), "\(String(describing: chain))")
     }
 
     @Test func `has no path of the host and no option, over NBD`() throws {

@@ -63,8 +63,12 @@ extension Method {
         let wholeChain = call.arguments.flag(chain)
         let (name, image) = try call.namedImage()
         var reports = image.reports(chain: wholeChain, allocation: call.arguments.flag(allocation))
-        for index in reports.indices { reports[index].hideHints() }
-        if !reports.isEmpty { reports[0].rename(name) }
+        for index in reports.indices {
+            reports[index].hideHints()
+            // Also where it is told by its bytes.
+            reports[index].rename(
+                index == 0 ? name : call.session.server.catalog.paths.name(of: reports[index].filename))
+        }
         return wholeChain ? try JSON.line(encoding: reports) : try JSON.line(encoding: reports.first)
     }
 

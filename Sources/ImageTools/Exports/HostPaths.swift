@@ -17,22 +17,35 @@ public struct HostPaths: Sendable {
     }
 
     /// What clients call the file at `path`: its path below the folder that is served, or else its last component.
-    func name(of path: String) -> String {
-        for folder in folders where path.utf8.starts(with: folder.utf8) && path.utf8.count > folder.utf8.count {
-            return String(decoding: path.utf8.dropFirst(folder.utf8.count), as: UTF8.self)
+    public func name(of path: String) -> String {
+        let bytes = Array(path.utf8)
+        guard !Self.leadsUp(bytes[...]) else { return Self.lastComponent(of: bytes[...]) }
+        for folder in folders where bytes.starts(with: folder.utf8) && bytes.count > folder.utf8.count {
+            return String(decoding: bytes.dropFirst(folder.utf8.count), as: UTF8.self)
         }
-        return path.hasPrefix("/") ? Self.lastComponent(of: Array(path.utf8)[...]) : hidden(in: path)
+        return path.hasPrefix("/") ? Self.lastComponent(of: bytes[...]) : hidden(in: path)
     }
 
-    /// `text`, for people or of JSON, with names instead of absolute paths.
+    /// `text`, for people or of JSON, with names instead of absolute paths, and of relative ones that lead upwards.
     public func hidden(in text: String) -> String {
         let slash = UInt8(ascii: "/")
-        guard text.utf8.contains(slash) else { return text }
+        guard text.utf8.contains(where: { "/\\".utf8.contains($0) }) else { return text }
         let bytes = Array(text.utf8)
         var told: [UInt8] = []
         told.reserveCapacity(bytes.count)
         var position = 0
         while position < bytes.count {
+            if let opening = Self.upward(at: position, in: bytes) {
+                // What stands before it is of the same path.
+                while let last = told.last, !Self.openings.contains(last) { told.removeLast() }
+                let end = Self.end(of: opening, from: position, in: bytes)
+                // Windows separates names by backslashes, and JSON doubles them.
+                let isOfWindows = bytes[position + 2] == UInt8(ascii: "\\")
+                let separators = isOfWindows ? "/\\" : "/"
+                told += bytes[position..<end].split { separators.utf8.contains($0) }.last ?? []
+                position = end
+                continue
+            }
             guard bytes[position] == slash, let opening = Self.opening(before: position, in: bytes) else {
                 told.append(bytes[position])
                 position += 1
@@ -41,7 +54,7 @@ public struct HostPaths: Sendable {
             let end = Self.end(of: opening, from: position, in: bytes)
             let path = bytes[position..<end]
             // Where a path ends in prose is not known, but a folder that is served ends where it does.
-            if let folder = folders.first(where: { bytes[position...].starts(with: $0.utf8) }) {
+            if !Self.leadsUp(path), let folder = folders.first(where: { bytes[position...].starts(with: $0.utf8) }) {
                 position += folder.utf8.count
             } else {
                 told += Array(Self.lastComponent(of: path).utf8)
@@ -76,7 +89,23 @@ public struct HostPaths: Sendable {
         let isScheme =
             !isFile && before == UInt8(ascii: ":") && position + 1 < bytes.count
             && bytes[position + 1] == UInt8(ascii: "/")
-        return !isScheme && " \"'(=[,:\n\t".utf8.contains(before) ? before : nil
+        return !isScheme && openings.contains(before) ? before : nil
+    }
+
+    /// What a path may stand behind.
+    private static let openings = Array(" \"'(=[,:\n\t".utf8)
+
+    /// What stands before the path of which a component `..` is at `position`; nil where there is none.
+    private static func upward(at position: Int, in bytes: [UInt8]) -> UInt8? {
+        guard bytes[position] == UInt8(ascii: "."),
+            bytes[position...].starts(with: "../".utf8) || bytes[position...].starts(with: "..\\".utf8)
+        else { return nil }
+        guard position > 0 else { return UInt8(ascii: " ") }
+        let start =
+            "/\\".utf8.contains(bytes[position - 1])
+            ? bytes[..<position].lastIndex { openings.contains($0) } : position - 1
+        guard let start else { return UInt8(ascii: " ") }
+        return openings.contains(bytes[start]) ? bytes[start] : nil
     }
 
     private static func end(of opening: UInt8, from start: Int, in bytes: [UInt8]) -> Int {
@@ -104,6 +133,11 @@ public struct HostPaths: Sendable {
             if word.contains(UInt8(ascii: "/")) { found = position }
         }
         return found
+    }
+
+    /// Whether a component of `path` is `..`.
+    private static func leadsUp(_ path: ArraySlice<UInt8>) -> Bool {
+        path.split(separator: UInt8(ascii: "/")).contains { $0.elementsEqual("..".utf8) }
     }
 
     private static func lastComponent(of path: ArraySlice<UInt8>) -> String {
