@@ -29,6 +29,7 @@ struct Serve: AsyncParsableCommand {
 
             EXAMPLES
               rblock serve disk.qcow2
+              rblock serve --backing /srv/base.qcow2 overlay.qcow2
                 nbdcopy nbd://localhost copy.raw
                 qemu-img convert nbd://localhost -O qcow2 copy.qcow2
                 nbd-client localhost /dev/nbd0
@@ -48,6 +49,7 @@ struct Serve: AsyncParsableCommand {
             """)
 
     @OptionGroup var options: ImageOptions
+    @OptionGroup var under: BackingOption
     @Option(
         help: ArgumentHelp(
             "Where NBD is spoken: unix:PATH or tcp:HOST:PORT; port 0 is any that is free. Repeatable.",
@@ -88,6 +90,7 @@ struct Serve: AsyncParsableCommand {
     }
 
     func validate() throws {
+        try under.check(images)
         let streams = rpc.filter { if case .standardStreams = $0 { true } else { false } }
         guard streams.count <= 1 else { throw ValidationError("--rpc stdio: there is one standard input") }
         if !streams.isEmpty && output == .json {
@@ -104,8 +107,7 @@ struct Serve: AsyncParsableCommand {
         var logger = Logger(label: "rblock") { StreamLogHandler.standardError(label: $0) }
         logger.logLevel = verbose ? .debug : .notice
         try Failure.reported {
-            let catalog = try ExportCatalog(try images.map { try options.image($0) }, probesAll: probe) {
-                [logger] note in
+            let catalog = try ExportCatalog(try namedImages(), probesAll: probe) { [logger] note in
                 logger.warning("\(printable(note))")
             }
             let tls = try encryption.read()
@@ -137,6 +139,18 @@ struct Serve: AsyncParsableCommand {
             throw ExitCode(1)
         }
         manager?.tell("STOPPING=1", status: "all is answered")
+    }
+
+    /// What is to be served. Throws where an image has no place for the file that is to lie under it.
+    private func namedImages() throws(ImageError) -> [NamedImage] {
+        var named: [NamedImage] = []
+        for path in images {
+            var image = try options.image(path)
+            under.apply(to: &image)
+            if under.backing != nil { _ = try image.open() }
+            named.append(image)
+        }
+        return named
     }
 
     /// Opens the sockets that were asked for, besides those that were `passed`.

@@ -129,6 +129,29 @@ struct RPCLifeTests {
         withExtendedLifetime((deaf, folder)) {}
     }
 
+    @Test func `a file that is given lies under the one image`() throws {
+        let folder = try Self.image()
+        try Shell.check(
+            """
+            cd "$1"; mkdir base; head -c 1M /dev/urandom >base/real.raw
+            qemu-img create -q -u -f qcow2 -F raw -b gone.raw over.qcow2 1M
+            """, folder.path)
+        let over = folder.file("over.qcow2")
+        let served = try ImageServer([over], options: ["--backing", folder.file("base/real.raw")])
+        let bytes = try served.rpc("--raw", "read", "[0, 1048576]").output
+        #expect(try Array(bytes) == Array(Data(contentsOf: URL(fileURLWithPath: folder.file("base/real.raw")))))
+        #expect(try ImageServer([over]).rpc("read", "[0, 1]").status == 1)
+        // A folder, what names no backing file, and a file that is not there.
+        for (image, backing, word) in [
+            (folder.path, "base/real.raw", "is a folder"), (folder.file("disk.qcow2"), "base/real.raw", "--backing"),
+            (over, "none.raw", "none.raw"),
+        ] {
+            let result = try RBlock.run(["serve", "--backing", folder.file(backing), image])
+            #expect(result.status == 1 && result.errors.contains(word), "\(result)")
+        }
+        #expect(try RBlock.run(["serve", "--backing", over, over, folder.path]).status == 64)
+    }
+
     @Test func `what cannot be served is refused in one line`() throws {
         let folder = try Self.image()
         let served = try ImageServer([folder.path])
