@@ -131,6 +131,29 @@ struct RPCMethodTests {
         #expect(try client.call("open", "[\"orphan.qcow2\"]")["error", "data", "errno"]?.number == Int(ENOENT))
     }
 
+    @Test func `tell what is lost of a disk, where they are to go on`() throws {
+        let folder = try Self.images()
+        // The file ends behind the first cluster of data.
+        try Shell.check("cd \"$1\"; cp disk.qcow2 torn.qcow2; truncate -s 384K torn.qcow2", folder.path)
+        let served = try ImageServer([folder.path])
+        let client = try served.connect()
+        let verb = try RBlock.run(
+            ["read", "--ignore-read-errors", "--length", "4M", "--output", "json", folder.file("torn.qcow2")])
+        let same = try JSONValue(parsing: verb.output)
+        #expect(same["lost"]?.array?.isEmpty == false)
+        let read = "\"offset\":0,\"length\":4194304,\"ignore-read-errors\":true"
+        let torn = try client.call("read", "{\"image\":\"torn.qcow2\",\(read)}")["result"]
+        for key in ["data", "size"] { #expect(torn?[key] == same[key]) }
+        #expect(torn?["lost"] == same["lost"]?.removing("\(folder.path)/"), "\(String(describing: torn?["lost"]))")
+        let whole = try client.call("read", "{\"image\":\"disk.qcow2\",\(read)}")["result"]
+        #expect(whole?["lost"]?.array?.isEmpty == true && whole?["data"]?.text != torn?["data"]?.text)
+        #expect(try client.call("read", "[0,4194304,\"torn.qcow2\"]").code == -32003)
+        let pair = "\"a\":\"torn.qcow2\",\"b\":\"disk.qcow2\""
+        let diff = try client.call("diff", "{\(pair),\"ignore-read-errors\":true}")["result"]
+        #expect(diff?["lost"]?.array?.first?["disk"]?.text == "a" && diff?["identical"] == nil, "\(diff as Any)")
+        #expect(try client.call("diff", "{\(pair)}").code == -32003)
+    }
+
     @Test func `keep a disk that is open as it was, and say when it is written to`() throws {
         let folder = try TemporaryFolder()
         try Shell.check("qemu-img create -q -f qcow2 \"$1\" 1M", folder.file("disk.qcow2"))

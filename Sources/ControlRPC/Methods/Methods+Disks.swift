@@ -11,10 +11,17 @@ extension Method {
     private static let readLength = Parameter(
         name: "length", kind: .count(least: 1, most: readLimit), isRequired: true, summary: "How many bytes")
 
+    private static let ignoresErrors = Parameter(
+        name: "ignore-read-errors", kind: .flag,
+        summary:
+            "Whether to go on where a disk cannot be read: what is lost is taken for zeros, and listed under \"lost\"")
+
     static let read = Method(
         name: "read", summary: "Reads bytes of a disk, as the guest sees them.",
-        parameters: [.offset.required, readLength, .image],
-        result: "The image's name, offset, length, the size of the disk, and data in base64",
+        parameters: [.offset.required, readLength, .image, ignoresErrors],
+        result:
+            "The image's name, offset, length, the size of the disk, data in base64, and with ignore-read-errors what is "
+            + "lost",
         answerSize: .data(readLength)
     ) { call in
         let export = try call.export()
@@ -29,15 +36,24 @@ extension Method {
         }
         let count = Int(length)
         let buffer = AlignedBuffer(capacity: count)
+        let goesOn = call.arguments.flag(ignoresErrors)
+        var lost = LostRanges()
         try buffer.fill(count) { output throws(ImageError) in
-            try export.image.read(count, at: GuestOffset(start), into: &output)
+            if goesOn {
+                export.image.read(start..<start + length, into: &output, &lost)
+            } else {
+                try export.image.read(count, at: GuestOffset(start), into: &output)
+            }
         }
         try export.checkUnchanged()
+        try call.request.checkWanted()
         call.session.server.countRead(count)
         // Safe: the pointer is used in this call only.
         let data = unsafe buffer.bytes.withUnsafeBytes { unsafe Data($0) }
+        // Only the data, which has slashes anywhere, is sent as it is: see `ControlSession`.
+        let told = goesOn ? ",\"lost\":\(export.paths.hidden(in: try JSON.line(encoding: lost.ranges)))" : ""
         return "{\"image\":\(jsonString(export.name)),\"offset\":\(start),\"length\":\(length),\"size\":\(size),"
-            + "\"data\":\"\(data.base64EncodedString())\"}"
+            + "\"data\":\"\(data.base64EncodedString())\"\(told)}"
     }
 
     private static let mapLength = Parameter(
@@ -79,17 +95,38 @@ extension Method {
             var image: String
         }
 
+        /// What could not be read of `disk`, "a" or "b".
+        struct Lost: Encodable {
+            var disk: String
+            var start: UInt64
+            var length: UInt64
+            var error: String
+        }
+
         var a: Disk
         var b: Disk
         var ranges: [SectorRange]?
         var summary: DiskDifference
-        var identical: Bool
+        /// Nil where something is lost: then it is not known.
+        var identical: Bool?
+        var lost: [Lost]?
+
+        init(_ a: String, _ b: String, _ ranges: [SectorRange]?, _ difference: DiskDifference) {
+            (self.a, self.b) = (Disk(image: a), Disk(image: b))
+            self.ranges = ranges
+            summary = difference
+            let lost = zip(["a", "b"], difference.lost).flatMap { disk, lost in
+                lost.ranges.map { Lost(disk: disk, start: $0.start, length: $0.length, error: $0.error) }
+            }
+            if lost.isEmpty { identical = difference.sectors == 0 } else { self.lost = lost }
+        }
     }
 
     static let diff = Method(
         name: "diff", summary: "Tells which sectors differ between two disks, as 'rblock diff' does in JSON.",
-        parameters: [first, second, summaryOnly, sectorSize],
-        result: "The ranges of sectors that differ, and what they sum up to", isLong: true,
+        parameters: [first, second, summaryOnly, sectorSize, ignoresErrors],
+        result: "The ranges of sectors that differ, what they sum up to, and what is lost where something is",
+        isLong: true,
         answerSize: .long
     ) { call in
         let size = call.arguments.count(sectorSize) ?? 512
@@ -97,7 +134,8 @@ extension Method {
             throw RPCError(.invalidParams, "sector-size: is \(size), and must be 512 or 4096")
         }
         let (a, b) = (try call.export(first), try call.export(second))
-        let comparison = DiskComparison(a.image, b.image, sectorSize: Int(size))
+        var comparison = DiskComparison(a.image, b.image, sectorSize: Int(size))
+        comparison.ignoresReadErrors = call.arguments.flag(ignoresErrors)
         var ranges: [SectorRange]? = call.arguments.flag(summaryOnly) ? nil : []
         let difference = try comparison.run(
             progress: { position in
@@ -115,9 +153,6 @@ extension Method {
             })
         try a.checkUnchanged()
         try b.checkUnchanged()
-        return try JSON.line(
-            encoding: Comparison(
-                a: Comparison.Disk(image: a.name), b: Comparison.Disk(image: b.name), ranges: ranges,
-                summary: difference, identical: difference.sectors == 0))
+        return try JSON.line(encoding: Comparison(a.name, b.name, ranges, difference))
     }
 }
