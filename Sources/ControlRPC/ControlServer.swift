@@ -1,3 +1,4 @@
+import Glibc
 public import ImageTools
 public import Logging
 import NIOCore
@@ -26,6 +27,15 @@ public final class ControlServer: Service {
     private static let timeToEnd = (
         atMost: Duration.seconds(5), stalled: Duration.milliseconds(700), cancelled: Duration.milliseconds(100)
     )
+
+    /// A TCP client's host is asked whether the connection is there after 15 silent seconds, and each 5 seconds after that;
+    /// when 6 questions were not answered, it is gone.
+    private static let keepAlive: [(ChannelOptions.Types.SocketOption, Int)] = [
+        (ChannelOptions.socketOption(.so_keepalive), 1),
+        (ChannelOptions.Types.SocketOption(level: .tcp, name: NIOBSDSocket.Option(rawValue: TCP_KEEPIDLE)), 15),
+        (ChannelOptions.Types.SocketOption(level: .tcp, name: NIOBSDSocket.Option(rawValue: TCP_KEEPINTVL)), 5),
+        (ChannelOptions.Types.SocketOption(level: .tcp, name: NIOBSDSocket.Option(rawValue: TCP_KEEPCNT)), 6),
+    ]
 
     private let listeners: [Listener]
     private let state: ControlState
@@ -101,6 +111,11 @@ public final class ControlServer: Service {
             let error = RPCError(.busy, "there are \(Self.connectionLimit) connections already, which is the most")
             try channel.pipeline.syncOperations.addHandler(RefusedConnection(error))
             return
+        }
+        // A client that closed its connection looks like one that only sends no more, whose work goes on, until its host is
+        // asked. Unix sockets tell the two apart by themselves.
+        if !isLocal {
+            for (option, value) in Self.keepAlive { try? channel.syncOptions?.setOption(option, value: value) }
         }
         state.countConnection(1)
         channel.closeFuture.whenComplete { [state, connections] _ in

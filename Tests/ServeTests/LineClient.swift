@@ -60,6 +60,12 @@ final class LineClient: @unchecked Sendable {
     /// Sends nothing any more.
     func endOutput() { shutdown(descriptor, CInt(SHUT_WR)) }
 
+    /// Has the connection be reset when it is closed.
+    func resetWhenClosed() {
+        var linger = linger(l_onoff: 1, l_linger: 0)
+        setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &linger, socklen_t(MemoryLayout<linger>.size))
+    }
+
     /// The next line; nil where the server has closed the connection. Throws after a minute without one, and where the
     /// connection ends within a line.
     func line() throws -> String? {

@@ -148,6 +148,41 @@ struct RPCConnectionTests {
         withExtendedLifetime(folder) {}
     }
 
+    @Test func `work goes on for a client who only sends no more, and ends with one who is gone`() throws {
+        let folder = try TemporaryFolder()
+        for name in ["a.raw", "b.raw"] { try Pattern.writeDisk(folder.file(name), size: 32 << 20, seed: 3) }
+        let served = try ImageServer([folder.path])
+        func batch(_ count: Int) -> String {
+            let request = "{\"method\":\"diff\",\"params\":{\"a\":\"a.raw\",\"b\":\"b.raw\",\"quiet\":true},\"id\":1}"
+            return "[\(Array(repeating: request, count: count).joined(separator: ","))]"
+        }
+        for patient in [try served.connect(), try LineClient(port: served.rpcPort)] {
+            try patient.send(batch(20))
+            patient.endOutput()
+            let answers = try patient.answer().array
+            #expect(answers?.count == 20 && answers?.allSatisfy { $0["result", "identical"] == .bool(true) } == true)
+            #expect(try patient.line() == nil)
+        }
+        let other = try served.connect()
+        func done() throws -> Int { try other.call("stats")["result", "calls", "diff"]?.number ?? 0 }
+        for (isReset, endsFirst) in [(false, false), (false, true), (true, false), (true, true)] {
+            let before = try done()
+            do {
+                let client = isReset ? try LineClient(port: served.rpcPort) : try served.connect()
+                if isReset { client.resetWhenClosed() }
+                try client.send(batch(1000))
+                if endsFirst { client.endOutput() }
+                #expect(try TestImages.wait(seconds: 60) { try done() > before })
+            }
+            #expect(try TestImages.wait(seconds: 60) { try other.call("stats")["result", "connections"]?.number == 1 })
+            // What was begun may be counted yet.
+            usleep(300_000)
+            let count = try done()
+            usleep(300_000)
+            #expect(try done() == count && count - before < 1000, "reset: \(isReset), ended: \(endsFirst)")
+        }
+    }
+
     @Test func `a hundred clients are served at once, and one more is told that there is no room`() throws {
         let (folder, served) = try Self.serve()
         var clients: [LineClient] = []
