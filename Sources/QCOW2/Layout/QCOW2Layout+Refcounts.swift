@@ -16,9 +16,11 @@ extension QCOW2Layout {
                         + "behind the file's end, or behind the most that are allowed")
             }
             var lister = LayoutEntryLister(consumer, "refcount table entries", limit: options.entryLimit)
+            var counted = CountedBlocks()
             try reportingReadErrors(consumer) { () throws(ImageError) in
                 try table.visit { (index, word, _) throws(ImageError) in
-                    try lister.add(entry(word, index, table, header, refcounts), isEmpty: word == 0)
+                    let entry = entry(word, index, table, header, refcounts, &counted)
+                    try lister.add(entry, isEmpty: word == 0)
                     if lister.isExhausted { lister.omit(table.count - index - 1) }
                     return !lister.isExhausted
                 }
@@ -27,8 +29,16 @@ extension QCOW2Layout {
         }
     }
 
+    /// How full the blocks are that were counted so far, by their offsets: all entries of a table may name one. A sound
+    /// table names each block once, so that no more are kept than a small file has.
+    private struct CountedBlocks {
+        static let limit = 65_536
+        var used: [UInt64: UInt64?] = [:]
+    }
+
     private func entry(
-        _ word: UInt64, _ index: UInt64, _ table: StoredTable, _ header: Header, _ refcounts: RefcountLookup
+        _ word: UInt64, _ index: UInt64, _ table: StoredTable, _ header: Header, _ refcounts: RefcountLookup,
+        _ counted: inout CountedBlocks
     ) -> LayoutEntry {
         let coverage = refcounts.blockEntries << UInt64(header.clusterBits)
         var listed = LayoutEntry(
@@ -42,7 +52,7 @@ extension QCOW2Layout {
         if let fault = placeFault(offset, header) {
             faults.append(fault)
         } else if offset != 0 {
-            if let used = usedRefcounts(ofBlockAt: offset, header) {
+            if let used = usedRefcounts(ofBlockAt: offset, header, &counted) {
                 listed.facts.append(.init("used", .number(used)))
                 listed.facts.append(.init("of", .number(refcounts.blockEntries)))
             } else {
@@ -56,10 +66,15 @@ extension QCOW2Layout {
     }
 
     /// How many refcounts of the block at `offset` are not 0; nil where the block cannot be read.
-    private func usedRefcounts(ofBlockAt offset: UInt64, _ header: Header) -> UInt64? {
+    private func usedRefcounts(
+        ofBlockAt offset: UInt64, _ header: Header, _ counted: inout CountedBlocks
+    ) -> UInt64? {
+        if let known = counted.used[offset] { return known }
         var used: UInt64 = 0
         let isWhole = try? forEachRefcount(ofBlockAt: offset, header) { _ in used += 1 }
-        return isWhole == true ? used : nil
+        let answer = isWhole == true ? used : nil
+        if counted.used.count < CountedBlocks.limit { counted.used.updateValue(answer, forKey: offset) }
+        return answer
     }
 
     /// Hands over the place in the block at `offset` of each refcount that is not 0, as far as the file goes; answers
