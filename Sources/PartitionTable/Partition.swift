@@ -11,10 +11,12 @@ public struct Partition: Hashable, Sendable {
         /// at most 36 UTF-16 units, those that are no text replaced. The name is anything, slashes and control
         /// characters included.
         case gpt(type: GUID, unique: GUID, attributes: UInt64, name: String)
+        /// An entry of the disklabel that a BSD has in its MBR partition: `type` is the file system's (p_fstype).
+        case bsd(type: UInt8)
     }
 
-    /// The number that Linux gives it: MBR primaries have 1 to 4, logical partitions follow from 5 on; a GPT partition
-    /// has the index of its entry and one.
+    /// The number that Linux gives it: MBR primaries have 1 to 4, logical partitions follow from 5 on, and then what
+    /// BSD disklabels name; a GPT partition has the index of its entry and one.
     public var number: Int
     /// Where on the disk it begins.
     public var start: GuestOffset
@@ -43,12 +45,18 @@ public struct Partition: Hashable, Sendable {
         switch entry {
         case .mbr(let type, _): TypeNames.mbr[type]
         case .gpt(let type, _, _, _): TypeNames.gpt[type.description]
+        case .bsd(let type): TypeNames.bsd[type]
         }
     }
 
     /// Whether it is no partition but the room that logical partitions lie in.
     public var isExtended: Bool {
         if case .mbr(let type, _) = entry { BootRecord.Entry.extendedTypes.contains(type) } else { false }
+    }
+
+    /// Whether it is a part of the partition that has a BSD's disklabel.
+    var isInBSDLabel: Bool {
+        if case .bsd = entry { true } else { false }
     }
 
     /// The partition as a disk; `disk` must be the one whose table names it.

@@ -44,6 +44,8 @@ public struct PartitionTableInfo: Encodable, Sendable {
                 self.type = type.description
                 self.attributes = "0x" + String(attributes, radix: 16)
                 self.name = name
+            case .bsd(let type):
+                self.type = (type < 16 ? "0" : "") + String(type, radix: 16)
             }
         }
     }

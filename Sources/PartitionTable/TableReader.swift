@@ -27,6 +27,7 @@ struct TableReader {
             if !isForgotten, first.allSatisfy({ $0 == 0 }) { readWipedGPT() }
         }
         noteOverlaps()
+        noteDynamicDisk()
         table.notes = notes.all
         return table
     }
@@ -70,6 +71,39 @@ struct TableReader {
             if let partition = place(logical.entry, number: 5 + index, after: logical.base, in: sectors, of: record) {
                 table.partitions.append(partition)
             }
+        }
+        var next = 5 + chain.found.count
+        for index in record.entries.indices { readSlices(of: index, of: record, in: sectors, next: &next) }
+    }
+
+    /// Adds what a BSD's disklabel in the primary partition of the entry `index` says, from the number `next` on.
+    private mutating func readSlices(of index: Int, of record: BootRecord, in sectors: Sectors, next: inout Int) {
+        let parent = record.entries[index]
+        let start = UInt64(parent.firstSector)
+        guard parent.isUsed, BSDLabel.partitionTypes.contains(parent.type), sectors.sectorSize == .bytes512,
+            parent.sectorCount > 1, let bytes = try? sectors.bytes(BootRecord.size, at: start + 1),
+            let label = BSDLabel(bytes)
+        else { return }
+        let base = label.base(type: parent.type, start: start)
+        let range = start..<start + UInt64(parent.sectorCount)
+        for (letter, entry) in label.entries.enumerated() where entry.type != 0 {
+            let first = base + UInt64(entry.firstSector)
+            let end = first + UInt64(entry.sectorCount)
+            // That is the partition itself.
+            if first..<end == range { continue }
+            guard range.lowerBound <= first, end <= range.upperBound else {
+                let name = String(UnicodeScalar(UInt8(ascii: "a") + UInt8(letter)))
+                notes.add(
+                    "partition \(index + 1): \(name) of its BSD disklabel is \(entry.sectorCount) sectors from LBA "
+                        + "\(first) on, not wholly in it: it is left out")
+                continue
+            }
+            // One without sectors has a number all the same.
+            if first < end, let (start, size) = place(first...end - 1, number: next, in: sectors) {
+                table.partitions.append(
+                    Partition(number: next, start: start, size: size, entry: .bsd(type: entry.type)))
+            }
+            next += 1
         }
     }
 
@@ -190,6 +224,22 @@ struct TableReader {
         return isForgotten
     }
 
+    /// Says so where the volumes of the disk stand in a database of Windows at its end, and not in the table.
+    private mutating func noteDynamicDisk() {
+        let isDynamic = table.partitions.contains { partition in
+            switch partition.entry {
+            case .mbr(let type, _):
+                guard type == 0x42 else { return false }
+                let sectors = Sectors(disk: disk, sectorSize: .bytes512)
+                return (try? sectors.bytes(8, at: 6)) == Array("PRIVHEAD".utf8)
+            case .gpt(let type, _, _, _): return type.description == "af9b60a0-1431-4f62-bc68-3311714a69ad"
+            case .bsd: return false
+            }
+        }
+        guard isDynamic else { return }
+        notes.add("this is a dynamic disk of Windows (LDM): its volumes are not read, and may span several disks")
+    }
+
     // MARK: Both
 
     /// Where the sectors of `range`, which are a partition's, lie, as far as they are on the disk; nil where none is.
@@ -212,9 +262,16 @@ struct TableReader {
     }
 
     private mutating func noteOverlaps() {
+        // What a BSD's disklabel names overlaps the partition that has the label, as it should.
+        let partitions = table.partitions
+        noteOverlaps(of: partitions.filter { !$0.isInBSDLabel })
+        noteOverlaps(of: partitions.filter(\.isInBSDLabel))
+    }
+
+    private mutating func noteOverlaps(of partitions: [Partition]) {
         // In the order of the disk it is enough to look at the one that reaches furthest so far.
         var furthest: Partition?
-        for partition in table.partitions.sorted(by: { ($0.start, $0.number) < ($1.start, $1.number) }) {
+        for partition in partitions.sorted(by: { ($0.start, $0.number) < ($1.start, $1.number) }) {
             if let before = furthest, partition.start < before.end {
                 let numbers = [before.number, partition.number].sorted()
                 notes.add("partitions \(numbers[0]) and \(numbers[1]) overlap")

@@ -1,6 +1,9 @@
 /// What people call the types of partitions: those that virtual disks are likely to have, by the names that Linux's
 /// own tools show.
 enum TypeNames {
+    /// By the p_fstype of a BSD's disklabel.
+    static let bsd: [UInt8: String] = [0x01: "BSD swap", 0x07: "4.2BSD", 0x1b: "ZFS"]
+
     /// By the system indicator of an MBR.
     static let mbr: [UInt8: String] = [
         0x01: "FAT12", 0x04: "FAT16 <32M", 0x05: "Extended", 0x06: "FAT16", 0x07: "HPFS/NTFS/exFAT",

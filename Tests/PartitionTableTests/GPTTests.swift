@@ -262,4 +262,19 @@ struct `A GPT` {
         let table = disk.table()
         #expect(table.usedBackup && table.sectorSize == .bytes4096 && table.partitions.map(\.size) == [40960])
     }
+
+    @Test func `with partitions of a dynamic disk has a note`() {
+        let note = "this is a dynamic disk of Windows (LDM): its volumes are not read, and may span several disks"
+        var disk = BuiltDisk()
+        disk.setEntry(0, type: 0x42, first: 63, count: 100)
+        #expect(disk.table().notes == [])
+        disk.bytes.replaceSubrange(6 * 512..<6 * 512 + 8, with: Array("PRIVHEAD".utf8))
+        #expect(disk.table().partitions.map(\.number) == [1] && disk.table().notes == [note])
+        var gpt = BuiltDisk()
+        let type: [UInt8] = [
+            0xa0, 0x60, 0x9b, 0xaf, 0x31, 0x14, 0x62, 0x4f, 0xbc, 0x68, 0x33, 0x11, 0x71, 0x4a, 0x69, 0xad,
+        ]
+        gpt.setGPT([.init(first: 50, last: 100, type: type)])
+        #expect(gpt.table().notes == [note])
+    }
 }

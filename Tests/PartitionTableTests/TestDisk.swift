@@ -86,6 +86,8 @@ extension PartitionTable {
                 row.type = type.description
                 row.attributes = attributes
                 row.name = name
+            case .bsd(let type):
+                row.type = "0x" + String(type, radix: 16)
             }
             return row
         }
