@@ -38,6 +38,19 @@ struct `The requests of a message` {
         withExtendedLifetime((taken, folder)) {}
     }
 
+    @Test(arguments: [
+        (#"{"method":"cancel","params":[1]}"#, MessageWork.Kind.quick), ("{", .quick), (#"{"method":"none"}"#, .quick),
+        (#"[{"method":"get_version"},{"method":"stats"}]"#, .quick), (#"{"method":"list"}"#, .bounded),
+        (#"[{"method":"list"},{"method":"stats"}]"#, .bounded), (#"{"method":"open"}"#, .reading),
+        (#"[{"method":"list"},{"method":"info"}]"#, .reading),
+    ])
+    func `wait for other requests only where they read images`(text: String, kind: MessageWork.Kind) throws {
+        let (folder, session) = try session()
+        let work = MessageWork(RPCMessage(Array(text.utf8)), of: session, by: Workers(), notify: nil)
+        #expect(work.kind == kind)
+        withExtendedLifetime(folder) {}
+    }
+
     @Test func `can be cancelled before they begin, and are when the client goes`() throws {
         let (folder, session) = try session()
         guard case .single(.success(let request)) = RPCMessage(Array(#"{"method":"info","id":5}"#.utf8)) else {

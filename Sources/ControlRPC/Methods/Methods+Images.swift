@@ -65,7 +65,7 @@ extension Method {
         var reports = image.reports(chain: wholeChain, allocation: call.arguments.flag(allocation))
         for index in reports.indices {
             reports[index].hideHints()
-            // Also where it is told by its bytes.
+            // The bytes of a name that is not UTF-8 come from there, too.
             reports[index].rename(
                 index == 0 ? name : call.session.server.catalog.paths.name(of: reports[index].filename))
         }
