@@ -26,6 +26,8 @@ struct RPC: ParsableCommand {
             EXIT STATUS
               0   done
               1   the server cannot be reached, or answered with an error
+              2   --raw: bytes were written, with zeros for what could not be read: only with
+                  ignore-read-errors=true
               64  wrong usage
             """)
 
@@ -36,12 +38,24 @@ struct RPC: ParsableCommand {
     @Argument(help: ArgumentHelp("What is asked.", valueName: "METHOD")) var method: String
     @Argument(help: ArgumentHelp("What it is asked with.", valueName: "PARAMS")) var params: [String] = []
 
+    /// What `result`, that of the method read, says is lost.
+    private func lostRanges(of result: JSON) -> [LostRange] {
+        guard case .array(let ranges)? = result.members?["lost"] else { return [] }
+        return ranges.compactMap { range in
+            guard case .number(let start)? = range.members?["start"], let start = UInt64(start),
+                case .number(let length)? = range.members?["length"], let length = UInt64(length)
+            else { return nil }
+            return LostRange(start: start, length: length, error: range.members?["error"]?.string ?? "")
+        }
+    }
+
     func validate() throws {
         if raw && method != "read" { throw ValidationError("--raw is for the method read only") }
         _ = try parsedParams()
     }
 
     func run() throws {
+        var lost: [LostRange] = []
         try Failure.reported {
             let client = try RPCClient(at: address)
             let bar = ProgressBar(method)
@@ -52,12 +66,17 @@ struct RPC: ParsableCommand {
                 guard let text = result.members?["data"]?.string, let data = Data(base64Encoded: text) else {
                     throw Failure("\(socket): \(method): the answer has no data in base64")
                 }
+                lost = lostRanges(of: result)
                 // Safe: integers have no bytes that are not set.
                 unsafe try printer.write([UInt8](data).span.bytes)
             } else {
                 try printer.write((output == .human ? result.textForPeople : result.text) + "\n")
             }
             try printer.flush()
+        }
+        guard lost.isEmpty else {
+            sayLost(lost, of: socket, "could not be read, and are zeros in what was written")
+            throw ExitCode(2)
         }
     }
 

@@ -148,6 +148,10 @@ struct RPCMethodTests {
         let whole = try client.call("read", "{\"image\":\"disk.qcow2\",\(read)}")["result"]
         #expect(whole?["lost"]?.array?.isEmpty == true && whole?["data"]?.text != torn?["data"]?.text)
         #expect(try client.call("read", "[0,4194304,\"torn.qcow2\"]").code == -32003)
+        let raw = try served.rpc(
+            "--raw", "read", "offset=0", "length=4194304", "image=torn.qcow2", "ignore-read-errors=true")
+        #expect(
+            raw.status == 2 && raw.output.count == 4 << 20 && raw.errors.contains("could not be read"), "\(raw.errors)")
         let pair = "\"a\":\"torn.qcow2\",\"b\":\"disk.qcow2\""
         let diff = try client.call("diff", "{\(pair),\"ignore-read-errors\":true}")["result"]
         #expect(diff?["lost"]?.array?.first?["disk"]?.text == "a" && diff?["identical"] == nil, "\(diff as Any)")
