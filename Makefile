@@ -24,7 +24,8 @@ BENCH_PACKAGES := $(PEER_PACKAGES) e2fsprogs fdisk mount util-linux
 PYTHON_PACKAGES := dissect.hypervisor==3.21 dissect.cstruct==4.7 dissect.util==3.24 defusedxml==0.7.1
 SECOND_READER := .build-python/dissect.hypervisor-3.21
 
-.PHONY: all deps deps-test deps-bench build release run test test-threads fuzz bench format lint install clean
+.PHONY: all deps deps-test deps-bench build release run test test-built build-sanitizers build-threads \
+	test-threads build-fuzz fuzz bench format lint install clean
 
 all: build
 
@@ -83,7 +84,7 @@ run: build
 
 # Thousands of lines tell what passes, of several tests at once: what fails is told again, at the end.
 define run_tests
-	@mkdir -p .build; set -o pipefail; \
+	mkdir -p .build; set -o pipefail; \
 	$(SWIFT) test --skip-build $(1) 2>&1 | tee .build/tests.log || { \
 		printf '\nWhat failed:\n'; \
 		grep -E -A 4 '✘ Test .* recorded an issue' .build/tests.log | cut -c 1-1000 | tail -n 60; \
@@ -92,34 +93,49 @@ define run_tests
 	}
 endef
 
+# Tests wait much of their time, and meanwhile the programs with sanitizers are built.
 test: deps-test
 	$(SWIFT) build --build-tests
-	$(call run_tests)
+	$(MAKE) -j 2 test-built build-sanitizers
 	$(MAKE) test-threads
+	$(MAKE) fuzz FUZZ_SECONDS=10 FUZZ_SEED=1
+
+test-built:
+	@$(call run_tests)
+
+build-sanitizers: SWIFT := nice -n 19 $(SWIFT)
+build-sanitizers: build-threads build-fuzz
 
 # Reads and looks at everything with a server that the thread sanitizer watches; whatever it reports is a failure.
-test-threads: TSAN := $(CURDIR)/.build-tsan
+TSAN := $(CURDIR)/.build-tsan
+build-threads: deps
+	$(SWIFT) build --sanitize=thread --scratch-path $(TSAN) --product rblockfs
+
 test-threads: export RBLOCKFS = $(TSAN)/debug/rblockfs
 test-threads: export TSAN_OPTIONS = log_path=$(TSAN)/report
-test-threads: deps-test
-	$(SWIFT) build --sanitize=thread --scratch-path $(TSAN) --product rblockfs
+test-threads: deps-test build-threads
 	rm -f $(TSAN)/report.*
-	$(call run_tests,--filter 'ContentTests|StatsTests|ChangeTests|RefusalTests|LiveFolderTests|UsedImageTests|SlowImageTests|ApplianceTests|ReadAheadTests')
+	@$(call run_tests,--filter 'ContentTests|StatsTests|ChangeTests|RefusalTests|LiveFolderTests|UsedImageTests|SlowImageTests|ApplianceTests|ReadAheadTests')
 	@if ls $(TSAN)/report.* >/dev/null 2>&1; then cat $(TSAN)/report.*; exit 1; fi
 
 # Coverage-guided fuzzing of everything that reads bytes of strangers, with libFuzzer and the address sanitizer. FUZZ_SECONDS
 # of it for each of FUZZ_TARGETS, two at a time; what is found lies in .build-fuzz/found, and the corpora grow from run to
-# run in .build-fuzz/corpus. `make fuzz FUZZ_SECONDS=3600 FUZZ_TARGETS=qcow2` looks for longer at one.
+# run in .build-fuzz/corpus. `make fuzz FUZZ_SECONDS=3600 FUZZ_TARGETS=qcow2` looks for longer at one; FUZZ_SEED makes a run
+# that can be repeated. Executions are the faster the fewer FUZZ_MODULES are covered: libFuzzer goes through all counters.
 FUZZ_SECONDS ?= 60
+FUZZ_SEED ?= 0
 FUZZ_TARGETS ?= qcow2 vmdk-descriptor vmdk-sparse vmdk-stream ova ovf manifest partitions luks nbd rpc
+FUZZ_MODULES ?= BlockImage ByteFormat Compression ControlRPC Encryption HostStorage ImageFormats NBDServer OVA \
+	PartitionTable QCOW2 VMDK
 FUZZ := $(CURDIR)/.build-fuzz
-# Of several -sanitize options swiftc takes the last one alone: together they must be one.
-FUZZ_BUILD := -c release --sanitize=fuzzer --sanitize=address -Xswiftc -sanitize=fuzzer,address \
-	-Xswiftc -enable-testing --scratch-path $(FUZZ)
-fuzz: deps
-	RBLOCK_FUZZ=1 $(SWIFT) build $(FUZZ_BUILD) --product rblock-fuzz
-	@Fixtures/fuzz/run "$$(RBLOCK_FUZZ=1 $(SWIFT) build $(FUZZ_BUILD) --show-bin-path)/rblock-fuzz" $(FUZZ) \
-		$(FUZZ_SECONDS) $(FUZZ_TARGETS)
+FUZZ_BUILD := -c release --sanitize=fuzzer --sanitize=address -Xswiftc -enable-testing --scratch-path $(FUZZ)
+build-fuzz fuzz: export RBLOCK_FUZZ := $(FUZZ_MODULES)
+build-fuzz: deps
+	$(SWIFT) build $(FUZZ_BUILD) --product rblock-fuzz
+
+fuzz: build-fuzz
+	@Fixtures/fuzz/run "$$($(SWIFT) build $(FUZZ_BUILD) --show-bin-path)/rblock-fuzz" $(FUZZ) $(FUZZ_SECONDS) $(FUZZ_SEED) \
+		$(FUZZ_TARGETS)
 
 bench: deps-bench
 	$(SWIFT) build -c release
