@@ -32,10 +32,9 @@ enum TableFormat: Sendable {
 
     /// The table of `count` entries at `sector`, which must be less than 2^55.
     func table(in file: any HostFile, sector: UInt64, count: Int, name: String) -> TableLocation {
-        let isWide = entrySize == 8
-        return TableLocation(
-            file: file, offset: HostOffset(sector * sectorSize), count: count, entrySize: entrySize, name: name
-        ) { isWide ? decodeTable($0, of: UInt64.self, .little) : decodeTable($0, of: UInt32.self, .little) }
+        TableLocation(
+            file: file, offset: HostOffset(sector * sectorSize), count: count, entrySize: entrySize, name: name,
+            decode: entrySize == 8 ? decodeWideTable : decodeNarrowTable)
     }
 
     /// The sector of the grain table that an entry of the grain directory other than 0 names; nil where none can.
@@ -72,6 +71,10 @@ enum TableFormat: Sendable {
         }
     }
 }
+
+// Functions, since a closure that captures the size of an entry would be allocated for each look-up.
+private func decodeWideTable(_ bytes: RawSpan) -> [UInt64] { decodeTable(bytes, of: UInt64.self, .little) }
+private func decodeNarrowTable(_ bytes: RawSpan) -> [UInt64] { decodeTable(bytes, of: UInt32.self, .little) }
 
 /// Where the grain tables and the grains of an seSparse extent lie, in sectors; each area ends within `sectorLimit`.
 ///

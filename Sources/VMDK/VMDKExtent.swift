@@ -1,7 +1,8 @@
 import BlockImage
 
-/// A part of the disk, ready to be read: what an extent line, or a sparse file by itself, stands for.
-public struct VMDKExtent: Sendable {
+/// A part of the disk, ready to be read: what an extent line, or a sparse file by itself, stands for. Immutable; a class,
+/// since each read passes one on, and a copy of all that is in it would take as long as the look-up.
+public final class VMDKExtent: Sendable {
     enum Storage: Sendable {
         /// Byte for byte in a file, from an offset on.
         case flat(any HostFile, HostOffset)
@@ -23,6 +24,16 @@ public struct VMDKExtent: Sendable {
     /// The line of the descriptor that it stands for; nil where there is none.
     public let line: DescriptorExtent?
     let storage: Storage
+
+    init(
+        start: GuestOffset, virtualSize: UInt64, kindName: String, line: DescriptorExtent?, storage: Storage
+    ) {
+        self.start = start
+        self.virtualSize = virtualSize
+        self.kindName = kindName
+        self.line = line
+        self.storage = storage
+    }
 
     /// The file that holds it; nil where none is needed.
     public var file: (any HostFile)? {
