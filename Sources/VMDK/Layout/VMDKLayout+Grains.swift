@@ -113,18 +113,31 @@ extension VMDKLayout {
     ) throws(ImageError) {
         var lister = LayoutEntryLister(consumer, "grain table entries", limit: options.entryLimit)
         var unlisted: UInt64 = 0
+        // A hostile directory can name one table again and again.
+        var listed: Set<UInt64> = []
+        var repeated: UInt64 = 0
         try reportingReadErrors(consumer) { () throws(ImageError) in
             try directory(sector: grains.sector, grains).visit { (number, word) throws(ImageError) in
                 guard let sector = tableSector(word, grains) else { return true }
+                guard !listed.contains(sector) else {
+                    repeated += 1
+                    return true
+                }
                 guard !lister.isExhausted else {
                     unlisted += 1
                     return true
                 }
+                listed.insert(sector)
                 try listTable(number, sector: sector, grains, &lister, to: consumer)
                 return true
             }
         }
         if unlisted > 0 { try consumer.omit(unlisted, "grain tables") }
+        if repeated > 0 {
+            try consumer.fault(
+                "\(counted(repeated, "entry", "entries")) of the grain directory \(repeated == 1 ? "names" : "name") grain "
+                    + "tables that entries before name as well; each is listed once")
+        }
     }
 
     private func listTable(
@@ -140,10 +153,20 @@ extension VMDKLayout {
         try consumer.begin(
             LayoutStructure("grain table \(number)", at: table.offset, size: grains.tableSize))
         try reportingReadErrors(consumer) { () throws(ImageError) in
+            var empty: UInt64 = 0
             try table.visit { (index, word) throws(ImageError) in
-                let guest = number &* grains.tableCoverage &+ index &* grains.grainSize &* sectorSize
-                let entry = try grainEntry(word, index, guest, of: table, grains)
-                try entries.add(entry, isEmpty: word == 0)
+                if word == 0 { empty += 1 }
+                guard word != 0 || index + 1 == table.count else { return true }
+                func add(_ word: UInt64, _ index: UInt64, count: UInt64 = 1) throws(ImageError) {
+                    let guest = number &* grains.tableCoverage &+ index &* grains.grainSize &* sectorSize
+                    var entry = try grainEntry(word, index, guest, of: table, grains)
+                    entry.count = count
+                    try entries.add(entry, isEmpty: word == 0)
+                }
+                // Entries that say nothing are one, and not looked at one by one.
+                if empty > 0 { try add(0, index + (word == 0 ? 1 : 0) - empty, count: empty) }
+                empty = 0
+                if word != 0 { try add(word, index) }
                 if entries.isExhausted { entries.omit(table.count - index - 1) }
                 return !entries.isExhausted
             }

@@ -86,9 +86,10 @@ extension VMDKLayout {
         }
     }
 
-    /// Records the grain directories, their tables, and the grains.
+    /// Records the grain directories, their tables, and the grains, in bytes at most twice what the file has, and a bit.
     private func record(_ grains: GrainLayout, in recorder: any HostUseRecorder) {
         var budget = min(file.size, .max >> 2) * 2 + (1 << 20)
+        var grainBudget = min(file.size, .max >> 2) * 2 + (64 << 20)
         var isIncomplete = false
         func walk(_ sector: UInt64, directory: HostUse, table: HostUse) throws(ImageError) {
             let stored = StoredGrainTable(file, sector: sector, count: grains.count, entrySize: grains.entrySize)
@@ -107,7 +108,7 @@ extension VMDKLayout {
                     return true
                 }
                 budget -= grains.tableSize
-                try recordGrains(ofTableAt: place, grains, in: recorder)
+                isIncomplete = try !recordGrains(ofTableAt: place, grains, &grainBudget, in: recorder) || isIncomplete
                 return true
             }
         }
@@ -119,12 +120,16 @@ extension VMDKLayout {
         } catch {
             recorder.note("\(error)")
         }
-        if isIncomplete { recorder.note("so many entries name the same tables that not all were walked over") }
+        if isIncomplete {
+            recorder.note("so many entries name the same tables or grains that not all were walked over")
+        }
     }
 
+    /// Records the grains of the grain table at `sector`; false where `budget`, in bytes, did not allow all.
     private func recordGrains(
-        ofTableAt sector: UInt64, _ grains: GrainLayout, in recorder: any HostUseRecorder
-    ) throws(ImageError) {
+        ofTableAt sector: UInt64, _ grains: GrainLayout, _ budget: inout UInt64, in recorder: any HostUseRecorder
+    ) throws(ImageError) -> Bool {
+        var isComplete = true
         let table = StoredGrainTable(
             file, sector: sector, count: grains.tableEntryCount, entrySize: grains.entrySize)
         try table.visit { (_, word) throws(ImageError) in
@@ -138,6 +143,11 @@ extension VMDKLayout {
             guard grains.isCompressed else {
                 // The file may end inside its last grain.
                 let count = min(grains.grainSize * sectorSize, file.size - start.rawValue)
+                guard budget >= count else {
+                    isComplete = false
+                    return false
+                }
+                budget -= count
                 recorder.record(.data, at: start, count: count) { _, _ in false }
                 return true
             }
@@ -147,8 +157,15 @@ extension VMDKLayout {
                 case .grain(_, let size)? = marker.kind
             else { return true }
             let count = UInt64(StreamMarker.grainHeaderSize) + UInt64(size)
+            let held = min(count, file.size - start.rawValue)
+            guard budget >= held else {
+                isComplete = false
+                return false
+            }
+            budget -= held
             recorder.record(.compressed, at: start, count: count) { _, earlier in earlier == .compressed }
             return true
         }
+        return isComplete
     }
 }
