@@ -21,7 +21,7 @@ extension GrainTables {
         guard !missing.isEmpty else { return nil }
         var result = ComparedTables(entries: table)
         let isPart = zip(table, copy).allSatisfy { $0 == 0 || $0 == $1 }
-        let used = Set(table)
+        lazy var used = Set(table.filter { $0 != 0 })
         if isPart, missing.allSatisfy({ copy[$0] == 1 || !used.contains(copy[$0]) }) {
             for index in missing { result.entries[index] = copy[index] }
             result.recovered = missing.count

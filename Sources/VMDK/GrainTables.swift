@@ -209,7 +209,10 @@ extension GrainTables {
 
     /// Takes note of which redundant tables from this one on, as far as they lie one behind another, are empty: tables of
     /// parts of a disk that were never written to are most of all, and are not read one by one.
-    private func noteEmptyCopies(_ directory: Page, _ directoryIndex: Int) {
+    private func noteEmptyCopies(_ directory: Page, _ directoryIndex: Int, for place: PlacedTable) {
+        let first = format.tableSector(directory.entries[directory.index]).map { HostOffset($0 &* sectorSize) }
+        guard let first, !missing.compared.isKnown(place.table.offset, first), place.entries.allSatisfy({ $0 == 0 })
+        else { return }
         let count = runOfTables(directory.entries, from: directory.index)
         // Where the host cannot read all of them, the one that is needed is read by itself.
         guard count > 0, let entries = try? tables(count, atSector: directory.entries[directory.index]) else { return }
@@ -223,12 +226,17 @@ extension GrainTables {
     func differences(_ place: PlacedTable, _ directoryIndex: Int) throws(ImageError) -> ComparedTables? {
         guard !missing.compared.contains(directoryIndex) else { return nil }
         let directory = try redundantPage(at: directoryIndex)
-        if let directory, place.entries.allSatisfy({ $0 == 0 }) { noteEmptyCopies(directory, directoryIndex) }
+        if let directory { noteEmptyCopies(directory, directoryIndex, for: place) }
         guard !missing.compared.contains(directoryIndex) else { return nil }
         let copy = try unlessDamaged({ () throws(ImageError) in try redundantTable(directoryIndex, at: 0) }) ?? nil
         // What is read because the first table cannot be is no comparison.
         if let copy, copy.table.offset == place.table.offset { return nil }
-        guard let copy, let found = compared(place.entries, with: copy.entries) else {
+        let comparison = copy.flatMap { copy in
+            missing.compared.comparison(of: place.table.offset, with: copy.table.offset) {
+                compared(place.entries, with: copy.entries)
+            }
+        }
+        guard let found = comparison else {
             missing.compared.insert(directoryIndex)
             return nil
         }

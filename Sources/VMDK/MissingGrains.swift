@@ -51,8 +51,36 @@ final class MissingGrains: Sendable {
 /// Which grain tables were compared with their copies, as far as nothing was missing. One bit for each table, in memory
 /// only for those parts of the directory that are read.
 final class ComparisonRecord: Sendable {
+    /// The places of a table and of its copy.
+    private struct Pair: Hashable, Sendable {
+        var table: HostOffset
+        var copy: HostOffset
+    }
+
     private static let wordsPerPart = 64
+    /// The most comparisons that are kept, of some 100 KiB each.
+    private static let limit = 64
     private let parts = Guarded<[Int: [UInt64]]>([:])
+    private let found = Guarded<[Pair: ComparedTables?]>([:])
+
+    /// Whether the tables at these places were compared not long ago.
+    func isKnown(_ table: HostOffset, _ copy: HostOffset) -> Bool {
+        found.withLock { $0[Pair(table: table, copy: copy)] != nil }
+    }
+
+    /// What `compare` answers of the tables at these places, which is asked once for the many runs of one table.
+    func comparison(
+        of table: HostOffset, with copy: HostOffset, _ compare: () -> ComparedTables?
+    ) -> ComparedTables? {
+        let pair = Pair(table: table, copy: copy)
+        if let known = found.withLock({ $0[pair] }) { return known }
+        let answer = compare()
+        found.withLock { found in
+            if found.count >= Self.limit { found.removeAll() }
+            found[pair] = .some(answer)
+        }
+        return answer
+    }
 
     /// Whether the table `index` was found to lack nothing.
     func contains(_ index: Int) -> Bool {

@@ -68,14 +68,16 @@ final class StreamGaps: Sendable {
 
     private func search(behind grain: PlacedGrain, of tables: GrainTables) throws(ImageError) -> [RecoveredGrain] {
         let file = tables.file
+        let grainSectors = tables.grainSize / sectorSize
         var sector = firstSector
         if grain != .none {
-            guard let marker = try marker(at: grain.sector, file), case .grain(_, let size)? = marker.kind else {
-                return []
-            }
+            // A marker that is another grain's says nothing of what follows this one; else a hostile table could have all
+            // that follows one marker looked through for each of its entries.
+            guard let marker = try marker(at: grain.sector, file), case .grain(let lba, let size)? = marker.kind,
+                lba / grainSectors == grain.index
+            else { return [] }
             sector = Self.end(of: size, at: grain.sector)
         }
-        let grainSectors = tables.grainSize / sectorSize
         var found: [RecoveredGrain] = []
         /// In order; of a grain that was written twice, what was written last.
         func inOrder() -> [RecoveredGrain] {

@@ -19,7 +19,12 @@ public final class VMDKLayer: ImageLayer {
     private let resources: LayerResources
 
     /// What people should know of the image and of the files that it names; it grows when more comes up.
-    public var notes: [String] { openingNotes + extents.flatMap(\.findings) }
+    public var notes: [String] {
+        // Several lines can name one file.
+        var known: Set<HostFileID> = []
+        let found = extents.filter { extent in extent.file.map { known.insert($0.id).inserted } ?? false }
+        return openingNotes + found.flatMap(\.findings)
+    }
 
     /// The bytes of a grain, where all extents that have a file have grains of one size; nil otherwise.
     public var clusterSize: Int? {
@@ -39,9 +44,7 @@ public final class VMDKLayer: ImageLayer {
         if let descriptor = description.descriptor, description.namesExtents {
             for line in descriptor.extents where line.sectors > 0 { try assembly.append(line) }
         } else {
-            try assembly.append(
-                try assembly.sparseExtent(in: file, as: .hostedSparse), kindName: "",
-                line: description.extents.first { $0.sectors > 0 })
+            try assembly.appendOwn(description.extents.first { $0.sectors > 0 })
         }
         self.description = description
         virtualSize = assembly.size
@@ -96,6 +99,8 @@ private struct ExtentAssembly {
     private(set) var files: [any HostFile]
     private var fileOfName: [[UInt8]: any HostFile] = [:]
     private var fileOfIdentity: [FileIdentity: any HostFile] = [:]
+    /// The extents in grains that were opened, by their file and the kind that their first line says.
+    private var extentOfFile: [HostFileID: (expected: Magic, extent: SparseExtent)] = [:]
 
     /// How many bytes of the disk there are so far.
     var size: UInt64 { extents.last?.end ?? 0 }
@@ -126,7 +131,16 @@ private struct ExtentAssembly {
             }
             return try append(size, line: line, storage: .flat(file, HostOffset(begin)))
         }
-        let extent = try sparseExtent(in: file, as: expected)
+        // A file that is named again is not looked through again either.
+        let known = extentOfFile[file.id].flatMap { $0.expected == expected ? $0.extent : nil }
+        let extent: SparseExtent
+        if let known {
+            extent = known
+        } else {
+            extent = try sparseExtent(in: file, as: expected)
+            extentOfFile[file.id] = (expected, extent)
+            notes += extent.notes
+        }
         if extent.magic != expected {
             notes.append(
                 "\(file.path): the descriptor says \(line.kindName), but the file is a "
@@ -140,8 +154,16 @@ private struct ExtentAssembly {
         try append(extent, kindName: line.kindName, line: line)
     }
 
-    mutating func append(_ extent: SparseExtent, kindName: String, line: DescriptorExtent?) throws(ImageError) {
+    /// Appends the extent in grains that the image itself is.
+    mutating func appendOwn(_ line: DescriptorExtent?) throws(ImageError) {
+        let extent = try sparseExtent(in: image, as: .hostedSparse)
         notes += extent.notes
+        try append(extent, kindName: "", line: line)
+    }
+
+    private mutating func append(
+        _ extent: SparseExtent, kindName: String, line: DescriptorExtent?
+    ) throws(ImageError) {
         guard extent.capacity > 0 else { return }
         try append(extent.capacity, kindName: kindName, line: line, storage: .sparse(extent))
     }
@@ -170,7 +192,7 @@ private struct ExtentAssembly {
     }
 
     /// The extent in grains that `file` holds: of the kind that the file says, or else `expected`.
-    func sparseExtent(in file: any HostFile, as expected: Magic) throws(ImageError) -> SparseExtent {
+    private func sparseExtent(in file: any HostFile, as expected: Magic) throws(ImageError) -> SparseExtent {
         try SparseExtent.open(file, as: expected, resources: resources)
     }
 

@@ -82,7 +82,8 @@ struct `A check of a VMDK image` {
         image.poke(UInt32(table / 512), at: image.directoryOffset + tables[1] * 4)
         let overlaps = try Self.check(image.bytes).findings.filter { $0.kind == .overlap }
         #expect(overlaps.contains { $0.message.hasPrefix("grain table") })
-        #expect(overlaps.contains { $0.message.hasPrefix("the grain of") })
+        // What the table has is looked at once.
+        #expect(!overlaps.contains { $0.message.hasPrefix("the grain of") })
     }
 
     @Test func `finds a marker that is not that of the grain`() throws {

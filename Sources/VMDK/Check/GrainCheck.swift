@@ -3,9 +3,9 @@ import ByteFormat
 
 /// A check of one extent in grains, while it runs.
 struct GrainCheck {
-    /// The entries of grain tables beyond those that the file's own bytes can hold that are looked at: 2^24. A hostile
-    /// directory can name one grain table again and again.
-    static let entryLimit = UInt64(Image.walkLimit)
+    /// The entries of grain tables beyond those that the file's own bytes can hold that are looked at, at most: 2^24, and of
+    /// small files 2^21. The tables of a hostile image can overlap each other.
+    static let entryLimits: ClosedRange<UInt64> = 1 << 21...UInt64(Image.walkLimit)
 
     let tables: GrainTables
     /// The size of the extent in bytes.
@@ -17,6 +17,9 @@ struct GrainCheck {
     private var isFirst = true
     private var entriesLeft: UInt64 = 0
     private var space = UnusedSpace()
+    /// The entries of the directory, and those of the redundant one, whose tables were read in this pass. Their low 32 bits
+    /// say which: a hostile directory can name one grain table again and again.
+    private var known: (first: Set<UInt32>, redundant: Set<UInt32>) = ([], [])
 
     init(_ tables: GrainTables, capacity: UInt64, start: GuestOffset, useCapacity: Int, result: CheckResult) {
         self.tables = tables
@@ -37,7 +40,10 @@ struct GrainCheck {
     /// Throws `unsupported` where the tables name each other too often, and what reading the file throws.
     mutating func run(_ areas: [SpaceUse], progress: (Double) -> Void) throws(ImageError) {
         repeat {
-            entriesLeft = file.allocatedSize / UInt64(tables.format.entrySize) + Self.entryLimit
+            let size = UInt64(tables.format.entrySize)
+            entriesLeft = file.allocatedSize / size
+            entriesLeft += min(max(file.size / size, Self.entryLimits.lowerBound), Self.entryLimits.upperBound)
+            known = ([], [])
             for area in areas { uses.add(area) }
             try walkDirectory(progress)
             isFirst = false
@@ -89,42 +95,47 @@ struct GrainCheck {
             let redundant = try tables.redundantDirectory.map { directory throws(ImageError) in
                 try tables.entries(of: directory, from: first, count: count)
             }
-            for index in 0..<count {
-                let number = first + index
-                let table = try table(entries[index], number, of: tables.directory)
-                let copy = try redundant.flatMap { entries throws(ImageError) in
-                    try tables.redundantDirectory.flatMap { directory throws(ImageError) in
-                        try self.table(entries[index], number, of: directory)
-                    }
-                }
-                if isFirst, let redundant {
-                    compare(table, copy, number, (entries[index], redundant[index]))
-                }
-                if let entries = tables.completed(table, with: copy) { try walk(entries, number) }
-            }
+            for index in 0..<count { try walk(entries[index], redundant?[index], first + index) }
             first += count
         }
     }
 
-    /// The entries of the grain table that `entry` of `directory` names, padded with zeros where it lies in a hole; nil
-    /// where it names none, or none in the file.
-    private mutating func table(
-        _ entry: UInt64, _ number: Int, of directory: TableLocation
-    ) throws(ImageError) -> [UInt64]? {
+    /// Walks over the grain table that `entry`, with this number, of the grain directory names, once however many name it,
+    /// and compares it with the one that the entry `redundant` names.
+    private mutating func walk(_ entry: UInt64, _ redundant: UInt64?, _ number: Int) throws(ImageError) {
+        let first = place(ofTable: entry, number, of: tables.directory)
+        let second = tables.redundantDirectory.flatMap { directory in
+            redundant.flatMap { place(ofTable: $0, number, of: directory) }
+        }
+        let isNew = first != nil && known.first.insert(UInt32(truncatingIfNeeded: entry)).inserted
+        let isNewCopy = second != nil && known.redundant.insert(UInt32(truncatingIfNeeded: redundant ?? 0)).inserted
+        var (table, copy): ([UInt64]?, [UInt64]?)
+        if isNew || isNewCopy {
+            table = try first.map { table throws(ImageError) in try read(table, number) }
+            copy = try second.map { table throws(ImageError) in try read(table, number) }
+        }
+        if isFirst, let redundant { compare(table, copy, number, (entry, redundant)) }
+        guard isNew || first == nil && isNewCopy else { return }
+        if let entries = tables.completed(table, with: copy) { try walk(entries, number) }
+    }
+
+    /// Where the grain table lies that `entry` of `directory` names; nil where it names none, or none in the file.
+    private mutating func place(ofTable entry: UInt64, _ number: Int, of directory: TableLocation) -> TableLocation? {
         guard entry != 0 else { return nil }
         let isRedundant = directory.offset != tables.directory.offset
-        let place = directory.offset.advanced(by: UInt64(number * directory.entrySize))
-        let subject = "\(isRedundant ? "redundant " : "")grain directory entry \(number) at \(place)"
-        let guest = start.advanced(by: UInt64(number) * tables.grainSize * UInt64(tables.tableEntryCount))
         let table: TableLocation
         do throws(ImageError) {
             table = try tables.table(number, entry: entry, of: directory)
         } catch {
-            if isFirst {
-                result.add(
-                    CheckFinding(
-                        isRedundant ? .redundancy : error.code == .truncated ? .outOfFile : .entry, .corruption,
-                        path: path, at: place, guest: guest, "\(subject): \(error.message)"))
+            guard isFirst else { return nil }
+            let place = directory.offset.advanced(by: UInt64(number * directory.entrySize))
+            let guest = start.advanced(by: UInt64(number) * tables.grainSize * UInt64(tables.tableEntryCount))
+            let kind: CheckFinding.Kind = isRedundant ? .redundancy : error.code == .truncated ? .outOfFile : .entry
+            let path = path
+            result.add(kind, .corruption, at: place) {
+                CheckFinding(
+                    kind, .corruption, path: path, at: place, guest: guest,
+                    "\(isRedundant ? "redundant " : "")grain directory entry \(number) at \(place): \(error.message)")
             }
             return nil
         }
@@ -132,13 +143,19 @@ struct GrainCheck {
             SpaceUse(
                 isRedundant ? .redundantTable : .table, at: table.offset.rawValue / sectorSize, count: tableSectors,
                 number: UInt64(number)))
+        return table
+    }
+
+    /// The entries of `table`, which the directory entry with this number names; none where it lies in a hole.
+    private mutating func read(_ table: TableLocation, _ number: Int) throws(ImageError) -> [UInt64] {
         let size = UInt64(table.count * table.entrySize)
         let run = file.run(at: table.offset, limit: size)
         if run.isHole, run.count >= size { return [] }
         guard entriesLeft >= UInt64(table.count) else {
             throw ImageError(
-                .unsupported, path: path, offset: place,
-                "\(subject): the grain tables have more entries together than the file has room for: not checked")
+                .unsupported, path: file.path, offset: table.offset,
+                "grain directory entry \(number): the grain tables have more entries together than the file has room for: "
+                    + "not checked")
         }
         entriesLeft -= UInt64(table.count)
         return try tables.entries(of: table, from: 0, count: table.count)
@@ -148,12 +165,13 @@ struct GrainCheck {
     private mutating func compare(
         _ table: [UInt64]?, _ copy: [UInt64]?, _ number: Int, _ entries: (UInt64, UInt64)
     ) {
-        func add(_ fault: String, entry: Int = 0) {
-            let offset = UInt64(number * tables.tableEntryCount + entry) * tables.grainSize
-            result.add(
+        func add(_ fault: @autoclosure () -> String, entry: Int = 0) {
+            let guest = start.advanced(by: UInt64(number * tables.tableEntryCount + entry) * tables.grainSize)
+            let path = path
+            result.add(.redundancy, .corruption) {
                 CheckFinding(
-                    .redundancy, .corruption, path: path, guest: start.advanced(by: offset),
-                    "grain directory entry \(number): \(fault)"))
+                    .redundancy, .corruption, path: path, guest: guest, "grain directory entry \(number): \(fault())")
+            }
         }
         guard (entries.0 == 0) == (entries.1 == 0) else {
             return add("is \(entries.0), but that of the redundant grain directory is \(entries.1)")

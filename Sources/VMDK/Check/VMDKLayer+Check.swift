@@ -12,6 +12,8 @@ extension VMDKLayer {
         useCapacity: Int? = nil, progress: (Double) -> Void = { _ in }
     ) throws(ImageError) -> CheckResult {
         var result = CheckResult()
+        /// The files of extents in grains that were checked, with where the extent begins.
+        var checked: [HostFileID: GuestOffset] = [:]
         for (index, extent) in extents.enumerated() {
             func show(_ part: Double) { progress((Double(index) + part) / Double(extents.count)) }
             switch extent.storage {
@@ -27,6 +29,16 @@ extension VMDKLayer {
                         "\(extent.kindName) extent for guest offset \(extent.start): reaches to \(end), but the file "
                             + "ends at \(HostOffset(file.size))"))
             case .sparse(let sparse):
+                if let first = checked[sparse.file.id] {
+                    result.add(.overlap, .corruption) {
+                        CheckFinding(
+                            .overlap, .corruption, path: sparse.file.path, guest: extent.start,
+                            "\(extent.kindName) extent for guest offset \(extent.start): is the file of the extent for "
+                                + "guest offset \(first) as well")
+                    }
+                    continue
+                }
+                checked[sparse.file.id] = extent.start
                 try sparse.check(at: extent.start, useCapacity ?? SpaceUses.defaultCapacity, &result, progress: show)
             }
         }
