@@ -90,8 +90,8 @@ final class ControlSession: Sendable {
                 try method.work(Call(arguments: arguments, session: self, request: running))
             }
             try running.checkWanted()
-            // What is read is in base64, which has slashes anywhere.
-            return .success(method.name == Method.read.name ? text : server.catalog.paths.hidden(in: text))
+            // What is read is most of its answer, and has done so by itself.
+            return .success(method.name == Method.read.name ? text : server.catalog.paths.hidden(inJSON: text))
         } catch let error as RPCError {
             return .failure(error)
         } catch let error as ImageError {

@@ -15,9 +15,9 @@ struct `Paths of the host in what clients read` {
         ("/images/sub/a b.raw: no", "sub/a b.raw: no"),
         ("backing file \"../x/base.qcow2\": no", "backing file \"base.qcow2\": no"),
         ("names \"b.qcow2\"; ../x y/b.qcow2 is read", "names \"b.qcow2\"; b.qcow2 is read"),
-        ("file:../x/b.raw", "file:b.raw"), ("\\\"sub/../../x/b.raw\\\"", "\\\"b.raw\\\""),
+        ("file:../x/b.raw", "file:b.raw"),
         ("/images/../x/b.raw: no", "b.raw: no"), ("\"/images/sub/../../x/b.raw\"", "\"b.raw\""),
-        (#"{"hint":"..\\x y\\v.vmdk","size":1}"#, #"{"hint":"v.vmdk","size":1}"#), (#"..\x\v.vmdk: no"#, "v.vmdk: no"),
+        (#"..\x\v.vmdk: no"#, "v.vmdk: no"),
         (#"/srv/x/n\xfc.raw"#, #"n\xfc.raw"#), (#"n\xfc.raw"#, #"n\xfc.raw"#),
         ("sub../b.raw", "sub../b.raw"), ("\"sub/b..raw\"", "\"sub/b..raw\""), ("1..2", "1..2"),
     ])
@@ -29,19 +29,9 @@ struct `Paths of the host in what clients read` {
         let paths = HostPaths(below: ["/images"])
         for (path, told) in [
             ("/images/sub/a.raw", "sub/a.raw"), ("/srv/a.raw", "a.raw"), ("/images/../x/a.raw", "a.raw"),
-            ("../x/a.raw", "a.raw"), ("sub/a.raw", "sub/a.raw"),
+            ("../x/a.raw", "a.raw"), ("sub/a.raw", "sub/a.raw"), ("export \"x/../y\"", "export \"x/../y\""),
         ] {
             #expect(paths.name(of: path) == told)
-        }
-    }
-
-    @Test func `are not among the bytes of fields`() {
-        let paths = HostPaths(below: [])
-        #expect(
-            paths.withoutBytes(of: #"{"name": "backing name", "raw": "2f 73 2f 61", "value": "/s/a"}"#)
-                == #"{"name": "backing name", "value": "/s/a"}"#)
-        for field in [#"{"name": "size", "raw": "00 00 01 2f", "value": "303"}"#, #"{"name": "magic"}"#] {
-            #expect(paths.withoutBytes(of: field) == field)
         }
     }
 }

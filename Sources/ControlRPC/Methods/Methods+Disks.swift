@@ -51,7 +51,7 @@ extension Method {
         // Safe: the pointer is used in this call only.
         let data = unsafe buffer.bytes.withUnsafeBytes { unsafe Data($0) }
         // Only the data, which has slashes anywhere, is sent as it is: see `ControlSession`.
-        let told = goesOn ? ",\"lost\":\(export.paths.hidden(in: try JSON.line(encoding: lost.ranges)))" : ""
+        let told = goesOn ? ",\"lost\":\(export.paths.hidden(inJSON: try JSON.line(encoding: lost.ranges)))" : ""
         return "{\"image\":\(jsonString(export.name)),\"offset\":\(start),\"length\":\(length),\"size\":\(size),"
             + "\"data\":\"\(data.base64EncodedString())\"\(told)}"
     }

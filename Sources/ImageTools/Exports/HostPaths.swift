@@ -18,6 +18,8 @@ public struct HostPaths: Sendable {
 
     /// What clients call the file at `path`: its path below the folder that is served, or else its last component.
     public func name(of path: String) -> String {
+        // What is asked for is no path, whatever its name looks like.
+        guard !path.hasPrefix("export \"") else { return path }
         let bytes = Array(path.utf8)
         guard !Self.leadsUp(bytes[...]) else { return Self.lastComponent(of: bytes[...]) }
         for folder in folders where bytes.starts(with: folder.utf8) && bytes.count > folder.utf8.count {
@@ -26,7 +28,7 @@ public struct HostPaths: Sendable {
         return path.hasPrefix("/") ? Self.lastComponent(of: bytes[...]) : hidden(in: path)
     }
 
-    /// `text`, for people or of JSON, with names instead of absolute paths, and of relative ones that lead upwards.
+    /// `text`, for people, with names instead of absolute paths, and of relative ones that lead upwards.
     public func hidden(in text: String) -> String {
         let slash = UInt8(ascii: "/")
         guard text.utf8.contains(where: { "/\\".utf8.contains($0) }) else { return text }
@@ -39,7 +41,7 @@ public struct HostPaths: Sendable {
                 // What stands before it is of the same path.
                 while let last = told.last, !Self.openings.contains(last) { told.removeLast() }
                 let end = Self.end(of: opening, from: position, in: bytes)
-                // Windows separates names by backslashes, and JSON doubles them.
+                // Windows separates names by backslashes.
                 let isOfWindows = bytes[position + 2] == UInt8(ascii: "\\")
                 let separators = isOfWindows ? "/\\" : "/"
                 told += bytes[position..<end].split { separators.utf8.contains($0) }.last ?? []
@@ -62,22 +64,6 @@ public struct HostPaths: Sendable {
             }
         }
         return String(decoding: told, as: UTF8.self)
-    }
-
-    /// `field`, an object of a layout in JSON, without the bytes in hexadecimal where these are a text with slashes: a path
-    /// can be read from them.
-    public func withoutBytes(of field: String) -> String {
-        let bytes = Array(field.utf8)
-        let mark = Array("\"raw\": \"".utf8)
-        guard let start = bytes.indices.first(where: { bytes[$0...].starts(with: mark) }),
-            let end = bytes[(start + mark.count)...].firstIndex(of: UInt8(ascii: "\""))
-        else { return field }
-        let raw = bytes[(start + mark.count)..<end].split(separator: UInt8(ascii: " "))
-            .compactMap { UInt8(String(decoding: $0, as: UTF8.self), radix: 16) }
-        let isText = raw.allSatisfy { $0 >= 0x20 && $0 != 0x7f || [0, 9, 10, 13].contains($0) }
-        guard isText, raw.contains(UInt8(ascii: "/")) else { return field }
-        // The comma and the blank behind it go as well.
-        return String(decoding: bytes[..<start] + bytes[(end + 1)...].drop { ", ".utf8.contains($0) }, as: UTF8.self)
     }
 
     /// What stands before the slash at `position`, where a path may begin there; nil where none does.
