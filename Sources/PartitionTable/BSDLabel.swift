@@ -1,7 +1,7 @@
 import ByteFormat
 
-/// The disklabel of a BSD in the second sector of its MBR partition, which divides that further: what FreeBSD calls a
-/// slice, a and b and so on. Linux numbers them as if they were logical partitions (block/partitions/msdos.c).
+/// The disklabel of a BSD in the second sector of its MBR partition (FreeBSD: of a slice), which divides that into the
+/// partitions a, b and so on. Linux numbers these as if they were logical partitions (block/partitions/msdos.c).
 ///
 ///     OFFSET SIZE FIELD
 ///          0    4 d_magic: 0x82564557
@@ -43,6 +43,8 @@ struct BSDLabel: Hashable, Sendable {
     private static let magic: UInt32 = 0x8256_4557
 
     var entries: [Entry] = []
+    /// Where the third entry begins, whether the label counts it or not.
+    private var thirdStart: UInt32 = 0
 
     /// The label in `bytes`, a sector; nil where there is none.
     init?(_ bytes: [UInt8]) {
@@ -52,15 +54,19 @@ struct BSDLabel: Hashable, Sendable {
             try reader.skip(134)
             let count = min(Int(try reader.read(.little, as: UInt16.self)), Self.entryLimit)
             try reader.skip(8)
-            for _ in 0..<count { entries.append(try Entry(parsing: &reader)) }
+            for index in 0..<max(count, 3) {
+                let entry = try Entry(parsing: &reader)
+                if index == 2 { thirdStart = entry.firstSector }
+                if index < count { entries.append(entry) }
+            }
         } catch {
             return nil
         }
     }
 
     /// What the entries' sectors count from in a partition of `type` at the sector `start`. FreeBSD since version 10
-    /// counts from the partition, as its third entry shows, which is the whole; all others count from the disk's start.
+    /// counts from the partition, which the third entry shows, that for the whole; all others count from the disk's start.
     func base(type: UInt8, start: UInt64) -> UInt64 {
-        type == Self.freeBSD && entries.count >= 3 && entries[2].firstSector == 0 ? start : 0
+        type == Self.freeBSD && thirdStart == 0 ? start : 0
     }
 }

@@ -73,11 +73,11 @@ struct TableReader {
             }
         }
         var next = 5 + chain.found.count
-        for index in record.entries.indices { readSlices(of: index, of: record, in: sectors, next: &next) }
+        for index in record.entries.indices { readBSDPartitions(of: index, of: record, in: sectors, next: &next) }
     }
 
     /// Adds what a BSD's disklabel in the primary partition of the entry `index` says, from the number `next` on.
-    private mutating func readSlices(of index: Int, of record: BootRecord, in sectors: Sectors, next: inout Int) {
+    private mutating func readBSDPartitions(of index: Int, of record: BootRecord, in sectors: Sectors, next: inout Int) {
         let parent = record.entries[index]
         let start = UInt64(parent.firstSector)
         guard parent.isUsed, BSDLabel.partitionTypes.contains(parent.type), sectors.sectorSize == .bytes512,

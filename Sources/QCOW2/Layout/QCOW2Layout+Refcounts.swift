@@ -29,8 +29,8 @@ extension QCOW2Layout {
         }
     }
 
-    /// How full the blocks are that were counted so far, by their offsets: all entries of a table may name one. A sound
-    /// table names each block once, so that no more are kept than a small file has.
+    /// How full the blocks are that were counted so far, by their offsets: all entries of a hostile table may name one. When
+    /// there are too many, counting begins anew, so that a block that is named again and again is still counted seldom.
     private struct CountedBlocks {
         static let limit = 65_536
         var used: [UInt64: UInt64?] = [:]
@@ -73,7 +73,8 @@ extension QCOW2Layout {
         var used: UInt64 = 0
         let isWhole = try? forEachRefcount(ofBlockAt: offset, header) { _ in used += 1 }
         let answer = isWhole == true ? used : nil
-        if counted.used.count < CountedBlocks.limit { counted.used.updateValue(answer, forKey: offset) }
+        if counted.used.count >= CountedBlocks.limit { counted.used = [:] }
+        counted.used.updateValue(answer, forKey: offset)
         return answer
     }
 
