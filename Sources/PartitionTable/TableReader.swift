@@ -77,7 +77,8 @@ struct TableReader {
     }
 
     /// Adds what a BSD's disklabel in the primary partition of the entry `index` says, from the number `next` on.
-    private mutating func readBSDPartitions(of index: Int, of record: BootRecord, in sectors: Sectors, next: inout Int) {
+    private mutating func readBSDPartitions(of index: Int, of record: BootRecord, in sectors: Sectors, next: inout Int)
+    {
         let parent = record.entries[index]
         let start = UInt64(parent.firstSector)
         guard parent.isUsed, BSDLabel.partitionTypes.contains(parent.type), sectors.sectorSize == .bytes512,
