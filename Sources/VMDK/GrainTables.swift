@@ -324,11 +324,14 @@ extension GrainTables {
                 for place in (0...first).reversed() {
                     defer { number -= 1 }
                     guard tables[place] != 0 else { continue }
-                    if let known = gaps.knownLastGrain(upTo: number) { return known }
-                    let entries = try grainTable(number, entry: tables[place], at: 0).entries
+                    if let known = try gaps.knownLastGrain(upTo: number) { return known }
+                    // Streams have entries of 32 bits.
+                    let entries = try gaps.entries(ofTable: number, at: HostOffset(tables[place] * sectorSize)) {
+                        () throws(ImageError) in try grainTable(number, entry: tables[place], at: 0).entries
+                    }
                     if let found = lastGrain(in: entries[...], number) { return found }
                 }
-                if number >= 0, let known = gaps.knownLastGrain(upTo: number) { return known }
+                if number >= 0, let known = try gaps.knownLastGrain(upTo: number) { return known }
             }
             return .none
         }

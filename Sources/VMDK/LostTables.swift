@@ -75,13 +75,13 @@ extension GrainTables {
         while first < directory.count {
             try ReadScope.checkWanted()
             let limit = min(TableCache.pageEntries, directory.count - first)
-            let entries = try entries(of: directory, from: first, count: limit)
+            let entries = try directoryEntries(of: directory, from: first, count: limit)
             var index = 0
             while index < entries.count {
                 let run = runOfTables(entries, from: index)
                 defer { index += max(run, 1) }
                 guard run > 0, known.insert(entries[index]).inserted else { continue }
-                let grains = try tables(run, atSector: entries[index])
+                let grains = try grains(ofTables: run, from: first + index, atSector: entries[index])
                 let found = grains.reduce(UInt64(0)) { $0 + ($1 > 1 ? 1 : 0) }
                 if found >= left { return true }
                 left -= found
@@ -123,7 +123,7 @@ extension GrainTables {
             let hole = file.run(at: offset, limit: UInt64(count * directory.entrySize))
             defer { first += count }
             if hole.isHole, hole.count >= UInt64(count * directory.entrySize) { continue }
-            let entries = try entries(of: directory, from: first, count: count)
+            let entries = try directoryEntries(of: directory, from: first, count: count)
             for (index, entry) in entries.enumerated() where entry != 0 {
                 guard known.insert(entry).inserted else { continue }
                 guard tablesLeft > 0, let table = try? table(first + index, entry: entry, of: directory) else {
@@ -134,9 +134,7 @@ extension GrainTables {
                 end = max(end, table.offset.rawValue + size)
                 let run = file.run(at: table.offset, limit: size)
                 if run.isHole, run.count >= size { continue }
-                guard try self.entries(of: table, from: 0, count: table.count).allSatisfy({ $0 == 0 }) else {
-                    return nil
-                }
+                guard try tableEntries(first + index, table).allSatisfy({ $0 == 0 }) else { return nil }
             }
         }
         return end
@@ -167,6 +165,25 @@ extension GrainTables {
         return try entries(of: table, from: 0, count: table.count)
     }
 
+    /// The entries of the `count` grain tables from this number on, which lie one behind another from `sector` on. Where the
+    /// host cannot read all of them at once, each is read by itself, to know which one it is.
+    private func grains(ofTables count: Int, from number: Int, atSector sector: UInt64) throws(ImageError) -> [UInt64] {
+        do throws(ImageError) {
+            return try tables(count, atSector: sector)
+        } catch {
+            guard error.isLasting else { throw error }
+        }
+        let size = UInt64(tableEntryCount * format.entrySize)
+        var grains: [UInt64] = []
+        for index in 0..<count {
+            let place = sector + UInt64(index) * (size / sectorSize)
+            grains += try naming("grain table \(number + index)", at: HostOffset(place * sectorSize)) {
+                () throws(ImageError) in try tables(1, atSector: place)
+            }
+        }
+        return grains
+    }
+
     /// The first place from `start` up to `end` of the file, in steps of a sector, that is not zeros.
     private func firstData(from start: UInt64, to end: UInt64) throws(ImageError) -> HostOffset? {
         var position = start
@@ -179,8 +196,10 @@ extension GrainTables {
                 continue
             }
             let count = min(run.count, 1 << 16, end - position, left)
-            try buffer.fill(Int(count)) { output throws(ImageError) in
-                try file.read(Int(count), at: HostOffset(position), into: &output)
+            try naming("data", at: HostOffset(position)) { () throws(ImageError) in
+                try buffer.fill(Int(count)) { output throws(ImageError) in
+                    try file.read(Int(count), at: HostOffset(position), into: &output)
+                }
             }
             if let index = buffer.array.firstIndex(where: { $0 != 0 }) {
                 return HostOffset(position + UInt64(index) / sectorSize * sectorSize)
@@ -202,7 +221,7 @@ extension GrainTables {
             try ReadScope.checkWanted()
             let count = min(TableCache.pageEntries, directory.count - first)
             let entries = try unlessDamaged { () throws(ImageError) in
-                try self.entries(of: directory, from: first, count: count)
+                try directoryEntries(of: directory, from: first, count: count)
             }
             guard let entries else { return true }
             for (index, entry) in entries.enumerated() where entry != 0 && known.insert(entry).inserted {
@@ -210,7 +229,7 @@ extension GrainTables {
                 guard tablesLeft > 0 else { break }
                 let grains = try unlessDamaged { () throws(ImageError) in
                     let table = try table(first + index, entry: entry, of: directory)
-                    return try self.entries(of: table, from: 0, count: table.count)
+                    return try tableEntries(first + index, table)
                 }
                 guard let grains else { return true }
                 let isBehind = grains.contains { entry in

@@ -37,14 +37,22 @@ final class MissingGrains: Sendable {
 
     /// The answer of `GrainTables.lostTables`.
     func lostTables(of tables: GrainTables) throws(ImageError) -> ImageError? {
-        let found = try lost.value(in: tables.file) { () throws(ImageError) in try tables.lostTables() }
+        let found = try lost.value(in: tables.file) { () throws(ImageError) in
+            try needed(toKnow: "grains that no table has belong here") { () throws(ImageError) in
+                try tables.lostTables()
+            }
+        }
         if found == nil { sound.store(true, ordering: .relaxed) }
         return found
     }
 
     /// The answer of `GrainTables.isCut`.
     func isCut(_ tables: GrainTables) throws(ImageError) -> Bool {
-        try cut.value(in: tables.file) { () throws(ImageError) in try tables.isCut() }
+        try cut.value(in: tables.file) { () throws(ImageError) in
+            try needed(toKnow: "the file was cut inside its last grain") { () throws(ImageError) in
+                try tables.isCut()
+            }
+        }
     }
 }
 

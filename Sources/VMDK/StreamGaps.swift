@@ -16,6 +16,10 @@ final class StreamGaps: Sendable {
     private let known = Guarded<[UInt64: [RecoveredGrain]]>([:])
     /// The last grain that stands in a grain table or one before it, by the table's index.
     private let last = Guarded<[Int: PlacedGrain]>([:])
+    /// Why gaps could not be looked through, by the grain before them.
+    private let failedGaps = Guarded<[UInt64: KeptError]>([:])
+    /// Why grain tables could not be read, by their index.
+    private let failedTables = Guarded<[Int: KeptError]>([:])
 
     /// A grain that a table has, or none where it is the start of the stream.
     struct PlacedGrain: Hashable {
@@ -34,8 +38,11 @@ final class StreamGaps: Sendable {
     /// the markers, which alone tell.
     func grains(behind grain: PlacedGrain, of tables: GrainTables) throws(ImageError) -> [RecoveredGrain] {
         if let found = known.withLock({ $0[grain.index] }) { return found }
+        try failedGaps.withLock { $0[grain.index] }?.check()
         guard ReadScope.mayBlock else { throw ReadScope.blocked(tables.file.path) }
-        let found = try search(behind: grain, of: tables)
+        let found = try Self.keepingErrors(of: grain.index, in: failedGaps) { () throws(ImageError) in
+            try search(behind: grain, of: tables)
+        }
         known.withLock { known in
             if known.count >= Self.limit { known.removeAll() }
             known[grain.index] = found
@@ -54,7 +61,7 @@ final class StreamGaps: Sendable {
     func lastGrain(
         upTo index: Int, _ search: () throws(ImageError) -> PlacedGrain
     ) throws(ImageError) -> PlacedGrain {
-        if let found = knownLastGrain(upTo: index) { return found }
+        if let found = try knownLastGrain(upTo: index) { return found }
         let found = try search()
         last.withLock { last in
             if last.count >= Self.limit { last.removeAll() }
@@ -63,8 +70,38 @@ final class StreamGaps: Sendable {
         return found
     }
 
-    /// The answer of `lastGrain` where it is known.
-    func knownLastGrain(upTo index: Int) -> PlacedGrain? { last.withLock { $0[index] } }
+    /// The answer of `lastGrain` where it is known. Throws where the table could not be read not long ago.
+    func knownLastGrain(upTo index: Int) throws(ImageError) -> PlacedGrain? {
+        if let found = last.withLock({ $0[index] }) { return found }
+        try failedTables.withLock { $0[index] }?.check()
+        return nil
+    }
+
+    /// The entries that `read` reads of the grain table `index` at `place`, for `lastGrain`.
+    func entries(
+        ofTable index: Int, at place: HostOffset, _ read: () throws(ImageError) -> [UInt64]
+    ) throws(ImageError) -> [UInt64] {
+        try Self.keepingErrors(of: index, in: failedTables) { () throws(ImageError) in
+            try naming("grain table \(index)", at: place, read)
+        }
+    }
+
+    /// What `search` finds. Where the host cannot read what it needs, the error is kept in `failures` for `key`.
+    private static func keepingErrors<Key: Hashable & Sendable, Result>(
+        of key: Key, in failures: borrowing Guarded<[Key: KeptError]>, _ search: () throws(ImageError) -> Result
+    ) throws(ImageError) -> Result {
+        do throws(ImageError) {
+            return try needed(toKnow: "grains that no table has belong here", search)
+        } catch {
+            if let kept = KeptError(error) {
+                failures.withLock { failures in
+                    if failures.count >= limit { failures.removeAll() }
+                    failures[key] = kept
+                }
+            }
+            throw error
+        }
+    }
 
     private func search(behind grain: PlacedGrain, of tables: GrainTables) throws(ImageError) -> [RecoveredGrain] {
         let file = tables.file
@@ -116,7 +153,9 @@ final class StreamGaps: Sendable {
     private func marker(at sector: UInt64, _ file: any HostFile) throws(ImageError) -> StreamMarker? {
         let (offset, overflow) = sector.multipliedReportingOverflow(by: sectorSize)
         guard !overflow, offset < file.size, file.size - offset >= UInt64(StreamMarker.size) else { return nil }
-        let bytes = try file.bytes(StreamMarker.size, at: HostOffset(offset), of: "stream marker")
+        let bytes = try naming("stream marker", at: HostOffset(offset)) { () throws(ImageError) in
+            try file.bytes(StreamMarker.size, at: HostOffset(offset), of: "stream marker")
+        }
         return try? StreamMarker(parsing: bytes)
     }
 }

@@ -91,9 +91,9 @@ struct GrainCheck {
             progress(Double(first) / Double(tables.directory.count))
             try ReadScope.checkWanted()
             let count = min(step, tables.directory.count - first)
-            let entries = try tables.entries(of: tables.directory, from: first, count: count)
+            let entries = try tables.directoryEntries(of: tables.directory, from: first, count: count)
             let redundant = try tables.redundantDirectory.map { directory throws(ImageError) in
-                try tables.entries(of: directory, from: first, count: count)
+                try tables.directoryEntries(of: directory, from: first, count: count)
             }
             for index in 0..<count { try walk(entries[index], redundant?[index], first + index) }
             first += count
@@ -158,7 +158,7 @@ struct GrainCheck {
                     + "not checked")
         }
         entriesLeft -= UInt64(table.count)
-        return try tables.entries(of: table, from: 0, count: table.count)
+        return try tables.tableEntries(number, table)
     }
 
     /// Compares the two grain tables of one place of the disk.
@@ -244,6 +244,23 @@ struct GrainCheck {
 }
 
 extension GrainTables {
+    /// The `count` entries of the grain directory `table` from `first` on, all of which lie in the file. Where the host
+    /// cannot read them, the error says what they are.
+    func directoryEntries(
+        of table: TableLocation, from first: Int, count: Int
+    ) throws(ImageError) -> [UInt64] {
+        try naming(table.name, at: table.offset) { () throws(ImageError) in
+            try entries(of: table, from: first, count: count)
+        }
+    }
+
+    /// The entries of the grain table `table` with this number, likewise.
+    func tableEntries(_ number: Int, _ table: TableLocation) throws(ImageError) -> [UInt64] {
+        try naming("grain table \(number)", at: table.offset) { () throws(ImageError) in
+            try entries(of: table, from: 0, count: table.count)
+        }
+    }
+
     /// The `count` entries of `table` from `first` on, all of which lie in the file.
     func entries(of table: TableLocation, from first: Int, count: Int) throws(ImageError) -> [UInt64] {
         let bytes = count * table.entrySize

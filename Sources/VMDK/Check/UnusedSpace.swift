@@ -39,8 +39,10 @@ struct UnusedSpace {
                     continue
                 }
                 let size = min(hole.count, 1 << 16, end - position, left)
-                try buffer.fill(Int(size)) { output throws(ImageError) in
-                    try file.read(Int(size), at: HostOffset(position), into: &output)
+                try naming("data", at: HostOffset(position)) { () throws(ImageError) in
+                    try buffer.fill(Int(size)) { output throws(ImageError) in
+                        try file.read(Int(size), at: HostOffset(position), into: &output)
+                    }
                 }
                 for (index, byte) in buffer.array.enumerated() where byte != 0 {
                     let grain = (position + UInt64(index) - start) / tables.grainSize
