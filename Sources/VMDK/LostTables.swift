@@ -19,7 +19,8 @@ extension GrainTables {
     /// host throws: then nothing is known.
     func lostTables() throws(ImageError) -> ImageError? {
         guard missing.area.start < min(missing.area.end, file.size) else { return nil }
-        if let error = try lostDirectory() { return error }
+        // What lies past the last grain of a device need not be the image's.
+        if !file.isDevice, let error = try lostDirectory() { return error }
         return try strayGrains()
     }
 

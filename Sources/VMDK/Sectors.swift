@@ -11,3 +11,9 @@ extension HostFile {
     /// How many sectors the file has; the last may be cut short.
     var sectorCount: UInt64 { size / sectorSize + (size % sectorSize == 0 ? 0 : 1) }
 }
+
+extension HostFile {
+    /// Whether it is a device, whose identity alone has the inode 0: its size is not that of the image on it, and what lies
+    /// past the image was there before, most likely.
+    var isDevice: Bool { identity?.inode == 0 }
+}

@@ -37,6 +37,24 @@ struct `Grains that no table has` {
         }
     }
 
+    @Test func `are none on a device, where what was there before the image lies past its end`() throws {
+        for isRedundant in [false, true] {
+            let (model, bytes) = try Self.built(isRedundant: isRedundant)
+            let layer = try openLayer(PassingFaultFile(bytes + Self.grains(40), errno: 5, [], isDevice: true))
+            #expect(areSame(try Image(layer: layer).wholeDisk(), model.disk()))
+            let result = try layer.check()
+            #expect(result.corruptions == 0 && result.leaks == 0, "\(result.findings.map(\.message))")
+            #expect(!layer.notes.contains { $0.contains("no grain table has") })
+            // Of a file, they are its own.
+            #expect(try openLayer(MemoryFile(bytes + Self.grains(40))).check().leaks == 40)
+        }
+        // Nothing was written yet.
+        let empty = SparseImage(capacity: 2048, flags: 3).build().bytes + Self.grains(40)
+        let layer = try openLayer(PassingFaultFile(empty, errno: 5, [], isDevice: true))
+        #expect(try Image(layer: layer).wholeDisk().allSatisfy { $0 == 0 })
+        #expect(try layer.check().findings.allSatisfy { $0.severity == .warning })
+    }
+
     @Test func `are lost in one step where they lie past the end of the file, also in one table named often`() throws {
         var image = SparseImage(capacity: 400 * 64, grainSize: 1, tableEntryCount: 64)
         image.grains = [.data]

@@ -79,7 +79,8 @@ struct GrainCheck {
         // What was discarded from an seSparse extent stays in its grains.
         if case .seSparse = tables.format {
         } else {
-            space.add(uses.end..<max(uses.end, file.sectorCount))
+            // What lies past the last used sector of a device was there before the image, most likely.
+            if !file.isDevice { space.add(uses.end..<max(uses.end, file.sectorCount)) }
             if let finding = try space.finding(of: tables) { result.add(finding) }
         }
     }
