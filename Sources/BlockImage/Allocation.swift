@@ -24,6 +24,11 @@ public struct MeasuredAllocation: Sendable {
     public var lost = LostRanges()
     /// What ended the count early: the sum is of the disk's beginning only.
     public var error: ImageError?
+    /// The look-ups that the count took: see `WalkBudget`.
+    public var lookUps = 0
+
+    /// Nothing counted yet.
+    public init() {}
 
     /// The sum, where it is that of the whole disk but for what is lost; nil: it is not known.
     public var whole: Allocation? { error == nil ? sum : nil }
@@ -89,6 +94,7 @@ extension Image {
                     .unsupported, path: "disk", "stored in too many runs to count them: counted up to \(position)")
                 return measured
             }
+            measured.lookUps += lookUps
             do throws(ImageError) {
                 let run = try run(at: position)
                 measured.sum[keyPath: run.kind] += run.count

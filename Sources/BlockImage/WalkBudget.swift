@@ -16,10 +16,13 @@ public struct WalkBudget: Sendable {
     /// about a second: zstd makes any number of one byte, as of a disk that is filled with one letter, and only its
     /// clusters' tables take space.
     public init(hostSize: UInt64, mostLookUps: UInt64 = .max) {
-        lookUps = min(mostLookUps, 1 << 16 + hostSize / 4)
+        lookUps = min(mostLookUps, Self.lookUpLimit(hostSize: hostSize))
         plainBytes = 64 << 20 + Self.product(hostSize, 4)
         compressedBytes = 1 << 30 + Self.product(hostSize, 1032)
     }
+
+    /// The most look-ups of a disk whose files have `hostSize` bytes together.
+    public static func lookUpLimit(hostSize: UInt64) -> UInt64 { 1 << 16 + hostSize / 4 }
 
     private static func product(_ size: UInt64, _ factor: UInt64) -> UInt64 {
         let (product, overflow) = size.multipliedReportingOverflow(by: factor)

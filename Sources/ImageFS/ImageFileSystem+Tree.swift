@@ -36,6 +36,16 @@ extension ImageFileSystem {
         }
     }
 
+    /// What `directory` holds under `name`; without a list of its snapshots, which may be many.
+    func child(_ name: [UInt8], of directory: Node) -> Node? {
+        switch directory {
+        case .image(let image, .snapshots):
+            defer { openImages.note(image) }
+            return image.snapshot(called: name).map { .image(image, .snapshot($0)) }
+        default: return children(of: directory).first { $0.name == name }?.node
+        }
+    }
+
     private func children(of place: ImagePlace, in image: ImageNode) -> [([UInt8], ImagePlace)] {
         switch place {
         case .folder:

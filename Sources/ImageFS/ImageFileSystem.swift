@@ -108,7 +108,7 @@ public final class ImageFileSystem: FileSystem {
         guard let parent = node(parent) else { return reply.noEntry(timeout: Self.timeout) }
         if case .folder(let folder) = parent { return lookup(name, in: folder, reply: reply) }
         gated(by: parent, reply) { [self] reply in
-            guard let node = children(of: parent).first(where: { $0.name == name })?.node else {
+            guard let node = child(name, of: parent) else {
                 return reply.noEntry(timeout: Self.timeout)
             }
             answerLookup(node, reply: reply)

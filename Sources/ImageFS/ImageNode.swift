@@ -25,6 +25,8 @@ final class ImageNode: Sendable {
         var counters: [DiskView: MountCounters] = [:]
         /// The folder names of the open image's snapshots, once they were asked for.
         var snapshotNames: [[UInt8]]?
+        /// The snapshots by their folders' names, once one was looked for.
+        var snapshotIndices: [[UInt8]: Int]?
         /// The partition table of the open image's disk, once it was asked for.
         var partitionTable: PartitionTable?
         var mapSize: UInt64?
@@ -34,6 +36,7 @@ final class ImageNode: Sendable {
         mutating func forgetOpened() {
             opened = nil
             snapshotNames = nil
+            snapshotIndices = nil
             partitionTable = nil
             mapSize = nil
             disks = [:]
@@ -85,12 +88,26 @@ final class ImageNode: Sendable {
 
     /// The folder names of its snapshots, in the order of the snapshot table.
     func snapshotNames() -> [[UInt8]] {
+        state.withLock { snapshotNames(&$0) }
+    }
+
+    private func snapshotNames(_ state: inout State) -> [[UInt8]] {
+        let opened = opened(&state)
+        let names =
+            state.snapshotNames ?? SnapshotNames.unique(of: opened.snapshots.map { ($0.nameBytes, $0.idBytes) })
+        state.snapshotNames = names
+        return names
+    }
+
+    /// The place in the snapshot table of the one whose folder is called `name`; nil where there is none.
+    func snapshot(called name: [UInt8]) -> Int? {
         state.withLock { state in
-            let opened = opened(&state)
-            let names =
-                state.snapshotNames ?? SnapshotNames.unique(of: opened.snapshots.map { ($0.nameBytes, $0.idBytes) })
-            state.snapshotNames = names
-            return names
+            let names = snapshotNames(&state)
+            let indices =
+                state.snapshotIndices
+                ?? Dictionary(names.enumerated().map { ($1, $0) }, uniquingKeysWith: { first, _ in first })
+            state.snapshotIndices = indices
+            return indices[name]
         }
     }
 
@@ -249,7 +266,7 @@ final class ImageNode: Sendable {
         case .snapshot(let index): return opened.snapshotDisk(index) ?? missing
         case .vmState(let index):
             do throws(ImageError) {
-                return try opened.vmState(index).map { OpenedDisk(.success($0)) } ?? missing
+                return try opened.vmState(index).map { opened.part(.success($0)) } ?? missing
             } catch {
                 return OpenedDisk(.failure(error))
             }
@@ -257,9 +274,9 @@ final class ImageNode: Sendable {
             guard let disk = opened.disk.image, let partition = partitionTable(&state)?.partition(number) else {
                 return missing
             }
-            return OpenedDisk(.success(partition.image(in: disk)))
+            return opened.part(.success(partition.image(in: disk)))
         case .layer(let depth):
-            return opened.disk.image?.layer(depth).map { OpenedDisk(.success($0)) } ?? missing
+            return opened.disk.image?.layer(depth).map { opened.part(.success($0)) } ?? missing
         }
     }
 }

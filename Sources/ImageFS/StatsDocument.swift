@@ -22,7 +22,7 @@ struct StatsDocument: Encodable {
         }
 
         init(_ layer: LayerDescription) {
-            let info = ImageInfo(layer)
+            let info = ImageInfo(layer, listsAll: false)
             filename = info.filename
             format = info.format
             probed = layer.wasProbed
@@ -80,10 +80,11 @@ struct StatsDocument: Encodable {
         usePaths = files.map(\.path)
         lastingNotes = opened.layers.flatMap(\.notes) + ImageUse.timeNotes(files) + node.changeNotes
         let notes = lastingNotes + (use?.note.map { [$0] } ?? [])
-        info = opened.layers.first.map(ImageInfo.init)
+        // The bitmaps are those of the current disk; and there may be many, as snapshots.
+        let isCurrent = view == .current
+        info = opened.layers.first.map { ImageInfo($0, listsAll: isCurrent) }
         if case .snapshot(let index) = view, opened.snapshots.indices.contains(index) {
             snapshot = SnapshotInfo(opened.snapshots[index])
-            info?.snapshots = nil
             info?.virtualSize = disk.image?.virtualSize
         }
         let allocation = disk.allocation
@@ -95,9 +96,9 @@ struct StatsDocument: Encodable {
             layers: opened.layers.map(Layer.init), allocation: allocation?.whole,
             allocationError: allocation?.error, lost: (allocation?.lost.ranges).flatMap { $0.isEmpty ? nil : $0 },
             notes: notes.isEmpty ? nil : notes,
-            bitmaps: opened.bitmaps.isEmpty ? nil : opened.bitmaps,
+            bitmaps: isCurrent && !opened.bitmaps.isEmpty ? opened.bitmaps : nil,
             unknownHeaderExtensions: opened.layers.first.flatMap(HeaderExtensionInfo.unknown(of:)),
-            partitionTable: view == .current ? node.partitionTable().flatMap(Self.info) : nil,
+            partitionTable: isCurrent ? node.partitionTable().flatMap(Self.info) : nil,
             counters: CounterFacts(node.counters(view).figures, node.layerCounters),
             inUse: use)
     }

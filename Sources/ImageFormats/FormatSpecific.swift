@@ -55,7 +55,7 @@ public struct QCOW2Info: Encodable, Sendable {
         case dataFileRaw = "data-file-raw"
     }
 
-    init(_ description: QCOW2Description, in file: any HostFile) {
+    init(_ description: QCOW2Description, in file: any HostFile, listsBitmaps: Bool) {
         let header = description.header
         encrypt = EncryptionInfo(description, in: file)
         compat = header.version == 2 ? "0.10" : "1.1"
@@ -66,7 +66,7 @@ public struct QCOW2Info: Encodable, Sendable {
         corrupt = header.incompatibleFeatures.contains(.corrupt)
         extendedL2 = header.incompatibleFeatures.contains(.extendedL2)
         // QEMU lists the bitmaps that the autoclear bit vouches for, and knows of no others.
-        if header.autoclearFeatures.contains(.bitmaps), !description.bitmaps.isEmpty {
+        if listsBitmaps, header.autoclearFeatures.contains(.bitmaps), !description.bitmaps.isEmpty {
             bitmaps = description.bitmaps.map { bitmap in
                 BitmapInfo(name: bitmap.name, granularity: bitmap.granularity, flags: bitmap.flags.names)
             }

@@ -42,8 +42,8 @@ public struct ImageInfo: Encodable, Sendable {
         case formatSpecific = "format-specific"
     }
 
-    /// What `layer`, one file of a chain, says of itself.
-    public init(_ layer: LayerDescription) {
+    /// What `layer`, one file of a chain, says of itself; `listsAll`: with its snapshots and dirty bitmaps.
+    public init(_ layer: LayerDescription, listsAll: Bool = true) {
         filename = layer.file.path
         format = layer.format.rawValue
         actualSize = layer.file.allocatedSize
@@ -54,7 +54,7 @@ public struct ImageInfo: Encodable, Sendable {
             virtualSize = layer.file.size
             dirtyFlag = false
         case .qcow2(let description, _):
-            add(description, of: layer.file)
+            add(description, of: layer.file, listsAll: listsAll)
         case .vmdk(let description, let vmdk):
             virtualSize = vmdk?.virtualSize ?? description.virtualSize
             clusterSize = vmdk?.clusterSize.map(UInt64.init)
@@ -72,7 +72,7 @@ public struct ImageInfo: Encodable, Sendable {
         }
     }
 
-    private mutating func add(_ description: QCOW2Description, of file: any HostFile) {
+    private mutating func add(_ description: QCOW2Description, of file: any HostFile, listsAll: Bool) {
         let header = description.header
         virtualSize = header.virtualSize
         clusterSize = header.clusterSize
@@ -83,8 +83,8 @@ public struct ImageInfo: Encodable, Sendable {
             fullBackingFilename = Self.joined(name, besides: file.path)
             backingFilenameFormat = description.extensions.backingFormat
         }
-        if !description.snapshots.isEmpty { snapshots = description.snapshots.map(SnapshotInfo.init) }
-        formatSpecific = .qcow2(QCOW2Info(description, in: file))
+        if listsAll, !description.snapshots.isEmpty { snapshots = description.snapshots.map(SnapshotInfo.init) }
+        formatSpecific = .qcow2(QCOW2Info(description, in: file, listsBitmaps: listsAll))
     }
 
     /// The file `name` in the folder of the file at `path`. An absolute name stays as it is, and so does one with a

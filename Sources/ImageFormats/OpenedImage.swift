@@ -69,69 +69,6 @@ public struct LayerDescription: Sendable {
     }
 }
 
-/// A disk of an image: the one that it is, or the one that a snapshot keeps; or why it cannot be read.
-/// Every method may be called from any thread.
-public final class OpenedDisk: Sendable {
-    /// The disk, or why it cannot be read.
-    public let result: Result<Image, ImageError>
-    private let measured = Guarded<MeasuredAllocation?>(nil)
-    private let estimated = Guarded<UInt64?>(nil)
-    /// Held while the count is made: other counts wait here, and estimates do not.
-    private let counting = Guarded(())
-
-    /// The disk of `result`, or why there is none.
-    public init(_ result: Result<Image, ImageError>) {
-        self.result = result
-    }
-
-    /// The disk; nil where it cannot be read.
-    public var image: Image? { try? result.get() }
-
-    /// Why it cannot be read; nil where it can.
-    public var error: ImageError? {
-        if case .failure(let error) = result { return error }
-        return nil
-    }
-
-    /// How the disk is stored, what of it is lost, and what ended the count early, if anything did. Walks the tables when
-    /// first asked, and keeps the answer. Nil where there is no disk.
-    public var allocation: MeasuredAllocation? {
-        guard let image else { return nil }
-        if let known = measured.withLock({ $0 }) { return known }
-        return counting.withLock { _ in
-            if let known = measured.withLock({ $0 }) { return known }
-            let answer = image.measure()
-            if Self.isComplete(answer) { measured.withLock { $0 = answer } }
-            return answer
-        }
-    }
-
-    /// Whether `allocation` is being found now.
-    var isBeingCounted: Bool { counting.withLockIfAvailable { _ in false } ?? true }
-
-    /// Whether no read for `answer` was cancelled or would have blocked: what such a read does not find is not lost.
-    private static func isComplete(_ answer: MeasuredAllocation) -> Bool {
-        ReadScope.mayBlock && answer.error?.isCancelled != true && (try? ReadScope.checkWanted()) != nil
-    }
-
-    /// How many look-ups an estimate takes at most: some 20 milliseconds.
-    private static let quickWalk = 1 << 15
-
-    /// How many bytes of the disk are stored, as `allocation` has it where that is known or quickly told; else at most as
-    /// many as the disk has, and as its files take on the host. Nil where there is no disk.
-    public var allocatedSize: UInt64? {
-        guard let image else { return nil }
-        if let known = measured.withLock({ $0 })?.whole { return known.allocated }
-        if let known = estimated.withLock({ $0 }) { return known }
-        let quick = image.measure(walkLimit: Self.quickWalk)
-        let isKnown = Self.isComplete(quick)
-        if isKnown, quick.error == nil { measured.withLock { $0 = $0 ?? quick } }
-        let size = quick.whole?.allocated ?? min(image.virtualSize, max(image.hostSize, quick.sum.allocated))
-        if isKnown { estimated.withLock { $0 = size } }
-        return size
-    }
-}
-
 /// What opening an image led to: as much of its chain as could be described, and its disks or why there are none.
 /// Every method may be called from any thread.
 public final class OpenedImage: Sendable {
@@ -142,6 +79,7 @@ public final class OpenedImage: Sendable {
     /// The internal snapshots whose disks can be asked for: none where the image itself cannot be read.
     public let snapshots: [Snapshot]
     private let snapshotDisks = Guarded<[Int: OpenedDisk]>([:])
+    private let shared: SharedLookUps
     private let measuredBitmaps = Guarded<[MeasuredBitmap]?>(nil)
 
     /// How long the files are trusted to be as they were: looking at each for every read would cost more than a small
@@ -155,6 +93,7 @@ public final class OpenedImage: Sendable {
     init(layers: [LayerDescription], result: Result<Image, ImageError>) {
         self.layers = layers
         disk = OpenedDisk(result)
+        shared = SharedLookUps(hostSize: disk.image?.hostSize ?? 0)
         if case .success = result, case .qcow2(let description, _)? = layers.first?.facts {
             snapshots = description.snapshots
         } else {
@@ -167,6 +106,12 @@ public final class OpenedImage: Sendable {
         self.init(layers: [], result: .failure(failure))
     }
 
+    /// A part of the image as a disk of its own: a snapshot, a partition, an image of the chain. What counting all of them
+    /// takes is in proportion to the image's files.
+    public func part(_ result: Result<Image, ImageError>) -> OpenedDisk {
+        OpenedDisk(result, sharing: shared)
+    }
+
     /// The disk that the snapshot `index` keeps; nil where there is no such snapshot.
     public func snapshotDisk(_ index: Int) -> OpenedDisk? {
         guard snapshots.indices.contains(index), let layer = qcow2Layer else { return nil }
@@ -176,9 +121,9 @@ public final class OpenedImage: Sendable {
             do throws(ImageError) {
                 // What the snapshot does not store comes from the backing image, as it is now.
                 let image = Image(layer: try layer.layer(of: snapshots[index]), backing: self.disk.image?.backing)
-                disk = OpenedDisk(.success(image))
+                disk = part(.success(image))
             } catch {
-                disk = OpenedDisk(.failure(error))
+                disk = part(.failure(error))
             }
             disks[index] = disk
             return disk

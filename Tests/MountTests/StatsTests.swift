@@ -67,11 +67,16 @@ struct StatsTests {
             qemu-img snapshot -c first snapshots.qcow2; qemu-img snapshot -c 'the second' snapshots.qcow2
             qemu-img create -q -f qcow2 bitmaps.qcow2 16M
             qemu-img bitmap --add bitmaps.qcow2 one; qemu-img bitmap --add -g 128k --disable bitmaps.qcow2 two
+            qemu-img snapshot -c kept bitmaps.qcow2
             """, gallery.images)
         let mount = try Mount(gallery.images)
         for name in ["overlay.qcow2", "absolute.qcow2", "snapshots.qcow2", "bitmaps.qcow2"] {
             try compare(mount, name, gallery.file(name))
         }
+        // Bitmaps are of the current disk alone, and other snapshots have documents of their own.
+        let kept = try mount.document("bitmaps.qcow2/snapshots/kept").leaves
+        #expect(
+            kept["snapshot.name"] != nil && !kept.keys.contains { $0.contains("bitmaps") || $0.hasPrefix("snapshots") })
         let layers = try mount.document("overlay.qcow2")["rblockfs", "layers"]?.array ?? []
         #expect(layers.map { $0["format"]?.text } == ["qcow2", "qcow2"])
     }
