@@ -127,6 +127,18 @@ public final class ControlServer: Service {
             LineConnection(session, workers, idleLimit: isStream ? nil : LineConnection.idleLimit))
     }
 
+    /// Tells of connections that end with the server.
+    private func tell(_ left: (all: Int, unanswered: Int)) {
+        func connections(_ count: Int) -> String { count == 1 ? "1 connection" : "\(count) connections" }
+        guard left.unanswered > 0 else {
+            return logger.debug("\(connections(left.all)) closed that the clients had left open")
+        }
+        let others = left.all > left.unanswered ? " of \(left.all)" : ""
+        logger.warning(
+            "\(connections(left.unanswered))\(others) closed whose client does not read its answers, or whose image gives none"
+        )
+    }
+
     private func stop(_ channels: [any Channel]) async {
         for channel in channels { try? await channel.close() }
         connections.finish()
@@ -135,7 +147,7 @@ public final class ControlServer: Service {
             if await !connections.areOver(
                 within: Self.timeToEnd.cancelled, stalled: Self.timeToEnd.cancelled, state)
             {
-                logger.warning("clients that do not read their answers, or whose images do not answer, are left")
+                tell(connections.left)
             }
         }
         // Neither the threads of images, which may be stuck in a read, nor the loop that they hand their answers to are

@@ -13,6 +13,7 @@ final class ControlSession: Sendable {
         /// What was taken and is not answered yet, by its id.
         var running: [JSON: [ObjectIdentifier: RunningRequest]] = [:]
         var isOver = false
+        var isAnswered = false
     }
 
     let server: ControlState
@@ -36,6 +37,14 @@ final class ControlSession: Sendable {
         var text: String?
         /// Whether there was more to say than may be sent.
         var isTooLong = false
+    }
+
+    /// Whether nothing is under way for the client, who has taken every answer, and nothing more is to come.
+    var isAnswered: Bool { state.withLock { $0.isAnswered } }
+
+    /// The server ends, and the connection is only there until the client closes it.
+    func noteAnswered() {
+        state.withLock { $0.isAnswered = true }
     }
 
     /// Whether the client is gone.

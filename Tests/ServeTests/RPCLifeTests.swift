@@ -115,6 +115,27 @@ struct RPCLifeTests {
         withExtendedLifetime(folder) {}
     }
 
+    @Test func `clients that are only connected are no matter when the server ends, others are counted`() throws {
+        let folder = try Self.image()
+        let served = try ImageServer([folder.path])
+        let idle = try (0..<3).map { _ in try served.connect() }
+        for client in idle { #expect(try client.call("get_version")["result"] != nil) }
+        kill(served.process, SIGTERM)
+        #expect(served.endStatus() == 0 && !served.errors.contains("closed"), "\(served.errors)")
+
+        let other = try ImageServer([folder.path])
+        let (quiet, deaf) = (try other.connect(), try other.connect())
+        #expect(try quiet.call("get_version")["result"] != nil)
+        let request = "{\"method\":\"read\",\"params\":[0,1048576],\"id\":1}\n"
+        try deaf.send(Array(String(repeating: request, count: 16).utf8))
+        // The first of its answers is there, and not taken.
+        #expect(try deaf.answer()["result", "length"]?.number == 1 << 20)
+        kill(other.process, SIGTERM)
+        #expect(other.endStatus() == 0)
+        #expect(other.errors.contains("1 connection of 2 closed"), "\(other.errors)")
+        withExtendedLifetime((folder, idle, quiet, deaf)) {}
+    }
+
     @Test func `clients that do not read their answers keep no other client from its own`() throws {
         let folder = try Self.image()
         let served = try ImageServer([folder.path])

@@ -44,6 +44,12 @@ final class Connections: Sendable {
         for session in sessions { session.end() }
     }
 
+    /// How many connections there are, and on how many of them something is under way or not taken yet.
+    var left: (all: Int, unanswered: Int) {
+        let sessions = state.withLock { $0.clients.values.map(\.session) }
+        return (sessions.count, sessions.count { !$0.isAnswered })
+    }
+
     /// Whether all are closed before `limit` is over, before nothing was answered or sent for the time `stalled`, and before
     /// the task is cancelled.
     func areOver(within limit: Duration, stalled: Duration, _ server: ControlState) async -> Bool {

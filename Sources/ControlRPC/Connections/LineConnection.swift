@@ -355,6 +355,7 @@ final class LineConnection: ChannelInboundHandler, RemovableChannelHandler {
         if hasInputEnded {
             if isStopping || input.readableBytes == 0 { context.close(promise: nil) }
         } else if isStopping {
+            session.noteAnswered()
             context.close(mode: .output, promise: nil)
             context.read()
             let context = NIOLoopBound(context, eventLoop: context.eventLoop)
