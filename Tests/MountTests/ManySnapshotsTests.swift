@@ -10,7 +10,7 @@ struct ManySnapshotsTests {
         from struct import pack
         cluster, count, tables = 65536, 12000, 8192
         size = tables * (cluster // 8) * cluster
-        header = pack('>4sIQIIQIIQQIIQ', b'QFI\\xfb', 3, 0, 0, 16, size, 0, tables, cluster, 0, 0, count, 4 * cluster)
+        header = pack('>4sIQIIQIIQQIIQ', b'QFI\\xfb', 3, 0, 0, 16, size, 0, tables, cluster, 3 * cluster, 1, count, 4 * cluster)
         image = (header + pack('>QQQII', 0, 0, 0, 4, 104)).ljust(cluster, b'\\0')
         image += pack('>Q', 2 * cluster) * tables
         image += pack('>QQ', 3 * cluster, 1) * (cluster // 16) + bytes(cluster)
