@@ -30,7 +30,7 @@ extension HostPaths {
                 continue
             }
             if string.contains(where: { Self.separators.contains($0) }), !Self.exempt.contains(Array(member)) {
-                result += jsonString(hidden(in: Self.decoded(string))).utf8
+                result += jsonString(hidden(in: Self.decoded(string), behind: UInt8(ascii: "\""))).utf8
             } else {
                 result += string
             }
@@ -46,7 +46,7 @@ extension HostPaths {
             return field
         }
         let text = Self.decoded(value)
-        guard hidden(in: text) != text else { return field }
+        guard hidden(in: text, behind: UInt8(ascii: "\"")) != text else { return field }
         // The comma and the blank behind it go as well.
         let start = raw.startIndex - "\"raw\": ".utf8.count
         return String(decoding: bytes[..<start] + bytes[raw.endIndex...].drop { ", ".utf8.contains($0) }, as: UTF8.self)

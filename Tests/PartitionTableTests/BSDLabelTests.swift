@@ -17,7 +17,7 @@ struct `A BSD disklabel in an MBR partition` {
             disk.poke(slice.offset, at: entry + 4)
             disk.poke(slice.type, at: entry + 12)
         }
-        // partx, unlike the kernel, looks only at labels whose words are 0 together.
+        // partx, unlike the kernel, looks only at labels whose words are 0 together, and on no disk of 1.44 MB or less.
         let words = stride(from: start, to: start + 148 + 16 * slices.count, by: 2).map {
             disk.peek(UInt16.self, at: $0)
         }
@@ -50,7 +50,7 @@ struct `A BSD disklabel in an MBR partition` {
 
     @Test(arguments: [UInt8(0xa5), 0xa6, 0xa9])
     func `has its slices behind the logical partitions, counted from the disk's start`(type: UInt8) throws {
-        var disk = BuiltDisk(sectors: 1000)
+        var disk = BuiltDisk(sectors: 4000)
         disk.poke(UInt32(0xc0ff_ee01), at: 440)
         disk.setEntry(0, type: type, first: 63, count: 400, indicator: 0x80)
         setLabel(&disk, at: 63, [(100, 79, 7), (50, 179, 1), (400, 63, 0), (400, 63, 7), (30, 433, 0x1b)])
@@ -66,7 +66,7 @@ struct `A BSD disklabel in an MBR partition` {
     }
 
     @Test func `of FreeBSD may count from the partition`() throws {
-        var disk = BuiltDisk()
+        var disk = BuiltDisk(sectors: 4000)
         disk.setEntry(2, type: 0xa5, first: 63, count: 100)
         setLabel(&disk, at: 63, [(20, 16, 7), (10, 36, 1), (100, 0, 0)])
         try expect(disk, ["3: 63+100", "5: 79+20", "6: 99+10"])

@@ -29,7 +29,9 @@ public struct HostPaths: Sendable {
     }
 
     /// `text`, for people, with names instead of absolute paths, and of relative ones that lead upwards.
-    public func hidden(in text: String) -> String {
+    ///
+    /// `opening`: what `text` stands behind, a quote where it may be nothing but a path.
+    public func hidden(in text: String, behind opening: UInt8 = UInt8(ascii: " ")) -> String {
         let slash = UInt8(ascii: "/")
         guard text.utf8.contains(where: { "/\\".utf8.contains($0) }) else { return text }
         let bytes = Array(text.utf8)
@@ -37,7 +39,7 @@ public struct HostPaths: Sendable {
         told.reserveCapacity(bytes.count)
         var position = 0
         while position < bytes.count {
-            if let opening = Self.upward(at: position, in: bytes) {
+            if let opening = Self.upward(at: position, in: bytes, behind: opening) {
                 // What stands before it is of the same path.
                 while let last = told.last, !Self.openings.contains(last) { told.removeLast() }
                 let end = Self.end(of: opening, from: position, in: bytes)
@@ -48,7 +50,8 @@ public struct HostPaths: Sendable {
                 position = end
                 continue
             }
-            guard bytes[position] == slash, let opening = Self.opening(before: position, in: bytes) else {
+            guard bytes[position] == slash, let opening = Self.opening(before: position, in: bytes, behind: opening)
+            else {
                 told.append(bytes[position])
                 position += 1
                 continue
@@ -67,8 +70,8 @@ public struct HostPaths: Sendable {
     }
 
     /// What stands before the slash at `position`, where a path may begin there; nil where none does.
-    private static func opening(before position: Int, in bytes: [UInt8]) -> UInt8? {
-        guard position > 0 else { return UInt8(ascii: " ") }
+    private static func opening(before position: Int, in bytes: [UInt8], behind first: UInt8) -> UInt8? {
+        guard position > 0 else { return first }
         let before = bytes[position - 1]
         // A scheme as in nbd:// is followed by no path of this host, unless it is file:.
         let isFile = String(decoding: bytes[..<position].suffix(5), as: UTF8.self).lowercased() == "file:"
@@ -82,15 +85,15 @@ public struct HostPaths: Sendable {
     private static let openings = Array(" \"'(=[,:\n\t".utf8)
 
     /// What stands before the path of which a component `..` is at `position`; nil where there is none.
-    private static func upward(at position: Int, in bytes: [UInt8]) -> UInt8? {
+    private static func upward(at position: Int, in bytes: [UInt8], behind first: UInt8) -> UInt8? {
         guard bytes[position] == UInt8(ascii: "."),
             bytes[position...].starts(with: "../".utf8) || bytes[position...].starts(with: "..\\".utf8)
         else { return nil }
-        guard position > 0 else { return UInt8(ascii: " ") }
+        guard position > 0 else { return first }
         let start =
             "/\\".utf8.contains(bytes[position - 1])
             ? bytes[..<position].lastIndex { openings.contains($0) } : position - 1
-        guard let start else { return UInt8(ascii: " ") }
+        guard let start else { return first }
         return openings.contains(bytes[start]) ? bytes[start] : nil
     }
 
