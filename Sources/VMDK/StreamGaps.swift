@@ -1,5 +1,6 @@
 import BlockImage
 import ByteFormat
+import Synchronization
 
 /// The grains of a streamOptimized extent that are in the stream and in no grain table.
 ///
@@ -16,6 +17,9 @@ final class StreamGaps: Sendable {
     private let known = Guarded<[UInt64: [RecoveredGrain]]>([:])
     /// The last grain that stands in a grain table or one before it, by the table's index.
     private let last = Guarded<[Int: PlacedGrain]>([:])
+    /// How many gaps behind markers of other grains than the tables say were looked through, and may be at most.
+    private let foreign = Atomic(0)
+    private static let foreignLimit = 64
     /// Why gaps could not be looked through, by the grain before them.
     private let failedGaps = Guarded<[UInt64: KeptError]>([:])
     /// Why grain tables could not be read, by their index.
@@ -108,11 +112,21 @@ final class StreamGaps: Sendable {
         let grainSectors = tables.grainSize / sectorSize
         var sector = firstSector
         if grain != .none {
-            // A marker that is another grain's says nothing of what follows this one; else a hostile table could have all
-            // that follows one marker looked through for each of its entries.
-            guard let marker = try marker(at: grain.sector, file), case .grain(let lba, let size)? = marker.kind,
-                lba / grainSectors == grain.index
-            else { return [] }
+            let subject = "the marker of grain \(grain.index)"
+            guard let marker = try marker(at: grain.sector, file), case .grain(let lba, let size)? = marker.kind else {
+                tables.findings.add(
+                    "\(file.path): at \(HostOffset(grain.sector * sectorSize)): \(subject) is damaged: grains behind it that "
+                        + "the grain tables do not have are not looked for")
+                return []
+            }
+            // A hostile table could have all that follows one marker looked through for each of its entries.
+            guard lba / grainSectors == grain.index || foreign.add(1, ordering: .relaxed).newValue <= Self.foreignLimit
+            else {
+                throw ImageError(
+                    .corrupt, path: file.path, offset: HostOffset(grain.sector * sectorSize),
+                    "\(subject) is of grain \(lba / grainSectors), as too many are of others than the grain tables say, so "
+                        + "that it cannot be known whether grains that no table has follow it")
+            }
             sector = Self.end(of: size, at: grain.sector)
         }
         var found: [RecoveredGrain] = []

@@ -58,9 +58,9 @@ public final class VMDKExtent: Sendable {
         if case .sparse(let extent) = storage { extent.compression != nil } else { false }
     }
 
-    /// What came up while it was read, in sentences.
-    var findings: [String] {
-        if case .sparse(let extent) = storage { extent.findings.all } else { [] }
+    /// What comes up while it is read; nil where nothing can. Extents that name one file may share it.
+    var findings: ReadFindings? {
+        if case .sparse(let extent) = storage { extent.findings } else { nil }
     }
 
     /// The first byte of the disk behind it.

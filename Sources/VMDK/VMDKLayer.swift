@@ -21,9 +21,9 @@ public final class VMDKLayer: ImageLayer {
     /// What people should know of the image and of the files that it names; it grows when more comes up.
     public var notes: [String] {
         // Several lines can name one file.
-        var known: Set<HostFileID> = []
-        let found = extents.filter { extent in extent.file.map { known.insert($0.id).inserted } ?? false }
-        return openingNotes + found.flatMap(\.findings)
+        var known: Set<ObjectIdentifier> = []
+        let found = extents.compactMap(\.findings).filter { known.insert(ObjectIdentifier($0)).inserted }
+        return openingNotes + found.flatMap(\.all)
     }
 
     /// The bytes of a grain, where all extents that have a file have grains of one size; nil otherwise.

@@ -3,8 +3,8 @@ import ByteFormat
 
 /// A check of one extent in grains, while it runs.
 struct GrainCheck {
-    /// The entries of grain tables beyond those that the file's own bytes can hold that are looked at, at most: 2^24, and of
-    /// small files 2^21. The tables of a hostile image can overlap each other.
+    /// The entries of grain tables beyond those that the file's own bytes can hold that are looked at, at most: as many
+    /// again, but at least 2^21 and at most 2^24. The tables of a hostile image can overlap each other.
     static let entryLimits: ClosedRange<UInt64> = 1 << 21...UInt64(Image.walkLimit)
 
     let tables: GrainTables
@@ -17,9 +17,10 @@ struct GrainCheck {
     private var isFirst = true
     private var entriesLeft: UInt64 = 0
     private var space = UnusedSpace()
-    /// The entries of the directory, and those of the redundant one, whose tables were read in this pass. Their low 32 bits
-    /// say which: a hostile directory can name one grain table again and again.
-    private var known: (first: Set<UInt32>, redundant: Set<UInt32>) = ([], [])
+    /// The entries of the directory, and those of the redundant one, whose tables were read in this pass: a hostile
+    /// directory can name one grain table again and again. Of a table that is named again with another copy, the two are
+    /// not compared: that it is shared is told anyway.
+    private var known = (first: KnownEntries(), redundant: KnownEntries())
 
     init(_ tables: GrainTables, capacity: UInt64, start: GuestOffset, useCapacity: Int, result: CheckResult) {
         self.tables = tables
@@ -43,7 +44,7 @@ struct GrainCheck {
             let size = UInt64(tables.format.entrySize)
             entriesLeft = file.allocatedSize / size
             entriesLeft += min(max(file.size / size, Self.entryLimits.lowerBound), Self.entryLimits.upperBound)
-            known = ([], [])
+            known = (KnownEntries(), KnownEntries())
             for area in areas { uses.add(area) }
             try walkDirectory(progress)
             isFirst = false
@@ -108,8 +109,8 @@ struct GrainCheck {
         let second = tables.redundantDirectory.flatMap { directory in
             redundant.flatMap { place(ofTable: $0, number, of: directory) }
         }
-        let isNew = first != nil && known.first.insert(UInt32(truncatingIfNeeded: entry)).inserted
-        let isNewCopy = second != nil && known.redundant.insert(UInt32(truncatingIfNeeded: redundant ?? 0)).inserted
+        let isNew = first != nil && known.first.insert(entry)
+        let isNewCopy = second != nil && known.redundant.insert(redundant ?? 0)
         var (table, copy): ([UInt64]?, [UInt64]?)
         if isNew || isNewCopy {
             table = try first.map { table throws(ImageError) in try read(table, number) }
@@ -269,5 +270,18 @@ extension GrainTables {
         let offset = table.offset.advanced(by: UInt64(first * table.entrySize))
         try buffer.fill(bytes) { output throws(ImageError) in try file.read(bytes, at: offset, into: &output) }
         return table.decode(buffer.bytes)
+    }
+}
+
+/// Entries of a grain directory that were seen, up to a limit of memory.
+private struct KnownEntries {
+    private static let limit = 1 << 20
+    /// Their low 32 bits, which say which table it is.
+    private var entries: Set<UInt32> = []
+
+    /// Whether `entry` was not seen before, as far as is known.
+    mutating func insert(_ entry: UInt64) -> Bool {
+        guard entries.count < Self.limit else { return !entries.contains(UInt32(truncatingIfNeeded: entry)) }
+        return entries.insert(UInt32(truncatingIfNeeded: entry)).inserted
     }
 }
