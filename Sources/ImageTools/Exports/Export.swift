@@ -10,7 +10,7 @@ public struct Export: Sendable {
     /// `image`, `image@snapshot`, `image/p1` or `image@snapshot/p1`.
     public let name: String
     /// What it is, for people.
-    public let summary: String
+    public internal(set) var summary: String
     /// The disk.
     public let image: Image
     /// The image that it is or is a part of: its layers, snapshots and bitmaps.
@@ -57,11 +57,14 @@ final class ServedImage: Sendable {
     let isPrompt: Bool
     private let name: String
     private let paths: HostPaths
+    private let partitionLimit: Int
     private let all = Guarded<[Export]?>(nil)
 
-    /// The image called `name`, which can be read.
-    init(_ opened: OpenedImage, name: String, paths: HostPaths) {
+    /// The image called `name`, which can be read, with at most `partitionLimit` partitions: a small file can have thousands
+    /// of snapshots that share a table of a thousand.
+    init(_ opened: OpenedImage, name: String, paths: HostPaths, partitionLimit: Int = 1 << 15) {
         self.opened = opened
+        self.partitionLimit = partitionLimit
         self.name = name
         self.paths = paths
         isPrompt = opened.layers.allSatisfy { $0.files.allSatisfy(\.isPrompt) }
@@ -79,32 +82,59 @@ final class ServedImage: Sendable {
     }
 
     /// The disk, its partitions, and those of each snapshot that can be read. Reads the partition tables when first
-    /// asked. Throws why the image itself cannot be read.
+    /// asked, and that of several snapshots with the same clusters once. Throws why the image itself cannot be read.
     func exports() throws(ImageError) -> [Export] {
         let whole = try whole()
         return all.withLock { all in
             if let all { return all }
-            let names = SnapshotNames.unique(of: opened.snapshots.map { ($0.nameBytes, $0.idBytes) })
-            let kept = names.enumerated().compactMap { (index, name) -> Export? in
-                guard let image = opened.snapshotDisk(index)?.image else { return nil }
-                return Export(
-                    name: "\(self.name)@\(SnapshotNames.text(of: name))",
-                    summary: "snapshot \"\(opened.snapshots[index].name)\"", image: image, opened: opened,
-                    snapshot: index, partition: nil, isPrompt: isPrompt, paths: paths)
-            }
-            let exports = ([whole] + kept).flatMap { [$0] + Self.partitions(of: $0) }
+            let exports = exports(of: whole)
             all = exports
             return exports
         }
     }
 
-    private static func partitions(of disk: Export) -> [Export] {
-        PartitionTable(of: disk.image).partitions.map { partition in
-            Export(
-                name: "\(disk.name)/p\(partition.number)",
-                summary: "partition \(partition.number)\(partition.typeName.map { ": \($0)" } ?? "")",
-                image: partition.image(in: disk.image), opened: disk.opened, snapshot: disk.snapshot,
-                partition: partition, isPrompt: disk.isPrompt, paths: disk.paths)
+    private func exports(of whole: Export) -> [Export] {
+        /// What makes snapshots have the same content.
+        struct Content: Hashable {
+            var table: UInt64
+            var count: UInt32
+            var size: UInt64
         }
+        var known: [Content: [Partition]] = [:]
+        var left = partitionLimit
+        var exports: [Export] = []
+        func add(_ disk: Export, _ partitions: [Partition]) {
+            var disk = disk
+            if partitions.count > left {
+                disk.summary += "; its partitions are left out: the image has more than \(partitionLimit)"
+            }
+            exports.append(disk)
+            guard partitions.count <= left else { return }
+            left -= partitions.count
+            exports += partitions.map { Self.export(of: $0, in: disk) }
+        }
+        add(whole, PartitionTable(of: whole.image).partitions)
+        let names = SnapshotNames.unique(of: opened.snapshots.map { ($0.nameBytes, $0.idBytes) })
+        for (index, name) in names.enumerated() {
+            guard let image = opened.snapshotDisk(index)?.image else { continue }
+            let snapshot = opened.snapshots[index]
+            let content = Content(table: snapshot.l1TableOffset, count: snapshot.l1Size, size: image.virtualSize)
+            let partitions = known[content] ?? PartitionTable(of: image).partitions
+            known[content] = partitions
+            add(
+                Export(
+                    name: "\(self.name)@\(SnapshotNames.text(of: name))", summary: "snapshot \"\(snapshot.name)\"",
+                    image: image, opened: opened, snapshot: index, partition: nil, isPrompt: isPrompt, paths: paths),
+                partitions)
+        }
+        return exports
+    }
+
+    private static func export(of partition: Partition, in disk: Export) -> Export {
+        Export(
+            name: "\(disk.name)/p\(partition.number)",
+            summary: "partition \(partition.number)\(partition.typeName.map { ": \($0)" } ?? "")",
+            image: partition.image(in: disk.image), opened: disk.opened, snapshot: disk.snapshot,
+            partition: partition, isPrompt: disk.isPrompt, paths: disk.paths)
     }
 }
