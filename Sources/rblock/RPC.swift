@@ -26,7 +26,7 @@ struct RPC: ParsableCommand {
             EXIT STATUS
               0   done
               1   the server cannot be reached, or answered with an error
-              2   --raw: bytes were written, with zeros for what could not be read: only with
+              2   --raw: zeros were written for what could not be read: only with
                   ignore-read-errors=true
               64  wrong usage
             """)
