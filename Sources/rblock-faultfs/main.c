@@ -20,7 +20,7 @@
 //   tell  size, blocks, links, mtime,   stat tells VALUE
 //         nanoseconds
 //
-// One thread does everything: a request that hangs is kept in a list, and takes no thread.
+// One thread answers everything: a request that hangs is kept in a list, and takes no thread.
 
 #define _GNU_SOURCE
 #define FUSE_USE_VERSION 314
@@ -29,12 +29,15 @@
 #include <fcntl.h>
 #include <fuse_lowlevel.h>
 #include <poll.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 enum operation { LOOK_UP, TELL_ATTRIBUTES, OPEN, READ, CLOSE, LIST };
@@ -334,15 +337,46 @@ static void release_folder(fuse_req_t request, fuse_ino_t inode, struct fuse_fil
     fuse_reply_err(request, 0);
 }
 
-/// Has the kernel forget what it has read of every file. Not where it waits for a read: it would wait for that, too.
+/// The files that the kernel is to forget what it has read of.
+struct dropping {
+    sem_t done;
+    size_t count;
+    fuse_ino_t inodes[];
+};
+
+static void *drop(void *argument)
+{
+    struct dropping *dropping = argument;
+    for (size_t index = 0; index < dropping->count; index++)
+        fuse_lowlevel_notify_inval_inode(session, dropping->inodes[index], 0, 0);
+    sem_post(&dropping->done);
+    return NULL;
+}
+
+/// Has the kernel forget what it has read of every file. Not where it waits for a read: it would wait for that, too. Nor does
+/// the thread that answers: for reads that are still to come out of the kernel's queue it would wait for ever.
 static void drop_caches(void)
 {
+    struct dropping *dropping = checked(calloc(1, sizeof *dropping + path_count * sizeof *dropping->inodes));
+    sem_init(&dropping->done, 0, 0);
     for (fuse_ino_t inode = 2; inode <= path_count; inode++) {
         bool is_held = false;
         for (struct pending *pending = held; pending; pending = pending->next)
             is_held = is_held || pending->inode == inode;
         if (!is_held)
-            fuse_lowlevel_notify_inval_inode(session, inode, 0, 0);
+            dropping->inodes[dropping->count++] = inode;
+    }
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, drop, dropping) != 0)
+        exit(1);
+    pthread_detach(thread);
+    struct timespec deadline;
+    clock_gettime(CLOCK_REALTIME, &deadline);
+    deadline.tv_sec += 1;
+    // Where it takes longer, such a read is to be answered first; the memory stays with the thread.
+    if (sem_timedwait(&dropping->done, &deadline) == 0) {
+        sem_destroy(&dropping->done);
+        free(dropping);
     }
 }
 
