@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # qemu-img 7.2 (Debian 1:7.2+dfsg-7+deb12u18+b3) takes the argument of `snapshot -a`, `snapshot -d` and `convert -l` for an ID or
 # a name. Where a snapshot is called as another one's ID is, `snapshot -a 1` and `convert -l 1` take the one whose ID is 1, but
-# `snapshot -d 1` deletes the one whose *name* is 1: who looks at a snapshot before deleting it by the same argument looks at
-# another. Seen, for three snapshots with the IDs 1, 2, 3 and the names 3, 2, 1:
+# `snapshot -d 1` deletes the one whose *name* is 1: what one has looked at by an argument is not what the same argument
+# deletes. Seen, for three snapshots with the IDs 1, 2, 3 and the names 3, 2, 1:
 #
 #   convert -l 1: the one with ID 1
 #   snapshot -a 1: the one with ID 1

@@ -19,7 +19,7 @@ struct GrainCheck {
     private var space = UnusedSpace()
     /// The entries of the directory, and those of the redundant one, whose tables were read in this pass: a hostile
     /// directory can name one grain table again and again. Of a table that is named again with another copy, the two are
-    /// not compared: that it is shared is told anyway.
+    /// not compared: that it is shared is reported anyway.
     private var known = (first: KnownEntries(), redundant: KnownEntries())
 
     init(_ tables: GrainTables, capacity: UInt64, start: GuestOffset, useCapacity: Int, result: CheckResult) {
