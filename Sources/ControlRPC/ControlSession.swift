@@ -39,7 +39,7 @@ final class ControlSession: Sendable {
         var isTooLong = false
     }
 
-    /// Whether nothing is under way for the client, who has taken every answer, and nothing more is to come.
+    /// Whether no request of the client is being answered, no answer is unread, and no more input is to come.
     var isAnswered: Bool { state.withLock { $0.isAnswered } }
 
     /// The server ends, and the connection is only there until the client closes it.

@@ -71,8 +71,7 @@ extension GrainTables {
     private func hasGrains(_ directory: TableLocation, count: UInt64) throws(ImageError) -> Bool {
         var left = count
         var first = 0
-        // A hostile directory can name one table again and again.
-        var known: Set<UInt64> = []
+        var known = KnownEntries()
         while first < directory.count {
             try ReadScope.checkWanted()
             let limit = min(TableCache.pageEntries, directory.count - first)
@@ -81,7 +80,7 @@ extension GrainTables {
             while index < entries.count {
                 let run = runOfTables(entries, from: index)
                 defer { index += max(run, 1) }
-                guard run > 0, known.insert(entries[index]).inserted else { continue }
+                guard run > 0, known.insert(entries[index]) else { continue }
                 let grains = try grains(ofTables: run, from: first + index, atSector: entries[index])
                 let found = grains.reduce(UInt64(0)) { $0 + ($1 > 1 ? 1 : 0) }
                 if found >= left { return true }
@@ -116,7 +115,7 @@ extension GrainTables {
         var end = directory.offset.rawValue + UInt64(directory.count * directory.entrySize)
         var tablesLeft = Self.tableLimit
         var first = 0
-        var known: Set<UInt64> = []
+        var known = KnownEntries()
         while first < directory.count {
             let count = min(TableCache.pageEntries, directory.count - first)
             let offset = directory.offset.advanced(by: UInt64(first * directory.entrySize))
@@ -126,7 +125,7 @@ extension GrainTables {
             if hole.isHole, hole.count >= UInt64(count * directory.entrySize) { continue }
             let entries = try directoryEntries(of: directory, from: first, count: count)
             for (index, entry) in entries.enumerated() where entry != 0 {
-                guard known.insert(entry).inserted else { continue }
+                guard known.insert(entry) else { continue }
                 guard tablesLeft > 0, let table = try? table(first + index, entry: entry, of: directory) else {
                     return nil
                 }
@@ -217,7 +216,7 @@ extension GrainTables {
         if file.size % sectorSize != 0 { return true }
         var tablesLeft = Self.tableLimit
         var first = 0
-        var known: Set<UInt64> = []
+        var known = KnownEntries()
         while first < directory.count, tablesLeft > 0 {
             try ReadScope.checkWanted()
             let count = min(TableCache.pageEntries, directory.count - first)
@@ -225,7 +224,7 @@ extension GrainTables {
                 try directoryEntries(of: directory, from: first, count: count)
             }
             guard let entries else { return true }
-            for (index, entry) in entries.enumerated() where entry != 0 && known.insert(entry).inserted {
+            for (index, entry) in entries.enumerated() where entry != 0 && known.insert(entry) {
                 tablesLeft -= 1
                 guard tablesLeft > 0 else { break }
                 let grains = try unlessDamaged { () throws(ImageError) in

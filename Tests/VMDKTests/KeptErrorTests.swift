@@ -55,11 +55,7 @@ import Testing
     }
 
     @Test func `is read once, and named, where it tells whether the last grain was cut`() throws {
-        var builder = SparseVMDKBuilder.whole(GrainModel(size: 1 << 20, grainSize: 4096, seed: 5))
-        builder.tableEntryCount = 64
-        builder.isShuffled = false
-        builder.model.grains[255] = .data
-        let image = try builder.build()
+        let image = try SparseVMDKBuilder.endingInGrain.build()
         let first = try #require(image.tableOffsets[0])
         let file = PassingFaultFile(Array(image.bytes.dropLast(512)), errno: EIO, [first..<first + 4])
         try expectKept(

@@ -96,6 +96,17 @@ struct SparseImage {
     }
 }
 
+extension SparseVMDKBuilder {
+    /// An extent of 1 MiB in four grain tables, whose last grain ends the file.
+    static var endingInGrain: SparseVMDKBuilder {
+        var builder = SparseVMDKBuilder.whole(GrainModel(size: 1 << 20, grainSize: 4096, seed: 5))
+        builder.tableEntryCount = 64
+        builder.isShuffled = false
+        builder.model.grains[255] = .data
+        return builder
+    }
+}
+
 /// Opens the image in `file`, whose extents are in `files`.
 func openLayer(_ file: any HostFile, _ files: [String: MemoryFile] = [:]) throws(ImageError) -> VMDKLayer {
     let description = try VMDKDescription.describe(file)

@@ -99,10 +99,7 @@ import Testing
 
     @Test(arguments: transient)
     func `is an error where it tells whether the last grain was cut`(errno: CInt) throws {
-        var builder = SparseVMDKBuilder.whole(GrainModel(size: 1 << 20, grainSize: 4096, seed: 5))
-        builder.tableEntryCount = 64
-        builder.isShuffled = false
-        builder.model.grains[255] = .data
+        let builder = SparseVMDKBuilder.endingInGrain
         let image = try builder.build()
         let first = try #require(image.tableOffsets[0])
         let file = PassingFaultFile(Array(image.bytes.dropLast(512)), errno: errno, [first..<first + 4])

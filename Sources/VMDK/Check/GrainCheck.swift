@@ -156,7 +156,7 @@ struct GrainCheck {
         guard entriesLeft >= UInt64(table.count) else {
             throw ImageError(
                 .unsupported, path: file.path, offset: table.offset,
-                "grain directory entry \(number): the grain tables have more entries together than the file has room for: "
+                "grain directory entry \(number): the grain tables have more entries together than fit into the file: "
                     + "not checked")
         }
         entriesLeft -= UInt64(table.count)
@@ -270,18 +270,5 @@ extension GrainTables {
         let offset = table.offset.advanced(by: UInt64(first * table.entrySize))
         try buffer.fill(bytes) { output throws(ImageError) in try file.read(bytes, at: offset, into: &output) }
         return table.decode(buffer.bytes)
-    }
-}
-
-/// Entries of a grain directory that were seen, up to a limit of memory.
-private struct KnownEntries {
-    private static let limit = 1 << 20
-    /// Their low 32 bits, which say which table it is.
-    private var entries: Set<UInt32> = []
-
-    /// Whether `entry` was not seen before, as far as is known.
-    mutating func insert(_ entry: UInt64) -> Bool {
-        guard entries.count < Self.limit else { return !entries.contains(UInt32(truncatingIfNeeded: entry)) }
-        return entries.insert(UInt32(truncatingIfNeeded: entry)).inserted
     }
 }

@@ -113,13 +113,12 @@ extension VMDKLayout {
     ) throws(ImageError) {
         var lister = LayoutEntryLister(consumer, "grain table entries", limit: options.entryLimit)
         var unlisted: UInt64 = 0
-        // A hostile directory can name one table again and again.
-        var listed: Set<UInt64> = []
+        var listed = KnownEntries()
         var repeated: UInt64 = 0
         try reportingReadErrors(consumer) { () throws(ImageError) in
             try directory(sector: grains.sector, grains).visit { (number, word) throws(ImageError) in
                 guard let sector = tableSector(word, grains) else { return true }
-                guard !listed.contains(sector) else {
+                guard listed.insert(sector) else {
                     repeated += 1
                     return true
                 }
@@ -127,7 +126,6 @@ extension VMDKLayout {
                     unlisted += 1
                     return true
                 }
-                listed.insert(sector)
                 try listTable(number, sector: sector, grains, &lister, to: consumer)
                 return true
             }
