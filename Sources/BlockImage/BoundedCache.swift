@@ -4,6 +4,9 @@
 /// was used is passed by twice, and what is new once: what was made ready ahead of a reader must not go before the
 /// reader comes.
 /// Values are made outside the lock: look up, unlock, make, insert.
+///
+/// Foundation's NSCache has a cost limit too, but holds to it as it likes ("not a strict limit"), and removes by key only;
+/// swift-collections has no cache.
 public final class BoundedCache<Key: Hashable & Sendable, Value: AnyObject & Sendable>: Sendable {
     fileprivate struct Slot {
         var key: Key
@@ -43,7 +46,7 @@ public final class BoundedCache<Key: Hashable & Sendable, Value: AnyObject & Sen
 
     /// Keeps `value` for `key` unless another thread did so meanwhile, and answers what is kept.
     ///
-    /// Others are dropped to make room. A value that costs more than the whole capacity is answered, but not kept.
+    /// Others are dropped to make space. A value that costs more than the whole capacity is answered, but not kept.
     @discardableResult
     public func insert(_ value: Value, cost: Int, for key: Key) -> Value {
         guard cost <= capacity else { return value }

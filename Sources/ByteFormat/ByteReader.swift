@@ -21,6 +21,8 @@ public struct ParseFault: Error, Hashable, Sendable {
 }
 
 /// A bounds-checked cursor over the bytes of one on-disk structure. Byte order is part of every read.
+///
+/// Apple's swift-binary-parsing does the same; up to version 0.0.4 it is experimental, and throws without a type.
 public struct ByteReader: Sendable {
     /// The whole structure.
     public let bytes: [UInt8]

@@ -1,6 +1,8 @@
 import ImageFormats
 
 /// A value of JSON (RFC 8259), as it was sent.
+///
+/// A type of its own, as Foundation's encoder cannot write a number in the digits it came in.
 public enum JSON: Hashable, Sendable {
     /// `null`.
     case null

@@ -13,11 +13,14 @@ extension JSON {
     /// Arrays and objects in one another that are taken; nothing that is sent or answered here has more than ten.
     public static let depthLimit = 64
 
-    /// Parses one JSON text (RFC 8259), and nothing behind it, of at most `valueLimit` values: a value takes up to fifty
+    /// Parses one JSON text (RFC 8259), and nothing after it, of at most `valueLimit` values: a value takes up to fifty
     /// times the memory of its text. Numbers are not converted, and may have any number of digits. A name that comes twice
     /// in one object is refused, since two readers may choose differently.
     ///
-    /// Foundation's decoders take values without a limit, and know numbers only as what they convert them to.
+    /// Foundation's JSONDecoder was tried (Swift 6.3): it gives back the id 1.0 as 1 and keeps 38 digits of a longer number,
+    /// takes the first of two members of one name, says of every fault only "not valid JSON" without a place, limits the
+    /// depth to 512 and the values not at all, and needs 2.5 seconds for a megabyte of numbers. Of the C libraries, yyjson
+    /// keeps numbers as text, but has no limit of depth, and keeps both members of one name.
     public init(parsing bytes: [UInt8], valueLimit: Int = .max) throws(JSONFault) {
         var parser = JSONParser(bytes: bytes, valuesLeft: valueLimit)
         self = try parser.document()

@@ -1,4 +1,5 @@
 public import BlockImage
+import ByteFormat
 import ImageFormats
 
 /// Writes structures as JSON as they come, so that a listing of any length takes no memory: each an object with its
@@ -74,7 +75,7 @@ public final class LayoutJSON: LayoutConsumer {
         var object = JSONObject()
         object.add("index", entry.index)
         object.add("offset", entry.offset.rawValue)
-        if !entry.raw.isEmpty { object.add("raw", entry.raw.map { hexWord($0) }.joined(separator: " ")) }
+        if !entry.raw.isEmpty { object.add("raw", entry.raw.map { hexDigits($0, 16) }.joined(separator: " ")) }
         for fact in entry.facts {
             let name = fact.name.lowercased()
             switch fact.value {

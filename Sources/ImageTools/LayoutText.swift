@@ -1,4 +1,5 @@
 public import BlockImage
+import ByteFormat
 
 /// How people are shown things on a terminal or in a file.
 public struct TextStyle: Sendable {
@@ -71,7 +72,7 @@ public final class LayoutText: LayoutConsumer {
         } else if entry.raw.allSatisfy({ $0 == 0 }) && entry.facts.count < 2 {
             words.append("empty")
         }
-        let raw = entry.count == 1 ? entry.raw.map { hexWord($0) }.joined(separator: " ") : ""
+        let raw = entry.count == 1 ? entry.raw.map { hexDigits($0, 16) }.joined(separator: " ") : ""
         try write(
             "\(indent)\(padded(index, 10)) \(style.quiet("\(padded(entry.offset.description, 10)) \(raw)"))"
                 + "\(raw.isEmpty ? "" : " ")\(words.joined(separator: " "))\n")
@@ -117,15 +118,4 @@ public final class LayoutText: LayoutConsumer {
 public func padded(_ text: String, _ width: Int, right: Bool = false) -> String {
     let spaces = String(repeating: " ", count: max(0, width - text.count))
     return right ? spaces + text : text + spaces
-}
-
-/// Bytes as hexadecimal pairs.
-func hexBytes(_ bytes: some Sequence<UInt8>) -> String {
-    bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined(separator: " ")
-}
-
-/// A word as 16 hexadecimal digits.
-func hexWord(_ word: UInt64) -> String {
-    let digits = String(word, radix: 16)
-    return String(repeating: "0", count: 16 - digits.count) + digits
 }

@@ -173,7 +173,7 @@ func lowercased(_ name: [UInt8]) -> [UInt8] {
 }
 
 /// The name with every `%xx` made the byte that it stands for (RFC 3986, "Percent-Encoding"). What is no such triple
-/// stays as it is.
+/// stays as it is. Foundation's `removingPercentEncoding` answers nil for such, and for bytes that are not UTF-8.
 func percentDecoded(_ name: [UInt8]) -> [UInt8] {
     var result: [UInt8] = []
     var index = 0

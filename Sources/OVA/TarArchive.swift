@@ -38,6 +38,9 @@ public struct TarMember: Hashable, Sendable {
 
 /// What a tar archive holds, from its headers alone: data is stepped over, so that the size of the members does not
 /// matter. Reads the formats v7, ustar, pax and GNU (POSIX.1-2017, pax; GNU tar manual, "Basic Tar Format").
+///
+/// libarchive hands out a member's bytes as a stream, and its header's offset (archive_read_header_position(3)), but not
+/// where the data begins in the archive: disks are read in place here.
 public struct TarArchive: Sendable {
     /// The most members that are listed. Appliances have a few; nothing larger is of use here.
     public static let memberLimit = 65_536

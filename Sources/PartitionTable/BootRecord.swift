@@ -70,7 +70,7 @@ struct BootRecord: Hashable, Sendable {
         for _ in 0..<4 { entries.append(try Entry(parsing: &reader)) }
         let signature: UInt16 = try reader.read(.big)
         guard signature == 0x55aa else {
-            throw ParseFault(at: 510, "the signature is 0x\(hexadecimal(signature, digits: 4)), but must be 0x55aa")
+            throw ParseFault(at: 510, "the signature is 0x\(hexDigits(signature, 4)), but must be 0x55aa")
         }
     }
 

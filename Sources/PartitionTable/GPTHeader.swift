@@ -109,8 +109,8 @@ struct GPTHeader: Hashable, Sendable {
         guard found == expected else {
             throw ParseFault(
                 at: position,
-                "the check sum of \(what) is 0x\(hexadecimal(found, digits: 8)), "
-                    + "but must be 0x\(hexadecimal(expected, digits: 8))")
+                "the check sum of \(what) is 0x\(hexDigits(found, 8)), "
+                    + "but must be 0x\(hexDigits(expected, 8))")
         }
     }
 }

@@ -7,6 +7,9 @@ import ByteFormat
 ///          4    2 TimeMid                   little-endian
 ///          6    2 TimeHighAndVersion        little-endian
 ///          8    8 ClockSeq and Node         bytes in the order of the text
+///
+/// Foundation's UUID is sixteen bytes in the order of the text, and writes capitals: the fields would have to be put in
+/// order, and the text made small, all the same.
 public struct GUID: Hashable, Sendable, CustomStringConvertible {
     /// The first 16 digits of the text.
     public var high: UInt64
@@ -34,16 +37,9 @@ public struct GUID: Hashable, Sendable, CustomStringConvertible {
     /// The text as RFC 9562 has it: `0fc63daf-8483-4772-8e79-3d69d8477de4`.
     public var description: String {
         let groups = [
-            hexadecimal(high >> 32, digits: 8), hexadecimal(high >> 16 & 0xffff, digits: 4),
-            hexadecimal(high & 0xffff, digits: 4), hexadecimal(low >> 48, digits: 4),
-            hexadecimal(low & 0xffff_ffff_ffff, digits: 12),
+            hexDigits(high >> 32, 8), hexDigits(high >> 16 & 0xffff, 4), hexDigits(high & 0xffff, 4),
+            hexDigits(low >> 48, 4), hexDigits(low & 0xffff_ffff_ffff, 12),
         ]
         return groups.joined(separator: "-")
     }
-}
-
-/// `value` in lower-case hexadecimal, with zeros before it where it has fewer than `digits`.
-func hexadecimal(_ value: some UnsignedInteger, digits: Int) -> String {
-    let text = String(value, radix: 16)
-    return String(repeating: "0", count: max(0, digits - text.utf8.count)) + text
 }

@@ -50,7 +50,7 @@ struct TableReader {
         }
         table.scheme = .mbr
         table.sectorSize = sectors.sectorSize
-        if record.diskSignature != 0 { table.diskID = "0x" + hexadecimal(record.diskSignature, digits: 8) }
+        if record.diskSignature != 0 { table.diskID = "0x" + hexDigits(record.diskSignature, 8) }
         var chain = LogicalPartitions(sectors: sectors)
         for (index, entry) in record.entries.enumerated() where entry.isUsed {
             guard let partition = place(entry, number: index + 1, after: 0, in: sectors, of: record) else { continue }
@@ -120,7 +120,7 @@ struct TableReader {
             number: number, start: start, size: size, entry: .mbr(type: entry.type, isActive: entry.isActive))
         if record.diskSignature != 0 {
             partition.uuid =
-                hexadecimal(record.diskSignature, digits: 8) + "-" + hexadecimal(UInt64(number), digits: 2)
+                hexDigits(record.diskSignature, 8) + "-" + hexDigits(UInt64(number), 2)
         }
         return partition
     }

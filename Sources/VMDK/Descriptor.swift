@@ -146,8 +146,7 @@ extension Descriptor {
 
 /// A content identifier as descriptors write it.
 public func contentIDText(_ contentID: UInt32) -> String {
-    let digits = String(contentID, radix: 16)
-    return String(repeating: "0", count: 8 - digits.count) + digits
+    hexDigits(contentID, 8)
 }
 
 /// `byte` as a small letter of ASCII, if it is a letter.

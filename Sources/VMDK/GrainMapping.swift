@@ -144,6 +144,3 @@ struct SESparseAreas: Sendable {
         grainNumberLow.value(in: entry) | grainNumberHigh.value(in: entry) << 12
     }
 }
-
-/// The number as the formats' documents write such: 0x…
-func hexadecimal(_ number: UInt64) -> String { "0x" + String(number, radix: 16) }

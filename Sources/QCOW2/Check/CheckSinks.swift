@@ -1,4 +1,5 @@
 import BlockImage
+import ByteFormat
 
 /// Counts uses, and nothing else: for the passes after the first.
 struct CountingSink: UseSink {

@@ -238,6 +238,3 @@ extension Bitmap {
         return nil
     }
 }
-
-/// The number as the format's document writes such: 0x…
-func hexadecimal(_ number: UInt64) -> String { "0x" + String(number, radix: 16) }
