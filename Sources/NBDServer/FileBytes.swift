@@ -2,29 +2,33 @@ import BlockImage
 import Glibc
 import NIOCore
 
-/// Bytes of an answer that the kernel takes from a file of the image, and nobody copies (sendfile(2)): to read them and to
-/// send what was read costs several times as much.
+/// Bytes of a reply that the kernel sends from a file of the image without copying them (sendfile(2)): reading them and
+/// sending what was read costs several times as much.
 ///
-/// The kernel has no word for a file that was cut short meanwhile: nothing is sent then, over and over. Whoever sends
-/// these looks after that (`TransmissionPhase`).
+/// sendfile(2) does not report a file that was truncated meanwhile: it sends nothing, over and over. `TransmissionPhase`
+/// sees to that.
+///
+/// SwiftNIO 2.101 calls `FileRegion` and `NIOFileHandle` deprecated in their documentation, but they are all that a channel
+/// can send with sendfile(2): `NIOFileSystem`, which it names in their place, only reads into memory.
 struct FileBytes: Sendable {
     /// Fewer are read and sent, several runs of them in one chunk.
     static let leastCount: UInt64 = 128 << 10
     /// A `FileRegion` counts in 56 bits.
     private static let offsetLimit = 1 << 56
 
-    /// Where they lie. Its descriptor is its own; see `close`.
+    /// Where they lie. Its descriptor is a duplicate of the file's; `close` closes it.
     let region: FileRegion
 
     /// The bytes that `extent` stores; nil where it does not store them as they are, they are few, or they are not in the
-    /// host's memory: who sends them must not wait for a disk.
+    /// page cache: an event loop sends them, which must not wait for a disk.
     init?(_ extent: Extent) {
         guard extent.count >= Self.leastCount, case .data(let file, let offset) = extent.storage,
             let descriptor = file.descriptor, file.isCached(extent.count, at: offset),
             let start = Int(exactly: offset.rawValue), let count = Int(exactly: extent.count),
             case (let end, false) = start.addingReportingOverflow(count), end < Self.offsetLimit
         else { return nil }
-        // The image may be closed before these are sent.
+        // The image may be closed before these are sent. The initializer is the one of two that the compiler does not call
+        // deprecated; both do the same.
         let own = fcntl(descriptor, F_DUPFD_CLOEXEC, 0)
         guard own >= 0 else { return nil }
         region = FileRegion(
