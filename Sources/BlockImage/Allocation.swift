@@ -34,43 +34,23 @@ public struct MeasuredAllocation: Sendable {
     public var whole: Allocation? { error == nil ? sum : nil }
 }
 
-extension Image {
-    /// A run of the disk as a copying tool sees it: holes of the host files are told from data.
-    private struct Run {
-        var kind: WritableKeyPath<Allocation, UInt64>
-        var count: UInt64
-        /// What finding it cost: see `WalkBudget`.
-        var lookUps: Int
-
-        var isHole: Bool { kind == \.zero || kind == \.unallocated }
-    }
-
-    private func run(at start: GuestOffset) throws(ImageError) -> Run {
-        let found = try resolve(at: start, limit: virtualSize - start.rawValue)
-        let lookUps = WalkBudget.lookUps(
-            in: found.depth + found.layer.layersAsked, of: self, for: found.extent.count)
-        var run = Run(kind: \.unallocated, count: found.extent.count, lookUps: lookUps)
-        switch found.extent.storage {
-        case .data(let file, let offset):
-            let onHost = file.run(at: offset, limit: run.count)
-            run.kind = onHost.isHole ? \.zero : \.data
-            run.count = onHost.count
-        case .encoded(.compressed, _, _, _): run.kind = \.compressed
-        case .encoded(.encrypted, _, _, _): run.kind = \.data
-        case .zero(explicit: true): run.kind = \.zero
-        case .zero(explicit: false), .unallocated: break
+extension DiskRun {
+    /// What it is counted as; holes of host files are known by `DiskRuns.splitAtHoles`.
+    fileprivate var kind: WritableKeyPath<Allocation, UInt64> {
+        switch extent.storage {
+        case .data where isHostHole: \.zero
+        case .data, .encoded(.encrypted, _, _, _): \.data
+        case .encoded(.compressed, _, _, _): \.compressed
+        case .zero(explicit: true): \.zero
+        case .zero(explicit: false), .unallocated: \.unallocated
         }
-        return run
     }
+}
 
+extension Image {
     /// The most look-ups in layers that one walk makes, whatever files the disk is stored in: those of 1 TiB in scattered
     /// clusters of 64 KiB.
     public static let walkLimit = 1 << 24
-
-    /// What a walk over the disk may take: in proportion to its files, and at most `limit` look-ups.
-    private func budget(_ limit: Int) -> WalkBudget {
-        WalkBudget(hostSize: hostSize, mostLookUps: UInt64(clamping: limit))
-    }
 
     /// Walks the whole disk and adds up how it is stored, in time proportional to the tables that exist.
     ///
@@ -85,52 +65,51 @@ extension Image {
     /// it as lost.
     public func measure(walkLimit: Int = Image.walkLimit, ignoresErrors: Bool = true) -> MeasuredAllocation {
         var measured = MeasuredAllocation()
-        var position = GuestOffset(0)
-        var budget = budget(walkLimit)
-        var lookUps = 1
-        while position.rawValue < virtualSize {
-            guard budget.takeLookUps(lookUps) else {
-                measured.error = ImageError(
-                    .unsupported, path: "disk", "stored in too many runs to count them: counted up to \(position)")
-                return measured
-            }
-            measured.lookUps += lookUps
+        var runs = walk(walkLimit, ignoresErrors: ignoresErrors)
+        var position: UInt64 = 0
+        while position < virtualSize {
             do throws(ImageError) {
-                let run = try run(at: position)
-                measured.sum[keyPath: run.kind] += run.count
-                position = position.advanced(by: run.count)
-                lookUps = run.lookUps
-            } catch {
-                guard ignoresErrors, !error.isCancelled else {
-                    measured.error = error
-                    return measured
+                let run = runs.splitAtHoles(try runs.run(at: position, limit: virtualSize - position))
+                if let error = run.error {
+                    measured.lost.add(position, run.count, error.description)
+                } else {
+                    measured.sum[keyPath: run.kind] += run.count
                 }
-                let count = lost(at: position, limit: virtualSize - position.rawValue)
-                measured.lost.add(position.rawValue, count, error.description)
-                position = position.advanced(by: count)
-                lookUps = WalkBudget.lookUps(in: 2 * layersAsked, of: self, for: count)
+                position = run.end
+            } catch {
+                measured.error = error
+                break
             }
         }
+        measured.lookUps = runs.lookUps
         return measured
+    }
+
+    private func walk(_ limit: Int, ignoresErrors: Bool) -> DiskRuns {
+        DiskRuns(
+            of: self, ignoresErrors: ignoresErrors,
+            budget: WalkBudget(hostSize: hostSize, mostLookUps: UInt64(clamping: limit)))
     }
 
     /// The first place at or after `start`, which lies inside the disk, that is in a hole or in data, as lseek(2) has
     /// it: the end of the disk counts as a hole. Nil where no data follows. Throws what damaged metadata throws.
     ///
-    /// After `walkLimit` look-ups, or more than the disk's files can hold, it answers what is never wrong, as lseek(2) allows: that data is here, or that there
-    /// is no hole before the end.
+    /// After `walkLimit` look-ups, or more than the disk's files can hold, it answers what is never wrong, as lseek(2)
+    /// allows: that data is here, or that there is no hole before the end.
     public func next(
         hole: Bool, from start: GuestOffset, walkLimit: Int = Image.walkLimit
     ) throws(ImageError) -> GuestOffset? {
-        var position = start
-        var budget = budget(walkLimit)
-        var lookUps = 1
-        while position.rawValue < virtualSize {
-            guard budget.takeLookUps(lookUps) else { return hole ? GuestOffset(virtualSize) : position }
-            let run = try run(at: position)
-            if run.isHole == hole { return position }
-            position = position.advanced(by: run.count)
-            lookUps = run.lookUps
+        var runs = walk(walkLimit, ignoresErrors: false)
+        var position = start.rawValue
+        while position < virtualSize {
+            do throws(ImageError) {
+                let run = runs.splitAtHoles(try runs.run(at: position, limit: virtualSize - position))
+                if run.isZeros == hole { return GuestOffset(position) }
+                position = run.end
+            } catch {
+                guard runs.isOver else { throw error }
+                return hole ? GuestOffset(virtualSize) : GuestOffset(position)
+            }
         }
         return hole ? GuestOffset(virtualSize) : nil
     }

@@ -2,9 +2,9 @@
 public struct Extent: Sendable {
     /// Why bytes on the host are not those of the guest.
     public enum Encoding: Hashable, Sendable {
-        /// They take less place.
+        /// They are those of a compressed cluster or grain, whatever part of it the run is.
         case compressed
-        /// They are kept from who has no key.
+        /// They are encrypted in sectors of 512 bytes: all that the run reaches into, from the one that its start lies in.
         case encrypted
     }
 
@@ -65,12 +65,18 @@ public protocol ImageLayer: AnyObject, Sendable {
     /// already holds. Throws when the metadata that `start` needs cannot be read or contradicts the format.
     func extent(at start: GuestOffset, limit: UInt64) throws(ImageError) -> Extent
 
-    /// Appends the `extent.count` bytes of an `encoded` extent that this layer answered to `output`.
+    /// The same as a run, with the layer that stores and can decode it: this one, unless it is a view of a disk.
+    func run(at start: GuestOffset, limit: UInt64) throws(ImageError) -> DiskRun
+
+    /// Appends the `extent.count` bytes of an `encoded` extent that this layer answered, or of a part of one, to `output`.
     func decode(_ extent: Extent, into output: inout OutputRawSpan) throws(ImageError)
 
     /// The most layers that one `extent(at:limit:)` asks, this one included: 1, unless it is a view of a whole chain.
     /// Walks over a disk count them.
     var layersAsked: Int { get }
+
+    /// Every file that the layer's bytes come from, each once; the image's own first.
+    var files: [any HostFile] { get }
 
     /// The bytes of the files that it is stored in: they bound what walks over its tables may take.
     var hostSize: UInt64 { get }
@@ -84,6 +90,14 @@ public protocol ImageLayer: AnyObject, Sendable {
 }
 
 extension ImageLayer {
+    /// For layers that store what they answer.
+    public func run(at start: GuestOffset, limit: UInt64) throws(ImageError) -> DiskRun {
+        DiskRun(try extent(at: start, limit: limit), of: self)
+    }
+
+    /// For layers of no files.
+    public var files: [any HostFile] { [] }
+
     /// One: for layers that ask no other.
     public var layersAsked: Int { 1 }
 

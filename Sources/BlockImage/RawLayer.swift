@@ -10,7 +10,10 @@ public final class RawLayer: ImageLayer {
         virtualSize = file.size
     }
 
-    /// See `ImageLayer`.
+    /// The file.
+    public var files: [any HostFile] { [file] }
+
+    /// The size of the file.
     public var hostSize: UInt64 { file.size }
 
     /// See `ImageLayer`: one run to the end of the disk. Holes are the host file's business (`HostFile.run`).

@@ -31,15 +31,36 @@ public final class SliceLayer: ImageLayer {
         disk.lost(at: self.start.advanced(by: start.rawValue), limit: min(limit, virtualSize - start.rawValue))
     }
 
-    /// See `ImageLayer`: what the disk has at that place, from where this part counts.
-    public func extent(at start: GuestOffset, limit: UInt64) throws(ImageError) -> Extent {
+    /// The files of all layers of the disk.
+    public var files: [any HostFile] { disk.files }
+
+    /// What the disk has at that place, from where this part counts; its own layer decodes it.
+    public func run(at start: GuestOffset, limit: UInt64) throws(ImageError) -> DiskRun {
         guard start.rawValue < virtualSize else {
             throw ImageError(
                 .outOfRange, path: "disk", "nothing at \(start): the part of the disk has \(virtualSize) bytes")
         }
         // The part may end inside a run of the disk.
         let left = min(limit, virtualSize - start.rawValue)
-        var extent = try disk.resolve(at: self.start.advanced(by: start.rawValue), limit: left).extent
+        return part(of: try disk.resolve(at: self.start.advanced(by: start.rawValue), limit: left))
+    }
+
+    /// The runs of the `count` bytes from `start` on, which lie inside the part: see `Image.resolveAll`.
+    func runs(_ count: Int, from start: GuestOffset) throws(ImageError) -> (runs: [DiskRun], lookUps: Int) {
+        let found = try disk.resolveAll(count, from: self.start.advanced(by: start.rawValue))
+        return (found.runs.map { part(of: $0) }, found.lookUps)
+    }
+
+    /// `run` of the disk as a run of this part.
+    private func part(of run: DiskRun) -> DiskRun {
+        var run = run
+        run.start = GuestOffset(run.start.rawValue - start.rawValue)
+        return run
+    }
+
+    /// What `run` has there, as if this layer stored it.
+    public func extent(at start: GuestOffset, limit: UInt64) throws(ImageError) -> Extent {
+        var extent = try run(at: start, limit: limit).extent
         extent.start = start
         return extent
     }

@@ -7,6 +7,8 @@ public struct WalkBudget: Sendable {
     private var lookUps: UInt64
     private var plainBytes: UInt64
     private var compressedBytes: UInt64
+    /// Whether more look-ups were wanted than there were: there are none from then on.
+    public private(set) var isUsedUp = false
 
     /// The budget of a disk whose files have `hostSize` bytes together.
     ///
@@ -32,7 +34,8 @@ public struct WalkBudget: Sendable {
 
     /// Takes `count` look-ups; false where there are not so many left.
     public mutating func takeLookUps(_ count: Int) -> Bool {
-        Self.take(UInt64(clamping: count), of: &lookUps)
+        isUsedUp = isUsedUp || !Self.take(UInt64(clamping: count), of: &lookUps)
+        return !isUsedUp
     }
 
     /// What it costs to have asked `layers` layers of `image` for a run that came to `count` bytes: each looked at the

@@ -33,22 +33,17 @@ public struct MapEntry: Hashable, Sendable {
 public struct DiskMap: Sendable {
     /// The first byte behind what is mapped.
     public let limit: UInt64
-    private let image: Image
+    private var runs: DiskRuns
     private var position: UInt64
     /// The run that the next one may continue.
     private var pending: MapEntry?
-    private var budget: WalkBudget
-    private var lookUps = 1
-    /// Whether the budget is used up.
-    private var isOver = false
 
     /// The map of `image` from the byte `start` on, of at most `count` bytes. Empty where nothing of the disk is there.
     public init(_ image: Image, from start: UInt64 = 0, count: UInt64 = .max) {
-        self.image = image
-        budget = WalkBudget(hostSize: image.hostSize)
         position = start
         let end = start.addingReportingOverflow(count)
         limit = min(image.virtualSize, end.overflow ? .max : end.partialValue)
+        runs = DiskRuns(of: image, to: limit, budget: WalkBudget(hostSize: image.hostSize))
     }
 
     /// Where the runs that were answered, and what is known of the one after them, end.
@@ -57,8 +52,7 @@ public struct DiskMap: Sendable {
     /// Goes on behind the place that `next` threw about: answers what is lost with it.
     public mutating func skipLost() -> (start: UInt64, length: UInt64) {
         let rest = limit - min(position, limit)
-        let length = isOver || rest == 0 ? rest : image.lost(at: GuestOffset(position), limit: rest)
-        lookUps = WalkBudget.lookUps(in: 2 * image.layersAsked, of: image, for: length)
+        let length = rest == 0 ? 0 : runs.skipLost(at: position, limit: rest)
         defer { position += length }
         return (position, length)
     }
@@ -69,7 +63,7 @@ public struct DiskMap: Sendable {
         while position < limit {
             let entry: MapEntry
             do throws(ImageError) {
-                entry = try run(at: position)
+                entry = MapEntry(runs.splitAtHoles(try runs.run(at: position, limit: limit - position)))
             } catch {
                 guard let last = pending else { throw error }
                 pending = nil
@@ -91,45 +85,36 @@ public struct DiskMap: Sendable {
         defer { pending = nil }
         return pending
     }
+}
 
-    private mutating func run(at start: UInt64) throws(ImageError) -> MapEntry {
-        guard !isOver, budget.takeLookUps(lookUps) else {
-            isOver = true
-            throw ImageError(
-                .unsupported, path: "disk", "stored in too many runs to map them: mapped up to \(GuestOffset(start))")
-        }
-        lookUps = image.layersAsked
-        let found = try image.resolve(at: GuestOffset(start), limit: limit - start)
-        lookUps = WalkBudget.lookUps(
-            in: found.depth + found.layer.layersAsked, of: image, for: found.extent.count)
-        var entry = MapEntry(
-            start: start, length: found.extent.count, depth: found.depth, present: true, zero: false, data: true,
+extension MapEntry {
+    /// What `run`, whose host holes are known, is in a map.
+    fileprivate init(_ run: DiskRun) {
+        self.init(
+            start: run.start.rawValue, length: run.count, depth: run.depth, present: true, zero: false, data: true,
             compressed: false)
-        switch found.extent.storage {
+        switch run.extent.storage {
         case .data(let file, let offset):
-            let run = file.run(at: offset, limit: entry.length)
-            entry.file = file.id
-            entry.length = run.count
-            entry.offset = offset.rawValue
-            entry.zero = run.isHole
-            entry.data = !run.isHole
+            self.file = file.id
+            self.offset = offset.rawValue
+            zero = run.isHostHole
+            data = !run.isHostHole
         case .encoded(.compressed, let file, _, _):
-            entry.file = file.id
-            entry.compressed = true
+            self.file = file.id
+            compressed = true
         case .encoded(.encrypted, let file, let offset, _):
-            entry.file = file.id
-            entry.offset = offset.rawValue
+            self.file = file.id
+            self.offset = offset.rawValue
         case .zero(explicit: let isExplicit):
-            entry.present = isExplicit
-            entry.zero = true
-            entry.data = false
-            entry.file = found.extent.reserved?.file.id
-            entry.offset = found.extent.reserved?.offset.rawValue
+            present = isExplicit
+            zero = true
+            data = false
+            file = run.extent.reserved?.file.id
+            offset = run.extent.reserved?.offset.rawValue
         case .unallocated:
-            entry.present = false
-            entry.zero = true
-            entry.data = false
+            present = false
+            zero = true
+            data = false
         }
-        return entry
     }
 }

@@ -129,10 +129,14 @@ final class PieceReading: Sendable {
         let plain = buffers.take(count)
         var stored: [StoredPart] = []
         try plain.fill(count) { output throws(ImageError) in
-            for part in job.parts {
-                output.appendZeros(Int(part.lowerBound - job.window.lowerBound) - output.byteCount)
+            for part in job.found {
+                output.appendZeros(Int(part.bytes.lowerBound - job.window.lowerBound) - output.byteCount)
                 stored += storedParts(of: part, &pieces.bytesRead)
-                try read(part, into: &output, &pieces.lost)
+                if ignoresErrors {
+                    part.read(part.bytes, of: image, into: &output, &pieces.lost)
+                } else {
+                    try part.read(part.bytes, into: &output)
+                }
             }
             // Behind the end of the disk as well: what is encoded is whole units.
             output.appendZeros(count - output.byteCount)
@@ -163,42 +167,17 @@ final class PieceReading: Sendable {
     }
 
     /// Where the host has parts of `part` as they are; `bytesRead` grows by what is not known to be zeros.
-    private func storedParts(of part: Range<UInt64>, _ bytesRead: inout UInt64) -> [StoredPart] {
+    private func storedParts(of part: RunList, _ bytesRead: inout UInt64) -> [StoredPart] {
         var found: [StoredPart] = []
-        var position = part.lowerBound
-        while position < part.upperBound {
-            guard
-                let run = try? image.resolve(at: GuestOffset(position), limit: part.upperBound - position).extent
-            else {
-                // Reading it says what is wrong.
-                bytesRead += part.upperBound - position
-                break
+        for run in part.runs where !run.isZeros {
+            bytesRead += run.count
+            guard case .data(let file, let offset) = run.extent.storage else { continue }
+            let distance = offset.rawValue &- run.start.rawValue
+            if file.descriptor != nil, distance % Self.hostBlockSize == 0 {
+                found.append(StoredPart(bytes: run.start.rawValue..<run.end, file: file, offset: offset))
             }
-            switch run.storage {
-            case .zero, .unallocated: break
-            case .encoded: bytesRead += run.count
-            case .data(let file, let offset):
-                bytesRead += run.count
-                let distance = offset.rawValue &- position
-                if file.descriptor != nil, distance % Self.hostBlockSize == 0 {
-                    found.append(StoredPart(bytes: position..<position + run.count, file: file, offset: offset))
-                }
-            }
-            position += run.count
         }
         return found
-    }
-
-    /// Appends the bytes `part` of the disk to `output`. What cannot be read is zeros and goes to `lost`, where that is
-    /// wanted.
-    private func read(
-        _ part: Range<UInt64>, into output: inout OutputRawSpan, _ lost: inout LostRanges
-    ) throws(ImageError) {
-        if ignoresErrors {
-            image.read(part, into: &output, &lost)
-        } else {
-            try image.read(part.count, at: GuestOffset(part.lowerBound), into: &output)
-        }
     }
 }
 

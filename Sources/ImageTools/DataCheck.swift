@@ -31,29 +31,25 @@ struct DataCheck {
                 CheckFinding(.data, .error, path: path, "the data of the disk: not read, as it needs a key, or a file"))
         }
         let disk = Image(layer: layer)
-        var budget = WalkBudget(hostSize: disk.hostSize, mostLookUps: UInt64(clamping: runLimit))
+        var runs = DiskRuns(
+            of: disk, ignoresErrors: true,
+            budget: WalkBudget(hostSize: disk.hostSize, mostLookUps: UInt64(clamping: runLimit)))
         let buffer = AlignedBuffer(capacity: Int(Self.readSize))
         var position: UInt64 = 0
         while position < disk.virtualSize {
             progress(Double(position) / Double(disk.virtualSize))
             try ReadScope.checkWanted()
-            let start = GuestOffset(position)
             do throws(ImageError) {
-                let extent = try disk.resolve(at: start, limit: disk.virtualSize - position).extent
-                let lookUps = WalkBudget.lookUps(in: 1, of: disk, for: extent.count)
-                guard budget.takeLookUps(lookUps), let count = read(disk, extent, buffer, &budget, &result) else {
-                    return addEnd(at: start, &result)
+                let run = runs.splitAtHoles(try runs.run(at: position, limit: disk.virtualSize - position))
+                if let error = run.error {
+                    add(error, position, run.count, &result)
+                    position = run.end
+                } else {
+                    position += try read(run, of: disk, buffer, &runs, &result)
                 }
-                position += count
             } catch {
                 if error.isCancelled { throw error }
-                let count = disk.lost(at: start, limit: disk.virtualSize - position)
-                add(error, position, count, &result)
-                position += count
-                // What is lost is looked up twice.
-                guard budget.takeLookUps(WalkBudget.lookUps(in: 2, of: disk, for: count)) else {
-                    return addEnd(at: GuestOffset(position), &result)
-                }
+                return addEnd(at: GuestOffset(position), &result)
             }
         }
     }
@@ -66,32 +62,25 @@ struct DataCheck {
                 "the data of the disk is stored in too many runs to read them: read up to \(place)"))
     }
 
-    /// Reads the beginning of `extent`, at most `readSize` bytes of it if they are stored, and answers how many; nil where
-    /// `budget` does not allow it.
+    /// Reads the beginning of `run`, at most `readSize` bytes of it if they are stored, and answers how many. Throws where
+    /// the budget of `runs` does not allow it.
     private func read(
-        _ disk: Image, _ extent: Extent, _ buffer: AlignedBuffer, _ budget: inout WalkBudget,
-        _ result: inout CheckResult
-    ) -> UInt64? {
-        var part = extent
-        switch extent.storage {
-        case .zero, .unallocated: return extent.count
-        case .data(let file, let offset):
-            let run = file.run(at: offset, limit: extent.count)
-            if run.isHole { return run.count }
-            part.count = min(run.count, Self.readSize)
-        case .encoded: part.count = min(extent.count, Self.readSize)
-        }
-        guard budget.takeReading(part) else { return nil }
-        let start = part.start.rawValue
+        _ run: DiskRun, of disk: Image, _ buffer: AlignedBuffer, _ runs: inout DiskRuns, _ result: inout CheckResult
+    ) throws(ImageError) -> UInt64 {
+        guard !run.isZeros else { return run.count }
+        var part = RunList()
+        part.append(run.part(from: run.start.rawValue, limit: Self.readSize))
+        let count = UInt64(part.bytes.count)
+        try runs.takeReading(count, of: run)
         var lost = LostRanges()
         var first: ImageError?
-        buffer.fill(Int(part.count)) { output in
-            disk.read(start..<start + part.count, into: &output, &lost) { first = first ?? $0 }
+        buffer.fill(Int(count)) { output in
+            part.read(part.bytes, of: disk, into: &output, &lost) { first = first ?? $0 }
         }
         for range in lost.ranges {
             if let first { add(first, range.start, range.length, &result) }
         }
-        return part.count
+        return count
     }
 
     /// A bad sector of the host is no damage of the image's: it could not be checked.

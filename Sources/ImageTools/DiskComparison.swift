@@ -130,12 +130,13 @@ public struct DiskComparison: Sendable {
 
 /// What has to be read to compare two disks, found from their start to their end.
 struct ComparisonPlan {
-    /// A run of both disks.
+    /// A part of both disks.
     struct Piece: Sendable {
         var start: UInt64
         var count: UInt64
-        /// Which of them has to be read; the other one has zeros there.
-        var isRead: (first: Bool, second: Bool)
+        /// What has to be read of each; empty: that disk has zeros there.
+        var first = RunList()
+        var second = RunList()
     }
 
     /// What one thread compares at a time.
@@ -152,15 +153,18 @@ struct ComparisonPlan {
     /// The most runs that are looked at for one job, so that the caller hears of progress in disks of tiny runs.
     private static let runLimit = 1 << 12
 
-    private var first: StoredRuns
-    private var second: StoredRuns
+    private var first: DiskRuns
+    private var second: DiskRuns
     private var position: UInt64 = 0
     private let end: UInt64
     private var failure: ImageError?
 
     init(_ first: Image, _ second: Image, end: UInt64, ignoresErrors: Bool) {
-        self.first = StoredRuns(first, ignoresErrors: ignoresErrors, isBounded: true)
-        self.second = StoredRuns(second, ignoresErrors: ignoresErrors, isBounded: true)
+        func runs(of image: Image) -> DiskRuns {
+            DiskRuns(of: image, to: end, ignoresErrors: ignoresErrors, budget: WalkBudget(hostSize: image.hostSize))
+        }
+        self.first = runs(of: first)
+        self.second = runs(of: second)
         self.end = end
     }
 
@@ -200,30 +204,34 @@ struct ComparisonPlan {
             position += count
         }
         if left.isStored(as: right) { return nil }
-        left = first.withoutHole(left.part(from: position, limit: right.count))
-        right = second.withoutHole(right.part(from: position, limit: left.count))
+        left = first.splitAtHoles(left.part(from: position, limit: right.count))
+        right = second.splitAtHoles(right.part(from: position, limit: left.count))
         count = min(left.count, right.count)
         if left.isZeros && right.isZeros { return nil }
         count = min(count, limit)
         do throws(ImageError) {
-            try first.note(reading: count, of: left)
-            try second.note(reading: count, of: right)
+            try first.takeReading(count, of: left)
+            try second.takeReading(count, of: right)
         } catch {
             count = 0
             throw error
         }
-        return Piece(start: position, count: count, isRead: (!left.isZeros, !right.isZeros))
+        var piece = Piece(start: position, count: count)
+        if !left.isZeros { piece.first.append(left.part(from: position, limit: count)) }
+        if !right.isZeros { piece.second.append(right.part(from: position, limit: count)) }
+        return piece
     }
 }
 
 extension ComparisonPlan.Job {
     /// Adds a piece, as a part of the last one where that goes on in the same way.
     fileprivate mutating func append(_ piece: ComparisonPlan.Piece) {
-        if let last = pieces.last, last.isRead == piece.isRead, last.start + last.count == piece.start {
-            pieces[pieces.count - 1].count += piece.count
-        } else {
-            pieces.append(piece)
-        }
+        guard let last = pieces.last, last.first.isEmpty == piece.first.isEmpty,
+            last.second.isEmpty == piece.second.isEmpty, last.start + last.count == piece.start
+        else { return pieces.append(piece) }
+        pieces[pieces.count - 1].count += piece.count
+        for run in piece.first.runs { pieces[pieces.count - 1].first.append(run) }
+        for run in piece.second.runs { pieces[pieces.count - 1].second.append(run) }
     }
 }
 
@@ -261,26 +269,28 @@ private final class SectorComparing: Sendable {
             var position = piece.start
             let end = piece.start + piece.count
             while position < end {
-                let count = Int(min(UInt64(Self.stepSize), end - position))
-                if piece.isRead.first { try read(count, at: position, of: first, into: left, &lost[0]) }
-                if piece.isRead.second { try read(count, at: position, of: second, into: right, &lost[1]) }
+                let step = position..<min(position + UInt64(Self.stepSize), end)
+                try read(step, of: piece.first, in: first, into: left, &lost[0])
+                try read(step, of: piece.second, in: second, into: right, &lost[1])
                 compare(
-                    count, at: position, (piece.isRead.first ? left : DiskStream.zeros).bytes,
-                    (piece.isRead.second ? right : DiskStream.zeros).bytes, &ranges)
-                position += UInt64(count)
+                    step.count, at: position, (piece.first.isEmpty ? DiskStream.zeros : left).bytes,
+                    (piece.second.isEmpty ? DiskStream.zeros : right).bytes, &ranges)
+                position = step.upperBound
             }
         }
         return ranges
     }
 
+    /// Reads `range`, unless `part` has nothing to be read.
     private func read(
-        _ count: Int, at position: UInt64, of image: Image, into buffer: AlignedBuffer, _ lost: inout LostRanges
+        _ range: Range<UInt64>, of part: RunList, in image: Image, into buffer: AlignedBuffer, _ lost: inout LostRanges
     ) throws(ImageError) {
-        try buffer.fill(count) { output throws(ImageError) in
+        guard !part.isEmpty else { return }
+        try buffer.fill(range.count) { output throws(ImageError) in
             if ignoresErrors {
-                image.read(position..<position + UInt64(count), into: &output, &lost)
+                part.read(range, of: image, into: &output, &lost)
             } else {
-                try image.read(count, at: GuestOffset(position), into: &output)
+                try part.read(range, into: &output)
             }
         }
     }

@@ -80,6 +80,8 @@ struct CopyPlan {
         var window: Range<UInt64>
         /// What of them is to be copied.
         var parts: [Range<UInt64>] = []
+        /// The same, where it is to be read.
+        var found: [RunList] = []
         /// Whether all of them are zeros, and are not read.
         var isZeros = false
         /// What of them is known to be lost.
@@ -90,7 +92,9 @@ struct CopyPlan {
     private let parts: [Range<UInt64>]
     private let alignment: UInt64
     private let skipsZeros: Bool
-    private var runs: StoredRuns
+    private var runs: DiskRuns
+    /// What was found from `position` on, and is in no job yet.
+    private var ahead = RunList()
     /// The first of `parts` that is not done, and where to go on.
     private var index = 0
     private var position: UInt64 = 0
@@ -102,19 +106,23 @@ struct CopyPlan {
         self.parts = parts
         self.alignment = UInt64(alignment)
         self.skipsZeros = skipsZeros
-        runs = StoredRuns(image, ignoresErrors: ignoresErrors)
+        runs = DiskRuns(of: image, ignoresErrors: ignoresErrors)
     }
 
     /// The next job; nil at the end. Throws what damaged metadata throws, unless read errors are ignored.
     mutating func next() throws(ImageError) -> Job? {
         while index < parts.count {
             position = max(position, parts[index].lowerBound / alignment * alignment)
+            ahead.drop(to: position)
             guard position < parts[index].upperBound else {
                 index += 1
                 continue
             }
             let zeros = try zeroCount()
-            guard zeros > 0 else { return try lostJob() ?? take(DiskCopy.jobSize, isZeros: false) }
+            guard zeros > 0 else {
+                if let job = try lostJob() { return job }
+                return try readJob()
+            }
             if !skipsZeros { return take(zeros, isZeros: true) }
             let job = Job(window: position..<min(position + zeros, image.virtualSize), isZeros: true)
             position = job.window.upperBound
@@ -128,8 +136,9 @@ struct CopyPlan {
         let size = image.virtualSize
         var end = position
         // Neighbours are gone through here, since every answer takes a place among the jobs.
-        for _ in 0..<64 where end < size {
-            let run = runs.withoutHole(try runs.run(at: end, limit: size - end))
+        for number in 0..<64 where end < size {
+            if number == ahead.runs.count { try findNext() }
+            let run = ahead.runs[number]
             guard run.isZeros, run.error == nil else { break }
             end = run.end
         }
@@ -140,15 +149,31 @@ struct CopyPlan {
     /// disk's end; nil where a unit is lost in part only.
     private mutating func lostJob() throws(ImageError) -> Job? {
         let size = image.virtualSize
-        let run = try runs.run(at: position, limit: size - position)
+        guard let run = ahead.runs.first, let error = run.error else { return nil }
         let end = run.end >= size ? size : run.end / alignment * alignment
-        guard let error = run.error, end > position else { return nil }
+        guard end > position else { return nil }
         var job = take(end - position, isZeros: true)
         job.lost = job.parts.map {
             LostRange(start: $0.lowerBound, length: UInt64($0.count), error: error.description)
         }
         if skipsZeros { job.parts = [] }
         return job
+    }
+
+    /// The job of what is to be read next. Throws what finding it throws.
+    private mutating func readJob() throws(ImageError) -> Job {
+        var job = take(DiskCopy.jobSize, isZeros: false)
+        for part in job.parts {
+            while ahead.bytes.upperBound < part.upperBound { try findNext() }
+            job.found.append(ahead.part(part))
+        }
+        return job
+    }
+
+    /// Finds the run where what was found ends.
+    private mutating func findNext() throws(ImageError) {
+        let start = ahead.isEmpty ? position : ahead.bytes.upperBound
+        ahead.append(runs.splitAtHoles(try runs.run(at: start, limit: image.virtualSize - start)))
     }
 
     /// The job of the parts in the next `count` bytes, and goes on behind them.

@@ -18,9 +18,12 @@ public struct DiskStream: Sendable {
     private static let runLimit = 1 << 12
 
     private struct Job {
+        /// Where it begins on the disk.
         var start: UInt64
-        var count: UInt64
-        var isZeros: Bool
+        /// How many bytes it has.
+        var count: UInt64 = 0
+        /// What is to be read; empty: zeros.
+        var part = RunList()
         /// Why it cannot be found, and is taken for zeros.
         var error: ImageError?
     }
@@ -74,20 +77,19 @@ public struct DiskStream: Sendable {
         let work = OrderedWork<Job, Output> { job throws(ImageError) in
             var result = Output(piece: .zeros(job.count))
             if let error = job.error { result.lost.add(job.start, job.count, error.description) }
-            guard !job.isZeros else { return result }
-            let count = Int(job.count)
-            let buffer = buffers.take(count)
-            try buffer.fill(count) { output throws(ImageError) in
+            guard !job.part.isEmpty else { return result }
+            let buffer = buffers.take(Int(job.count))
+            try buffer.fill(Int(job.count)) { output throws(ImageError) in
                 if ignoresReadErrors {
-                    image.read(job.start..<job.start + job.count, into: &output, &result.lost)
+                    job.part.read(job.part.bytes, of: image, into: &output, &result.lost)
                 } else {
-                    try image.read(count, at: GuestOffset(job.start), into: &output)
+                    try job.part.read(job.part.bytes, into: &output)
                 }
             }
             result.piece = .bytes(buffer)
             return result
         }
-        var runs = StoredRuns(image, ignoresErrors: ignoresReadErrors)
+        var runs = DiskRuns(of: image, to: end, ignoresErrors: ignoresReadErrors)
         var position = start
         var lost = LostRanges()
         try work.run(
@@ -106,25 +108,30 @@ public struct DiskStream: Sendable {
     }
 
     /// As many bytes from `position` on as are all to be read, or all zeros.
-    private func job(at position: UInt64, in runs: inout StoredRuns) throws(ImageError) -> Job? {
+    private func job(at position: UInt64, in runs: inout DiskRuns) throws(ImageError) -> Job? {
         guard position < end else { return nil }
-        var job = Job(start: position, count: 0, isZeros: false)
+        var job = Job(start: position)
         for _ in 0..<Self.runLimit {
             let next = position + job.count
-            let limit = job.count > 0 && !job.isZeros ? Self.jobSize - job.count : end - next
-            guard next < end, limit > 0 else { break }
-            let run: StoredRun
+            let limit = min(job.part.isEmpty ? .max : Self.jobSize - job.count, end - next)
+            guard limit > 0 else { break }
+            let run: DiskRun
             do throws(ImageError) {
-                run = runs.withoutHole(try runs.run(at: next, limit: min(limit, end - next)))
+                run = runs.splitAtHoles(try runs.run(at: next, limit: limit))
             } catch {
                 // What lies before it is read first.
                 guard job.count > 0 else { throw error }
                 break
             }
-            guard job.count == 0 || run.isZeros == job.isZeros && run.error == nil else { break }
-            if let error = run.error { return Job(start: next, count: run.count, isZeros: true, error: error) }
-            job.isZeros = run.isZeros
-            job.count += run.isZeros ? run.count : min(run.count, Self.jobSize - job.count)
+            guard job.count == 0 || run.isZeros == job.part.isEmpty && run.error == nil else { break }
+            if let error = run.error { return Job(start: next, count: run.count, error: error) }
+            guard !run.isZeros else {
+                job.count += run.count
+                continue
+            }
+            let part = run.part(from: next, limit: Self.jobSize - job.count)
+            job.part.append(part)
+            job.count += part.count
         }
         return job
     }

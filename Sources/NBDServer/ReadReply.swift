@@ -29,6 +29,9 @@ struct ReadReply {
     /// What was not read yet begins here.
     private var position: UInt64
     private let end: UInt64
+    private var runs: DiskRuns
+    /// What was found from `position` on, and not read yet.
+    private var found = RunList()
 
     /// The answer to `request`, a read that lies in the export of `session`, in the form of `encoder`.
     init(_ request: Request, of session: Session, with encoder: ReplyEncoder) {
@@ -39,6 +42,7 @@ struct ReadReply {
         self.encoder = encoder
         position = request.offset
         end = request.offset + request.length
+        runs = DiskRuns(of: export.image, to: end)
     }
 
     /// How many bytes the next piece has at most; 0 at the end.
@@ -80,29 +84,32 @@ struct ReadReply {
         let before = buffer.writerIndex
         if position == request.offset { encoder.writeSimple(to: request, into: &buffer) }
         do throws(ImageError) {
+            while found.bytes.count < count { found.append(try nextRun(to: position + count)) }
             try addBytes(count, into: &buffer)
         } catch {
             buffer.moveWriterIndex(to: before)
             throw error
         }
-        position += count
     }
 
     private mutating func addChunks(_ count: UInt64, into buffer: inout ByteBuffer) throws(ImageError) -> FileBytes? {
         let limit = position + count
         while position < limit {
-            let run = isOnePiece ? (isHole: false, count: count) : try run(to: limit)
+            let run = try findChunk(to: limit)
             let isLast = position + run.count == end
             guard !run.isHole else {
                 encoder.writeChunk(.offsetHole, 12, isLast: isLast, to: request, into: &buffer)
                 buffer.writeMultipleIntegers(position, UInt32(truncatingIfNeeded: run.count))
-                position += run.count
+                goOn(to: position + run.count)
                 continue
             }
-            if let stored = try storedBytes(of: run.count) {
+            // All of it is one piece, or none is.
+            if sendsFiles, let first = found.runs.first, !isOnePiece || first.count >= run.count,
+                let stored = FileBytes(first.part(from: position, limit: run.count).extent)
+            {
                 let count = UInt64(stored.region.readableBytes)
                 addDataHeader(count, into: &buffer)
-                position += count
+                goOn(to: position + count)
                 return stored
             }
             let before = buffer.writerIndex
@@ -114,7 +121,6 @@ struct ReadReply {
                 buffer.moveWriterIndex(to: before)
                 throw error
             }
-            position += run.count
         }
         return nil
     }
@@ -126,53 +132,53 @@ struct ReadReply {
         buffer.writeInteger(position)
     }
 
-    /// The first of the next `count` bytes, where they can be sent from their file; nil where they must be read.
-    private func storedBytes(of count: UInt64) throws(ImageError) -> FileBytes? {
-        guard sendsFiles else { return nil }
-        let found = try export.image.resolve(at: GuestOffset(position), limit: count).extent
-        // All of it is one piece, or none is.
-        if isOnePiece, found.count < count { return nil }
-        return FileBytes(found)
-    }
-
-    /// What begins at `position`: zeros, or bytes up to the next zeros that are worth a chunk.
-    private func run(to limit: UInt64) throws(ImageError) -> (isHole: Bool, count: UInt64) {
-        var sum: UInt64 = 0
+    /// Finds what the next chunk is to have, up to `limit`: zeros, or bytes up to the next zeros that are worth a chunk;
+    /// where all is one piece, all of it.
+    private mutating func findChunk(to limit: UInt64) throws(ImageError) -> (isHole: Bool, count: UInt64) {
+        var end = position
         var isHole = false
-        while position + sum < limit {
-            let next: (isHole: Bool, count: UInt64)
-            do throws(ImageError) {
-                next = try stored(at: position + sum, to: limit)
-            } catch {
-                // What comes before the damage is read first.
-                guard sum > 0 else { throw error }
+        var index = 0
+        while end < limit {
+            if index == found.runs.count {
+                do throws(ImageError) {
+                    found.append(try nextRun(to: limit))
+                } catch {
+                    // What comes before the damage is read first.
+                    guard end > position, !isOnePiece else { throw error }
+                    break
+                }
+            }
+            let run = found.runs[index]
+            if end == position {
+                isHole = !isOnePiece && run.isZeros && run.count >= min(Self.holeSize, limit - position)
+            } else if isHole ? !run.isZeros : !isOnePiece && run.isZeros && run.count >= Self.holeSize {
                 break
             }
-            if sum == 0 {
-                isHole = next.isHole && next.count >= min(Self.holeSize, limit - position)
-            } else if isHole ? !next.isHole : next.isHole && next.count >= Self.holeSize {
-                break
-            }
-            sum += next.count
+            end = min(run.end, limit)
+            index += 1
         }
-        return (isHole, sum)
+        return (isHole, end - position)
     }
 
-    private func stored(at start: UInt64, to limit: UInt64) throws(ImageError) -> (isHole: Bool, count: UInt64) {
-        let found = try export.image.resolve(at: GuestOffset(start), limit: limit - start).extent
-        switch found.storage {
-        case .zero, .unallocated: return (true, found.count)
+    /// The run where what was found ends, up to `limit`.
+    private mutating func nextRun(to limit: UInt64) throws(ImageError) -> DiskRun {
+        let start = max(position, found.bytes.upperBound)
+        let run = try runs.run(at: start, limit: limit - start)
         // What is in memory is data, and only what is not may be a hole: to ask may take the disk.
-        case .data(let file, let offset) where request.length >= Self.hostHoleRead && ReadScope.mayBlock:
-            return file.run(at: offset, limit: found.count)
-        case .data, .encoded: return (false, found.count)
-        }
+        return request.length >= Self.hostHoleRead && ReadScope.mayBlock ? runs.splitAtHoles(run) : run
     }
 
-    private func addBytes(_ count: UInt64, into buffer: inout ByteBuffer) throws(ImageError) {
-        let count = Int(count)
-        try buffer.writeWithOutputRawSpan(minimumWritableBytes: count) { output throws(ImageError) in
-            try export.image.read(count, at: GuestOffset(position), into: &output)
+    /// Appends the next `count` bytes, which were found.
+    private mutating func addBytes(_ count: UInt64, into buffer: inout ByteBuffer) throws(ImageError) {
+        let range = position..<position + count
+        try buffer.writeWithOutputRawSpan(minimumWritableBytes: range.count) { output throws(ImageError) in
+            try found.read(range, into: &output)
         }
+        goOn(to: range.upperBound)
+    }
+
+    private mutating func goOn(to next: UInt64) {
+        position = next
+        found.drop(to: next)
     }
 }

@@ -40,14 +40,14 @@ private final class RandomLayer: ImageLayer {
             case 0: .unallocated
             case 1: .data(file: file, offset: HostOffset(start.rawValue))
             case 2: .zero(explicit: true)
-            default: .encoded(.compressed, file: file, offset: HostOffset(start.rawValue), count: count)
+            default: .encoded(.compressed, file: file, offset: HostOffset(0), count: 1)
             }
         return Extent(start: start, count: count, storage: storage)
     }
 
     func decode(_ extent: Extent, into output: inout OutputRawSpan) throws(ImageError) {
-        guard case .encoded(_, let file, let offset, _) = extent.storage else { return }
-        try file.read(Int(extent.count), at: offset, into: &output)
+        guard case .encoded(_, let file, _, _) = extent.storage else { return }
+        try file.read(Int(extent.count), at: HostOffset(extent.start.rawValue), into: &output)
     }
 }
 
@@ -75,11 +75,11 @@ struct `A long chain` {
         for _ in 0..<20 {
             let start = Int.random(in: 0..<size, using: &random)
             let count = Int.random(in: 1...size - start, using: &random)
-            let runs = try image.resolveAll(count, from: GuestOffset(UInt64(start)))
+            let runs = try image.resolveAll(count, from: GuestOffset(UInt64(start))).runs
             var position = UInt64(start)
             for run in runs {
-                #expect(run.extent.start.rawValue == position, "seed \(seed)")
-                let one = try image.resolve(at: run.extent.start, limit: run.extent.count)
+                #expect(run.start.rawValue == position, "seed \(seed)")
+                let one = try image.resolve(at: run.start, limit: run.count)
                 #expect(one.depth == run.depth && one.layer === run.layer, "seed \(seed) at \(position)")
                 switch (one.extent.storage, run.extent.storage) {
                 case (.data(let one, let here), .data(let other, let there)):

@@ -142,7 +142,7 @@ struct Oracle {
     }
 
     private func difference(
-        _ entry: QemuImg.MapEntry, _ resolution: Image.Resolution, at position: UInt64
+        _ entry: QemuImg.MapEntry, _ resolution: DiskRun, at position: UInt64
     ) -> String? {
         switch resolution.extent.storage {
         case .zero: return entry.zero && !entry.data ? nil : "we say zeros"
