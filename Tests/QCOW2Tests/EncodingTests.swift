@@ -103,7 +103,9 @@ struct `What is encoded is parsed as it was` {
         image.clusterSize = 512
         image.refcountBits = 1 << UInt32(order)
         let most = UInt64.max >> UInt64(64 - (1 << order))
-        var block = RefcountBlock(clusterSize: 512, order: order)
+        let format = RefcountFormat(order: UInt64(order))
+        #expect(format.limit == most)
+        var block = RefcountBlock(clusterSize: 512, format)
         let refcounts = (0..<block.count).map { _ in UInt64.random(in: 0...most, using: &random) }
         for (index, refcount) in refcounts.enumerated() { block.set(index, to: refcount) }
 
@@ -113,8 +115,11 @@ struct `What is encoded is parsed as it was` {
         let table = encodeTable([1024 as UInt64] + Array(repeating: 0, count: 63), .big)
         let file = MemoryFile(Array(repeating: 0, count: 512) + table + block.bytes)
         var read = try Refcounts(header, of: file)
+        let looked = RefcountLookup(header, of: file)
         for (index, refcount) in refcounts.enumerated() {
             #expect(try read.refcount(of: UInt64(index)) == refcount)
+            // The cluster `index` is asked for by its offset.
+            #expect(looked.refcount(of: HostOffset(UInt64(index) * 512)) == refcount)
         }
     }
 }

@@ -1,26 +1,10 @@
 import BlockImage
 import ByteFormat
 
-/// An entry of the refcount table: docs/interop/qcow2 "Refcount table entry".
-///
-///     BIT   FIELD
-///      0-8  reserved
-///      9-63 offset of the refcount block; 0: none, and all its refcounts are 0
-struct RefcountTableEntry: RawRepresentable, Hashable {
-    let rawValue: UInt64
-
-    static let reserved = BitField<UInt64>(0...8)
-    static let offset = BitField<UInt64>(9...63)
-
-    /// Where the refcount block begins; 0 where there is none.
-    var blockOffset: UInt64 { Self.offset.masked(in: rawValue) }
-}
-
 /// The refcounts as the image has them: docs/interop/qcow2 "Host cluster management".
 ///
-/// A refcount has 2^refcount_order bits. Those of a byte or more are big-endian; smaller ones share a byte, the first in
-/// its lowest bits. The refcount table, of at most 8 MiB, is kept in memory; of the refcount blocks as much as lies in
-/// 256 pages of 32 KiB, 8 MiB.
+/// The refcount table, of at most 8 MiB, is kept in memory; of the refcount blocks as much as lies in 256 pages of 32 KiB,
+/// 8 MiB.
 struct Refcounts {
     /// The pages that are kept.
     private static let slots: UInt64 = 256
@@ -33,7 +17,7 @@ struct Refcounts {
     let pageBits: UInt64
     /// The largest refcount.
     let limit: UInt64
-    private let order: UInt64
+    private let format: RefcountFormat
     private let clusterSize: UInt64
     private let file: any HostFile
     private var pages: [(key: UInt64, words: [UInt64])]
@@ -41,12 +25,12 @@ struct Refcounts {
     /// Reads the refcount table that `header`, which was checked, names.
     init(_ header: Header, of file: any HostFile) throws(ImageError) {
         self.file = file
-        order = UInt64(header.refcountOrder)
+        format = header.refcountFormat
         clusterSize = header.clusterSize
-        blockBits = UInt64(header.clusterBits) + 3 - order
-        // A page has 2^12 words of 64 >> order refcounts.
-        pageBits = min(blockBits, 12 + 6 - order)
-        limit = UInt64.max >> (64 - (1 << order))
+        blockBits = UInt64(header.clusterBits) + 3 - format.order
+        // A page has 2^12 words of 2^(6 - order) refcounts.
+        pageBits = min(blockBits, 12 + 6 - format.order)
+        limit = format.limit
         table = try file.words(
             UInt64(header.refcountTableClusters) * header.clusterSize / 8,
             at: header.refcountTableOffset
@@ -67,7 +51,7 @@ struct Refcounts {
         offset % clusterSize == 0 && offset <= UInt64(Int64.max) - clusterSize
     }
 
-    /// The refcount of `cluster`; nil where its block is not where a block can be, so that nobody knows it.
+    /// The refcount of `cluster`; nil where its block is not where a block can be, so that it is unknown.
     mutating func refcount(of cluster: UInt64) throws(ImageError) -> UInt64? {
         guard let block = block(of: cluster) else { return 0 }
         guard canBeBlock(block) else { return nil }
@@ -83,12 +67,7 @@ struct Refcounts {
 
     private func value(of cluster: UInt64, in words: [UInt64]) -> UInt64 {
         let index = cluster & (1 << pageBits - 1)
-        let bit = index << order
-        let word = words[Int(bit >> 6)]
-        let within = bit & 63
-        // In a big-endian word the first byte is the highest.
-        let shift = order >= 3 ? 64 - (1 << order) - within : 56 - (within & ~7) + (within & 7)
-        return word >> shift & limit
+        return format.refcount(index, inWord: words[Int(index >> (6 - format.order))])
     }
 
     /// The slot of the page that has the refcount of `cluster`.
@@ -97,9 +76,9 @@ struct Refcounts {
         let slot = Int(key % Self.slots)
         if pages[slot].key == key { return slot }
         let first = (cluster & (1 << blockBits - 1)) & ~(1 << pageBits - 1)
-        let count: UInt64 = 1 << (pageBits + order - 6)
+        let count: UInt64 = 1 << (pageBits + format.order - 6)
         // A block may be said to be anywhere.
-        let offset = HostOffset(block).advanced(by: (first << order) / 8)
+        let offset = HostOffset(block).advanced(by: format.unitOffset(of: first))
         pages[slot] = (key, try file.words(count, at: offset.rawValue))
         return slot
     }

@@ -84,22 +84,11 @@ extension QCOW2Layout {
         ofBlockAt offset: UInt64, _ header: Header, _ body: (UInt64) -> Void
     ) throws(ImageError) -> Bool {
         let table = StoredTable(file, at: offset, count: header.clusterSize / 8)
-        let bits: UInt64 = 1 << UInt64(header.refcountOrder)
-        let perWord = 64 / bits
-        let mask: UInt64 = bits == 64 ? .max : (1 << bits) - 1
+        let format = header.refcountFormat
         try table.visit { (index, word, _) in
             guard word != 0 else { return true }
-            for place in 0..<perWord {
-                // Whole bytes are big-endian; several refcounts in a byte begin with its lowest bits.
-                let shift: UInt64
-                if bits >= 8 {
-                    shift = 64 - bits * (place + 1)
-                } else {
-                    let byte = place * bits / 8
-                    shift = 56 - byte * 8 + place * bits % 8
-                }
-                if word >> shift & mask != 0 { body(index * perWord + place) }
-            }
+            let first = index * format.perWord
+            for place in first..<first + format.perWord where format.refcount(place, inWord: word) != 0 { body(place) }
             return true
         }
         return table.count == header.clusterSize / 8

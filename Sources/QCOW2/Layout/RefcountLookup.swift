@@ -23,7 +23,7 @@ final class RefcountLookup {
     }
 
     /// The refcounts that one block has.
-    var blockEntries: UInt64 { (header.clusterSize << 3) >> UInt64(header.refcountOrder) }
+    var blockEntries: UInt64 { header.refcountFormat.count(clusterSize: header.clusterSize) }
 
     /// The entries of the refcount table.
     var tableEntries: UInt64 {
@@ -45,13 +45,12 @@ final class RefcountLookup {
 
     /// The refcount `index` of the block at `block`; nil where the file does not have it.
     private func refcount(_ index: UInt64, ofBlockAt block: UInt64) -> UInt64? {
-        let bits: UInt64 = 1 << UInt64(header.refcountOrder)
-        let size = max(1, Int(bits / 8))
+        let format = header.refcountFormat
         // The block ends within 64 bits: it begins at a multiple of its size.
-        guard let stored = bytes(size, at: block + index * bits / 8, &blockPage) else { return nil }
-        let value = stored.reduce(0 as UInt64) { $0 << 8 | UInt64($1) }
-        // Several to a byte: the first has the lowest bits.
-        return bits < 8 ? value >> (index * bits % 8) & ((1 << bits) - 1) : value
+        guard let stored = bytes(format.unitSize, at: block + format.unitOffset(of: index), &blockPage) else {
+            return nil
+        }
+        return format.refcount(index, inUnit: stored.reduce(0 as UInt64) { $0 << 8 | UInt64($1) })
     }
 
     /// `count` bytes, 1 to 8, at `offset`, a multiple of their count.

@@ -36,8 +36,8 @@ struct HostClusters {
     init(_ header: Header, in file: any NewFile) throws(ImageError) {
         self.file = file
         clusterBits = UInt64(header.clusterBits)
-        refcountLimit = UInt64.max >> (64 - (1 << UInt64(header.refcountOrder)))
-        block = RefcountBlock(clusterSize: Int(header.clusterSize), order: Int(header.refcountOrder))
+        refcountLimit = header.refcountFormat.limit
+        block = RefcountBlock(clusterSize: header.clusterSize, header.refcountFormat)
         limit = min(
             (L2Entry.lastHostOffset + 1) >> clusterBits, Header.refcountTableSizeLimit / 8 * UInt64(block.count))
         _ = try take(1)
@@ -118,7 +118,7 @@ struct HostClusters {
 
     private mutating func writeBlock(_ index: UInt64) throws(ImageError) {
         try file.write(block.bytes, at: HostOffset(table[Int(index)]))
-        block = RefcountBlock(clusterSize: Int(clusterSize), order: block.order)
+        block = RefcountBlock(clusterSize: clusterSize, block.format)
     }
 
     /// Takes clusters for the refcount table and, behind it, for `count` bytes of an L1 table; writes all refcounts.
