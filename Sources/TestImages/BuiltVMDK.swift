@@ -38,6 +38,20 @@ public struct BuiltVMDK: Sendable {
         if entrySize == 8 { bytes.put(UInt64(value), at: offset) } else { bytes.put(UInt32(value), at: offset) }
     }
 
+    /// Writes the entries of the grain directories, and those of the grains `present`, which are stored or zeroed; `copies`
+    /// are the grain tables of the redundant directory, by their index.
+    mutating func putTables(_ present: [Int], _ copies: [Int: Int]) {
+        for (table, offset) in tableOffsets {
+            putEntry(offset / 512, at: directoryOffset + table * 4)
+            if let copy = copies[table] { putEntry(copy / 512, at: redundantDirectoryOffset + table * 4) }
+        }
+        for index in present {
+            let entry = grainOffsets[index].map { $0 / 512 } ?? 1
+            putEntry(entry, at: entryOffset(of: index))
+            if let copy = copies[index / tableEntryCount] { putEntry(entry, at: copy + index % tableEntryCount * 4) }
+        }
+    }
+
     /// Appends `new` at the next multiple of `alignment` bytes, and answers where that is.
     mutating func append(_ new: [UInt8], alignment: Int = 512) -> Int {
         pad(to: alignment)
@@ -60,7 +74,7 @@ public struct BuiltVMDK: Sendable {
 
 extension [UInt8] {
     /// Writes `value`, little-endian, at `offset`.
-    mutating func put(_ value: some FixedWidthInteger, at offset: Int) {
+    public mutating func put(_ value: some FixedWidthInteger, at offset: Int) {
         Swift.withUnsafeBytes(of: value.littleEndian) { replaceSubrange(offset..<offset + $0.count, with: $0) }
     }
 }

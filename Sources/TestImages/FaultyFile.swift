@@ -1,15 +1,33 @@
 import BlockImage
+import Glibc
+import Synchronization
 
-/// A file in memory of which some bytes cannot be read, as on a disk with bad sectors.
+/// A file in memory of which some bytes cannot be read, as on a disk with bad sectors, for ever or until the fault passes.
 public final class FaultyFile: HostFile {
-    private let content: MemoryFile
-    private let bad: [Range<Int>]
-
-    /// A file of `bytes`; no read that touches one of `bad` succeeds.
-    public init(_ bytes: [UInt8], bad: [Range<Int>]) {
-        content = MemoryFile(bytes)
-        self.bad = bad
+    private struct Fault: Sendable {
+        var errno: CInt
+        var ranges: [Range<Int>]
     }
+
+    private let content: MemoryFile
+    private let fault: Guarded<Fault?>
+    private let failures = Atomic<Int>(0)
+
+    /// A file of `bytes`; every read that touches one of `bad` fails with `errno`. `isDevice`: whether it has the identity
+    /// of a device.
+    public init(_ bytes: [UInt8], errno: CInt = 5, bad: [Range<Int>], isDevice: Bool = false) {
+        identity = isDevice ? FileIdentity(device: 1, inode: 0) : nil
+        content = MemoryFile(bytes)
+        fault = Guarded(Fault(errno: errno, ranges: bad))
+    }
+
+    /// From now on every byte can be read.
+    public func pass() { fault.withLock { $0 = nil } }
+
+    /// How often it was read.
+    public var readCount: Int { content.reads.load(ordering: .relaxed) }
+    /// How often a read of it failed.
+    public var failureCount: Int { failures.load(ordering: .relaxed) }
 
     /// See `HostFile`.
     public var id: HostFileID { content.id }
@@ -20,7 +38,7 @@ public final class FaultyFile: HostFile {
     /// See `HostFile`.
     public var allocatedSize: UInt64 { content.allocatedSize }
     /// See `HostFile`.
-    public var identity: FileIdentity? { nil }
+    public let identity: FileIdentity?
     /// See `HostFile`.
     public var modified: FileTime { content.modified }
     /// See `HostFile`.
@@ -30,9 +48,12 @@ public final class FaultyFile: HostFile {
 
     /// See `HostFile`.
     public func read(_ count: Int, at offset: HostOffset, into output: inout OutputRawSpan) throws(ImageError) {
-        let start = Int(offset.rawValue)
-        guard !bad.contains(where: { $0.overlaps(start..<start + count) }) else {
-            throw ImageError(.system(errno: 5), path: path, offset: offset, "read: Input/output error")
+        let place = Int(offset.rawValue)..<Int(offset.rawValue) + count
+        if let fault = fault.withLock({ $0 }), fault.ranges.contains(where: { $0.overlaps(place) }) {
+            failures.add(1, ordering: .relaxed)
+            throw ImageError(
+                .system(errno: fault.errno), path: path, offset: offset,
+                "read: \(String(cString: strerror(fault.errno)))")
         }
         try content.read(count, at: offset, into: &output)
     }

@@ -38,6 +38,22 @@ extension Image {
         }
         return nil
     }
+
+    /// Forty reads at places and of sizes that mean nothing to the format; the first that is not what the file at `path`
+    /// has there, as a sentence.
+    public func wrongRead(from path: String, seed: UInt64) throws -> String? {
+        var random = SeededRandom(seed: seed)
+        let bytes = try Data(contentsOf: URL(fileURLWithPath: path))
+        guard !bytes.isEmpty else { return nil }
+        for round in 0..<40 {
+            let start = Int.random(in: 0..<bytes.count, using: &random)
+            let most = min(bytes.count - start, round % 4 == 0 ? 700_000 : 5000)
+            let count = Int.random(in: 1...most, using: &random)
+            let found = try self.bytes(count, at: UInt64(start))
+            if !areSame(found, bytes[start..<start + count]) { return "\(count) bytes at \(start), seed \(seed)" }
+        }
+        return nil
+    }
 }
 
 /// Whether both hold the same bytes: `==` of arrays takes its time in a debug build.
@@ -47,5 +63,15 @@ public func areSame(_ left: some ContiguousBytes, _ right: some ContiguousBytes)
             left.count == right.count
                 && (left.count == 0 || memcmp(left.baseAddress!, right.baseAddress!, left.count) == 0)
         }
+    }
+}
+
+/// The error of an image that `body` ends with; nil where it ends well, or with another error.
+public func imageError(_ body: () throws -> Void) -> ImageError? {
+    do {
+        try body()
+        return nil
+    } catch {
+        return error as? ImageError
     }
 }

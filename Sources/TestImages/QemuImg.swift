@@ -58,6 +58,29 @@ public enum QemuImg {
         return (result.status, object ?? [:], result.errors)
     }
 
+    /// The keys of qemu's description of an image that ours lacks, or has with other values, as sentences; where
+    /// `allowsMoreData` is false, also the keys of format-specific data that only ours has.
+    public static func differences(
+        _ theirs: Any, _ ours: Any?, allowsMoreData: Bool = true, at place: String = ""
+    ) -> [String] {
+        switch (theirs, ours) {
+        case (let theirs as [String: Any], let ours as [String: Any]):
+            let isData = place.hasSuffix(".data") && !allowsMoreData
+            let added = isData ? ours.keys.filter { theirs[$0] == nil }.sorted() : []
+            return added.map { "\(place).\($0): only we have it" }
+                + theirs.sorted { $0.key < $1.key }.flatMap {
+                    differences($0.value, ours[$0.key], allowsMoreData: allowsMoreData, at: "\(place).\($0.key)")
+                }
+        case (let theirs as [Any], let ours as [Any]) where theirs.count == ours.count:
+            return zip(theirs, ours).enumerated().flatMap {
+                differences(
+                    $0.element.0, $0.element.1, allowsMoreData: allowsMoreData, at: "\(place)[\($0.offset)]")
+            }
+        case (let theirs as NSObject, let ours as NSObject) where theirs == ours: return []
+        default: return ["\(place): qemu-img says \(theirs), we say \(ours ?? "nothing")"]
+        }
+    }
+
     /// A run of the disk as `qemu-img map` and `rblock map` tell it.
     public struct MapEntry: Decodable, Hashable, Sendable {
         /// The first byte.

@@ -53,17 +53,7 @@ public struct SparseVMDKBuilder: Sendable {
         for index in stored {
             image.grainOffsets[index] = image.append(model.bytes(of: index), alignment: model.grainSize)
         }
-        for (table, offset) in image.tableOffsets {
-            image.putEntry(offset / 512, at: image.directoryOffset + table * 4)
-            guard let copy = copies[table] else { continue }
-            image.putEntry(copy / 512, at: image.redundantDirectoryOffset + table * 4)
-        }
-        for index in present {
-            let entry = image.grainOffsets[index].map { $0 / 512 } ?? 1
-            image.putEntry(entry, at: image.entryOffset(of: index))
-            guard let copy = copies[index / tableEntryCount] else { continue }
-            image.putEntry(entry, at: copy + index % tableEntryCount * 4)
-        }
+        image.putTables(present, copies)
         let header = SparseVMDKHeader(
             version: version, flags: 1 | (isRedundant ? 2 : 0) | (hasZeroedGrains ? 4 : 0), model: model,
             hasDescriptor: descriptor != nil, tableEntryCount: tableEntryCount,

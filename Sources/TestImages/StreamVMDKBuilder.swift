@@ -87,7 +87,7 @@ public struct StreamVMDKBuilder: Sendable {
             for table in tables { image.tableOffsets[table] = appendTable(2048, type: 1, to: &image) }
             image.directoryOffset = appendTable(tableCount * 4, type: 2, to: &image)
         }
-        putTables(present, copies, into: &image)
+        image.putTables(present, copies)
         writeHeaders(overhead: firstGrain, to: &image)
         try image.embed(descriptor)
         image.bytes += trailer
@@ -119,19 +119,6 @@ public struct StreamVMDKBuilder: Sendable {
         let offset = image.appendZeros(count)
         image.pad(to: 512)
         return offset
-    }
-
-    private func putTables(_ present: [Int], _ copies: [Int: Int], into image: inout BuiltVMDK) {
-        for (table, offset) in image.tableOffsets {
-            image.putEntry(offset / 512, at: image.directoryOffset + table * 4)
-            guard let copy = copies[table] else { continue }
-            image.putEntry(copy / 512, at: image.redundantDirectoryOffset + table * 4)
-        }
-        for index in present {
-            let entry = image.grainOffsets[index].map { $0 / 512 } ?? 1
-            image.putEntry(entry, at: image.entryOffset(of: index))
-            if let copy = copies[index / 512] { image.putEntry(entry, at: copy + index % 512 * 4) }
-        }
     }
 
     private func writeHeaders(overhead: Int, to image: inout BuiltVMDK) {

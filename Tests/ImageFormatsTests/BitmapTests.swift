@@ -50,10 +50,3 @@ struct `Dirty bitmaps` {
         #expect(error.message.contains("131072 bits"))
     }
 }
-
-/// The policy for images that name nothing.
-private struct NothingNamed: OpenPolicy {
-    func open(_ reference: FileReference, namedBy file: any HostFile) throws(ImageError) -> any HostFile {
-        throw ImageError(.denied, path: file.path, "names \(reference.text)")
-    }
-}

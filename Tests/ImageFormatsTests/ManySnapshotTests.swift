@@ -65,7 +65,7 @@ struct `Many snapshots of one L1 table` {
 }
 
 /// The policy for images that name nothing.
-private struct NothingNamed: OpenPolicy {
+struct NothingNamed: OpenPolicy {
     func open(_ reference: FileReference, namedBy file: any HostFile) throws(ImageError) -> any HostFile {
         throw ImageError(.denied, path: file.path, "names \(reference.text)")
     }

@@ -47,10 +47,7 @@ struct Oracle {
         let (isRead, refusal) = try QemuImg.reads(folder.file(name), format: format.rawValue, into: raw)
         try #require(isRead, "qemu-img: \(refusal)", sourceLocation: sourceLocation)
         #expect(try image.firstDifference(from: raw) == nil, "\(name)", sourceLocation: sourceLocation)
-        let bytes = try Data(contentsOf: URL(fileURLWithPath: raw))
-        #expect(
-            try wrongRead(of: image, whichIs: bytes, seed: seed) == nil, "\(name), seed \(seed)",
-            sourceLocation: sourceLocation)
+        #expect(try image.wrongRead(from: raw, seed: seed) == nil, "\(name)", sourceLocation: sourceLocation)
         #expect(try differencesOfInfo(opened, format) == [], "\(name)", sourceLocation: sourceLocation)
         #expect(try differencesOfMap(opened, image, format) == [], "\(name)", sourceLocation: sourceLocation)
         #expect(
@@ -61,20 +58,6 @@ struct Oracle {
         #expect(
             sum.data + sum.compressed + sum.zero + sum.unallocated == image.virtualSize, sourceLocation: sourceLocation)
         try FileManager.default.removeItem(atPath: raw)
-    }
-
-    /// Forty reads at places and of sizes that mean nothing to the format; the first that is wrong, as a sentence.
-    func wrongRead(of image: Image, whichIs bytes: Data, seed: UInt64) throws -> String? {
-        var random = SeededRandom(seed: seed)
-        guard !bytes.isEmpty else { return nil }
-        for round in 0..<40 {
-            let start = Int.random(in: 0..<bytes.count, using: &random)
-            let most = min(bytes.count - start, round % 4 == 0 ? 700_000 : 5000)
-            let count = Int.random(in: 1...most, using: &random)
-            let found = try image.bytes(count, at: UInt64(start))
-            if !areSame(found, bytes[start..<start + count]) { return "\(count) bytes at \(start) are wrong" }
-        }
-        return nil
     }
 
     /// The image as `rblock` names it, with --format and --ignore-cid. What its verbs say is asked of them in this process:
@@ -92,27 +75,12 @@ struct Oracle {
         let layer = try #require(opened.layers.first)
         let theirs = try QemuImg.info(layer.file.path, format: format.rawValue)
         let ours = try JSONSerialization.jsonObject(with: try JSONEncoder().encode(ImageInfo(layer)))
-        let found = differences(theirs, ours, at: "")
+        let found = QemuImg.differences(theirs, ours)
         // With its chain, for a VMDK image whose extents are files of their own is told by these.
         let reports = named(layer.file.path, format).reports(chain: true)
         let chain = try JSONSerialization.jsonObject(with: try JSONEncoder().encode(reports)) as? [Any]
-        let byCommand = differences(theirs, try #require(chain?.first), at: "")
+        let byCommand = QemuImg.differences(theirs, try #require(chain?.first))
         return found + (byCommand == found ? [] : byCommand.map { "rblock info: \($0)" })
-    }
-
-    private func differences(_ theirs: Any, _ ours: Any?, at path: String) -> [String] {
-        switch (theirs, ours) {
-        case (let theirs as [String: Any], let ours as [String: Any]):
-            return theirs.sorted { $0.key < $1.key }.flatMap {
-                differences($0.value, ours[$0.key], at: "\(path).\($0.key)")
-            }
-        case (let theirs as [Any], let ours as [Any]) where theirs.count == ours.count:
-            return zip(theirs, ours).enumerated().flatMap {
-                differences($0.element.0, $0.element.1, at: "\(path)[\($0.offset)]")
-            }
-        case (let theirs as NSObject, let ours as NSObject) where theirs == ours: return []
-        default: return ["\(path): qemu-img says \(theirs), we say \(ours ?? "nothing")"]
-        }
     }
 
     /// The runs that qemu-img has stored in another way, or in another place, than `resolve` has them.

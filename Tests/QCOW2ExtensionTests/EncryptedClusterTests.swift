@@ -65,7 +65,7 @@ struct `Encrypted clusters` {
         let backing = hasBacking ? Image(layer: RawLayer(file: try images.file("base.raw"))) : nil
         let image = Image(layer: layer, backing: backing)
         #expect(try image.firstDifference(from: raw) == nil)
-        for seed in [UInt64(1), 2, 3] { #expect(try images.wrongRead(of: image, whichIs: raw, seed: seed) == nil) }
+        for seed in [UInt64(1), 2, 3] { #expect(try image.wrongRead(from: raw, seed: seed) == nil) }
         // A long run is answered in pieces of at most 1 MiB, whose host bytes are whole sectors.
         for start in [UInt64(0), 512, 1000] {
             let extent = try layer.extent(at: GuestOffset(start), limit: .max)

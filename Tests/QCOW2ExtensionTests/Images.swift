@@ -80,26 +80,13 @@ struct Images {
         let image = try opened.disk.result.get()
         let raw = try converted(name)
         #expect(try image.firstDifference(from: raw) == nil, "\(name)", sourceLocation: sourceLocation)
-        #expect(try wrongRead(of: image, whichIs: raw, seed: seed) == nil, "\(name)", sourceLocation: sourceLocation)
+        #expect(try image.wrongRead(from: raw, seed: seed) == nil, "\(name)", sourceLocation: sourceLocation)
         #expect(try differencesOfMap(name, image) == [], "\(name)", sourceLocation: sourceLocation)
         #expect(try differencesOfInfo(name, opened) == [], "\(name)", sourceLocation: sourceLocation)
         let (sum, error) = image.allocation()
         #expect(error == nil, sourceLocation: sourceLocation)
         #expect(
             sum.data + sum.compressed + sum.zero + sum.unallocated == image.virtualSize, sourceLocation: sourceLocation)
-    }
-
-    /// Forty reads at places and of sizes that mean nothing to the format; the first that is wrong, as a sentence.
-    func wrongRead(of image: Image, whichIs path: String, seed: UInt64) throws -> String? {
-        var random = SeededRandom(seed: seed)
-        let bytes = try Data(contentsOf: URL(fileURLWithPath: path))
-        for round in 0..<40 {
-            let start = Int.random(in: 0..<bytes.count, using: &random)
-            let count = Int.random(in: 1...min(bytes.count - start, round % 4 == 0 ? 700_000 : 5000), using: &random)
-            let found = try image.bytes(count, at: UInt64(start))
-            if !areSame(found, bytes[start..<start + count]) { return "\(count) bytes at \(start), seed \(seed)" }
-        }
-        return nil
     }
 
     private struct MapEntry: Decodable {
@@ -151,23 +138,7 @@ struct Images {
         let text = try Tool.check("qemu-img", "info", "-f", "qcow2", "--output=json", path(name), in: folder.path)
         let theirs = try JSONSerialization.jsonObject(with: text)
         let ours = try JSONSerialization.jsonObject(with: try JSONEncoder().encode(ImageInfo(layer)))
-        return differences(theirs, ours, at: "")
-    }
-
-    private func differences(_ theirs: Any, _ ours: Any?, at place: String) -> [String] {
-        switch (theirs, ours) {
-        case (let theirs as [String: Any], let ours as [String: Any]):
-            // Ours may have more keys, but none of format-specific data that qemu leaves out on purpose.
-            let added = place.hasSuffix(".data") ? ours.keys.filter { theirs[$0] == nil } : []
-            return added.map { "\(place).\($0): only we have it" }
-                + theirs.flatMap { differences($0.value, ours[$0.key], at: "\(place).\($0.key)") }
-        case (let theirs as [Any], let ours as [Any]) where theirs.count == ours.count:
-            return zip(theirs, ours).enumerated().flatMap {
-                differences($0.element.0, $0.element.1, at: "\(place)[\($0.offset)]")
-            }
-        case (let theirs as NSObject, let ours as NSObject) where theirs == ours: return []
-        default: return ["\(place): qemu-img says \(theirs), we say \(ours ?? "nothing")"]
-        }
+        return QemuImg.differences(theirs, ours, allowsMoreData: false)
     }
 }
 
@@ -186,16 +157,6 @@ extension [UInt8] {
     /// Where the L2 table of the L1 entry `index` of the active table begins.
     func l2Offset(_ index: Int = 0) -> Int {
         Int(integer(at: Int(integer(at: 40, as: UInt64.self)) + index * 8, as: UInt64.self) & 0x00ff_ffff_ffff_fe00)
-    }
-}
-
-/// The error that `body` ends with.
-func imageError(_ body: () throws -> Void) -> ImageError? {
-    do {
-        try body()
-        return nil
-    } catch {
-        return error as? ImageError
     }
 }
 

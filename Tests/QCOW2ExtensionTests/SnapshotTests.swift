@@ -56,7 +56,7 @@ struct `An internal snapshot` {
             try Tool.check("qemu-img", "snapshot", "-a", snapshot.name, images.path("back.qcow2"))
             let back = try images.converted("back.qcow2")
             #expect(try image.firstDifference(from: back) == nil, "\(snapshot.name)")
-            #expect(try images.wrongRead(of: image, whichIs: back, seed: 7) == nil, "\(snapshot.name)")
+            #expect(try image.wrongRead(from: back, seed: 7) == nil, "\(snapshot.name)")
         }
         try images.agrees("s.qcow2")
     }

@@ -12,7 +12,7 @@ import Testing
     /// Reads at `offsets` of the disk in `file` all fail with EIO and the message `expected`, and only the first of them asks
     /// the host for what it cannot read.
     private func expectKept(
-        _ file: PassingFaultFile, reading offsets: [Int], _ expected: String,
+        _ file: FaultyFile, reading offsets: [Int], _ expected: String,
         sourceLocation: SourceLocation = #_sourceLocation
     ) throws {
         let disk = Image(layer: try openLayer(file))
@@ -46,21 +46,21 @@ import Testing
         let place = try #require(image.tableOffsets[table])
         // Data that no table has, so that all of them are read.
         let stray = [UInt8](repeating: 7, count: 200 * 4096)
-        let file = PassingFaultFile(image.bytes + stray, errno: EIO, [place..<place + 4])
+        let file = FaultyFile(image.bytes + stray, errno: EIO, bad: [place..<place + 4])
         let places = [0, 4096, 128 * 4096, 200 * 4096, 896 * 4096, 1023 * 4096]
         try expectKept(
             file, reading: places,
-            "grain table \(table) at \(HostOffset(UInt64(place))) cannot be read (read: error 5), so that it cannot be "
+            "grain table \(table) at \(HostOffset(UInt64(place))) cannot be read (read: Input/output error), so that it cannot be "
                 + "known whether grains that no table has belong here")
     }
 
     @Test func `is read once, and named, where it tells whether the last grain was cut`() throws {
         let image = try SparseVMDKBuilder.endingInGrain.build()
         let first = try #require(image.tableOffsets[0])
-        let file = PassingFaultFile(Array(image.bytes.dropLast(512)), errno: EIO, [first..<first + 4])
+        let file = FaultyFile(Array(image.bytes.dropLast(512)), errno: EIO, bad: [first..<first + 4])
         try expectKept(
             file, reading: [(1 << 20) - 512, (1 << 20) - 512],
-            "grain table 0 at \(HostOffset(UInt64(first))) cannot be read (read: error 5), so that it cannot be known "
+            "grain table 0 at \(HostOffset(UInt64(first))) cannot be read (read: Input/output error), so that it cannot be known "
                 + "whether the file was cut inside its last grain")
     }
 
@@ -70,10 +70,10 @@ import Testing
         let grain = image.grainOffsets.keys.sorted()[5]
         let place = try #require(image.grainOffsets[grain])
         image.poke(UInt32(0), at: image.entryOffset(of: grain))
-        let file = PassingFaultFile(image.bytes, errno: EIO, [place..<place + 16])
+        let file = FaultyFile(image.bytes, errno: EIO, bad: [place..<place + 16])
         try expectKept(
             file, reading: [grain * 4096, grain * 4096 + 512],
-            "stream marker at \(HostOffset(UInt64(place))) cannot be read (read: error 5), so that it cannot be known "
+            "stream marker at \(HostOffset(UInt64(place))) cannot be read (read: Input/output error), so that it cannot be known "
                 + "whether grains that no table has belong here")
     }
 

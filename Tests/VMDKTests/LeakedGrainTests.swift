@@ -40,7 +40,7 @@ struct `Grains that no table has` {
     @Test func `are none on a device, where what was there before the image lies past its end`() throws {
         for isRedundant in [false, true] {
             let (model, bytes) = try Self.built(isRedundant: isRedundant)
-            let layer = try openLayer(PassingFaultFile(bytes + Self.grains(40), errno: 5, [], isDevice: true))
+            let layer = try openLayer(FaultyFile(bytes + Self.grains(40), errno: 5, bad: [], isDevice: true))
             #expect(areSame(try Image(layer: layer).wholeDisk(), model.disk()))
             let result = try layer.check()
             #expect(result.corruptions == 0 && result.leaks == 0, "\(result.findings.map(\.message))")
@@ -50,7 +50,7 @@ struct `Grains that no table has` {
         }
         // Nothing was written yet.
         let empty = SparseImage(capacity: 2048, flags: 3).build().bytes + Self.grains(40)
-        let layer = try openLayer(PassingFaultFile(empty, errno: 5, [], isDevice: true))
+        let layer = try openLayer(FaultyFile(empty, errno: 5, bad: [], isDevice: true))
         #expect(try Image(layer: layer).wholeDisk().allSatisfy { $0 == 0 })
         #expect(try layer.check().findings.allSatisfy { $0.severity == .warning })
     }

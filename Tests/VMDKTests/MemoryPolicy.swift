@@ -23,12 +23,3 @@ final class MemoryPolicy: OpenPolicy {
         return found
     }
 }
-
-extension [UInt8] {
-    /// Puts the little-endian bytes of `value` at `offset`.
-    mutating func put<Value: FixedWidthInteger>(_ value: Value, at offset: Int) {
-        for index in 0..<Value.bitWidth / 8 {
-            self[offset + index] = UInt8(truncatingIfNeeded: value >> Value(index * 8))
-        }
-    }
-}

@@ -31,7 +31,7 @@ struct `A grain table that many entries of the directory name` {
 
     /// How often a check of `bytes` reads, and what it finds.
     private static func check(_ bytes: [UInt8]) throws -> (reads: Int, result: CheckResult) {
-        let file = PassingFaultFile(bytes, errno: 5, [])
+        let file = FaultyFile(bytes, errno: 5, bad: [])
         let layer = try openLayer(file)
         let before = file.readCount
         let result = try layer.check()
@@ -52,7 +52,7 @@ struct `A grain table that many entries of the directory name` {
 
     @Test func `is compared with its copy once for all its runs`() throws {
         let bytes = Self.image(Array(repeating: 0, count: 64), copies: (0..<64).map { $0 % 2 == 0 ? 0 : 30 + $0 })
-        let file = PassingFaultFile(bytes, errno: 5, [])
+        let file = FaultyFile(bytes, errno: 5, bad: [])
         let disk = Image(layer: try openLayer(file))
         let measured = disk.measure(walkLimit: 20_000)
         #expect(measured.sum.unallocated > 0 && measured.sum.allocated > 0 && measured.error?.code == .unsupported)

@@ -132,13 +132,3 @@ func wrongReads(of image: Image, _ disk: [UInt8], count: Int = 40, _ random: ino
     }
     return wrong
 }
-
-/// The error that `body` throws; nil when it throws none.
-func imageError(_ body: () throws(ImageError) -> Void) -> ImageError? {
-    do throws(ImageError) {
-        try body()
-        return nil
-    } catch {
-        return error
-    }
-}

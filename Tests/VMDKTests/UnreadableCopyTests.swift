@@ -14,7 +14,7 @@ import Testing
     /// The first read of `count` bytes at `offset` of `file` fails with `errno`, and once the fault has passed the bytes are
     /// what `expected` has.
     private func expectError(
-        _ errno: CInt, then expected: [UInt8], _ count: Int, at offset: UInt64, of file: PassingFaultFile,
+        _ errno: CInt, then expected: [UInt8], _ count: Int, at offset: UInt64, of file: FaultyFile,
         sourceLocation: SourceLocation = #_sourceLocation
     ) throws {
         let disk = Image(layer: try openLayer(file))
@@ -45,7 +45,7 @@ import Testing
         for image in images {
             // All of the copy, or the table alone.
             for bad in [copies, copies.lowerBound + 512..<copies.upperBound] {
-                let file = PassingFaultFile(image.bytes, errno: errno, [bad])
+                let file = FaultyFile(image.bytes, errno: errno, bad: [bad])
                 try expectError(errno, then: model.disk(), 4096, at: UInt64(grain) * 4096, of: file)
             }
         }
@@ -57,7 +57,7 @@ import Testing
         let sound = try SparseVMDKBuilder.whole(model).build()
         let table = try #require(sound.tableOffsets.values.min())
         for place in [sound.directoryOffset, table] {
-            let file = PassingFaultFile(sound.bytes, errno: errno, [place..<place + 4])
+            let file = FaultyFile(sound.bytes, errno: errno, bad: [place..<place + 4])
             let layer = try openLayer(file)
             let error = imageError { () throws(ImageError) in _ = try Image(layer: layer).bytes(1, at: 0) }
             #expect(error?.code == .system(errno: errno))
@@ -72,7 +72,7 @@ import Testing
         let grain = image.grainOffsets.keys.sorted()[5]
         let place = try #require(image.grainOffsets[grain])
         image.poke(UInt32(0), at: image.entryOffset(of: grain))
-        let file = PassingFaultFile(image.bytes, errno: errno, [place..<place + 16])
+        let file = FaultyFile(image.bytes, errno: errno, bad: [place..<place + 16])
         try expectError(errno, then: model.disk(), 4096, at: UInt64(grain) * 4096, of: file)
     }
 
@@ -86,7 +86,7 @@ import Testing
             image.bytes.replaceSubrange(table..<table + 256, with: repeatElement(0, count: 256))
         }
         let last = try #require(image.tableOffsets.values.max())
-        let file = PassingFaultFile(image.bytes, errno: errno, [last..<last + 4])
+        let file = FaultyFile(image.bytes, errno: errno, bad: [last..<last + 4])
         let disk = Image(layer: try openLayer(file))
         func read() throws(ImageError) { _ = try disk.bytes(1, at: 0) }
         let first = imageError { () throws(ImageError) in
@@ -102,7 +102,7 @@ import Testing
         let builder = SparseVMDKBuilder.endingInGrain
         let image = try builder.build()
         let first = try #require(image.tableOffsets[0])
-        let file = PassingFaultFile(Array(image.bytes.dropLast(512)), errno: errno, [first..<first + 4])
+        let file = FaultyFile(Array(image.bytes.dropLast(512)), errno: errno, bad: [first..<first + 4])
         var expected = builder.model.disk()
         expected.replaceSubrange(expected.count - 512..<expected.count, with: repeatElement(0, count: 512))
         try expectError(errno, then: expected, 512, at: UInt64(expected.count) - 512, of: file)
@@ -115,7 +115,7 @@ import Testing
         let bytes = try builder.build().bytes
         /// How often the file is read by so many threads that read a hole.
         func reads(_ threads: Int) async throws -> Int {
-            let file = PassingFaultFile(bytes, errno: EIO, [])
+            let file = FaultyFile(bytes, errno: EIO, bad: [])
             let disk = Image(layer: try openLayer(file))
             let before = file.readCount
             try await withThrowingTaskGroup(of: Void.self) { group in
