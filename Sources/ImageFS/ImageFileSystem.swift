@@ -90,12 +90,12 @@ public final class ImageFileSystem: FileSystem {
         source.entries.add(.folder(FolderNode(number: root, showing: folder, from: source)))
     }
 
-    /// See `FileSystem`.
+    /// The kernel has finished the handshake: the mount will answer.
     public func started() {
         onStart()
     }
 
-    /// See `FileSystem`.
+    /// The server has given up what it gives up, and begins to serve: from here on threads may be started.
     public func serving() {
         skipped.look { [logger] skipped in
             guard !skipped.isEmpty else { return }
@@ -103,7 +103,7 @@ public final class ImageFileSystem: FileSystem {
         }
     }
 
-    /// See `FileSystem`.
+    /// Finds a name in a directory.
     public func lookup(_ name: [UInt8], in parent: Inode, reply: consuming EntryReply) {
         guard let parent = node(parent) else { return reply.noEntry(timeout: Self.timeout) }
         if case .folder(let folder) = parent { return lookup(name, in: folder, reply: reply) }
@@ -136,23 +136,23 @@ public final class ImageFileSystem: FileSystem {
         }
     }
 
-    /// See `FileSystem`.
+    /// The kernel gives up `count` references to an inode.
     public func forget(_ inode: Inode, count: UInt64) {
         source.entries.forget(Node.entryNumber(of: inode), count: count)
     }
 
-    /// See `FileSystem`.
+    /// Answers what `stat` shows.
     public func attributes(of inode: Inode, reply: consuming AttributesReply) {
         gated(by: node(inode), reply) { [self] reply in answerAttributes(of: inode, reply: reply) }
     }
 
-    /// See `FileSystem`.
+    /// Opens a file. `forWriting` says that the caller also asked to write or to truncate: answer EROFS.
     public func open(_ inode: Inode, forWriting: Bool, reply: consuming OpenReply) {
         guard !forWriting else { return reply.failure(.readOnlyFileSystem) }
         gated(by: node(inode), reply) { [self] reply in answerOpen(inode, reply: reply) }
     }
 
-    /// See `FileSystem`.
+    /// Reads `count` bytes at `offset`, fewer only at the end of the file: the kernel fills up with zeros.
     public func read(
         _ inode: Inode, handle: FileHandle, count: Int, at offset: UInt64, reply: consuming DataReply
     ) {
@@ -167,12 +167,12 @@ public final class ImageFileSystem: FileSystem {
         gated(by: node, reply) { [self] reply in answerRead(file, count: count, at: offset, reply: reply) }
     }
 
-    /// See `FileSystem`.
+    /// Opens a directory.
     public func openDirectory(_ inode: Inode, reply: consuming OpenReply) {
         answerOpenDirectory(inode, reply: reply)
     }
 
-    /// See `FileSystem`.
+    /// Finds the next data or hole.
     public func seek(
         _ inode: Inode, handle: FileHandle, from offset: UInt64, to target: SeekTarget, reply: consuming SeekReply
     ) {
@@ -192,7 +192,7 @@ public final class ImageFileSystem: FileSystem {
         gate.leave()
     }
 
-    /// See `FileSystem`.
+    /// The last descriptor of an open file is gone: its handle will not be seen again.
     public func close(_ inode: Inode, handle: FileHandle) {
         switch files.remove(handle) {
         case .disk(let disk): close(disk.node, cached: disk.view)
@@ -209,19 +209,20 @@ public final class ImageFileSystem: FileSystem {
         }
     }
 
-    /// See `FileSystem`.
+    /// Lists a directory from `position`: 0 is its start, anything else a `nextPosition` that was answered earlier.
     public func readDirectory(
         _ inode: Inode, handle: FileHandle, from position: UInt64, reply: consuming DirectoryReply
     ) {
         gated(by: node(inode), reply) { [self] reply in answerReadDirectory(handle, from: position, reply: reply) }
     }
 
-    /// See `FileSystem`.
+    /// The last descriptor of an open directory is gone.
     public func closeDirectory(_ inode: Inode, handle: FileHandle) {
         _ = files.remove(handle)
     }
 
-    /// See `FileSystem`. The size is what is in use on the host's file system that the images are on; nothing is free.
+    /// Answers what `df` shows of the whole mount. The size is what is in use on the host's file system that the images
+    /// are on; nothing is free.
     public func statistics(reply: consuming StatisticsReply) {
         gated(by: node(.root), reply) { [self] reply in
             let used = FileSystemUse(at: folder.location)
@@ -229,5 +230,41 @@ public final class ImageFileSystem: FileSystem {
                 Statistics(
                     blockSize: 4096, blocks: (used?.usedSize ?? 0) / 4096, files: UInt64(source.entries.count)))
         }
+    }
+}
+
+/// The extended attributes of what is in an image's folder: `user.rblock.format`, `.file`, `.layer` and `.cluster-size`.
+extension ImageFileSystem {
+    private static let prefix = Array("user.rblock.".utf8)
+
+    /// Reads an extended attribute, such as "user.format".
+    public func extendedAttribute(_ name: [UInt8], of inode: Inode, reply: consuming ExtendedAttributeReply) {
+        // ls asks every file for some of others, which must not open every image.
+        guard name.starts(with: Self.prefix), let node = node(inode) else { return reply.failure(.noData) }
+        gated(by: node, reply) { [self] reply in
+            guard let value = extendedAttributes(of: node).first(where: { $0.name == name })?.value else {
+                return reply.failure(.noData)
+            }
+            reply.value(value)
+        }
+    }
+
+    /// Lists the names of the extended attributes.
+    public func extendedAttributeNames(of inode: Inode, reply: consuming ExtendedAttributeNamesReply) {
+        let node = node(inode)
+        gated(by: node, reply) { [self] reply in
+            reply.names(node.map { extendedAttributes(of: $0).map(\.name) } ?? [])
+        }
+    }
+
+    private func extendedAttributes(of node: Node) -> [(name: [UInt8], value: [UInt8])] {
+        guard case .image(let image, let place) = node else { return [] }
+        let depth = if case .disk(.layer(let depth)) = place { depth } else { 0 }
+        let layers = opened(image).layers
+        guard layers.indices.contains(depth) else { return [] }
+        let info = ImageInfo(layers[depth], listsAll: false)
+        var values = [("format", info.format), ("file", info.filename), ("layer", "\(depth)")]
+        if let size = info.clusterSize { values.append(("cluster-size", "\(size)")) }
+        return values.map { (Self.prefix + Array($0.utf8), Array($1.utf8)) }
     }
 }

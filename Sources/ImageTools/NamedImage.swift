@@ -31,9 +31,10 @@ public struct NamedImage: Sendable {
     public var ignoresCID = false
     /// The name, or else the ID, of the internal snapshot whose disk is meant; nil: the current disk.
     public var snapshot: String?
-    /// See `ImageOpener.deepest`: for maps, and for nothing that reads the disk.
+    /// The place in the chain of the last image that is opened, 0 for the topmost alone: for maps, and for nothing that
+    /// reads the disk.
     public var deepest = Int.max
-    /// See `ImageOpener.followsEncrypted`.
+    /// Whether the chain is followed also below an image that is encrypted and has no key, to be described.
     public var followsEncrypted = false
 
     /// The image at `path`, with nothing else asked for.
@@ -182,4 +183,35 @@ private final class NoFilesOpened: OpenPolicy {
     }
 
     func names(besides file: any HostFile) -> [[UInt8]] { policy.names(besides: file) }
+}
+
+extension NamedImage {
+    /// The image that is to lie under this one by a person's word; nil where that was not said.
+    func givenBacking() throws(ImageError) -> ImageOpener.GivenBacking? {
+        guard let backing else { return nil }
+        let own = try NamedImage(backing).openFile()
+        return ImageOpener.GivenBacking(own.file, format: own.formatOfName)
+    }
+
+    /// The folders whose files that image may name.
+    func backingFolders() throws(ImageError) -> [FilePath] {
+        guard let backing else { return [] }
+        let name = try PathByName(NamedImage(backing).appliancePlace?.archive ?? backing)
+        return [name.location.removingLastComponent()] + name.folders
+    }
+
+    /// Throws where an image was given to lie under one that has no place for it.
+    func checkBacking(of opened: OpenedImage) throws(ImageError) {
+        guard backing != nil, let top = opened.layers.first else { return }
+        let isNamed =
+            switch top.facts {
+            case .qcow2(let description, _): description.backingFile != nil
+            case .vmdk(let description, _): description.parent != nil
+            case .raw: top.format != .raw || opened.disk.error != nil
+            }
+        guard !isNamed else { return }
+        throw ImageError(
+            .unsupported, path: top.file.path,
+            "names no backing file and no parent, so that none can be given in its place (--backing)")
+    }
 }

@@ -4,7 +4,7 @@ import Synchronization
 
 /// A new file that is where it will be from the start, for tests of what is written into it.
 public final class PlainNewFile: NewFile {
-    /// See `NewFile`.
+    /// The path that it will have, for messages.
     public let path: String
     /// How many calls wrote to it.
     public let writes = Atomic<Int>(0)
@@ -21,7 +21,7 @@ public final class PlainNewFile: NewFile {
         close(handle)
     }
 
-    /// See `NewFile`; shares nothing, but throws where other bytes are `stored` there.
+    /// Writes `bytes` at `offset`: shares nothing, but throws where other bytes are `stored` there.
     public func write(_ bytes: RawSpan, at offset: HostOffset, stored: StoredBytes?) throws(ImageError) {
         writes.add(1, ordering: .relaxed)
         if let stored {
@@ -35,18 +35,36 @@ public final class PlainNewFile: NewFile {
         if count != bytes.byteCount { throw failure("writing", at: offset) }
     }
 
-    /// See `NewFile`.
+    /// Gives the `count` bytes at `offset` space on the host; they read as zeros.
     public func reserve(_ count: UInt64, at offset: HostOffset, isFilled: Bool) throws(ImageError) {
         if isFilled { return try write(Array(repeating: 0, count: Int(count)), at: offset) }
         if posix_fallocate(handle, off_t(offset.rawValue), off_t(count)) != 0 { throw failure("reserving", at: offset) }
     }
 
-    /// See `NewFile`.
+    /// Makes it `size` bytes long: what is past that is cut off, what is missing is a hole.
     public func setSize(_ size: UInt64) throws(ImageError) {
         if ftruncate(handle, off_t(size)) != 0 { throw failure("setting the size", at: nil) }
     }
 
     private func failure(_ what: String, at offset: HostOffset?) -> ImageError {
         ImageError(.system(errno: errno), path: path, offset: offset, "\(what) failed")
+    }
+}
+
+/// The files of a new image in a folder, where they are from the start, for tests of what is written into them.
+public final class FolderFiles: NewFiles {
+    private let folder: String
+
+    /// New files in the folder at `path`.
+    public init(_ path: String) {
+        folder = path
+    }
+
+    /// A new file of the folder; one that exists is replaced.
+    public func file(named name: String) throws(ImageError) -> any NewFile {
+        let path = "\(folder)/\(name)"
+        do { return try PlainNewFile(path) } catch {
+            throw ImageError(.system(errno: EIO), path: path, String(describing: error))
+        }
     }
 }

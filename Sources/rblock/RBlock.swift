@@ -1,4 +1,6 @@
 import ArgumentParser
+import Arguments
+import Dispatch
 import ImageFormats
 
 /// The command that looks into images, checks, compares and makes them.
@@ -45,4 +47,17 @@ struct RBlock: AsyncParsableCommand {
             Info.self, Map.self, Inspect.self, Check.self, Diff.self, Hash.self, Read.self, Create.self, Convert.self,
             Delta.self, Serve.self, RPC.self,
         ])
+}
+
+/// The program. Its `main` is not async, since nothing async may begin where /proc is not mounted.
+@main
+enum Program {
+    static func main() {
+        if let reason = ProgramArguments.missingProc { RBlock.help(without: reason) }
+        Task { @MainActor in
+            await RBlock.main()
+            RBlock.exit()
+        }
+        dispatchMain()
+    }
 }

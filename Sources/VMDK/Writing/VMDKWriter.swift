@@ -4,9 +4,9 @@ import BlockImage
 ///
 /// What it keeps in memory is one grain table for each extent, and of streamOptimized the grain directory.
 public final class VMDKWriter: ImageWriter {
-    /// See `ImageWriter`: a grain; of flat disks the 4 KiB of which file systems make holes.
+    /// A grain; of flat disks the 4 KiB of which file systems make holes.
     public let granularity: Int
-    /// See `ImageWriter`: there where the disk is streamOptimized.
+    /// Encodes what is written: there where the disk is streamOptimized.
     public let encoder: (any UnitEncoder)?
 
     /// The file of the descriptor.
@@ -49,7 +49,8 @@ public final class VMDKWriter: ImageWriter {
         content = ContentIdentifier(size: disk.size, parent: disk.parent)
     }
 
-    /// See `ImageWriter`. Where the disk is streamOptimized the bytes are compressed here, by the calling thread.
+    /// Stores `bytes`, which the caller knows not to be all zeros, as they are. Where the disk is streamOptimized the
+    /// bytes are compressed here, by the calling thread.
     public func write(_ bytes: RawSpan, at start: GuestOffset, stored: StoredBytes?) throws(ImageError) {
         content.add(.bytes, UInt64(bytes.byteCount), at: start.rawValue)
         content.update(bytes)
@@ -61,7 +62,7 @@ public final class VMDKWriter: ImageWriter {
         }
     }
 
-    /// See `ImageWriter`.
+    /// Stores what the encoder made of the unit at `start`.
     public func write(encoded bytes: RawSpan, at start: GuestOffset) throws(ImageError) {
         guard let stream = extents.first as? StreamExtentWriter else {
             preconditionFailure("the grains of this disk are not encoded")
@@ -71,7 +72,7 @@ public final class VMDKWriter: ImageWriter {
         try stream.writeEncoded(bytes, at: start.rawValue)
     }
 
-    /// See `ImageWriter`.
+    /// Has `count` bytes read as zeros, also where a backing image has others.
     public func writeZeros(_ count: UInt64, at start: GuestOffset) throws(ImageError) {
         content.add(.zeros, count, at: start.rawValue)
         try inExtents(count, at: start) { extent, range, offset throws(ImageError) in
@@ -79,7 +80,7 @@ public final class VMDKWriter: ImageWriter {
         }
     }
 
-    /// See `ImageWriter`.
+    /// Writes what is left to write: nothing can be written afterwards.
     public func finish() throws(ImageError) {
         for extent in extents { try extent.finish() }
         let descriptor = NewDescriptor(disk: disk, extents: lines, cid: content.value)
@@ -101,5 +102,40 @@ public final class VMDKWriter: ImageWriter {
             try body(extents[Int(position / extentSize)], Int(done)..<Int(done + part), offset)
             done += part
         }
+    }
+}
+
+/// Writes one extent of a new disk, from its start to its end. Offsets are those in the extent.
+protocol ExtentWriter: AnyObject {
+    /// Stores `bytes`, which begin with a grain where there are grains.
+    func write(_ bytes: RawSpan, at offset: UInt64, stored: StoredBytes?) throws(ImageError)
+
+    /// Has `count` bytes read as zeros whatever the parent has.
+    func writeZeros(_ count: UInt64, at offset: UInt64) throws(ImageError)
+
+    /// Writes what is left to write.
+    func finish() throws(ImageError)
+}
+
+/// Writes an extent that is byte for byte what the disk has.
+final class FlatExtentWriter: ExtentWriter {
+    private let file: any NewFile
+    private let size: UInt64
+
+    /// An extent of `sectors` sectors in `file`.
+    init(sectors: UInt64, in file: any NewFile) {
+        self.file = file
+        size = sectors * sectorSize
+    }
+
+    func write(_ bytes: RawSpan, at offset: UInt64, stored: StoredBytes?) throws(ImageError) {
+        try file.write(bytes, at: HostOffset(offset), stored: stored)
+    }
+
+    /// Nothing, as there is no parent: what is not written is zeros.
+    func writeZeros(_ count: UInt64, at offset: UInt64) {}
+
+    func finish() throws(ImageError) {
+        try file.setSize(size)
     }
 }

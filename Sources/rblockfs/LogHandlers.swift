@@ -28,3 +28,36 @@ struct JournalHandler: LogHandler {
         _ = try? FileDescriptor.standardError.writeAll(lines.joined().utf8)
     }
 }
+
+/// Sends log lines to syslog(3), for a server that has no terminal any more.
+struct SyslogHandler: LogHandler {
+    var metadata: Logger.Metadata = [:]
+    var logLevel = Logger.Level.info
+
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { metadata[key] }
+        set { metadata[key] = newValue }
+    }
+
+    func log(event: LogEvent) {
+        let line = "rblockfs: \(event.message)"
+        // Safe: the format takes one string, and that string lives during the call.
+        unsafe line.withCString { text in
+            unsafe withVaList([text]) { unsafe vsyslog(event.level.priority, "%s", $0) }
+        }
+    }
+}
+
+extension Logger.Level {
+    /// The priority of syslog(3) and of the journal.
+    var priority: CInt {
+        switch self {
+        case .trace, .debug: LOG_DEBUG
+        case .info: LOG_INFO
+        case .notice: LOG_NOTICE
+        case .warning: LOG_WARNING
+        case .error: LOG_ERR
+        case .critical: LOG_CRIT
+        }
+    }
+}
