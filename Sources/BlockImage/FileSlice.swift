@@ -3,29 +3,32 @@
 ///
 /// It has neither a descriptor, which would reach what lies around the part, nor an identity of its own.
 public final class FileSlice: HostFile {
-    /// See `HostFile`: not that of the file around it, so that caches keep both apart.
+    /// Not that of the file around it, so that caches keep both apart.
     public let id = HostFileID()
-    /// See `HostFile`: the name that it was given.
+    /// The path it was opened by, for messages and for resolving names beside it: the name that it was given.
     public let path: String
-    /// See `HostFile`.
+    /// Its size in bytes when it was opened.
     public let size: UInt64
-    /// See `HostFile`: nil, because a file's identity is that of the whole.
+    /// Nil, because a file's identity is that of the whole.
     public var identity: FileIdentity? { nil }
-    /// See `HostFile`: the file around it.
+    /// Which files of the host its bytes lie in: the file around it.
     public var identities: Set<FileIdentity> { file.identities }
-    /// See `HostFile`: when the file around it changed.
+    /// When its content last changed, as of opening: when the file around it changed.
     public var modified: FileTime { file.modified }
-    /// See `HostFile`: whether the file around it is unchanged.
+    /// Whether its path still leads to this very file, unchanged since it was opened: whether the file around it is
+    /// unchanged.
     public var isCurrent: Bool { file.isCurrent }
-    /// See `HostFile`.
+    /// Whether the file that was opened has not been written to since, whatever its path leads to by now.
     public var isUnchanged: Bool { file.isUnchanged }
-    /// See `HostFile`.
+    /// Whether its file system dates it by the clock whenever it is asked, as qemu-storage-daemon's exports over FUSE
+    /// do.
     public var isDatedByClock: Bool { file.isDatedByClock }
-    /// See `HostFile`: how the file around it is locked.
+    /// How another program has locked it, by QEMU's convention: how the file around it is locked.
     public var imageLock: ImageLock? { file.imageLock }
-    /// See `HostFile`: nil.
+    /// Nil: no descriptor has its first byte at offset 0.
     public var descriptor: CInt? { nil }
-    /// See `HostFile`.
+    /// Whether the host can be asked for bytes without waiting for a disk, as `ReadScope.withoutBlocking` does, and can
+    /// be asked about the file at once.
     public var isPrompt: Bool { file.isPrompt }
 
     /// The file that it is a part of.
@@ -51,7 +54,8 @@ public final class FileSlice: HostFile {
         self.path = path
     }
 
-    /// See `HostFile`. Where the file around it has holes, they are looked for here, as far as `runLimit` goes.
+    /// The bytes it takes on the host's file system now: less than `size` where it has holes. Where the file around it
+    /// has holes, they are looked for here, as far as `runLimit` goes.
     public var allocatedSize: UInt64 {
         guard file.allocatedSize < file.size else { return size }
         var sum: UInt64 = 0
@@ -67,7 +71,7 @@ public final class FileSlice: HostFile {
         return sum + (size - position)
     }
 
-    /// See `HostFile`.
+    /// Appends exactly the `count` bytes at `offset` to `output`, which must have space for them.
     public func read(_ count: Int, at offset: HostOffset, into output: inout OutputRawSpan) throws(ImageError) {
         // Nothing can be read anywhere, as in any file.
         if count == 0 { return }
@@ -80,13 +84,14 @@ public final class FileSlice: HostFile {
         try file.read(count, at: self.offset.advanced(by: offset.rawValue), into: &output)
     }
 
-    /// See `HostFile`.
+    /// Tells the host that the `count` bytes at `offset` will be read soon, and does not wait for them.
     public func willNeed(_ count: UInt64, at offset: HostOffset) {
         guard offset.rawValue < size else { return }
         file.willNeed(min(count, size - offset.rawValue), at: self.offset.advanced(by: offset.rawValue))
     }
 
-    /// See `HostFile`. A run ends where the slice does; behind its end there is nothing but a hole.
+    /// How the host keeps the bytes from `offset` on: whether they are a hole, and for how many bytes, at most `limit`,
+    /// that stays so. A run ends where the slice does; past its end there is nothing but a hole.
     public func run(at offset: HostOffset, limit: UInt64) -> (isHole: Bool, count: UInt64) {
         guard offset.rawValue < size else { return (true, limit) }
         let rest = min(limit, size - offset.rawValue)

@@ -2,32 +2,34 @@
 ///
 /// It has neither a descriptor nor an identity, even when it has one part only.
 public final class JoinedFile: HostFile {
-    /// See `HostFile`: not that of any part, so that caches keep them apart.
+    /// Not that of any part, so that caches keep them apart.
     public let id = HostFileID()
-    /// See `HostFile`: the name that it was given.
+    /// The path it was opened by, for messages and for resolving names beside it: the name that it was given.
     public let path: String
-    /// See `HostFile`: the sum of the parts.
+    /// Its size in bytes when it was opened: the sum of the parts.
     public let size: UInt64
-    /// See `HostFile`: nil, because it is no file of the host.
+    /// Which file it is: nil, because it is no file of the host.
     public var identity: FileIdentity? { nil }
-    /// See `HostFile`: those of its parts.
+    /// Which files of the host its bytes lie in: those of its parts.
     public var identities: Set<FileIdentity> { parts.reduce(into: []) { $0.formUnion($1.file.identities) } }
-    /// See `HostFile`: when the part that changed last did so.
+    /// When its content last changed, as of opening: when the part that changed last did so.
     public let modified: FileTime
-    /// See `HostFile`: whether every part is unchanged.
+    /// Whether its path still leads to this very file, unchanged since it was opened: whether every part is unchanged.
     public var isCurrent: Bool { parts.allSatisfy { $0.file.isCurrent } }
-    /// See `HostFile`.
+    /// Whether the file that was opened has not been written to since, whatever its path leads to by now.
     public var isUnchanged: Bool { parts.allSatisfy { $0.file.isUnchanged } }
-    /// See `HostFile`.
+    /// Whether its file system dates it by the clock whenever it is asked, as qemu-storage-daemon's exports over FUSE
+    /// do.
     public var isDatedByClock: Bool { parts.contains { $0.file.isDatedByClock } }
-    /// See `HostFile`: how a part is locked, for writing if any is.
+    /// How another program has locked it, by QEMU's convention: how a part is locked, for writing if any is.
     public var imageLock: ImageLock? {
         let locks = parts.compactMap { $0.file.imageLock }
         return locks.contains(.writing) ? .writing : locks.first
     }
-    /// See `HostFile`: nil.
+    /// Nil: no descriptor has its first byte at offset 0.
     public var descriptor: CInt? { nil }
-    /// See `HostFile`: whether every part is.
+    /// Whether the host can be asked for bytes without waiting for a disk, as `ReadScope.withoutBlocking` does, and can
+    /// be asked about the file at once: whether every part is.
     public var isPrompt: Bool { parts.allSatisfy { $0.file.isPrompt } }
 
     private struct Part {
@@ -61,12 +63,13 @@ public final class JoinedFile: HostFile {
         size = end
     }
 
-    /// See `HostFile`: the sum of the parts.
+    /// The bytes it takes on the host's file system now: the sum of the parts.
     public var allocatedSize: UInt64 {
         parts.reduce(0) { saturatingSum($0, $1.file.allocatedSize) }
     }
 
-    /// See `HostFile`. Errors of a part are about that part.
+    /// Appends exactly the `count` bytes at `offset` to `output`, which must have space for them. Errors of a part are
+    /// about that part.
     public func read(_ count: Int, at offset: HostOffset, into output: inout OutputRawSpan) throws(ImageError) {
         // Nothing can be read anywhere, as in any file.
         if count == 0 { return }
@@ -89,7 +92,8 @@ public final class JoinedFile: HostFile {
         }
     }
 
-    /// See `HostFile`. A run ends where its part does; behind the last there is nothing but a hole.
+    /// How the host keeps the bytes from `offset` on: whether they are a hole, and for how many bytes, at most `limit`,
+    /// that stays so. A run ends where its part does; past the last there is nothing but a hole.
     public func run(at offset: HostOffset, limit: UInt64) -> (isHole: Bool, count: UInt64) {
         guard offset.rawValue < size else { return (true, limit) }
         let part = parts[partIndex(at: offset.rawValue)]

@@ -74,7 +74,7 @@ public struct LostRanges: Hashable, Sendable {
     /// Whether both hold the same.
     public static func == (left: Self, right: Self) -> Bool { left.ranges == right.ranges }
 
-    /// See `Hashable`.
+    /// Goes by the ranges, as `==` does.
     public func hash(into hasher: inout Hasher) { hasher.combine(ranges) }
 }
 

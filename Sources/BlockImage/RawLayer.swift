@@ -16,7 +16,7 @@ public final class RawLayer: ImageLayer {
     /// The size of the file.
     public var hostSize: UInt64 { file.size }
 
-    /// See `ImageLayer`: one run to the end of the disk. Holes are the host file's business (`HostFile.run`).
+    /// One run to the end of the disk. Holes are the host file's business (`HostFile.run`).
     public func extent(at start: GuestOffset, limit: UInt64) throws(ImageError) -> Extent {
         let count = min(limit, virtualSize - start.rawValue)
         return Extent(start: start, count: count, storage: .data(file: file, offset: HostOffset(start.rawValue)))

@@ -10,9 +10,9 @@ public final class RawWriter: ImageWriter {
         case full
     }
 
-    /// See `ImageWriter`: a page, the smallest hole that file systems keep.
+    /// A page, the smallest hole that file systems keep.
     public let granularity = 4096
-    /// See `ImageWriter`: a raw disk is not encoded.
+    /// Encodes what is written: a raw disk is not encoded.
     public var encoder: (any UnitEncoder)? { nil }
 
     private let file: any NewFile
@@ -27,7 +27,7 @@ public final class RawWriter: ImageWriter {
         }
     }
 
-    /// See `ImageWriter`.
+    /// Stores `bytes`, which the caller knows not to be all zeros, as they are.
     public func write(_ bytes: RawSpan, at start: GuestOffset, stored: StoredBytes?) throws(ImageError) {
         try file.write(bytes, at: HostOffset(start.rawValue), stored: stored)
     }
@@ -37,9 +37,9 @@ public final class RawWriter: ImageWriter {
         preconditionFailure("a raw disk encodes nothing")
     }
 
-    /// See `ImageWriter`: what no piece covers is zeros.
+    /// Has `count` bytes read as zeros, also where a backing image has others: what no piece covers is zeros.
     public func writeZeros(_ count: UInt64, at start: GuestOffset) {}
 
-    /// See `ImageWriter`: the file has its size from the beginning.
+    /// Writes what is left to write: nothing, as the file has its size from the beginning.
     public func finish() {}
 }

@@ -17,16 +17,18 @@ public final class SliceLayer: ImageLayer {
         virtualSize = start.rawValue < disk.virtualSize ? min(size, disk.virtualSize - start.rawValue) : 0
     }
 
-    /// See `ImageLayer`: every layer of the disk may have to be asked.
+    /// The most layers that one `extent(at:limit:)` asks, this one included: 1, unless it is a view of a whole chain:
+    /// every layer of the disk may have to be asked.
     public var layersAsked: Int { disk.layersAsked }
 
-    /// See `ImageLayer`.
+    /// The bytes of the files that it is stored in: they bound what walks over its tables may take.
     public var hostSize: UInt64 { disk.hostSize }
 
-    /// See `ImageLayer`.
+    /// The fewest bytes that an entry of its tables is for.
     public var granuleSize: UInt64 { disk.granuleSize }
 
-    /// See `ImageLayer`: what the disk has lost there.
+    /// How many bytes of the layer from `start` on, where `extent(at:limit:)` throws, have no extent for the same
+    /// reason: at least one, at most `limit`: what the disk has lost there.
     public func lost(at start: GuestOffset, limit: UInt64) -> UInt64 {
         disk.lost(at: self.start.advanced(by: start.rawValue), limit: min(limit, virtualSize - start.rawValue))
     }
@@ -65,7 +67,7 @@ public final class SliceLayer: ImageLayer {
         return extent
     }
 
-    /// See `ImageLayer`: the disk finds again which of its layers can decode that place. Its tables are kept by then.
+    /// The disk finds again which of its layers can decode that place. Its tables are kept by then.
     public func decode(_ extent: Extent, into output: inout OutputRawSpan) throws(ImageError) {
         try disk.read(Int(clamping: extent.count), at: start.advanced(by: extent.start.rawValue), into: &output)
     }

@@ -81,13 +81,14 @@ public final class ConfinedOpenPolicy: OpenPolicy {
         return try? FolderListing(Self.link(to: found))
     }
 
-    /// See `OpenPolicy`.
+    /// Opens the file that the image in `file` names; a relative name is looked for in the reference's folder.
     public func open(_ reference: FileReference, namedBy file: any HostFile) throws(ImageError) -> any HostFile {
         let subject = "\(reference.role.rawValue) \"\(reference.text)\""
         return try open(try path(of: reference, subject, namedBy: file), subject: subject, about: file.path)
     }
 
-    /// See `OpenPolicy`. False for what leads into the mount, where nothing is looked at.
+    /// Whether there is something that `reference`, which may be one that `open` denies, leads to. False for what leads
+    /// into the mount, where nothing is looked at.
     public func isThere(_ reference: FileReference, namedBy file: any HostFile) -> Bool {
         guard let path = try? path(of: reference, "", namedBy: file), let end = (try? follow(path)) ?? nil else {
             return false
@@ -117,12 +118,13 @@ public final class ConfinedOpenPolicy: OpenPolicy {
         }
     }
 
-    /// See `OpenPolicy`.
+    /// The names in the folder of `file`, for images whose writers did not tell `a` from `A` in a name.
     public func names(besides file: any HostFile) -> [[UInt8]] {
         names(in: FileReference([], role: .extent), besides: file)
     }
 
-    /// See `OpenPolicy`.
+    /// The same of the folder that `reference`, as the image in `file` would name it, leads to; an empty name is its
+    /// own.
     public func names(in reference: FileReference, besides file: any HostFile) -> [[UInt8]] {
         guard let folder = folder(of: file, reference.folder), !reference.name.contains(0) else { return [] }
         var name = reference.name[...]

@@ -6,7 +6,7 @@ public import SystemPackage
 /// A block device that a raw image is written to, from its start to its end: what the device had is lost. Used by one
 /// thread at a time.
 public final class DeviceDestination: ImageDestination {
-    /// See `ImageDestination`.
+    /// The name of the image's own file, for `file(named:)`.
     public let imageName: String
     private let file: NewDeviceFile
     private let isFlushed: Bool
@@ -33,7 +33,7 @@ public final class DeviceDestination: ImageDestination {
         file = try NewDeviceFile(at: location, isZero: options.isZero)
     }
 
-    /// See `NewFiles`: there is but the device.
+    /// A new file beside the image: there is but the device.
     public func file(named name: String) throws(ImageError) -> any NewFile {
         guard name == imageName else {
             throw ImageError(.denied, path: name, "no file can lie beside a device")
@@ -41,7 +41,7 @@ public final class DeviceDestination: ImageDestination {
         return file
     }
 
-    /// See `ImageDestination`: all but zeros at the end is in its place already.
+    /// All but zeros at the end is in its place already.
     public func place() throws(ImageError) {
         try file.fillToEnd()
         if isFlushed { try file.flush() }

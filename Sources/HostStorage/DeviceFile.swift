@@ -7,20 +7,20 @@ import SystemPackage
 ///
 /// Only for devices that a person names: what an image names is opened by an `OpenPolicy`, never as a device.
 public final class DeviceFile: HostFile {
-    /// See `HostFile`.
+    /// The number of this opening.
     public let id = HostFileID()
-    /// See `HostFile`. Made once: it is asked for by each read.
+    /// The path it was opened by, for messages and for resolving names beside it; of a part of a file, the path of the
+    /// whole and the part's name. Made once: it is asked for by each read.
     public let path: String
     /// The path that it was opened by.
     public let location: FilePath
-    /// See `HostFile`: the size of the device when it was opened.
+    /// Its size in bytes when it was opened: the size of the device when it was opened.
     public let size: UInt64
-    /// See `HostFile`: all of it, since a device does not tell what it keeps.
+    /// All of it, since a device does not report what it keeps.
     public var allocatedSize: UInt64 { size }
-    /// See `HostFile`: the number of the device, whatever node it was opened by. No file has the inode 0.
+    /// The number of the device, whatever node it was opened by. No file has the inode 0.
     public let identity: FileIdentity?
-    /// See `HostFile`: when it was opened. Nothing dates what is written to a device, so that no two openings are taken
-    /// for one state.
+    /// When it was opened. Nothing dates what is written to a device, so that no two openings are taken for one state.
     public let modified = FileTime.now
     private let handle: FileDescriptor
 
@@ -56,31 +56,33 @@ public final class DeviceFile: HostFile {
         try? handle.close()
     }
 
-    /// See `HostFile`.
+    /// The open descriptor, for what only the kernel can do with it: offset 0 of both is the same byte.
     public var descriptor: CInt? { handle.rawValue }
-    /// See `HostFile`.
+    /// Whether the host can be asked for bytes without waiting for a disk, as `ReadScope.withoutBlocking` does, and can
+    /// be asked about the file at once.
     public var isPrompt: Bool { clinux_is_prompt(handle.rawValue) == 1 }
-    /// See `HostFile`.
+    /// How another program has locked it, by QEMU's convention; nil where none has.
     public var imageLock: ImageLock? { handle.imageLock }
 
-    /// See `HostFile`: whether the path leads to this device, and it has its size still.
+    /// Whether the path leads to this device, and it has its size still.
     public var isCurrent: Bool {
         guard case .blockDevice(let number)? = try? FileStatus(at: location).kind else { return false }
         return number == identity?.device && isUnchanged
     }
 
-    /// See `HostFile`: whether the device has its size still. What was written to it, nobody can tell.
+    /// Whether the device has its size still. What was written to it is not known.
     public var isUnchanged: Bool {
         let end = try? handle.seek(offset: 0, from: .end)
         return end.map { UInt64(clamping: $0) } == size
     }
 
-    /// See `HostFile`.
+    /// Appends exactly the `count` bytes at `offset` to `output`, which must have space for them.
     public func read(_ count: Int, at offset: HostOffset, into output: inout OutputRawSpan) throws(ImageError) {
         try handle.read(count, at: offset, of: path, into: &output)
     }
 
-    /// See `HostFile`: all is data, since a device does not tell.
+    /// How the host keeps the bytes from `offset` on: whether they are a hole, and for how many bytes, at most `limit`,
+    /// that stays so: all is data, since a device does not report holes.
     public func run(at offset: HostOffset, limit: UInt64) -> (isHole: Bool, count: UInt64) {
         (false, limit)
     }

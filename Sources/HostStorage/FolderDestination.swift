@@ -8,7 +8,7 @@ public import SystemPackage
 /// They have no names while they are written, where the file system has such files, and hidden ones elsewhere: whatever
 /// ends the process leaves nothing behind, even SIGKILL, but where names are hidden. Used by one thread at a time.
 public final class FolderDestination: ImageDestination {
-    /// See `ImageDestination`; the bytes that are not UTF-8 are replaced.
+    /// The name of the image's own file; bytes that are not UTF-8 are replaced.
     public let imageName: String
     private let name: FilePath.Component
     private let location: FilePath
@@ -51,7 +51,7 @@ public final class FolderDestination: ImageDestination {
         try? folder.close()
     }
 
-    /// See `NewFiles`.
+    /// A new file beside the image; `name` has no folder.
     public func file(named name: String) throws(ImageError) -> any NewFile {
         guard name == imageName || !name.contains("/"), let component = FilePath(text: name).lastComponent else {
             throw ImageError(.denied, path: name, "is no name of a file")
@@ -90,7 +90,7 @@ public final class FolderDestination: ImageDestination {
         return false
     }
 
-    /// See `ImageDestination`: the image's own file comes last.
+    /// Puts what was written in its place: the image's own file comes last.
     public func place() throws(ImageError) {
         files.sort { ($0.name == name ? 1 : 0) < ($1.name == name ? 1 : 0) }
         if options.replaces {

@@ -25,25 +25,27 @@ public final class LocalFile: HostFile {
         }
     }
 
-    /// See `HostFile`.
+    /// The number of this opening.
     public let id = HostFileID()
-    /// See `HostFile`. Made once: it is asked for by each read.
+    /// The path it was opened by, for messages and for resolving names beside it; of a part of a file, the path of the
+    /// whole and the part's name. Made once: it is asked for by each read.
     public let path: String
     /// The canonical path, as the host has it.
     public let location: FilePath
     /// The link that led there; nil where the file was opened by the name that it has.
     public let link: Link?
-    /// See `HostFile`.
+    /// Its size in bytes when it was opened.
     public let size: UInt64
-    /// See `HostFile`.
+    /// The bytes it takes on the host's file system now: less than `size` where it has holes.
     public var allocatedSize: UInt64 { (try? FileStatus(handle))?.allocatedSize ?? 0 }
-    /// See `HostFile`.
+    /// Which file it is; nil when it lives in memory, or is made of parts of files (`FileSlice`, `JoinedFile`).
     public let identity: FileIdentity?
-    /// See `HostFile`.
+    /// When its content last changed, as of opening.
     public let modified: FileTime
-    /// See `HostFile`.
+    /// Whether the host can be asked for bytes without waiting for a disk, as `ReadScope.withoutBlocking` does, and can
+    /// be asked about the file at once.
     public let isPrompt: Bool
-    /// See `HostFile`: it is on FUSE, and all its times were those of its opening.
+    /// It is on FUSE, and all its times were those of its opening.
     public let isDatedByClock: Bool
     private let handle: FileDescriptor
 
@@ -65,21 +67,21 @@ public final class LocalFile: HostFile {
         handle.close(on: identity?.device)
     }
 
-    /// See `HostFile`.
+    /// The open descriptor, for what only the kernel can do with it: offset 0 of both is the same byte.
     public var descriptor: CInt? { handle.rawValue }
 
-    /// See `HostFile`.
+    /// Appends exactly the `count` bytes at `offset` to `output`, which must have space for them.
     public func read(_ count: Int, at offset: HostOffset, into output: inout OutputRawSpan) throws(ImageError) {
         try handle.read(count, at: offset, of: path, into: &output)
     }
 
-    /// See `HostFile`.
+    /// Tells the host that the `count` bytes at `offset` will be read soon, and does not wait for them.
     public func willNeed(_ count: UInt64, at offset: HostOffset) {
         guard let start = off_t(exactly: offset.rawValue) else { return }
         _ = posix_fadvise(handle.rawValue, start, off_t(clamping: count), POSIX_FADV_WILLNEED)
     }
 
-    /// See `HostFile`.
+    /// Whether the host has all of the `count` bytes at `offset` in its memory: then nothing waits for a disk.
     public func isCached(_ count: UInt64, at offset: HostOffset) -> Bool {
         guard let start = off_t(exactly: offset.rawValue), let count = Int(exactly: count),
             !start.addingReportingOverflow(off_t(count)).overflow
@@ -87,19 +89,19 @@ public final class LocalFile: HostFile {
         return clinux_is_cached(handle.rawValue, start, count) == 1
     }
 
-    /// See `HostFile`.
+    /// Whether it was opened by a link that is in another folder than the file itself.
     public var isLinked: Bool {
         link.map { $0.path.removingLastComponent() != location.removingLastComponent() } ?? false
     }
 
-    /// See `HostFile`.
+    /// Whether its path still leads to this very file, unchanged since it was opened.
     public var isCurrent: Bool {
         guard link?.isCurrent ?? true else { return false }
         guard let status = try? FileStatus(at: location) else { return false }
         return status.identity == identity && hasContent(of: status)
     }
 
-    /// See `HostFile`.
+    /// Whether the file that was opened has not been written to since, whatever its path leads to by now.
     public var isUnchanged: Bool {
         guard let status = try? FileStatus(handle) else { return false }
         return hasContent(of: status)
@@ -111,10 +113,11 @@ public final class LocalFile: HostFile {
         return status.modified == modified || isDatedByClock && status.isDatedNow && imageLock != .writing
     }
 
-    /// See `HostFile`.
+    /// How another program has locked it, by QEMU's convention; nil where none has.
     public var imageLock: ImageLock? { handle.imageLock }
 
-    /// See `HostFile`. Asks the file system with SEEK_DATA and SEEK_HOLE.
+    /// How the host keeps the bytes from `offset` on: whether they are a hole, and for how many bytes, at most `limit`,
+    /// that stays so. Asks the file system with SEEK_DATA and SEEK_HOLE.
     public func run(at offset: HostOffset, limit: UInt64) -> (isHole: Bool, count: UInt64) {
         guard let start = off_t(exactly: offset.rawValue) else { return (false, limit) }
         let data = lseek(handle.rawValue, start, clinux_SEEK_DATA)

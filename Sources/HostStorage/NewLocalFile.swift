@@ -14,7 +14,7 @@ final class NewLocalFile: NewFile {
     /// Zeros, to be written where the host cannot set space aside.
     private static let zeros = [UInt8](repeating: 0, count: 1 << 20)
 
-    /// See `NewFile`.
+    /// The path that it will have, for messages.
     let path: String
     private let location: FilePath
     private let handle: FileDescriptor
@@ -71,7 +71,7 @@ final class NewLocalFile: NewFile {
         return unnamed < 0 ? nil : FileDescriptor(rawValue: unnamed)
     }
 
-    /// See `NewFile`.
+    /// Writes `bytes` at `offset`.
     func write(_ bytes: RawSpan, at offset: HostOffset, stored: StoredBytes?) throws(ImageError) {
         if let stored, isSharing.load(ordering: .relaxed), share(bytes.byteCount, at: offset, stored) { return }
         try handle.write(bytes, at: offset, of: path)
@@ -104,7 +104,7 @@ final class NewLocalFile: NewFile {
         }
     }
 
-    /// See `NewFile`.
+    /// Gives the `count` bytes at `offset` space on the host; they read as zeros.
     func reserve(_ count: UInt64, at offset: HostOffset, isFilled: Bool) throws(ImageError) {
         guard let start = off_t(exactly: offset.rawValue), let size = off_t(exactly: count), count > 0 else { return }
         if !isFilled {
@@ -124,7 +124,7 @@ final class NewLocalFile: NewFile {
         }
     }
 
-    /// See `NewFile`.
+    /// Makes it `size` bytes long: what is past that is cut off, what is missing is a hole.
     func setSize(_ size: UInt64) throws(ImageError) {
         guard let end = off_t(exactly: size), ftruncate(handle.rawValue, end) == 0 else {
             throw ImageError.system(Errno(rawValue: errno), path: path, "make it \(counted(size, "byte")) long")

@@ -48,7 +48,7 @@ public struct CheckReport: Encodable, Sendable {
         case findingCount = "findings-total"
     }
 
-    /// See `Encodable`.
+    /// Leaves out the counts that are 0, as qemu-img does.
     public func encode(to encoder: any Encoder) throws {
         var container = encoder.container(keyedBy: CodingKeys.self)
         func encodeUnlessZero(_ count: UInt64?, _ key: CodingKeys) throws {

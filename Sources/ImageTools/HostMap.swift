@@ -117,12 +117,12 @@ public final class HostMap: HostUseRecorder {
         }.filter { $0.1 > 0 }
     }
 
-    /// See `HostUseRecorder`.
+    /// Something must be known of what was recorded: that it could not all be looked at, and why.
     public func note(_ message: String) {
         if !otherNotes.contains(message), otherNotes.count < 16 { otherNotes.append(message) }
     }
 
-    /// See `HostUseRecorder`. Whole units are used, also where only a part is named.
+    /// The `count` bytes at `offset` are used for `use`. Whole units are used, also where only a part is named.
     @discardableResult
     public func record(
         _ use: HostUse, at offset: HostOffset, count: UInt64, mayShare: (HostOffset, HostUse) -> Bool

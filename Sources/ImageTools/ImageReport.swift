@@ -89,7 +89,7 @@ public struct ImageReport: Encodable, Sendable {
         more?.allocationError?.hint = nil
     }
 
-    /// See `ImageReport`.
+    /// The keys of the image's description, and those of the report beside them.
     public func encode(to encoder: any Encoder) throws {
         var container = encoder.container(keyedBy: CodingKeys.self)
         if let info { try info.encode(to: encoder) } else { try container.encode(filename, forKey: .filename) }

@@ -39,7 +39,7 @@ public final class LayoutJSON: LayoutConsumer {
         levels[levels.count - 1].array = name
     }
 
-    /// See `LayoutConsumer`.
+    /// A structure begins; it belongs to the one that has begun and not ended yet.
     public func begin(_ structure: LayoutStructure) throws(ImageError) {
         try element(of: "structures")
         var object = JSONObject()
@@ -50,7 +50,7 @@ public final class LayoutJSON: LayoutConsumer {
         levels.append(Level())
     }
 
-    /// See `LayoutConsumer`.
+    /// The table has this entry.
     public func add(_ field: LayoutField) throws(ImageError) {
         try element(of: "fields")
         if field.fault != nil { faultCount += 1 }
@@ -65,7 +65,7 @@ public final class LayoutJSON: LayoutConsumer {
         try write(object.text)
     }
 
-    /// See `LayoutConsumer`. Runs of entries with nothing to list are passed over.
+    /// The table has this entry. Runs of entries with nothing to list are passed over.
     public func add(_ entry: LayoutEntry) throws(ImageError) {
         guard entry.count == 1, entry.raw.isEmpty || entry.raw.contains(where: { $0 != 0 }) || entry.fault != nil else {
             return
@@ -91,18 +91,18 @@ public final class LayoutJSON: LayoutConsumer {
         try write(object.text)
     }
 
-    /// See `LayoutConsumer`.
+    /// Something is wrong with the structure as a whole, or it cannot be read: what, and what must be.
     public func fault(_ message: String) throws(ImageError) {
         faultCount += 1
         if !levels.isEmpty { levels[levels.count - 1].faults.append(jsonString(message)) }
     }
 
-    /// See `LayoutConsumer`.
+    /// Something to know of the structure, with which nothing is wrong.
     public func note(_ message: String) throws(ImageError) {
         if !levels.isEmpty { levels[levels.count - 1].notes.append(jsonString(message)) }
     }
 
-    /// See `LayoutConsumer`.
+    /// `count` things called `what` are left out, because of the limit that was asked for.
     public func omit(_ count: UInt64, _ what: String) throws(ImageError) {
         guard !levels.isEmpty else { return }
         var object = JSONObject()
@@ -111,7 +111,7 @@ public final class LayoutJSON: LayoutConsumer {
         levels[levels.count - 1].omitted.append(object.text)
     }
 
-    /// See `LayoutConsumer`.
+    /// The structure ends.
     public func end() throws(ImageError) {
         guard let level = levels.popLast() else { return }
         if !level.array.isEmpty { try write("]") }

@@ -39,7 +39,7 @@ public final class LayoutText: LayoutConsumer {
 
     private var indent: String { String(repeating: "  ", count: depth) }
 
-    /// See `LayoutConsumer`.
+    /// A structure begins; it belongs to the one that has begun and not ended yet.
     public func begin(_ structure: LayoutStructure) throws(ImageError) {
         var place = ""
         if let offset = structure.offset { place = "  at \(offset)" }
@@ -48,7 +48,7 @@ public final class LayoutText: LayoutConsumer {
         depth += 1
     }
 
-    /// See `LayoutConsumer`.
+    /// The table has this entry.
     public func add(_ field: LayoutField) throws(ImageError) {
         let offset = padded(field.offset.description, 10)
         let size = padded("\(field.size)", 4, right: true)
@@ -60,7 +60,7 @@ public final class LayoutText: LayoutConsumer {
         if let fault = field.fault { try self.fault(fault) }
     }
 
-    /// See `LayoutConsumer`.
+    /// The table has this entry.
     public func add(_ entry: LayoutEntry) throws(ImageError) {
         let last = entry.index + (entry.count - 1)
         let index = entry.count == 1 ? "[\(entry.index)]" : "[\(entry.index)-\(last)]"
@@ -79,23 +79,23 @@ public final class LayoutText: LayoutConsumer {
         if let fault = entry.fault { try self.fault(fault) }
     }
 
-    /// See `LayoutConsumer`.
+    /// Something is wrong with the structure as a whole, or it cannot be read: what, and what must be.
     public func fault(_ message: String) throws(ImageError) {
         faultCount += 1
         try write("\(indent)\(style.fault("!! \(message)"))\n")
     }
 
-    /// See `LayoutConsumer`.
+    /// Something to know of the structure, with which nothing is wrong.
     public func note(_ message: String) throws(ImageError) {
         try write("\(indent)(\(message))\n")
     }
 
-    /// See `LayoutConsumer`.
+    /// `count` things called `what` are left out, because of the limit that was asked for.
     public func omit(_ count: UInt64, _ what: String) throws(ImageError) {
         try write("\(indent)… \(what): \(count) more, left out; --limit says how many are shown\n")
     }
 
-    /// See `LayoutConsumer`.
+    /// The structure ends.
     public func end() throws(ImageError) {
         depth -= 1
     }

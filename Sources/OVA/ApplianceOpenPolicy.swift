@@ -10,8 +10,9 @@ public struct ApplianceOpenPolicy: OpenPolicy {
         self.appliance = appliance
     }
 
-    /// See `OpenPolicy`. Of the name, the last component counts, because folders are those of the machine that exported
-    /// the appliance; the member is looked for beside the image, then in the whole archive.
+    /// Opens the file that the image in `file` names; a relative name is looked for in the reference's folder. Of the
+    /// name, the last component counts, because folders are those of the machine that exported the appliance; the
+    /// member is looked for beside the image, then in the whole archive.
     ///
     /// Throws `denied` where the archive has no such member, or several of which none is beside the image, and what is
     /// wrong with the member where that cannot be read in place; all are about `file`.

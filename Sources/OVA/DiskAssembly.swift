@@ -14,7 +14,7 @@ struct DiskAssembly {
     private let folder: [UInt8]
     /// The members that are of a disk that was added.
     private var taken: Set<Int> = []
-    /// See `findStrayFiles`.
+    /// The names of the files that `findStrayFiles` found.
     private var strayFiles: Set<[UInt8]> = []
     private var folderNames = FolderNames()
 

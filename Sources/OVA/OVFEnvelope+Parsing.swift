@@ -33,7 +33,7 @@ final class EnvelopeReader: XMLReader {
     /// The most bytes of text that one element may have here: the rest is left out.
     private static let textLimit = 4096
 
-    /// See `XMLReader`.
+    /// An element begins.
     func begin(_ element: XMLElement) throws(ParseFault) {
         let role = try role(of: element, in: roles.last)
         switch (roles.last, role) {
@@ -48,13 +48,13 @@ final class EnvelopeReader: XMLReader {
         roles.append(role)
     }
 
-    /// See `XMLReader`.
+    /// Text in UTF-8, a piece of what the innermost open element has; valid in this call only.
     func add(_ characters: UnsafeBufferPointer<UInt8>) {
         guard roles.last == .name || roles.last == .hostResource else { return }
         unsafe text.append(contentsOf: characters.prefix(Self.textLimit - text.count))
     }
 
-    /// See `XMLReader`.
+    /// The innermost open element ends.
     func end() throws(ParseFault) {
         let role = roles.popLast()
         let last = envelope.systems.count - 1

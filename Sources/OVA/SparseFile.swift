@@ -3,25 +3,25 @@ import BlockImage
 /// A file that an archive stores without its holes, as it was before: holes read as zeros. Immutable; every method may be
 /// called from any thread.
 final class SparseFile: HostFile {
-    /// See `HostFile`.
+    /// The number of this opening.
     let id = HostFileID()
-    /// See `HostFile`: the name that it was given.
+    /// The path it was opened by, for messages and for resolving names beside it: the name that it was given.
     let path: String
-    /// See `HostFile`: with its holes.
+    /// Its size in bytes when it was opened: with its holes.
     var size: UInt64 { map.size }
-    /// See `HostFile`: nil, because it is no file of the host.
+    /// Which file it is: nil, because it is no file of the host.
     var identity: FileIdentity? { nil }
-    /// See `HostFile`: the archive.
+    /// Which files of the host its bytes lie in: the archive.
     var identities: Set<FileIdentity> { archive.identities }
-    /// See `HostFile`: when the archive changed.
+    /// When its content last changed, as of opening: when the archive changed.
     var modified: FileTime { archive.modified }
-    /// See `HostFile`: whether the archive is unchanged.
+    /// Whether its path still leads to this very file, unchanged since it was opened: whether the archive is unchanged.
     var isCurrent: Bool { archive.isCurrent }
-    /// See `HostFile`.
+    /// Whether the file that was opened has not been written to since, whatever its path leads to by now.
     var isUnchanged: Bool { archive.isUnchanged }
-    /// See `HostFile`: nil.
+    /// Nil: no descriptor has its first byte at offset 0.
     var descriptor: CInt? { nil }
-    /// See `HostFile`: what is stored of it.
+    /// The bytes it takes on the host's file system now: what is stored of it.
     let allocatedSize: UInt64
 
     private let archive: any HostFile
@@ -35,7 +35,7 @@ final class SparseFile: HostFile {
         allocatedSize = map.storedSize
     }
 
-    /// See `HostFile`.
+    /// Appends exactly the `count` bytes at `offset` to `output`, which must have space for them.
     func read(_ count: Int, at offset: HostOffset, into output: inout OutputRawSpan) throws(ImageError) {
         // Nothing can be read anywhere, as in any file.
         if count == 0 { return }
@@ -64,7 +64,7 @@ final class SparseFile: HostFile {
         }
     }
 
-    /// See `HostFile`.
+    /// Tells the host that the `count` bytes at `offset` will be read soon, and does not wait for them.
     func willNeed(_ count: UInt64, at offset: HostOffset) {
         let index = segmentIndex(at: offset.rawValue)
         guard index < map.segments.count else { return }
@@ -73,7 +73,8 @@ final class SparseFile: HostFile {
         archive.willNeed(min(count, segment.count - skipped), at: segment.place.advanced(by: skipped))
     }
 
-    /// See `HostFile`. A run ends where its part does; behind the last there is nothing but a hole.
+    /// How the host keeps the bytes from `offset` on: whether they are a hole, and for how many bytes, at most `limit`,
+    /// that stays so. A run ends where its part does; past the last there is nothing but a hole.
     func run(at offset: HostOffset, limit: UInt64) -> (isHole: Bool, count: UInt64) {
         let position = offset.rawValue
         let index = segmentIndex(at: position)

@@ -55,14 +55,14 @@ public struct TarArchive: Sendable {
 
     /// How much of an archive is read, at most.
     struct Limits: Sendable {
-        /// See `memberLimit`.
+        /// The most members.
         var members = TarArchive.memberLimit
         /// The most headers: a member may have one for its name, one for its link target, one for pax records, and its
         /// own.
         var headers = 4 * TarArchive.memberLimit
-        /// See `segmentLimit`.
+        /// The most stored parts of all sparse files together.
         var segments = TarArchive.segmentLimit
-        /// See `metadataLimit`.
+        /// The most bytes of all pax headers and long names together.
         var metadata = TarArchive.metadataLimit
     }
 

@@ -133,7 +133,7 @@ struct GPTEntry: Hashable, Sendable {
     var firstLBA: UInt64
     /// The last sector, which is part of it.
     var lastLBA: UInt64
-    /// See `Partition.Entry`.
+    /// The bits of its attributes; `Partition.Entry` says what they mean.
     var attributes: UInt64
     /// What its maker called it.
     var name: String

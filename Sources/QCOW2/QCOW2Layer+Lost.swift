@@ -2,14 +2,14 @@ public import BlockImage
 import ByteFormat
 
 extension QCOW2Layer {
-    /// See `ImageLayer`.
+    /// The bytes of the files that it is stored in: they bound what walks over its tables may take.
     public var hostSize: UInt64 { files.reduce(0) { $0.addingReportingOverflow($1.size).partialValue } }
 
-    /// See `ImageLayer`.
+    /// The fewest bytes that an entry of its tables is for.
     public var granuleSize: UInt64 { source.format.clusterSize }
 
-    /// See `ImageLayer`: without its L2 table all that this covers is lost, without its entry a cluster; neighbours whose
-    /// entries lead nowhere either are one.
+    /// Without its L2 table all that this covers is lost, without its entry a cluster; neighbours whose entries lead
+    /// nowhere either are one.
     public func lost(at start: GuestOffset, limit: UInt64) -> UInt64 {
         let limit = min(limit, virtualSize - start.rawValue)
         let coverage = source.header.l2Coverage

@@ -61,7 +61,7 @@ public final class QCOW2Layer: ImageLayer {
         source.format.hasDataFile ? [source.file, source.dataFile] : [source.file]
     }
 
-    /// See `ImageLayer`.
+    /// How the layer stores the disk from `start`, which lies inside it, on.
     public func extent(at start: GuestOffset, limit: UInt64) throws(ImageError) -> Extent {
         let limit = min(limit, virtualSize - start.rawValue)
         switch try l2Table(at: start, limit: limit) {
@@ -73,7 +73,7 @@ public final class QCOW2Layer: ImageLayer {
         }
     }
 
-    /// See `ImageLayer`: inflates a compressed cluster, or takes it from the cache; decrypts encrypted sectors.
+    /// Inflates a compressed cluster, or takes it from the cache; decrypts encrypted sectors.
     public func decode(_ extent: Extent, into output: inout OutputRawSpan) throws(ImageError) {
         guard case .encoded(let encoding, let file, let offset, let count) = extent.storage else {
             preconditionFailure("only an encoded extent is decoded")

@@ -29,24 +29,25 @@ public final class FaultyFile: HostFile {
     /// How often a read of it failed.
     public var failureCount: Int { failures.load(ordering: .relaxed) }
 
-    /// See `HostFile`.
+    /// The number of this opening.
     public var id: HostFileID { content.id }
-    /// See `HostFile`.
+    /// The path it was opened by, for messages and for resolving names beside it; of a part of a file, the path of the
+    /// whole and the part's name.
     public var path: String { content.path }
-    /// See `HostFile`.
+    /// Its size in bytes when it was opened.
     public var size: UInt64 { content.size }
-    /// See `HostFile`.
+    /// The bytes it takes on the host's file system now: less than `size` where it has holes.
     public var allocatedSize: UInt64 { content.allocatedSize }
-    /// See `HostFile`.
+    /// Which file it is; nil when it lives in memory, or is made of parts of files (`FileSlice`, `JoinedFile`).
     public let identity: FileIdentity?
-    /// See `HostFile`.
+    /// When its content last changed, as of opening.
     public var modified: FileTime { content.modified }
-    /// See `HostFile`.
+    /// Whether its path still leads to this very file, unchanged since it was opened.
     public var isCurrent: Bool { true }
-    /// See `HostFile`.
+    /// The open descriptor, for what only the kernel can do with it: offset 0 of both is the same byte.
     public var descriptor: CInt? { nil }
 
-    /// See `HostFile`.
+    /// Appends exactly the `count` bytes at `offset` to `output`, which must have space for them.
     public func read(_ count: Int, at offset: HostOffset, into output: inout OutputRawSpan) throws(ImageError) {
         let place = Int(offset.rawValue)..<Int(offset.rawValue) + count
         if let fault = fault.withLock({ $0 }), fault.ranges.contains(where: { $0.overlaps(place) }) {
@@ -58,6 +59,7 @@ public final class FaultyFile: HostFile {
         try content.read(count, at: offset, into: &output)
     }
 
-    /// See `HostFile`.
+    /// How the host keeps the bytes from `offset` on: whether they are a hole, and for how many bytes, at most `limit`,
+    /// that stays so.
     public func run(at offset: HostOffset, limit: UInt64) -> (isHole: Bool, count: UInt64) { (false, limit) }
 }

@@ -3,13 +3,13 @@ import Synchronization
 
 /// A file that lives in memory, for tests that need no host.
 public final class MemoryFile: HostFile {
-    /// See `HostFile`.
+    /// The number of this opening.
     public let id = HostFileID()
-    /// See `HostFile`; a name for messages.
+    /// A name for messages.
     public let path: String
-    /// See `HostFile`: nil unless a test gives it one.
+    /// Which file it is: nil unless a test gives it one.
     public let identity: FileIdentity?
-    /// See `HostFile`: whatever a test says.
+    /// When its content last changed, as of opening: whatever a test says.
     public let modified = FileTime(seconds: 0, nanoseconds: 0)
     /// The content.
     public let bytes: [UInt8]
@@ -27,16 +27,16 @@ public final class MemoryFile: HostFile {
         self.holes = holes
     }
 
-    /// See `HostFile`.
+    /// Its size in bytes when it was opened.
     public var size: UInt64 { UInt64(bytes.count) }
-    /// See `HostFile`.
+    /// The bytes it takes on the host's file system now: less than `size` where it has holes.
     public var allocatedSize: UInt64 { size - holes.reduce(0) { $0 + UInt64($1.count) } }
-    /// See `HostFile`.
+    /// Whether its path still leads to this very file, unchanged since it was opened.
     public var isCurrent: Bool { true }
-    /// See `HostFile`.
+    /// The open descriptor, for what only the kernel can do with it: offset 0 of both is the same byte.
     public var descriptor: CInt? { nil }
 
-    /// See `HostFile`.
+    /// Appends exactly the `count` bytes at `offset` to `output`, which must have space for them.
     public func read(_ count: Int, at offset: HostOffset, into output: inout OutputRawSpan) throws(ImageError) {
         reads.add(1, ordering: .relaxed)
         // Nothing can be read anywhere, as in any file.
@@ -50,7 +50,8 @@ public final class MemoryFile: HostFile {
         }
     }
 
-    /// See `HostFile`.
+    /// How the host keeps the bytes from `offset` on: whether they are a hole, and for how many bytes, at most `limit`,
+    /// that stays so.
     public func run(at offset: HostOffset, limit: UInt64) -> (isHole: Bool, count: UInt64) {
         let position = offset.rawValue
         guard let next = holes.first(where: { $0.upperBound > position }) else { return (false, limit) }

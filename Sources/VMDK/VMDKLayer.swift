@@ -7,7 +7,7 @@ import ByteFormat
 public final class VMDKLayer: ImageLayer {
     /// What the image says of itself.
     public let description: VMDKDescription
-    /// See `ImageLayer`.
+    /// The size of the disk in bytes.
     public let virtualSize: UInt64
     /// The parts of the disk in their order. Lines of 0 sectors are left out.
     public let extents: [VMDKExtent]
@@ -62,12 +62,12 @@ public final class VMDKLayer: ImageLayer {
         }
     }
 
-    /// See `ImageLayer`.
+    /// How the layer stores the disk from `start`, which lies inside it, on.
     public func extent(at start: GuestOffset, limit: UInt64) throws(ImageError) -> Extent {
         try extent(holding: start).extent(at: start, limit: limit)
     }
 
-    /// See `ImageLayer`.
+    /// Appends the `extent.count` bytes of an `encoded` extent that this layer answered to `output`.
     public func decode(_ extent: Extent, into output: inout OutputRawSpan) throws(ImageError) {
         try self.extent(holding: extent.start).decode(extent, into: &output)
     }

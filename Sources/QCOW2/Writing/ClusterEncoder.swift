@@ -7,13 +7,14 @@ struct ClusterEncoder: UnitEncoder {
     let type: NewQCOW2.CompressionType
     /// How hard it tries: one of `type.levels`.
     let level: Int
-    /// See `UnitEncoder`: a cluster.
+    /// The bytes of the disk that are encoded as one: a cluster, a grain: a cluster.
     let unitSize: Int
 
-    /// See `UnitEncoder`.
+    /// The most bytes that `encode` appends.
     var encodedLimit: Int { unitSize }
 
-    /// See `UnitEncoder`.
+    /// Appends the encoded form of `unit`, which has `unitSize` bytes, to `output`, which has space for as many; answers
+    /// false, with nothing appended, where it would take no fewer bytes than `unit` itself.
     func encode(_ unit: RawSpan, into output: inout OutputRawSpan) throws(ImageError) -> Bool {
         switch type {
         case .zlib: Deflate.compress(unit, level: level, limit: unitSize - 1, into: &output)

@@ -8,9 +8,9 @@ import ByteFormat
 /// written only, not on the pieces that it is written in. Memory is taken for the L1 table, one L2 table and one
 /// refcount block.
 public final class QCOW2Writer: ImageWriter {
-    /// See `ImageWriter`: a cluster, or a subcluster where there are any.
+    /// A cluster, or a subcluster where there are any.
     public let granularity: Int
-    /// See `ImageWriter`: nil unless the image is to be compressed.
+    /// Encodes what is written: nil unless the image is to be compressed.
     public let encoder: (any UnitEncoder)?
 
     private let image: NewQCOW2
@@ -42,7 +42,7 @@ public final class QCOW2Writer: ImageWriter {
         }
     }
 
-    /// See `ImageWriter`.
+    /// Stores `bytes`, which the caller knows not to be all zeros, as they are.
     public func write(_ bytes: RawSpan, at start: GuestOffset, stored: StoredBytes?) throws(ImageError) {
         try preallocate(upTo: start.rawValue)
         var done = 0
@@ -58,7 +58,7 @@ public final class QCOW2Writer: ImageWriter {
         position = start.rawValue + UInt64(bytes.byteCount)
     }
 
-    /// See `ImageWriter`.
+    /// Stores what the encoder made of the unit at `start`.
     public func write(encoded bytes: RawSpan, at start: GuestOffset) throws(ImageError) {
         let index = try l2Index(of: start.rawValue)
         let host = try clusters.take(compressed: bytes.byteCount)
@@ -74,7 +74,7 @@ public final class QCOW2Writer: ImageWriter {
         position = start.rawValue + format.clusterSize
     }
 
-    /// See `ImageWriter`: by the flags that version 3 has for it; in version 2 host clusters that are holes of the file.
+    /// By the flags that version 3 has for it; in version 2 host clusters that are holes of the file.
     public func writeZeros(_ count: UInt64, at start: GuestOffset) throws(ImageError) {
         var done: UInt64 = 0
         while done < count {
@@ -92,7 +92,7 @@ public final class QCOW2Writer: ImageWriter {
         position = start.rawValue + count
     }
 
-    /// See `ImageWriter`.
+    /// Writes what is left to write: nothing can be written afterwards.
     public func finish() throws(ImageError) {
         try preallocate(upTo: header.size)
         try writeL2Table()

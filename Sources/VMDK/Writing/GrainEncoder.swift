@@ -13,13 +13,14 @@ struct GrainEncoder: UnitEncoder {
     /// The path of the image, for messages.
     let path: String
 
-    /// See `UnitEncoder`: a grain, whole also where the disk ends inside of it, as VirtualBox wants it.
+    /// A grain, whole also where the disk ends inside of it, as VirtualBox wants it.
     var unitSize: Int { Int(SparseHeader.newGrainSize * sectorSize) }
 
-    /// See `UnitEncoder`.
+    /// The most bytes that `encode` appends.
     var encodedLimit: Int { Zlib.compressBound(unitSize) }
 
-    /// See `UnitEncoder`; `output` must have room for `encodedLimit` bytes. Throws `system` with ENOMEM.
+    /// Appends the compressed form of `unit` to `output`, which must have space for `encodedLimit` bytes. Throws `system`
+    /// with ENOMEM.
     func encode(_ unit: RawSpan, into output: inout OutputRawSpan) throws(ImageError) -> Bool {
         guard Zlib.compress(unit, level: level, limit: encodedLimit, into: &output) else {
             throw ImageError(.system(errno: ENOMEM), path: path, "there is no memory to compress with")
