@@ -6,7 +6,7 @@ final class ContextPool<Context: Sendable>: Sendable {
     /// As many as threads that are likely to compress or decompress at once.
     private static var limit: Int { 16 }
 
-    /// Those that nobody has borrowed, the one used last at the end.
+    /// Those that are not borrowed, the one used last at the end.
     private let idle = Guarded<[Context]>([])
 
     /// A context that `suits`; nil where none is idle.
@@ -18,7 +18,7 @@ final class ContextPool<Context: Sendable>: Sendable {
 
     /// Keeps a context for the next borrower, in place of the one that was idle longest where there are many.
     func giveBack(_ context: Context) {
-        // What is dropped is freed behind the lock.
+        // What is dropped is freed once the lock is released.
         let dropped = idle.withLock { contexts in
             contexts.append(context)
             return contexts.count > Self.limit ? contexts.removeFirst() : nil

@@ -9,18 +9,18 @@ public struct DecompressionFault: Error, Hashable, Sendable {
 
 /// RFC 1951, as QCOW2 compresses clusters: no header, no check sum.
 public enum Deflate {
-    /// Appends exactly `count` bytes, inflated from the start of `input`, to `output`, which must have room for them.
+    /// Appends exactly `count` bytes, inflated from the start of `input`, to `output`, which must have space for them.
     ///
-    /// Bytes of `input` behind the end of the stream are passed over: a QCOW2 cluster's length is given in sectors.
+    /// Bytes of `input` past the end of the stream are passed over: a QCOW2 cluster's length is given in sectors.
     /// A stream that holds more than `count` bytes, or is cut where it has given that many, is accepted as QEMU accepts
     /// it. Throws when it gives fewer or is damaged; nothing is appended then. May be called from any thread.
     public static func inflate(
         _ input: RawSpan, count: Int, into output: inout OutputRawSpan
     ) throws(DecompressionFault) {
-        // Safe: both libraries are given the length of the input, and of the part of the free room that they may fill.
-        let inflated = unsafe output.withUnsafeMutableBytes { room, initializedCount in
+        // Safe: both libraries are given the length of the input, and of the part of the free space that they may fill.
+        let inflated = unsafe output.withUnsafeMutableBytes { space, initializedCount in
             let target = unsafe UnsafeMutableRawBufferPointer(
-                rebasing: room[initializedCount..<initializedCount + count])
+                rebasing: space[initializedCount..<initializedCount + count])
             let done = unsafe input.withUnsafeBytes { source in
                 unsafe fast(source, into: target) || patient(source, into: target)
             }
@@ -35,7 +35,7 @@ public enum Deflate {
     /// How hard `compress` can try: the first level is the fastest, the last gives the shortest streams.
     public static let levels = 1...12
 
-    /// Appends a stream of `input` to `output`, which must have room for `limit` bytes; answers false, with nothing
+    /// Appends a stream of `input` to `output`, which must have space for `limit` bytes; answers false, with nothing
     /// appended, where the stream would be longer, or where there is no memory to make it.
     ///
     /// `level` is one of `levels`. The same input gives the same stream. May be called from any thread.
@@ -56,7 +56,7 @@ public enum Deflate {
             == LIBDEFLATE_SUCCESS
     }
 
-    /// zlib, for streams that go on, or are cut, behind the bytes that are wanted. A window of 32 KiB: the format sets
+    /// zlib, for streams that go on, or are cut, after the bytes that are wanted. A window of 32 KiB: the format sets
     /// no smaller one, though QEMU writes with 4 KiB.
     private static func patient(_ source: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer) -> Bool {
         var stream = unsafe z_stream()

@@ -34,10 +34,10 @@ final class DeflateCompressor: @unchecked Sendable {
     }
 
     /// One of the formats around a deflate stream, or none: compresses the input into the output, and answers how many
-    /// bytes it took, or 0 where there is no room for them.
+    /// bytes it took, or 0 where there is no space for them.
     typealias Call = (OpaquePointer?, UnsafeRawPointer?, Int, UnsafeMutableRawPointer?, Int) -> Int
 
-    /// Appends what `call` makes of `input` to `output`, which must have room for `limit` bytes; answers false, with
+    /// Appends what `call` makes of `input` to `output`, which must have space for `limit` bytes; answers false, with
     /// nothing appended, where it takes more than these, or there is no memory. May be called from any thread.
     static func compress(
         _ input: RawSpan, level: Int, limit: Int, into output: inout OutputRawSpan, with call: Call
@@ -45,10 +45,10 @@ final class DeflateCompressor: @unchecked Sendable {
         let compressor = pool.take { $0.level == level } ?? DeflateCompressor(level: level)
         defer { pool.giveBack(compressor) }
         guard unsafe compressor.raw != nil else { return false }
-        // Safe: the library is given the length of the input, and of the part of the free room that it may fill.
-        return unsafe output.withUnsafeMutableBytes { room, initializedCount in
+        // Safe: the library is given the length of the input, and of the part of the free space that it may fill.
+        return unsafe output.withUnsafeMutableBytes { space, initializedCount in
             let target = unsafe UnsafeMutableRawBufferPointer(
-                rebasing: room[initializedCount..<initializedCount + limit])
+                rebasing: space[initializedCount..<initializedCount + limit])
             let count = unsafe input.withUnsafeBytes { source in
                 unsafe call(compressor.raw, source.baseAddress, source.count, target.baseAddress, target.count)
             }

@@ -3,9 +3,9 @@ import CDeflate
 /// RFC 1950, which is RFC 1951 with a header and a check sum around it, as VMDK compresses grains.
 public enum Zlib {
     /// Appends all that the stream at the start of `input` holds, at most `limit` bytes, to `output`, which must have
-    /// room for that many; answers how many bytes they were.
+    /// space for that many; answers how many bytes they were.
     ///
-    /// A bare stream of RFC 1951 is accepted too: VMware's own document speaks of one. Bytes of `input` behind the end
+    /// A bare stream of RFC 1951 is accepted too: VMware's own document speaks of one. Bytes of `input` past the end
     /// of the stream are passed over. Throws when the stream is damaged, cut or holds more; nothing is appended then.
     /// May be called from any thread.
     ///
@@ -13,10 +13,10 @@ public enum Zlib {
     public static func inflate(
         _ input: RawSpan, limit: Int, into output: inout OutputRawSpan
     ) throws(DecompressionFault) -> Int {
-        // Safe: the library is given the length of the input, and of the part of the free room that it may fill.
-        let inflated: Int? = unsafe output.withUnsafeMutableBytes { room, initializedCount in
+        // Safe: the library is given the length of the input, and of the part of the free space that it may fill.
+        let inflated: Int? = unsafe output.withUnsafeMutableBytes { space, initializedCount in
             let target = unsafe UnsafeMutableRawBufferPointer(
-                rebasing: room[initializedCount..<initializedCount + limit])
+                rebasing: space[initializedCount..<initializedCount + limit])
             let count = unsafe input.withUnsafeBytes { source in unsafe inflate(source, into: target) }
             initializedCount += count ?? 0
             return count
@@ -32,7 +32,7 @@ public enum Zlib {
         libdeflate_zlib_compress_bound(nil, count)
     }
 
-    /// Appends a stream of `input`, with header and check sum, to `output`, which must have room for `limit` bytes;
+    /// Appends a stream of `input`, with header and check sum, to `output`, which must have space for `limit` bytes;
     /// answers false, with nothing appended, where the stream would be longer, or where there is no memory to make it.
     ///
     /// `level` is one of `Deflate.levels`. The same input gives the same stream. May be called from any thread.

@@ -4,7 +4,7 @@ extension Zstandard {
     /// How hard `compress` can try: the first level is the fastest, the last gives the shortest frames.
     public static let levels = 1...19
 
-    /// Appends one frame of `input`, without a check sum, to `output`, which must have room for `limit` bytes; answers
+    /// Appends one frame of `input`, without a check sum, to `output`, which must have space for `limit` bytes; answers
     /// false, with nothing appended, where the frame would be longer, or where there is no memory to make it.
     ///
     /// `level` is one of `levels`. The same input gives the same frame. May be called from any thread.
@@ -13,10 +13,10 @@ extension Zstandard {
     ) -> Bool {
         let compressor = Compressor.pool.take { $0.level == level } ?? Compressor(level: level)
         defer { Compressor.pool.giveBack(compressor) }
-        // Safe: the library is given the length of the input, and of the part of the free room that it may fill.
-        return unsafe output.withUnsafeMutableBytes { room, initializedCount in
+        // Safe: the library is given the length of the input, and of the part of the free space that it may fill.
+        return unsafe output.withUnsafeMutableBytes { space, initializedCount in
             let target = unsafe UnsafeMutableRawBufferPointer(
-                rebasing: room[initializedCount..<initializedCount + limit])
+                rebasing: space[initializedCount..<initializedCount + limit])
             let count = unsafe input.withUnsafeBytes { source in unsafe compressor.compress(source, into: target) }
             initializedCount += count ?? 0
             return count != nil

@@ -1,20 +1,21 @@
 import CZstd
 
-/// RFC 8878, as QCOW2 compresses clusters: one frame or several, padded behind.
+/// RFC 8878, as QCOW2 compresses clusters: one frame or several, with padding after them.
 public enum Zstandard {
-    /// Appends exactly `count` bytes, decompressed from the start of `input`, to `output`, which must have room for them.
+    /// Appends exactly `count` bytes, decompressed from the start of `input`, to `output`, which must have space for
+    /// them.
     ///
-    /// Bytes of `input` behind the frame that completes them are passed over. Throws when the frames give fewer, do not
+    /// Bytes of `input` after the frame that completes them are passed over. Throws when the frames give fewer, do not
     /// end with the last byte wanted, or are damaged; nothing is appended then. May be called from any thread.
     public static func decompress(
         _ input: RawSpan, count: Int, into output: inout OutputRawSpan
     ) throws(DecompressionFault) {
         let context = Context.pool.take() ?? Context()
         defer { Context.pool.giveBack(context) }
-        // Safe: the library is given the length of the input, and of the part of the free room that it may fill.
-        try unsafe output.withUnsafeMutableBytes { room, initializedCount throws(DecompressionFault) in
+        // Safe: the library is given the length of the input, and of the part of the free space that it may fill.
+        try unsafe output.withUnsafeMutableBytes { space, initializedCount throws(DecompressionFault) in
             let target = unsafe UnsafeMutableRawBufferPointer(
-                rebasing: room[initializedCount..<initializedCount + count])
+                rebasing: space[initializedCount..<initializedCount + count])
             let fault = unsafe input.withUnsafeBytes { source in unsafe context.decompress(source, into: target) }
             if let fault { throw DecompressionFault(message: fault) }
             initializedCount += count
@@ -50,8 +51,8 @@ public enum Zstandard {
                 let frame = unsafe UnsafeRawBufferPointer(rebasing: input)
                 let size = unsafe ZSTD_findFrameCompressedSize(frame.baseAddress, frame.count)
                 guard ZSTD_isError(size) == 0 else { return unsafe fault(size, output.count, of: target.count) }
-                let room = unsafe UnsafeMutableRawBufferPointer(rebasing: output)
-                let count = unsafe ZSTD_decompressDCtx(raw, room.baseAddress, room.count, frame.baseAddress, size)
+                let space = unsafe UnsafeMutableRawBufferPointer(rebasing: output)
+                let count = unsafe ZSTD_decompressDCtx(raw, space.baseAddress, space.count, frame.baseAddress, size)
                 guard ZSTD_isError(count) == 0 else { return unsafe fault(count, output.count, of: target.count) }
                 unsafe input = input.dropFirst(size)
                 unsafe output = output.dropFirst(count)

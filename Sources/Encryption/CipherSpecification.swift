@@ -1,4 +1,4 @@
-/// How sectors are encrypted: what a LUKS header tells by its cipher-name, cipher-mode and key-bytes, for AES.
+/// How sectors are encrypted: what a LUKS header says by its cipher-name, cipher-mode and key-bytes, for AES.
 struct CipherSpecification: Hashable, Sendable {
     /// How the blocks of a sector are chained.
     enum Mode: String, Sendable {

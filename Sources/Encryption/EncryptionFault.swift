@@ -1,6 +1,6 @@
 /// Why something encrypted cannot be read. Never holds a byte of a passphrase or a key.
 public struct EncryptionFault: Error, Hashable, Sendable {
-    /// The few kinds of trouble that callers tell apart.
+    /// The few kinds of faults that callers distinguish.
     public enum Code: Hashable, Sendable {
         /// The bytes contradict the format.
         case corrupt

@@ -2,7 +2,7 @@ import CCrypto
 
 /// Hash functions, by the names that LUKS headers and OpenSSL have for them.
 public enum HashAlgorithm: String, Hashable, Sendable, CaseIterable {
-    /// MD5 and SHA-1, which keep nobody from making two contents of one digest; the SHA-2 family; and RIPEMD-160.
+    /// MD5 and SHA-1, of which two contents of one digest can be made; the SHA-2 family; and RIPEMD-160.
     case md5, sha1, sha224, sha256, sha384, sha512, ripemd160
 
     /// The hash function that a header calls `name` in `field`, which stands at `position`.

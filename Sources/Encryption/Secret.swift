@@ -69,7 +69,7 @@ struct WipedBytes: ~Copyable, @unchecked Sendable {
         }
     }
 
-    /// Whether these are `others`, in a time that does not tell how many of them are the same.
+    /// Whether these are `others`, in a time that does not depend on how many of them are the same.
     func equals(_ others: [UInt8]) -> Bool {
         // Safe: the lengths are the same where the memory is compared.
         unsafe count == others.count && CRYPTO_memcmp(memory.baseAddress, others, count) == 0

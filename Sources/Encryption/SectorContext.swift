@@ -84,7 +84,7 @@ final class SectorContext: @unchecked Sendable {
         return unsafe Self.update(data, sector, SectorCipher.sectorSize, EVP_DecryptUpdate)
     }
 
-    /// IEEE 1619: every block is masked before and behind the cipher with a tweak, which is the encrypted initial
+    /// IEEE 1619: every block is masked before and after the cipher with a tweak, which is the encrypted initial
     /// vector for the first block, and twice the one before, in GF(2^128), for the others.
     ///
     /// libcrypto's XTS has no keys of 192 bits, which QEMU writes; and as it wants to be begun anew for every sector,

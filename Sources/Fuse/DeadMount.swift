@@ -1,7 +1,7 @@
 import Glibc
 public import SystemPackage
 
-/// A mount whose server is gone: whoever touches it is told ENOTCONN, "Transport endpoint is not connected".
+/// A mount whose server is gone: every access to it fails with ENOTCONN, "Transport endpoint is not connected".
 public struct DeadMount: Hashable, Sendable {
     /// The absolute path where it is mounted, without links.
     public let mountpoint: FilePath

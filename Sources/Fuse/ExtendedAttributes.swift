@@ -12,12 +12,12 @@ public struct ExtendedAttributeReply: ~Copyable {
     }
 
     /// The attribute's value, at most 65,536 bytes. A caller that only asks how large it is, or whose buffer is too
-    /// small, is told so.
+    /// small, is answered so.
     public consuming func value(_ bytes: [UInt8]) {
         answer(request, bytes, capacity: capacity)
     }
 
-    /// There is no such attribute (`noData`), or it cannot be told.
+    /// There is no such attribute (`noData`), or it cannot be read.
     public consuming func failure(_ error: ErrorNumber) {
         request.fail(error)
     }
@@ -34,12 +34,12 @@ public struct ExtendedAttributeNamesReply: ~Copyable {
     }
 
     /// The names, each with its namespace as "user.format" and without NUL, at most 65,536 bytes in all. A caller that
-    /// only asks how long the list is, or whose buffer is too small, is told so.
+    /// only asks how long the list is, or whose buffer is too small, is answered so.
     public consuming func names(_ names: [[UInt8]]) {
         answer(request, names.flatMap { $0 + [0] }, capacity: capacity)
     }
 
-    /// The names cannot be told.
+    /// The names cannot be listed.
     public consuming func failure(_ error: ErrorNumber) {
         request.fail(error)
     }
@@ -54,7 +54,7 @@ enum ExtendedAttributeAnswer: Hashable {
     /// XATTR_SIZE_MAX and XATTR_LIST_MAX of Linux.
     static let limit = 65_536
 
-    /// The answer for `count` bytes, to a caller with room for `capacity`.
+    /// The answer for `count` bytes, to a caller with space for `capacity`.
     init(count: Int, capacity: Int) {
         if count > Self.limit {
             self = .failure(.tooBig)

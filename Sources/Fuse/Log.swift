@@ -34,7 +34,7 @@ public enum Log {
     }
 
     /// Runs `body` and logs what this process, and programs that it runs meanwhile, write to standard error: at most a
-    /// pipe's capacity (64 KiB; more is lost, and nobody waits). Without a pipe, standard error stays as it is.
+    /// pipe's capacity (64 KiB; more is lost, and nothing waits). Without a pipe, standard error stays as it is.
     static func capturingStandardError<Result>(_ body: () -> Result) -> Result {
         var ends: [CInt] = [-1, -1]
         let saved = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3)

@@ -7,7 +7,7 @@ public struct PassedDevice: Hashable, Sendable {
     public let descriptor: CInt
 
     /// The descriptor that `mountpoint` names; nil where it is the path of a directory. Whether it is open, and the
-    /// device of FUSE, is told by `isFuse`.
+    /// device of FUSE, `isFuse` says.
     public init?(mountpoint: String) {
         let prefix = "/dev/fd/"
         let digits = mountpoint.dropFirst(prefix.count)

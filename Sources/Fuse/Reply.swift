@@ -70,7 +70,7 @@ public struct AttributesReply: ~Copyable {
         unsafe _ = fuse_reply_attr(request.take(), &attributes, timeout)
     }
 
-    /// The attributes cannot be told.
+    /// The attributes cannot be read.
     public consuming func failure(_ error: ErrorNumber) {
         request.fail(error)
     }
@@ -150,7 +150,7 @@ public struct StatisticsReply: ~Copyable {
         unsafe _ = fuse_reply_statfs(request.take(), &result)
     }
 
-    /// The figures cannot be told.
+    /// The figures cannot be read.
     public consuming func failure(_ error: ErrorNumber) {
         request.fail(error)
     }
@@ -174,7 +174,7 @@ private func stat(_ attributes: Attributes) -> stat {
 }
 
 extension FileKind {
-    /// The bits of `st_mode` that tell the kind.
+    /// The bits of `st_mode` for the kind.
     var mode: mode_t {
         switch self {
         case .directory: S_IFDIR
@@ -194,7 +194,7 @@ public struct DirectoryReply: ~Copyable {
         buffer = [UInt8](repeating: 0, count: capacity)
     }
 
-    /// Adds an entry; "." and ".." are entries like others. False when the kernel's buffer has no room for it: it will
+    /// Adds an entry; "." and ".." are entries like others. False when the kernel's buffer has no space for it: it will
     /// ask again with the last `nextPosition` it got. Positions are the file system's own; 0 means the start.
     public mutating func add(name: [UInt8], inode: Inode, kind: FileKind, nextPosition: UInt64) -> Bool {
         var attributes = stat()

@@ -40,7 +40,7 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
         var runner: pthread_t?
         /// `stop` was called.
         var isStopping = false
-        /// What is mounted: the path, and the device number that tells it from other mounts there.
+        /// What is mounted: the path, and its device number, which no other mount there has.
         var mountpoint: FilePath?
         var device: String?
         /// The socket whose end the helper of `auto_unmount` waits for.
@@ -195,7 +195,7 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
             let mounted = state.mountpoint.flatMap { MountedFileSystem(at: $0) }
             if let mounted, mounted.device == state.device { disconnect() }
             let (_, lines) = Log.collecting {
-                // Safe: nobody else uses the session: `run` is over or has not begun, and the lock keeps it out.
+                // Safe: nothing else uses the session: `run` is over or has not begun, and the lock keeps it out.
                 unsafe fuse_session_unmount(session)
             }
             // Where this process may not unmount any more, there is a helper that may.

@@ -45,7 +45,7 @@ public struct Timestamp: Hashable, Sendable {
     }
 }
 
-/// What `stat` tells about a file.
+/// What `stat` reports about a file.
 public struct Attributes: Hashable, Sendable {
     /// The file's number.
     public var inode: Inode
@@ -111,7 +111,7 @@ public enum SeekTarget: Hashable, Sendable {
     case hole
 }
 
-/// What `df` tells about the mount. Nothing is free: it cannot be written to.
+/// What `df` reports about the mount. Nothing is free: it cannot be written to.
 public struct Statistics: Hashable, Sendable {
     /// Bytes in a block.
     public var blockSize: UInt64

@@ -1,6 +1,6 @@
 import BlockImage
 
-/// The live counters, as `stats.json` tells them.
+/// The live counters, as `stats.json` has them.
 struct CounterFacts: Encodable {
     /// How long reads took, in microseconds.
     struct Latency: Encodable {

@@ -1,8 +1,8 @@
 import BlockImage
 
-/// A directory that somebody has open, with what was in it when its reader began: so a listing that takes several calls
-/// is one listing, and whoever goes back to the start (rewinddir) sees what is there by then, as POSIX has it. Every
-/// method may be called from any thread.
+/// An open directory, with what was in it when its reader began: so a listing that takes several calls is one listing,
+/// and a reader that goes back to the start (rewinddir) sees what is there by then, as POSIX has it. Every method may
+/// be called from any thread.
 final class DirectoryListing: Sendable {
     /// What a directory holds, "." and ".." included.
     typealias Entries = [(name: [UInt8], node: Node)]

@@ -74,7 +74,7 @@ final class Entries: Sendable {
     /// How many entries there are.
     var count: Int { state.withLock { $0.references.count } }
 
-    /// The kernel is told of an inode of the entry once more; false where the entry is gone by now, and it must not be.
+    /// Counts one more reference of the kernel to an inode of the entry; false where the entry is gone by now.
     func refer(to number: UInt64) -> Bool {
         state.withLock { state in
             state.references[number]?.count += 1

@@ -83,7 +83,7 @@ final class FolderNode: Sendable {
         }
     }
 
-    /// Puts a new node in the place of `image`, which somebody goes on reading as it was when they opened it. Who comes
+    /// Puts a new node in the place of `image`, which readers go on reading as it was when they opened it. Who comes
     /// now is to see what it is, under an inode of its own: the kernel keeps what it has read by inode.
     func replace(_ image: ImageNode, called name: [UInt8]) -> Entry? {
         state.withLock { state in
@@ -96,7 +96,7 @@ final class FolderNode: Sendable {
         }
     }
 
-    /// The folder has lost its name. Who is still in it is shown what is there by then; where somebody is just looking
+    /// The folder has lost its name. Who is still in it is shown what is there by then; where a look-up is under way
     /// into it, they see to that.
     func letGo() {
         _ = state.withLockIfAvailable { state in
@@ -228,7 +228,7 @@ extension Entry {
 }
 
 extension FileTime {
-    /// How long ago it was, as far as that can be said; negative for the future. File systems tell any number.
+    /// How long ago it was, as far as that can be said; negative for the future. File systems report any number.
     var age: Duration {
         let now = FileTime.now
         let (elapsed, isTooLong) = now.seconds.subtractingReportingOverflow(seconds)

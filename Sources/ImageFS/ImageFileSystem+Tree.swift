@@ -77,8 +77,8 @@ extension ImageFileSystem {
         }
     }
 
-    /// The node that `node`, found as `name` in `folder`, is to be from now on: another one, where somebody reads what
-    /// its image was before it changed.
+    /// The node that `node`, found as `name` in `folder`, is to be from now on: another one, where there are readers of
+    /// what its image was before it changed.
     func renewed(_ node: Node, _ name: [UInt8], in folder: FolderNode) -> Node {
         guard case .image(let image, .folder) = node, image.isLeftBehind else { return node }
         return folder.replace(image, called: name).map { Node($0) } ?? node
@@ -176,7 +176,7 @@ extension ImageFileSystem {
 }
 
 extension ErrorNumber {
-    /// What a program that reads the mount is told of an error.
+    /// The error number that a program that reads the mount gets for an error.
     init(_ error: ImageError) {
         switch error.code {
         case .corrupt, .truncated: self = .inputOutput

@@ -35,7 +35,7 @@ public struct MountSettings: Sendable {
 public final class ImageFileSystem: FileSystem {
     /// How long the kernel may keep names and attributes, in seconds. A changed image is noticed after that.
     static let timeout = 1.0
-    /// How many images stay open that nobody reads; each takes a descriptor per file of its chain.
+    /// How many images stay open without readers; each takes a descriptor per file of its chain.
     private static let idleImages = 128
 
     /// The most threads that one image, appliance or folder has at a time.
@@ -126,7 +126,7 @@ public final class ImageFileSystem: FileSystem {
                 held.take()?.noEntry(timeout: Self.timeout)
                 return nil
             }
-            // What is behind the name must not hold up those who look for others.
+            // What the name leads to must not delay look-ups of other names.
             return { [self] in
                 guard let reply = held.take() else { return }
                 gated(by: node, reply) { [self] reply in

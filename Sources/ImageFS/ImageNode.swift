@@ -20,8 +20,8 @@ final class ImageNode: Sendable {
         var changedFile: String?
         /// The files that what the kernel has cached of each disk was read from: of the last reader who is done.
         var cached: [DiskView: [FileStamp]] = [:]
-        /// The size of each disk that the kernel was told last.
-        var toldSizes: [DiskView: UInt64] = [:]
+        /// The size of each disk that the kernel got last.
+        var knownSizes: [DiskView: UInt64] = [:]
         var counters: [DiskView: MountCounters] = [:]
         /// The folder names of the open image's snapshots, once they were asked for.
         var snapshotNames: [[UInt8]]?
@@ -56,7 +56,7 @@ final class ImageNode: Sendable {
     let layerCounters = ReadCounters()
     private let open: @Sendable (ReadCounters) -> OpenedImage
     private let state = Guarded(State())
-    /// Whether the file has lost its name, so that nobody will come for it any more.
+    /// Whether the file has lost its name, so that it will not be opened any more.
     private let isGone = Atomic(false)
 
     /// The image that `open` opens, which counts in the counters it is given.
@@ -71,7 +71,7 @@ final class ImageNode: Sendable {
         self.gate = gate
     }
 
-    /// The image: the one that is open, unless a file of it has changed since and nobody reads it.
+    /// The image: the one that is open, unless a file of it has changed since and it has no readers.
     func opened() -> OpenedImage {
         state.withLock { opened(&$0) }
     }
@@ -135,10 +135,10 @@ final class ImageNode: Sendable {
     /// Opens a disk for a reader, who must call `closeDisk` in the end; `keepsCache`: whether what the kernel cached
     /// at an earlier opening is of the same content. Throws why there is no disk.
     ///
-    /// `reading` says where and how much may be read ahead. `isCached`: whether the kernel will cache what is read of it. Throws `system` with ESTALE where somebody still
-    /// reads what the image was before it changed: then the kernel looks the name up again, and finds a new node. So it
-    /// does where the disk has another size than the kernel was told, which would cut it off there: then the kernel looks
-    /// the name up again, and finds the size.
+    /// `reading` says where and how much may be read ahead. `isCached`: whether the kernel will cache what is read of
+    /// it. Throws `system` with ESTALE where a reader still reads what the image was before it changed: then the kernel
+    /// looks the name up again, and finds a new node. So it does where the disk has another size than the kernel knows,
+    /// which would cut it off there: then the kernel looks the name up again, and finds the size.
     func openDisk(
         _ view: DiskView, reading: ReadAheadQueue, isCached: Bool = true
     ) throws(ImageError) -> (disk: OpenDisk, keepsCache: Bool) {
@@ -152,7 +152,7 @@ final class ImageNode: Sendable {
                     readAhead: ReadAhead(of: $0, on: reading, through: readAheadGate))
             }
             guard case .success(let disk) = result else { return (result, false) }
-            if isCached, let told = state.toldSizes[view], told != disk.image.virtualSize {
+            if isCached, let known = state.knownSizes[view], known != disk.image.virtualSize {
                 return (.failure(leftBehind), false)
             }
             state.handles += 1
@@ -168,7 +168,7 @@ final class ImageNode: Sendable {
         state.withLock { state in state.changedFile.map { [Self.changeNote($0)] } ?? [] }
     }
 
-    /// The file at `path` was changed, or replaced by another, while somebody read it.
+    /// The file at `path` was changed, or replaced by another, while it had readers.
     func noteChange(of path: String) {
         state.withLock { $0.changedFile = path }
     }
@@ -178,7 +178,7 @@ final class ImageNode: Sendable {
             + "was replaced, and is refused (ESTALE) where a file was written to"
     }
 
-    /// Whether somebody reads it whose files are no longer those that their names lead to.
+    /// Whether it has readers whose files are no longer those that their names lead to.
     var isLeftBehind: Bool {
         state.withLock { state in
             guard state.handles > 0, let opened = state.opened else { return false }
@@ -213,9 +213,9 @@ final class ImageNode: Sendable {
         _ = closeIfIdle()
     }
 
-    /// The kernel is told that the disk has `size` bytes.
+    /// The kernel gets `size` bytes as the disk's size.
     func noteTold(_ size: UInt64, of view: DiskView) {
-        state.withLock { $0.toldSizes[view] = size }
+        state.withLock { $0.knownSizes[view] = size }
     }
 
     /// Closes the image's files unless it is read, counted or about to be opened, and answers whether they are closed.

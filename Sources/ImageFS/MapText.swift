@@ -4,7 +4,7 @@ import ImageFormats
 /// The text of a `map.json`, made as it is read: the map of a large disk may have millions of runs, and takes no more
 /// memory than that of a small one. Every method may be called from any thread.
 final class MapText: Sendable {
-    /// How much text is made ahead and kept behind the last read.
+    /// How much text is made ahead and kept after the last read.
     private static let window = 1 << 20
 
     private struct State {
@@ -36,7 +36,7 @@ final class MapText: Sendable {
         state = Guarded(State(image))
     }
 
-    /// The size of the whole text, in bytes; nil where it takes more than 10,000 runs to tell.
+    /// The size of the whole text, in bytes; nil where counting it takes more than 10,000 runs.
     func size() -> UInt64? {
         var state = State(image)
         for _ in 0..<10_000 {
@@ -46,7 +46,7 @@ final class MapText: Sendable {
         return nil
     }
 
-    /// At most `count` bytes of the text from `offset` on; none behind its end. Who goes back has it made from its start.
+    /// At most `count` bytes of the text from `offset` on; none past its end. Who goes back has it made from its start.
     func bytes(_ count: Int, at offset: UInt64) -> [UInt8] {
         state.withLock { state in
             if offset < state.start { state = State(image) }

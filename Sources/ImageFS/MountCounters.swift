@@ -77,7 +77,7 @@ struct ReadFigures: Sendable {
 /// What happened to one disk, or to all, through the mount, since it was mounted. Every method may be called from any
 /// thread.
 final class MountCounters: Sendable {
-    /// How many failures are told apart, so that each is logged once.
+    /// How many failures are distinguished, so that each is logged once.
     private static let failureLimit = 64
 
     private struct Failures {

@@ -2,7 +2,7 @@ import BlockImage
 import Glibc
 import ImageFormats
 
-/// A disk that somebody has open: as it was when it was opened. Every method may be called from any thread.
+/// An open disk: as it was when it was opened. Every method may be called from any thread.
 final class OpenDisk: Sendable {
     let node: ImageNode
     /// Which of the image's disks it is.

@@ -2,7 +2,7 @@ import BlockImage
 import Fuse
 import Synchronization
 
-/// A file of the mount that somebody has open.
+/// An open file of the mount.
 enum OpenFile: Sendable {
     /// `disk.raw` and what else can be read like a disk.
     case disk(OpenDisk)

@@ -3,7 +3,7 @@ import Dispatch
 
 /// What holds files open that it can open again.
 protocol Closable: AnyObject, Sendable {
-    /// Closes its files unless somebody reads them, and answers whether they are closed.
+    /// Closes its files unless they are read, and answers whether they are closed.
     func closeIfIdle() -> Bool
 }
 
@@ -11,7 +11,7 @@ extension ImageNode: Closable {}
 extension ApplianceNode: Closable {}
 
 /// Closes images that were not used for some seconds, so that their file systems can be unmounted; and keeps the number
-/// of open images within bounds: a mount of 10,000 images must not need 10,000 descriptors because somebody ran `find` on
+/// of open images within bounds: a mount of 10,000 images must not need 10,000 descriptors because a user ran `find` on
 /// it. Every method may be called from any thread.
 final class OpenImages: Sendable {
     /// How long an image stays open that is not used.
@@ -68,7 +68,7 @@ final class OpenImages: Sendable {
         if goesOn { watch() }
     }
 
-    /// Closes those that are `old`, unless somebody reads them. Not under the lock, which all openings need.
+    /// Closes those that are `old`, unless they are read. Not under the lock, which all openings need.
     private func close(_ old: (Use) -> Bool) {
         let all = state.withLock { $0.uses }
         for (id, use) in all where old(use) {

@@ -95,8 +95,8 @@ final class ReadAheadQueue: Sendable {
     /// How far ahead of a reader it goes at most, in bytes.
     let window: UInt64
 
-    /// Threads that make ready what caches keep which have room for `cacheSize` bytes of inflated clusters: an eighth of
-    /// it for one reader, as others read, too.
+    /// Threads that make ready what caches keep which have space for `cacheSize` bytes of inflated clusters: an eighth
+    /// of it for one reader, as others read, too.
     init(cacheSize: Int) {
         window = min(4 << 20, UInt64(clamping: cacheSize / 8))
     }

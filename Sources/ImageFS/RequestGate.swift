@@ -23,7 +23,7 @@ final class RequestGate: Sendable {
         self.limit = limit
     }
 
-    /// Lets the caller in, who must call `leave` in the end, if there is room.
+    /// Lets the caller in, who must call `leave` in the end, unless `limit` threads are in.
     func enter() -> Bool {
         var running = self.running.load(ordering: .relaxed)
         while running < limit {
@@ -35,7 +35,7 @@ final class RequestGate: Sendable {
         return false
     }
 
-    /// Keeps `work` for a thread that leaves, or does it, or other work that was kept, if there is room by now.
+    /// Keeps `work` for a thread that leaves, or does it, or other work that was kept, unless `limit` threads are in.
     func keep(_ work: @escaping @Sendable () -> Void) {
         queue.withLock { $0.work.append(work) }
         // Who leaves looks at this after having left, and this thread at who is in after this: one of them sees it.
@@ -49,8 +49,8 @@ final class RequestGate: Sendable {
         serveWaiting()
     }
 
-    /// Has `work` done when there is room, now or by another thread later; and what it answers after that, when it does
-    /// not count any more: it may have to wait at another gate.
+    /// Has `work` done when there is a thread for it, now or by another thread later; and what it answers after that,
+    /// when it does not count any more: it may have to wait at another gate.
     func perform(_ work: @escaping @Sendable () -> (@Sendable () -> Void)?) {
         guard enter() else {
             return keep { if let next = work() { Self.doLater(next) } }

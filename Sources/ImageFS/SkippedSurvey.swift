@@ -36,7 +36,7 @@ final class SkippedSurvey: Sendable {
         root = folder.isImage ? nil : folder.location
     }
 
-    /// Looks at what is there, and tells `whenDone`.
+    /// Looks at what is there, and passes it to `whenDone`.
     func look(_ whenDone: @escaping @Sendable (SkippedFiles) -> Void) {
         guard let root else { return whenDone(SkippedFiles()) }
         let isFirst = state.withLock { state in
@@ -58,7 +58,7 @@ final class SkippedSurvey: Sendable {
                 state.isLooking = false
                 return state.waiting
             }
-            for tell in waiting { tell(found) }
+            for whenDone in waiting { whenDone(found) }
         }
     }
 

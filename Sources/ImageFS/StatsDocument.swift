@@ -140,7 +140,7 @@ struct StatsDocument: Encodable {
         return try Self.padded(self, as: widest)
     }
 
-    /// The text of `document`, with as many spaces behind it as that of `widest` is longer.
+    /// The text of `document`, with as many spaces after it as that of `widest` is longer.
     static func padded<Document: Encodable>(_ document: Document, as widest: Document) throws -> [UInt8] {
         let text = try json(document)
         let spaces = max(0, try json(widest).count - text.count)

@@ -32,7 +32,7 @@ final class TimedLookups<Key: Hashable & Sendable, Value: Sendable>: Sendable {
         while !left.isEmpty, stuck.withLock({ $0.count }) < Self.limit {
             let found = firstValues(of: Array(left), patience, lookUp)
             for (key, value) in zip(left, found) { values[key] = value }
-            // The one behind those is stuck.
+            // The next one is stuck.
             left = left.dropFirst(found.count + 1)
             patience = Self.patience.later
         }

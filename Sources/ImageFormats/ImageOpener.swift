@@ -265,7 +265,7 @@ private struct Chain {
         guard let found else {
             layers[index].chainNotes.append(
                 "\(delta.path): parentCID is \(contentIDText(wanted)), but the parent \(parent.file.path) has no CID, so "
-                    + "that nobody knows whether it was changed after this image was made")
+                    + "that it is unknown whether it was changed after this image was made")
             return
         }
         guard found != wanted else { return }

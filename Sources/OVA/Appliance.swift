@@ -68,7 +68,7 @@ public final class Appliance: Sendable {
 
     /// Opens the appliance in `file`. Reads the headers of the archive, the descriptor and the manifest, and no image.
     ///
-    /// Throws when the file is no tar archive, as `TarArchive` does. Whatever else is wrong is told by `fault`, `notes`,
+    /// Throws when the file is no tar archive, as `TarArchive` does. Whatever else is wrong is in `fault`, `notes`,
     /// and the disks.
     public init(_ file: any HostFile) throws(ImageError) {
         let archive = try TarArchive(reading: file)
@@ -146,7 +146,7 @@ struct NoteList: Sendable {
         if notes.count < limit { notes.append(note) } else { dropped += 1 }
     }
 
-    /// The notes, the last of which tells how many were left out.
+    /// The notes, the last of which says how many were left out.
     var finished: [String] {
         dropped == 0 ? notes : notes + ["\(dropped) more notes are left out"]
     }

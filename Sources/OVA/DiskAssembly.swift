@@ -243,7 +243,7 @@ struct FolderNames {
     private static let limit = 255
 
     private var used: Set<[UInt8]> = []
-    /// The last number that was put behind a name.
+    /// The last number that was put after a name.
     private var lastNumbers: [[UInt8]: Int] = [:]
 
     /// A name that was not given out before, as like the last component of `name` as can be: `disk-2.vmdk` where there

@@ -143,7 +143,7 @@ func folder(of name: [UInt8]) -> [UInt8] {
     return plain.lastIndex(of: UInt8(ascii: "/")).map { Array(plain[..<$0]) } ?? []
 }
 
-/// What the last component of a reference may be: as it is written, with `%xx` decoded, and behind the last separator of
+/// What the last component of a reference may be: as it is written, with `%xx` decoded, and after the last separator of
 /// Windows.
 func lastComponents(of href: [UInt8]) -> [[UInt8]] {
     let plain = lastComponent(of: href)

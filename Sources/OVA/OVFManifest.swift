@@ -29,7 +29,7 @@ public struct OVFManifest: Hashable, Sendable {
     public static let sizeLimit = 4 << 20
     /// The most entries: one for each member that an archive may have.
     public static let entryLimit = TarArchive.memberLimit
-    /// The most lines that are told of as unread.
+    /// The most lines that are reported as unread.
     public static let noteLimit = 16
 
     /// The algorithms, and how many bytes their digests have.

@@ -53,7 +53,7 @@ struct PaxRecords: Hashable, Sendable {
         }
         let end = start + count
         guard bytes[digits.endIndex] == UInt8(ascii: " "), bytes[end - 1] == UInt8(ascii: "\n") else {
-            throw ParseFault(at: start, "pax record: must have a blank behind its length, and end a line")
+            throw ParseFault(at: start, "pax record: must have a blank after its length, and end a line")
         }
         return (bytes[(digits.endIndex + 1)..<max(end - 1, digits.endIndex + 1)], end)
     }
@@ -121,7 +121,7 @@ struct PaxRecords: Hashable, Sendable {
     }
 
     /// The map of the sparse `member` of `archive`, whose header stands at `start`: the numbers of the records, or those
-    /// that stand before its data, behind which `data` is moved then.
+    /// that stand before its data, after which `data` is moved then.
     ///
     /// Throws what reading the archive throws.
     func sparseMap(

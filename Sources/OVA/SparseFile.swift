@@ -85,7 +85,7 @@ final class SparseFile: HostFile {
             at: segment.place.advanced(by: position - segment.start), limit: min(limit, segment.end - position))
     }
 
-    /// The first part that ends behind `position`.
+    /// The first part that ends after `position`.
     private func segmentIndex(at position: UInt64) -> Int {
         var low = 0
         var high = map.segments.count

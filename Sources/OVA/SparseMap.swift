@@ -1,6 +1,6 @@
 import BlockImage
 
-/// Which parts of a file a tar archive stores, one behind the other; what lies between them are holes (GNU tar manual,
+/// Which parts of a file a tar archive stores, one after another; what lies between them are holes (GNU tar manual,
 /// "Storing Sparse Files").
 public struct SparseMap: Hashable, Sendable {
     /// A part that is stored.
@@ -12,7 +12,7 @@ public struct SparseMap: Hashable, Sendable {
         /// Where in the archive it begins.
         public var place: HostOffset
 
-        /// The first byte of the file behind it.
+        /// The first byte of the file after it.
         var end: UInt64 { start + count }
     }
 
@@ -40,7 +40,7 @@ struct SparseMapReading {
     private var parts: [(start: UInt64, count: UInt64)] = []
     private var end: UInt64 = 0
     private var storedSize: UInt64 = 0
-    /// The first part that is no multiple of a block, behind which no other may come.
+    /// The first part that is no multiple of a block, after which no other may come.
     private var hasOddPart = false
     private var entries = 0
     private(set) var fault: SparseMapFault?
@@ -169,12 +169,12 @@ extension SparseMapReading {
 }
 
 /// The numbers of a sparse map that stands before the data of a member (pax, GNU.sparse version 1.0): decimal, each with
-/// a line end behind it. Read as far as they are asked for.
+/// a line end after it. Read as far as they are asked for.
 struct SparseMapText {
     private static let pieceSize: UInt64 = 1 << 16
 
     private let file: any HostFile
-    /// The first byte behind what may be the map.
+    /// The first byte after what may be the map.
     private let end: UInt64
     private var piece: ArraySlice<UInt8> = []
     /// The place of the next byte.

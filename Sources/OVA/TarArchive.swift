@@ -22,7 +22,7 @@ public struct TarMember: Hashable, Sendable {
     public var dataOffset: HostOffset
     /// How many bytes of data it has, those that the archive says; less than 2^63. Of a sparse file, what is stored.
     public var size: UInt64
-    /// Where the parts of a sparse file lie, or why that cannot be told; nil for what is none.
+    /// Where the parts of a sparse file lie, or why that is unknown; nil for what is none.
     public var sparseMap: Result<SparseMap, ImageError>?
     /// When it changed, as the archive says.
     public var modified: FileTime
@@ -77,7 +77,7 @@ public struct TarArchive: Sendable {
     /// Lists the archive in `file`.
     ///
     /// Throws when it is no archive: `unsupported` when it is a compressed one, `corrupt` when it is anything else, and
-    /// what reading throws. Damage behind the first header is told by `fault`.
+    /// what reading throws. Damage after the first header is in `fault`.
     public init(reading file: any HostFile) throws(ImageError) {
         try self.init(reading: file, within: Limits())
     }
@@ -95,7 +95,7 @@ public struct TarArchive: Sendable {
         notes = scan.notes
     }
 
-    /// Why a file that begins with `bytes`, which are no header, is no archive, if that can be told.
+    /// Why a file that begins with `bytes`, which are no header, is no archive, where that is known.
     private static func refusal(of file: any HostFile, _ bytes: [UInt8]) -> ImageError? {
         let compressions: [(mark: [UInt8], name: String)] = [
             ([0x1f, 0x8b], "gzip"), ([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00], "xz"),

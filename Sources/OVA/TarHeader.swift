@@ -5,7 +5,7 @@ import ByteFormat
 ///
 ///     OFFSET SIZE FIELD
 ///          0  100 name      ends in NUL unless it is full
-///        124   12 size      bytes of data behind the header, octal or base-256
+///        124   12 size      bytes of data after the header, octal or base-256
 ///        136   12 mtime     seconds since 1970, octal or base-256
 ///        148    8 chksum    sum of the block's bytes, octal, with eight spaces in its own place
 ///        156    1 typeflag
@@ -132,7 +132,7 @@ extension TarHeader {
     }
 }
 
-/// The number in a field of a tar header: octal digits, with blanks before them and a blank or NUL behind them, none of
+/// The number in a field of a tar header: octal digits, with blanks before them and a blank or NUL after them, none of
 /// them meaning zero; or base 256, two's complement, when the highest bit of the field is set (GNU tar manual). Nil
 /// where it is neither, or does not fit.
 func tarNumber(_ field: ArraySlice<UInt8>) -> Int64? {

@@ -76,7 +76,7 @@ struct TarScan {
         }
         guard let next = try nextBlock(), next.contains(where: { $0 != 0 }) else { return }
         notes.append(
-            "a single block of zeros at \(start): what comes behind it is passed over, because it may be an end mark")
+            "a single block of zeros at \(start): what comes after it is passed over, because it may be an end mark")
     }
 
     /// Takes in what the header at `start` is of, and steps to the next one. Answers whether there may be one.
@@ -224,7 +224,7 @@ struct TarScan {
         }
     }
 
-    /// Steps over `size` bytes, which lie in the file, and the padding behind them, which may be missing there.
+    /// Steps over `size` bytes, which lie in the file, and the padding after them, which may be missing there.
     private mutating func step(over size: UInt64) {
         let over = size % Self.blockSize
         let padding = over == 0 ? 0 : Self.blockSize - over

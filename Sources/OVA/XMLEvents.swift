@@ -28,7 +28,7 @@ struct XMLElement {
     }
 }
 
-/// What is told of an XML document while it is read, in its order. A fault that is thrown ends the reading.
+/// What receives the parts of an XML document while it is read, in its order. A fault that is thrown ends the reading.
 protocol XMLReader: AnyObject {
     /// An element begins.
     func begin(_ element: XMLElement) throws(ParseFault)

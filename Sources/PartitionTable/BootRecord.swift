@@ -56,7 +56,7 @@ struct BootRecord: Hashable, Sendable {
     /// The bytes of a record, whatever the disk's sectors have.
     static let size = 512
 
-    /// What tells this disk from others; 0: nothing.
+    /// The identifier of the disk; 0: none.
     var diskSignature: UInt32
     /// Always four.
     var entries: [Entry]

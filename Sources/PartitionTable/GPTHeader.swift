@@ -42,7 +42,7 @@ struct GPTHeader: Hashable, Sendable {
     var firstUsableLBA: UInt64
     /// The last sector that a partition may have.
     var lastUsableLBA: UInt64
-    /// What tells this disk from others.
+    /// The identifier of the disk.
     var diskGUID: GUID
     /// Where the entries begin.
     var entryLBA: UInt64

@@ -37,7 +37,7 @@ public struct Partition: Hashable, Sendable {
         self.uuid = uuid
     }
 
-    /// Where on the disk it ends: the byte behind its last.
+    /// Where on the disk it ends: the byte after its last.
     public var end: GuestOffset { start.advanced(by: size) }
 
     /// What people call its type; nil for a type that few disks have.
@@ -49,7 +49,7 @@ public struct Partition: Hashable, Sendable {
         }
     }
 
-    /// Whether it is no partition but the room that logical partitions lie in.
+    /// Whether it is an extended partition, which holds logical partitions and no data of its own.
     public var isExtended: Bool {
         if case .mbr(let type, _) = entry { BootRecord.Entry.extendedTypes.contains(type) } else { false }
     }

@@ -1,6 +1,6 @@
 import BlockImage
 
-/// What partitions a disk has, as its MBR or GPT says. A table that is damaged gives what can be told of it, and notes.
+/// What partitions a disk has, as its MBR or GPT says. A table that is damaged gives what can be read of it, and notes.
 public struct PartitionTable: Hashable, Sendable {
     /// The kinds of tables.
     public enum Scheme: String, Sendable {
@@ -16,11 +16,12 @@ public struct PartitionTable: Hashable, Sendable {
     public internal(set) var scheme = Scheme.none
     /// What the table counts in.
     public internal(set) var sectorSize = SectorSize.bytes512
-    /// What tells the disk from others: the GPT's DiskGUID, or the MBR's signature as `0x1234abcd`; nil where it is 0.
+    /// The identifier of the disk: the GPT's DiskGUID, or the MBR's signature as `0x1234abcd`; nil where it is 0.
     public internal(set) var diskID: String?
     /// The partitions by number; every one lies on the disk, but they may overlap.
     public internal(set) var partitions: [Partition] = []
-    /// The room that an MBR's logical partitions lie in: no partition itself, though Linux numbers it.
+    /// The extended partition, in which an MBR's logical partitions lie: it has no data itself, though Linux numbers
+    /// it.
     public internal(set) var extendedPartitions: [Partition] = []
     /// What is damaged, or not as it should be, each a sentence; at most 65.
     public internal(set) var notes: [String] = []

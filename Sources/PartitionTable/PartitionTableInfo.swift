@@ -6,7 +6,7 @@ public struct PartitionTableInfo: Encodable, Sendable {
     public struct Entry: Encodable, Sendable {
         /// The number that Linux gives it.
         public var number: Int
-        /// Its file in a mount; nil where there is none, as for the room of logical partitions.
+        /// Its file in a mount; nil where there is none, as for an extended partition.
         public var file: String?
         /// Where it begins on the disk, in bytes.
         public var start: UInt64
@@ -54,13 +54,13 @@ public struct PartitionTableInfo: Encodable, Sendable {
     public var scheme: String
     /// What the table counts in, in bytes.
     public var sectorSize: Int
-    /// What tells the disk from others.
+    /// The identifier of the disk.
     public var id: String?
     /// True where a GPT was read from the end of the disk.
     public var usedBackup: Bool?
     /// The partitions by number.
     public var partitions: [Entry]
-    /// The room of logical partitions.
+    /// The extended partition, in which logical partitions lie.
     public var extended: [Entry]?
     /// What is damaged, or not as it should be, each a sentence.
     public var notes: [String]?

@@ -41,7 +41,7 @@ struct Sectors {
 
 /// What was found to be wrong with a table, in sentences.
 struct Notes {
-    /// More of them help nobody, and a table of 1,024 entries can be wrong in each.
+    /// More of them are of no use, and a table of 1,024 entries can be wrong in each.
     static let limit = 64
 
     private var sentences: [String] = []

@@ -179,7 +179,7 @@ struct TableReader {
         }
         for (index, entry) in found.copy.usedEntries {
             guard index < GPTSearch.entryLimit else {
-                notes.add("the GPT has used entries behind the first \(GPTSearch.entryLimit), which are not read")
+                notes.add("the GPT has used entries after the first \(GPTSearch.entryLimit), which are not read")
                 break
             }
             add(entry, number: index + 1, of: header, in: sectors)

@@ -66,8 +66,8 @@ struct EncryptedSectors {
         try file.read(count, at: offset, into: &output)
         do throws(EncryptionFault) {
             // Safe: the slice is bounds-checked, all of it was just read, and the span does not outlive the closure.
-            try unsafe output.withUnsafeMutableBytes { room, end throws(EncryptionFault) in
-                let appended = unsafe UnsafeMutableRawBufferPointer(rebasing: room[start..<end])
+            try unsafe output.withUnsafeMutableBytes { space, end throws(EncryptionFault) in
+                let appended = unsafe UnsafeMutableRawBufferPointer(rebasing: space[start..<end])
                 var sectors = unsafe appended.mutableBytes
                 try cipher.decrypt(&sectors, firstSector: firstNumber)
             }

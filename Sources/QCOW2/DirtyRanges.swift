@@ -113,7 +113,7 @@ public struct DirtyRanges: Sendable {
             case .stored(let offset):
                 let words = try words(of: index, at: offset)
                 let bit = Self.firstBit(of: words, from: Int(position % bitsOfCluster), isDirty: isDirty)
-                // The bits behind the last that stands for something should be zeros, but nobody checks.
+                // The bits after the last that stands for something should be zeros, but no reader checks.
                 if let bit, index * bitsOfCluster + UInt64(bit) < bitCount {
                     return index * bitsOfCluster + UInt64(bit)
                 }

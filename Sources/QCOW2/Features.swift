@@ -41,7 +41,7 @@ public struct AutoclearFeatures: OptionSet, Hashable, Sendable {
     public static let rawExternalData = Self(rawValue: 1 << 1)
 }
 
-/// One line of the feature name table: what a feature bit is called by whoever set it.
+/// One line of the feature name table: what a feature bit is called by the program that set it.
 public struct FeatureName: Hashable, Sendable {
     /// Which of the header's three feature fields the bit is in.
     public enum Kind: UInt8, Sendable {

@@ -16,7 +16,7 @@ extension Header {
     }
 
     /// What is wrong with the fields, each at its position: what must be right first, first. Where cluster_bits is
-    /// wrong, nothing that is counted in clusters can be told.
+    /// wrong, nothing that is counted in clusters is known.
     var faults: [ParseFault] {
         var faults: [ParseFault] = []
         func require(_ holds: Bool, at position: Int, _ message: @autoclosure () -> String) {

@@ -60,7 +60,7 @@ public struct Header: Hashable, Sendable {
 }
 
 extension Header {
-    /// Parses the header from the image's first bytes, and checks what can be told from them alone.
+    /// Parses the header from the image's first bytes, and checks what they show alone.
     public init(parsing reader: inout ByteReader) throws(ParseFault) {
         guard try reader.read(bytes: 4) == Self.magic else {
             throw ParseFault(at: 0, "no QCOW2 image: it does not begin with the magic 'QFI\\xfb'")
@@ -98,7 +98,7 @@ extension Header {
     }
 
     /// Appends the header, to its length: 72 bytes in version 2, 104 or 112 in version 3, the last of which is the padding
-    /// behind the compression type.
+    /// after the compression type.
     func encode(into writer: inout ByteWriter) {
         let start = writer.position
         writer.write(bytes: Self.magic)
@@ -136,7 +136,7 @@ extension Header {
     public var l2Coverage: UInt64 { 1 << UInt64(clusterBits + l2Bits) }
 
     /// The disk's size as its guest sees it. QEMU counts in sectors of 512 bytes, and so does everything that was
-    /// written by a guest: what is left of `size` behind the last whole sector is not part of the disk.
+    /// written by a guest: what is left of `size` after the last whole sector is not part of the disk.
     public var virtualSize: UInt64 { size & ~511 }
 
     /// The L1 entries that the disk needs.

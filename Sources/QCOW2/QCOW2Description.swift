@@ -12,12 +12,12 @@ public struct QCOW2Description: Sendable {
     public let backingFile: [UInt8]?
     /// The internal snapshots, in the table's order; those whose entries can be read.
     public let snapshots: [Snapshot]
-    /// Why other snapshots cannot be told of; nil where there are no others.
+    /// Why other snapshots are unknown; nil where there are no others.
     public let snapshotFault: ImageError?
     /// The dirty bitmaps, in the directory's order. Where the autoclear bit does not vouch for them they are all
     /// inconsistent, and left out where the directory is damaged.
     public let bitmaps: [Bitmap]
-    /// Why the bitmaps cannot be told of, although the image is said to have some; nil where they can.
+    /// Why the bitmaps are unknown, although the header says that the image has some; nil where they are known.
     public let bitmapFault: ImageError?
     /// Why the image cannot be read as it is, though its tables may be sound.
     public var refusal: ImageError? { refusalWithKey ?? refusalWithoutKey }

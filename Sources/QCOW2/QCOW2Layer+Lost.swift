@@ -22,7 +22,7 @@ extension QCOW2Layer {
         }
         guard index < l1Table.count else { return limit }
         guard let (l1, place) = try? source.page(of: l1Table, at: index) else {
-            // All entries behind the end of the file are lost, and else those that would have been read with this one.
+            // All entries past the end of the file are lost, and else those that would have been read with this one.
             let entry = l1Table.offset.advanced(by: UInt64(index) * 8)
             let isCut = entry.rawValue + 8 > source.file.size
             return isCut ? limit : count(of: TableCache.pageEntries - index % TableCache.pageEntries)

@@ -11,7 +11,7 @@ public final class QCOW2Layer: ImageLayer {
     public let virtualSize: UInt64
     let source: ClusterSource
     let l1Table: TableLocation
-    /// Where the layer begins in the address space of its tables: 0 for a disk; saved machine state lies behind one.
+    /// Where the layer begins in the address space of its tables: 0 for a disk; saved machine state lies after one.
     let origin: UInt64
     private let firstL1Page = AtomicLazyReference<TablePage>()
 
@@ -39,7 +39,7 @@ public final class QCOW2Layer: ImageLayer {
         let source = ClusterSource(
             header, file: file, dataFile: dataFile, cipher: header.cryptMethod == 0 ? nil : cipher, resources: resources
         )
-        // The entries behind those that the disk needs hold the saved state of a machine, not the disk.
+        // The entries after those that the disk needs hold the saved state of a machine, not the disk.
         let l1Table = try source.l1Table(
             at: header.l1TableOffset, count: Int(header.neededL1Size), name: "active L1 table")
         self.init(source, l1Table, origin: 0, size: header.virtualSize)
@@ -121,7 +121,7 @@ public final class QCOW2Layer: ImageLayer {
         let (l1, index) = try l1Page(at: l1Index)
         let l2Offset = L1Entry(rawValue: l1.entries[index]).l2TableOffset
         guard l2Offset != 0 else {
-            // Also the L1 entries behind, as far as this page knows them, that have no L2 table either.
+            // Also the L1 entries after it, as far as this page knows them, that have no L2 table either.
             var next = index + 1
             var count = coverage - position % coverage
             while count < limit, next < l1.entries.count, L1Entry(rawValue: l1.entries[next]).l2TableOffset == 0 {
@@ -163,7 +163,7 @@ public final class QCOW2Layer: ImageLayer {
                 ? try data(at: start, count: run.count, host: host) : try encrypted(at: start, run.count, host: host)
         }
         var extent = Extent(start: start, count: run.count, storage: storage)
-        // As in QEMU, nothing is said of where an encrypted image keeps room.
+        // As in QEMU, nothing is reported of where an encrypted image has space reserved.
         if let reserved, source.cipher == nil {
             extent.reserved = Extent.Reserved(file: source.dataFile, offset: reserved)
         }
@@ -172,9 +172,9 @@ public final class QCOW2Layer: ImageLayer {
 
     /// The data from `host` on, as far as the file has it.
     ///
-    /// A file may end in the middle of its last cluster, where writers leave what was never written; that reads as zeros,
-    /// unless something tells that the file was cut (`Header.isCut`). QEMU reads zeros for clusters that lie wholly behind
-    /// the end, too; here they are an error, since nothing but a cut file has them.
+    /// A file may end in the middle of its last cluster, where writers leave what was never written; that reads as
+    /// zeros, unless something shows that the file was cut (`Header.isCut`). QEMU reads zeros for clusters that lie
+    /// wholly past the end, too; here they are an error, since nothing but a cut file has them.
     private func data(at start: GuestOffset, count: UInt64, host: HostOffset) throws(ImageError) -> Extent {
         let file = source.dataFile
         let clusterSize = source.format.clusterSize

@@ -32,7 +32,7 @@ extension QCOW2Layer {
             size: snapshot.vmStateSize)
     }
 
-    /// The disk's size when the snapshot was taken, not yet without what is left of it behind the last whole sector.
+    /// The disk's size when the snapshot was taken, not yet without what is left of it after the last whole sector.
     private func diskSize(of snapshot: Snapshot) throws(ImageError) -> UInt64 {
         let size = snapshot.diskSize ?? source.header.size
         guard size <= UInt64(Int64.max) else {

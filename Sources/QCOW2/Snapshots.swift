@@ -53,7 +53,7 @@ public struct Snapshot: Hashable, Sendable {
     /// Instructions executed, in record/replay; nil where there are none.
     public var instructionCount: UInt64?
 
-    /// Reads the snapshot table that the header names. `fault`: why the entries behind those that are there cannot be
+    /// Reads the snapshot table that the header names. `fault`: why the entries after those that are there cannot be
     /// read, `corrupt` or `truncated` about the table, or what reading the file throws. The disk does not need them.
     static func readTable(_ header: Header, of file: any HostFile) -> (snapshots: [Snapshot], fault: ImageError?) {
         var snapshots: [Snapshot] = []

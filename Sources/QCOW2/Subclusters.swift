@@ -63,7 +63,7 @@ struct SubclusterBitmap: RawRepresentable, Hashable {
         case unallocated, zero, data
     }
 
-    /// What the subcluster `first` is, and the subcluster behind it at which that ends.
+    /// What the subcluster `first` is, and the subcluster after it at which that ends.
     func run(from first: Int) -> (state: State, end: Int) {
         let (state, alike): (State, UInt32) =
             if allocated >> UInt32(first) & 1 == 1 {
@@ -108,7 +108,7 @@ struct ClusterRun: Hashable {
     /// How many they are.
     var count: UInt64
 
-    /// Whether `next`, which lies behind it on the disk, goes on with it.
+    /// Whether `next`, which lies after it on the disk, goes on with it.
     func isContinued(by next: ClusterRun) -> Bool {
         switch (storage, next.storage) {
         case (.data(let first), .data(let second)): second == first.advanced(by: count)

@@ -2,7 +2,7 @@ import BlockImage
 import ByteFormat
 import Compression
 
-/// How the grains of a streamOptimized extent are read: each is a zlib stream behind a marker.
+/// How the grains of a streamOptimized extent are read: each is a zlib stream after a marker.
 struct CompressedGrains: Sendable {
     /// The file.
     let file: any HostFile
@@ -62,11 +62,11 @@ struct CompressedGrains: Sendable {
         grain.appendZeros(Int(grainSize) - count)
     }
 
-    /// How many bytes the grain `index` takes behind its marker at `offset`. They lie in the file.
+    /// How many bytes the grain `index` takes after its marker at `offset`. They lie in the file.
     func dataSize(ofGrain index: UInt64, at offset: HostOffset) throws(ImageError) -> Int {
         let bytes = try file.bytes(StreamMarker.grainHeaderSize, at: offset, of: "grain marker")
         let marker: StreamMarker
-        // The four bytes behind it are the type of a metadata marker, which is none of a grain in any case.
+        // The four bytes after it are the type of a metadata marker, which is none of a grain in any case.
         do throws(ParseFault) { marker = try StreamMarker(parsing: bytes + [0, 0, 0, 0]) } catch {
             throw file.corrupt(error)
         }

@@ -1,7 +1,7 @@
 import ByteFormat
 
 /// The text of a descriptor as it is parsed, whichever way it was stored: editors save it as UTF-16, copies are appended
-/// to it, and what a file held before stays behind it.
+/// to it, and what a file held before stays after it.
 struct DescriptorText {
     /// The text. Of one in UTF-16, the same in UTF-8.
     private(set) var bytes: [UInt8]
@@ -13,7 +13,7 @@ struct DescriptorText {
     private(set) var fault: ParseFault?
 
     /// The text that `stored` begins with. `isFile`: all of a file, in which nothing may follow the text; what is
-    /// embedded is padded with NULs, and may have an older text behind these.
+    /// embedded is padded with NULs, and may have an older text after these.
     init(_ stored: [UInt8], isFile: Bool) {
         let converted = Self.utf8(fromUTF16: stored)
         bytes = converted ?? stored
@@ -31,10 +31,10 @@ struct DescriptorText {
         let lines = rest.split { $0 == 0 || $0 == UInt8(ascii: "\n") || $0 == UInt8(ascii: "\r") }
         if lines.contains(where: { DescriptorExtent.isExtent($0) }) {
             fault = ParseFault(
-                at: end, "descriptor: its text is interrupted by NUL bytes here, behind which there are more extents")
+                at: end, "descriptor: its text is interrupted by NUL bytes here, after which there are more extents")
         } else {
             notes.append(
-                "\(bytes.count - first) bytes behind the text of the descriptor, from byte \(first) on, are ignored")
+                "\(bytes.count - first) bytes after the text of the descriptor, from byte \(first) on, are ignored")
         }
     }
 

@@ -207,8 +207,8 @@ extension GrainTables {
         return place
     }
 
-    /// Takes note of which redundant tables from this one on, as far as they lie one behind another, are empty: tables of
-    /// parts of a disk that were never written to are most of all, and are not read one by one.
+    /// Takes note of which redundant tables from this one on, as far as they lie one after another, are empty: tables
+    /// of parts of a disk that were never written to are most of all, and are not read one by one.
     private func noteEmptyCopies(_ directory: Page, _ directoryIndex: Int, for place: PlacedTable) {
         let first = format.tableSector(directory.entries[directory.index]).map { HostOffset($0 &* sectorSize) }
         guard let first, !missing.compared.isKnown(place.table.offset, first), place.entries.allSatisfy({ $0 == 0 })
@@ -284,19 +284,19 @@ extension GrainTables {
 }
 
 extension GrainTables {
-    /// The `count` bytes from `offset` on, all of grains that no table has: what was never written, unless the extent tells
-    /// that grains were lost. `isTableEmpty`: whether their tables have no grain at all. `behind` finds the grain before
-    /// them.
+    /// The `count` bytes from `offset` on, all of grains that no table has: what was never written, unless the extent
+    /// shows that grains were lost. `isTableEmpty`: whether their tables have no grain at all. `previous` finds the
+    /// grain before them.
     private func absentRun(
         at offset: UInt64, count: UInt64, isTableEmpty: @autoclosure () -> Bool,
-        behind: () throws(ImageError) -> StreamGaps.PlacedGrain
+        previous: () throws(ImageError) -> StreamGaps.PlacedGrain
     ) throws(ImageError) -> SparseExtent.Run {
         guard let gaps = missing.gaps, let compression else {
             if !missing.isSound, isTableEmpty(), let error = try missing.lostTables(of: self) { throw error }
             return (count, .unallocated)
         }
         let grain = offset / grainSize
-        let found = try gaps.grains(behind: try behind(), of: self)
+        let found = try gaps.grains(after: try previous(), of: self)
         guard let next = found.first(where: { $0.index >= grain }) else { return (count, .unallocated) }
         // At most 2^32 grains of 2^22 bytes.
         if next.index > grain { return (min(count, UInt64(next.index) * grainSize - offset), .unallocated) }
@@ -343,7 +343,7 @@ extension GrainTables {
         at host: UInt64, _ subject: String, _ entry: HostOffset
     ) throws(ImageError) -> Extent.Storage {
         let message =
-            "\(subject): its grain goes on behind \(HostOffset(host)), but the file ends at \(HostOffset(file.size))"
+            "\(subject): its grain goes on past \(HostOffset(host)), but the file ends at \(HostOffset(file.size))"
         if try missing.isCut(self) {
             findings.add("\(file.path): at \(entry): \(message): the file was cut")
             throw ImageError(.truncated, path: file.path, offset: entry, message)

@@ -3,7 +3,7 @@ import BlockImage
 extension GrainTables {
     /// The most tables that are looked through for an entry: those of 2 TiB in grains of 64 KiB.
     private static let tableLimit = 1 << 16
-    /// The most bytes behind the tables that are looked through for data.
+    /// The most bytes after the tables that are looked through for data.
     private static let dataLimit: UInt64 = 16 << 20
     /// The bytes of tables that are read at once.
     private static let runSize: UInt64 = 64 << 10
@@ -11,9 +11,9 @@ extension GrainTables {
     /// The most grains without an entry that a sound extent is taken to have: a writer that is killed leaves one each time.
     private static let leakLimit: UInt64 = 16
 
-    /// Why what a table without entries has no grain for is not zeros, although there is no copy of the table to tell:
-    /// no table has a grain at all, and yet there is data where grains lie; or the file has grains with data that no table
-    /// has. Nil where all is well, as in a new disk.
+    /// Why what a table without entries has no grain for is not zeros, although there is no copy of the table that says
+    /// so: no table has a grain at all, and yet there is data where grains lie; or the file has grains with data that
+    /// no table has. Nil where all is well, as in a new disk.
     ///
     /// Reads up to all tables, and where the file has more grains than they use, the space between these. Throws what the
     /// host throws: then nothing is known.
@@ -29,7 +29,7 @@ extension GrainTables {
     ///
     /// A writer that ends in the middle of a write leaves one grain like that each time, and one that keeps its tables in
     /// memory any number, but the header says so then. These are noted. They are more where a table was lost, or there is
-    /// no copy of it that would tell, or it did not get lost alone.
+    /// no copy of it that would say so, or it did not get lost alone.
     private func strayGrains() throws(ImageError) -> ImageError? {
         guard case .hosted(hasZeroedGrains: false) = format, compression == nil, !missing.isUnclean,
             directory.count <= Self.tableLimit
@@ -140,8 +140,8 @@ extension GrainTables {
         return end
     }
 
-    /// How many grain tables lie one behind another in the file by `entries` of a directory, from the entry `index` on, at
-    /// most as many as are read at once; 0 where that entry leads to none in the file. Only for hosted extents.
+    /// How many grain tables lie one after another in the file by `entries` of a directory, from the entry `index` on,
+    /// at most as many as are read at once; 0 where that entry leads to none in the file. Only for hosted extents.
     func runOfTables(_ entries: [UInt64], from index: Int) -> Int {
         let size = UInt64(tableEntryCount * format.entrySize)
         let first = entries[index]
@@ -165,8 +165,8 @@ extension GrainTables {
         return try entries(of: table, from: 0, count: table.count)
     }
 
-    /// The entries of the `count` grain tables from this number on, which lie one behind another from `sector` on. Where the
-    /// host cannot read all of them at once, each is read by itself, to know which one it is.
+    /// The entries of the `count` grain tables from this number on, which lie one after another from `sector` on. Where
+    /// the host cannot read all of them at once, each is read by itself, to know which one it is.
     private func grains(ofTables count: Int, from number: Int, atSector sector: UInt64) throws(ImageError) -> [UInt64] {
         do throws(ImageError) {
             return try tables(count, atSector: sector)

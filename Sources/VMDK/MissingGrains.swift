@@ -32,7 +32,7 @@ final class MissingGrains: Sendable {
         self.gaps = gaps
     }
 
-    /// Whether it is known that `GrainTables.lostTables` has nothing to tell.
+    /// Whether it is known that `GrainTables.lostTables` has found nothing.
     var isSound: Bool { sound.load(ordering: .relaxed) }
 
     /// The answer of `GrainTables.lostTables`.

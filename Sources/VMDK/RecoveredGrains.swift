@@ -11,7 +11,7 @@ struct RecoveredGrain: Comparable, Sendable {
     static func < (left: Self, right: Self) -> Bool { (left.index, left.sector) < (right.index, right.sector) }
 }
 
-/// The grains of a streamOptimized extent whose grain directory is missing, as their markers tell.
+/// The grains of a streamOptimized extent whose grain directory is missing, as their markers say.
 struct RecoveredGrains: Sendable {
     /// Where the stream breaks off.
     struct Break: Sendable {
@@ -19,7 +19,7 @@ struct RecoveredGrains: Sendable {
         let offset: HostOffset
         /// What is there: "ends" or "is damaged".
         let manner: String
-        /// The first grain that may have come behind the break.
+        /// The first grain that may have come after the break.
         let firstLostGrain: UInt64
     }
 

@@ -112,7 +112,7 @@ private struct Opening {
         return hosted(header, map, (place.note.map { [$0] } ?? []) + notes)
     }
 
-    /// The extent as the markers in it tell, where its grain directory is `missing`.
+    /// The extent as the markers in it say, where its grain directory is `missing`.
     private func hostedByMarkers(
         _ header: SparseHeader, missing: ImageError
     ) throws(ImageError) -> SparseExtent {
@@ -228,7 +228,7 @@ extension Opening {
 }
 
 extension SparseHeader {
-    /// Where grains may lie: behind the overhead, whose place is no larger than the file where the extent is read, and
+    /// Where grains may lie: after the overhead, whose place is no larger than the file where the extent is read, and
     /// the descriptor.
     fileprivate var grainArea: GrainArea {
         let hasDescriptor = descriptorOffset <= sectorLimit / 2 && descriptorSize <= sectorLimit / 2

@@ -4,7 +4,7 @@ import Synchronization
 
 /// The grains of a streamOptimized extent that are in the stream and in no grain table.
 ///
-/// Grains follow each other in the stream, so that behind one stands the marker of the next. Where the tables have none
+/// Grains follow each other in the stream, so that after one stands the marker of the next. Where the tables have none
 /// for a while, that is looked at: one small read for each gap, and more only where a grain is found that they lack.
 /// Streams whose grains are in no order are looked at like that as well, but a grain that stands elsewhere is not found.
 final class StreamGaps: Sendable {
@@ -17,7 +17,7 @@ final class StreamGaps: Sendable {
     private let known = Guarded<[UInt64: [RecoveredGrain]]>([:])
     /// The last grain that stands in a grain table or one before it, by the table's index.
     private let last = Guarded<[Int: PlacedGrain]>([:])
-    /// How many gaps behind markers of other grains than the tables say were looked through, and may be at most.
+    /// How many gaps after markers of other grains than the tables say were looked through, and may be at most.
     private let foreign = Atomic(0)
     private static let foreignLimit = 64
     /// Why gaps could not be looked through, by the grain before them.
@@ -38,14 +38,14 @@ final class StreamGaps: Sendable {
         self.firstSector = firstSector
     }
 
-    /// The grains in the gap behind `grain`, in order, that `tables` have no entry for. Throws where the host cannot read
-    /// the markers, which alone tell.
-    func grains(behind grain: PlacedGrain, of tables: GrainTables) throws(ImageError) -> [RecoveredGrain] {
+    /// The grains in the gap after `grain`, in order, that `tables` have no entry for. Throws where the host cannot
+    /// read the markers, which alone show them.
+    func grains(after grain: PlacedGrain, of tables: GrainTables) throws(ImageError) -> [RecoveredGrain] {
         if let found = known.withLock({ $0[grain.index] }) { return found }
         try failedGaps.withLock { $0[grain.index] }?.check()
         guard ReadScope.mayBlock else { throw ReadScope.blocked(tables.file.path) }
         let found = try Self.keepingErrors(of: grain.index, in: failedGaps) { () throws(ImageError) in
-            try search(behind: grain, of: tables)
+            try search(after: grain, of: tables)
         }
         known.withLock { known in
             if known.count >= Self.limit { known.removeAll() }
@@ -107,7 +107,7 @@ final class StreamGaps: Sendable {
         }
     }
 
-    private func search(behind grain: PlacedGrain, of tables: GrainTables) throws(ImageError) -> [RecoveredGrain] {
+    private func search(after grain: PlacedGrain, of tables: GrainTables) throws(ImageError) -> [RecoveredGrain] {
         let file = tables.file
         let grainSectors = tables.grainSize / sectorSize
         var sector = firstSector
@@ -115,7 +115,7 @@ final class StreamGaps: Sendable {
             let subject = "the marker of grain \(grain.index)"
             guard let marker = try marker(at: grain.sector, file), case .grain(let lba, let size)? = marker.kind else {
                 tables.findings.add(
-                    "\(file.path): at \(HostOffset(grain.sector * sectorSize)): \(subject) is damaged: grains behind it that "
+                    "\(file.path): at \(HostOffset(grain.sector * sectorSize)): \(subject) is damaged: grains after it that "
                         + "the grain tables do not have are not looked for")
                 return []
             }
@@ -158,7 +158,7 @@ final class StreamGaps: Sendable {
         return inOrder()
     }
 
-    /// The sector behind a grain of `size` compressed bytes.
+    /// The sector after a grain of `size` compressed bytes.
     private static func end(of size: UInt32, at sector: UInt64) -> UInt64 {
         sector + (UInt64(StreamMarker.grainHeaderSize) + UInt64(size) + sectorSize - 1) / sectorSize
     }

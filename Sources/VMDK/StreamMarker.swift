@@ -1,6 +1,6 @@
 import ByteFormat
 
-/// The marker that stands, at the start of a sector, before everything in a streamOptimized extent behind its overhead
+/// The marker that stands, at the start of a sector, before everything in a streamOptimized extent after its overhead
 /// (Virtual Disk Format 5.0, "Stream-Optimized Compressed Sparse Extents").
 ///
 ///     OFFSET SIZE FIELD
@@ -18,15 +18,15 @@ struct StreamMarker {
         case grainDirectory = 2
         /// A second header.
         case footer = 3
-        /// Nothing: vSphere tells how far it got. Not in the specification.
+        /// Nothing: vSphere's progress. Not in the specification.
         case progress = 4
     }
 
     /// What the marker announces.
     enum Kind: Equatable {
-        /// A grain that begins at the sector `lba` of the disk and takes `size` bytes behind these 12.
+        /// A grain that begins at the sector `lba` of the disk and takes `size` bytes after these 12.
         case grain(lba: UInt64, size: UInt32)
-        /// Metadata in so many sectors behind the marker's.
+        /// Metadata in so many sectors after the marker's.
         case metadata(Metadata, sectors: UInt64)
     }
 

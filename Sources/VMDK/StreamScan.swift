@@ -61,7 +61,7 @@ struct StreamScan {
             "stream: has no footer, and more than \(markerLimit) markers, which is not supported")
     }
 
-    /// Keeps a grain, and goes on behind it.
+    /// Keeps a grain, and goes on after it.
     private mutating func pass(lba: UInt64, size: UInt32, at position: HostOffset) -> Outcome? {
         let grainBytes = header.grainSize * sectorSize
         guard lba < header.capacity, lba % header.grainSize == 0, UInt64(size) <= 2 * grainBytes,
@@ -74,7 +74,7 @@ struct StreamScan {
         return nil
     }
 
-    /// Goes on behind a piece of metadata.
+    /// Goes on after a piece of metadata.
     private mutating func pass(
         _ metadata: StreamMarker.Metadata, sectors: UInt64, at position: HostOffset
     ) throws(ImageError) -> Outcome? {

@@ -265,7 +265,7 @@ private struct Findings {
                 notes.append("\(file.path): parentCID is ffffffff, so the parentFileNameHint \"\(hint)\" is ignored")
             } else if descriptor.parentCID == nil {
                 notes.append(
-                    "\(file.path): parentCID is missing or no number, so that nobody knows whether the parent "
+                    "\(file.path): parentCID is missing or no number, so that it is unknown whether the parent "
                         + "\"\(hint)\" was changed after the image was made")
             }
         }

@@ -63,7 +63,7 @@ public final class VMDKExtent: Sendable {
         if case .sparse(let extent) = storage { extent.findings } else { nil }
     }
 
-    /// The first byte of the disk behind it.
+    /// The first byte of the disk after it.
     var end: UInt64 { start.rawValue + virtualSize }
 
     /// How it is stored from `position` of the disk on, which lies inside it: at least one byte, at most `limit`.
@@ -87,7 +87,7 @@ public final class VMDKExtent: Sendable {
                 let count = min(limit, file.size - host)
                 return Extent(start: position, count: count, storage: .data(file: file, offset: HostOffset(host)))
             }
-            // A last sector that is cut short is filled with zeros. What lies behind it is lost.
+            // A last sector that is cut short is filled with zeros. What lies after it is lost.
             let over = file.size % sectorSize
             guard over > 0, host - file.size < sectorSize - over else {
                 throw ImageError(

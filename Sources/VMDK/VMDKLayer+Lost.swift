@@ -20,7 +20,7 @@ extension VMDKExtent {
     fileprivate func lost(at position: GuestOffset, limit: UInt64) -> UInt64 {
         let offset = position.rawValue - start.rawValue
         switch storage {
-        // A flat file that ends has nothing behind its end.
+        // A flat file that ends has nothing past its end.
         case .zero, .unreadable, .flat: return limit
         case .sparse(let extent):
             switch extent.map {
@@ -52,8 +52,8 @@ extension GrainTables {
         let (_, grains, first) = place
         var next = first + 1
         if grains[first] == 0 {
-            // Neither a copy that cannot be read nor one that contradicts the table tells what this has no entry for; nor do
-            // the markers of a stream that cannot be read.
+            // Neither a copy that cannot be read nor one that contradicts the table says what this has no entry for;
+            // nor do the markers of a stream that cannot be read.
             let conflicts: Set<Int>?
             do throws(ImageError) { conflicts = try differences(place, number)?.conflicts } catch { conflicts = nil }
             while next < grains.count, grains[next] == 0, conflicts?.contains(next) != false { next += 1 }
@@ -75,8 +75,8 @@ extension GrainTables {
         }
     }
 
-    /// How many entries of the grain directory behind the one with this index name the same `table`, of those in its page,
-    /// at most `limit`.
+    /// How many entries of the grain directory after the one with this index name the same `table`, of those in its
+    /// page, at most `limit`.
     private func neighbours(of number: Int, at table: TableLocation, limit: Int) -> Int {
         guard let (entries, first) = try? directoryPage(at: number), entries[first] != 0,
             (try? self.table(number, entry: entries[first], of: directory))?.offset == table.offset

@@ -74,7 +74,7 @@ public final class VMDKLayer: ImageLayer {
 
     /// The part of the disk that holds `start`.
     func extent(holding start: GuestOffset) throws(ImageError) -> VMDKExtent {
-        // The first extent that ends behind `start`, by bisection.
+        // The first extent that ends after `start`, by bisection.
         var index = 0
         var end = extents.count
         while index < end {

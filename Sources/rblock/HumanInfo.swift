@@ -5,7 +5,7 @@ import ImageFormats
 import ImageTools
 import PartitionTable
 
-/// What is known of an image as people know it from `qemu-img info`, and more behind it.
+/// What is known of an image as people know it from `qemu-img info`, and more after it.
 struct HumanInfo {
     /// The lines, each with its end.
     private(set) var text = ""

@@ -93,7 +93,7 @@ struct RPC: ParsableCommand {
         }
         var members: [String: JSON] = [:]
         for pair in params {
-            // By bytes: an accent behind the mark makes one character of both.
+            // By bytes: an accent after the mark makes one character of both.
             let bytes = Array(pair.utf8)
             guard let mark = bytes.firstIndex(of: UInt8(ascii: "=")), mark > 0 else {
                 throw ValidationError("PARAMS: '\(pair)' must be name=value, or the only one and JSON")

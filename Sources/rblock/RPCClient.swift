@@ -13,14 +13,15 @@ struct RPCClient {
     private let name: String
     private let descriptor: FileDescriptor
 
-    /// Connects to the server at `address`. Throws where nobody listens there.
+    /// Connects to the server at `address`. Throws where no server listens there.
     init(at address: ListenAddress) throws(ImageError) {
         socket = try ConnectedSocket(to: address)
         descriptor = FileDescriptor(rawValue: socket.descriptor)
         name = "\(address)"
     }
 
-    /// Calls `method`, and answers its result; `progress` hears how far it is, 0 to 1, where that is told.
+    /// Calls `method`, and answers its result; `progress` receives how far it is, 0 to 1, where the server reports
+    /// that.
     ///
     /// Throws `Failure` for an error that the server answers, and where the connection ends.
     func call(_ method: String, _ params: JSON?, progress: (Double) -> Void) throws -> JSON {

@@ -13,7 +13,7 @@ struct Read: ParsableCommand {
         abstract: "Write bytes of the disk of an image to standard output.",
         discussion: """
             The bytes are those that the guest sees, whatever the format. An IMAGE may be a block device. Sizes are in \
-            bytes, as 1048576, 1024K, 1M (also G and T), or 0x100000. Reading behind the end of the disk is an error. What \
+            bytes, as 1048576, 1024K, 1M (also G and T), or 0x100000. Reading past the end of the disk is an error. What \
             was read before an error is written.
 
             EXAMPLES

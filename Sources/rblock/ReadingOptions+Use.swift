@@ -27,7 +27,7 @@ extension ReadingOptions {
     }
 
     /// To be called when all of `disk` was read. Throws `system` with ESTALE where it was written to meanwhile; with
-    /// --ignore-changes or --force-share that is only said. Says where nothing can tell it.
+    /// --ignore-changes or --force-share that is only reported. Reports files of which that cannot be known.
     func checkUnchanged(_ disk: NamedDisk) throws(ImageError) {
         do throws(ImageError) {
             try disk.checkUnchanged()

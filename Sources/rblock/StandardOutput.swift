@@ -25,13 +25,13 @@ final class StandardOutput {
         if pending.count >= Self.capacity { try flush() }
     }
 
-    /// Prints `bytes`, which stay where they are, behind all that was to be printed before.
+    /// Prints `bytes`, which stay where they are, after all that was to be printed before.
     func write(_ bytes: RawSpan) throws(ImageError) {
         try flush()
         try writeAll(bytes)
     }
 
-    /// Prints what was gathered, where somebody may be watching; elsewhere it is kept until there is more.
+    /// Prints what was gathered, where it goes to a terminal; elsewhere it is kept until there is more.
     func show() throws(ImageError) {
         if isTerminal { try flush() }
     }

@@ -5,7 +5,7 @@ import HostStorage
 extension RBlock {
     private static let verbs = configuration.subcommands.map { $0._commandName } + ["help"]
 
-    /// As every command; but a verb that there is not is told with the one that may have been meant, and `--inspect` is
+    /// As every command; but an unknown verb is reported with the one that may have been meant, and `--inspect` is
     /// taken for the verb.
     static func main() async {
         // A split VMDK of 2 TiB has more files than the usual limit.

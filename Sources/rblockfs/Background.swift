@@ -36,7 +36,7 @@ enum Background {
     }
 
     /// Called by the server before anything else: leaves the terminal's session, and whatever else the caller had open.
-    /// Locks, and pipes that somebody waits on, must end with the caller.
+    /// Locks, and pipes that another process waits on, must end with the caller.
     static func detach(keeping descriptor: CInt, _ passed: PassedDevice?) {
         setsid()
         // What is started from here, as fusermount3, must not keep the starter waiting.
@@ -67,7 +67,7 @@ enum Background {
         unsafe posix_spawn_file_actions_init(&actions)
         defer { unsafe _ = posix_spawn_file_actions_destroy(&actions) }
         unsafe posix_spawn_file_actions_adddup2(&actions, ready.rawValue, readyDescriptor)
-        // Our own options go first: behind a "--" of the user's they would be taken for arguments.
+        // Our own options go first: after a "--" of the user's they would be taken for arguments.
         let added = ["--foreground", "--background-fd", "\(readyDescriptor)"]
         let given = ProgramArguments.bytes
         let strings = given.prefix(1) + added.map { Array($0.utf8) } + given.dropFirst()

@@ -13,7 +13,7 @@ struct JournalHandler: LogHandler {
         set { metadata[key] = newValue }
     }
 
-    /// Whether standard error is the journal: systemd tells its device and inode in JOURNAL_STREAM.
+    /// Whether standard error is the journal: systemd passes its device and inode in JOURNAL_STREAM.
     static var isStandardError: Bool {
         var attributes = stat()
         // Safe: getenv returns NULL or a C string, which is copied at once; fstat fills a structure of ours.

@@ -77,7 +77,7 @@ struct Mountpoint {
 }
 
 extension FilePath {
-    /// Where relative paths begin now; the root where it cannot be told.
+    /// Where relative paths begin now; the root where that is unknown.
     static var workingDirectory: FilePath {
         // Safe: getcwd returns a C string that is ours to free, or nil.
         guard let name = unsafe getcwd(nil, 0) else { return "/" }

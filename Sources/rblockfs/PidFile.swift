@@ -51,7 +51,7 @@ final class PidFile: Sendable {
         guard result == 0 else { throw Self.failure(given, "\(Errno(rawValue: errno))") }
     }
 
-    /// The server ends: removes the file, unless it is another one by now, or somebody has written to it. Who may no
+    /// The server ends: removes the file, unless it is another one by now, or it was written to. Who may no
     /// longer do that empties it.
     func remove() {
         if Self.content(of: file) == content {

@@ -4,7 +4,7 @@ import SystemPackage
 
 /// What a server gives up once its mount answers. Mounting, and raising the read-ahead, take rights that serving does not.
 enum Privileges {
-    /// Throws where `user` is nobody whom this process can become: better now than when it is mounted.
+    /// Throws where this process cannot become `user`: better now than when it is mounted.
     static func check(becoming user: UserID?) throws(MountFailure) {
         guard let user else { return }
         guard geteuid() == 0 else {
@@ -15,7 +15,7 @@ enum Privileges {
         }
     }
 
-    /// Becomes `user`, and keeps no capability but CAP_DAC_READ_SEARCH: images are opened when somebody looks at them,
+    /// Becomes `user`, and keeps no capability but CAP_DAC_READ_SEARCH: images are opened when they are looked at,
     /// and root's mount shows those of all users. To be called while the process has one thread; later ones inherit it.
     static func giveUp(becoming user: UserID?) throws(MountFailure) {
         // Safe: a string of ours, or none.

@@ -72,7 +72,7 @@ struct Server {
         try serve(fileSystem, of: folder.location.text, at: mountpoint, logger)
     }
 
-    /// Mounts, tells everybody who waits for it, and serves to the end.
+    /// Mounts, notifies every process that waits for it, and serves to the end.
     private func serve(
         _ fileSystem: ImageFileSystem, of images: String, at mountpoint: Mountpoint, _ logger: Logger
     ) throws(MountFailure) {
@@ -80,7 +80,7 @@ struct Server {
         defer { pidFile?.remove() }
         let manager = command.backgroundFd == nil ? ServiceManager.take() : nil
         var options = command.mountOptions + ["default_permissions"]
-        // Who has given up the right to unmount needs somebody who has not.
+        // A process that has given up the right to unmount needs one that has not.
         if command.service.givesUpPrivileges { options.append("auto_unmount") }
         var failure: MountFailure?
         do throws(SessionError) {

@@ -122,7 +122,7 @@ struct FileMask: ExpressibleByArgument {
 
 /// The options of mount(8) and fstab(5) that say how to mount, not what the mount is like.
 enum MountCommandOption {
-    /// What FUSE need not be told of: it is for mount and systemd, or true of every mount of this program, which changes
+    /// What is not passed to FUSE: it is for mount and systemd, or true of every mount of this program, which changes
     /// no file and no time.
     static func isIrrelevant(_ name: String) -> Bool {
         if name == "dev" || name == "suid" {

@@ -104,7 +104,7 @@ struct `A VMDK delta` {
         #expect(opened.disk.error == nil)
         #expect(
             opened.notes == [
-                "\(path): parentCID is missing or no number, so that nobody knows whether the parent \"base.vmdk\" was "
+                "\(path): parentCID is missing or no number, so that it is unknown whether the parent \"base.vmdk\" was "
                     + "changed after the image was made"
             ])
         try folder.disk("base.vmdk", of: 7, cid: "nonsense")
@@ -114,7 +114,7 @@ struct `A VMDK delta` {
         #expect(
             opened.notes == [
                 "\(path): parentCID is 00000005, but the parent \(folder.folder.file("base.vmdk")) has no CID, so that "
-                    + "nobody knows whether it was changed after this image was made"
+                    + "it is unknown whether it was changed after this image was made"
             ])
     }
 

@@ -188,7 +188,7 @@ struct `A GPT` {
         let table = disk.table()
         #expect(table.partitions.map(\.number) == Array(1...1024))
         #expect(table.notes.count == 65)
-        #expect(table.notes[0] == "the GPT has used entries behind the first 1024, which are not read")
+        #expect(table.notes[0] == "the GPT has used entries after the first 1024, which are not read")
         #expect(table.notes[1] == "partitions 1 and 2 overlap")
         #expect(table.notes[64] == "960 more faults are not listed")
     }

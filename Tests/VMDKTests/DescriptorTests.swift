@@ -218,12 +218,12 @@ import Testing
             ("parentCID=12345678\nparentFileNameHint=\"p.vmdk\"", "p.vmdk", nil),
             (
                 "parentFileNameHint=\"p.vmdk\"", "p.vmdk",
-                "parentCID is missing or no number, so that nobody knows whether the parent \"p.vmdk\" was changed after "
+                "parentCID is missing or no number, so that it is unknown whether the parent \"p.vmdk\" was changed after "
                     + "the image was made"
             ),
             (
                 "parentCID=none\nparentFileNameHint=\"p.vmdk\"", "p.vmdk",
-                "parentCID is missing or no number, so that nobody knows whether the parent \"p.vmdk\" was changed after "
+                "parentCID is missing or no number, so that it is unknown whether the parent \"p.vmdk\" was changed after "
                     + "the image was made"
             ),
             (

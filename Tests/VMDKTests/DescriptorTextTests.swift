@@ -71,7 +71,7 @@ struct `The text of a descriptor` {
         let text = try Self.text()
         try Self.expectDisk(
             text + [0, 0] + Array("old".utf8),
-            "3 bytes behind the text of the descriptor, from byte \(text.count + 2) on, are ignored")
+            "3 bytes after the text of the descriptor, from byte \(text.count + 2) on, are ignored")
         try Self.expectDisk(text + [0, 0, 0], nil)
         let error = Self.refusal(text + [0, 0] + Array("\nRW 4 ZERO\n".utf8))
         #expect(error?.code == .corrupt && error?.message.hasPrefix("descriptor: its text is interrupted") == true)

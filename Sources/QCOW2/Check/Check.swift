@@ -46,7 +46,7 @@ private struct Check {
         addFaults()
         try image.gather(&refcounts, &result)
         var lower: UInt64 = 0
-        // A reference may touch one cluster behind the last, and only one.
+        // A reference may touch one cluster after the last, and only one.
         let end = image.clusterCount + 1
         let tables = max(image.l2Tables.count, 1)
         while lower < end {
@@ -96,7 +96,7 @@ private struct Check {
         }
     }
 
-    /// The flags of the header that tell how the image was left, and what it says of its encryption.
+    /// The flags of the header that say how the image was left, and what it says of its encryption.
     private mutating func judgeHeader() {
         let header = image.header
         func add(_ kind: CheckFinding.Kind, _ severity: CheckFinding.Severity, at offset: UInt64, _ message: String) {

@@ -47,7 +47,7 @@ struct JudgingSink: UseSink {
     var result: CheckResult
     /// Where the next cluster of the active L2 table that is walked over would lie, were it not fragmented; 0: nowhere.
     private var expected: UInt64 = 0
-    /// Whether the table's COPIED flags are judged: not where nobody knows its own refcount, and not where it is none, as
+    /// Whether the table's COPIED flags are judged: not where its own refcount is unknown, and not where it is none, as
     /// an L1 entry of flags alone names the header as a table.
     private var isTable = true
 

@@ -67,7 +67,7 @@ struct CheckedImage {
         clusterSize = description.header.clusterSize
     }
 
-    /// The clusters that the `size` bytes at `offset` touch; nil where they end a whole cluster or more behind the end
+    /// The clusters that the `size` bytes at `offset` touch; nil where they end a whole cluster or more past the end
     /// of the file: the last cluster may be cut short.
     func clusters(_ size: UInt64, at offset: UInt64) -> ClosedRange<UInt64>? {
         let (end, overflow) = offset.addingReportingOverflow(size)
@@ -75,7 +75,7 @@ struct CheckedImage {
         return offset / clusterSize...(end - 1) / clusterSize
     }
 
-    /// Tells `sink` of every use of a host cluster but those by refcount blocks. `progress` is told how many L2 tables
+    /// Reports every use of a host cluster to `sink` but those by refcount blocks. `progress` gets how many L2 tables
     /// were passed.
     func walkUses(_ sink: inout some UseSink, progress: (Int) -> Void) throws(ImageError) {
         use(clusterSize, at: 0, by: .header, &sink)
@@ -83,7 +83,7 @@ struct CheckedImage {
             use(table.size * 8, at: table.offset, times: table.times, by: .l1Table(snapshot: table.snapshot), &sink)
         }
         if let last = description.snapshots.last {
-            // Entries lie behind each other, all in the file.
+            // Entries follow one another, all in the file.
             let size = last.entryEnd.rawValue - header.snapshotsOffset
             use(size, at: header.snapshotsOffset, by: .snapshotTable, &sink)
         }
@@ -161,7 +161,7 @@ struct CheckedImage {
         }
     }
 
-    /// Tells of what an L2 entry uses.
+    /// Reports what an L2 entry uses.
     private func use(_ place: L2EntryPlace, isActive: Bool, _ sink: inout some UseSink) {
         // The clusters of a data file have no refcounts.
         guard !format.hasDataFile else { return }
@@ -183,7 +183,7 @@ extension HostFile {
     private static var chunkWords: UInt64 { 8192 }
 
     /// The `count` 64-bit words of a table at `offset`, chunk by chunk, with the index of each chunk's first word; what
-    /// lies in a hole of the file, or behind its end, is zeros and left out.
+    /// lies in a hole of the file, or past its end, is zeros and left out.
     func forEachChunk(
         of count: UInt64, at offset: UInt64, _ body: ([UInt64], UInt64) throws(ImageError) -> Void
     ) throws(ImageError) {

@@ -71,7 +71,7 @@ struct L2TableUse {
     var times: UInt64 { activeTimes + snapshotTimes }
 }
 
-/// Where the parts of an image are told of while they are walked over.
+/// What receives the parts of an image while they are walked over.
 protocol UseSink {
     /// These host clusters are used by `user`, `times` times.
     mutating func use(_ clusters: ClosedRange<UInt64>, times: UInt64, by user: ClusterUser)
@@ -81,7 +81,7 @@ protocol UseSink {
     mutating func cut(_ size: UInt64, at offset: UInt64, times: UInt64, by user: ClusterUser)
     /// The entries of an L2 table come next.
     mutating func begin(_ table: L2TableUse) throws(ImageError)
-    /// An L2 entry that is not 0, before what it uses is told.
+    /// An L2 entry that is not 0, before what it uses.
     mutating func entry(_ entry: L2EntryPlace) throws(ImageError)
     /// An entry of the table of the bitmap with this index contradicts the format.
     mutating func bitmapEntry(_ index: Int, at offset: UInt64, times: UInt64, _ fault: String)
@@ -106,7 +106,7 @@ struct L2EntryPlace {
 enum L2EntryKind {
     case unallocated, plainZero, allocatedZero, normal, compressed
 
-    /// The kind of `entry`, as QEMU tells them apart.
+    /// The kind of `entry`, as QEMU distinguishes them.
     init(_ entry: L2Entry, _ format: L2Format) {
         let hasOffset = L2Entry.offset.isSet(in: entry.rawValue)
         if L2Entry.compressed.isSet(in: entry.rawValue) {

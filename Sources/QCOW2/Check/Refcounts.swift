@@ -100,8 +100,8 @@ extension HostFile {
 }
 
 extension Header {
-    /// The clusters behind the last whose refcounts are looked at: as many as a block of 64 KiB has.
-    private static let clustersBehind: UInt64 = 1 << 15
+    /// The clusters after the last whose refcounts are looked at: as many as a block of 64 KiB has.
+    private static let clustersAfter: UInt64 = 1 << 15
 
     /// Whether `file`, which holds the image's clusters, was cut inside its last cluster. Only for a last cluster that
     /// holds data or an L2 table: the first L1 table, in which a new image ends, is as long as its entries.
@@ -114,7 +114,7 @@ extension Header {
         guard hasRefcounts else { return false }
         var refcounts = try Refcounts(self, of: file)
         let first = file.size / clusterSize + 1
-        for cluster in first..<first + Self.clustersBehind {
+        for cluster in first..<first + Self.clustersAfter {
             // An unknown refcount says nothing.
             if let refcount = try refcounts.refcount(of: cluster), refcount > 0 { return true }
         }

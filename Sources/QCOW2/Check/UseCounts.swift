@@ -25,7 +25,7 @@ struct UseCounts {
 
     /// log2 of the clusters of a page.
     static let pageBits: UInt64 = 16
-    /// The bytes that all pages take together at most, unless told otherwise.
+    /// The bytes that all pages take together at most, unless said otherwise.
     static let defaultBudget = 64 << 20
     /// The largest count that is kept: 2^29 - 1. What is used more often counts as used so often.
     static let countLimit: UInt64 = 1 << 29 - 1
@@ -46,9 +46,9 @@ struct UseCounts {
 
     /// The first cluster that is counted.
     let lower: UInt64
-    /// The cluster behind the last that is counted; falls while pages are given up.
+    /// The cluster after the last that is counted; falls while pages are given up.
     private(set) var upper: UInt64
-    /// The cluster behind the last that is used, of all that were told of.
+    /// The cluster after the last that is used, of all that were added.
     private(set) var usedEnd: UInt64 = 0
     private var pages: [Page?]
     private var size = 0

@@ -55,7 +55,8 @@ extension QCOW2Layout {
     }
 
     private func listSnapshot(_ header: Header, _ cursor: inout LayoutCursor) throws(ImageError) {
-        // The faults of the fields are known only once they are read, and told with them: so the first is read ahead.
+        // The faults of the fields are known only once they are read, and reported with them: so the first is read
+        // ahead.
         if let offset = cursor.peek(8, at: 0), let fault = placeFault(offset, header) { cursor.faults[0] = fault }
         try cursor.number("l1_table_offset", size: 8) { "\(HostOffset($0))" }
         try cursor.number("l1_size", size: 4) { counted($0, "entry", "entries") }

@@ -57,7 +57,7 @@ extension QCOW2Layout {
     private func listVersion3Fields(
         _ header: Header, _ length: Int, _ cursor: inout LayoutCursor
     ) throws(ImageError) {
-        let names = featureNames(behind: length)
+        let names = featureNames(after: length)
         let unknown = header.incompatibleFeatures.subtracting([
             .dirty, .corrupt, .externalDataFile, .compressionType, .extendedL2,
         ])
@@ -93,7 +93,7 @@ extension QCOW2Layout {
     }
 
     /// The image's feature name table, as far as the extensions can be read.
-    private func featureNames(behind length: Int) -> [FeatureName] {
+    private func featureNames(after length: Int) -> [FeatureName] {
         var reader = ByteReader(start, at: length)
         return (try? HeaderExtensions(parsing: &reader, upTo: start.count))?.featureNames ?? []
     }

@@ -13,7 +13,7 @@ extension QCOW2Layout {
             if table.count < size / 8 {
                 try consumer.fault(
                     "of its \(size / 8) entries only \(table.count) are looked at: the others lie "
-                        + "behind the file's end, or behind the most that are allowed")
+                        + "past the end of the file, or past the most that are allowed")
             }
             var lister = LayoutEntryLister(consumer, "refcount table entries", limit: options.entryLimit)
             var counted = CountedBlocks()

@@ -35,7 +35,7 @@ extension QCOW2Layout {
         var lister = LayoutEntryLister(consumer, "L1 entries", limit: options.entryLimit)
         var entries = LayoutEntryLister(consumer, "L2 entries", limit: options.entryLimit)
         try forEachL1Table(header) { (table) throws(ImageError) in
-            // Of snapshots that nobody will be told of, nothing is read.
+            // Of snapshots that are not listed, nothing is read.
             if lister.isExhausted, entries.isExhausted || !options.showsEntries { return lister.omit(table.count) }
             let structure = LayoutStructure(
                 table.name, at: HostOffset(table.offset), size: table.count * 8)
@@ -65,7 +65,7 @@ extension QCOW2Layout {
         try entries.finish()
     }
 
-    /// Does what reads the file; where the host cannot, that is told as a fault.
+    /// Does what reads the file; where the host cannot, that is reported as a fault.
     func reportingReadErrors(
         _ consumer: any LayoutConsumer, _ body: () throws(ImageError) -> Void
     ) throws(ImageError) {

@@ -2,10 +2,10 @@ import BlockImage
 import ByteFormat
 
 extension QCOW2Layout {
-    /// Tells `recorder` what every cluster of the file is used for. Time and memory are bounded by the file's size,
-    /// whatever the tables say: none is walked over twice, and all walks together read at most twice the file.
+    /// Reports to `recorder` what every cluster of the file is used for. Time and memory are bounded by the file's
+    /// size, whatever the tables say: none is walked over twice, and all walks together read at most twice the file.
     ///
-    /// Damage is passed over: it is what `list` tells of. Throws nothing but what reading the file throws.
+    /// Damage is passed over: `list` reports it. Throws nothing but what reading the file throws.
     public func recordUse(in recorder: any HostUseRecorder) throws(ImageError) {
         guard let header = clusters else {
             recorder.record(.header, at: HostOffset(0), count: UInt64(start.count)) { _, _ in false }
@@ -84,7 +84,7 @@ private final class QCOW2UseWalk {
                 (.compressed, .snapshotData), (.snapshotData, .compressed):
                 // The look-up goes by clusters, as the recorder's units do.
                 (refcounts.map { $0.refcount(of: place) ?? 0 } ?? 2) > 1
-            // A table's last cluster has room behind the table, which the same table's parts may name again.
+            // A table's last cluster has space after the table, which the same table's parts may name again.
             case (.bitmaps, .bitmaps), (.snapshotTable, .snapshotTable): true
             default: false
             }

@@ -2,7 +2,7 @@ import BlockImage
 import ByteFormat
 
 /// The structures of a QCOW2 file as they stand in it, sound or not: what `inspect` shows. Where a reader refuses, it
-/// goes on; what is wrong is told with the field that it is about.
+/// goes on; what is wrong is reported with the field that it is about.
 public struct QCOW2Layout: Sendable {
     let file: any HostFile
     /// The bytes of the first cluster, or of what stands for it where the header does not say how large that is.
@@ -62,7 +62,7 @@ public struct QCOW2Layout: Sendable {
     /// The bytes of a cluster; nil where the header does not say it.
     public var clusterSize: UInt64? { clusters?.clusterSize }
 
-    /// Tells `consumer` of every structure. Throws what the consumer throws.
+    /// Reports every structure to `consumer`. Throws what the consumer throws.
     public func list(to consumer: any LayoutConsumer, _ options: LayoutOptions) throws(ImageError) {
         guard let header else {
             if version == 1 { return try listVersion1(to: consumer) }

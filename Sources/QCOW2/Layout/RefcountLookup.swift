@@ -30,7 +30,7 @@ final class RefcountLookup {
         min(UInt64(header.refcountTableClusters) << UInt64(header.clusterBits), Header.refcountTableSizeLimit) / 8
     }
 
-    /// How often the cluster at `offset` is used; nil where the tables cannot tell: they are damaged.
+    /// How often the cluster at `offset` is used; nil where the tables are damaged.
     func refcount(of offset: HostOffset) -> UInt64? {
         let cluster = offset.rawValue >> UInt64(header.clusterBits)
         let index = cluster / blockEntries

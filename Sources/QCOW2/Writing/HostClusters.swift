@@ -21,7 +21,7 @@ struct HostClusters {
     private let file: any NewFile
     private let clusterBits: UInt64
     private let refcountLimit: UInt64
-    /// What the refcount table and the bits of an offset have room for.
+    /// The most clusters that the refcount table and the bits of an offset allow for.
     private let limit: UInt64
     /// How many are taken.
     private var taken: UInt64 = 0
@@ -53,7 +53,7 @@ struct HostClusters {
 
     /// Takes `count` clusters that lie one after another, and answers where the first begins.
     ///
-    /// Throws `unsupported` where the format has no room for them.
+    /// Throws `unsupported` where the format cannot count that many.
     mutating func take(_ count: UInt64) throws(ImageError) -> HostOffset {
         let first = end
         taken += count
@@ -71,7 +71,7 @@ struct HostClusters {
         return first
     }
 
-    /// Takes room for a compressed cluster of `count` bytes, which are fewer than a cluster has: behind the one before
+    /// Takes space for a compressed cluster of `count` bytes, which are fewer than a cluster has: after the one before
     /// where that can be, as QEMU packs them. Throws what `take` throws.
     mutating func take(compressed count: Int) throws(ImageError) -> HostOffset {
         let count = UInt64(count)
@@ -121,7 +121,7 @@ struct HostClusters {
         block = RefcountBlock(clusterSize: clusterSize, block.format)
     }
 
-    /// Takes clusters for the refcount table and, behind it, for `count` bytes of an L1 table; writes all refcounts.
+    /// Takes clusters for the refcount table and, after it, for `count` bytes of an L1 table; writes all refcounts.
     /// Answers where the tables begin, and how many clusters the refcount table has. Nothing can be taken afterwards.
     mutating func finish(
         l1TableSize: UInt64

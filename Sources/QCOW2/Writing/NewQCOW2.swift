@@ -50,7 +50,7 @@ public struct NewQCOW2: Hashable, Sendable {
     public var hasExtendedL2 = false
     /// How clusters are compressed, if they are.
     public var compressionType = CompressionType.zlib
-    /// Whether whoever writes to the image may put off its refcounts (`lazy_refcounts`). Version 3.
+    /// Whether programs that write to the image may put off its refcounts (`lazy_refcounts`). Version 3.
     public var hasLazyRefcounts = false
     /// The image under it, if there is one.
     public var backing: Backing?
@@ -64,7 +64,7 @@ public struct NewQCOW2: Hashable, Sendable {
 }
 
 extension NewQCOW2 {
-    /// Clusters of at most this size have no room for the names of features beside the name of a backing file; QEMU
+    /// Clusters of at most this size have no space for the names of features beside the name of a backing file; QEMU
     /// leaves them out there, too.
     private static let sizeWithoutFeatureNames: UInt64 = 4096
 

@@ -3,7 +3,7 @@ import ByteFormat
 
 /// Writes a new QCOW2 image in one pass: docs/interop/qcow2 "Cluster mapping".
 ///
-/// After the header's cluster comes data in the order of the disk, with the L2 table of each part of the disk behind its
+/// After the header's cluster comes data in the order of the disk, with the L2 table of each part of the disk after its
 /// data; at the end the refcount table and the L1 table; last the header itself. What lies where depends on what is
 /// written only, not on the pieces that it is written in. Memory is taken for the L1 table, one L2 table and one
 /// refcount block.

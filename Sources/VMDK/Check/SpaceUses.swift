@@ -47,7 +47,7 @@ struct SpaceUse {
 ///
 /// At most `capacity` uses of 32 bytes are kept: 2^21, which are 64 MiB, are those of 128 GiB in grains of 64 KiB. Where
 /// there are more, those that begin in the upper half are given up, and `upper` says how far the others go; they are
-/// told of again in the next pass. A full 2 TiB disk takes at most 32 passes over its grain tables of 128 MiB.
+/// reported again in the next pass. A full 2 TiB disk takes at most 32 passes over its grain tables of 128 MiB.
 struct SpaceUses {
     static let defaultCapacity = 1 << 21
 
@@ -95,12 +95,12 @@ struct SpaceUses {
         uses.removeLast(uses.count - count)
     }
 
-    /// The sector behind the last that was found to be used in the passes so far.
+    /// The sector after the last that was found to be used in the passes so far.
     var end: UInt64 { furthest?.end ?? 0 }
 
-    /// Ends a pass: tells `overlap` of each use that begins inside another, with that other, or with itself where several
-    /// of its kind begin at one place, and `gap` of the sectors between two uses; then makes space for the uses after
-    /// `upper`.
+    /// Ends a pass: reports to `overlap` each use that begins inside another, with that other, or with itself where
+    /// several of its kind begin at one place, and `gap` of the sectors between two uses; then makes space for the uses
+    /// after `upper`.
     mutating func finishPass(overlap: (SpaceUse, SpaceUse) -> Void, gap: (Range<UInt64>) -> Void) {
         settle()
         for use in uses {

@@ -2,7 +2,7 @@ import BlockImage
 
 /// The sectors of a file that nothing uses, while its extent is checked, and the grains in them that no table has.
 ///
-/// Files have room that was never written, or is there in advance: only what is not zeros counts.
+/// Files have space that was never written, or is allocated in advance: only what is not zeros counts.
 struct UnusedSpace {
     /// The most runs of sectors that are kept.
     private static let limit = 1 << 16
@@ -28,7 +28,7 @@ struct UnusedSpace {
             // Sectors of a file are less than 2^55.
             let start = max(run.lowerBound * sectorSize, area.start)
             let end = min(run.upperBound * sectorSize, area.end, file.size)
-            // A grain that ends the disk takes less room than the others, and its rest is no grain.
+            // A grain that ends the disk takes less space than the others, and its rest is no grain.
             guard start < end, end - start >= tables.grainSize else { continue }
             var lastGrain = UInt64.max
             var position = start

@@ -3,7 +3,7 @@ import ByteFormat
 
 extension VMDKLayer {
     /// Checks the structures of the layer's files against each other: grain directories and their copies, grain tables,
-    /// where grains lie, markers of streams, flat extents' sizes. Reads no data of the disk; `progress` is told the part
+    /// where grains lie, markers of streams, flat extents' sizes. Reads no data of the disk; `progress` gets the part
     /// that is done, 0 to 1. `useCapacity` is how many uses of a file are kept at a time; see `SpaceUses`.
     ///
     /// What is wrong with the chain is for who opened it to say. Throws `unsupported` where tables name each other more
@@ -124,7 +124,7 @@ extension SparseExtent {
         var lost: [RecoveredGrain] = []
         var replaced: [RecoveredGrain] = []
         for grain in scan.grains {
-            // The marker may be of a grain behind the end of the disk, where the footer says that it is smaller.
+            // The marker may be of a grain past the end of the disk, where the footer says that it is smaller.
             guard UInt64(grain.index) * grainSize < capacity else { continue }
             let entry = try unlessDamaged { () throws(ImageError) in try tables.entry(ofGrain: UInt64(grain.index)) }
             guard let entry else { continue }

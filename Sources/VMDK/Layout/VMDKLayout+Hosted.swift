@@ -222,7 +222,7 @@ extension VMDKLayout {
             if marker.offset + UInt64(StreamMarker.grainHeaderSize) + UInt64(size) > file.size {
                 entry.fault = "its \(size) bytes do not lie in the file, which ends at \(HostOffset(file.size))"
             } else if lba >= header.capacity {
-                entry.fault = "its sector \(lba) lies behind the end of the disk, which has \(header.capacity)"
+                entry.fault = "its sector \(lba) lies past the end of the disk, which has \(header.capacity)"
             } else if header.grainSize > 0, lba % header.grainSize != 0 {
                 entry.fault = "its sector \(lba) is no multiple of the grain size, \(header.grainSize)"
             } else if header.grainSize <= SparseHeader.grainSizeLimit, UInt64(size) > 2 * header.grainSize * sectorSize

@@ -5,7 +5,7 @@ extension VMDKLayout {
     /// Tells `recorder` what every sector of the file is used for. No more is read than the grain directories and grain
     /// tables that lie in the file, each table once for each entry that names it, but at most twice the file in all.
     ///
-    /// Damage is passed over: it is what `list` tells of.
+    /// Damage is passed over: `list` reports it.
     public func recordUse(in recorder: any HostUseRecorder) throws(ImageError) {
         switch magic {
         case nil:
@@ -49,7 +49,7 @@ extension VMDKLayout {
     private func recordMarkers(of header: SparseHeader, in recorder: any HostUseRecorder) throws(ImageError) {
         try forEachMarker(of: header) { (_, marker) in
             let start = HostOffset(marker.offset)
-            let behind = start.advanced(by: sectorSize)
+            let content = start.advanced(by: sectorSize)
             let rest = marker.extent - sectorSize
             func record(_ use: HostUse, at offset: HostOffset, count: UInt64) {
                 recorder.record(use, at: offset, count: count) { _, earlier in earlier == use }
@@ -58,10 +58,10 @@ extension VMDKLayout {
             case .grain?: record(.compressed, at: start, count: marker.extent)
             case .metadata(.grainTable, _)?:
                 record(.marker, at: start, count: sectorSize)
-                record(.grainTable, at: behind, count: rest)
+                record(.grainTable, at: content, count: rest)
             case .metadata(.grainDirectory, _)?:
                 record(.marker, at: start, count: sectorSize)
-                record(.grainDirectory, at: behind, count: rest)
+                record(.grainDirectory, at: content, count: rest)
             case .metadata(.endOfStream, _)?:
                 // Room for what the tables know better, where it is no stream's end but what was never written.
                 let isEnd = marker.offset + 2 * sectorSize >= file.size || header.hasDirectoryAtEnd

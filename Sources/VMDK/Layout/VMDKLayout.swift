@@ -2,12 +2,12 @@ import BlockImage
 import ByteFormat
 
 /// The structures of a VMDK file as they stand in it, sound or not: what `inspect` shows. Where a reader refuses, it goes
-/// on; what is wrong is told with the field that it is about.
+/// on; what is wrong is reported with the field that it is about.
 public struct VMDKLayout: Sendable {
     let file: any HostFile
     /// What the first bytes say; nil for a descriptor, and for what is none of them.
     let magic: Magic?
-    /// Who opens the files that extent lines name, to say where they lead; nil: nobody is asked.
+    /// What opens the files that extent lines name, to say where they lead; nil: they are not opened.
     let policy: (any OpenPolicy)?
 
     /// Looks at the first bytes of `file`, whatever it is; `policy` opens what extent lines name, if they are to be
@@ -19,7 +19,7 @@ public struct VMDKLayout: Sendable {
         magic = Magic(firstBytes: start)
     }
 
-    /// Tells `consumer` of every structure. Throws what the consumer throws.
+    /// Reports every structure to `consumer`. Throws what the consumer throws.
     public func list(to consumer: any LayoutConsumer, _ options: LayoutOptions) throws(ImageError) {
         switch magic {
         case .hostedSparse: try listHosted(to: consumer, options)
@@ -35,7 +35,7 @@ public struct VMDKLayout: Sendable {
         return try file.bytes(Int(min(count, file.size - offset)), at: HostOffset(offset), of: what)
     }
 
-    /// Does what reads the file; where the host cannot, that is told as a fault.
+    /// Does what reads the file; where the host cannot, that is reported as a fault.
     func reportingReadErrors(
         _ consumer: any LayoutConsumer, _ body: () throws(ImageError) -> Void
     ) throws(ImageError) {

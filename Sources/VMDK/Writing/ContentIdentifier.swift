@@ -2,7 +2,7 @@ import ByteFormat
 import Compression
 
 /// Makes the content identifier of a new disk (CID) from what is written to it, so that the same disk always gets the
-/// same, and another nearly always another: a delta that belongs to one is told from the other by it.
+/// same, and another nearly always another: it shows to which of them a delta belongs.
 ///
 /// It is the CRC-32 of the bytes that are stored and of where runs of them begin and end; in how many pieces they come
 /// makes no difference.

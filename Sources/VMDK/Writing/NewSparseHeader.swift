@@ -3,8 +3,8 @@ import BlockImage
 extension SparseHeader {
     /// The sectors of a grain in new extents: 64 KiB, as in all that VMware writes.
     static let newGrainSize: UInt64 = 128
-    /// The sectors that an embedded descriptor has room in: the first 10 KiB behind the header, in which QEMU looks for
-    /// what it names.
+    /// The sectors that are reserved for an embedded descriptor: the first 10 KiB after the header, in which QEMU looks
+    /// for what it names.
     static let newDescriptorSectors: UInt64 = 20
 
     /// The header of a new extent of `sectors` sectors, for whose grain tables `directoryEntryLimit` entries must be
@@ -39,8 +39,8 @@ extension SparseHeader {
             directoryOffset: directoryOffset, overhead: newGrainSize, uncleanShutdown: false, compressAlgorithm: 1)
     }
 
-    /// Where the grain table `index` of a new sparse extent lies, behind its grain directory at the sector `directory`.
-    func tableSector(_ index: Int, behindDirectoryAt directory: UInt64) -> UInt64 {
+    /// Where the grain table `index` of a new sparse extent lies, after its grain directory at the sector `directory`.
+    func tableSector(_ index: Int, afterDirectoryAt directory: UInt64) -> UInt64 {
         directory + Self.directorySectors(tableCount: directoryEntryCount) + UInt64(index) * NewGrainTable.sectors
     }
 

@@ -2,7 +2,7 @@ import BlockImage
 
 extension NewVMDK {
     /// Checks that there can be such a disk whose image lies at `path`, and that other programs read it: refuses what
-    /// `qemu-img create` refuses, and some that it makes and nobody reads, before anything is written.
+    /// `qemu-img create` refuses, and some that it makes and no program reads, before anything is written.
     ///
     /// Throws `unsupported`, about `path`, with what must be changed.
     public func validate(path: String) throws(ImageError) {

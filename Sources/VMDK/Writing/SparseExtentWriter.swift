@@ -4,7 +4,7 @@ import ByteFormat
 /// Writes a hosted sparse extent in one pass (Virtual Disk Format 5.0, "Hosted Sparse Extents"):
 ///
 ///     the header
-///     room for the descriptor, where it is embedded
+///     space for the descriptor, where it is embedded
 ///     the redundant grain directory, and all of its grain tables
 ///     the grain directory, and all of its grain tables
 ///     the grains, in the order of the disk, from a multiple of their size on
@@ -22,7 +22,7 @@ final class SparseExtentWriter: ExtentWriter {
     /// The most entries of a grain directory that are written at once: 1 MiB of them.
     private static let pieceEntryCount: UInt64 = 1 << 18
 
-    /// An extent of `sectors` sectors in `file`; `descriptorSectors`: how many are left free behind the header.
+    /// An extent of `sectors` sectors in `file`; `descriptorSectors`: how many are left free after the header.
     init(sectors: UInt64, descriptorSectors: UInt64, hasZeroedGrains: Bool, in file: any NewFile) {
         self.file = file
         header = .sparse(sectors: sectors, descriptorSectors: descriptorSectors, hasZeroedGrains: hasZeroedGrains)
@@ -58,7 +58,7 @@ final class SparseExtentWriter: ExtentWriter {
         return offset / grainBytes..<(offset + count + grainBytes - 1) / grainBytes
     }
 
-    /// Gives the grains of the `count` bytes at `offset` their places, one behind the other, and answers the first
+    /// Gives the grains of the `count` bytes at `offset` their places, one after another, and answers the first
     /// one's sector.
     private func place(_ count: UInt64, at offset: UInt64) throws(ImageError) -> UInt64 {
         let first = nextSector
@@ -83,7 +83,7 @@ final class SparseExtentWriter: ExtentWriter {
     private func storeTable() throws(ImageError) {
         guard let table else { return }
         for directory in [header.redundantDirectoryOffset, header.directoryOffset] {
-            let sector = header.tableSector(table.index, behindDirectoryAt: directory)
+            let sector = header.tableSector(table.index, afterDirectoryAt: directory)
             try file.write(table.encoded, at: HostOffset(sector * sectorSize))
         }
         self.table = nil
@@ -95,7 +95,7 @@ final class SparseExtentWriter: ExtentWriter {
         for first in stride(from: 0, to: count, by: Int(Self.pieceEntryCount)) {
             let entries = (first..<min(count, first + Self.pieceEntryCount)).map { index in
                 // Fits: there are at most 2^25 tables, twice, of 4 sectors.
-                UInt32(truncatingIfNeeded: header.tableSector(Int(index), behindDirectoryAt: sector))
+                UInt32(truncatingIfNeeded: header.tableSector(Int(index), afterDirectoryAt: sector))
             }
             try file.write(encodeTable(entries, .little), at: HostOffset(sector * sectorSize + first * 4))
         }

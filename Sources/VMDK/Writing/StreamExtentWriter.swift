@@ -1,13 +1,13 @@
 import BlockImage
 import ByteFormat
 
-/// Writes a streamOptimized extent: everything behind its first 64 KiB in the order in which it is read (Virtual Disk
+/// Writes a streamOptimized extent: everything after its first 64 KiB in the order in which it is read (Virtual Disk
 /// Format 5.0, "Stream-Optimized Compressed Sparse Extents"):
 ///
 ///     the header, the descriptor
-///     for each grain table: its grains, each behind a marker, and then the table behind a marker
-///     the grain directory behind a marker
-///     the footer, which says where the directory is, behind a marker
+///     for each grain table: its grains, each after a marker, and then the table after a marker
+///     the grain directory after a marker
+///     the footer, which says where the directory is, after a marker
 ///     the marker of the end
 ///
 /// As VMware's products write it and their importers want it. QEMU's own has its tables in front, and no footer.
@@ -22,7 +22,7 @@ final class StreamExtentWriter: ExtentWriter {
     /// The sectors of the grain tables that are written, 0 for those without grains: 128 KiB for each TiB of the disk.
     private var directory: [UInt32] = []
 
-    /// An extent of `sectors` sectors in `file`, in which the descriptor has room behind the header.
+    /// An extent of `sectors` sectors in `file`, with space for the descriptor after the header.
     init(sectors: UInt64, encoder: GrainEncoder, in file: any NewFile) {
         self.file = file
         self.sectors = sectors
@@ -75,7 +75,7 @@ final class StreamExtentWriter: ExtentWriter {
         try file.setSize(nextSector * sectorSize)
     }
 
-    /// Writes the grain table that is being filled behind its grains.
+    /// Writes the grain table that is being filled after its grains.
     private func storeTable() throws(ImageError) {
         guard let table else { return }
         try append(.grainTable, sectors: NewGrainTable.sectors)
@@ -88,7 +88,7 @@ final class StreamExtentWriter: ExtentWriter {
         try append(StreamMarker.Kind.metadata(metadata, sectors: sectors).encoded)
     }
 
-    /// Writes `bytes`, and `data` behind them, at the sector that is next, and answers that. What is left of the last
+    /// Writes `bytes`, and `data` after them, at the sector that is next, and answers that. What is left of the last
     /// sector stays a hole.
     @discardableResult
     private func append(_ bytes: [UInt8], _ data: RawSpan = RawSpan()) throws(ImageError) -> UInt32 {
