@@ -40,7 +40,7 @@ struct BitmapTableEntry: RawRepresentable, Hashable {
     /// QEMU refuses them, too. Throws a message of what is wrong with the entry.
     func content(clusterSize: UInt64) throws(ParseFault) -> Content {
         guard !Self.reservedLow.isSet(in: rawValue), !Self.reservedHigh.isSet(in: rawValue) else {
-            throw ParseFault(at: 0, "has reserved bits set: 0x\(String(rawValue, radix: 16))")
+            throw ParseFault(at: 0, "has reserved bits set: \(hexadecimal(rawValue))")
         }
         let offset = Self.offset.masked(in: rawValue)
         let isDirty = Self.allOnes.isSet(in: rawValue)

@@ -169,8 +169,7 @@ extension QCOW2Layout {
         try listBitmapTable(offset, count, header, &lister, consumer)
     }
 
-    /// The entries of a bitmap table: docs/interop/qcow2 "Bitmap table". Offsets are as in L1 entries; where the offset
-    /// is 0, bit 0 says that all bits are ones.
+    /// The entries of a bitmap table: docs/interop/qcow2 "Bitmap table".
     private func listBitmapTable(
         _ offset: UInt64, _ count: UInt64, _ header: Header, _ lister: inout LayoutEntryLister,
         _ consumer: any LayoutConsumer
@@ -181,10 +180,12 @@ extension QCOW2Layout {
         }
         var entries = lister
         try table.visit { (index, word, _) throws(ImageError) in
-            let place = L1Entry.offset.masked(in: word)
+            let place = BitmapTableEntry.offset.masked(in: word)
             var entry = LayoutEntry(index, at: table.offset(of: index), raw: [word], facts: [])
             if place == 0 {
-                entry.facts = [.init("bits", .text(word & 1 == 1 ? "all ones" : "all zeros"))]
+                entry.facts = [
+                    .init("bits", .text(BitmapTableEntry.allOnes.isSet(in: word) ? "all ones" : "all zeros"))
+                ]
             } else {
                 entry.facts = [.init("host", .offset(place))]
                 entry.fault = placeFault(place, header)

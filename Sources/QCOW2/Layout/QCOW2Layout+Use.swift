@@ -17,6 +17,10 @@ extension QCOW2Layout {
 }
 
 /// One walk over all tables of a file. For use by one thread.
+///
+/// `CheckedImage` walks the same tables for `check`: there the header and the directories are sound, each use counts, also
+/// one that is misplaced or comes twice, and an image beyond the limits is refused. Here the header may be damaged, a
+/// cluster has one use, and what the budget does not allow is left out.
 private final class QCOW2UseWalk {
     private let layout: QCOW2Layout
     private let header: Header
@@ -155,7 +159,7 @@ private final class QCOW2UseWalk {
             record(.bitmaps, at: bitmap.tableOffset, count: size)
             let table = StoredTable(file, at: bitmap.tableOffset, count: UInt64(bitmap.tableSize))
             try table.visit { (_, word, _) in
-                let host = L1Entry.offset.masked(in: word)
+                let host = BitmapTableEntry.offset.masked(in: word)
                 if host != 0, layout.placeFault(host, header) == nil { add(.bitmaps, at: host) }
                 return true
             }
