@@ -4,7 +4,7 @@ import CCrypto
 public final class Secret: Sendable, CustomStringConvertible, CustomReflectable {
     let bytes: WipedBytes
 
-    /// Takes over `bytes`: where no one else holds the array, it is wiped too.
+    /// Takes over `bytes`: where nothing else holds the array, it is wiped too.
     public init(_ bytes: consuming [UInt8]) {
         var own = WipedBytes(zeros: bytes.count)
         for index in bytes.indices { own[index] = bytes[index] }

@@ -64,7 +64,7 @@ public final class SectorCipher: Sendable {
     }
 }
 
-/// The encryption of QCOW2 that is older than LUKS: crypt_method 1. Its passphrase *is* the key, which no one can check.
+/// The encryption of QCOW2 that is older than LUKS: crypt_method 1. Its passphrase *is* the key, which cannot be checked.
 public enum LegacyAES {
     /// AES-128-CBC whose IVs are the guest's sector numbers.
     ///

@@ -132,7 +132,7 @@ public final class Appliance: Sendable {
     }
 }
 
-/// Notes, as many as are of use to anybody.
+/// Notes, as many as are of use.
 struct NoteList: Sendable {
     private let limit: Int
     private var notes: [String] = []

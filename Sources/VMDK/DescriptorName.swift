@@ -59,7 +59,7 @@ public struct DescriptorName: Hashable, Sendable {
     /// The names to look for, the best first, each once: the name decoded; its bytes as they are; with the separators
     /// of Windows as those of this host; its last two components, in a folder beside that of the file that has the name,
     /// as linked clones are kept; and its last component, beside the file, because images are moved and copied without
-    /// anybody changing what they say. None for a device.
+    /// a change of what they say. None for a device.
     var candidates: [Candidate] {
         guard !isDevice else { return [] }
         let split = splittableBytes

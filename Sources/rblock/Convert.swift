@@ -24,7 +24,7 @@ struct Convert: ParsableCommand {
             is left, and what was there is as it was. That does not hold for a device, of course. A link is followed: the \
             image takes the place of the file that it leads to. One input and the same options always make the same bytes.
 
-            The options of a format are told by rblock create -f FORMAT -o help.
+            rblock create -f FORMAT -o help lists the options of a format.
 
             --from-sectors takes what rblock diff --sectors prints: the other sectors are zeros in the new image.
 
@@ -73,7 +73,7 @@ struct Convert: ParsableCommand {
     var sectorSize = 512
     @Flag(help: "The device that is DST has zeros everywhere, so that none are written. New files have, anyway.")
     var targetIsZero = false
-    @Flag(help: "Go on where SRC cannot be read: zeros take the place of the sectors that are lost, which are told.")
+    @Flag(help: "Go on where SRC cannot be read: zeros take the place of the sectors that are lost, which are named.")
     var ignoreReadErrors = false
     @Option(help: "human, or json: what was made of what, and what was lost.") var output = OutputForm.human
     @Argument(help: ArgumentHelp("The image to copy.", valueName: "SRC"), completion: .file()) var source: String

@@ -14,7 +14,7 @@ struct Create: ParsableCommand {
         abstract: "Make a new image, whose disk is empty or that of a backing image.",
         discussion: """
             SIZE is in bytes, as 1073741824, 512M or 20G (also K and T). With -b, the disk is that of the image BACKING, \
-            until somebody writes to FILE; SIZE is its size, if none is given. BACKING is looked for from the folder of \
+            until FILE is written to; SIZE is its size, if none is given. BACKING is looked for from the folder of \
             FILE, and must be there. It must not be changed any more afterwards.
 
             EXAMPLES
@@ -115,7 +115,7 @@ struct Create: ParsableCommand {
         let format = try format(of: path)
         var opened: OpenedImage?
         if let backing {
-            // From the folder of the new image, as whoever opens that does it; an absolute name stays what it is.
+            // From the folder of the new image, as programs that open that do it; an absolute name stays what it is.
             var named = try options.image(
                 FilePath(text: path).removingLastComponent().pushing(FilePath(text: backing.name)).text)
             named.format = backing.format

@@ -26,9 +26,9 @@ struct Info: ParsableCommand {
 
             EXIT STATUS
               0   done
-              1   an image cannot be opened or read; the others were told
+              1   an image cannot be opened or read; the others were shown
               2   with --allocation: parts of a disk cannot be found; they are
-                  told, as lost, and the others were counted
+                  named, as lost, and the others were counted
               64  wrong usage
             """)
 

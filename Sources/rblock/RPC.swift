@@ -10,7 +10,7 @@ struct RPC: ParsableCommand {
         commandName: "rpc",
         abstract: "Ask a server of 'rblock serve --rpc' by JSON-RPC.",
         discussion: """
-            SOCKET is the path of a Unix socket, unix:PATH or tcp:HOST:PORT. METHOD is what rpc.discover tells of: \
+            SOCKET is the path of a Unix socket, unix:PATH or tcp:HOST:PORT. METHOD is one that rpc.discover lists: \
             get_version, list, info, inspect, map, check, read, diff, stats, shutdown and others. PARAMS are name=value \
             pairs, in which a value that is no JSON is a string; or one array or object of JSON.
 

@@ -14,17 +14,17 @@ struct Serve: AsyncParsableCommand {
         discussion: """
             Every image has a name: that of its file, or its path below the folder that is served. Its snapshots are \
             IMAGE@SNAPSHOT, its partitions IMAGE/p1 and so on; the disks of an OVA are APPLIANCE.ova/DISK. A folder is \
-            looked through whenever somebody asks. Images are read and never written. A client names what is served, and \
+            looked through whenever a client asks. Images are read and never written. A client names what is served, and \
             never a path.
 
             NBD (--nbd, by default at tcp:127.0.0.1:10809): any client reads the exports, several at once; where one image \
-            is served, its name may be left out. Holes, allocation depths and dirty bitmaps are told to those who ask.
+            is served, its name may be left out. Holes, allocation depths and dirty bitmaps are reported on request.
 
-            JSON-RPC 2.0 (--rpc): every line is a request, or it comes as the body of an HTTP POST; rpc.discover tells of \
+            JSON-RPC 2.0 (--rpc): every line is a request, or it comes as the body of an HTTP POST; rpc.discover lists \
             the methods, and 'rblock rpc' is a client. With stdio the server ends when its standard input does.
 
             A Unix socket is its owner's alone (mode 0600), and is removed in the end. A TCP address that other hosts \
-            reach needs --insecure, or for NBD --tls require: whoever reaches it reads every image. Sockets that systemd \
+            reach needs --insecure, or for NBD --tls require: who reaches it reads every image. Sockets that systemd \
             passes are for NBD, those called "rpc" for JSON-RPC.
 
             EXAMPLES
@@ -68,7 +68,7 @@ struct Serve: AsyncParsableCommand {
     var probe = false
     @Flag(help: "Let TCP addresses be served that other hosts reach, though nothing is encrypted.") var insecure = false
     @Flag(name: .shortAndLong, help: "Tell of every connection, on standard error.") var verbose = false
-    @Option(help: "How addresses are told: human, on standard error; or json, one line on standard output.")
+    @Option(help: "How addresses are reported: human, on standard error; or json, one line on standard output.")
     var output = OutputForm.human
     @Argument(help: ArgumentHelp("The images, and folders of images.", valueName: "IMAGE"), completion: .file())
     var images: [String]

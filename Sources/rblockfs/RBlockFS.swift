@@ -21,7 +21,7 @@ struct RBlockFS: ParsableCommand {
             of MOUNTPOINT with a flat disk.raw, its partitions, map.json and stats.json in it; an .ova a folder with one \
             for each of its disks. Images are read, never written.
 
-            Only the user who mounts can look, and nobody else: root cannot look at the mount of another user. With \
+            Only the user who mounts can look, and no one else: root cannot look at the mount of another user. With \
             -o allow_other everybody can, as far as --uid, --gid and --umask let them.
 
             EXAMPLES
