@@ -1,5 +1,5 @@
 import BlockImage
-import Glibc
+import Foundation
 import Synchronization
 
 /// A file in memory of which some bytes cannot be read, as on a disk with bad sectors, for ever or until the fault passes.
