@@ -3,6 +3,19 @@ import ImageFormats
 import TestImages
 import Testing
 
+/// Bytes that a test runs with, named in its output: all of them, in words, would be megabytes of it.
+struct NamedBytes: Sendable, CustomTestStringConvertible {
+    var name: String
+    var bytes: [UInt8]
+
+    init(_ name: String, _ bytes: [UInt8]) {
+        self.name = name
+        self.bytes = bytes
+    }
+
+    var testDescription: String { name }
+}
+
 struct `What a file holds that is no disk` {
     /// A file that begins with `start` and ends with `end`, with bytes of no meaning between them.
     private static func file(_ start: [UInt8], at offset: Int = 0, end: [UInt8] = [], size: Int = 16384) -> [UInt8] {
@@ -35,39 +48,49 @@ struct `What a file holds that is no disk` {
 
     private static let lines = String(repeating: "RW 2048 FLAT \u{e9} \"disk-flat.vmdk\" 0\r\n", count: 300)
 
-    static let kinds: [(word: String, bytes: [UInt8])] = [
-        ("VDI", file([0x7f, 0x10, 0xda, 0xbe], at: 64)), ("VHD image", file(Array("conectix".utf8))),
-        ("VHD image", file([], end: footer("conectix", [0, 1, 0, 0], at: 12))),
-        ("VHD image", file([], end: footer("conectix", [0, 1, 0, 0], at: 12, size: 511))),
-        ("VHDX", file(Array("vhdxfile".utf8))), ("QED", file(Array("QED\0".utf8))),
-        ("Parallels", file(Array("WithoutFreeSpace".utf8))), ("Parallels", file(Array("WithouFreSpacExt".utf8))),
-        ("DMG", file([], end: footer("koly", [0, 0, 0, 4, 0, 0, 2, 0], at: 4))),
-        ("E01", file(Array("EVF".utf8) + [9, 13, 10, 255, 0])), ("Ex01", file(Array("EVF2".utf8) + [13, 10, 0x81, 0])),
-        ("AFF4", file(Array("PK".utf8) + [3, 4] + footer("", Array("container.description".utf8), at: 30))),
-        ("LUKS", file(Array("LUKS".utf8) + [0xba, 0xbe, 0, 2])), ("Android", file([0x3a, 0xff, 0x26, 0xed, 1, 0])),
-        ("WIM", file(Array("MSWIM\0\0\0".utf8))), ("squashfs", file(footer("hsqs", [4, 0], at: 28))),
-        ("begins as an OVA", file(tar("vm.ovf", magic: "ustar"))), ("a tar archive", file(tar("disk", magic: ""))),
-        ("gzip", file([0x1f, 0x8b, 8, 0])), ("bzip2", file(Array("BZh9".utf8) + [0x31, 0x41, 0x59, 0x26, 0x53, 0x59])),
-        ("xz", file([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0])), ("zstd", file([0x28, 0xb5, 0x2f, 0xfd])),
-        ("lz4", file([4, 0x22, 0x4d, 0x18])), ("7z", file([0x37, 0x7a, 0xbc, 0xaf, 0x27, 0x1c])),
-        ("ZIP", file(Array("PK".utf8) + [3, 4])), ("PDF", file(Array("%PDF-1.7".utf8))),
-        ("HTML", Array("\n <!DOCTYPE html>\n<html>".utf8)), ("XML", Array("<?xml version='1.0'?>".utf8)),
-        ("Git LFS", Array("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n".utf8)),
-        ("a text", Array(lines.utf8)), ("a text", Array("Not found\n".utf8)),
-        ("UTF-16", [0xff, 0xfe] + utf16(lines)), ("UTF-16", [0xfe, 0xff] + utf16(lines, isBig: true)),
-        ("UTF-16", utf16("# Disk DescriptorFile\r\nversion=1\r\n")),
-        ("UTF-16", utf16("# Disk DescriptorFile\r\nversion=1\r\n", isBig: true)),
+    static let kinds: [NamedBytes] = [
+        NamedBytes("VDI", file([0x7f, 0x10, 0xda, 0xbe], at: 64)),
+        NamedBytes("VHD image", file(Array("conectix".utf8))),
+        NamedBytes("VHD image", file([], end: footer("conectix", [0, 1, 0, 0], at: 12))),
+        NamedBytes("VHD image", file([], end: footer("conectix", [0, 1, 0, 0], at: 12, size: 511))),
+        NamedBytes("VHDX", file(Array("vhdxfile".utf8))), NamedBytes("QED", file(Array("QED\0".utf8))),
+        NamedBytes("Parallels", file(Array("WithoutFreeSpace".utf8))),
+        NamedBytes("Parallels", file(Array("WithouFreSpacExt".utf8))),
+        NamedBytes("DMG", file([], end: footer("koly", [0, 0, 0, 4, 0, 0, 2, 0], at: 4))),
+        NamedBytes("E01", file(Array("EVF".utf8) + [9, 13, 10, 255, 0])),
+        NamedBytes("Ex01", file(Array("EVF2".utf8) + [13, 10, 0x81, 0])),
+        NamedBytes("AFF4", file(Array("PK".utf8) + [3, 4] + footer("", Array("container.description".utf8), at: 30))),
+        NamedBytes("LUKS", file(Array("LUKS".utf8) + [0xba, 0xbe, 0, 2])),
+        NamedBytes("Android", file([0x3a, 0xff, 0x26, 0xed, 1, 0])),
+        NamedBytes("WIM", file(Array("MSWIM\0\0\0".utf8))),
+        NamedBytes("squashfs", file(footer("hsqs", [4, 0], at: 28))),
+        NamedBytes("begins as an OVA", file(tar("vm.ovf", magic: "ustar"))),
+        NamedBytes("a tar archive", file(tar("disk", magic: ""))),
+        NamedBytes("gzip", file([0x1f, 0x8b, 8, 0])),
+        NamedBytes("bzip2", file(Array("BZh9".utf8) + [0x31, 0x41, 0x59, 0x26, 0x53, 0x59])),
+        NamedBytes("xz", file([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0])), NamedBytes("zstd", file([0x28, 0xb5, 0x2f, 0xfd])),
+        NamedBytes("lz4", file([4, 0x22, 0x4d, 0x18])), NamedBytes("7z", file([0x37, 0x7a, 0xbc, 0xaf, 0x27, 0x1c])),
+        NamedBytes("ZIP", file(Array("PK".utf8) + [3, 4])), NamedBytes("PDF", file(Array("%PDF-1.7".utf8))),
+        NamedBytes("HTML", Array("\n <!DOCTYPE html>\n<html>".utf8)),
+        NamedBytes("XML", Array("<?xml version='1.0'?>".utf8)),
+        NamedBytes("Git LFS", Array("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n".utf8)),
+        NamedBytes("a text", Array(lines.utf8)), NamedBytes("a text", Array("Not found\n".utf8)),
+        NamedBytes("UTF-16", [0xff, 0xfe] + utf16(lines)),
+        NamedBytes("UTF-16", [0xfe, 0xff] + utf16(lines, isBig: true)),
+        NamedBytes("UTF-16", utf16("# Disk DescriptorFile\r\nversion=1\r\n")),
+        NamedBytes("UTF-16", utf16("# Disk DescriptorFile\r\nversion=1\r\n", isBig: true)),
     ]
 
     @Test(arguments: kinds)
-    func `is named`(word: String, bytes: [UInt8]) throws {
-        let found = try ForeignContent(of: MemoryFile(bytes))
-        #expect(found?.name.contains(word) == true, "\(word): \(found?.name ?? "nothing")")
+    func `is named`(content: NamedBytes) throws {
+        let found = try ForeignContent(of: MemoryFile(content.bytes))
+        #expect(found?.name.contains(content.name) == true, "\(content.name): \(found?.name ?? "nothing")")
     }
 
     @Test(arguments: kinds)
-    func `is never a raw disk by itself, but where that is said`(word: String, bytes: [UInt8]) throws {
-        let file = MemoryFile(bytes)
+    func `is never a raw disk by itself, but where that is said`(content: NamedBytes) throws {
+        let file = MemoryFile(content.bytes)
+        let word = content.name
         let error = #expect(throws: ImageError.self) { try Recognition(file, named: nil) }
         #expect(error?.code == .unsupported && error?.description.contains(word) == true, "\(error?.description ?? "")")
         let named = try Recognition(file, named: .raw)
@@ -82,9 +105,9 @@ struct `What a file holds that is no disk` {
         return bytes
     }
 
-    static let disks: [(name: String, bytes: [UInt8])] = [
-        ("nothing", []), ("zeros", disk { _ in }), ("noise", SeededRandom.noise),
-        (
+    static let disks: [NamedBytes] = [
+        NamedBytes("nothing", []), NamedBytes("zeros", disk { _ in }), NamedBytes("noise", SeededRandom.noise),
+        NamedBytes(
             "a boot sector",
             disk {
                 $0.replaceSubrange(0..<4, with: [0xeb, 0x63, 0x90, 0])
@@ -92,7 +115,7 @@ struct `What a file holds that is no disk` {
                 $0[511] = 0xaa
             }
         ),
-        (
+        NamedBytes(
             "a protective MBR",
             disk {
                 $0[450] = 0xee
@@ -100,31 +123,32 @@ struct `What a file holds that is no disk` {
                 $0[511] = 0xaa
             }
         ),
-        (
+        NamedBytes(
             "ext4",
             disk {
                 $0[1080] = 0x53
                 $0[1081] = 0xef
             }
         ),
-        ("XFS", disk { $0.replaceSubrange(0..<4, with: "XFSB".utf8) }),
-        ("LVM", disk { $0.replaceSubrange(512..<520, with: "LABELONE".utf8) }),
-        ("NTFS", disk { $0.replaceSubrange(0..<11, with: [0xeb, 0x52, 0x90] + Array("NTFS    ".utf8)) }),
-        ("one letter", [UInt8](repeating: 0x41, count: 65536)),
-        ("a text and then zeros", disk { $0.replaceSubrange(0..<18, with: "written by a guest".utf8) }),
-        (
+        NamedBytes("XFS", disk { $0.replaceSubrange(0..<4, with: "XFSB".utf8) }),
+        NamedBytes("LVM", disk { $0.replaceSubrange(512..<520, with: "LABELONE".utf8) }),
+        NamedBytes("NTFS", disk { $0.replaceSubrange(0..<11, with: [0xeb, 0x52, 0x90] + Array("NTFS    ".utf8)) }),
+        NamedBytes("one letter", [UInt8](repeating: 0x41, count: 65536)),
+        NamedBytes("a text and then zeros", disk { $0.replaceSubrange(0..<18, with: "written by a guest".utf8) }),
+        NamedBytes(
             "lines in its first block only",
             disk { $0.replaceSubrange(0..<8192, with: repeatElement([0x79, 10], count: 4096).joined()) }
         ),
-        ("half of a magic", disk { $0.replaceSubrange(0..<4, with: "conx".utf8) }),
-        ("the number of WIM in another place", disk { $0.replaceSubrange(512..<520, with: "MSWIM\0\0\0".utf8) }),
-        ("three bytes", [1, 2, 3]), ("three letters", Array("abc".utf8)),
+        NamedBytes("half of a magic", disk { $0.replaceSubrange(0..<4, with: "conx".utf8) }),
+        NamedBytes(
+            "the number of WIM in another place", disk { $0.replaceSubrange(512..<520, with: "MSWIM\0\0\0".utf8) }),
+        NamedBytes("three bytes", [1, 2, 3]), NamedBytes("three letters", Array("abc".utf8)),
     ]
 
     @Test(arguments: disks)
-    func `is not seen in a disk`(name: String, bytes: [UInt8]) throws {
-        #expect(try ForeignContent(of: MemoryFile(bytes)) == nil, "\(name)")
-        let found = try Recognition(MemoryFile(bytes), named: nil)
+    func `is not seen in a disk`(content: NamedBytes) throws {
+        #expect(try ForeignContent(of: MemoryFile(content.bytes)) == nil, "\(content.name)")
+        let found = try Recognition(MemoryFile(content.bytes), named: nil)
         #expect(found.format == .raw && found.notes.isEmpty)
     }
 
