@@ -4,7 +4,7 @@ import Testing
 
 @Suite("Large images", .serialized, .enabled(if: Tool.canMount("qemu-img", "qemu-io", "dd", "jq")))
 struct LargeImageTests {
-    @Test("Reading 64 GiB from end to end keeps the server under 100 MiB", .timeLimit(.minutes(10)))
+    @Test("Reading all over a disk of 64 GiB keeps the server under 100 MiB", .timeLimit(.minutes(10)))
     func memory() throws {
         let folder = try TemporaryFolder()
         // A cluster in each of 2,048 L2 tables (32 MiB of tables, twice what the cache keeps), and 64 MiB of compressed
@@ -23,8 +23,12 @@ struct LargeImageTests {
             """, folder.path)
         let mount = try Mount(folder.path)
         let file = try OpenedFile(mount.disk("big.qcow2"))
-        try Shell.check("dd if=\"$1\" of=/dev/null bs=16M iflag=direct status=none", mount.disk("big.qcow2"))
-        #expect(try mount.document("big.qcow2")["rblockfs", "counters", "bytes-read"]?.number == 64 << 30)
+        // Of each table the beginning: its other clusters are zeros, and need no memory.
+        for position in stride(from: 0, to: Int64(64 << 30), by: 32 << 20) { _ = try file.read(2 << 20, at: position) }
+        for position in stride(from: Int64(1 << 32), to: 1 << 32 + 64 << 20, by: 1 << 20) {
+            _ = try file.read(1 << 20, at: position)
+        }
+        #expect(try mount.document("big.qcow2")["rblockfs", "counters", "bytes-read"]?.number ?? 0 >= 4 << 30)
         let grains = try OpenedFile(mount.disk("big.vmdk"))
         for position in stride(from: 0, to: Int64(64 << 30), by: 32 << 20) {
             _ = try grains.read(1 << 20, at: position)

@@ -81,8 +81,8 @@ struct RefusalTests {
         let mount = try Mount(gallery.images)
         try Shell.check(
             """
-            { for turn in {1..20}; do cat "$1"/bad*/disk.raw "$1"/bad*/stats.json >/dev/null 2>&1; done; true; } &
-            for turn in {1..5}; do for disk in "$1"/{zstd.qcow2,sparse.vmdk}/disk.raw; do
+            { for turn in {1..8}; do cat "$1"/bad*/disk.raw "$1"/bad*/stats.json >/dev/null 2>&1; done; true; } &
+            for turn in {1..3}; do for disk in "$1"/{zstd.qcow2,sparse.vmdk}/disk.raw; do
                 dd if="$disk" bs=777k iflag=direct status=none | head -c $(stat -c %s "$2") | cmp - "$2"
             done; done; wait
             """, mount.path, gallery.disk)
