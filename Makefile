@@ -24,8 +24,8 @@ BENCH_PACKAGES := $(PEER_PACKAGES) e2fsprogs fdisk mount util-linux
 PYTHON_PACKAGES := dissect.hypervisor==3.21 dissect.cstruct==4.7 dissect.util==3.24 defusedxml==0.7.1
 SECOND_READER := .build-python/dissect.hypervisor-3.21
 
-.PHONY: all deps deps-test deps-bench build release run test test-built build-sanitizers build-threads \
-	test-threads build-fuzz fuzz bench format lint install clean
+.PHONY: all deps deps-test deps-bench build release run test test-unit test-built build-sanitizers build-threads \
+	test-threads build-fuzz fuzz fuzz-shortly bench format lint install clean
 
 all: build
 
@@ -82,26 +82,37 @@ release: deps
 run: build
 	@Fixtures/show "$$($(SWIFT) build --show-bin-path)/rblockfs" Fixtures
 
-# Thousands of lines tell what passes, of several tests at once: what fails is told again, at the end.
+# Runs the tests that the options $(2) choose; the output is kept in .build/$(1).log. It has thousands of lines, of several
+# tests at once: what failed is printed again at the end.
 define run_tests
 	mkdir -p .build; set -o pipefail; \
-	$(SWIFT) test --skip-build $(1) 2>&1 | tee .build/tests.log || { \
+	$(SWIFT) test --skip-build $(2) 2>&1 | tee .build/$(1).log || { \
 		printf '\nWhat failed:\n'; \
-		grep -E -A 4 '✘ Test .* recorded an issue' .build/tests.log | cut -c 1-1000 | tail -n 60; \
-		grep -E '✘|[Ff]atal error|error: ' .build/tests.log | grep -v 'recorded an issue' | cut -c 1-400 | tail -n 20; \
+		grep -E -A 4 '✘ Test .* recorded an issue' .build/$(1).log | cut -c 1-1000 | tail -n 60; \
+		grep -E '✘|[Ff]atal error|error: ' .build/$(1).log | grep -v 'recorded an issue' | cut -c 1-400 | tail -n 20; \
 		exit 1; \
 	}
 endef
 
-# Tests wait much of their time, and meanwhile the programs with sanitizers are built.
+# Tests wait much of their time, and meanwhile the programs with sanitizers are built; the fuzzer runs while the tests of
+# threads wait.
 test: deps-test
 	$(SWIFT) build --build-tests
 	$(MAKE) -j 2 test-built build-sanitizers
-	$(MAKE) test-threads
-	$(MAKE) fuzz FUZZ_SECONDS=10 FUZZ_SEED=1
+	$(MAKE) -j 2 test-threads fuzz-shortly
+
+fuzz-shortly:
+	nice -n 19 $(MAKE) fuzz FUZZ_SECONDS=10 FUZZ_SEED=1
 
 test-built:
-	@$(call run_tests)
+	@$(call run_tests,tests)
+
+# Tests that need neither root nor FUSE nor QEMU, and end within a minute.
+UNIT_TESTS := BlockImage|ByteFormat|Compression|ControlRPC|HostStorage|ImageFormats|NBDServer|OVA|PartitionTable|QCOW2|Sockets|Tidy
+NO_UNIT_TESTS := Damage|Destination|DeviceFile|ImagesInside|NewQCOW2|Oracle|Writer|WriterLayout
+test-unit: deps
+	$(SWIFT) build --build-tests
+	@$(call run_tests,unit-tests,--filter '^($(UNIT_TESTS))Tests\.' --skip '/($(NO_UNIT_TESTS))Tests\.swift')
 
 build-sanitizers: SWIFT := nice -n 19 $(SWIFT)
 build-sanitizers: build-threads build-fuzz
@@ -109,13 +120,13 @@ build-sanitizers: build-threads build-fuzz
 # Reads and looks at everything with a server that the thread sanitizer watches; whatever it reports is a failure.
 TSAN := $(CURDIR)/.build-tsan
 build-threads: deps
-	$(SWIFT) build --sanitize=thread --scratch-path $(TSAN) --product rblockfs
+	$(SWIFT) build --sanitize=thread --disable-index-store --scratch-path $(TSAN) --product rblockfs
 
 test-threads: export RBLOCKFS = $(TSAN)/debug/rblockfs
 test-threads: export TSAN_OPTIONS = log_path=$(TSAN)/report
 test-threads: deps-test build-threads
 	rm -f $(TSAN)/report.*
-	@$(call run_tests,--filter 'ContentTests|StatsTests|ChangeTests|RefusalTests|LiveFolderTests|UsedImageTests|SlowImageTests|ApplianceTests|ReadAheadTests')
+	@$(call run_tests,thread-tests,--filter '^MountTests\.(Content|Stats|Change|Refusal|LiveFolder|SlowImage|Appliance|ReadAhead)Tests')
 	@if ls $(TSAN)/report.* >/dev/null 2>&1; then cat $(TSAN)/report.*; exit 1; fi
 
 # Coverage-guided fuzzing of everything that reads bytes of strangers, with libFuzzer and the address sanitizer. FUZZ_SECONDS
