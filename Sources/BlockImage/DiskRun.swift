@@ -97,7 +97,7 @@ public struct DiskRun: Sendable {
 }
 
 extension Extent {
-    /// What of it lies behind its first `skipped` bytes, which are fewer than it has, in at most `limit` bytes.
+    /// What of it comes after its first `skipped` bytes, which are fewer than it has, in at most `limit` bytes.
     func part(skipping skipped: UInt64, limit: UInt64) -> Extent {
         var part = self
         part.start = start.advanced(by: skipped)

@@ -9,7 +9,7 @@ public func areEquivalent(_ left: some Collection<UInt8>, _ right: some Collecti
     return left == right
 }
 
-/// What somebody's name for one of several things comes to.
+/// What a given name for one of several things comes to.
 public enum NameMatch: Hashable, Sendable {
     /// Nothing is called so.
     case none

@@ -84,7 +84,7 @@ public protocol HostFile: AnyObject, Sendable {
     /// lives in memory, or is made of parts of files.
     var descriptor: CInt? { get }
 
-    /// Appends exactly the `count` bytes at `offset` to `output`, which must have room for them.
+    /// Appends exactly the `count` bytes at `offset` to `output`, which must have space for them.
     ///
     /// Throws `truncated` when the file ends first and `system` when the host cannot read it; what was read before
     /// that stays in `output`.
@@ -123,13 +123,13 @@ extension HostFile {
     /// For files of which that is not known.
     public var isPrompt: Bool { false }
 
-    /// For files that nobody else can write to.
+    /// For files that no other process can write to.
     public var isUnchanged: Bool { true }
 
     /// For files with times of their own.
     public var isDatedByClock: Bool { false }
 
-    /// For files that nobody else can lock.
+    /// For files that no other process can lock.
     public var imageLock: ImageLock? { nil }
 
     /// The `count` bytes at `offset`, for metadata: nothing is allocated before the file is known to hold them.

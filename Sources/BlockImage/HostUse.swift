@@ -74,9 +74,9 @@ public enum HostUse: UInt8, CaseIterable, Sendable {
     }
 }
 
-/// Who is told what the parts of a file are used for. For use by one thread.
+/// What records what the parts of a file are used for. For use by one thread.
 public protocol HostUseRecorder: AnyObject {
-    /// The `count` bytes at `offset` are used for `use`. What lies behind the file's end is passed over.
+    /// The `count` bytes at `offset` are used for `use`. What is past the file's end is passed over.
     ///
     /// Where they were recorded before, `mayShare` says of the place and its earlier use whether both can be right; if
     /// not, it is an overlap. Answers what the first byte was used for before; nil for nothing, and where that is not

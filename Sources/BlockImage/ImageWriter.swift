@@ -33,7 +33,7 @@ public protocol UnitEncoder: Sendable {
     /// last unit of a disk that ends inside of it is filled up with zeros.
     var unitSize: Int { get }
 
-    /// Appends the encoded form of `unit`, which has `unitSize` bytes, to `output`, which has room for as many; answers
+    /// Appends the encoded form of `unit`, which has `unitSize` bytes, to `output`, which has space for as many; answers
     /// false, with nothing appended, where it would take no less room than `unit` itself: then the unit is written as
     /// it is.
     ///

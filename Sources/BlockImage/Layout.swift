@@ -107,7 +107,7 @@ public struct LayoutEntry: Hashable, Sendable {
     }
 }
 
-/// Who is told of the structures of a file, one after another, so that none of them need be held in memory.
+/// What takes the structures of a file, one after another, so that none of them need be held in memory.
 ///
 /// Between `begin` and `end` of a structure come its fields, then its entries, then the structures that belong to it;
 /// faults and what is left out at any time. What it throws ends the listing. For use by one thread.

@@ -75,7 +75,7 @@ public struct LayoutCursor {
             ? stored.reversed().reduce(0) { $0 << 8 | UInt64($1) } : stored.reduce(0) { $0 << 8 | UInt64($1) }
     }
 
-    /// Passes over `size` bytes, of which nothing is told.
+    /// Passes over `size` bytes, of which nothing is reported.
     public mutating func skip(_ size: Int) {
         position += size
     }

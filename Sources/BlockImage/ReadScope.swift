@@ -1,6 +1,6 @@
 import Glibc
 
-/// How the calling thread reads host files: blocking as usual, without ever blocking, or only while somebody wants what it
+/// How the calling thread reads host files: blocking as usual, without ever blocking, or only while there is a reader for what it
 /// reads.
 ///
 /// This is a property of the thread and no parameter: a read passes through images, formats and caches on its way to the

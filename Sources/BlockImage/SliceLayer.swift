@@ -10,7 +10,7 @@ public final class SliceLayer: ImageLayer {
     public let start: GuestOffset
     private let disk: Image
 
-    /// The `size` bytes of `disk` from `start` on; what of them lies behind the end of the disk is left out.
+    /// The `size` bytes of `disk` from `start` on; what of them is past the end of the disk is left out.
     public init(of disk: Image, from start: GuestOffset, size: UInt64) {
         self.disk = disk
         self.start = start
@@ -74,7 +74,7 @@ public final class SliceLayer: ImageLayer {
 }
 
 extension Image {
-    /// The `size` bytes from `start` on as a disk; what of them lies behind the end of this disk is left out.
+    /// The `size` bytes from `start` on as a disk; what of them is past the end of this disk is left out.
     public func slice(from start: GuestOffset, size: UInt64) -> Image {
         Image(layer: SliceLayer(of: self, from: start, size: size))
     }

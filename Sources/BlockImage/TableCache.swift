@@ -63,7 +63,7 @@ public final class TableCache: Sendable {
     /// A cache that keeps up to `capacity` bytes of entries.
     public init(capacity: Int) {
         self.capacity = capacity
-        // A part has room for some thirty pages at least.
+        // A part has space for some thirty pages at least.
         let count = max(1, min(16, capacity >> 20))
         parts = (0..<count).map { _ in BoundedCache(capacity: capacity / count) }
     }

@@ -3,7 +3,7 @@ public struct ByteWriter: Sendable {
     /// What was written so far.
     public private(set) var bytes: [UInt8] = []
 
-    /// An empty structure, with room for `capacity` bytes before it has to grow.
+    /// An empty structure, with space for `capacity` bytes before it has to grow.
     public init(capacity: Int = 0) {
         bytes.reserveCapacity(capacity)
     }

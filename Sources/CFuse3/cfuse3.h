@@ -210,7 +210,7 @@ static inline void cfuse3_do_nothing(int signal)
     (void)signal;
 }
 
-/// Makes SIGURG interrupt a worker's wait. It is ignored by default, so that nobody else is disturbed.
+/// Makes SIGURG interrupt a worker's wait. It is ignored by default, so that no other code is disturbed.
 static inline void cfuse3_prepare_waking(void)
 {
     struct sigaction action = {.sa_handler = cfuse3_do_nothing}; // without SA_RESTART

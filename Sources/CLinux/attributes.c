@@ -87,7 +87,7 @@ int clinux_keep_attributes(int folder, const char *name, int to) {
     // O_PATH descriptors have no attributes, but this name of the file has.
     char path[sizeof "/proc/self/fd/" + 11];
     snprintf(path, sizeof path, "/proc/self/fd/%d", found);
-    // Nobody else may read it until it is known who may.
+    // No other user may read it until it is known who may.
     fremovexattr(to, access_list);
     (void)!fchmod(to, 0600);
     bool keeps_group = fchown(to, (uid_t)-1, old.st_gid) == 0;

@@ -75,7 +75,7 @@ final class RunningRequest: Sendable {
     /// Whether it is answered.
     var isOver: Bool { state.withLock { $0.isOver } }
 
-    /// Throws `cancelled` where nobody waits for the answer any more.
+    /// Throws `cancelled` where no one waits for the answer any more.
     func checkWanted() throws(RPCError) {
         if isCancelled { throw Self.cancelled }
     }

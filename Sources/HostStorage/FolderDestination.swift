@@ -46,7 +46,7 @@ public final class FolderDestination: ImageDestination {
     }
 
     deinit {
-        // Not when nobody has the files any more: what writes them back may still have.
+        // Not when the files are closed: what writes them back may still have.
         for (_, file) in files { file.discard() }
         try? folder.close()
     }

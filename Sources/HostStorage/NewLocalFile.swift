@@ -188,7 +188,7 @@ final class NewLocalFile: NewFile {
     }
 }
 
-/// A name for a file that is not finished: nobody lists it, and it goes when a signal ends the process.
+/// A name for a file that is not finished: it is not listed, and goes when a signal ends the process.
 private struct HiddenName {
     let location: FilePath
     private let removal: RemovedAtEnding

@@ -9,7 +9,7 @@ extension ImageFileSystem {
         do throws(ErrorNumber) {
             let timeout = isVolatile(node) ? 0 : Self.timeout
             let attributes = try attributes(of: node)
-            // Somebody else may have put another in its place meanwhile: the kernel then looks the name up again.
+            // Another thread may have put another in its place meanwhile: the kernel then looks the name up again.
             guard source.entries.refer(to: Node.entryNumber(of: attributes.inode)) else { throw .stale }
             reply.entry(attributes, entryTimeout: timeout, attributesTimeout: timeout)
         } catch {

@@ -174,7 +174,7 @@ final class ImageNode: Sendable {
     }
 
     private static func changeNote(_ path: String) -> String {
-        "\(path): was changed or replaced while somebody had the image open; who had it open goes on reading a file that "
+        "\(path): was changed or replaced while the image was open; who had it open goes on reading a file that "
             + "was replaced, and is refused (ESTALE) where a file was written to"
     }
 

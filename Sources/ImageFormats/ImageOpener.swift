@@ -14,7 +14,7 @@ public struct ImageOpener: Sendable {
     private let resources: LayerResources
     private let ignoresCID: Bool
     /// The place in the chain of the last image that is opened: 0 is the topmost alone. What the deeper ones store reads
-    /// as zeros that nobody stores, which is good for looking at one image's part of a disk and not for its content.
+    /// as zeros that no file stores, which is good for looking at one image's part of a disk and not for its content.
     public var deepest = Int.max
     /// Whether the chain is followed also below an image that is encrypted and has no key, to be described.
     public var followsEncrypted = false

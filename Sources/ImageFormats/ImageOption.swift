@@ -11,7 +11,7 @@ public struct OptionFault: Error, Hashable, Sendable {
 public struct ImageOptionList: Sendable {
     /// The names and values, in the order that they were written in.
     public private(set) var items: [(name: String, value: String)] = []
-    /// Whether somebody wants to know which options there are.
+    /// Whether the options are asked for.
     public private(set) var asksForHelp = false
 
     /// No options.

@@ -21,7 +21,7 @@ public struct BackingReference: Hashable, Sendable {
 
     /// The name of `base`, a regular file or a block device, for a new image at `path`, whose folder must exist.
     ///
-    /// Links are followed, since somebody may let them lead elsewhere one day, but for devices, whose own names come and
+    /// Links are followed, since they may lead elsewhere one day, but for devices, whose own names come and
     /// go. Throws `system` for what does not exist.
     public init(to base: FilePath, from path: FilePath) throws(ImageError) {
         let found = try canonical(base)

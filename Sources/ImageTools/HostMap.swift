@@ -74,7 +74,7 @@ public final class HostMap: HostUseRecorder {
     private var chunksInFull = 0
 
     /// A map of a file of `size` bytes that is used in units of `unit` bytes, nothing of it used yet, in at most
-    /// `cellLimit` cells. `onProgress` is told now and then of how many bytes a use was recorded.
+    /// `cellLimit` cells. `onProgress` is called now and then with how many bytes a use was recorded.
     public init(
         size: UInt64, unit: UInt64, cellLimit: Int, onProgress: @escaping (UInt64) -> Void = { _ in }
     ) {

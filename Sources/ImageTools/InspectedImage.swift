@@ -86,7 +86,7 @@ public struct InspectedImage: Sendable {
         }
     }
 
-    /// What the parts of the file are used for, in at most `cellLimit` cells. `onProgress` is told now and then of how
+    /// What the parts of the file are used for, in at most `cellLimit` cells. `onProgress` is called now and then with how
     /// many bytes that is known.
     public func hostMap(
         cellLimit: Int, onProgress: @escaping (UInt64) -> Void = { _ in }
@@ -121,7 +121,7 @@ public struct InspectedImage: Sendable {
             if !run.isHole { map.record(.data, at: HostOffset(position), count: count) { _, _ in true } }
             position += min(count, file.size - position)
         }
-        map.note("the file has more than \(Self.runLimit) holes: what lies behind \(HostOffset(position)) is not shown")
+        map.note("the file has more than \(Self.runLimit) holes: what is past \(HostOffset(position)) is not shown")
     }
 }
 
@@ -129,7 +129,7 @@ extension InspectedImage {
     /// Hands the document of `inspect --output json` to `write` as it is found: a JSON object of what the file is,
     /// called `name`, with its `structures`, `fault-count` and, where `showsUse` says so, the `use` of its parts.
     ///
-    /// `hostMap` makes the map of that use once the structures are written; nil where nobody asked for it: uses that
+    /// `hostMap` makes the map of that use once the structures are written; nil where it was not asked for: uses that
     /// overlap are one fault more. Answers the faults. Throws what reading, `hostMap` and `write` throw.
     public func writeJSON(
         named name: String, _ options: LayoutOptions, showsUse: Bool, hostMap: () throws -> HostMap?,

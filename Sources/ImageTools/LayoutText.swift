@@ -5,7 +5,7 @@ import ByteFormat
 public struct TextStyle: Sendable {
     /// Whether the terminal shows colours, and may be asked to.
     public var hasColours: Bool
-    /// How many characters a line has room for.
+    /// How many characters a line has space for.
     public var columns: Int
 
     /// Lines of `columns` characters, with colours or without.

@@ -10,7 +10,7 @@ struct OrderedWork<Job: Sendable, Output: Sendable>: Sendable {
     let limit: Int
     private let work: @Sendable (Job) throws(ImageError) -> Output
 
-    /// A job whose result somebody waits for.
+    /// A job whose result is waited for.
     private final class Slot: Sendable {
         private let isDone = DispatchSemaphore(value: 0)
         private let result = Guarded<Result<Output, ImageError>?>(nil)

@@ -135,7 +135,7 @@ struct Handshake: Sendable {
             return .option
         }
         OptionReply.ack.write(to: option, into: &reply)
-        // What was said before may have been said by somebody between the client and here.
+        // What was said before may have been said by an attacker between the client and here.
         (isEncrypted, form, chosen) = (true, .simple, nil)
         return .startTLS
     }

@@ -49,7 +49,7 @@ struct Request: Hashable, Sendable {
 
 /// Takes requests out of what a client sends. Nothing that is sent to it makes it use memory.
 struct RequestDecoder {
-    /// A client that does not keep to the protocol; where its next request begins, nobody can tell.
+    /// A client that does not keep to the protocol; where its next request begins is unknown.
     struct Fault: Error, Hashable {
         var message: String
     }
@@ -60,7 +60,7 @@ struct RequestDecoder {
     private static let extendedSize = 32
 
     private let isExtended: Bool
-    /// Bytes of a payload that nobody wants, which are still to come.
+    /// Bytes of a payload that is not wanted, which are still to come.
     private var skipped: UInt64 = 0
     /// The request whose payload that is.
     private var pending: Request?

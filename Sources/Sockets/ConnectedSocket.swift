@@ -8,7 +8,7 @@ public final class ConnectedSocket {
 
     /// Connects to whoever listens at `address`: of a host name, at the first of its addresses that answers.
     ///
-    /// Throws `system` where nobody does.
+    /// Throws `system` where none does.
     public init(to address: ListenAddress) throws(ImageError) {
         switch address {
         case .unix(let path): descriptor = try Self.connect(toUnix: path, "\(address)")

@@ -17,7 +17,7 @@ public final class ListeningSocket: Sendable {
     /// Binds a socket to `address`, and listens. A Unix socket is its owner's alone (0600); one that is left of a server
     /// that is gone is replaced.
     ///
-    /// Throws `system`, with EADDRINUSE where somebody listens there.
+    /// Throws `system`, with EADDRINUSE where a process listens there.
     public init(_ address: ListenAddress) throws(ImageError) {
         let bound: CInt
         switch address {
@@ -104,7 +104,7 @@ extension ListeningSocket {
         throw failure(reason, "unix:\(path)")
     }
 
-    /// Whether the file at `path` is a socket that nobody listens at.
+    /// Whether the file at `path` is a socket that no process listens at.
     private static func isStale(_ name: UnixName, _ path: String) -> Bool {
         var status = stat()
         // Safe: lstat fills a structure of ours.
@@ -154,7 +154,8 @@ extension ListeningSocket {
 
     private static func failure(_ number: CInt, _ name: String) -> ImageError {
         // Safe: strerror answers a C string, which is copied at once.
-        let reason = number == EADDRINUSE ? "somebody listens there already" : unsafe String(cString: strerror(number))
+        let reason =
+            number == EADDRINUSE ? "another process listens there already" : unsafe String(cString: strerror(number))
         return ImageError(.system(errno: number), path: name, "listen: \(reason)")
     }
 

@@ -8,7 +8,7 @@ public struct ServiceManager: Sendable {
     /// A socket that is connected while this process may still do so: a user whom it becomes may not find the way.
     private let descriptor: CInt
 
-    /// Nil where nobody wants to hear. Takes the variable away: what this process starts has nothing to tell.
+    /// Nil where no service manager listens. Takes the variable away: what this process starts has nothing to tell.
     public static func take() -> ServiceManager? {
         // Safe: getenv returns NULL or a C string, which is copied at once; it is called before there are threads.
         guard let value = unsafe getenv("NOTIFY_SOCKET") else { return nil }

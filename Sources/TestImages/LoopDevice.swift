@@ -14,7 +14,7 @@ public final class LoopDevice: Sendable {
         let result = try Tool.run("losetup", ["-f", "--show", "-P"] + (isWritable ? [] : ["-r"]) + options + [file])
         guard result.status == 0 else { throw ToolFailure(description: "losetup \(file): \(result.errors)") }
         path = result.text.trimmingCharacters(in: .whitespacesAndNewlines)
-        // A kernel that was built without partition tables is told of them; any other has found them by now.
+        // A kernel that was built without partition tables gets them from here; any other has found them by now.
         _ = try Tool.run("partx", ["-a", path])
     }
 

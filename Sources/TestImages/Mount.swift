@@ -167,7 +167,7 @@ public final class Mount: Sendable {
         }
     }
 
-    /// Whether the process runs; one that has ended, and that nobody has asked about yet, does not.
+    /// Whether the process runs; one that has ended, and that was not waited for yet, does not.
     public static func isRunning(_ process: pid_t) -> Bool {
         guard let text = try? String(contentsOfFile: "/proc/\(process)/stat", encoding: .utf8) else { return false }
         // The state follows the name in parentheses, which may hold anything.

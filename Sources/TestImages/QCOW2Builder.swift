@@ -215,7 +215,7 @@ public struct BuiltQCOW2: Sendable {
         replace(bytes, at: Int(offset))
     }
 
-    /// Writes `new` at `offset` of the file, which must have room for it.
+    /// Writes `new` at `offset` of the file, which must have space for it.
     public mutating func replace(_ new: [UInt8], at offset: Int) {
         bytes.replaceSubrange(offset..<offset + new.count, with: new)
     }

@@ -27,7 +27,7 @@ public struct StreamVMDKBuilder: Sendable {
     public var compression = Compression.zlib
     /// Whether grains of zeros are entries of 1, with the flag for it.
     public var hasZeroedGrains = false
-    /// Whether there is a redundant directory, which only `front` has room for.
+    /// Whether there is a redundant directory, which only `front` has space for.
     public var isRedundant = false
     /// Whether every grain and table begins with its marker (bit 17).
     public var hasMarkers = true
@@ -113,7 +113,7 @@ public struct StreamVMDKBuilder: Sendable {
         image.pad(to: 512)
     }
 
-    /// Room for a table behind its marker; answers where the table begins.
+    /// Space for a table after its marker; answers where the table begins.
     private func appendTable(_ count: Int, type: UInt32, to image: inout BuiltVMDK) -> Int {
         if hasMarkers { _ = image.append(Self.marker(type: type, sectors: UInt64((count + 511) / 512))) }
         let offset = image.appendZeros(count)

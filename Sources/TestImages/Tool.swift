@@ -190,7 +190,7 @@ public enum Tool {
     }
 }
 
-/// A file without a name that a program writes to: unlike a pipe, it takes all there is, and nobody has to read along.
+/// A file without a name that a program writes to: unlike a pipe, it takes all there is, and no reader is needed.
 private final class OutputFile {
     let handle: CInt
 

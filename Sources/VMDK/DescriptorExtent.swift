@@ -10,7 +10,7 @@ public struct DescriptorExtent: Hashable, Sendable {
         case readWrite = "RW"
         /// Read it.
         case readOnly = "RDONLY"
-        /// Nothing: who reads it all the same is shown zeros.
+        /// Nothing: a reader gets zeros all the same.
         case noAccess = "NOACCESS"
     }
 

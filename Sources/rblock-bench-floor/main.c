@@ -122,7 +122,7 @@ static void seek(fuse_req_t request, fuse_ino_t inode, off_t offset, int whence,
 {
     (void)inode;
     (void)info;
-    // Nobody else uses the position of this descriptor.
+    // Nothing else uses the position of this descriptor.
     off_t found = lseek(image, offset, whence);
     if (found < 0)
         fuse_reply_err(request, errno);

@@ -70,7 +70,7 @@ struct DiskImage {
 }
 
 extension ImageKind {
-    /// How qemu-img convert is told to make it.
+    /// The options of qemu-img convert that make it.
     fileprivate var conversion: [String] {
         switch self {
         case .vmdk: ["-O", "vmdk", "-o", "subformat=monolithicSparse"]

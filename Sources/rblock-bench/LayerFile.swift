@@ -38,7 +38,7 @@ final class ClusterSource {
     }
 }
 
-/// Writes a QCOW2 file that holds some clusters of a disk, in the order that it is told: qemu-img writes them in theirs.
+/// Writes a QCOW2 file that holds some clusters of a disk, in the order that is given: qemu-img writes them in theirs.
 struct LayerFile {
     /// The size of the disk.
     var size: Int

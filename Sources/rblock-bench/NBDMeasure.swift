@@ -92,7 +92,7 @@ struct NBDWorkload {
         return sample.figure
     }
 
-    /// Whether somebody listens at the Unix socket `path`.
+    /// Whether a process listens at the Unix socket `path`.
     static func isListening(_ path: String) -> Bool {
         guard let socket = try? connect(to: path) else { return false }
         close(socket)

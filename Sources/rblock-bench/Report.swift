@@ -116,7 +116,7 @@ struct Table {
         return lines.map { String($0.reversed().drop { $0 == " " }.reversed()) }.joined(separator: "\n")
     }
 
-    /// Whether the row is the second of its measure, where there is room for the unit.
+    /// Whether the row is the second of its measure, where there is space for the unit.
     private func isSecond(_ row: Row) -> Bool {
         let servers = rows.filter { $0.measure == row.measure }.map(\.server)
         return servers.count > 1 && servers[1] == row.server

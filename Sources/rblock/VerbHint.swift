@@ -49,7 +49,7 @@ extension RBlock {
 
     /// How many letters must be put in, left out, replaced or exchanged with their neighbour to make `left` of `right`.
     private static func distance(_ left: String, _ right: String) -> Int {
-        // Nobody means a verb by a word that is so long.
+        // No verb is meant by a word that is so long.
         let left = Array(left.prefix(32))
         let right = Array(right)
         var rows = [Array(0...right.count)]

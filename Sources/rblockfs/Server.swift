@@ -34,7 +34,7 @@ struct Server {
         try Privileges.check(becoming: command.service.user)
         let mountpoint = try Mountpoint(command.mountpoint) { line in
             logger.notice("\(line)")
-            // Nobody sees the log of a server in the background, but its starter still listens.
+            // Only its starter sees the log of a server in the background still listens.
             if command.backgroundFd != nil { MountFailure.say(line) }
         }
         try mountpoint.checkNotBelowPassed([command.images] + command.allowPaths)

@@ -119,7 +119,7 @@ struct `A long chain` {
         #expect(together * 3 < lookUps.value - together, "\(together) and \(lookUps.value - together)")
     }
 
-    @Test func `refuses what lies behind the disk`() throws {
+    @Test func `refuses what is past the end of the disk`() throws {
         let (image, _) = chain(3, size: 1000, share: 5, seed: 1)
         #expect(throws: ImageError.self) { try image.resolveAll(1001, from: GuestOffset(0)) }
         #expect(throws: ImageError.self) { try image.resolveAll(1, from: GuestOffset(.max)) }

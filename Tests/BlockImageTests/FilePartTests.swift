@@ -94,7 +94,7 @@ struct `A part of a file` {
         #expect(solid.run(at: HostOffset(19), limit: 100) == (false, 1))
     }
 
-    @Test func `counts as data what lies behind many holes`() throws {
+    @Test func `counts as data what comes after many holes`() throws {
         let starts: [UInt64] = (0..<1000).map { $0 * 2 }
         let holes: [Range<UInt64>] = starts.map { start in start..<start + 1 }
         let file = MemoryFile(Array(repeating: 1, count: 2000), holes: holes)

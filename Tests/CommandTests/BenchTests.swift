@@ -138,7 +138,7 @@ struct BenchTests {
         "Wrong usage ends with 64",
         arguments: [
             ["--size", "1M"], ["--size", "17000001"], ["--rounds", "0"], ["--images", "qcow2,qcow3"],
-            ["--measures", ""], ["--servers", "nobody"], ["--folder"], ["more"],
+            ["--measures", ""], ["--servers", "none"], ["--folder"], ["more"],
         ])
     func usage(arguments: [String]) throws {
         let result = try Tool.run(Self.program, arguments, timeout: 30)

@@ -187,7 +187,7 @@ struct `rblock convert` {
             (["--compress", "gzip", "a.raw", "new.qcow2"], "zstd"),
             (["--sector-size", "1000", "a.raw", "new.raw"], "4096"), (["a.raw"], "DST"),
         ] as [([String], String)])
-    func `is told what is wrong with its arguments`(arguments: [String], hint: String) throws {
+    func `names what is wrong with its arguments`(arguments: [String], hint: String) throws {
         let folder = try TemporaryFolder()
         try folder.write(Array(repeating: 1, count: 4096), to: "a.raw")
         let result = try RBlock.run(["convert"] + arguments, in: folder.path)

@@ -106,7 +106,7 @@ struct `rblock create` {
             (["-b", "base.raw", "a.raw"], 64, "cannot have"), (["-o", "foo=1", "a.qcow2", "1M"], 64, "cluster_size"),
             (["-o", "backing_file=base,backing_fmt=vdi", "a.qcow2"], 64, "vdi"),
         ] as [([String], Int32, String)])
-    func `is told what is wrong with its arguments`(arguments: [String], status: Int32, hint: String) throws {
+    func `names what is wrong with its arguments`(arguments: [String], status: Int32, hint: String) throws {
         for name in ["base", "base.raw"] { try folder.write(Array(repeating: 0, count: 4096), to: name) }
         let result = try RBlock.run(["create"] + arguments, in: folder.path)
         #expect(result.status == status && result.output.isEmpty && result.errors.contains(hint), "\(result.errors)")

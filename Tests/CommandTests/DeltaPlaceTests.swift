@@ -8,7 +8,7 @@ struct `The place of a delta and its base` {
         try QemuImg.info(disks.file(name), format: "qcow2")["backing-filename"] as? String
     }
 
-    @Test func `is told so that QEMU finds the base, and so do we`() throws {
+    @Test func `is written so that QEMU finds the base, and so do we`() throws {
         let disks = try DeltaFolder()
         try disks.makePair(size: 1 << 20, seed: 40)
         try Shell.check(

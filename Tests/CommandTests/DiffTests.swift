@@ -188,9 +188,9 @@ struct `rblock diff` {
         #expect(full.status == 2 && full.errors.contains("No space left"), "\(full.errors)")
     }
 
-    @Test func `reads formats that it is told, for each disk`() throws {
+    @Test func `reads the formats that it is given, for each disk`() throws {
         let gallery = try Gallery(["plain.qcow2"], seed: 5)
-        // A header of another format in the raw disk, which is taken at its word only where nobody says better.
+        // A header of another format in the raw disk, which is taken at its word only where no option says better.
         let copy = "\(gallery.images)/copy.img"
         try Tool.check("cp", gallery.file("plain.qcow2"), copy)
         #expect(try diff(copy, gallery.disk).status == 0)

@@ -55,7 +55,7 @@ struct LifecycleTests {
     func signals(signal: CInt) throws {
         let gallery = try Gallery(["plain.qcow2"], seed: 4)
         let mount = try Mount(gallery.images)
-        // Also while somebody has a file open.
+        // Also while a file is open.
         let file = try OpenedFile(mount.disk("plain.qcow2"))
         #expect(try file.read(4096, at: 0).count == 4096)
         kill(mount.server, signal)
@@ -123,7 +123,7 @@ struct LifecycleTests {
         #expect(wait(seconds: 10) { Mount.server(of: mount.path) == nil })
     }
 
-    @Test("SIGTERM does not wait for open files: who reads on gets errors")
+    @Test("SIGTERM does not wait for open files: readers get errors")
     func termWhileBusy() throws {
         let gallery = try Gallery(["plain.qcow2"], seed: 10)
         let mount = try Mount(gallery.images)

@@ -62,7 +62,7 @@ struct PrivilegeTests {
         #expect(result.status == 0 && result.text == "0[]\n", "\(result.errors)")
     }
 
-    @Test("A user whom nobody knows, and one whom the process cannot become, end it before it mounts")
+    @Test("A user who does not exist, and one whom the process cannot become, end it before it mounts")
     func wrongUser() throws {
         let gallery = try Gallery(["plain.qcow2"], seed: 4)
         let result = try Isolated.run(

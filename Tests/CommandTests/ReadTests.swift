@@ -63,14 +63,14 @@ struct `rblock read` {
             tooMuch.status == 1 && tooMuch.output.isEmpty && tooMuch.errors.contains("--length"), "\(tooMuch.errors)")
     }
 
-    @Test func `ends quietly when nobody reads on, and not when the device is full`() throws {
+    @Test func `ends quietly when the reader goes away, and not when the device is full`() throws {
         let folder = try TemporaryFolder()
         let image = folder.file("big.qcow2")
         try QemuImg.create(image, size: 1 << 40)
         try QemuImg.io(image, ["write -P 1 0 64k"])
         for trap in ["", "trap '' PIPE; "] {
             for options in ["", "--hex", "--hex --offset 3"] {
-                // Writes go on for as long as somebody reads: the end of the disk is a TiB away, also that of --hex.
+                // Writes go on for as long as there is a reader: the end of the disk is a TiB away, also that of --hex.
                 let script = "\(trap)\"$1\" read \(options) \"$2\" | head -c 40; echo \" ${PIPESTATUS[0]}\""
                 let result = try Shell.run(script, Tool.rblock, image)
                 if options.isEmpty { #expect(result.text.hasSuffix(" 141\n"), "\(trap) \(result.text)") }
@@ -118,7 +118,7 @@ struct `rblock read` {
             preexec_fn=lambda: __import__("fcntl").ioctl(2, __import__("termios").TIOCSCTTY, 0))
         os.close(slave)
         seen, asked = b"", False
-        # Nobody takes the output for longer than a second.
+        # The output is not taken for longer than a second.
         if how == "slow": time.sleep(1.3)
         if how != "interrupt": process.stdout.read()
         while True:

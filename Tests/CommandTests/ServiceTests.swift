@@ -117,8 +117,8 @@ struct ServiceTests {
     }
 
     @Test(
-        "Nobody who listens to NOTIFY_SOCKET does not disturb it", arguments: ["/no/such/socket", "vsock:2:1", "", "@"])
-    func nobodyListens(name: String) throws {
+        "A NOTIFY_SOCKET without a listener does not disturb it", arguments: ["/no/such/socket", "vsock:2:1", "", "@"])
+    func noListener(name: String) throws {
         let result = try run(
             """
             NOTIFY_SOCKET=$5 "$1" -f --ready-fd 7 "$2" "$3" 7>"$4/ready" & server=$!

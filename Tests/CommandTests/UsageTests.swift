@@ -72,7 +72,7 @@ struct UsageTests {
         withExtendedLifetime(folder) {}
     }
 
-    @Test("An -o option that nobody knows is named")
+    @Test("An -o option that is unknown is named")
     func unknownMountOption() throws {
         let (folder, images, mountpoint) = try makeFolder()
         let result = try rblockfs("-o", "allow_other,frobnicate=3", images, mountpoint)

@@ -13,7 +13,7 @@ private func decode(
     source.fill(input.count) { output in
         for byte in input { output.append(byte, as: UInt8.self) }
     }
-    // Room for more than is wanted, and something in front, so that writing elsewhere shows.
+    // Space for more than is wanted, and something in front, so that writing elsewhere shows.
     let target = AlignedBuffer(capacity: count + 20)
     var failure: DecompressionFault?
     target.fill(count + 20) { output in

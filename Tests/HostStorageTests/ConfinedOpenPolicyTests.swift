@@ -120,7 +120,7 @@ struct `The confined policy` {
     func `neither opens nor waits for a FIFO, a device, a socket or a folder`() throws {
         let confines = try Confines()
         #expect(mkfifo(confines.folder.file("images/fifo"), 0o600) == 0)
-        // Somebody who writes, so that a reader who opens it after all fails the test rather than waiting for ever.
+        // A writer, so that a reader who opens it after all fails the test rather than waiting for ever.
         let writer = open(confines.folder.file("images/fifo"), O_RDWR)
         defer { close(writer) }
         try confines.link("images/device", to: "/dev/zero")

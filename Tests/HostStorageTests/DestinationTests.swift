@@ -48,7 +48,7 @@ struct `The place of a new image` {
         #expect(status.allocatedSize <= 16384)
     }
 
-    @Test func `stays empty where nobody finishes`() throws {
+    @Test func `stays empty where it is not finished`() throws {
         do {
             let place = try destination("disk.raw")
             try place.file(named: "disk.raw").write([1], at: HostOffset(0))

@@ -95,7 +95,7 @@ struct `A VMDK delta` {
         #expect(try folder.open("child.vmdk", ignoresCID: true).disk.error == nil)
     }
 
-    @Test func `is read, with a note, where nobody can say whether its parent was changed`() throws {
+    @Test func `is read, with a note, where it is unknown whether its parent was changed`() throws {
         let folder = try Folder()
         let path = folder.folder.file("child.vmdk")
         try folder.disk("base.vmdk", of: 7, cid: "2")

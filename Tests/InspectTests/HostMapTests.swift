@@ -18,7 +18,7 @@ struct `The map of a file's use` {
         #expect(map.bytes(.overlap) == 1000 && map.bytes(.data) == 4000 && map.bytes(.header) == 1000)
         #expect(map.hasOverlaps && map.hasFaults && map.cells[1].use == .overlap)
         #expect(map.totals.reduce(0) { $0 + $1.count } == 10_000)
-        // Leaked is only what nothing uses; what lies behind the end is passed over.
+        // Leaked is only what nothing uses; what is past the end is passed over.
         map.record(.leaked, at: HostOffset(0), count: 2000) { _, _ in false }
         map.record(.data, at: HostOffset(20_000), count: 2000) { _, _ in false }
         #expect(map.bytes(.leaked) == 1000 && map.bytes(.header) == 1000)

@@ -50,7 +50,7 @@ struct `The listing of a QCOW2 image` {
             #expect(entry.number("guest") == UInt64(cluster) << 16)
             #expect(entry.offset.rawValue == image.entryOffset(of: cluster))
         }
-        // What lies between and behind is told in runs, so that the entries are all accounted for.
+        // What lies between and after is reported in runs, so that the entries are all accounted for.
         #expect(table.entries.reduce(0) { $0 + $1.count } == 8192)
     }
 
@@ -91,8 +91,7 @@ struct `The listing of a QCOW2 image` {
         #expect(layout.structure("L2 table") == nil)
     }
 
-    @Test func `has the extensions, also those that nobody knows, and names features by the image's own table`() throws
-    {
+    @Test func `has the extensions, also those that are unknown, and names features by the image's own table`() throws {
         let name = [0, 40] + Array("some new feature".utf8)
         let image = built { builder in
             builder.incompatibleFeatures = 1 << 40 | 1 << 41 | 1

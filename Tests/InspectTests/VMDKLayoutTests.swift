@@ -85,7 +85,7 @@ struct `The listing of a VMDK image` {
         if name == "numGTEsPerGT" { image.bytes[45] = 0 }
         let layout = try listing(image.bytes)
         let fields = try #require(layout.structure("sparse header")).fields
-        // The newline check is told with its first byte.
+        // The newline check is reported with its first byte.
         let marked = fields.first { $0.fault != nil }?.name
         #expect(marked == name || name == "doubleEndLineChar1" && marked == "singleEndLineChar", "\(layout.faults)")
         #expect(fields.last?.name == "pad")

@@ -94,7 +94,7 @@ struct ApplianceTests {
         try Tool.check("cmp", folder.file("disk.raw"), mount.disk("vm.ova/big.vmdk"))
     }
 
-    @Test("One that is replaced has new disks, and who reads an old one goes on with it")
+    @Test("One that is replaced has new disks, and readers of an old one go on with it")
     func replaced() throws {
         let folder = try makeFolder("ustar")
         let other = try makeFolder("gnu")

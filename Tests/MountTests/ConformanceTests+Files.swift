@@ -110,7 +110,7 @@ extension ConformanceTests {
         #expect(try wait(seconds: 5) { try Shell.check("ls \"$1\"", sample.mount.path) == "stats.json" })
         #expect(try file?.size() == size)
         #expect(try file?.read(1 << 23, at: 0) == [UInt8](FileManager.default.contents(atPath: sample.raw) ?? Data()))
-        #expect(try wait(seconds: 5) { try gone() == "1" }, "The files that nobody reads are closed.")
+        #expect(try wait(seconds: 5) { try gone() == "1" }, "The files that are not read are closed.")
         file = nil
         #expect(try wait(seconds: 5) { try gone() == "0" })
     }

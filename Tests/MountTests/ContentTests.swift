@@ -41,7 +41,7 @@ struct ContentTests {
             part += Array(repeating: 0, count: end - Int(offset) - part.count)
             try #require(bytes == part, "\(count) bytes at \(offset), seed \(seed)")
         }
-        #expect(try file.read(512, at: size) == [], "Nothing lies behind the end.")
+        #expect(try file.read(512, at: size) == [], "Nothing is past the end.")
         #expect(try file.read(512, at: size - 1).count == 1, "The last byte is the last.")
     }
 

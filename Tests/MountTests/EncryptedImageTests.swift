@@ -40,7 +40,7 @@ struct EncryptedImageTests {
         for (key, value) in info { #expect(stats[key] == value, "\(key)") }
     }
 
-    @Test("Without a key, or with a wrong one, the folder says so, and a damaged header is told from both")
+    @Test("Without a key, or with a wrong one, the folder says so, and a damaged header is another error than both")
     func refusals() throws {
         let folder = try TemporaryFolder()
         let images = try folder.makeFolder("images")

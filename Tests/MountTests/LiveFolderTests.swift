@@ -103,9 +103,9 @@ struct LiveFolderTests {
     }
 }
 
-@Suite("An image that somebody else uses", .enabled(if: Tool.canMount("qemu-img", "qemu-io", "cmp", "jq")))
+@Suite("An image in use by another program", .enabled(if: Tool.canMount("qemu-img", "qemu-io", "cmp", "jq")))
 struct UsedImageTests {
-    @Test("One that is written to while somebody reads it is not read on, and is read anew by who opens it")
+    @Test("One that is written to while it is read is not read on, and is read anew by who opens it")
     func writtenTo() throws {
         let folder = try TemporaryFolder()
         try Pattern.writeDisk(folder.file("disk.raw"), size: 1 << 20, seed: 4)

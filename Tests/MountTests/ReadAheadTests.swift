@@ -22,7 +22,7 @@ struct ReadAheadTests {
         Int(try mount.document("zlib.qcow2")["rblockfs", "counters", "decompressions"]?.number ?? 0)
     }
 
-    @Test("Who reads in order finds the next clusters inflated, and each is inflated once")
+    @Test("A reader in order finds the next clusters inflated, and each is inflated once")
     func inOrder() throws {
         let (folder, mount, disk) = try mount()
         try withExtendedLifetime(folder) {
@@ -36,7 +36,7 @@ struct ReadAheadTests {
         try mount.unmount()
     }
 
-    @Test("Who reads here and there has nothing inflated that they did not ask for")
+    @Test("A reader here and there has nothing inflated that they did not ask for")
     func inNoOrder() throws {
         let (folder, mount, disk) = try mount()
         try withExtendedLifetime(folder) {

@@ -6,7 +6,7 @@ import Testing
 struct SlowImageTests {
     /// A mount of `folder/slow` is the dead disk: its server is stopped and goes on as a signal says. `folder/images` has
     /// a link to its image, and `fast.raw`.
-    @Test("It holds up nobody but its own readers, and is read on when it answers again", .timeLimit(.minutes(5)))
+    @Test("It holds up its own readers only, and is read on when it answers again", .timeLimit(.minutes(5)))
     func isolation() throws {
         let folder = try TemporaryFolder()
         for name in ["slow", "images"] { _ = try folder.makeFolder(name) }

@@ -56,7 +56,7 @@ struct SnapshotTests {
         #expect(try mount.document("disk.qcow2/snapshots/twice%@6")["snapshot", "id"]?.text == "6")
     }
 
-    @Test("A snapshot that is damaged is told in its own stats.json, and the others are read")
+    @Test("A snapshot that is damaged is reported in its own stats.json, and the others are read")
     func damage() throws {
         let folder = try TemporaryFolder()
         // The second entry's l1_table_offset, eight bytes at the start of the entry, loses its alignment.

@@ -32,7 +32,7 @@ struct `A tar archive` {
         arguments: [("v7", 99), ("ustar", 100), ("ustar", 101), ("gnu", 250), ("pax", 250), ("oldgnu", 250)])
     func `made by GNU tar is read in place`(format: String, longest: Int) throws {
         let folder = try TemporaryFolder()
-        // ustar has room for a name of 100 bytes at the end of a path only.
+        // ustar has space for a name of 100 bytes at the end of a path only.
         let files = try Self.makeFiles(in: folder, longest: format == "ustar" && longest == 101 ? 100 : longest)
             .filter { format != "v7" || $0.key.utf8.count < 100 }
         if format == "v7" { try Tool.check("rm", String(repeating: "n", count: 100), in: folder.path) }

@@ -137,7 +137,7 @@ struct Poke: Sendable {
         },
         Poke("a refcount of 0") { $0.write(UInt64(0), at: $0.refcountBlock) },
         Poke("refcounts that are random") { $0.write(0x1234_5678_9abc_def0 as UInt64, at: $0.refcountBlock + 8) },
-        Poke("refcounts of what lies behind the file") {
+        Poke("refcounts of what is past the end of the file") {
             $0.write(UInt64.max, at: $0.refcountBlock + $0.clusterSize - 8)
         },
         Poke("no refcount block") { $0.write(UInt64(0), at: $0.refcountTable) },
@@ -228,7 +228,7 @@ struct Poke: Sendable {
             $0.write($0.endCluster * 2, at: $0.bitmapTable)
         },
         Poke("a bitmap's bits in the L1 table") { $0.write($0.l1, at: $0.bitmapTable) },
-        Poke("bitmaps that nobody vouches for") { $0.write(UInt64(0), at: 88) },
+        Poke("bitmaps that are not marked as valid") { $0.write(UInt64(0), at: 88) },
         Poke("a bitmap that was not saved") { $0.write(UInt32(1), at: $0.bitmapEntry + 12) },
     ]
 }

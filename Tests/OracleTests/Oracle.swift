@@ -76,7 +76,7 @@ struct Oracle {
         let theirs = try QemuImg.info(layer.file.path, format: format.rawValue)
         let ours = try JSONSerialization.jsonObject(with: try JSONEncoder().encode(ImageInfo(layer)))
         let found = QemuImg.differences(theirs, ours)
-        // With its chain, for a VMDK image whose extents are files of their own is told by these.
+        // With its chain, for a VMDK image whose extents are files of their own, is named with these.
         let reports = named(layer.file.path, format).reports(chain: true)
         let chain = try JSONSerialization.jsonObject(with: try JSONEncoder().encode(reports)) as? [Any]
         let byCommand = QemuImg.differences(theirs, try #require(chain?.first))

@@ -61,7 +61,7 @@ struct `Chains of VMDK images are read as qemu-img reads them` {
     }
 
     @Test(arguments: ["base.vmdk", "./base.vmdk", "sub/../base.vmdk", "/nowhere/base.vmdk", "a:b.vmdk"])
-    func `every way to name a parent, there or not, is told alike`(hint: String) throws {
+    func `every way to name a parent, there or not, is reported alike`(hint: String) throws {
         let oracle = try Oracle(try TemporaryFolder())
         try QemuImg.create(oracle.folder.file("base.vmdk"), format: "vmdk", size: 1 << 20)
         try makeDelta("top.vmdk", over: "base.vmdk", in: oracle, byte: 1, at: [0])

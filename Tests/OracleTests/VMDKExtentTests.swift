@@ -65,7 +65,7 @@ struct `Extents made by hand are read as two other readers read them` {
         Stream(testDescription: "a last grain that ends with the disk") { $0.isLastGrainCut = true },
         Stream(testDescription: "no room before the first grain") { $0.overhead = 0 },
         Stream(testDescription: "entries of 1 for zeros") { $0.hasZeroedGrains = true },
-        // Specified, and written by nobody; both of the others inflate zlib streams only.
+        // Specified, and written by no program; both of the others inflate zlib streams only.
         Stream(testDescription: "plain deflate", qemu: .refused, second: .refused) { $0.compression = .deflate },
     ]
 
@@ -124,7 +124,7 @@ struct `Extents made by hand are read as two other readers read them` {
         var builder = StreamVMDKBuilder.whole(model, .front)
         builder.hasMarkers = false
         try oracle.folder.write(builder.build().bytes, to: "disk.vmdk")
-        let why = "nobody writes it, and no specification says whether a length comes before each grain"
+        let why = "no program writes it, and no specification says whether a length comes before each grain"
         try oracle.expect(.differ(ours: .refused, qemu: .same, why: why), of: "disk.vmdk", before: model.disk())
     }
 

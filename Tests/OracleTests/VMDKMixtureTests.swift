@@ -159,7 +159,7 @@ struct `Disks put together from several extents` {
             borders.append(disk.count)
         }
         try oracle.write(VMDKDescriptorText("twoGbMaxExtentSparse", lines), to: "disk.vmdk")
-        // qemu-img reads a last grain to its end, also where that lies behind the end of the extent.
+        // qemu-img reads a last grain to its end, also where that is past the end of the extent.
         try oracle.expect("disk.vmdk", is: disk, qemu: areWhole ? .same : .other, borders: borders, count: 4000)
     }
 

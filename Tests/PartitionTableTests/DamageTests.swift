@@ -126,7 +126,7 @@ struct `A damaged disk has the partitions that Linux's tools still see` {
         }
         try disk.poke(bytes.bytes, at: 0)
         let table = try disk.table()
-        // partx shows what lies behind the end of the disk as well, where Linux cuts.
+        // partx shows what is past the end of the disk as well, where Linux cuts.
         let judged = try Partx.rows(disk.path).filter { $0.start < 1 << 20 }.map { row in
             var row = row
             row.size = min(row.size, 1 << 20 - row.start)
@@ -143,7 +143,7 @@ struct `A damaged disk has the partitions that Linux's tools still see` {
         }
     }
 
-    /// Where partitions begin, the first of each place only, with what else is told of it whatever its number.
+    /// Where partitions begin, the first of each place only, with what else is known of it whatever its number.
     private func places(_ rows: [Row]) -> [UInt64: String] {
         Dictionary(rows.map { ($0.start, "+\($0.size) \($0.type) \($0.attributes)") }) { first, _ in first }
     }

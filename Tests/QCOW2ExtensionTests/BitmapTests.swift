@@ -81,7 +81,7 @@ struct `A dirty bitmap` {
     }
 
     @Test(.enabled(if: Tool.areThere("qemu-img", "qemu-io")))
-    func `that nobody vouches for is listed as inconsistent`() throws {
+    func `that is not marked as valid is listed as inconsistent`() throws {
         let images = try make("", granularity: 4096)
         var bytes = try images.bytes("b.qcow2")
         let bitmap = try QCOW2Description(MemoryFile(bytes)).bitmaps[0]

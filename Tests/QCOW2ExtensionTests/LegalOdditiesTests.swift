@@ -32,7 +32,7 @@ struct `Odd but legal images are read` {
     }
 
     @Test(.enabled(if: Tool.areThere("qemu-img", "qemu-io")))
-    func `with compatible and autoclear bits that nobody knows`() throws {
+    func `with compatible and autoclear bits that are unknown`() throws {
         try agrees(try make()) {
             $0.poke(UInt64.max, at: 80)
             $0.poke(UInt64.max ^ 3, at: 88)
@@ -57,7 +57,7 @@ struct `Odd but legal images are read` {
     }
 
     @Test(.enabled(if: Tool.areThere("qemu-img", "qemu-io")))
-    func `with header extensions that nobody knows`() throws {
+    func `with header extensions that are unknown`() throws {
         let images = try make(backing: true)
         try agrees(images) { bytes in
             let place = try #require(bytes.firstRange(of: [0x68, 0x03, 0xf8, 0x57])).lowerBound

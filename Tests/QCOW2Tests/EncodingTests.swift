@@ -35,7 +35,7 @@ struct `What is encoded is parsed as it was` {
         #expect(try Header(parsing: &reader) == header, "seed \(seed)")
     }
 
-    @Test func `of header extensions, and the end is told`() throws {
+    @Test func `of header extensions, and the end is known`() throws {
         var extensions = HeaderExtensions()
         var all: [HeaderExtensions] = [extensions]
         extensions.backingFormat = "raw"

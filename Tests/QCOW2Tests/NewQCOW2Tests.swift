@@ -5,7 +5,7 @@ import Testing
 
 @testable import QCOW2
 
-/// An image that somebody may ask for; `change` makes it from the default one of 1 MiB.
+/// An image that may be asked for; `change` makes it from the default one of 1 MiB.
 private func asked(_ size: UInt64 = 1 << 20, _ change: (inout NewQCOW2) -> Void = { _ in }) -> NewQCOW2 {
     var image = NewQCOW2(size: size)
     change(&image)

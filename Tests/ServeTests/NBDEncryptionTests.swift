@@ -102,7 +102,7 @@ struct `TLS of an NBD server` {
                 c.go(name)
                 c.s.sendall(struct.pack(">IHHQQI", 0x25609513, 0, 0, 1, 0, 512))
                 assert struct.unpack(">IIQ", c.take(16)) == (0x67446698, 0, 1) and len(c.take(512)) == 512
-                # Between the client and the server somebody adds an option, which nobody may answer inside the tunnel.
+                # Between the client and the server an option is added, which must not be answered inside the tunnel.
                 for later in [False, True]:
                     c = Client(sys.argv[1])
                     words = [b"IHAVEOPT" + struct.pack(">II", 5, 0), b"IHAVEOPT" + struct.pack(">II", 3, 0)]

@@ -120,7 +120,7 @@ struct `Hostile NBD clients` {
             """, then: Self.expectServed)
     }
 
-    @Test func `that never end the handshake keep nobody out, and have to go`() throws {
+    @Test func `that never end the handshake keep no other client out, and have to go`() throws {
         try Self.attack(
             """
             import threading, time

@@ -11,7 +11,7 @@ struct `An NBD server` {
         return (folder, disk)
     }
 
-    @Test func `that is told to stop answers what it has taken up, and leaves nothing behind`() throws {
+    @Test func `that is to stop answers what it has taken up, and leaves nothing behind`() throws {
         let (folder, disk) = try makeDisk()
         let server = try ImageServer([disk])
         let result = try Shell.run(
@@ -52,7 +52,7 @@ struct `An NBD server` {
         withExtendedLifetime(folder) {}
     }
 
-    @Test func `listens where it is told, and for this host alone unless it is told otherwise`() throws {
+    @Test func `listens at the addresses it is given, by default for this host alone`() throws {
         let (folder, disk) = try makeDisk(4096)
         let server = try ImageServer([disk], options: ["--nbd", "tcp:127.0.0.1:0"])
         let tcp = try #require(server.addresses["nbd"]?.array?.compactMap(\.text).first { $0.hasPrefix("tcp:") })

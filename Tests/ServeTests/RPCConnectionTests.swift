@@ -183,7 +183,7 @@ struct RPCConnectionTests {
         }
     }
 
-    @Test func `a hundred clients are served at once, and one more is told that there is no room`() throws {
+    @Test func `a hundred clients are served at once, and one more gets an error that says so`() throws {
         let (folder, served) = try Self.serve()
         var clients: [LineClient] = []
         for _ in 0..<100 {

@@ -76,7 +76,7 @@ struct RPCLifeTests {
         }
         let tcp = try RBlock.run(["rpc", "tcp:localhost:\(served.rpcPort)", "get_version"])
         #expect(tcp.status == 0 && tcp.text.contains("\"name\": \"rblock\""), "\(tcp)")
-        let gone = try RBlock.run(["rpc", folder.file("nobody"), "list"])
+        let gone = try RBlock.run(["rpc", folder.file("missing"), "list"])
         #expect(
             gone.status == 1 && gone.errors.hasPrefix("rblock: unix:") && gone.errors.contains("connect: No such file"))
     }
@@ -177,7 +177,7 @@ struct RPCLifeTests {
         let folder = try Self.image()
         let served = try ImageServer([folder.path])
         for (arguments, status, word) in [
-            (["--rpc", "unix:\(served.rpcSocket)", folder.path], 1, "somebody listens there already"),
+            (["--rpc", "unix:\(served.rpcSocket)", folder.path], 1, "another process listens there already"),
             (["--rpc", "tcp:0.0.0.0:0", folder.path], 1, "--insecure"),
             (["--rpc", "unix:\(folder.file("s"))", folder.file("gone.raw")], 1, "gone.raw"),
             (["--rpc", "pigeon:1", folder.path], 64, "pigeon"),

@@ -70,7 +70,7 @@ import Testing
     }
 
     @Test(arguments: [("vsan://52c4", true), ("vvol://x", true), ("c://x", false), ("://x", false), ("a b://x", false)])
-    func `an object is told by its scheme`(name: String, isObject: Bool) {
+    func `an object is known by its scheme`(name: String, isObject: Bool) {
         #expect(DescriptorName(Array(name.utf8), decoded: name).isObject == isObject)
     }
 

@@ -115,7 +115,7 @@ struct `The writer` {
         #expect(footer.position.rawValue == UInt64(bytes.count - 3 * 512))
         #expect(scan.grains.map(\.index) == grains.map(UInt32.init))
         #expect(bytes.suffix(512).allSatisfy { $0 == 0 })
-        // Nothing but the grains: who reads it as it arrives needs no more.
+        // Nothing but the grains: a reader needs no more as it arrives.
         let end = try #require(scan.grains.last).sector + 128
         let part = try openLayer(MemoryFile(Array(bytes.prefix(Int(end) * 512))))
         #expect(areSame(try Image(layer: part).wholeDisk(), disk))

@@ -66,7 +66,7 @@ final class Connections: Sendable {
     }
 }
 
-/// A client too many: is told so.
+/// A client too many: it gets an answer that says so.
 final class RefusedConnection: ChannelInboundHandler {
     typealias InboundIn = Never
     typealias OutboundOut = ByteBuffer

@@ -3,7 +3,7 @@ import NIOCore
 import NIOHTTP1
 
 /// A connection on which every HTTP POST has a request, or a batch of them, as its body. The requests of one connection
-/// are answered in order, as HTTP wants it, and nothing is told of how far they are.
+/// are answered in order, as HTTP wants it, without progress.
 final class HTTPConnection: ChannelInboundHandler {
     typealias InboundIn = HTTPServerRequestPart
     typealias OutboundOut = HTTPServerResponsePart

@@ -115,7 +115,7 @@ final class LineConnection: ChannelInboundHandler, RemovableChannelHandler {
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         var bytes = unwrapInboundIn(data)
         lastActivity = .now()
-        // The server ends: nobody will read it.
+        // The server ends: no one will read it.
         guard !isStopping else { return }
         if isFirst, let byte = bytes.getInteger(at: bytes.readerIndex, as: UInt8.self) {
             isFirst = false

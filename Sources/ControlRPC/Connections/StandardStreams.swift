@@ -21,7 +21,7 @@ enum StandardStreams {
         }
         DispatchQueue(label: "rblock.standard-output").async {
             Self.copy(from: copy, to: .standardOutput)
-            // Nobody is left who could be answered.
+            // No one is left to be answered.
             _ = Glibc.shutdown(copy.rawValue, CInt(SHUT_RDWR))
         }
         return server

@@ -1,7 +1,7 @@
 import BlockImage
 import ImageTools
 
-/// A method: what is told of it, and what does it.
+/// A method: its description, and what does it.
 struct Method: Sendable {
     /// What a client calls.
     var name: String

@@ -1,4 +1,4 @@
-/// A parameter of a method: what is told of it, and what is taken for it.
+/// A parameter of a method: its description, and what is taken for it.
 struct Parameter: Sendable {
     /// The most bytes of a string: names of disks are paths below a folder.
     static let stringLimit = 4096

@@ -19,7 +19,7 @@ public final class ExportCatalog: Sendable {
         public var size: Result<UInt64, ImageError>
     }
 
-    /// The most images that are kept open because somebody may come back to them. Those in use are open besides.
+    /// The most images that are kept open because they may be asked for again. Those in use are open besides.
     private static let openLimit = 64
     /// How long a failed look-up of a name stands: who asks for what is not there does not have the folders read at
     /// each question.

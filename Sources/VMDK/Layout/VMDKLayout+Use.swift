@@ -63,7 +63,7 @@ extension VMDKLayout {
                 record(.marker, at: start, count: sectorSize)
                 record(.grainDirectory, at: content, count: rest)
             case .metadata(.endOfStream, _)?:
-                // Room for what the tables know better, where it is no stream's end but what was never written.
+                // Space for what the tables know better, where it is no stream's end but what was never written.
                 let isEnd = marker.offset + 2 * sectorSize >= file.size || header.hasDirectoryAtEnd
                 if isEnd { record(.marker, at: start, count: sectorSize) }
             case .metadata?: record(.marker, at: start, count: marker.extent)

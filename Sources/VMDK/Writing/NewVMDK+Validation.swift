@@ -24,7 +24,7 @@ extension NewVMDK {
         }
         if hasZeroedGrains && subformat == .streamOptimized {
             return
-                "zeroed_grain: subformat is streamOptimized, but must be another sparse one: who reads a stream from "
+                "zeroed_grain: subformat is streamOptimized, but must be another sparse one: a reader of a stream from "
                 + "its start to its end does not see such zeros"
         }
         if !(1...999).contains(hardwareVersion) { return "hwversion is \(hardwareVersion), but must be 1 to 999" }

@@ -39,7 +39,7 @@ final class StreamExtentWriter: ExtentWriter {
         }
     }
 
-    /// Stores grains of zeros: who reads the stream from its start to its end sees nothing of the tables' entries.
+    /// Stores grains of zeros: a reader of the stream from its start to its end sees nothing of the tables' entries.
     func writeZeros(_ count: UInt64, at offset: UInt64) throws(ImageError) {
         let grain = try encoder.encodedGrain(RawSpan())
         for start in stride(from: offset, to: offset + count, by: encoder.unitSize) {
