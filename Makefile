@@ -126,7 +126,7 @@ test-threads: export RBLOCKFS = $(TSAN)/debug/rblockfs
 test-threads: export TSAN_OPTIONS = log_path=$(TSAN)/report
 test-threads: deps-test build-threads
 	rm -f $(TSAN)/report.*
-	@$(call run_tests,thread-tests,--filter '^MountTests\.(Content|Stats|Change|Refusal|LiveFolder|SlowImage|Appliance|ReadAhead)Tests')
+	@$(call run_tests,thread-tests,--filter '^MountTests\.(Content|Stats|Change|Refusal|LiveFolder|SlowImage|UsedImage|Appliance|ReadAhead)Tests')
 	@if ls $(TSAN)/report.* >/dev/null 2>&1; then cat $(TSAN)/report.*; exit 1; fi
 
 # Coverage-guided fuzzing of everything that reads bytes of strangers, with libFuzzer and the address sanitizer. FUZZ_SECONDS
