@@ -84,3 +84,12 @@ public final class Image: Sendable {
         }
     }
 }
+
+extension Image {
+    /// The disk as the image `depth` steps down the chain has it; nil where the chain is shorter.
+    public func layer(_ depth: Int) -> Image? {
+        var (image, left): (Image?, Int) = (self, depth)
+        while left > 0, let layer = image { (image, left) = (layer.backing, left - 1) }
+        return image
+    }
+}

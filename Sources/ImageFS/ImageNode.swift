@@ -280,12 +280,3 @@ final class ImageNode: Sendable {
         }
     }
 }
-
-extension Image {
-    /// The disk as the image `depth` steps down the chain has it.
-    fileprivate func layer(_ depth: Int) -> Image? {
-        var image: Image? = self
-        for _ in 0..<depth { image = image?.backing }
-        return image
-    }
-}

@@ -13,6 +13,7 @@ extension NamedImage {
     func checkImage(
         readsData: Bool, force: Bool, progress: (Double) -> Void
     ) throws(ImageError) -> CheckReport? {
+        try checkIsWhole()
         var image = self
         // That a parent was changed is one of the findings.
         image.ignoresCID = true

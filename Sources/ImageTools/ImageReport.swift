@@ -41,6 +41,13 @@ public struct ImageReport: Encodable, Sendable {
             inUse = ImageUse(layer.files)
             unknownHeaderExtensions = HeaderExtensionInfo.unknown(of: layer)
         }
+
+        /// Adds how the disk is stored, as far as that is known.
+        mutating func add(_ measured: MeasuredAllocation?) {
+            allocation = measured?.whole
+            allocationError = measured?.error
+            lost = (measured?.lost.ranges).flatMap { $0.isEmpty ? nil : $0 }
+        }
     }
 
     /// The file: as it was named, or, further down the chain, its canonical path.
@@ -116,8 +123,9 @@ extension NamedImage {
     ///
     /// Without `chain` and `allocation`, which adds how the disk is stored, no other file than its own is opened.
     public func reports(chain: Bool = false, allocation: Bool = false) -> [ImageReport] {
-        let name = path.text
+        let name = path.text + place.text
         do throws(ImageError) {
+            guard place == DiskPlace() else { return [try diskReport(named: name, allocation: allocation)] }
             if let report = try applianceReport() { return [report] }
             var reports =
                 chain || allocation
@@ -168,12 +176,26 @@ extension NamedImage {
         reports[reports.count - 1].error = error
         reports[0].more?.partitionTable = opened.disk.image.flatMap { PartitionTableInfo(PartitionTable(of: $0)) }
         guard allocation else { return reports }
-        let measured = opened.disk.allocation
-        reports[0].more?.allocation = measured?.whole
-        reports[0].more?.allocationError = measured?.error
-        reports[0].more?.lost = (measured?.lost.ranges).flatMap { $0.isEmpty ? nil : $0 }
+        reports[0].more?.add(opened.disk.allocation)
         reports[0].more?.bitmaps = opened.bitmaps.isEmpty ? nil : opened.bitmaps
         return reports
+    }
+
+    /// What is known of a disk that the image holds: what the image, or the one of its chain that is meant, says of itself,
+    /// with the size and the partition table of that disk.
+    private func diskReport(named name: String, allocation: Bool) throws(ImageError) -> ImageReport {
+        var image = self
+        image.onNote = nil
+        let opened = try image.open()
+        let disk = try image.disk(of: opened)
+        var depth = 0
+        if case .layer(let layer) = place.part { depth = layer }
+        guard opened.layers.indices.contains(depth) else { throw Self.nothing(name) }
+        var report = ImageReport(opened.layers[depth], filename: name)
+        report.info?.virtualSize = disk.virtualSize
+        report.more?.partitionTable = PartitionTableInfo(PartitionTable(of: disk))
+        if allocation { report.more?.add(opened.part(.success(disk)).allocation) }
+        return report
     }
 
     /// What is said where an opener answered neither a layer nor an error.

@@ -25,6 +25,7 @@ public struct InspectedImage: Sendable {
     /// Opens the image's own file. Throws where that cannot be opened or its first bytes cannot be read; damage is no
     /// reason to throw.
     public init(_ image: NamedImage) throws(ImageError) {
+        try image.checkIsWhole()
         let own = try image.openFile()
         try self.init(own.file, as: image.format, named: own.formatOfName, policy: own.policy)
     }

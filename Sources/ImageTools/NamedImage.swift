@@ -29,8 +29,8 @@ public struct NamedImage: Sendable {
     public var keys = ImageKeys()
     /// Whether a VMDK delta is read although its parent was changed after it was made.
     public var ignoresCID = false
-    /// The name, or else the ID, of the internal snapshot whose disk is meant; nil: the current disk.
-    public var snapshot: String?
+    /// Which of the disks that it holds is meant.
+    public var place = DiskPlace()
     /// The place in the chain of the last image that is opened, 0 for the topmost alone: for maps, and for nothing that
     /// reads the disk.
     public var deepest = Int.max
@@ -134,21 +134,23 @@ public struct NamedImage: Sendable {
 
     /// The same of the image that `open` answered.
     func disk(of opened: OpenedImage) throws(ImageError) -> Image {
-        guard let snapshot else { return try opened.disk.result.get() }
-        _ = try opened.disk.result.get()
-        guard let index = try place(of: snapshot, in: opened.snapshots), let disk = opened.snapshotDisk(index) else {
+        let current = try opened.disk.result.get()
+        guard let snapshot = place.snapshot else { return try part(of: current, opened, snapshot: nil) }
+        guard let index = try index(of: snapshot, in: opened.snapshots), let disk = opened.snapshotDisk(index) else {
             // It may be one of those that the damaged table hides.
             if case .qcow2(let description, _)? = opened.layers.first?.facts, let fault = description.snapshotFault {
                 throw fault
             }
             throw ImageError(.outOfRange, path: path.text, "has no snapshot \"\(snapshot)\"")
         }
-        return try disk.result.get()
+        return try part(of: try disk.result.get(), opened, snapshot: index)
     }
 
     /// Which of `snapshots` is called `name`, or else has it for its ID.
-    private func place(of name: String, in snapshots: [Snapshot]) throws(ImageError) -> Int? {
+    private func index(of name: String, in snapshots: [Snapshot]) throws(ImageError) -> Int? {
         let (text, bytes) = (path.text, name.nameBytes)
+        let listed = SnapshotNames.unique(of: snapshots.map { ($0.nameBytes, $0.idBytes) }).firstIndex(of: bytes)
+        if place.isListed, let listed { return listed }
         let named = try NameMatch.find(bytes, among: snapshots.map(\.nameBytes), kind: "snapshot", of: text)
         if let named, named.note == nil { return named.index }
         if let index = snapshots.firstIndex(where: { $0.idBytes == bytes }) { return index }

@@ -136,7 +136,7 @@ struct Convert: ParsableCommand {
             throw Failure("\(path): is a device, and must become a raw disk, not \(format.rawValue)", status: 64)
         }
         var named = try options.image(source)
-        named.snapshot = snapshot
+        try named.choose(snapshot: snapshot)
         under.apply(to: &named)
         let disk = try reading.disk(named)
         let image = try newImage(format, size: disk.image.virtualSize, list)

@@ -133,7 +133,8 @@ struct Delta: ParsableCommand {
     private func write(_ list: ImageOptionList) throws -> Document {
         var (was, now) = (try options.image(base), try options.image(changed))
         (was.format, now.format) = (formatBase ?? was.format, formatChanged ?? now.format)
-        now.snapshot = snapshot
+        try now.choose(snapshot: snapshot)
+        try was.checkIsWhole()
         guard backingName != nil || !was.isInAppliance else {
             throw Failure(
                 "\(base): is in an archive, and cannot be a backing file; rblock convert makes a file of it, and "

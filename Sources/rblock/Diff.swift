@@ -83,7 +83,8 @@ struct Diff: ParsableCommand {
     private func compare() throws -> Bool {
         var (a, b) = (try options.image(first), try options.image(second))
         (a.format, b.format) = (formatA ?? a.format, formatB ?? b.format)
-        (a.snapshot, b.snapshot) = (snapshotA, snapshotB)
+        try a.choose(snapshot: snapshotA)
+        try b.choose(snapshot: snapshotB)
         (a.backing, b.backing) = (backingA.map { FilePath(text: $0) }, backingB.map { FilePath(text: $0) })
         (a.backingOption, b.backingOption) = ("--backing-a", "--backing-b")
         // Two snapshots of one encrypted image are unlocked once.

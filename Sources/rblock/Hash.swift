@@ -90,7 +90,7 @@ struct Hash: ParsableCommand {
 
     private func hash(_ path: String) throws -> Line {
         var image = try options.image(path)
-        image.snapshot = snapshot
+        try image.choose(snapshot: snapshot)
         under.apply(to: &image)
         let disk = try reading.disk(image)
         var stream = try DiskStream(of: disk.image, path: path)

@@ -63,7 +63,7 @@ struct Map: ParsableCommand {
         var lost = LostRanges()
         try Failure.reported {
             var named = try options.image(image)
-            named.snapshot = snapshot
+            try named.choose(snapshot: snapshot)
             under.apply(to: &named)
             named.deepest = depth ?? .max
             let map = try named.map(

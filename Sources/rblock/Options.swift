@@ -54,7 +54,7 @@ struct ImageOptions: ParsableArguments {
     func image(_ path: String) throws(ImageError) -> NamedImage {
         var keys: [ExactName: Secret] = [:]
         for secret in secrets { keys[ExactName(secret.image)] = try secret.read() }
-        var image = NamedImage(FilePath(text: path), format: format)
+        var image = NamedImage.called(FilePath(text: path), format: format)
         image.allowed = allowPaths.map { FilePath(text: $0) }
         image.keys = ImageKeys(
             keys, workLimit: slowKeys ? LUKS1Header.workLimit : LUKS1Header.usualWorkLimit,

@@ -11,7 +11,8 @@ struct RBlock: AsyncParsableCommand {
         discussion: """
             Images are QCOW2, VMDK and raw; what they name (backing files, extents) is opened in the folder of the image, \
             and in those of --allow-path. APPLIANCE.ova/DISK is a disk in an OVA, as a mount names it; the only one needs \
-            no name.
+            no name. IMAGE@SNAPSHOT, IMAGE/p1, IMAGE@SNAPSHOT/p1, IMAGE@SNAPSHOT/vmstate and IMAGE/layers/1 are disks in \
+            an image.
 
             EXAMPLES
               rblock info disk.qcow2
@@ -22,6 +23,7 @@ struct RBlock: AsyncParsableCommand {
               rblock check disk.qcow2
               rblock diff before.qcow2 after.qcow2
               rblock hash disk.qcow2
+              rblock convert disk.qcow2@daily/p1 root.raw
               rblock read --length 512 --hex disk.qcow2
               rblock create disk.qcow2 20G
               rblock convert disk.vmdk disk.qcow2

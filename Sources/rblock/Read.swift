@@ -71,7 +71,7 @@ struct Read: ParsableCommand {
         var lost = LostRanges()
         try Failure.reported {
             var named = try options.image(image)
-            named.snapshot = snapshot
+            try named.choose(snapshot: snapshot)
             under.apply(to: &named)
             let disk = try reading.disk(named)
             var stream = try DiskStream(

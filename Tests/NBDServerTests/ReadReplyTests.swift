@@ -16,8 +16,7 @@ struct `A read` {
         let opened = try catalog.open("")
         let layer = CountingLayer(size: 3_500_000, runSize: 5000)
         let export = Export(
-            name: "a.raw", summary: "", image: Image(layer: layer), opened: opened.opened, snapshot: nil,
-            partition: nil,
+            name: "a.raw", summary: "", image: Image(layer: layer), opened: opened.opened, isWhole: true,
             isPrompt: true, paths: opened.paths)
         let session = Session(export: export, form: form, contexts: [])
         let request = Request(flags: [], command: .read, cookie: 1, offset: 12_345, length: length)

@@ -36,7 +36,8 @@ struct `NBD clients` {
         let document = try JSONValue(parsing: try Tool.check("nbdinfo", "--list", "--json", server.uri()))
         let names = document["exports"]?.array?.compactMap { $0["export-name"]?.text } ?? []
         let whole = Self.images + ["b.qcow2@daily"]
-        #expect(Set(names) == Set(whole + whole.flatMap { ["\($0)/p1", "\($0)/p2"] }))
+        let layers = ["over.qcow2/layers/0", "over.qcow2/layers/1"]
+        #expect(Set(names) == Set(whole + layers + whole.flatMap { ["\($0)/p1", "\($0)/p2"] }))
         #expect(names.count == Set(names).count)
         for image in Self.images {
             let path = folder.file("images/\(image)")

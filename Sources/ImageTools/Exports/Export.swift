@@ -4,10 +4,10 @@ import ImageFormats
 import PartitionTable
 import QCOW2
 
-/// A disk that a server offers under a name: an image, what one of its snapshots keeps, or a partition of either. Open,
-/// and as it was when it was opened. Every method may be called from any thread.
+/// A disk that a server offers under a name: an image, or a disk that it holds (`DiskPlace`). Open, and as it was when it
+/// was opened. Every method may be called from any thread.
 public struct Export: Sendable {
-    /// `image`, `image@snapshot`, `image/p1` or `image@snapshot/p1`.
+    /// The image's name, and that of the disk in it: `image@snapshot/p1`.
     public let name: String
     /// What it is, for people.
     public internal(set) var summary: String
@@ -15,10 +15,8 @@ public struct Export: Sendable {
     public let image: Image
     /// The image that it is or is a part of: its layers, snapshots and bitmaps.
     public let opened: OpenedImage
-    /// The place of its snapshot in the image's snapshot table; nil for the current disk.
-    public let snapshot: Int?
-    /// The partition that it is; nil for a whole disk.
-    public let partition: Partition?
+    /// Whether it is the image's own disk, and none that it holds.
+    public let isWhole: Bool
     /// Whether all of its files are on disks of this host: see `HostFile`.
     public let isPrompt: Bool
     /// What answers to clients say of the host's paths.
@@ -35,7 +33,7 @@ public struct Export: Sendable {
 
     /// The dirty bitmaps that say something of this disk: those of the image, where it is the current disk, and whole.
     public var bitmaps: [Bitmap] {
-        guard snapshot == nil, partition == nil, case .qcow2(let description, _)? = opened.layers.first?.facts else {
+        guard isWhole, case .qcow2(let description, _)? = opened.layers.first?.facts else {
             return []
         }
         return description.bitmaps.filter { !$0.isInconsistent }
@@ -58,12 +56,19 @@ final class ServedImage: Sendable {
     private let name: String
     private let paths: HostPaths
     private let partitionLimit: Int
+    private let only: Result<Image, ImageError>?
     private let all = Guarded<[Export]?>(nil)
 
     /// The image called `name`, which can be read, with at most `partitionLimit` partitions: a small file can have thousands
     /// of snapshots that share a table of a thousand.
-    init(_ opened: OpenedImage, name: String, paths: HostPaths, partitionLimit: Int = 1 << 15) {
+    ///
+    /// `only`: the disk of it that is offered, and nothing else, in place of all.
+    init(
+        _ opened: OpenedImage, name: String, paths: HostPaths, partitionLimit: Int = 1 << 15,
+        only: Result<Image, ImageError>? = nil
+    ) {
         self.opened = opened
+        self.only = only
         self.partitionLimit = partitionLimit
         self.name = name
         self.paths = paths
@@ -75,19 +80,25 @@ final class ServedImage: Sendable {
 
     /// The current disk. Throws why it cannot be read.
     func whole() throws(ImageError) -> Export {
-        Export(
+        if let only {
+            return Export(
+                name: name, summary: "disk of an image", image: try only.get(), opened: opened, isWhole: false,
+                isPrompt: isPrompt, paths: paths)
+        }
+        return Export(
             name: name, summary: "\(opened.layers.first?.format.rawValue ?? "raw") image",
-            image: try opened.disk.result.get(), opened: opened, snapshot: nil, partition: nil, isPrompt: isPrompt,
+            image: try opened.disk.result.get(), opened: opened, isWhole: true, isPrompt: isPrompt,
             paths: paths)
     }
 
-    /// The disk, its partitions, and those of each snapshot that can be read. Reads the partition tables when first
+    /// The disk, its partitions, the images of its chain, and each snapshot that can be read with its partitions and saved
+    /// state. Where a disk that the image holds was named, that alone. Reads the partition tables when first
     /// asked, and that of several snapshots with the same clusters once. Throws why the image itself cannot be read.
     func exports() throws(ImageError) -> [Export] {
         let whole = try whole()
         return all.withLock { all in
             if let all { return all }
-            let exports = exports(of: whole)
+            let exports = only == nil ? exports(of: whole) : [whole]
             all = exports
             return exports
         }
@@ -111,9 +122,14 @@ final class ServedImage: Sendable {
             exports.append(disk)
             guard partitions.count <= left else { return }
             left -= partitions.count
-            exports += partitions.map { Self.export(of: $0, in: disk) }
+            exports += partitions.map {
+                part(
+                    of: disk, "/p\($0.number)", "partition \($0.number)\($0.typeName.map { ": \($0)" } ?? "")",
+                    $0.image(in: disk.image))
+            }
         }
         add(whole, PartitionTable(of: whole.image).partitions)
+        exports += layers(of: whole)
         let names = SnapshotNames.unique(of: opened.snapshots.map { ($0.nameBytes, $0.idBytes) })
         for (index, name) in names.enumerated() {
             guard let image = opened.snapshotDisk(index)?.image else { continue }
@@ -121,21 +137,29 @@ final class ServedImage: Sendable {
             let content = Content(table: snapshot.l1TableOffset, count: snapshot.l1Size, size: image.virtualSize)
             let partitions = known[content] ?? PartitionTable(of: image).partitions
             known[content] = partitions
-            add(
-                Export(
-                    name: "\(self.name)@\(SnapshotNames.text(of: name))", summary: "snapshot \"\(snapshot.name)\"",
-                    image: image, opened: opened, snapshot: index, partition: nil, isPrompt: isPrompt, paths: paths),
-                partitions)
+            let disk = part(of: whole, "@\(SnapshotNames.text(of: name))", "snapshot \"\(snapshot.name)\"", image)
+            add(disk, partitions)
+            if let state = (try? opened.vmState(index)) ?? nil {
+                exports.append(part(of: disk, "/vmstate", "saved state of the machine", state))
+            }
         }
         return exports
     }
 
-    private static func export(of partition: Partition, in disk: Export) -> Export {
+    /// The images of the chain: numbered as a mount has them, 0 is the image itself.
+    private func layers(of whole: Export) -> [Export] {
+        guard opened.layers.count > 1 else { return [] }
+        return opened.layers.indices.compactMap { depth in
+            whole.image.layer(depth).map {
+                part(of: whole, "/layers/\(depth)", "\(opened.layers[depth].format.rawValue) image in the chain", $0)
+            }
+        }
+    }
+
+    private func part(of disk: Export, _ name: String, _ summary: String, _ image: Image) -> Export {
         Export(
-            name: "\(disk.name)/p\(partition.number)",
-            summary: "partition \(partition.number)\(partition.typeName.map { ": \($0)" } ?? "")",
-            image: partition.image(in: disk.image), opened: disk.opened, snapshot: disk.snapshot,
-            partition: partition, isPrompt: disk.isPrompt, paths: disk.paths)
+            name: disk.name + name, summary: summary, image: image, opened: opened, isWhole: false, isPrompt: isPrompt,
+            paths: paths)
     }
 }
 

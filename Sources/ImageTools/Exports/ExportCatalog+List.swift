@@ -3,6 +3,16 @@ import Dispatch
 import Glibc
 
 extension ExportCatalog {
+    /// What `list` says of one export.
+    public struct Entry: Sendable {
+        /// The name.
+        public var name: String
+        /// What it is, for people; empty where that is not known.
+        public var summary: String
+        /// The size of the disk in bytes, or why it cannot be read.
+        public var size: Result<UInt64, ImageError>
+    }
+
     /// What one list has so far, and how long it may wait. Used by several threads.
     private final class Listing: Sendable {
         private struct State {

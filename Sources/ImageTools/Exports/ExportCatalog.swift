@@ -9,16 +9,6 @@ import SystemPackage
 /// one name, and is found by that name only: a client's word never becomes a path. Every method may be called from any
 /// thread.
 public final class ExportCatalog: Sendable {
-    /// What `list` says of one export.
-    public struct Entry: Sendable {
-        /// The name.
-        public var name: String
-        /// What it is, for people; empty where that is not known.
-        public var summary: String
-        /// The size of the disk in bytes, or why it cannot be read.
-        public var size: Result<UInt64, ImageError>
-    }
-
     /// The most images that are kept open because they may be asked for again. Those in use are open besides.
     private static let openLimit = 64
     /// How long a failed look-up of a name stands: who asks for what is not there does not have the folders read at
@@ -92,12 +82,12 @@ public final class ExportCatalog: Sendable {
             // "." and "disks/" have a name, too; a link to an image has its own.
             let last = file.lastComponent.flatMap { $0.kind == .regular ? $0 : nil } ?? location.lastComponent
             let disk = place?.disk.map { "/" + exportName($0) } ?? ""
-            let name = (last.map { exportName(FilePath(root: nil, [$0]).bytes) } ?? "disk") + disk
+            let name = (last.map { exportName(FilePath(root: nil, [$0]).bytes) } ?? "disk") + disk + image.place.text
             guard names.insert(ExactName(name)).inserted else {
                 throw ImageError(
                     .denied, path: path, "another one called \"\(name)\" is served already; serve them apart")
             }
-            let isFolder = try Self.isFolder(location)
+            let isFolder = try FolderImages.isFolder(location)
             folders.append((isFolder ? location : location.removingLastComponent()).text)
             guard isFolder else {
                 sources.append(.image(name: name, image))
@@ -161,10 +151,23 @@ public final class ExportCatalog: Sendable {
         }
     }
 
-    /// The image called `name`, which is no snapshot's or partition's name, as it is to be opened, and its name; also an
-    /// appliance as a whole. Empty: the only one that there is. Throws `system` with ENOENT where there is none.
+    /// The image called `name`, or that holds the disk called so, as it is to be opened, and the name; also an appliance as a
+    /// whole. Empty: the only one that there is. Throws `system` with ENOENT where there is none.
     public func image(_ name: String) throws(ImageError) -> (name: String, image: NamedImage) {
-        try find(name)
+        do throws(ImageError) {
+            return try find(name)
+        } catch {
+            let bytes = Array(name.utf8)
+            guard bytes.count <= Self.nameLimit, Self.isAboutName(error) else { throw error }
+            let name = try open(name).name
+            for found in parts(of: bytes, before: Self.marks(in: bytes)) {
+                guard found.image.place == DiskPlace(), let place = DiskPlace(bytes[found.mark...]) else { continue }
+                var image = found.image
+                image.place = place
+                return (name, image)
+            }
+            throw error
+        }
     }
 
     /// Opens the export called `name`; empty: the only image that there is.
@@ -361,7 +364,12 @@ public final class ExportCatalog: Sendable {
             if known.opened.isCurrent, !known.opened.mayBeOutdated { return known }
             open.removeAll { $0 == key }
         }
-        let served = ServedImage(try image.open(resources: resources), name: name, paths: paths)
+        let opened = try image.open(resources: resources)
+        var only: Result<Image, ImageError>?
+        if image.place != DiskPlace() {
+            do throws(ImageError) { only = .success(try image.disk(of: opened)) } catch { only = .failure(error) }
+        }
+        let served = ServedImage(opened, name: name, paths: paths, only: only)
         noteUse(of: served.opened.layers.flatMap(\.files))
         // What cannot be read now may be mended when it is next asked for.
         guard served.opened.disk.error == nil else { return served }
@@ -385,13 +393,5 @@ public final class ExportCatalog: Sendable {
 
     private static func missing(_ name: String) -> ImageError {
         ImageError(.system(errno: ENOENT), path: "export \"\(name)\"", "is not served")
-    }
-
-    private static func isFolder(_ location: FilePath) throws(ImageError) -> Bool {
-        do throws(Errno) {
-            return try FileStatus(at: location).kind == .folder
-        } catch {
-            throw ImageError(.system(errno: error.rawValue), path: location.text, error.description)
-        }
     }
 }

@@ -21,6 +21,15 @@ struct FolderImages {
     /// What the contents of folders came to where that took long: less than is waited for it.
     private let late = LateFindings<Content>(longerThan: .milliseconds(500))
 
+    /// Whether `location` is a folder. Throws `system` where that cannot be told.
+    static func isFolder(_ location: FilePath) throws(ImageError) -> Bool {
+        do throws(Errno) {
+            return try FileStatus(at: location).kind == .folder
+        } catch {
+            throw ImageError(.system(errno: error.rawValue), path: location.text, error.description)
+        }
+    }
+
     /// What a folder holds, and when it was last changed before it was listed.
     private struct Listing: Sendable {
         var entries: [FolderListing.Entry]
