@@ -84,7 +84,7 @@ extension NamedImage {
         for mark in bytes.indices.reversed().dropLast() where "@/".utf8.contains(bytes[mark]) {
             guard let place = DiskPlace(bytes[mark...]) else { continue }
             var image = NamedImage(FilePath(bytes: Array(bytes[..<mark])), format: format)
-            guard image.isThere else { continue }
+            guard image.isThere, (try? FileStatus(at: image.path).kind) != .folder else { continue }
             image.place = place
             return image
         }

@@ -141,8 +141,8 @@ struct `A damaged archive` {
                 "pax record: says that it has 11 bytes, which must be more than its length takes and no more than the 10 "
                     + "that are there"
             ),
-            ("8 path=a\n", "pax record: must have a blank behind its length, and end a line"),
-            ("10 path=ab", "pax record: must have a blank behind its length, and end a line"),
+            ("8 path=a\n", "pax record: must have a blank after its length, and end a line"),
+            ("10 path=ab", "pax record: must have a blank after its length, and end a line"),
             ("-10 path=a\n", "pax record: must begin with its length, a decimal number"),
         ])
     func `is listed up to a pax header that is none`(records: String, message: String) throws {

@@ -282,7 +282,7 @@ struct `A tar archive` {
             ])
         #expect(
             try archive(builder.bytes + zeros + builder.bytes).notes == [
-                "a single block of zeros at 0x400: what comes behind it is passed over, because it may be an end mark"
+                "a single block of zeros at 0x400: what comes after it is passed over, because it may be an end mark"
             ])
         let more = try archive(builder.finished + builder.bytes)
         #expect(more.members.count == 1)
