@@ -24,8 +24,8 @@ BENCH_PACKAGES := $(PEER_PACKAGES) e2fsprogs fdisk mount util-linux
 PYTHON_PACKAGES := dissect.hypervisor==3.21 dissect.cstruct==4.7 dissect.util==3.24 defusedxml==0.7.1
 SECOND_READER := .build-python/dissect.hypervisor-3.21
 
-.PHONY: all deps deps-test deps-bench build release run test test-unit test-built build-sanitizers build-threads \
-	test-threads build-fuzz fuzz fuzz-shortly bench format lint install clean
+.PHONY: all deps deps-test deps-bench build release run test test-unit test-programs test-modules build-sanitizers \
+	build-threads test-threads build-fuzz fuzz fuzz-shortly bench format lint install clean
 
 all: build
 
@@ -86,7 +86,7 @@ run: build
 # tests at once: what failed is printed again at the end.
 define run_tests
 	mkdir -p .build; set -o pipefail; \
-	$(SWIFT) test --skip-build $(2) 2>&1 | tee .build/$(1).log || { \
+	$(SWIFT) test --skip-build --ignore-lock $(2) 2>&1 | tee .build/$(1).log || { \
 		printf '\nWhat failed:\n'; \
 		grep -E -A 4 '✘ Test .* recorded an issue' .build/$(1).log | cut -c 1-1000 | tail -n 60; \
 		grep -E '✘|[Ff]atal error|error: ' .build/$(1).log | grep -v 'recorded an issue' | cut -c 1-400 | tail -n 20; \
@@ -94,18 +94,22 @@ define run_tests
 	}
 endef
 
-# Tests wait much of their time, and meanwhile the programs with sanitizers are built; the fuzzer runs while the tests of
-# threads wait.
+# Tests wait much of their time, for programs that they run. So two halves of them run at once, and meanwhile the programs
+# with sanitizers are built; the fuzzer runs while the tests of threads wait.
 test: deps-test
 	$(SWIFT) build --build-tests
-	$(MAKE) -j 2 test-built build-sanitizers
+	$(MAKE) -j 3 test-programs test-modules build-sanitizers
 	$(MAKE) -j 2 test-threads fuzz-shortly
 
 fuzz-shortly:
 	nice -n 19 $(MAKE) fuzz FUZZ_SECONDS=10 FUZZ_SEED=1
 
-test-built:
-	@$(call run_tests,tests)
+PROGRAM_TESTS := '^(Boot|Command|Oracle|Serve)Tests\.'
+test-programs:
+	@$(call run_tests,program-tests,--filter $(PROGRAM_TESTS))
+
+test-modules:
+	@$(call run_tests,module-tests,--skip $(PROGRAM_TESTS))
 
 # Tests that need neither root nor FUSE nor QEMU, and end within a minute.
 UNIT_TESTS := BlockImage|ByteFormat|Compression|ControlRPC|HostStorage|ImageFormats|NBDServer|OVA|PartitionTable|QCOW2|Sockets|Tidy

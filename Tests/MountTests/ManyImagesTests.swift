@@ -25,11 +25,13 @@ struct ManyImagesTests {
         #expect(try Shell.check("ls -U -I stats.json \"$1\" | wc -l", mount.path) == "10000")
         #expect(try Shell.check("ls -l \"$1\" | grep -c '^dr-xr-xr-x'", mount.path) == "10000")
         #expect(try Shell.check("ls -I stats.json \"$1\" | sort | tail -n 1", mount.path) == "disk-10000.qcow2")
-        #expect(try wait(seconds: 30) { try mount.openFiles() == before }, "A listing opens no image.")
+        // The server may still have had the folder open when it was asked first.
+        #expect(try wait(seconds: 30) { try mount.openFiles() <= before }, "A listing opens no image.")
+        let idle = try mount.openFiles()
         #expect(try mount.document("disk-05000.qcow2")["virtual-size"]?.number == 1 << 20)
         // Held open: unused, its file would be closed soon.
         let opened = try OpenedFile(mount.disk("disk-05000.qcow2"))
-        #expect(try mount.openFiles() > before, "Looking into one opens it.")
+        #expect(try mount.openFiles() > idle, "Looking into one opens it.")
         // A node takes less than 2 KiB: 20 MiB for all, beside what a server of a test build takes for itself.
         #expect(try mount.memory("VmRSS") < 60 << 10, "KiB")
         let stats = try JSONValue(
