@@ -83,10 +83,10 @@ run: build
 	@Fixtures/show "$$($(SWIFT) build --show-bin-path)/rblockfs" Fixtures
 
 # Runs the tests that the options $(2) choose; the output is kept in .build/$(1).log. It has thousands of lines, of several
-# tests at once: what failed is printed again at the end.
+# tests at once: what failed is printed again at the end. `swift test` would be the same, but only one at a time.
 define run_tests
 	mkdir -p .build; set -o pipefail; \
-	$(SWIFT) test --skip-build --ignore-lock $(2) 2>&1 | tee .build/$(1).log || { \
+	"$$($(SWIFT) build --show-bin-path)/rblockPackageTests.xctest" --testing-library swift-testing $(2) 2>&1 | tee .build/$(1).log || { \
 		printf '\nWhat failed:\n'; \
 		grep -E -A 4 '✘ Test .* recorded an issue' .build/$(1).log | cut -c 1-1000 | tail -n 60; \
 		grep -E '✘|[Ff]atal error|error: ' .build/$(1).log | grep -v 'recorded an issue' | cut -c 1-400 | tail -n 20; \
