@@ -104,7 +104,7 @@ test: deps-test
 fuzz-shortly:
 	nice -n 19 $(MAKE) fuzz FUZZ_SECONDS=10 FUZZ_SEED=1
 
-PROGRAM_TESTS := '^(Boot|Command|Oracle|Serve)Tests\.'
+PROGRAM_TESTS := '^(Boot|Command|Serve)Tests\.'
 test-programs:
 	@$(call run_tests,program-tests,--filter $(PROGRAM_TESTS))
 
