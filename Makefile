@@ -86,7 +86,8 @@ run: build
 # tests at once: what failed is printed again at the end. `swift test` would be the same, but only one at a time.
 define run_tests
 	mkdir -p .build; set -o pipefail; \
-	"$$($(SWIFT) build --show-bin-path)/rblockPackageTests.xctest" --testing-library swift-testing $(2) 2>&1 | tee .build/$(1).log || { \
+	NO_COLOR=1 "$$($(SWIFT) build --show-bin-path)/rblockPackageTests.xctest" --testing-library swift-testing $(2) 2>&1 \
+		| tee .build/$(1).log || { \
 		printf '\nWhat failed:\n'; \
 		grep -E -A 4 '✘ Test .* recorded an issue' .build/$(1).log | cut -c 1-1000 | tail -n 60; \
 		grep -E '✘|[Ff]atal error|error: ' .build/$(1).log | grep -v 'recorded an issue' | cut -c 1-400 | tail -n 20; \
