@@ -46,7 +46,7 @@ struct UnixName {
         self = own
     }
 
-    /// A socket by its path, or of an abstract name that is written with "@" before it, as services are told of one. Nil
+    /// A socket by its path, or of an abstract name that is written with "@" before it, as services get it. Nil
     /// for names of other kinds.
     init?(ofService name: String) {
         var bytes = Array(name.utf8)
