@@ -44,7 +44,7 @@ public struct SecretSource: ExpressibleByArgument {
             // Safe: getenv answers NULL or a NUL-terminated string, which is copied at once.
             guard let value = unsafe getenv(name) else {
                 throw ImageError(
-                    .system(errno: ENOENT), path: name, "the key of \(image): there is no such variable")
+                    .system(errno: ENOENT), about: .named(name), "the key of \(image): there is no such variable")
             }
             return unsafe Secret(Array(UnsafeRawBufferPointer(start: value, count: strlen(value))))
         }

@@ -73,16 +73,18 @@ public struct CheckFinding: Hashable, Sendable {
     /// How often it counts: a table that is used several times has its faults several times.
     public var times: UInt64
     /// Where and what it is, and what it must be; without the file.
-    public var message: String
+    public var message: ErrorText
     /// How many more findings of the same kind there are in the same table behind it, which are not told one by one.
     public var more: UInt64 = 0
     /// Where the last of those is.
     public var lastOffset: HostOffset?
+    /// Whether it is about a place of the host that is used, so that a check can say by what.
+    public var hasUsers = false
 
     /// A finding about `path`.
     public init(
         _ kind: Kind, _ severity: Severity, path: String, at hostOffset: HostOffset? = nil,
-        guest guestOffset: GuestOffset? = nil, times: UInt64 = 1, _ message: String
+        guest guestOffset: GuestOffset? = nil, times: UInt64 = 1, _ message: ErrorText
     ) {
         self.kind = kind
         self.severity = severity
@@ -170,7 +172,7 @@ public struct CheckResult: Sendable {
     }
 
     /// Adds `sentence` to the message of the kept finding `index`.
-    public mutating func explain(_ index: Int, _ sentence: String) {
+    public mutating func explain(_ index: Int, _ sentence: ErrorText) {
         findings[index].message += sentence
     }
 

@@ -52,7 +52,7 @@ public struct DiskRuns: Sendable {
         found.removeAll(keepingCapacity: true)
         guard budget?.takeLookUps(cost) ?? true else {
             throw ImageError(
-                .unsupported, path: "disk", "stored in too many runs: looked at up to \(GuestOffset(start))")
+                .unsupported, about: .disk, "stored in too many runs: looked at up to \(GuestOffset(start))")
         }
         lookUps += cost
         cost = image.layersAsked
@@ -97,7 +97,7 @@ public struct DiskRuns: Sendable {
         guard budget != nil, !run.isZeros else { return }
         guard budget?.takeReading(run.part(from: run.start.rawValue, limit: count).extent) ?? true else {
             throw ImageError(
-                .unsupported, path: "disk", "stored in more runs than its files can hold: read up to \(run.start)")
+                .unsupported, about: .disk, "stored in more runs than its files can hold: read up to \(run.start)")
         }
     }
 

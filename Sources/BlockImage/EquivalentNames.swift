@@ -40,23 +40,23 @@ extension NameMatch {
     /// The place of the only one that `name` may mean, and what people should know where it is written otherwise; nil
     /// where there is none.
     ///
-    /// `kind`: what is named, for people. Throws `denied` about the file `path` where several look like it, and none is it.
+    /// `kind`: what is named, for people. Throws `denied` about `subject` where several look like it, and none is it.
     public static func find(
-        _ name: [UInt8], among names: [[UInt8]], kind: String, of path: String
-    ) throws(ImageError) -> (index: Int, note: String?)? {
+        _ name: [UInt8], among names: [[UInt8]], kind: String, of subject: ImageError.Subject
+    ) throws(ImageError) -> (index: Int, note: ErrorText?)? {
         switch NameMatch(name, among: names) {
         case .none: return nil
         case .exact(let index): return (index, nil)
         case .equivalent(let index):
             return (
                 index,
-                "\(path): has no \(kind) \"\(nameText(name))\" as it is written (\(spelled(name))); "
+                "\(subject): has no \(kind) \"\(nameText(name))\" as it is written (\(spelled(name))); "
                     + "\"\(spelled(names[index]))\", which looks the same, is taken"
             )
         case .ambiguous(let indices):
             let list = indices.map { "\"\(spelled(names[$0]))\"" }.joined(separator: " and ")
             throw ImageError(
-                .denied, path: path,
+                .denied, about: subject,
                 "has no \(kind) \"\(nameText(name))\" as it is written (\(spelled(name))), and \(list) look the same, so that "
                     + "none of them is taken")
         }

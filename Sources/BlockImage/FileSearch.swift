@@ -8,7 +8,7 @@ public struct FileSearch {
     /// The images that it lies under. A name that is not what the image says must not lead back to one of them.
     private let above: Set<FileIdentity>
     /// What was read in place of what the image says, in the order in which it was found.
-    private var replacements: [String] = []
+    private var replacements: [ErrorText] = []
     /// The names beside the image by their ASCII letters in lower case, once they were needed.
     private var names: [FileReference.Folder: [[UInt8]: [[UInt8]]]] = [:]
     /// The names in the folders that were looked through for equivalent ones.
@@ -29,9 +29,10 @@ public struct FileSearch {
     }
 
     /// What people should know of what was found.
-    public var notes: [String] {
+    public var notes: [ErrorText] {
         let more = replacements.count - Self.noteLimit
-        return replacements.prefix(Self.noteLimit) + (more > 0 ? ["\(image.path): \(more) more names are read so"] : [])
+        return replacements.prefix(Self.noteLimit)
+            + (more > 0 ? ["\(path: image.path): \(more) more names are read so"] : [])
     }
 
     /// Opens the file called `name`, the first of its candidates that is there and allowed.
@@ -66,10 +67,11 @@ public struct FileSearch {
         if let file = try openIgnoringCase(name, as: role) { return file }
         guard var failure else {
             throw ImageError(
-                .denied, path: image.path, "\(role.rawValue) \"\(name.text)\": is a device, and only files are opened")
+                .denied, path: image.path,
+                "\(role.rawValue) \"\(path: name.text)\": is a device, and only files are opened")
         }
-        let others = name.candidates.dropFirst().map { "\"\(nameText($0.name))\"" }
-        if !others.isEmpty { failure.message += "; looked for \(others.joined(separator: " and ")) as well" }
+        let others: [ErrorText] = name.candidates.dropFirst().map { "\"\(path: nameText($0.name))\"" }
+        if !others.isEmpty { failure.detail += "; looked for \(ErrorText(others, separator: " and ")) as well" }
         throw failure
     }
 
@@ -107,8 +109,8 @@ public struct FileSearch {
         }
     }
 
-    private mutating func noteReplacement(of name: SoughtName, _ reading: String) {
-        replacements.append("\(image.path): the \(name.place) names \"\(name.text)\"; \(reading)")
+    private mutating func noteReplacement(of name: SoughtName, _ reading: ErrorText) {
+        replacements.append("\(path: image.path): the \(name.place) names \"\(path: name.text)\"; \(reading)")
     }
 
     /// The file whose name alone is equivalent to that of `reference`, which was not found; nil where there is none.
@@ -151,7 +153,8 @@ public struct FileSearch {
         }
         guard !isAbove(file) else { return nil }
         noteReplacement(
-            of: name, "\"\(spelled(found.name))\" is read, which looks the same and is written with other characters")
+            of: name,
+            "\"\(path: spelled(found.name))\" is read, which looks the same and is written with other characters")
         return file
     }
 
@@ -167,10 +170,10 @@ public struct FileSearch {
     private func ambiguous(
         _ found: [[UInt8]], _ reference: FileReference, of name: SoughtName, at component: [UInt8]
     ) -> ImageError {
-        let list = found.map { "\"\(spelled($0))\"" }.joined(separator: " and ")
+        let list = ErrorText(found.map { "\"\(path: spelled($0))\"" }, separator: " and ")
         return ImageError(
             .denied, path: image.path,
-            "\(reference.role.rawValue) \"\(name.text)\": is not there as it is written (\(spelled(component))), "
+            "\(reference.role.rawValue) \"\(path: name.text)\": is not there as it is written (\(spelled(component))), "
                 + "and \(list) look the same, so that none of them is taken")
     }
 
@@ -187,7 +190,7 @@ public struct FileSearch {
             guard let found = names[lowercase(last)], found.count == 1 else { continue }
             let file = try policy.open(FileReference(found[0], role: role, in: folder), namedBy: image)
             guard !isAbove(file) else { continue }
-            noteReplacement(of: name, "\(nameText(found[0])) beside it is read")
+            noteReplacement(of: name, "\(path: nameText(found[0])) beside it is read")
             return file
         }
         return nil

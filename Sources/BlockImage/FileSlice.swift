@@ -46,7 +46,7 @@ public final class FileSlice: HostFile {
         guard offset.rawValue <= file.size, size <= file.size - offset.rawValue else {
             throw ImageError(
                 .truncated, path: path,
-                "takes \(size) bytes from \(offset) of \(file.path), which ends at \(HostOffset(file.size))")
+                "takes \(size) bytes from \(offset) of \(path: file.path), which ends at \(HostOffset(file.size))")
         }
         self.file = file
         self.offset = offset

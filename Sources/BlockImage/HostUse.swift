@@ -87,5 +87,5 @@ public protocol HostUseRecorder: AnyObject {
     ) -> HostUse?
 
     /// Something must be known of what was recorded: that it could not all be looked at, and why.
-    func note(_ message: String)
+    func note(_ message: ErrorText)
 }

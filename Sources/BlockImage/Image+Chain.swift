@@ -10,7 +10,7 @@ extension Image {
     ) throws(ImageError) -> (runs: [DiskRun], lookUps: Int) {
         let end = start.rawValue.addingReportingOverflow(UInt64(clamping: count))
         guard !end.overflow, end.partialValue <= virtualSize else {
-            throw ImageError(.outOfRange, path: "disk", "nothing at \(start): the disk has \(virtualSize) bytes")
+            throw ImageError(.outOfRange, about: .disk, "nothing at \(start): the disk has \(virtualSize) bytes")
         }
         if backing == nil, let part = layer as? SliceLayer { return try part.runs(count, from: start) }
         var search = ChainSearch(open: [start.rawValue..<end.partialValue])

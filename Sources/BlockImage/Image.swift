@@ -35,7 +35,7 @@ public final class Image: Sendable {
     public func resolve(at start: GuestOffset, limit: UInt64) throws(ImageError) -> DiskRun {
         guard start.rawValue < virtualSize, limit > 0 else {
             throw ImageError(
-                .outOfRange, path: "disk", "nothing at \(start): the disk has \(virtualSize) bytes")
+                .outOfRange, about: .disk, "nothing at \(start): the disk has \(virtualSize) bytes")
         }
         var limit = limit
         var image = self

@@ -1,4 +1,6 @@
 /// What is wrong with an image: which file, which byte, what it is and what it must be, in the format's own terms.
+///
+/// A value: front ends make words of it, and those who read images over a network get names instead of paths, and no hint.
 public struct ImageError: Error, Hashable, Sendable, CustomStringConvertible {
     /// The few stable kinds of trouble; front ends map them to errno values, exit statuses and RPC codes.
     public enum Code: Hashable, Sendable {
@@ -28,34 +30,77 @@ public struct ImageError: Error, Hashable, Sendable, CustomStringConvertible {
         }
     }
 
+    /// What an error is about.
+    public enum Subject: Hashable, Sendable, CustomStringConvertible {
+        /// A file or a device, by its path, which only the user of this host gets.
+        case file(String)
+        /// The disk that is read.
+        case disk
+        /// What a server was asked for by this name; nil where the client gave none.
+        case export(String?)
+        /// What else has a name, and is no file: a disk that is served, an address, a stream.
+        case named(String)
+
+        /// What the user of this host reads.
+        public var description: String {
+            switch self {
+            case .file(let name), .named(let name): name
+            case .disk: "disk"
+            case .export(let name?): "export \"\(name)\""
+            case .export(nil): "export"
+            }
+        }
+
+        /// What those read who know paths by the names of `naming`.
+        public func text(naming: any PathNaming) -> String {
+            if case .file(let path) = self { naming.name(of: path) } else { description }
+        }
+    }
+
     /// What kind of trouble it is.
     public var code: Code
-    /// The file that it is about.
-    public var path: String
+    /// What it is about.
+    public var subject: Subject
     /// The byte of the file that it is about, where there is one.
     public var offset: HostOffset?
     /// What is wrong and what it must be.
-    public var message: String
+    public var detail: ErrorText
     /// What the user of this host can do about it, such as an option of the command; nil where nothing is known. Servers
     /// do not send it: their clients have no such option.
     public var hint: String?
 
     /// An error about the byte at `offset`, if any, of the file at `path`.
     public init(
-        _ code: Code, path: String, offset: HostOffset? = nil, _ message: String, hint: String? = nil
+        _ code: Code, path: String, offset: HostOffset? = nil, _ detail: ErrorText, hint: String? = nil
+    ) {
+        self.init(code, about: .file(path), offset: offset, detail, hint: hint)
+    }
+
+    /// An error about `subject`.
+    public init(
+        _ code: Code, about subject: Subject, offset: HostOffset? = nil, _ detail: ErrorText, hint: String? = nil
     ) {
         self.code = code
-        self.path = path
+        self.subject = subject
         self.offset = offset
-        self.message = message
+        self.detail = detail
         self.hint = hint
     }
 
+    /// What it is about, for the user of this host: the path of a file.
+    public var path: String { subject.description }
+
+    /// What is wrong and what it must be, for the user of this host.
+    public var message: String { detail.description }
+
     /// `path: at 0x…: message; hint`, one line.
-    public var description: String {
-        let place = offset.map { "\(path): at \($0)" } ?? path
-        return "\(place): \(message)\(hint.map { "; \($0)" } ?? "")"
+    public var text: ErrorText {
+        let place: ErrorText = offset.map { "\(subject): at \($0)" } ?? "\(subject)"
+        return "\(place): \(detail)\(hint: hint.map { "; \($0)" } ?? "")"
     }
+
+    /// The line, for the user of this host.
+    public var description: String { text.description }
 }
 
 extension ImageError: Encodable {
@@ -64,11 +109,11 @@ extension ImageError: Encodable {
     }
 
     /// `{"code": …, "message": …, "offset": …}`, as `stats.json` and `--output json` show what is wrong: the message is
-    /// the whole line, hint included, and the offset is there where the error is about a byte.
+    /// the whole line, and the offset is there where the error is about a byte.
     public func encode(to encoder: any Encoder) throws {
         var container = encoder.container(keyedBy: CodingKeys.self)
         try container.encode(code.name, forKey: .code)
-        try container.encode(description, forKey: .message)
+        try container.encode(text, forKey: .message)
         try container.encodeIfPresent(offset?.rawValue, forKey: .offset)
     }
 }

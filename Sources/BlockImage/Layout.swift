@@ -32,14 +32,14 @@ public struct LayoutField: Hashable, Sendable {
     /// The number that it is; nil for texts and the like.
     public var number: UInt64?
     /// What it means, for people: no text of the image stands in it that could do more than be shown.
-    public var value: String
+    public var value: ErrorText
     /// What is wrong with it and what it must be; nil where nothing is.
-    public var fault: String?
+    public var fault: ErrorText?
 
     /// A field with all that is known of it.
     public init(
-        _ name: String, at offset: HostOffset, size: UInt64, raw: [UInt8], number: UInt64? = nil, value: String,
-        fault: String? = nil
+        _ name: String, at offset: HostOffset, size: UInt64, raw: [UInt8], number: UInt64? = nil, value: ErrorText,
+        fault: ErrorText? = nil
     ) {
         self.name = name
         self.offset = offset
@@ -119,9 +119,9 @@ public protocol LayoutConsumer: AnyObject {
     /// The table has this entry.
     func add(_ entry: LayoutEntry) throws(ImageError)
     /// Something is wrong with the structure as a whole, or it cannot be read: what, and what must be.
-    func fault(_ message: String) throws(ImageError)
+    func fault(_ message: ErrorText) throws(ImageError)
     /// Something to know of the structure, with which nothing is wrong.
-    func note(_ message: String) throws(ImageError)
+    func note(_ message: ErrorText) throws(ImageError)
     /// `count` things called `what` are left out, because of the limit that was asked for.
     func omit(_ count: UInt64, _ what: String) throws(ImageError)
     /// The structure ends.

@@ -6,7 +6,7 @@ public struct LayoutCursor {
     /// The next byte to look at, counted from the structure's start.
     public private(set) var position = 0
     /// What is wrong, by the byte of the structure that it is about: told with the field that has the byte.
-    public var faults: [Int: String] = [:]
+    public var faults: [Int: ErrorText] = [:]
     private let bytes: [UInt8]
     private let isLittleEndian: Bool
     private let consumer: any LayoutConsumer
@@ -38,7 +38,7 @@ public struct LayoutCursor {
             number = number << 8 | UInt64(place < raw.count ? raw[place] : 0)
         }
         let text = meaning(number)
-        try tell(name, size: size, raw: raw, number: number, value: text.isEmpty ? "\(number)" : text)
+        try tell(name, size: size, raw: raw, number: number, value: text.isEmpty ? "\(number)" : "\(text)")
         return number
     }
 
@@ -47,7 +47,7 @@ public struct LayoutCursor {
     /// Where `isSecret`, they are kept back.
     @discardableResult
     public mutating func bytes(
-        _ name: String, size: Int, isSecret: Bool = false, _ meaning: ([UInt8]) -> String
+        _ name: String, size: Int, isSecret: Bool = false, _ meaning: ([UInt8]) -> ErrorText
     ) throws(ImageError) -> [UInt8] {
         let raw = next(size)
         try tell(name, size: size, raw: isSecret ? [] : raw, number: nil, value: meaning(raw), found: raw.count)
@@ -57,7 +57,7 @@ public struct LayoutCursor {
     /// Tells of `size` bytes of text that ends at a NUL, if there is one.
     @discardableResult
     public mutating func text(_ name: String, size: Int) throws(ImageError) -> [UInt8] {
-        try bytes(name, size: size) { "\"\(printable($0.prefix { $0 != 0 }))\"" }
+        try bytes(name, size: size) { "\"\(path: printable($0.prefix { $0 != 0 }))\"" }
     }
 
     /// Tells of `size` bytes that the format reserves.
@@ -88,14 +88,14 @@ public struct LayoutCursor {
     }
 
     private func tell(
-        _ name: String, size: Int, raw: [UInt8], number: UInt64?, value: String, found: Int? = nil
+        _ name: String, size: Int, raw: [UInt8], number: UInt64?, value: ErrorText, found: Int? = nil
     ) throws(ImageError) {
         let first = position - size
-        var fault = faults.filter { (first..<max(position, first + 1)).contains($0.key) }
-            .sorted { $0.key < $1.key }.map(\.value).joined(separator: "; ")
+        let told = faults.filter { (first..<max(position, first + 1)).contains($0.key) }.sorted { $0.key < $1.key }
+        var fault = ErrorText(told.map(\.value), separator: "; ")
         let count = found ?? raw.count
         if count < size {
-            fault += (fault.isEmpty ? "" : "; ") + "the file ends within it, \(size - count) bytes early"
+            fault += "\(fault.isEmpty ? "" : "; ")the file ends within it, \(size - count) bytes early"
         }
         try consumer.add(
             LayoutField(

@@ -5,10 +5,10 @@ public struct LostRange: Hashable, Encodable, Sendable {
     /// How many bytes; at least one.
     public var length: UInt64
     /// Why the first of them cannot be read.
-    public var error: String
+    public var error: ErrorText
 
     /// The `length` bytes from `start` on, which cannot be read because of `error`.
-    public init(start: UInt64, length: UInt64, error: String) {
+    public init(start: UInt64, length: UInt64, error: ErrorText) {
         self.start = start
         self.length = length
         self.error = error
@@ -48,7 +48,7 @@ public struct LostRanges: Hashable, Sendable {
     public var size: UInt64 { kept.reduce(others?.size ?? 0) { $0 &+ $1.length } }
 
     /// Adds the `length` bytes from `start` on, which begin behind those that were added before.
-    public mutating func add(_ start: UInt64, _ length: UInt64, _ error: @autoclosure () -> String) {
+    public mutating func add(_ start: UInt64, _ length: UInt64, _ error: @autoclosure () -> ErrorText) {
         guard length > 0 else { return }
         let end = start.addingReportingOverflow(length).overflow ? .max : start + length
         if let others {
@@ -129,7 +129,7 @@ extension Image {
                 }
                 output.appendZeros(Int(gone))
                 note(error)
-                lost.add(position, gone, error.description)
+                lost.add(position, gone, error.text)
                 position += gone
             }
         }

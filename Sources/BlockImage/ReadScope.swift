@@ -64,7 +64,7 @@ public final class ReadScope: Sendable {
     /// Throws where what this thread does was cancelled: for loops that read little. Costs a few nanoseconds.
     public static func checkWanted() throws(ImageError) {
         guard let current, current.isCancelled() else { return }
-        throw ImageError(Self.cancelled, path: "request", "was cancelled")
+        throw ImageError(Self.cancelled, about: .named("request"), "was cancelled")
     }
 
     /// What a read throws that would block.

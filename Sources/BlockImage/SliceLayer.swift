@@ -40,7 +40,7 @@ public final class SliceLayer: ImageLayer {
     public func run(at start: GuestOffset, limit: UInt64) throws(ImageError) -> DiskRun {
         guard start.rawValue < virtualSize else {
             throw ImageError(
-                .outOfRange, path: "disk", "nothing at \(start): the part of the disk has \(virtualSize) bytes")
+                .outOfRange, about: .disk, "nothing at \(start): the part of the disk has \(virtualSize) bytes")
         }
         // The part may end inside a run of the disk.
         let left = min(limit, virtualSize - start.rawValue)

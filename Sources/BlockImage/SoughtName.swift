@@ -5,10 +5,10 @@ public struct SoughtName: Hashable, Sendable {
         /// The name to look for.
         public var name: [UInt8]
         /// What is read when it is found, for people; nil where that is just what the image says.
-        public var reading: String?
+        public var reading: ErrorText?
 
         /// The name `name`, of which `reading` tells people if the image says something else.
-        public init(name: [UInt8], reading: String? = nil) {
+        public init(name: [UInt8], reading: ErrorText? = nil) {
             self.name = name
             self.reading = reading
         }
@@ -58,13 +58,15 @@ extension SoughtName {
         if isName(above) {
             let sibling = Array("../".utf8) + above + [slash] + last
             let text = nameText(sibling)
-            if !path.elementsEqual(sibling) { candidates.append(Candidate(name: sibling, reading: "\(text) is read")) }
+            if !path.elementsEqual(sibling) {
+                candidates.append(Candidate(name: sibling, reading: "\(path: text) is read"))
+            }
         }
         if path.count > last.count, !path.dropLast(last.count).elementsEqual("./".utf8) {
             // What comes before a colon would be a protocol.
             let beside = (last.contains(colon) ? Array("./".utf8) : []) + last
             let text = nameText(last)
-            candidates.append(Candidate(name: beside, reading: "\(text) beside it is read"))
+            candidates.append(Candidate(name: beside, reading: "\(path: text) beside it is read"))
         }
         self.init(
             text: nameText(name), place: "header", candidates: candidates,

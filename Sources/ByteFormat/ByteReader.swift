@@ -10,13 +10,37 @@ public enum ByteOrder: Sendable {
 public struct ParseFault: Error, Hashable, Sendable {
     /// Where in the structure, in bytes from its start.
     public var position: Int
+    /// What is wrong and what it must be, in the parts before and after `quote`.
+    public let parts: (String, String)
+    /// A text of the image that the message quotes, where that may have names of files in it.
+    public let quote: String?
+
     /// What is wrong and what it must be.
-    public var message: String
+    public var message: String { quote.map { "\(parts.0)\"\($0)\"\(parts.1)" } ?? parts.0 }
 
     /// A fault at `position`, with a message that says what it is and what it must be.
     public init(at position: Int, _ message: String) {
         self.position = position
-        self.message = message
+        parts = (message, "")
+        quote = nil
+    }
+
+    /// The same, with a message that quotes a text of the image.
+    public init(at position: Int, _ start: String = "", quoting quote: String, _ end: String) {
+        self.position = position
+        parts = (start, end)
+        self.quote = quote
+    }
+
+    /// Whether both say the same of the same place.
+    public static func == (left: Self, right: Self) -> Bool {
+        left.position == right.position && left.message == right.message
+    }
+
+    /// See `Hashable`.
+    public func hash(into hasher: inout Hasher) {
+        hasher.combine(position)
+        hasher.combine(message)
     }
 }
 

@@ -99,13 +99,12 @@ final class ControlSession: Sendable {
                 try method.work(Call(arguments: arguments, session: self, request: running))
             }
             try running.checkWanted()
-            // What is read is most of its answer, and has done so by itself.
-            return .success(method.name == Method.read.name ? text : server.catalog.paths.hidden(inJSON: text))
+            return .success(text)
         } catch let error as RPCError {
             return .failure(error)
         } catch let error as ImageError {
             if running.isCancelled { return .failure(RunningRequest.cancelled) }
-            return .failure(RPCError(server.catalog.paths.told(error)))
+            return .failure(RPCError(error, naming: server.catalog.paths))
         } catch {
             return .failure(RPCError(.internalError, "the answer could not be written: \(error)"))
         }
@@ -200,7 +199,7 @@ extension ControlSession {
 
     /// Why the catalog has no such disk.
     func error(_ error: ImageError) -> RPCError {
-        var told = RPCError(server.catalog.paths.told(error))
+        var told = RPCError(error, naming: server.catalog.paths)
         if ExportCatalog.isAboutName(error) { told.code = .noSuchImage }
         return told
     }

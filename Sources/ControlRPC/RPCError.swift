@@ -50,9 +50,11 @@ public struct RPCError: Error, Hashable, Sendable {
         self.message = message
     }
 
-    /// What is wrong with an image.
-    public init(_ error: ImageError) {
-        var data: [String: JSON] = ["kind": .string(error.code.name), "path": .string(error.path)]
+    /// What is wrong with an image, for a client who knows files by the names of `naming`, and gets no hint.
+    public init(_ error: ImageError, naming: any PathNaming) {
+        var data: [String: JSON] = [
+            "kind": .string(error.code.name), "path": .string(error.subject.text(naming: naming)),
+        ]
         if let offset = error.offset { data["offset"] = .count(offset.rawValue) }
         switch error.code {
         case .corrupt: code = .corrupt
@@ -64,7 +66,7 @@ public struct RPCError: Error, Hashable, Sendable {
             code = .system
             data["errno"] = .count(errno)
         }
-        message = error.description
+        message = error.text.text(naming: naming)
         self.data = .object(data)
     }
 

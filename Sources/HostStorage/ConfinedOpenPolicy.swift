@@ -83,7 +83,7 @@ public final class ConfinedOpenPolicy: OpenPolicy {
 
     /// Opens the file that the image in `file` names; a relative name is looked for in the reference's folder.
     public func open(_ reference: FileReference, namedBy file: any HostFile) throws(ImageError) -> any HostFile {
-        let subject = "\(reference.role.rawValue) \"\(reference.text)\""
+        let subject: ErrorText = "\(reference.role.rawValue) \"\(path: reference.text)\""
         return try open(try path(of: reference, subject, namedBy: file), subject: subject, about: file.path)
     }
 
@@ -98,7 +98,7 @@ public final class ConfinedOpenPolicy: OpenPolicy {
 
     /// The absolute path that `reference`, the `subject` of messages, stands for; throws where it can be none.
     private func path(
-        of reference: FileReference, _ subject: String, namedBy file: any HostFile
+        of reference: FileReference, _ subject: ErrorText, namedBy file: any HostFile
     ) throws(ImageError) -> FilePath {
         var name = reference.name[...]
         if reference.role == .backing { name = try Self.plainName(name, subject: subject, about: file.path) }
@@ -136,7 +136,7 @@ public final class ConfinedOpenPolicy: OpenPolicy {
     /// The file name in a QCOW2 backing file name, which QEMU reads as `protocol:rest` where a colon comes before the
     /// first slash (block.c, path_has_protocol). Of the protocols, only `file:` names a file.
     private static func plainName(
-        _ name: ArraySlice<UInt8>, subject: String, about path: String
+        _ name: ArraySlice<UInt8>, subject: ErrorText, about path: String
     ) throws(ImageError) -> ArraySlice<UInt8> {
         let colon = UInt8(ascii: ":")
         guard let end = name.firstIndex(where: { $0 == colon || $0 == UInt8(ascii: "/") }), name[end] == colon else {
@@ -154,7 +154,7 @@ public final class ConfinedOpenPolicy: OpenPolicy {
 
     /// A file that is replaced by another between being found and being opened has no path by then: the one that has
     /// the name now is looked for.
-    private func open(_ path: FilePath, subject: String, about image: String) throws(ImageError) -> LocalFile {
+    private func open(_ path: FilePath, subject: ErrorText, about image: String) throws(ImageError) -> LocalFile {
         let missing = ImageError.Code.system(errno: Errno.noSuchFileOrDirectory.rawValue)
         for _ in 0..<8 {
             do throws(ImageError) {
@@ -166,7 +166,7 @@ public final class ConfinedOpenPolicy: OpenPolicy {
         return try openOnce(path, subject: subject, about: image)
     }
 
-    private func openOnce(_ path: FilePath, subject: String, about image: String) throws(ImageError) -> LocalFile {
+    private func openOnce(_ path: FilePath, subject: ErrorText, about image: String) throws(ImageError) -> LocalFile {
         do {
             let found: FileDescriptor
             switch try find(path) {
@@ -174,7 +174,7 @@ public final class ConfinedOpenPolicy: OpenPolicy {
             case .outside(let end):
                 throw ImageError(
                     .denied, path: image,
-                    "\(subject): leads to \(end.text), out of the images folder", hint: advice(for: end))
+                    "\(subject): leads to \(path: end.text), out of the images folder", hint: advice(for: end))
             case .mount:
                 throw ImageError(.denied, path: image, "\(subject): leads into the mount that is served from here")
             }
@@ -183,7 +183,7 @@ public final class ConfinedOpenPolicy: OpenPolicy {
             guard status.kind == .regular else {
                 throw ImageError(
                     .denied, path: image,
-                    "\(subject): \(path.text) is \(status.kind.text), and only regular files are opened")
+                    "\(subject): \(path: path.text) is \(status.kind.text), and only regular files are opened")
             }
             // The file that was looked at, and no other, whatever its name leads to by now.
             let handle = try FileDescriptor.open(Self.link(to: found), .readOnly, options: .closeOnExec)
@@ -193,7 +193,7 @@ public final class ConfinedOpenPolicy: OpenPolicy {
         } catch let error as ImageError {
             throw error
         } catch {
-            throw ImageError.system(error, path: image, "\(subject): \(path.text)")
+            throw ImageError.system(error, path: image, "\(subject): \(path: path.text)")
         }
     }
 
@@ -307,7 +307,7 @@ public func canonical(_ path: FilePath) throws(ImageError) -> FilePath {
     do {
         return try resolve(path)
     } catch {
-        throw ImageError(.system(errno: error.rawValue), path: path.text, error.description)
+        throw ImageError(.system(errno: error.rawValue), path: path.text, "\(error)")
     }
 }
 

@@ -185,7 +185,7 @@ extension FileDescriptor {
 
 extension ImageError {
     /// The operating system's refusal of `action`, in its own words.
-    static func system(_ error: any Error, path: String, offset: HostOffset? = nil, _ action: String) -> ImageError {
+    static func system(_ error: any Error, path: String, offset: HostOffset? = nil, _ action: ErrorText) -> ImageError {
         let code = (error as? Errno) ?? .ioError
         return ImageError(.system(errno: code.rawValue), path: path, offset: offset, "\(action): \(code.description)")
     }

@@ -10,7 +10,7 @@ struct ApplianceDocument: Encodable {
     /// What only the mount knows.
     struct Mount: Encodable {
         var version: String
-        var notes: [String]?
+        var notes: [ErrorText]?
     }
 
     private enum CodingKeys: String, CodingKey {

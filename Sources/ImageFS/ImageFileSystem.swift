@@ -263,7 +263,7 @@ extension ImageFileSystem {
         let layers = opened(image).layers
         guard layers.indices.contains(depth) else { return [] }
         let info = ImageInfo(layers[depth], listsAll: false)
-        var values = [("format", info.format), ("file", info.filename), ("layer", "\(depth)")]
+        var values = [("format", info.format), ("file", info.filename.text), ("layer", "\(depth)")]
         if let size = info.clusterSize { values.append(("cluster-size", "\(size)")) }
         return values.map { (Self.prefix + Array($0.utf8), Array($1.utf8)) }
     }

@@ -23,7 +23,7 @@ public struct ImageFolder: Sendable {
         do {
             status = try FileStatus(at: path)
         } catch {
-            throw ImageError(.system(errno: error.rawValue), path: path.text, error.description)
+            throw ImageError(.system(errno: error.rawValue), path: path.text, "\(error)")
         }
         if status.kind == .folder {
             location = try canonical(path)

@@ -164,7 +164,7 @@ final class ImageNode: Sendable {
     }
 
     /// What people should know of changes to the image's files, in sentences.
-    var changeNotes: [String] {
+    var changeNotes: [ErrorText] {
         state.withLock { state in state.changedFile.map { [Self.changeNote($0)] } ?? [] }
     }
 
@@ -173,8 +173,8 @@ final class ImageNode: Sendable {
         state.withLock { $0.changedFile = path }
     }
 
-    private static func changeNote(_ path: String) -> String {
-        "\(path): was changed or replaced while the image was open; who had it open goes on reading a file that "
+    private static func changeNote(_ path: String) -> ErrorText {
+        "\(path: path): was changed or replaced while the image was open; who had it open goes on reading a file that "
             + "was replaced, and is refused (ESTALE) where a file was written to"
     }
 

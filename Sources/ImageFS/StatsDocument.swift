@@ -9,7 +9,7 @@ import PartitionTable
 struct StatsDocument: Encodable {
     /// One file of the chain.
     struct Layer: Encodable {
-        var filename: String
+        var filename: PathText
         var format: String
         var probed: Bool
         var virtualSize: UInt64?
@@ -39,7 +39,7 @@ struct StatsDocument: Encodable {
         var allocation: Allocation?
         var allocationError: ImageError?
         var lost: [LostRange]?
-        var notes: [String]?
+        var notes: [ErrorText]?
         var bitmaps: [MeasuredBitmap]?
         var unknownHeaderExtensions: [HeaderExtensionInfo]?
         var partitionTable: PartitionTableInfo?
@@ -68,7 +68,7 @@ struct StatsDocument: Encodable {
     /// The files that may be in use.
     private let usePaths: [String]
     /// The notes that do not depend on who uses them.
-    private let lastingNotes: [String]
+    private let lastingNotes: [ErrorText]
 
     /// The document of an image, or of one of its snapshots, as it is now. Measures how the disk is stored, if that was
     /// not done yet.
@@ -132,7 +132,7 @@ struct StatsDocument: Encodable {
         widest.mount.inUse = usePaths.max { $0.utf8.count < $1.utf8.count }.map {
             ImageUse(filename: $0, writing: false)
         }
-        if let path = widest.mount.inUse?.filename, let note = ImageUse(filename: path, writing: true).note {
+        if let path = widest.mount.inUse?.filename.text, let note = ImageUse(filename: path, writing: true).note {
             widest.mount.notes = lastingNotes + [note]
         }
         widest.info?.actualSize = .max

@@ -19,11 +19,11 @@ public struct ApplianceInfo: Encodable, Sendable {
         var format: String?
         var populatedSize: UInt64?
         var parentRef: String?
-        var href: String?
+        var href: PathText?
         var size: UInt64?
         var compression: String?
         var chunkSize: UInt64?
-        var members: [String]?
+        var members: [PathText]?
         var error: ImageError?
 
         private enum CodingKeys: String, CodingKey {
@@ -45,11 +45,11 @@ public struct ApplianceInfo: Encodable, Sendable {
         init(_ disk: ApplianceDisk) {
             self.init(disk.disk)
             folder = nameText(disk.folderName)
-            href = disk.reference?.href
+            href = disk.reference.map { PathText($0.href) }
             size = disk.reference?.size
             compression = disk.reference?.compression
             chunkSize = disk.reference?.chunkSize
-            members = disk.memberNames.map { nameText($0) }
+            members = disk.memberNames.map { PathText(nameText($0)) }
             if case .failure(let error) = disk.file { self.error = error }
         }
     }

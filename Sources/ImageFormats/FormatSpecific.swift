@@ -41,7 +41,7 @@ public struct QCOW2Info: Encodable, Sendable {
     private var corrupt: Bool?
     private var extendedL2: Bool?
     private var bitmaps: [BitmapInfo]?
-    private var dataFile: String?
+    private var dataFile: PathText?
     private var dataFileRaw: Bool?
     private var encrypt: EncryptionInfo?
 
@@ -72,7 +72,7 @@ public struct QCOW2Info: Encodable, Sendable {
             }
         }
         if header.incompatibleFeatures.contains(.externalDataFile) {
-            dataFile = description.extensions.dataFile.map { nameText($0) }
+            dataFile = description.extensions.dataFile.map { PathText(nameText($0)) }
             dataFileRaw = header.autoclearFeatures.contains(.rawExternalData)
         }
     }

@@ -5,7 +5,7 @@ import QCOW2
 /// same meaning. What does not apply to an image, or could not be found out, is left out.
 public struct ImageInfo: Encodable, Sendable {
     /// The file's canonical path.
-    public var filename: String
+    public var filename: PathText
     /// "raw", "qcow2" or "vmdk".
     public var format: String
     /// The size of the disk in bytes.
@@ -20,9 +20,9 @@ public struct ImageInfo: Encodable, Sendable {
     /// Whether the image was not closed properly.
     public var dirtyFlag: Bool?
     /// The backing file's name as it stands in the image.
-    public var backingFilename: String?
+    public var backingFilename: PathText?
     /// The same, joined to the image's folder.
-    public var fullBackingFilename: String?
+    public var fullBackingFilename: PathText?
     /// The backing file's format, where the image says it.
     public var backingFilenameFormat: String?
     /// The internal snapshots; left out where there are none.
@@ -44,7 +44,7 @@ public struct ImageInfo: Encodable, Sendable {
 
     /// What `layer`, one file of a chain, says of itself; `listsAll`: with its snapshots and dirty bitmaps.
     public init(_ layer: LayerDescription, listsAll: Bool = true) {
-        filename = layer.file.path
+        filename = PathText(layer.file.path)
         format = layer.format.rawValue
         actualSize = layer.file.allocatedSize
         switch layer.facts {
@@ -64,8 +64,8 @@ public struct ImageInfo: Encodable, Sendable {
             }
             dirtyFlag = false
             if let parent = description.parent {
-                backingFilename = parent.text
-                fullBackingFilename = Self.joined(parent.text, besides: layer.file.path)
+                backingFilename = PathText(parent.text)
+                fullBackingFilename = PathText(Self.joined(parent.text, besides: layer.file.path))
                 backingFilenameFormat = ImageFormat.ofParent(called: parent)?.rawValue
             }
             formatSpecific = .vmdk(VMDKInfo(description, vmdk))
@@ -79,8 +79,8 @@ public struct ImageInfo: Encodable, Sendable {
         encrypted = header.cryptMethod == 0 ? nil : true
         dirtyFlag = header.incompatibleFeatures.contains(.dirty)
         if let name = description.backingFile.map({ nameText($0) }) {
-            backingFilename = name
-            fullBackingFilename = Self.joined(name, besides: file.path)
+            backingFilename = PathText(name)
+            fullBackingFilename = PathText(Self.joined(name, besides: file.path))
             backingFilenameFormat = description.extensions.backingFormat
         }
         if listsAll, !description.snapshots.isEmpty { snapshots = description.snapshots.map(SnapshotInfo.init) }

@@ -169,7 +169,8 @@ private struct Chain {
     private mutating func takeGiven(named name: String, by place: String) -> ImageOpener.GivenBacking? {
         guard layers.count == 1, let backing else { return nil }
         layers[0].chainNotes.append(
-            "\(layers[0].file.path): the \(place) names \"\(name)\"; \(backing.file.path) was given in its place")
+            "\(path: layers[0].file.path): the \(place) names \"\(path: name)\"; \(path: backing.file.path) was given in its place"
+        )
         return backing
     }
 
@@ -264,20 +265,20 @@ private struct Chain {
         if case .vmdk(let description, _) = parent.facts { found = description.cid }
         guard let found else {
             layers[index].chainNotes.append(
-                "\(delta.path): parentCID is \(contentIDText(wanted)), but the parent \(parent.file.path) has no CID, so "
+                "\(path: delta.path): parentCID is \(contentIDText(wanted)), but the parent \(path: parent.file.path) has no CID, so "
                     + "that it is unknown whether it was changed after this image was made")
             return
         }
         guard found != wanted else { return }
-        let message =
-            "parentCID: is \(contentIDText(wanted)), but the CID of the parent \(parent.file.path) is "
+        let message: ErrorText =
+            "parentCID: is \(contentIDText(wanted)), but the CID of the parent \(path: parent.file.path) is "
             + "\(contentIDText(found)), so the parent was changed after this image was made"
         guard ignoresCID else {
             throw ImageError(
                 .corrupt, path: delta.path, offset: delta.parentCIDOffset, message,
                 hint: "--ignore-cid reads it all the same")
         }
-        layers[index].chainNotes.append("\(delta.path): \(message); it is read all the same")
+        layers[index].chainNotes.append("\(path: delta.path): \(message); it is read all the same")
     }
 
     /// The format of the backing file: what the image says, else what the file's name says; nil: its content decides.
@@ -314,7 +315,7 @@ private struct NoOtherFiles: OpenPolicy {
     func open(_ reference: FileReference, namedBy file: any HostFile) throws(ImageError) -> any HostFile {
         throw ImageError(
             .denied, path: file.path,
-            "\(reference.role.rawValue) \"\(reference.text)\": only the content of this file says that it is a "
+            "\(reference.role.rawValue) \"\(path: reference.text)\": only the content of this file says that it is a "
                 + "\(format.rawValue) image, and such an image may name no other file, since a guest can write a "
                 + "header to a raw disk",
             hint: hint(file))

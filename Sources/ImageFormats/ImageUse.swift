@@ -4,13 +4,13 @@ import QCOW2
 /// What QEMU's locks on the files of an image say of who uses it.
 public struct ImageUse: Encodable, Sendable {
     /// The locked file.
-    public var filename: String
+    public var filename: PathText
     /// Whether another program may write to it; otherwise one reads it.
     public var writing: Bool
 
     /// A lock on the file called `filename`.
     public init(filename: String, writing: Bool) {
-        self.filename = filename
+        self.filename = PathText(filename)
         self.writing = writing
     }
 
@@ -18,20 +18,21 @@ public struct ImageUse: Encodable, Sendable {
     public init?(_ files: [any HostFile]) {
         let locked = files.compactMap { file in file.imageLock.map { (file, $0) } }
         guard let (file, lock) = locked.first(where: { $0.1 == .writing }) ?? locked.first else { return nil }
-        filename = file.path
+        filename = PathText(file.path)
         writing = lock == .writing
     }
 
     /// What people should know of it: that what is read may be wrong; nil where no program writes to it.
-    public var note: String? {
+    public var note: ErrorText? {
         guard writing else { return nil }
-        return "\(filename): another program is writing to it, and what is read may be a mixture of old and new"
+        return
+            "\(path: filename.text): another program is writing to it, and what is read may be a mixture of old and new"
     }
 
     /// What people should know of those of `files` whose times tell nothing.
-    public static func timeNotes(_ files: [any HostFile]) -> [String] {
+    public static func timeNotes(_ files: [any HostFile]) -> [ErrorText] {
         files.filter(\.isDatedByClock).map {
-            "\($0.path): its file system dates it by the clock, so that nothing tells whether it is written to meanwhile"
+            "\(path: $0.path): its file system dates it by the clock, so that nothing tells whether it is written to meanwhile"
         }
     }
 }

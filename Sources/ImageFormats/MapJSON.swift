@@ -14,9 +14,12 @@ public struct MapJSON: Sendable {
     private var place = Place.start
     private var isFirst = true
 
-    /// The text of what is left of `map`.
-    public init(_ map: DiskMap) {
+    private let naming: (any PathNaming)?
+
+    /// The text of what is left of `map`; in errors, paths are called what `naming` says.
+    public init(_ map: DiskMap, naming: (any PathNaming)? = nil) {
         self.map = map
+        self.naming = naming
     }
 
     /// The next piece of the text, at most one run long; nil behind its end.
@@ -35,9 +38,10 @@ public struct MapJSON: Sendable {
             return separated(Self.text(of: entry))
         } catch {
             let (start, length) = map.skipLost()
-            lost.add(start, length, error.description)
+            lost.add(start, length, error.text)
             return separated(
-                "{ \"start\": \(start), \"length\": \(length), \"error\": \(jsonString(error.description))}")
+                "{ \"start\": \(start), \"length\": \(length), \"error\": \(jsonString(error.text.text(naming: naming)))}"
+            )
         }
     }
 

@@ -24,14 +24,14 @@ public struct LayerDescription: Sendable {
     /// What the format says of it.
     public var facts: Facts
     /// What was found when the files under it were looked for.
-    var chainNotes: [String] = []
+    var chainNotes: [ErrorText] = []
     /// What was read in place of the files that its header, or its parent's hint, names.
-    var searchNotes: [String] = []
+    var searchNotes: [ErrorText] = []
     /// That its content says something else than its name, or that only the content of a device says what it is.
-    var contentNotes: [String] = []
+    var contentNotes: [ErrorText] = []
 
     /// Those of `notes` that say that it may be another thing than it is taken for.
-    public var contentWarnings: [String] {
+    public var contentWarnings: [ErrorText] {
         guard case .vmdk(let description, _) = facts, description.descriptor == nil else { return contentNotes }
         return contentNotes + description.notes
     }
@@ -52,7 +52,7 @@ public struct LayerDescription: Sendable {
     }
 
     /// What people should know of it, in sentences: what was read another way than usual, and why.
-    public var notes: [String] {
+    public var notes: [ErrorText] {
         switch facts {
         case .raw: contentNotes + searchNotes + chainNotes
         case .qcow2(let description, let layer):
@@ -63,7 +63,7 @@ public struct LayerDescription: Sendable {
     }
 
     /// Those of `notes` that say that another file was read than the image names, or one of several.
-    public var nameNotes: [String] {
+    public var nameNotes: [ErrorText] {
         guard case .vmdk(_, let layer?) = facts else { return searchNotes }
         return layer.nameNotes + searchNotes
     }

@@ -24,7 +24,7 @@ final class SharedLookUps: Sendable {
         guard left > 0 else {
             var measured = MeasuredAllocation()
             measured.error = ImageError(
-                .unsupported, path: "disk", "not counted: the other disks of the image are stored in too many runs")
+                .unsupported, about: .disk, "not counted: the other disks of the image are stored in too many runs")
             return measured
         }
         let measured = disk.measure(walkLimit: min(limit, Int(clamping: left)))

@@ -6,17 +6,17 @@ import VMDK
 public struct VMDKInfo: Encodable, Sendable {
     /// An extent: those of the open disk or, where there is none, the lines of the descriptor.
     private struct ExtentInfo: Encodable, Sendable {
-        var filename: String?
+        var filename: PathText?
         var format: String
         var virtualSize: UInt64
         var clusterSize: Int?
         var compressed: Bool?
         var access: String?
         var type: String?
-        var name: String?
+        var name: PathText?
         var offset: UInt64?
         var partitionUUID: String?
-        var deviceID: String?
+        var deviceID: ErrorText?
 
         private enum CodingKeys: String, CodingKey {
             case filename, format, compressed, access, type, name, offset
@@ -27,7 +27,7 @@ public struct VMDKInfo: Encodable, Sendable {
         }
 
         init(_ extent: VMDKExtent) {
-            filename = extent.path
+            filename = extent.path.map { PathText($0) }
             format = extent.kindName
             virtualSize = extent.virtualSize
             clusterSize = extent.clusterSize
@@ -37,7 +37,7 @@ public struct VMDKInfo: Encodable, Sendable {
 
         /// The extent of a line of the descriptor at `path`, whose file is not opened.
         init(_ line: DescriptorExtent, of path: String) {
-            filename = line.name.map { ImageInfo.joined($0.text, besides: path) }
+            filename = line.name.map { PathText(ImageInfo.joined($0.text, besides: path)) }
             format = line.kindName
             virtualSize = line.virtualSize
             add(line)
@@ -46,10 +46,10 @@ public struct VMDKInfo: Encodable, Sendable {
         private mutating func add(_ line: DescriptorExtent) {
             access = line.access.rawValue
             type = line.kindName
-            name = line.name?.text
+            name = line.name.map { PathText($0.text) }
             offset = line.hostOffset?.rawValue
             partitionUUID = line.partitionUUID
-            deviceID = line.deviceID
+            deviceID = line.deviceID.map { "\(quoting: $0)" }
         }
     }
 
@@ -97,11 +97,11 @@ public struct VMDKInfo: Encodable, Sendable {
     private var createType: String?
     private var cid: UInt32?
     private var parentCID: UInt32?
-    private var parentFileNameHint: String?
+    private var parentFileNameHint: PathText?
     private var extents: [ExtentInfo]
     private var version: String?
     private var encoding: String?
-    private var changeTrackPath: String?
+    private var changeTrackPath: PathText?
     private var headerVersion: UInt32?
     private var uncleanShutdown: Bool?
     private var hardwareVersion: String?
@@ -112,7 +112,7 @@ public struct VMDKInfo: Encodable, Sendable {
     private var longContentID: String?
     private var toolsVersion: String?
     private var thinProvisioned: Bool?
-    private var diskDatabase: [String: String]?
+    private var diskDatabase: [String: ErrorText]?
 
     private enum CodingKeys: String, CodingKey {
         case cid, extents, version, encoding, geometry, uuids
@@ -135,13 +135,13 @@ public struct VMDKInfo: Encodable, Sendable {
         createType = description.createType
         cid = description.cid
         parentCID = description.parentCID
-        parentFileNameHint = description.value(of: "parentFileNameHint")
+        parentFileNameHint = description.value(of: "parentFileNameHint").map { PathText($0) }
         extents =
             layer?.extents.map(ExtentInfo.init)
             ?? description.extents.prefix(Descriptor.extentLimit).map { ExtentInfo($0, of: description.path) }
         version = description.descriptor?.version
         encoding = description.descriptor?.encoding
-        changeTrackPath = description.value(of: "changeTrackPath")
+        changeTrackPath = description.value(of: "changeTrackPath").map { PathText($0) }
         headerVersion = description.sparseHeader?.version
         uncleanShutdown = description.sparseHeader?.uncleanShutdown
         hardwareVersion = description.value(of: "ddb.virtualHWVersion")
@@ -157,7 +157,8 @@ public struct VMDKInfo: Encodable, Sendable {
         toolsVersion = description.value(of: "ddb.toolsVersion")
         thinProvisioned = description.value(of: "ddb.thinProvisioned").map { $0 == "1" }
         let entries = description.entries.lazy.filter { $0.key.lowercased().hasPrefix("ddb.") }
-        let database = Dictionary(entries.prefix(Self.entryLimit).map { ($0.key, $0.value) }) { first, _ in first }
+        let facts: [(String, ErrorText)] = entries.prefix(Self.entryLimit).map { ($0.key, "\(quoting: $0.value)") }
+        let database = Dictionary(facts) { first, _ in first }
         diskDatabase = database.isEmpty ? nil : database
     }
 }

@@ -50,7 +50,7 @@ extension NamedImage {
     }
 
     private static func chainWarning(_ error: ImageError) -> CheckFinding {
-        CheckFinding(.chain, .warning, path: error.path, at: error.offset, error.message)
+        CheckFinding(.chain, .warning, path: error.path, at: error.offset, error.detail)
     }
 
     /// Whether each VMDK delta's parent has the content identifier that it had when the delta was made.
@@ -61,9 +61,9 @@ extension NamedImage {
             if case .vmdk(let description, _) = parent.facts { found = description.cid }
             guard found != wanted else { continue }
             let expected = "parentCID is \(contentIDText(wanted))"
-            let message =
-                found.map { "\(expected), but the CID of the parent \(parent.file.path) is \(contentIDText($0))" }
-                ?? "\(expected), but the parent \(parent.file.path) has no CID"
+            let message: ErrorText =
+                found.map { "\(expected), but the CID of the parent \(path: parent.file.path) is \(contentIDText($0))" }
+                ?? "\(expected), but the parent \(path: parent.file.path) has no CID"
             result.add(
                 CheckFinding(
                     .contentID, found == nil ? .warning : .corruption, path: delta.path, at: delta.parentCIDOffset,

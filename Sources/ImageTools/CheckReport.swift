@@ -72,11 +72,11 @@ public struct CheckReport: Encodable, Sendable {
     private struct Finding: Encodable {
         var kind: CheckFinding.Kind
         var severity: CheckFinding.Severity
-        var file: String
+        var file: PathText
         var hostOffset: UInt64?
         var guestOffset: UInt64?
         var times: UInt64
-        var message: String
+        var message: ErrorText
         var more: UInt64?
         var lastOffset: UInt64?
 
@@ -90,7 +90,7 @@ public struct CheckReport: Encodable, Sendable {
         init(_ finding: CheckFinding) {
             kind = finding.kind
             severity = finding.severity
-            file = finding.path
+            file = PathText(finding.path)
             hostOffset = finding.hostOffset?.rawValue
             guestOffset = finding.guestOffset?.rawValue
             times = finding.times

@@ -91,7 +91,7 @@ struct DataCheck {
         result.add(.data, severity, at: error.offset) {
             return CheckFinding(
                 .data, severity, path: error.path, at: error.offset, guest: start,
-                "the data of guest offset \(start)\(count > 512 ? ", \(counted(count, "byte"))" : ""): \(error.message)"
+                "the data of guest offset \(start)\(count > 512 ? ", \(counted(count, "byte"))" : ""): \(error.detail)"
             )
         }
     }

@@ -30,7 +30,7 @@ extension DiskStream {
             }
             return (try digest.finish(), lost)
         } catch let fault as EncryptionFault {
-            throw ImageError(.unsupported, path: path, fault.message)
+            throw ImageError(.unsupported, path: path, "\(fault.message)")
         }
     }
 }

@@ -56,7 +56,7 @@ public struct DiskStream: Sendable {
             throw ImageError(
                 .outOfRange, path: path,
                 "\(counted(count ?? rest, "byte")) from offset \(start.rawValue) on: ends behind the disk, which has "
-                    + counted(size, "byte"))
+                    + "\(counted(size, "byte"))")
         }
         self.image = image
         self.start = start.rawValue
@@ -76,7 +76,7 @@ public struct DiskStream: Sendable {
         let buffers = BufferPool(capacity: Int(Self.jobSize))
         let work = OrderedWork<Job, Output> { job throws(ImageError) in
             var result = Output(piece: .zeros(job.count))
-            if let error = job.error { result.lost.add(job.start, job.count, error.description) }
+            if let error = job.error { result.lost.add(job.start, job.count, error.text) }
             guard !job.part.isEmpty else { return result }
             let buffer = buffers.take(Int(job.count))
             try buffer.fill(Int(job.count)) { output throws(ImageError) in

@@ -2,8 +2,9 @@ import BlockImage
 import ImageFormats
 
 extension HostMap {
-    /// The map as a JSON object: the bytes of each use, and the cells, neighbours of one kind put together.
-    public var json: String {
+    /// The map as a JSON object: the bytes of each use, and the cells, neighbours of one kind put together; paths are
+    /// called what `naming` says.
+    public func json(naming: (any PathNaming)? = nil) -> String {
         var object = JSONObject()
         object.add("file-size", size)
         object.add("unit", unit)
@@ -17,7 +18,9 @@ extension HostMap {
         }
         object.add("uses", raw: "[\(uses.joined(separator: ", "))]")
         object.add("cells", raw: "[\(runs.joined(separator: ",\n"))]")
-        if !notes.isEmpty { object.add("notes", raw: "[\(notes.map { jsonString($0) }.joined(separator: ", "))]") }
+        if !notes.isEmpty {
+            object.add("notes", raw: "[\(notes.map { jsonString($0.text(naming: naming)) }.joined(separator: ", "))]")
+        }
         return object.text
     }
 

@@ -40,7 +40,7 @@ extension HostMap {
         func document(title: String) -> String {
             let totals = map.totals
             let remarks = cells.contains { $0.ranked.count > 1 } ? [Self.cornerRemark] : []
-            let notes = remarks + map.notes
+            let notes = remarks + map.notes.map(\.description)
             let height = legendTop + (totals.count + 1) / 2 * 30 + notes.count * 22 + 20
             var text = """
                 <?xml version="1.0" encoding="UTF-8"?>

@@ -35,7 +35,7 @@ extension HostMap {
                 + "\(padded(percentage(count, of: size), 7, right: true))\n"
         }
         if cells.contains(where: { $0.ranked.count > 1 }) { text += "small letters: most of it, and something else\n" }
-        for note in notes { text += "(\(printable(note)))\n" }
+        for note in notes { text += "(\(printable(note.description)))\n" }
         return text
     }
 

@@ -39,8 +39,8 @@ public final class HostMap: HostUseRecorder {
     /// Whether overlaps were looked for everywhere.
     public private(set) var isExact = true
     /// What should be known of it: first, what lies past the end of the file.
-    public var notes: [String] { outside.map(\.note) + otherNotes }
-    private var otherNotes: [String] = []
+    public var notes: [ErrorText] { outside.map(\.note) + otherNotes }
+    private var otherNotes: [ErrorText] = []
 
     /// What entries name of one use behind the end of the file.
     private struct Outside {
@@ -49,7 +49,7 @@ public final class HostMap: HostUseRecorder {
         var end: HostOffset
         var count: UInt64 = 1
 
-        var note: String {
+        var note: ErrorText {
             "\(counted(count, "entry names", "entries name")) \(use.name) behind the end of the file at \(end), the first "
                 + "at \(first)"
         }
@@ -118,7 +118,7 @@ public final class HostMap: HostUseRecorder {
     }
 
     /// Something must be known of what was recorded: that it could not all be looked at, and why.
-    public func note(_ message: String) {
+    public func note(_ message: ErrorText) {
         if !otherNotes.contains(message), otherNotes.count < 16 { otherNotes.append(message) }
     }
 

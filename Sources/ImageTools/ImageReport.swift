@@ -11,7 +11,7 @@ public struct ImageReport: Encodable, Sendable {
         /// Whether only the content of the file, and neither a name nor another image, said its format.
         public var probed: Bool
         /// What people should know of the image, in sentences.
-        public var notes: [String]?
+        public var notes: [ErrorText]?
         /// What QEMU's locks say of who uses the files that were opened.
         public var inUse: ImageUse?
         /// The header extensions of unknown types.
@@ -72,9 +72,9 @@ public struct ImageReport: Encodable, Sendable {
 
     init(_ layer: LayerDescription, filename: String? = nil) {
         var info = ImageInfo(layer)
-        if let filename { info.filename = filename }
+        if let filename { info.filename = PathText(filename) }
         self.info = info
-        self.filename = info.filename
+        self.filename = info.filename.text
         more = More(layer)
     }
 
@@ -87,13 +87,7 @@ public struct ImageReport: Encodable, Sendable {
     /// Calls the file `name`.
     public mutating func rename(_ name: String) {
         filename = name
-        info?.filename = name
-    }
-
-    /// Leaves out the hints of errors, which are for the user of this host.
-    public mutating func hideHints() {
-        error?.hint = nil
-        more?.allocationError?.hint = nil
+        info?.filename = PathText(name)
     }
 
     /// The keys of the image's description, and those of the report beside them.

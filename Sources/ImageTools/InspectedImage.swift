@@ -12,7 +12,7 @@ public struct InspectedImage: Sendable {
     /// What it is taken for: what was said, else what its content says, else what its name says.
     public let format: ImageFormat
     /// What people should know of that: that it only looks like an image, that its name says something else.
-    public let notes: [String]
+    public let notes: [ErrorText]
 
     private enum Layout: Sendable {
         case raw
@@ -40,7 +40,7 @@ public struct InspectedImage: Sendable {
         policy: (any OpenPolicy)? = nil
     ) throws(ImageError) {
         self.file = file
-        var notes: [String] = []
+        var notes: [ErrorText] = []
         let probed = try ImageFormat.probe(file)
         // A file whose magic is damaged is of the format that its name says.
         var format = said ?? (probed == .raw ? named ?? .raw : probed)
@@ -48,7 +48,7 @@ public struct InspectedImage: Sendable {
             if let part = DiskPart(file, policy: policy) {
                 // What is stored in grains has a layout of its own.
                 guard probed == .vmdk else { throw part.error }
-                notes.append(part.error.message)
+                notes.append(part.error.detail)
             } else if let recognition = try Recognition(flatExtent: file) {
                 format = recognition.format
                 notes += recognition.notes
@@ -133,27 +133,29 @@ extension InspectedImage {
     /// `hostMap` makes the map of that use once the structures are written; nil where it was not asked for: uses that
     /// overlap are one fault more. Answers the faults. Throws what reading, `hostMap` and `write` throw.
     public func writeJSON(
-        named name: String, _ options: LayoutOptions, showsUse: Bool, hostMap: () throws -> HostMap?,
-        to write: @escaping (String) throws(ImageError) -> Void
+        named name: String, _ options: LayoutOptions, showsUse: Bool, naming: (any PathNaming)? = nil,
+        hostMap: () throws -> HostMap?, to write: @escaping (String) throws(ImageError) -> Void
     ) throws -> UInt64 {
-        try write(String(json(named: name).dropLast()) + ",\n\"structures\": [")
-        let json = LayoutJSON(write)
+        try write(String(json(named: name, naming).dropLast()) + ",\n\"structures\": [")
+        let json = LayoutJSON(naming: naming, write)
         try list(to: json, options)
         let map = try hostMap()
         let faults = json.faultCount + (map?.hasFaults == true ? 1 : 0)
         try write("],\n\"fault-count\": \(faults)")
-        if let map, showsUse { try write(",\n\"use\": \(map.json)") }
+        if let map, showsUse { try write(",\n\"use\": \(map.json(naming: naming))") }
         try write("}\n")
         return faults
     }
 
     /// What it is, as a JSON object: `filename` (as `name` has it), `format`, `file-size`, `notes`.
-    private func json(named name: String) -> String {
+    private func json(named name: String, _ naming: (any PathNaming)?) -> String {
         var object = JSONObject()
         object.add("filename", name)
         object.add("format", format.rawValue)
         object.add("file-size", file.size)
-        if !notes.isEmpty { object.add("notes", raw: "[\(notes.map { jsonString($0) }.joined(separator: ", "))]") }
+        if !notes.isEmpty {
+            object.add("notes", raw: "[\(notes.map { jsonString($0.text(naming: naming)) }.joined(separator: ", "))]")
+        }
         return object.text
     }
 }

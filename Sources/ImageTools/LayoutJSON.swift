@@ -9,6 +9,7 @@ public final class LayoutJSON: LayoutConsumer {
     /// How many faults there were.
     public private(set) var faultCount: UInt64 = 0
     private let write: (String) throws(ImageError) -> Void
+    private let naming: (any PathNaming)?
 
     /// A structure that has begun.
     private struct Level {
@@ -22,9 +23,11 @@ public final class LayoutJSON: LayoutConsumer {
     private var levels: [Level] = []
     private var isFirst = true
 
-    /// A writer that hands its text to `write`: the elements of an array, without its brackets.
-    public init(_ write: @escaping (String) throws(ImageError) -> Void) {
+    /// A writer that hands its text to `write`: the elements of an array, without its brackets; paths are called what
+    /// `naming` says.
+    public init(naming: (any PathNaming)? = nil, _ write: @escaping (String) throws(ImageError) -> Void) {
         self.write = write
+        self.naming = naming
     }
 
     /// Begins another element of the array `name` of the structure.
@@ -58,10 +61,12 @@ public final class LayoutJSON: LayoutConsumer {
         object.add("name", field.name)
         object.add("offset", field.offset.rawValue)
         object.add("size", field.size)
-        if !field.raw.isEmpty { object.add("raw", hexBytes(field.raw)) }
+        let value = field.value.text(naming: naming)
+        // The bytes of a name spell the path.
+        if !field.raw.isEmpty, value == field.value.description { object.add("raw", hexBytes(field.raw)) }
         if let number = field.number { object.add("number", number) }
-        object.add("value", field.value)
-        if let fault = field.fault { object.add("fault", fault) }
+        object.add("value", value)
+        if let fault = field.fault { object.add("fault", fault.text(naming: naming)) }
         try write(object.text)
     }
 
@@ -92,14 +97,14 @@ public final class LayoutJSON: LayoutConsumer {
     }
 
     /// Something is wrong with the structure as a whole, or it cannot be read: what, and what must be.
-    public func fault(_ message: String) throws(ImageError) {
+    public func fault(_ message: ErrorText) throws(ImageError) {
         faultCount += 1
-        if !levels.isEmpty { levels[levels.count - 1].faults.append(jsonString(message)) }
+        if !levels.isEmpty { levels[levels.count - 1].faults.append(jsonString(message.text(naming: naming))) }
     }
 
     /// Something to know of the structure, with which nothing is wrong.
-    public func note(_ message: String) throws(ImageError) {
-        if !levels.isEmpty { levels[levels.count - 1].notes.append(jsonString(message)) }
+    public func note(_ message: ErrorText) throws(ImageError) {
+        if !levels.isEmpty { levels[levels.count - 1].notes.append(jsonString(message.text(naming: naming))) }
     }
 
     /// `count` things called `what` are left out, because of the limit that was asked for.

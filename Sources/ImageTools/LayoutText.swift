@@ -57,7 +57,7 @@ public final class LayoutText: LayoutConsumer {
         try write(
             "\(indent)\(style.quiet("\(offset) \(size)"))  \(padded(field.name, 24))  \(style.quiet(shown))\(field.value)\n"
         )
-        if let fault = field.fault { try self.fault(fault) }
+        if let fault = field.fault { try self.fault("\(fault)") }
     }
 
     /// The table has this entry.
@@ -76,17 +76,17 @@ public final class LayoutText: LayoutConsumer {
         try write(
             "\(indent)\(padded(index, 10)) \(style.quiet("\(padded(entry.offset.description, 10)) \(raw)"))"
                 + "\(raw.isEmpty ? "" : " ")\(words.joined(separator: " "))\n")
-        if let fault = entry.fault { try self.fault(fault) }
+        if let fault = entry.fault { try self.fault("\(fault)") }
     }
 
     /// Something is wrong with the structure as a whole, or it cannot be read: what, and what must be.
-    public func fault(_ message: String) throws(ImageError) {
+    public func fault(_ message: ErrorText) throws(ImageError) {
         faultCount += 1
         try write("\(indent)\(style.fault("!! \(message)"))\n")
     }
 
     /// Something to know of the structure, with which nothing is wrong.
-    public func note(_ message: String) throws(ImageError) {
+    public func note(_ message: ErrorText) throws(ImageError) {
         try write("\(indent)(\(message))\n")
     }
 

@@ -41,9 +41,9 @@ public struct NamedDisk: Sendable {
     }
 
     /// What people should know where it is unchanged as far as that can be known.
-    public var changeNotes: [String] {
+    public var changeNotes: [ErrorText] {
         samples.map {
-            "\($0.file.path): its file system dates it by the clock, so that nothing tells whether it was written to "
+            "\(path: $0.file.path): its file system dates it by the clock, so that nothing tells whether it was written to "
                 + "meanwhile; of its content, \(FileSample.count) samples are as they were"
         }
     }
@@ -93,7 +93,7 @@ extension NamedDisk {
                 "is \(layer.format.rawValue), and only qcow2 images have dirty bitmaps")
         }
         let found = try NameMatch.find(
-            name.nameBytes, among: description.bitmaps.map(\.nameBytes), kind: "bitmap", of: layer.file.path)
+            name.nameBytes, among: description.bitmaps.map(\.nameBytes), kind: "bitmap", of: .file(layer.file.path))
         guard let found else {
             if let fault = description.bitmapFault { throw fault }
             let names = description.bitmaps.map { "\"\(nameText($0.nameBytes))\"" }.joined(separator: ", ")
@@ -101,7 +101,7 @@ extension NamedDisk {
                 .outOfRange, path: layer.file.path,
                 "has no bitmap \"\(name)\"; it has \(names.isEmpty ? "none" : names)")
         }
-        if let note = found.note { onNote?(note) }
+        if let note = found.note { onNote?(note.description) }
         let bitmap = description.bitmaps[found.index]
         return (try description.dirtyRanges(of: bitmap, in: layer.file), bitmap.flags.contains(.auto))
     }

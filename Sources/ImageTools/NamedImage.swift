@@ -59,7 +59,9 @@ public struct NamedImage: Sendable {
         opener.backingOption = backingOption
         let opened = opener.open(own.file, as: format ?? own.formatOfName, counters: counters)
         try checkBacking(of: opened)
-        if let onNote { for note in opened.layers.flatMap({ $0.contentWarnings + $0.nameNotes }) { onNote(note) } }
+        if let onNote {
+            for note in opened.layers.flatMap({ $0.contentWarnings + $0.nameNotes }) { onNote(note.description) }
+        }
         return opened
     }
 
@@ -102,7 +104,7 @@ public struct NamedImage: Sendable {
         do throws(Errno) {
             return try FileStatus(at: location).kind
         } catch {
-            throw ImageError(.system(errno: error.rawValue), path: location.text, error.description)
+            throw ImageError(.system(errno: error.rawValue), path: location.text, "\(error)")
         }
     }
 
@@ -111,7 +113,7 @@ public struct NamedImage: Sendable {
     /// with the file itself; `wasProbed`: whether only its content said the format; `notes`: what people should know of
     /// that. Throws where the file cannot be opened, and for what is no image by its content.
     func openAlone() throws(ImageError) -> (
-        image: OpenedImage, error: ImageError?, wasProbed: Bool, notes: [String]
+        image: OpenedImage, error: ImageError?, wasProbed: Bool, notes: [ErrorText]
     ) {
         let own = try openFile()
         let named = format ?? own.formatOfName
@@ -148,13 +150,13 @@ public struct NamedImage: Sendable {
 
     /// Which of `snapshots` is called `name`, or else has it for its ID.
     private func index(of name: String, in snapshots: [Snapshot]) throws(ImageError) -> Int? {
-        let (text, bytes) = (path.text, name.nameBytes)
+        let bytes = name.nameBytes
         let listed = SnapshotNames.unique(of: snapshots.map { ($0.nameBytes, $0.idBytes) }).firstIndex(of: bytes)
         if place.isListed, let listed { return listed }
-        let named = try NameMatch.find(bytes, among: snapshots.map(\.nameBytes), kind: "snapshot", of: text)
+        let named = try NameMatch.find(bytes, among: snapshots.map(\.nameBytes), kind: "snapshot", of: .file(path.text))
         if let named, named.note == nil { return named.index }
         if let index = snapshots.firstIndex(where: { $0.idBytes == bytes }) { return index }
-        if let note = named?.note { onNote?(note) }
+        if let note = named?.note { onNote?(note.description) }
         return named?.index
     }
 
@@ -181,7 +183,7 @@ private final class NoFilesOpened: OpenPolicy {
         if reference.role == .descriptor { return try policy.open(reference, namedBy: file) }
         asked.withLock { $0 = true }
         throw ImageError(
-            .denied, path: file.path, "\(reference.role.rawValue) \"\(reference.text)\": is not looked at")
+            .denied, path: file.path, "\(reference.role.rawValue) \"\(path: reference.text)\": is not looked at")
     }
 
     func names(besides file: any HostFile) -> [[UInt8]] { policy.names(besides: file) }
@@ -214,6 +216,6 @@ extension NamedImage {
         guard !isNamed else { return }
         throw ImageError(
             .unsupported, path: top.file.path,
-            "names no backing file and no parent, so that none can be given in its place (--backing)")
+            "names no backing file and no parent, so that none can be given in its place\(hint: " (--backing)")")
     }
 }

@@ -39,7 +39,7 @@ public struct SectorList: Sendable {
         else {
             throw ImageError(
                 .corrupt, path: path,
-                "line \(lineCount): must be the number of a sector, or first-last, as rblock diff --sectors prints them"
+                "line \(lineCount): must be the number of a sector, or first-last\(hint: ", as rblock diff --sectors prints them")"
             )
         }
         let range = SectorRange(start: first, count: last - first + 1)

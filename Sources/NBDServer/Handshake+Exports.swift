@@ -75,7 +75,7 @@ extension Handshake {
         do throws(ImageError) {
             return try catalog.open(name)
         } catch {
-            OptionReply.unknown.write(catalog.paths.hidden(in: error.message), to: option, into: &reply)
+            OptionReply.unknown.write(error.detail.text(naming: catalog.paths), to: option, into: &reply)
             return nil
         }
     }

@@ -148,7 +148,7 @@ struct Handshake: Sendable {
         do throws(ImageError) {
             entries = try catalog.list()
         } catch {
-            return OptionReply.unknown.write(catalog.paths.hidden(in: error.message), to: option, into: &reply)
+            return OptionReply.unknown.write(error.detail.text(naming: catalog.paths), to: option, into: &reply)
         }
         for entry in entries {
             guard (try? entry.size.get()) != nil || entry.isSlow, entry.name.utf8.count <= NBDError.stringLimit else {

@@ -39,7 +39,7 @@ struct NBDError: Error, Hashable, Sendable {
         self.offset = offset
     }
 
-    /// What a fault of an image means to a client, who gets no paths of the host but what `paths` says.
+    /// What a fault of an image means to a client, who knows files by the names of `paths`, and gets no hint.
     init(_ error: ImageError, at offset: UInt64? = nil, paths: HostPaths) {
         number =
             switch error.code {
@@ -48,7 +48,7 @@ struct NBDError: Error, Hashable, Sendable {
             case .unsupported: .notSupported
             case .corrupt, .truncated, .denied, .system: .io
             }
-        message = paths.hidden(in: error.message)
+        message = error.detail.text(naming: paths)
         self.offset = offset
     }
 }

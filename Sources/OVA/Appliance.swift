@@ -57,7 +57,7 @@ public final class Appliance: Sendable {
     /// The disks of the descriptor that have no file, because they are made empty when the appliance is deployed.
     public let emptyDisks: [OVFEnvelope.Disk]
     /// What is odd about the appliance; at most `noteLimit` sentences.
-    public let notes: [String]
+    public let notes: [ErrorText]
 
     /// The most notes; one more says how many are left out.
     public static let noteLimit = 100
@@ -135,19 +135,19 @@ public final class Appliance: Sendable {
 /// Notes, as many as are of use.
 struct NoteList: Sendable {
     private let limit: Int
-    private var notes: [String] = []
+    private var notes: [ErrorText] = []
     private var dropped = 0
 
     init(limit: Int) {
         self.limit = limit
     }
 
-    mutating func append(_ note: String) {
+    mutating func append(_ note: ErrorText) {
         if notes.count < limit { notes.append(note) } else { dropped += 1 }
     }
 
     /// The notes, the last of which says how many were left out.
-    var finished: [String] {
+    var finished: [ErrorText] {
         dropped == 0 ? notes : notes + ["\(dropped) more notes are left out"]
     }
 }
@@ -191,7 +191,7 @@ private struct PackageFiles {
         if descriptorCount > 1 {
             notes.append(
                 "the archive has \(descriptorCount) OVF descriptors, of which the first, "
-                    + "\"\(members[descriptor].shortText)\", is read")
+                    + "\"\(path: members[descriptor].shortText)\", is read")
         }
         do throws(ImageError) {
             let envelope = try read(descriptor, limit: OVFEnvelope.sizeLimit, "OVF descriptor") {
@@ -200,7 +200,7 @@ private struct PackageFiles {
             for note in envelope.notes { notes.append(note) }
             return envelope
         } catch {
-            notes.append(error.description)
+            notes.append(error.text)
             return nil
         }
     }
@@ -213,11 +213,12 @@ private struct PackageFiles {
                 (bytes) throws(ParseFault) in try OVFManifest(parsing: bytes)
             }
             if let line = manifest.unreadLines.first {
-                notes.append("manifest \"\(members[manifestMember].shortText)\": line \(line) is no digest of a file")
+                notes.append(
+                    "manifest \"\(path: members[manifestMember].shortText)\": line \(line) is no digest of a file")
             }
             return (manifest, nil)
         } catch {
-            notes.append(error.description)
+            notes.append(error.text)
             return (nil, error)
         }
     }
@@ -255,7 +256,7 @@ private struct PackageFiles {
             return try parse(bytes)
         } catch {
             throw ImageError(
-                .corrupt, path: file.path, offset: HostOffset(UInt64(error.position)), error.message)
+                .corrupt, path: file.path, offset: HostOffset(UInt64(error.position)), "\(error.message)")
         }
     }
 }

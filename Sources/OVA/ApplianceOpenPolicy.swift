@@ -17,7 +17,7 @@ public struct ApplianceOpenPolicy: OpenPolicy {
     /// Throws `denied` where the archive has no such member, or several of which none is beside the image, and what is
     /// wrong with the member where that cannot be read in place; all are about `file`.
     public func open(_ reference: FileReference, namedBy file: any HostFile) throws(ImageError) -> any HostFile {
-        let subject = "\(reference.role.rawValue) \"\(String(reference.text.prefix(200)))\""
+        let subject: ErrorText = "\(reference.role.rawValue) \"\(path: String(reference.text.prefix(200)))\""
         guard !reference.name.isEmpty, !reference.name.contains(0) else {
             throw ImageError(.corrupt, path: file.path, "\(subject): an empty name, or one with a NUL byte")
         }
@@ -33,14 +33,14 @@ public struct ApplianceOpenPolicy: OpenPolicy {
         case .success(let found): return found
         case .failure(let error):
             throw ImageError(
-                error.code, path: file.path, "\(subject): \(error.path): \(error.message)", hint: error.hint)
+                error.code, path: file.path, "\(subject): \(error.subject): \(error.detail)", hint: error.hint)
         case nil: throw ImageError(.denied, path: file.path, "\(subject): is no file")
         }
     }
 
     /// The member that the image in `file` calls `name`.
     private func member(
-        _ name: [UInt8], _ subject: String, namedBy file: any HostFile
+        _ name: [UInt8], _ subject: ErrorText, namedBy file: any HostFile
     ) throws(ImageError) -> Int {
         let last = lastComponent(of: name)
         var found = appliance.names.members(lastComponent: last)

@@ -70,7 +70,8 @@ struct DiskAssembly {
             guard part == nil || part?.number == 0, Self.isImage(part?.file ?? name) else { continue }
             if envelope != nil {
                 notes.append(
-                    "\"\(members[index].shortText)\": looks like a disk image, but no Disk of the descriptor has it")
+                    "\"\(path: members[index].shortText)\": looks like a disk image, but no Disk of the descriptor has it"
+                )
             }
             var found = Found(file: file(index), members: [index])
             if let part, let chunks = names.chunks(part.file) { found = joined(chunks, reference: nil) }
@@ -126,7 +127,7 @@ struct DiskAssembly {
         if isURL(href) || href.first == UInt8(ascii: "/") && !stray {
             return failure(
                 .denied, href,
-                "the descriptor says that it is at \"\(short(reference.href))\", which is not in the archive; "
+                "the descriptor says that it is at \"\(path: short(reference.href))\", which is not in the archive; "
                     + "nothing else is opened")
         }
         var found: Found
@@ -134,7 +135,8 @@ struct DiskAssembly {
             found = Found(file: file(index), members: [index])
             if reference.chunkSize != nil {
                 notes.append(
-                    "\"\(short(reference.href))\": is whole, but the descriptor says that it is split into chunks")
+                    "\"\(path: short(reference.href))\": is whole, but the descriptor says that it is split into chunks"
+                )
             }
             checkSize(reference, "the member has \(members[index].fileSize)", members[index].fileSize)
         } else if let chunks = chunks(href) ?? (stray ? names.onlyChunks(lastComponentOf: href) : nil) {
@@ -145,7 +147,7 @@ struct DiskAssembly {
         }
         if stray, let first = found.members.first {
             notes.append(
-                "\"\(short(reference.href))\": the archive has no such member, and \"\(members[first].shortText)\", the "
+                "\"\(path: short(reference.href))\": the archive has no such member, and \"\(path: members[first].shortText)\", the "
                     + "only one with that last component, is read")
         }
         if let compression = reference.compression {
@@ -163,14 +165,15 @@ struct DiskAssembly {
     /// The chunks as one file.
     private mutating func joined(_ chunks: MemberNames.Chunks, reference: OVFEnvelope.File?) -> Found {
         let found = chunks.members
-        func missing(_ code: ImageError.Code, _ message: String) -> Found {
+        func missing(_ code: ImageError.Code, _ message: ErrorText) -> Found {
             let name = chunks.file + chunkSuffix(found.count)
-            var result = failure(code, chunks.file, "chunk \"\(short(name))\": is missing, \(message)")
+            var result = failure(code, chunks.file, "chunk \"\(path: short(name))\": is missing, \(message)")
             result.members = found
             return result
         }
         guard chunks.highest < found.count else {
-            return missing(.corrupt, "but the archive has \"\(short(chunks.file + chunkSuffix(chunks.highest)))\"")
+            return missing(
+                .corrupt, "but the archive has \"\(path: short(chunks.file + chunkSuffix(chunks.highest)))\"")
         }
         if let size = reference?.size, let chunkSize = reference?.chunkSize, size > 0, chunkSize > 0 {
             let expected = (size - 1) / chunkSize
@@ -181,7 +184,7 @@ struct DiskAssembly {
             let odd = found.dropLast().first { members[$0].fileSize != chunkSize }
             if let odd {
                 notes.append(
-                    "chunk \"\(members[odd].shortText)\": has \(members[odd].fileSize) bytes, but the descriptor says \(chunkSize)"
+                    "chunk \"\(path: members[odd].shortText)\": has \(members[odd].fileSize) bytes, but the descriptor says \(chunkSize)"
                 )
             }
         }
@@ -199,14 +202,15 @@ struct DiskAssembly {
     /// Notes where the file has another size than the descriptor says; `found` says it in words.
     private mutating func checkSize(_ reference: OVFEnvelope.File, _ found: String, _ size: UInt64) {
         guard let expected = reference.size, expected != size else { return }
-        notes.append("\"\(short(reference.href))\": the descriptor says that it has \(expected) bytes, but \(found)")
+        notes.append(
+            "\"\(path: short(reference.href))\": the descriptor says that it has \(expected) bytes, but \(found)")
     }
 
     private func file(_ index: Int) -> Result<any HostFile, ImageError> {
         files[index] ?? failure(.corrupt, members[index].name, "is no file").file
     }
 
-    private func failure(_ code: ImageError.Code, _ name: [UInt8], _ message: String) -> Found {
+    private func failure(_ code: ImageError.Code, _ name: [UInt8], _ message: ErrorText) -> Found {
         Found(file: .failure(ImageError(code, path: path(of: name), message)))
     }
 

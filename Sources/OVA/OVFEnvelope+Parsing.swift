@@ -1,3 +1,4 @@
+import BlockImage
 import ByteFormat
 
 extension OVFEnvelope {
@@ -154,7 +155,7 @@ final class EnvelopeReader: XMLReader {
         }
     }
 
-    private func note(_ sentence: String) {
+    private func note(_ sentence: ErrorText) {
         if envelope.notes.count < OVFEnvelope.noteLimit { envelope.notes.append(sentence) }
     }
 }

@@ -1,3 +1,4 @@
+import BlockImage
 import ByteFormat
 
 /// An OVF descriptor, as far as it is about disks (DMTF DSP0243, "File References", "Disk section", "Virtual hardware
@@ -54,7 +55,7 @@ public struct OVFEnvelope: Hashable, Sendable {
     /// The machines.
     public var systems: [VirtualSystem] = []
     /// What is odd about the descriptor, but does not keep it from being read; at most `noteLimit` sentences.
-    public var notes: [String] = []
+    public var notes: [ErrorText] = []
 
     /// The most bytes that a descriptor may have: 2 MiB, some hundred times what exporters write for a machine. XML
     /// that is made for it takes the parser time and memory out of proportion to its size.

@@ -72,7 +72,7 @@ public struct TarArchive: Sendable {
     /// Why the list ends before the archive does; nil when it does not.
     public let fault: ImageError?
     /// What is odd about the archive, but does not matter.
-    public let notes: [String]
+    public let notes: [ErrorText]
 
     /// Lists the archive in `file`.
     ///

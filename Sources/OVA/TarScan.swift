@@ -8,7 +8,7 @@ struct TarScan {
     let file: any HostFile
     let limits: TarArchive.Limits
     private(set) var members: [TarMember] = []
-    private(set) var notes: [String] = []
+    private(set) var notes: [ErrorText] = []
     /// Whether the file is an archive at all.
     private(set) var foundHeader = false
     /// What the file begins with: at most a block.
@@ -158,7 +158,8 @@ struct TarScan {
         guard !member.isCut else {
             throw error(
                 .truncated, at: position,
-                "member \"\(member.shortText)\": has \(size) bytes, but the archive ends \(size - rest) bytes early")
+                "member \"\(path: member.shortText)\": has \(size) bytes, but the archive ends \(size - rest) bytes early"
+            )
         }
         step(over: size)
         return true
@@ -217,7 +218,7 @@ struct TarScan {
                 return .success(map)
             } catch {
                 throw self.error(
-                    error.code, at: error.offset, "sparse map of \"\(member.shortText)\": \(error.message)")
+                    error.code, at: error.offset, "sparse map of \"\(path: member.shortText)\": \(error.message)")
             }
         } catch {
             return .failure(error)
@@ -238,11 +239,11 @@ struct TarScan {
         do throws(ParseFault) {
             return try body()
         } catch {
-            throw self.error(.corrupt, at: offset.advanced(by: UInt64(error.position)), subject + error.message)
+            throw self.error(.corrupt, at: offset.advanced(by: UInt64(error.position)), "\(subject)\(error.message)")
         }
     }
 
-    private func error(_ code: ImageError.Code, at offset: HostOffset, _ message: String) -> ImageError {
+    private func error(_ code: ImageError.Code, at offset: HostOffset, _ message: ErrorText) -> ImageError {
         ImageError(code, path: file.path, offset: offset, message)
     }
 }

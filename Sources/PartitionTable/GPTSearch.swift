@@ -5,7 +5,7 @@ import Compression
 /// Why one of the two copies of a GPT cannot be used.
 struct GPTFault: Error {
     /// What is wrong.
-    var message: String
+    var message: ErrorText
     /// The header where it can be recognised: it may still say where the other copy is.
     var header: GPTHeader?
 }
@@ -31,7 +31,7 @@ struct GPTCopy {
             parsed = header
             try header.check(sector, at: lba, sectorCount: sectors.count)
         } catch {
-            throw GPTFault(message: error.message, header: parsed)
+            throw GPTFault(message: "\(error.message)", header: parsed)
         }
         do throws(ImageError) {
             // `check` has held it to 4 MiB.
@@ -42,7 +42,7 @@ struct GPTCopy {
         do throws(ParseFault) {
             try GPTHeader.compare(CRC32(of: array).value, with: header.arrayCheckSum, at: 88, of: "the entries")
         } catch {
-            throw GPTFault(message: error.message, header: header)
+            throw GPTFault(message: "\(error.message)", header: header)
         }
     }
 
@@ -85,7 +85,7 @@ struct GPTSearch {
     /// The copy to go by.
     private(set) var found: Found?
     /// What is wrong, in sentences.
-    private(set) var notes: [String] = []
+    private(set) var notes: [ErrorText] = []
 
     /// Searches `disk`.
     init(disk: Image, sectorSizes: [SectorSize]) {
@@ -128,7 +128,7 @@ struct GPTSearch {
     /// begins there, so that the backup is what a former use of the disk left: `former` then says so.
     static func backup(
         ofWiped disk: Image, sectorSizes: [SectorSize]
-    ) -> (found: Found?, former: String?) {
+    ) -> (found: Found?, former: ErrorText?) {
         for size in sectorSizes {
             let sectors = Sectors(disk: disk, sectorSize: size)
             guard sectors.count > 2, let copy = try? GPTCopy(at: sectors.count - 1, in: sectors) else { continue }

@@ -18,7 +18,7 @@ struct LogicalPartitions {
     /// What was found, in the order in which it is numbered.
     private(set) var found: [Found] = []
     /// What is wrong with the chains.
-    private(set) var notes: [String] = []
+    private(set) var notes: [ErrorText] = []
     private var visited: Set<UInt64> = []
 
     init(sectors: Sectors) {

@@ -24,7 +24,7 @@ public struct PartitionTable: Hashable, Sendable {
     /// it.
     public internal(set) var extendedPartitions: [Partition] = []
     /// What is damaged, or not as it should be, each a sentence; at most 65.
-    public internal(set) var notes: [String] = []
+    public internal(set) var notes: [ErrorText] = []
     /// Whether a GPT was read from the end of the disk, since the one at its start is damaged.
     public internal(set) var usedBackup = false
     /// Why the first sector could not be read, on which all depends.

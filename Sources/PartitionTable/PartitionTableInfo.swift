@@ -63,7 +63,7 @@ public struct PartitionTableInfo: Encodable, Sendable {
     /// The extended partition, in which logical partitions lie.
     public var extended: [Entry]?
     /// What is damaged, or not as it should be, each a sentence.
-    public var notes: [String]?
+    public var notes: [ErrorText]?
     /// Why the first sector could not be read.
     public var error: ImageError?
 

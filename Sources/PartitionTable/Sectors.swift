@@ -28,7 +28,7 @@ struct Sectors {
     func bytes(_ count: Int, at first: UInt64) throws(ImageError) -> [UInt8] {
         guard first < self.count, UInt64(clamping: count) <= disk.virtualSize - first * size else {
             throw ImageError(
-                .outOfRange, path: "disk",
+                .outOfRange, about: .disk,
                 "LBA \(first): \(count) bytes are needed there, but it has \(self.count) sectors")
         }
         let buffer = AlignedBuffer(capacity: count)
@@ -44,13 +44,13 @@ struct Notes {
     /// More of them are of no use, and a table of 1,024 entries can be wrong in each.
     static let limit = 64
 
-    private var sentences: [String] = []
+    private var sentences: [ErrorText] = []
     private var leftOut = 0
 
-    mutating func add(_ sentence: String) {
+    mutating func add(_ sentence: ErrorText) {
         if sentences.count < Self.limit { sentences.append(sentence) } else { leftOut += 1 }
     }
 
     /// All that were kept, and how many were not.
-    var all: [String] { leftOut == 0 ? sentences : sentences + ["\(leftOut) more faults are not listed"] }
+    var all: [ErrorText] { leftOut == 0 ? sentences : sentences + ["\(leftOut) more faults are not listed"] }
 }

@@ -74,8 +74,8 @@ public struct QCOW2Description: Sendable {
     }
 
     /// What people should know of the image, and does not keep its disk from being read.
-    public var notes: [String] {
-        var notes: [String] = []
+    public var notes: [ErrorText] {
+        var notes: [ErrorText] = []
         if let snapshotFault {
             notes.append(
                 "\(snapshotFault); of \(header.snapshotCount) snapshots \(snapshots.count) can be read, and the disk "
@@ -102,7 +102,7 @@ public struct QCOW2Description: Sendable {
     private static func refusal(
         _ header: Header, _ extensions: HeaderExtensions, hasBacking: Bool, _ file: any HostFile
     ) -> ImageError? {
-        func refuse(_ offset: UInt64, _ message: String, _ code: ImageError.Code = .unsupported) -> ImageError {
+        func refuse(_ offset: UInt64, _ message: ErrorText, _ code: ImageError.Code = .unsupported) -> ImageError {
             ImageError(code, path: file.path, offset: HostOffset(offset), message)
         }
         let known: IncompatibleFeatures = [.dirty, .corrupt, .externalDataFile, .compressionType, .extendedL2]

@@ -31,7 +31,8 @@ public final class QCOW2Layer: ImageLayer {
             guard dataFile != nil else {
                 throw ImageError(
                     .denied, path: file.path, offset: HostOffset(72),
-                    "data file \"\(String(decoding: name, as: UTF8.self))\": it holds the clusters, but was not opened")
+                    "data file \"\(path: String(decoding: name, as: UTF8.self))\": it holds the clusters, but was not opened"
+                )
             }
         } else {
             dataFile = nil
@@ -54,7 +55,7 @@ public final class QCOW2Layer: ImageLayer {
     }
 
     /// What came up while the disk was read, in sentences.
-    public var notes: [String] { source.findings.all }
+    public var notes: [ErrorText] { source.findings.all }
 
     /// Every file that the layer's bytes come from, each once.
     public var files: [any HostFile] {

@@ -41,7 +41,7 @@ public final class ConnectedSocket {
         // Safe: getaddrinfo answers a list that stands until freeaddrinfo, or an error.
         guard result == 0, let first = unsafe found else {
             let reason = unsafe String(cString: gai_strerror(result))
-            throw ImageError(.system(errno: EADDRNOTAVAIL), path: name, "connect: \(reason)")
+            throw ImageError(.system(errno: EADDRNOTAVAIL), about: .named(name), "connect: \(reason)")
         }
         defer { unsafe freeaddrinfo(first) }
         var reason = EADDRNOTAVAIL
@@ -63,6 +63,6 @@ public final class ConnectedSocket {
 
     private static func failure(_ number: CInt, _ name: String) -> ImageError {
         // Safe: strerror answers a C string, which is copied at once.
-        ImageError(.system(errno: number), path: name, "connect: \(unsafe String(cString: strerror(number)))")
+        ImageError(.system(errno: number), about: .named(name), "connect: \(unsafe String(cString: strerror(number)))")
     }
 }

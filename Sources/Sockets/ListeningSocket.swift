@@ -131,7 +131,7 @@ extension ListeningSocket {
         // Safe: getaddrinfo answers a list that stands until freeaddrinfo, or an error.
         guard result == 0, let first = unsafe found else {
             let reason = unsafe String(cString: gai_strerror(result))
-            throw ImageError(.system(errno: EADDRNOTAVAIL), path: name, "no address of this host: \(reason)")
+            throw ImageError(.system(errno: EADDRNOTAVAIL), about: .named(name), "no address of this host: \(reason)")
         }
         defer { unsafe freeaddrinfo(first) }
         let descriptor = try unsafe make(first.pointee.ai_family, for: name)
@@ -156,7 +156,7 @@ extension ListeningSocket {
         // Safe: strerror answers a C string, which is copied at once.
         let reason =
             number == EADDRINUSE ? "another process listens there already" : unsafe String(cString: strerror(number))
-        return ImageError(.system(errno: number), path: name, "listen: \(reason)")
+        return ImageError(.system(errno: number), about: .named(name), "listen: \(reason)")
     }
 
     /// The address that a socket is bound to; nil for a family that is not served.

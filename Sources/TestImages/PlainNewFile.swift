@@ -64,7 +64,7 @@ public final class FolderFiles: NewFiles {
     public func file(named name: String) throws(ImageError) -> any NewFile {
         let path = "\(folder)/\(name)"
         do { return try PlainNewFile(path) } catch {
-            throw ImageError(.system(errno: EIO), path: path, String(describing: error))
+            throw ImageError(.system(errno: EIO), path: path, "\(error)")
         }
     }
 }

@@ -1,3 +1,4 @@
+import BlockImage
 import ByteFormat
 
 extension Descriptor {
@@ -42,8 +43,8 @@ extension Descriptor {
                 unknownLine =
                     unknownLine
                     ?? ParseFault(
-                        at: line.startIndex,
-                        "\"\(text(line.prefix(80)))\" is neither a comment, nor a key, nor an extent; it is ignored")
+                        at: line.startIndex, quoting: text(line.prefix(80)),
+                        " is neither a comment, nor a key, nor an extent; it is ignored")
             }
         }
         self.entries = entries
@@ -78,10 +79,10 @@ private struct ExtentLines {
     private var duplicate: (line: String, count: Int)?
 
     /// The extent lines that were left out.
-    var notes: [String] {
+    var notes: [ErrorText] {
         guard let duplicate else { return [] }
         let more = duplicate.count > 1 ? ", as \(duplicate.count - 1) more do" : ""
-        return ["the extent line \"\(duplicate.line)\" stands there twice\(more), and is read once"]
+        return ["the extent line \"\(quoting: duplicate.line)\" stands there twice\(more), and is read once"]
     }
 
     /// Adds the extent of the line `written`, unless it is there already.
@@ -91,8 +92,8 @@ private struct ExtentLines {
                 namelessFault =
                     namelessFault
                     ?? ParseFault(
-                        at: extent.position,
-                        "extent line \"\(text(written.prefix(200)))\": the file name is missing")
+                        at: extent.position, "extent line ", quoting: text(written.prefix(200)),
+                        ": the file name is missing")
                 return extents.append(extent)
             }
             let content = Content(
@@ -163,8 +164,8 @@ private struct DescriptorTexts: ~Copyable {
             fault =
                 fault
                 ?? ParseFault(
-                    at: bytes.startIndex,
-                    "\"\(text(bytes.prefix(80)))\" is no text in the encoding that the descriptor names, so that it is "
+                    at: bytes.startIndex, quoting: text(bytes.prefix(80)),
+                    " is no text in the encoding that the descriptor names, so that it is "
                         + "taken for UTF-8")
         }
         return DescriptorName(bytes, decoded: decoded)
@@ -187,7 +188,7 @@ extension DescriptorExtent {
     fileprivate init(parsing line: ArraySlice<UInt8>, texts: inout DescriptorTexts) throws(ParseFault) {
         var words = DescriptorWords(rest: line)
         func fault(_ message: String) -> ParseFault {
-            ParseFault(at: line.startIndex, "extent line \"\(text(line.prefix(200)))\": \(message)")
+            ParseFault(at: line.startIndex, "extent line ", quoting: text(line.prefix(200)), ": \(message)")
         }
         guard let access = Access(rawValue: uppercase(words.next())) else {
             throw fault("the access must be RW, RDONLY or NOACCESS")

@@ -1,3 +1,4 @@
+import BlockImage
 import ByteFormat
 
 /// The text that describes a disk: its keys and its extents (Virtual Disk Format 5.0, "The Descriptor File").
@@ -21,7 +22,7 @@ public struct Descriptor: Hashable, Sendable {
     /// The extents, in the order of the lines, which is their order on the disk.
     public let extents: [DescriptorExtent]
     /// What people should know of the text, in sentences: that it is in UTF-16, that it or a line stands there twice.
-    let notes: [String]
+    let notes: [ErrorText]
     /// Why the text as a whole is ambiguous.
     let textFault: ParseFault?
     /// Whether the text is stored in UTF-16, so that the positions here are none of the file.

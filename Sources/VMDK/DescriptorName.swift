@@ -67,14 +67,14 @@ public struct DescriptorName: Hashable, Sendable {
         if isDecoded { candidates.insert(Candidate(name: Array(text.utf8)), at: 0) }
         if !isOfDrive, split.contains(backslash) {
             let name = split.map { $0 == backslash ? slash : $0 }
-            candidates.append(Candidate(name: name, reading: "\(nameText(name)) is read"))
+            candidates.append(Candidate(name: name, reading: "\(path: nameText(name)) is read"))
         }
         if let name = siblingName {
-            candidates.append(Candidate(name: name, reading: "\(nameText(name)) is read"))
+            candidates.append(Candidate(name: name, reading: "\(path: nameText(name)) is read"))
         }
         if let name = lastComponent {
             let text = nameText(name)
-            candidates.append(Candidate(name: name, reading: "\(text) beside it is read"))
+            candidates.append(Candidate(name: name, reading: "\(path: text) beside it is read"))
         }
         var seen: Set<[UInt8]> = []
         return candidates.filter { seen.insert($0.name).inserted }

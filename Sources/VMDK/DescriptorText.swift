@@ -1,3 +1,4 @@
+import BlockImage
 import ByteFormat
 
 /// The text of a descriptor as it is parsed, whichever way it was stored: editors save it as UTF-16, copies are appended
@@ -8,7 +9,7 @@ struct DescriptorText {
     /// Whether it was stored in UTF-16, so that places in `bytes` are none of the file.
     let isUTF16: Bool
     /// What people should know of it, in sentences.
-    private(set) var notes: [String] = []
+    private(set) var notes: [ErrorText] = []
     /// Why it cannot be read; nil where it can.
     private(set) var fault: ParseFault?
 

@@ -202,7 +202,7 @@ extension GrainTables {
             }) ?? nil, place.entries.contains(where: { $0 != 0 })
         else { return nil }
         findings.add(
-            "\(file.path): at \(directory.offset(of: directoryIndex)): grain directory entry \(directoryIndex): is 0, but "
+            "\(path: file.path): at \(directory.offset(of: directoryIndex)): grain directory entry \(directoryIndex): is 0, but "
                 + "the redundant grain directory has a grain table with grains there, which is read instead")
         return place
     }
@@ -242,7 +242,7 @@ extension GrainTables {
         }
         if found.recovered > 0 {
             findings.add(
-                "\(file.path): grain table \(directoryIndex): lacks \(counted(found.recovered, "entry", "entries")) that the "
+                "\(path: file.path): grain table \(directoryIndex): lacks \(counted(found.recovered, "entry", "entries")) that the "
                     + "redundant one has, which is the same otherwise and is read instead")
         }
         return found
@@ -342,13 +342,13 @@ extension GrainTables {
     private func restOfLastGrain(
         at host: UInt64, _ subject: String, _ entry: HostOffset
     ) throws(ImageError) -> Extent.Storage {
-        let message =
+        let message: ErrorText =
             "\(subject): its grain goes on past \(HostOffset(host)), but the file ends at \(HostOffset(file.size))"
         if try missing.isCut(self) {
-            findings.add("\(file.path): at \(entry): \(message): the file was cut")
+            findings.add("\(path: file.path): at \(entry): \(message): the file was cut")
             throw ImageError(.truncated, path: file.path, offset: entry, message)
         }
-        findings.add("\(file.path): at \(entry): \(message): the rest is read as zeros")
+        findings.add("\(path: file.path): at \(entry): \(message): the rest is read as zeros")
         return .zero(explicit: true)
     }
 }

@@ -58,7 +58,7 @@ extension GrainTables {
         let fault = "the file has \(counted(count, "grain")) with data that no grain table has"
         guard redundantDirectory == nil || check.result.corruptions > 0 || count > Self.leakLimit else {
             findings.add(
-                "\(file.path): at \(directory.offset): \(fault): its writer was killed, most likely; grains without an "
+                "\(path: file.path): at \(directory.offset): \(fault): its writer was killed, most likely; grains without an "
                     + "entry are read as zeros")
             return nil
         }

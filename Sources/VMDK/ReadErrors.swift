@@ -25,8 +25,8 @@ func naming<Result>(
     } catch {
         guard error.isLasting else { throw error }
         throw ImageError(
-            error.code, path: error.path, offset: error.offset ?? place,
-            "\(what()) at \(place) cannot be read (\(error.message))", hint: error.hint)
+            error.code, about: error.subject, offset: error.offset ?? place,
+            "\(what()) at \(place) cannot be read (\(error.detail))", hint: error.hint)
     }
 }
 
@@ -39,8 +39,8 @@ func needed<Result>(
     } catch {
         guard error.isLasting, error.hint == nil else { throw error }
         throw ImageError(
-            error.code, path: error.path, offset: error.offset,
-            "\(error.message), so that it cannot be known whether \(known)",
+            error.code, about: error.subject, offset: error.offset,
+            "\(error.detail), so that it cannot be known whether \(known)",
             hint: "--ignore-read-errors of convert, read, hash and diff reads on")
     }
 }

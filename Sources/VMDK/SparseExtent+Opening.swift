@@ -27,7 +27,7 @@ private struct Opening {
         var sector: UInt64
         /// The sector of the redundant one, where there is one in the file.
         var redundantSector: UInt64?
-        var note: String?
+        var note: ErrorText?
     }
 
     let file: any HostFile
@@ -96,11 +96,11 @@ private struct Opening {
                 .truncated, path: file.path, offset: HostOffset(file.size),
                 "footer: is missing, which must end the file as gdOffset says that the grain directory is at the end")
         }
-        return try hosted(by: footer.header, notes: footer.notes(first: header, in: file))
+        return try hosted(by: footer.header, notes: footer.notes(first: header, in: file).map { VMDKNote($0) })
     }
 
     /// The extent whose grain directory `header`, the first or the footer, leads to.
-    private func hosted(by header: SparseHeader, notes: [String]) throws(ImageError) -> SparseExtent {
+    private func hosted(by header: SparseHeader, notes: [VMDKNote]) throws(ImageError) -> SparseExtent {
         let place = try directoryPlace(header)
         let format = TableFormat.hosted(hasZeroedGrains: header.hasZeroedGrains)
         let map = map(
@@ -109,7 +109,7 @@ private struct Opening {
             grainArea: header.grainArea, isUnclean: header.uncleanShutdown, compression: compression(of: header))
         // A stream can do without its directory, so it must be known now whether that can be read.
         if header.hasMarkers, case .tables(let tables) = map { try tables.readDirectory() }
-        return hosted(header, map, (place.note.map { [$0] } ?? []) + notes)
+        return hosted(header, map, (place.note.map { [VMDKNote($0)] } ?? []) + notes)
     }
 
     /// The extent as the markers in it say, where its grain directory is `missing`.
@@ -121,7 +121,7 @@ private struct Opening {
         var manner = ""
         switch try scan.run() {
         case .footer(let footer):
-            return try hosted(by: footer.header, notes: footer.notes(first: header, in: file))
+            return try hosted(by: footer.header, notes: footer.notes(first: header, in: file).map { VMDKNote($0) })
         case .complete: break
         case .broken(let place, let how): (offset, manner) = (place, how)
         }
@@ -130,16 +130,16 @@ private struct Opening {
         guard let compression = compression(of: header), count > 0 || offset == nil else { throw missing }
         let grains = RecoveredGrains(
             scan.grains, compression: compression, breakingAt: offset, manner: manner)
-        var note = "\(missing); its \(count) grains were found by scanning the markers"
+        var note: ErrorText = "\(missing); its \(count) grains were found by scanning the markers"
         if let end = grains.end {
             let lost = GuestOffset(end.firstLostGrain * compression.grainSize)
             note += ", up to \(end.offset), where the stream \(end.manner): what the extent had "
             note += end.firstLostGrain == 0 ? "in other grains may be lost" : "from \(lost) on is lost"
         }
-        return hosted(header, .recovered(grains), [note])
+        return hosted(header, .recovered(grains), [VMDKNote(note)])
     }
 
-    private func hosted(_ header: SparseHeader, _ map: SparseExtent.Map, _ notes: [String]) -> SparseExtent {
+    private func hosted(_ header: SparseHeader, _ map: SparseExtent.Map, _ notes: [VMDKNote]) -> SparseExtent {
         extent(
             .hostedSparse, capacity: header.capacity * sectorSize, grainSize: header.grainSize * sectorSize, map: map,
             compression: compression(of: header), notes: notes + unclean(header.uncleanShutdown))
@@ -154,15 +154,15 @@ private struct Opening {
 
     private func extent(
         _ magic: Magic, capacity: UInt64, grainSize: UInt64, map: SparseExtent.Map,
-        compression: CompressedGrains? = nil, notes: [String]
+        compression: CompressedGrains? = nil, notes: [VMDKNote]
     ) -> SparseExtent {
         SparseExtent(
             magic: magic, file: file, capacity: capacity, grainSize: grainSize, compression: compression, notes: notes,
             findings: findings, map: map)
     }
 
-    private func unclean(_ uncleanShutdown: Bool) -> [String] {
-        uncleanShutdown ? ["\(file.path): its last writer did not close it (uncleanShutdown)"] : []
+    private func unclean(_ uncleanShutdown: Bool) -> [VMDKNote] {
+        uncleanShutdown ? [VMDKNote(uncleanShutdownOf: file)] : []
     }
 }
 
@@ -221,7 +221,7 @@ extension Opening {
             guard hasRedundant else { throw error }
             return DirectoryPlace(
                 sector: header.redundantDirectoryOffset,
-                note: "\(file.path): \(error.message); the redundant one at sector "
+                note: "\(path: file.path): \(error.detail); the redundant one at sector "
                     + "\(header.redundantDirectoryOffset) is read")
         }
     }

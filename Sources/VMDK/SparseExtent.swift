@@ -28,7 +28,7 @@ struct SparseExtent: Sendable {
     /// How compressed grains are read; nil where they lie in the file as they are.
     let compression: CompressedGrains?
     /// What was found when it was opened, and does not keep it from being read.
-    let notes: [String]
+    let notes: [VMDKNote]
     /// What came up since then.
     let findings: ReadFindings
     let map: Map

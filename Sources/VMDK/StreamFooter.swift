@@ -71,15 +71,16 @@ struct StreamFooter {
 
     /// What people should know of it: where it is not at its place, and where it says something else than the first
     /// header.
-    func notes(first: SparseHeader, in file: any HostFile) -> [String] {
-        var notes: [String] = []
+    func notes(first: SparseHeader, in file: any HostFile) -> [ErrorText] {
+        var notes: [ErrorText] = []
         if position.rawValue + 3 * sectorSize != file.size {
             notes.append(
-                "\(file.path): the footer of the stream is at \(position), and not in the last sectors of the file")
+                "\(path: file.path): the footer of the stream is at \(position), and not in the last sectors of the file"
+            )
         }
         if header.capacity != first.capacity {
             notes.append(
-                "\(file.path): the header says \(first.capacity) sectors and the footer of the stream "
+                "\(path: file.path): the header says \(first.capacity) sectors and the footer of the stream "
                     + "\(header.capacity), which holds")
         }
         return notes

@@ -54,7 +54,7 @@ final class StreamGaps: Sendable {
         if let first = found.first {
             let count = found.count == 1 ? "1 grain" : "\(found.count) grains"
             tables.findings.add(
-                "\(tables.file.path): the stream has \(count) from guest offset "
+                "\(path: tables.file.path): the stream has \(count) from guest offset "
                     + "\(GuestOffset(UInt64(first.index) * tables.grainSize)) of the extent on that the grain tables do "
                     + "not have; what was found by the markers is read")
         }
@@ -115,7 +115,7 @@ final class StreamGaps: Sendable {
             let subject = "the marker of grain \(grain.index)"
             guard let marker = try marker(at: grain.sector, file), case .grain(let lba, let size)? = marker.kind else {
                 tables.findings.add(
-                    "\(file.path): at \(HostOffset(grain.sector * sectorSize)): \(subject) is damaged: grains after it that "
+                    "\(path: file.path): at \(HostOffset(grain.sector * sectorSize)): \(subject) is damaged: grains after it that "
                         + "the grain tables do not have are not looked for")
                 return []
             }

@@ -11,7 +11,7 @@ public struct VMDKDescription: Sendable {
     /// Its descriptor; nil for a sparse extent that comes without one.
     public let descriptor: Descriptor?
     /// What people should know, and does not keep the image from being read.
-    public let notes: [String]
+    public let notes: [ErrorText]
     /// Why the image is not read, although it is sound as far as it was looked at; nil when it can be opened.
     public let refusal: ImageError?
     /// The sectors of the disk that a VMFSSPARSE or SESPARSE extent is by itself; nil for other files.
@@ -89,15 +89,15 @@ public struct VMDKDescription: Sendable {
     private static func lostParent(called name: [UInt8], of file: any HostFile) -> ImageError {
         ImageError(
             .unsupported, path: file.path, offset: HostOffset(32),
-            "parentFileName: the extent is a delta of \"\(String(decoding: name, as: UTF8.self))\", but comes without "
+            "parentFileName: the extent is a delta of \"\(path: String(decoding: name, as: UTF8.self))\", but comes without "
                 + "its descriptor, which says where that is; the descriptor is what must be opened")
     }
 
     private static func bare(
         _ magic: Magic, _ file: any HostFile, capacity: UInt64, refusal: ImageError?
     ) -> VMDKDescription {
-        let note =
-            "\(file.path): the \(magic.lineKind.rawValue) extent comes without its descriptor, so it is taken for a "
+        let note: ErrorText =
+            "\(path: file.path): the \(magic.lineKind.rawValue) extent comes without its descriptor, so it is taken for a "
             + "whole disk: what it does not hold belongs to a parent, which only the descriptor names, and is read as "
             + "zeros"
         return VMDKDescription(
@@ -122,7 +122,7 @@ public struct VMDKDescription: Sendable {
         } catch {
             // A refused image is described as far as that goes.
             guard refusal != nil else { throw error }
-            findings.notes.append(error.description)
+            findings.notes.append(error.text)
         }
         if let descriptor, header.capacity > 0, !descriptor.isReadable {
             refusal = refusal ?? missingDescriptor(header, in: file)
@@ -135,7 +135,8 @@ public struct VMDKDescription: Sendable {
                 findings.lookAtOwnExtent(of: descriptor, at: base, in: file, capacity: effective.capacity)
             }
         } else if refusal == nil {
-            findings.notes.append("\(file.path): the sparse extent has no descriptor, so it is taken for a whole disk")
+            findings.notes.append(
+                "\(path: file.path): the sparse extent has no descriptor, so it is taken for a whole disk")
         }
         refusal = refusal ?? findings.refusal
         return VMDKDescription(
@@ -157,7 +158,8 @@ public struct VMDKDescription: Sendable {
     ) throws(ImageError) -> VMDKDescription {
         guard file.size <= Descriptor.sizeLimit else {
             guard isVMDK(firstBytes: firstBytes) else { throw noVMDK(file) }
-            let message = "the descriptor has \(file.size) bytes, but must have at most \(Descriptor.sizeLimit)"
+            let message: ErrorText =
+                "the descriptor has \(file.size) bytes, but must have at most \(Descriptor.sizeLimit)"
             throw ImageError(.unsupported, path: file.path, message)
         }
         let text = try file.bytes(Int(file.size), at: HostOffset(0), of: "descriptor")
@@ -170,7 +172,8 @@ public struct VMDKDescription: Sendable {
             refusal: findings.refusal)
     }
 
-    private static func noVMDK(_ file: any HostFile) -> ImageError {
+    /// What `describe` throws where `file` is of another format.
+    public static func noVMDK(_ file: any HostFile) -> ImageError {
         ImageError(
             .corrupt, path: file.path, offset: HostOffset(0),
             "magic: is no VMDK image's, which begins with \"KDMV\" or is a text that begins \"# Disk DescriptorFile\"")
@@ -179,7 +182,7 @@ public struct VMDKDescription: Sendable {
 
 /// What a look at a descriptor brings up.
 private struct Findings {
-    var notes: [String] = []
+    var notes: [ErrorText] = []
     var refusal: ImageError?
 
     /// Looks at a descriptor whose extents lie in the files that it names; it begins at `base` of `file`.
@@ -205,15 +208,15 @@ private struct Findings {
         }
         for extent in descriptor.extents {
             if let feature = extent.unsupportedFeature {
-                let name = extent.name.map { " \"\($0.text)\"" } ?? ""
-                refusal = file.unsupported(ParseFault(at: extent.position, "extent\(name): \(feature)"), base: base)
+                let name: ErrorText = extent.name.map { " \"\(path: $0.text)\"" } ?? ""
+                refusal = file.unsupported("extent\(name): \(feature)", at: base + extent.position)
                 return
             }
         }
         lookAtDevices(of: descriptor, at: base, in: file)
         let hidden = descriptor.extents.count { $0.access == .noAccess }
         if hidden > 0 {
-            notes.append("\(file.path): extents whose access is NOACCESS are read as zeros; there are \(hidden)")
+            notes.append("\(path: file.path): extents whose access is NOACCESS are read as zeros; there are \(hidden)")
         }
     }
 
@@ -223,14 +226,15 @@ private struct Findings {
         guard let first = devices.first, let name = first.name?.text else { return }
         guard descriptor.extents.contains(where: { $0.needsFile && !$0.needsDevice }) else {
             let kind = descriptor.createType.map { " (\($0))" } ?? ""
-            let message =
-                "extent: the disk is the device \"\(name)\" itself\(kind), not a file; open the device directly, or copy it "
+            let message: ErrorText =
+                "extent: the disk is the device \"\(path: name)\" itself\(kind), not a file; open the device directly, or copy it "
                 + "to an image"
-            refusal = file.unsupported(ParseFault(at: first.position, message), base: base)
+            refusal = file.unsupported(message, at: base + first.position)
             return
         }
         notes.append(
-            "\(file.path): extents on devices cannot be read; there are \(devices.count), the first on \"\(name)\"")
+            "\(path: file.path): extents on devices cannot be read; there are \(devices.count), the first on \"\(path: name)\""
+        )
     }
 
     /// Looks at a descriptor embedded in the sparse extent that it describes. The line's file name is not looked at:
@@ -239,7 +243,7 @@ private struct Findings {
         of descriptor: Descriptor, at base: Int, in file: any HostFile, capacity: UInt64
     ) {
         lookAtKeys(of: descriptor, at: base, in: file)
-        if let fault = descriptor.extentFault { notes.append(file.corrupt(fault, base: base).description) }
+        if let fault = descriptor.extentFault { notes.append(file.corrupt(fault, base: base).text) }
         let extents = descriptor.extents.filter { $0.sectors > 0 }
         guard extents.count <= 1 else {
             let message =
@@ -249,12 +253,12 @@ private struct Findings {
         }
         guard let extent = extents.first, extent.sectors != capacity else { return }
         notes.append(
-            "\(file.path): the descriptor says \(extent.sectors) sectors and the sparse header \(capacity), which holds"
+            "\(path: file.path): the descriptor says \(extent.sectors) sectors and the sparse header \(capacity), which holds"
         )
     }
 
     private mutating func lookAtKeys(of descriptor: Descriptor, at base: Int, in file: any HostFile) {
-        notes += descriptor.notes.map { "\(file.path): \($0)" }
+        notes += descriptor.notes.map { "\(path: file.path): \($0)" }
         if let feature = descriptor.unsupportedFeature {
             refusal =
                 feature == descriptor.textFault
@@ -262,15 +266,16 @@ private struct Findings {
         }
         if let hint = descriptor.parentFileNameHint?.text {
             if descriptor.parentCID == Descriptor.noParent {
-                notes.append("\(file.path): parentCID is ffffffff, so the parentFileNameHint \"\(hint)\" is ignored")
+                notes.append(
+                    "\(path: file.path): parentCID is ffffffff, so the parentFileNameHint \"\(path: hint)\" is ignored")
             } else if descriptor.parentCID == nil {
                 notes.append(
-                    "\(file.path): parentCID is missing or no number, so that it is unknown whether the parent "
-                        + "\"\(hint)\" was changed after the image was made")
+                    "\(path: file.path): parentCID is missing or no number, so that it is unknown whether the parent "
+                        + "\"\(path: hint)\" was changed after the image was made")
             }
         }
-        if let fault = descriptor.encodingFault { notes.append(file.corrupt(fault, base: base).description) }
-        if let line = descriptor.unknownLine { notes.append(file.corrupt(line, base: base).description) }
+        if let fault = descriptor.encodingFault { notes.append(file.corrupt(fault, base: base).text) }
+        if let line = descriptor.unknownLine { notes.append(file.corrupt(line, base: base).text) }
     }
 }
 
@@ -300,11 +305,24 @@ extension Descriptor {
 extension HostFile {
     /// The error that `fault` is, in a structure that begins at `base` of this file.
     func corrupt(_ fault: ParseFault, base: Int = 0) -> ImageError {
-        ImageError(.corrupt, path: path, offset: HostOffset(UInt64(base + fault.position)), fault.message)
+        ImageError(.corrupt, path: path, offset: HostOffset(UInt64(base + fault.position)), ErrorText(fault))
     }
 
     /// The refusal that `fault` is, in a structure that begins at `base` of this file.
     func unsupported(_ fault: ParseFault, base: Int = 0) -> ImageError {
-        ImageError(.unsupported, path: path, offset: HostOffset(UInt64(base + fault.position)), fault.message)
+        unsupported(ErrorText(fault), at: base + fault.position)
+    }
+
+    /// The refusal of what is at `position` of this file.
+    func unsupported(_ detail: ErrorText, at position: Int) -> ImageError {
+        ImageError(.unsupported, path: path, offset: HostOffset(UInt64(position)), detail)
+    }
+}
+
+extension ErrorText {
+    /// What `fault` says.
+    init(_ fault: ParseFault) {
+        let (start, end) = fault.parts
+        self = fault.quote.map { "\(start)\"\(quoting: $0)\"\(end)" } ?? "\(start)"
     }
 }

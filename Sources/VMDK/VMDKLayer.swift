@@ -14,16 +14,19 @@ public final class VMDKLayer: ImageLayer {
     /// Every file that the layer holds open, the descriptor's first, each once.
     public let files: [any HostFile]
     /// What was read in place of the files that the image names.
-    public let nameNotes: [String]
-    private let openingNotes: [String]
+    public let nameNotes: [ErrorText]
+    private let openingNotes: [VMDKNote]
     private let resources: LayerResources
 
     /// What people should know of the image and of the files that it names; it grows when more comes up.
-    public var notes: [String] {
+    public var notes: [ErrorText] { kindNotes.map(\.text) }
+
+    /// The same, with the kinds of findings that they are.
+    var kindNotes: [VMDKNote] {
         // Several lines can name one file.
         var known: Set<ObjectIdentifier> = []
         let found = extents.compactMap(\.findings).filter { known.insert(ObjectIdentifier($0)).inserted }
-        return openingNotes + found.flatMap(\.all)
+        return openingNotes + found.flatMap(\.all).map { VMDKNote($0) }
     }
 
     /// The bytes of a grain, where all extents that have a file have grains of one size; nil otherwise.
@@ -51,7 +54,7 @@ public final class VMDKLayer: ImageLayer {
         extents = assembly.extents
         files = assembly.files
         nameNotes = assembly.search.notes
-        openingNotes = description.notes + assembly.notes + nameNotes
+        openingNotes = description.notes.map { VMDKNote($0) } + assembly.notes + nameNotes.map { VMDKNote($0) }
         self.resources = resources
     }
 
@@ -89,13 +92,30 @@ public final class VMDKLayer: ImageLayer {
     }
 }
 
+/// What people should know of a disk.
+struct VMDKNote {
+    var text: ErrorText
+    /// What a finding of a check is that says it.
+    var kind = CheckFinding.Kind.descriptor
+
+    init(_ text: ErrorText) {
+        self.text = text
+    }
+
+    /// That the last writer of `file` did not close it, as the field uncleanShutdown of its header says.
+    init(uncleanShutdownOf file: any HostFile) {
+        text = "\(path: file.path): its last writer did not close it (uncleanShutdown)"
+        kind = .flag
+    }
+}
+
 /// The extents of a disk while they are opened, one after the other.
 private struct ExtentAssembly {
     let image: any HostFile
     let resources: LayerResources
     private(set) var search: FileSearch
     private(set) var extents: [VMDKExtent] = []
-    private(set) var notes: [String] = []
+    private(set) var notes: [VMDKNote] = []
     private(set) var files: [any HostFile]
     private var fileOfName: [[UInt8]: any HostFile] = [:]
     private var fileOfIdentity: [FileIdentity: any HostFile] = [:]
@@ -113,6 +133,8 @@ private struct ExtentAssembly {
         if let identity = image.identity { fileOfIdentity[identity] = image }
     }
 
+    private mutating func note(_ text: ErrorText) { notes.append(VMDKNote(text)) }
+
     mutating func append(_ line: DescriptorExtent) throws(ImageError) {
         // Held to `sectorLimit` when the line was parsed.
         let size = line.sectors * sectorSize
@@ -122,11 +144,12 @@ private struct ExtentAssembly {
         guard let expected = Magic(line.kind) else {
             let begin = line.offset * sectorSize
             if file.sectorCount < line.offset + line.sectors {
-                notes.append(
-                    "\(file.path): has \(file.size) bytes, but the extent needs \(begin + size); the rest is lost")
+                note(
+                    "\(path: file.path): has \(file.size) bytes, but the extent needs \(begin + size); the rest is lost"
+                )
             } else if file.size < begin + size {
-                notes.append(
-                    "\(file.path): has \(file.size) bytes, but the extent needs \(begin + size); the rest of its last sector "
+                note(
+                    "\(path: file.path): has \(file.size) bytes, but the extent needs \(begin + size); the rest of its last sector "
                         + "is read as zeros")
             }
             return try append(size, line: line, storage: .flat(file, HostOffset(begin)))
@@ -142,13 +165,13 @@ private struct ExtentAssembly {
             notes += extent.notes
         }
         if extent.magic != expected {
-            notes.append(
-                "\(file.path): the descriptor says \(line.kindName), but the file is a "
+            note(
+                "\(path: file.path): the descriptor says \(line.kindName), but the file is a "
                     + "\(extent.magic.lineKind.rawValue) extent, and is read as that")
         }
         if extent.capacity != size {
-            notes.append(
-                "\(file.path): the descriptor says \(line.sectors) sectors and the sparse header "
+            note(
+                "\(path: file.path): the descriptor says \(line.sectors) sectors and the sparse header "
                     + "\(extent.capacity / sectorSize), which holds")
         }
         try append(extent, kindName: line.kindName, line: line)
@@ -187,7 +210,7 @@ private struct ExtentAssembly {
         let start = GuestOffset(size)
         return ImageError(
             .denied, path: image.path,
-            "extent \"\(name.text)\": is a device, and only files are opened; the disk from \(start) to "
+            "extent \"\(path: name.text)\": is a device, and only files are opened; the disk from \(start) to "
                 + "\(start.advanced(by: count)) lies there")
     }
 

@@ -98,7 +98,7 @@ struct Check: ParsableCommand {
         if images.count > 1 { try printer.write("\(printable(report.filename)):\n") }
         for finding in result.findings {
             let times = finding.times > 1 ? " (\(finding.times) times)" : ""
-            try printer.write("\(finding.severity.rawValue): \(printable(finding.message))\(times)\n")
+            try printer.write("\(finding.severity.rawValue): \(printable(finding.message.description))\(times)\n")
             if finding.more > 0 {
                 let end = finding.lastOffset.map { ", up to \($0)" } ?? ""
                 try printer.write("    and \(finding.more) more of this kind in the same table\(end)\n")

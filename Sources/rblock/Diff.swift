@@ -253,7 +253,7 @@ private final class DiffDocument: DiffPrinter {
         rest.summary = difference
         rest.identical = difference.sectors == 0
         let lost = zip(["a", "b"], difference.lost).flatMap { disk, lost in
-            lost.ranges.map { Lost(disk: disk, start: $0.start, length: $0.length, error: $0.error) }
+            lost.ranges.map { Lost(disk: disk, start: $0.start, length: $0.length, error: $0.error.description) }
         }
         // Two disks of which something is lost are never known to be the same.
         if !lost.isEmpty { (rest.lost, rest.identical) = (lost, nil) }

@@ -23,15 +23,15 @@ struct HumanInfo {
     }
 
     private mutating func add(_ info: ImageInfo) {
-        line("image", info.filename)
+        line("image", info.filename.text)
         line("file format", info.format)
         if let size = info.virtualSize { line("virtual size", "\(humanSize(size)) (\(size) bytes)") }
         line("disk size", humanSize(info.actualSize))
         if info.encrypted == true { line("encrypted", "yes") }
         if let size = info.clusterSize { line("cluster_size", "\(size)") }
         if info.dirtyFlag == true { line("cleanly shut down", "no") }
-        if let name = info.backingFilename {
-            let full = info.fullBackingFilename ?? name
+        if let name = info.backingFilename?.text {
+            let full = info.fullBackingFilename?.text ?? name
             line("backing file", full == name ? name : "\(name) (actual path: \(full))")
         }
         if let format = info.backingFilenameFormat { line("backing file format", format) }
@@ -42,7 +42,7 @@ struct HumanInfo {
         line("file format", "ova")
         line("disk size", humanSize(appliance.actualSize))
         if let facts = Facts(of: appliance.info) { add("Appliance", facts) }
-        for note in appliance.notes { line("note", note) }
+        for note in appliance.notes { line("note", note.description) }
     }
 
     private mutating func line(_ name: String, _ value: String, indent: Int = 0) {
@@ -70,7 +70,7 @@ struct HumanInfo {
 
     private mutating func add(_ more: ImageReport.More) {
         if let use = more.inUse {
-            line("in use", "another program \(use.writing ? "writes to" : "reads") \(use.filename)")
+            line("in use", "another program \(use.writing ? "writes to" : "reads") \(use.filename.text)")
         }
         if let table = more.partitionTable { add(table) }
         if let sum = more.allocation {
@@ -85,7 +85,7 @@ struct HumanInfo {
             add("Unknown header extensions", facts)
         }
         if more.probed { line("format found by", "the content of the file") }
-        for note in more.notes ?? [] { line("note", note) }
+        for note in more.notes ?? [] { line("note", note.description) }
     }
 
     private mutating func add(_ table: PartitionTableInfo) {
@@ -99,7 +99,7 @@ struct HumanInfo {
             line(
                 "\(partition.number)", "\(humanSize(partition.size)) at \(partition.start), \(type)\(name)", indent: 1)
         }
-        for note in table.notes ?? [] { line("note", note, indent: 1) }
+        for note in table.notes ?? [] { line("note", note.description, indent: 1) }
         if let error = table.error { line("error", error.description, indent: 1) }
     }
 

@@ -99,7 +99,7 @@ struct Map: ParsableCommand {
                 run = try runs.next()
             } catch {
                 let (start, length) = runs.skipLost()
-                lost.add(start, length, error.description)
+                lost.add(start, length, error.text)
                 try text.write(row(hex(start), hex(length), "error", error.description))
                 continue
             }

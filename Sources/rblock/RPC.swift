@@ -45,7 +45,7 @@ struct RPC: ParsableCommand {
             guard case .number(let start)? = range.members?["start"], let start = UInt64(start),
                 case .number(let length)? = range.members?["length"], let length = UInt64(length)
             else { return nil }
-            return LostRange(start: start, length: length, error: range.members?["error"]?.string ?? "")
+            return LostRange(start: start, length: length, error: ErrorText(range.members?["error"]?.string ?? ""))
         }
     }
 

@@ -10,7 +10,7 @@ extension SharingOption {
         let message = "another program is writing to it, so that what is read may be wrong"
         guard forceShare else {
             throw ImageError(
-                .denied, path: file.path, message, hint: "--force-share reads it all the same")
+                .denied, path: file.path, "\(message)", hint: "--force-share reads it all the same")
         }
         Failure.say("\(file.path): \(message)")
     }
@@ -31,7 +31,7 @@ extension ReadingOptions {
     func checkUnchanged(_ disk: NamedDisk) throws(ImageError) {
         do throws(ImageError) {
             try disk.checkUnchanged()
-            for note in disk.changeNotes { Failure.say(note) }
+            for note in disk.changeNotes { Failure.say(note.description) }
         } catch {
             guard ignoreChanges || sharing.forceShare else { throw error }
             var said = error

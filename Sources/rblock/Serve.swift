@@ -183,9 +183,9 @@ struct Serve: AsyncParsableCommand {
     private func check(_ socket: ListeningSocket, encrypted: Bool) throws(ImageError) {
         guard socket.isLocal || encrypted || insecure else {
             throw ImageError(
-                .denied, path: "\(socket.address)",
-                "other hosts reach this address, and whoever reaches it reads every image; --insecure serves it all the "
-                    + "same")
+                .denied, about: .named("\(socket.address)"),
+                "other hosts reach this address, and whoever reaches it reads every image"
+                    + "\(hint: "; --insecure serves it all the same")")
         }
     }
 

@@ -60,7 +60,7 @@ final class StandardOutput {
                     raise(SIGPIPE)
                 } catch {
                     let number = (error as? Errno) ?? .ioError
-                    throw ImageError(.system(errno: number.rawValue), path: "standard output", "\(number)")
+                    throw ImageError(.system(errno: number.rawValue), about: .named("standard output"), "\(number)")
                 }
             }
         }

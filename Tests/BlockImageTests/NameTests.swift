@@ -30,7 +30,8 @@ struct `A name` {
         #expect(match("\u{212b}", "\u{c5}", "A\u{30a}") == .ambiguous([0, 1]))
         #expect(throws: ImageError.self) {
             try NameMatch.find(
-                Array("\u{212b}".utf8), among: [Array("\u{c5}".utf8), Array("A\u{30a}".utf8)], kind: "snapshot", of: "x"
+                Array("\u{212b}".utf8), among: [Array("\u{c5}".utf8), Array("A\u{30a}".utf8)], kind: "snapshot",
+                of: .file("x")
             )
         }
     }

@@ -1,37 +1,61 @@
+import BlockImage
+import Foundation
+import ImageFormats
+import TestImages
 import Testing
 
 @testable import ImageTools
 
 struct `Paths of the host in what clients read` {
+    private let paths = HostPaths(below: ["/images"])
+
     @Test(arguments: [
-        ("leads to /srv/out side/deep er/base.qcow2, out of the folder", "leads to base.qcow2, out of the folder"),
-        ("leads to /srv/out side/deep er/base.qcow2", "leads to base.qcow2"),
-        ("/srv/a.raw is not /srv/b.raw: no", "a.raw is not b.raw: no"),
-        ("/srv/a.raw cannot be read", "a.raw cannot be read"),
-        ("names file:///srv/a/b.raw", "names file:b.raw"),
-        ("\"file:///srv/a b/c.raw\"", "\"file:c.raw\""),
-        ("FILE://localhost/srv/a.raw", "FILE:a.raw"),
-        ("nbd://host/export", "nbd://host/export"),
-        ("/images/sub/a b.raw: no", "sub/a b.raw: no"),
-        ("backing file \"../x/base.qcow2\": no", "backing file \"base.qcow2\": no"),
-        ("names \"b.qcow2\"; ../x y/b.qcow2 is read", "names \"b.qcow2\"; b.qcow2 is read"),
-        ("file:../x/b.raw", "file:b.raw"),
-        ("/images/../x/b.raw: no", "b.raw: no"), ("\"/images/sub/../../x/b.raw\"", "\"b.raw\""),
-        (#"..\x\v.vmdk: no"#, "v.vmdk: no"),
-        (#"/srv/x/n\xfc.raw"#, #"n\xfc.raw"#), (#"n\xfc.raw"#, #"n\xfc.raw"#),
-        ("sub../b.raw", "sub../b.raw"), ("\"sub/b..raw\"", "\"sub/b..raw\""), ("1..2", "1..2"),
+        ("/images/sub/a b.raw", "sub/a b.raw"), ("/srv/a.raw", "a.raw"), ("/images/../x/a.raw", "a.raw"),
+        ("/images/sub/../../x/b.raw", "b.raw"), ("/srv/out side/deep er/base.qcow2", "base.qcow2"),
+        ("../x/a.raw", "a.raw"), ("sub/a.raw", "sub/a.raw"), ("sub../b.raw", "sub../b.raw"), ("b..raw", "b..raw"),
+        ("file:///srv/a/b c.raw", "b c.raw"), ("file:../x/b.raw", "b.raw"), ("nbd://host/export", "nbd://host/export"),
+        (#"..\x\v.vmdk"#, "v.vmdk"), (#"C:\x y\v.vmdk"#, "v.vmdk"), (#"\\host\x\v.vmdk"#, "v.vmdk"),
+        (#"/images/..\x\v.vmdk"#, "v.vmdk"),
+        (#"/srv/x/n\xfc.raw"#, #"n\xfc.raw"#), (#"n\xfc.raw"#, #"n\xfc.raw"#), ("", ""), ("/", ""),
     ])
-    func `are names`(text: String, told: String) {
-        #expect(HostPaths(below: ["/images"]).hidden(in: text) == told)
+    func `are names`(path: String, name: String) {
+        #expect(paths.name(of: path) == name)
     }
 
-    @Test func `are names where an error is about them`() {
-        let paths = HostPaths(below: ["/images"])
-        for (path, told) in [
-            ("/images/sub/a.raw", "sub/a.raw"), ("/srv/a.raw", "a.raw"), ("/images/../x/a.raw", "a.raw"),
-            ("../x/a.raw", "a.raw"), ("sub/a.raw", "sub/a.raw"), ("export \"x/../y\"", "export \"x/../y\""),
-        ] {
-            #expect(paths.name(of: path) == told)
+    @Test func `are in no error`() {
+        for error in HostErrors.all {
+            let told = error.text.text(naming: paths)
+            #expect(HostErrors.areHidden(in: told), "\(error): \(told)")
+            #expect(HostErrors.areHidden(in: error.subject.text(naming: paths)))
         }
+    }
+
+    @Test func `are in no document that is encoded for clients`() throws {
+        struct Document: Encodable {
+            var errors = HostErrors.all
+            var notes = HostErrors.all.map(\.text)
+            var lost = HostErrors.all.map { LostRange(start: 0, length: 1, error: $0.text) }
+            var file: PathText = "/srv/top-secret/a.raw"
+        }
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = .withoutEscapingSlashes
+        let key = try #require(CodingUserInfoKey.pathNaming)
+        #expect(!HostErrors.areHidden(in: String(decoding: try encoder.encode(Document()), as: UTF8.self)))
+        encoder.userInfo[key] = paths
+        let text = String(decoding: try encoder.encode(Document()), as: UTF8.self)
+        #expect(HostErrors.areHidden(in: text) && text.contains("\"file\":\"a.raw\""))
+    }
+
+    @Test func `are neither in fields of a layout, nor in their bytes`() throws {
+        var text = ""
+        let json = LayoutJSON(naming: paths) { text += $0 }
+        try json.begin(LayoutStructure("header", at: nil, size: nil))
+        try json.add(
+            LayoutField("name", at: HostOffset(0), size: 2, raw: [0x2f, 0x73], value: "\"\(path: "/srv/a")\""))
+        try json.add(LayoutField("size", at: HostOffset(2), size: 2, raw: [0x2f, 0x73], number: 12147, value: "12147"))
+        try json.fault("leads to \(path: "/srv/b")")
+        try json.end()
+        #expect(!text.contains("/srv") && text.contains(#""value": "\"a\""#) && text.contains("leads to b"))
+        #expect(text.components(separatedBy: "2f 73").count == 2)
     }
 }

@@ -147,7 +147,7 @@ struct `The map of a file's use` {
         let text = map.text(TextStyle())
         #expect(text.contains(" D  data") && !text.utf8.contains(0x1b))
         #expect(map.text(TextStyle(hasColours: true)).utf8.contains(0x1b))
-        #expect(try JSONValue(parsing: Data(map.json.utf8))["uses"]?.array?.count == map.totals.count)
+        #expect(try JSONValue(parsing: Data(map.json().utf8))["uses"]?.array?.count == map.totals.count)
         let empty = HostMap(size: 0, unit: 512, cellLimit: 10)
         #expect(empty.cells.isEmpty && empty.svg(title: "").contains("</svg>") && !empty.text(TextStyle()).isEmpty)
     }

@@ -45,8 +45,12 @@ final class RecordedLayout: LayoutConsumer {
     func begin(_ structure: LayoutStructure) throws(ImageError) { open.append(Node(structure: structure)) }
     func add(_ field: LayoutField) throws(ImageError) { open[open.count - 1].fields.append(field) }
     func add(_ entry: LayoutEntry) throws(ImageError) { open[open.count - 1].entries.append(entry) }
-    func fault(_ message: String) throws(ImageError) { open[open.count - 1].faults.append(message) }
-    func note(_ message: String) throws(ImageError) { open[open.count - 1].notes.append(message) }
+    func fault(_ message: ErrorText) throws(ImageError) {
+        open[open.count - 1].faults.append(message.description)
+    }
+    func note(_ message: ErrorText) throws(ImageError) {
+        open[open.count - 1].notes.append(message.description)
+    }
     func omit(_ count: UInt64, _ what: String) throws(ImageError) {
         open[open.count - 1].omitted[what, default: 0] += count
     }

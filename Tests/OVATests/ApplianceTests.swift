@@ -195,7 +195,7 @@ struct `An appliance` {
         ] as [(String, ImageError.Code, String)])
     func `has no disk outside the archive`(href: String, code: ImageError.Code, message: String) throws {
         let found = try appliance(files: "<File ovf:id='f1' ovf:href='\(href)'/>", [])
-        #expect(found.disks.map(\.error) == [ImageError(code, path: "a.ova/\(href)", message)])
+        #expect(found.disks.map(\.error) == [ImageError(code, path: "a.ova/\(href)", "\(message)")])
         #expect(found.disks.allSatisfy { !$0.folderName.contains(UInt8(ascii: "/")) && $0.memberNames == [] })
     }
 

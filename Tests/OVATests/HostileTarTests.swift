@@ -18,7 +18,7 @@ struct `A damaged archive` {
     }
 
     private func error(_ code: ImageError.Code, at offset: UInt64, _ message: String) -> ImageError {
-        ImageError(code, path: "a.ova", offset: HostOffset(offset), message)
+        ImageError(code, path: "a.ova", offset: HostOffset(offset), "\(message)")
     }
 
     @Test func `is none when it does not begin with a header`() {

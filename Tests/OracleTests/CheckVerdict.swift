@@ -33,7 +33,7 @@ struct CheckVerdict: Equatable {
             let object = data.flatMap { try? JSONSerialization.jsonObject(with: $0) as? [String: Any] }
             return (CheckVerdict(report.verdict.rawValue, object ?? [:]), report.result.findings)
         } catch {
-            return (CheckVerdict(1, [:]), [CheckFinding(.entry, .error, path: error.path, error.description)])
+            return (CheckVerdict(1, [:]), [CheckFinding(.entry, .error, path: error.path, error.text)])
         }
     }
 

@@ -42,7 +42,7 @@ struct `A BSD disklabel in an MBR partition` {
     ) throws {
         let table = disk.table()
         #expect(ranges(table) == expected, sourceLocation: sourceLocation)
-        #expect(table.notes == notes, sourceLocation: sourceLocation)
+        #expect(table.notes.map(\.description) == notes, sourceLocation: sourceLocation)
         if let rows = try judged(disk) {
             #expect(table.rows(containers: true) == rows, sourceLocation: sourceLocation)
         }
@@ -86,7 +86,7 @@ struct `A BSD disklabel in an MBR partition` {
             "partition 1: \($0) of its BSD disklabel is \($1) sectors from LBA \($2) on, not wholly in it: it is left out"
         }
         #expect(ranges(disk.table()) == ["1: 63+100", "5: 143+20"])
-        #expect(disk.table().notes == left)
+        #expect(disk.table().notes.map(\.description) == left)
         setLabel(&disk, at: 63, (0..<20).map { (1, 70 + UInt32($0), 7) }, count: 0xffff)
         #expect(disk.table().partitions.map(\.number) == [1] + Array(5..<21))
         setLabel(&disk, at: 63, [(20, 70, 7), (20, 80, 7)])

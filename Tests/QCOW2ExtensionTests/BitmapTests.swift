@@ -147,7 +147,7 @@ struct `A dirty bitmap` {
             _ value: some FixedWidthInteger, at offset: Int, _ code: ImageError.Code, _ message: String,
             sourceLocation: SourceLocation = #_sourceLocation
         ) throws {
-            let error = ImageError(code, path: "memory.img", offset: HostOffset(UInt64(offset)), message)
+            let error = ImageError(code, path: "memory.img", offset: HostOffset(UInt64(offset)), "\(message)")
             #expect(try result(value, at: offset).1 == error, sourceLocation: sourceLocation)
         }
         // 8 MiB in 512-byte pieces: 16384 bits, which are four clusters of 512 bytes.

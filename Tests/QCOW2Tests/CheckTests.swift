@@ -112,7 +112,7 @@ struct `A check of a QCOW2 image` {
             #expect(findings.map(\.kind) == expected.map(\.0))
             #expect(findings.map(\.hostOffset) == expected.map(\.1))
             #expect(findings.map(\.guestOffset) == expected.map(\.2))
-            #expect(findings.map(\.message) == expected.map(\.3))
+            #expect(findings.map(\.message.description) == expected.map(\.3))
         }
     }
 
@@ -149,7 +149,8 @@ struct `A check of a QCOW2 image` {
         }
         #expect(result.leaks == 37_000 && result.findingCount == 37_001 && result.omitted.isEmpty)
         #expect(
-            result.findings.map(\.message) == (0..<10).map { "\($0)" } + ["rare"] + (30_000..<30_010).map { "\($0)" })
+            result.findings.map(\.message.description) == (0..<10).map { "\($0)" } + ["rare"]
+                + (30_000..<30_010).map { "\($0)" })
         #expect(result.findings[9].more == 29_990 && result.findings[9].lastOffset == HostOffset(29_999))
         #expect(result.findings[20].more == 6990 && result.findings[20].lastOffset == HostOffset(36_999))
     }

@@ -18,7 +18,7 @@ struct Poke: Sendable, CustomTestStringConvertible {
     ) {
         self.offset = offset
         bytes = withUnsafeBytes(of: value.bigEndian) { Array($0) }
-        error = ImageError(code, path: "memory.img", offset: HostOffset(at ?? offset), message, hint: hint)
+        error = ImageError(code, path: "memory.img", offset: HostOffset(at ?? offset), "\(message)", hint: hint)
     }
 }
 

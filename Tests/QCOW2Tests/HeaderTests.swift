@@ -115,7 +115,7 @@ struct `Header extensions` {
         var image = QCOW2Builder(size: 1 << 20).build()
         image.poke(type, at: 112)
         image.poke(length, at: 116)
-        let error = ImageError(.corrupt, path: "memory.img", offset: HostOffset(offset), message)
+        let error = ImageError(.corrupt, path: "memory.img", offset: HostOffset(offset), "\(message)")
         #expect(failure(of: image.bytes) == error)
     }
 }

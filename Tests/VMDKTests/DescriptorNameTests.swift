@@ -83,7 +83,7 @@ import Testing
         let error = imageError { () throws(ImageError) in
             path = try search.open(DescriptorName(Array(name.utf8), decoded: name), as: .parent).path
         }
-        return (path, error, search.notes, policy.names)
+        return (path, error, search.notes.map(\.description), policy.names)
     }
 
     @Test(
@@ -127,7 +127,7 @@ import Testing
     @Test func `an error that is about the file and not its name ends the search`() throws {
         final class Locked: OpenPolicy {
             func open(_ reference: FileReference, namedBy file: any HostFile) throws(ImageError) -> any HostFile {
-                throw ImageError(.system(errno: 13), path: file.path, reference.text)
+                throw ImageError(.system(errno: 13), path: file.path, "\(reference.text)")
             }
         }
         var search = FileSearch(of: MemoryFile([]), policy: Locked())

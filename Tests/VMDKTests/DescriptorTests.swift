@@ -172,7 +172,7 @@ import Testing
         let file = MemoryFile(Array((Self.head + line).utf8))
         let description = try VMDKDescription.describe(file)
         let refusal = ImageError(
-            .unsupported, path: "memory.img", offset: HostOffset(UInt64(Self.head.utf8.count)), message)
+            .unsupported, path: "memory.img", offset: HostOffset(UInt64(Self.head.utf8.count)), "\(message)")
         #expect(description.refusal == refusal)
         #expect(description.createType == "vmfs")
         #expect(description.virtualSize == 5 * 512)

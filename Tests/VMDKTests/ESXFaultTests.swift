@@ -21,7 +21,7 @@ import Testing
         }
 
         var error: ImageError {
-            ImageError(code, path: "memory.img", offset: HostOffset(UInt64(errorOffset)), message)
+            ImageError(code, path: "memory.img", offset: HostOffset(UInt64(errorOffset)), "\(message)")
         }
     }
 

@@ -79,7 +79,7 @@ import Testing
     }
 
     @Test func `an extent without its descriptor is a disk, with a note that a parent may be missing`() throws {
-        func note(_ kind: String) -> String {
+        func note(_ kind: String) -> ErrorText {
             "memory.img: the \(kind) extent comes without its descriptor, so it is taken for a whole disk: what it "
                 + "does not hold belongs to a parent, which only the descriptor names, and is read as zeros"
         }

@@ -33,7 +33,9 @@ import Testing
     static let tail = "; the grain table of the redundant grain directory is read instead"
     static let noDescriptor = "memory.img: the sparse extent has no descriptor, so it is taken for a whole disk"
 
-    private func notes(of layer: VMDKLayer) -> [String] { layer.notes.filter { $0 != Self.noDescriptor } }
+    private func notes(of layer: VMDKLayer) -> [String] {
+        layer.notes.map(\.description).filter { $0 != Self.noDescriptor }
+    }
 
     @Test func `is not looked at where the first is good`() throws {
         var bytes = Self.build()

@@ -96,8 +96,8 @@ private final class Listing: LayoutConsumer {
     func begin(_ structure: LayoutStructure) { structures.append(structure.name) }
     func add(_ field: LayoutField) {}
     func add(_ entry: LayoutEntry) {}
-    func fault(_ message: String) { faults.append(message) }
-    func note(_ message: String) {}
+    func fault(_ message: ErrorText) { faults.append(message.description) }
+    func note(_ message: ErrorText) {}
     func omit(_ count: UInt64, _ what: String) {}
     func end() {}
 }

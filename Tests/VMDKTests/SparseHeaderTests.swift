@@ -140,7 +140,7 @@ import Testing
         #expect(
             error
                 == ImageError(
-                    poke.code, path: "memory.img", offset: HostOffset(poke.errorOffset), poke.message))
+                    poke.code, path: "memory.img", offset: HostOffset(poke.errorOffset), "\(poke.message)"))
     }
 
     @Test(arguments: [0, 3, 4, 511])

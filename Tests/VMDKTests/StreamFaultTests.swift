@@ -75,7 +75,8 @@ import Testing
             _ = try Image(layer: openLayer(MemoryFile(bytes))).wholeDisk()
         }
         let offset = poke.base == .grain ? base : poke.offset
-        #expect(error == ImageError(poke.code, path: "memory.img", offset: HostOffset(UInt64(offset)), poke.message))
+        #expect(
+            error == ImageError(poke.code, path: "memory.img", offset: HostOffset(UInt64(offset)), "\(poke.message)"))
     }
 
     @Test func `grains in the tables that the file cuts short are truncated`() throws {

@@ -131,7 +131,7 @@ import Testing
         let error = imageError { () throws(ImageError) in
             _ = try openLayer(Self.head + "RW 5 \(kind) \"s\"", ["s": MemoryFile(bytes, path: "s")])
         }
-        #expect(error == ImageError(.corrupt, path: "s", offset: HostOffset(0), message))
+        #expect(error == ImageError(.corrupt, path: "s", offset: HostOffset(0), "\(message)"))
     }
 
     @Test(arguments: ["SPARSE", "VMFSSPARSE", "SESPARSE"], ["SPARSE", "VMFSSPARSE", "SESPARSE"])
@@ -151,7 +151,7 @@ import Testing
         let layer = try openLayer(Self.head + "RW 40 \(line) \"s\"", ["s": MemoryFile(bytes, path: "s")])
         #expect(try Image(layer: layer).wholeDisk() == disk)
         #expect(layer.extents.map(\.kindName) == [line])
-        let note = "s: the descriptor says \(line), but the file is a \(kind) extent, and is read as that"
+        let note: ErrorText = "s: the descriptor says \(line), but the file is a \(kind) extent, and is read as that"
         #expect(layer.notes == (line == kind ? [] : [note]))
     }
 

@@ -30,9 +30,9 @@ extension Method {
         let size = export.image.virtualSize
         guard start <= size, length <= size - start else {
             throw ImageError(
-                .outOfRange, path: export.name,
+                .outOfRange, about: .named(export.name),
                 "\(counted(length, "byte")) from offset \(start) on: must end on the disk, which has "
-                    + counted(size, "byte"))
+                    + "\(counted(size, "byte"))")
         }
         let count = Int(length)
         let buffer = AlignedBuffer(capacity: count)
@@ -50,8 +50,7 @@ extension Method {
         call.session.server.countRead(count)
         // Safe: the pointer is used in this call only.
         let data = unsafe buffer.bytes.withUnsafeBytes { unsafe Data($0) }
-        // Only the data, which has slashes anywhere, is sent as it is: see `ControlSession`.
-        let told = goesOn ? ",\"lost\":\(export.paths.hidden(inJSON: try JSON.line(encoding: lost.ranges)))" : ""
+        let told = goesOn ? ",\"lost\":\(try JSON.line(encoding: lost.ranges, naming: export.paths))" : ""
         return "{\"image\":\(jsonString(export.name)),\"offset\":\(start),\"length\":\(length),\"size\":\(size),"
             + "\"data\":\"\(data.base64EncodedString())\"\(told)}"
     }
@@ -68,7 +67,7 @@ extension Method {
         let start = call.arguments.count(.offset) ?? 0
         let map = DiskMap(export.image, from: start, count: call.arguments.count(mapLength) ?? .max)
         let size = Double(max(1, map.limit - min(start, map.limit)))
-        var pieces = MapJSON(map)
+        var pieces = MapJSON(map, naming: export.paths)
         var line = JSONLine()
         while let piece = pieces.next() {
             try call.request.checkWanted()
@@ -100,7 +99,7 @@ extension Method {
             var disk: String
             var start: UInt64
             var length: UInt64
-            var error: String
+            var error: ErrorText
         }
 
         var a: Disk
@@ -153,6 +152,6 @@ extension Method {
             })
         try a.checkUnchanged()
         try b.checkUnchanged()
-        return try JSON.line(encoding: Comparison(a.name, b.name, ranges, difference))
+        return try JSON.line(encoding: Comparison(a.name, b.name, ranges, difference), naming: a.paths)
     }
 }

@@ -19,7 +19,7 @@ extension Method {
             switch entry.size {
             case .success(let size): members["size"] = .count(size)
             case .failure(let error):
-                members["error"] = .string(call.session.server.catalog.paths.told(error).description)
+                members["error"] = .string(error.text.text(naming: call.session.server.catalog.paths))
             }
             return JSON.object(members)
         }
@@ -38,7 +38,9 @@ extension Method {
             "size": .count(export.image.virtualSize),
         ]
         let notes = (try? call.namedImage())?.image.manifestNotes() ?? []
-        if !notes.isEmpty { members["notes"] = .array(notes.map { .string($0) }) }
+        if !notes.isEmpty {
+            members["notes"] = .array(notes.map { .string($0.text(naming: call.session.server.catalog.paths)) })
+        }
         return JSON.object(members).text
     }
 
@@ -63,13 +65,13 @@ extension Method {
         let wholeChain = call.arguments.flag(chain)
         let (name, image) = try call.namedImage()
         var reports = image.reports(chain: wholeChain, allocation: call.arguments.flag(allocation))
+        let paths = call.session.server.catalog.paths
         for index in reports.indices {
-            reports[index].hideHints()
             // The bytes of a name that is not UTF-8 come from there, too.
-            reports[index].rename(
-                index == 0 ? name : call.session.server.catalog.paths.name(of: reports[index].filename))
+            reports[index].rename(index == 0 ? name : paths.name(of: reports[index].filename))
         }
-        return wholeChain ? try JSON.line(encoding: reports) : try JSON.line(encoding: reports.first)
+        return wholeChain
+            ? try JSON.line(encoding: reports, naming: paths) : try JSON.line(encoding: reports.first, naming: paths)
     }
 
     private static let entries = Parameter(
@@ -95,16 +97,16 @@ extension Method {
         func write(_ piece: String) throws(ImageError) {
             do throws(RPCError) {
                 try call.request.checkWanted()
-                try line.append(call.session.server.catalog.paths.withoutBytes(of: piece))
+                try line.append(piece)
             } catch {
                 failure = error
-                throw ImageError(.outOfRange, path: name, error.message)
+                throw ImageError(.outOfRange, about: .named(name), "\(error.message)")
             }
         }
         let showsUse = call.arguments.flag(use)
         do {
             _ = try inspected.writeJSON(
-                named: name, options, showsUse: showsUse,
+                named: name, options, showsUse: showsUse, naming: call.session.server.catalog.paths,
                 hostMap: {
                     guard showsUse else { return nil }
                     return try inspected.hostMap(cellLimit: HostMap.pictureCellLimit) {
@@ -136,6 +138,6 @@ extension Method {
                 .unsupported, "\(name): the format has nothing to check; \"data\": true reads it")
         }
         report.filename = name
-        return try JSON.line(encoding: report)
+        return try JSON.line(encoding: report, naming: call.session.server.catalog.paths)
     }
 }

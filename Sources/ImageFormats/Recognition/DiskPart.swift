@@ -47,7 +47,7 @@ public struct DiskPart: Hashable, Sendable {
         let content = kind == .changes ? "lists changed blocks" : "holds a part"
         return ImageError(
             .unsupported, path: path,
-            "\(content) of the disk of \(text), whose descriptor names it, and is no image by itself: use \(text)",
+            "\(content) of the disk of \(path: text), whose descriptor names it, and is no image by itself: use \(path: text)",
             hint: "--format raw reads its bytes as they are")
     }
 
@@ -77,7 +77,7 @@ public struct DiskPart: Hashable, Sendable {
                 ?? names.first(where: { lowercased($0) == lowercased(wanted) })
         else { return error }
         var error = error
-        error.message += "; \(nameText(flat)) beside it may hold its disk, and is read by itself"
+        error.detail += "; \(path: nameText(flat)) beside it may hold its disk, and is read by itself"
         return error
     }
 

@@ -1,12 +1,13 @@
 public import BlockImage
 import HostStorage
+import VMDK
 
 /// Which format a file is taken for, and what people should know of that.
 public struct Recognition: Sendable {
     /// The format.
     public let format: ImageFormat
     /// That the content says something else than the name, or that nothing but the content of a device says it.
-    public let notes: [String]
+    public let notes: [ErrorText]
 
     /// Looks at `file`, which is `named` by something else than its content; nil: only the content says what it is.
     /// `isSaid`: whether a person said it, who knows. `under`: for a file that another image names, the command by which
@@ -26,7 +27,7 @@ public struct Recognition: Sendable {
             notes = []
             return
         }
-        notes = ["\(file.path): holds \(name), by its content; it is read as the raw disk that it is called"]
+        notes = ["\(path: file.path): holds \(name), by its content; it is read as the raw disk that it is called"]
     }
 
     private init(contentOf file: any HostFile, under: String?) throws(ImageError) {
@@ -40,7 +41,7 @@ public struct Recognition: Sendable {
             // What cannot be read of a device is lost, and not the rest of it.
             guard isDevice, case .system = error.code else { throw error }
             format = .raw
-            notes = ["\(file.path): its first bytes cannot be read, so that it is taken for a raw disk"]
+            notes = ["\(path: file.path): its first bytes cannot be read, so that it is taken for a raw disk"]
             return
         }
         if let foreign, !(isDevice && foreign.isVolume) { throw Self.refusal(of: file, foreign, under: under) }
@@ -51,8 +52,8 @@ public struct Recognition: Sendable {
         }
         notes = [
             found == .raw
-                ? "\(file.path): the device holds \(name), which is read as it is stored"
-                : "\(file.path): the device holds \(name), and is read as that; --format raw reads the device itself"
+                ? "\(path: file.path): the device holds \(name), which is read as it is stored"
+                : "\(path: file.path): the device holds \(name), and is read as that\(hint: "; --format raw reads the device itself")"
         ]
     }
 
@@ -63,7 +64,7 @@ public struct Recognition: Sendable {
         else { return nil }
         format = .raw
         notes = [
-            "\(file.path): no descriptor beside it names this flat extent, so that it is read as a raw disk; what was "
+            "\(path: file.path): no descriptor beside it names this flat extent, so that it is read as a raw disk; what was "
                 + "written to snapshots later is not in it"
         ]
     }
@@ -96,11 +97,11 @@ public struct Recognition: Sendable {
     static func error(
         _ error: ImageError, of file: any HostFile, as format: ImageFormat, isNamed: Bool
     ) -> ImageError {
-        guard error.path == file.path, let name = contentName(of: file, besides: format) else { return error }
+        guard error.subject == .file(file.path), let name = contentName(of: file, besides: format) else { return error }
         // A descriptor without its mark is a text.
-        guard format != .vmdk || error.message.hasPrefix("magic:") else { return error }
+        guard format != .vmdk || error == VMDKDescription.noVMDK(file) else { return error }
         var error = error
-        error.message += "; by its content it is \(name)"
+        error.detail += "; by its content it is \(name)"
         if let advice = ((try? ForeignContent(of: file)) ?? nil)?.advice {
             error.hint = advice
         } else if isNamed, let found = try? ImageFormat.probe(file), found != .raw, found != format {

@@ -9,7 +9,7 @@ public struct ApplianceReport: Sendable {
     /// Its machines, disks and files.
     public var info: ApplianceInfo
     /// What is odd about it, in sentences.
-    public var notes: [String]
+    public var notes: [ErrorText]
 }
 
 extension NamedImage {
@@ -26,7 +26,7 @@ extension NamedImage {
 
     /// What a check of the manifest has found wrong with the disk, in sentences, where it is one of an appliance and was
     /// checked since.
-    public func manifestNotes() -> [String] {
+    public func manifestNotes() -> [ErrorText] {
         guard let place = appliancePlace, let open = try? openAppliance(place),
             let disk = try? open.disk(place)
         else { return [] }

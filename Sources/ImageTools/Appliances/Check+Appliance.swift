@@ -34,7 +34,7 @@ extension NamedImage {
         let appliance = open.appliance
         var result = CheckResult()
         if let fault = appliance.fault {
-            result.add(CheckFinding(.archive, .corruption, path: fault.path, at: fault.offset, fault.message))
+            result.add(CheckFinding(.archive, .corruption, path: fault.path, at: fault.offset, fault.detail))
         }
         let check = ManifestCheck(open: open)
         var isChecked = try check.run(into: &result) { progress($0 / 2) }

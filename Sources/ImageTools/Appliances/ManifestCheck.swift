@@ -16,7 +16,7 @@ struct ManifestCheck {
     /// What comparing a member with all of its entries came to.
     private struct Verdict {
         /// What is wrong, by the first entry that says so.
-        var fault: String?
+        var fault: ErrorText?
         /// Whether it is as every entry says.
         var isSound = true
     }
@@ -71,7 +71,7 @@ struct ManifestCheck {
     /// What of the manifest itself cannot be compared with anything.
     private func addUnread(to result: inout CheckResult) {
         if let error = appliance.manifestError {
-            result.add(CheckFinding(.manifest, .error, path: error.path, at: error.offset, error.message))
+            result.add(CheckFinding(.manifest, .error, path: error.path, at: error.offset, error.detail))
         }
         for line in appliance.manifest?.unreadLines ?? [] {
             result.add(
@@ -136,7 +136,7 @@ struct ManifestCheck {
     }
 
     private func finding(
-        _ severity: CheckFinding.Severity, _ name: [UInt8], at offset: HostOffset?, _ message: String
+        _ severity: CheckFinding.Severity, _ name: [UInt8], at offset: HostOffset?, _ message: ErrorText
     ) -> CheckFinding {
         CheckFinding(
             .manifest, severity, path: appliance.file.path, at: offset,

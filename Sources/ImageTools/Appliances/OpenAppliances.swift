@@ -6,7 +6,7 @@ import SystemPackage
 /// An appliance that is open, and what a check of its manifest has found. Every method may be called from any thread.
 final class OpenAppliance: Sendable {
     let appliance: Appliance
-    private let faults = Guarded<[Int: String]>([:])
+    private let faults = Guarded<[Int: ErrorText]>([:])
     /// The places in its members of those of each name.
     private let places: [[UInt8]: [Int]]
     /// The disks by the names of their folders, each of which is given once.
@@ -27,12 +27,12 @@ final class OpenAppliance: Sendable {
     func members(of disk: ApplianceDisk) -> Set<Int> { Set(disk.memberNames.flatMap { places[$0] ?? [] }) }
 
     /// A check has compared the member `index` with the manifest: `fault` is what is wrong, nil where nothing is.
-    func note(_ fault: String?, of index: Int) {
+    func note(_ fault: ErrorText?, of index: Int) {
         faults.withLock { $0[index] = fault }
     }
 
     /// What checks have found wrong, in sentences: of all members, or of those that `disk` is made of.
-    func notes(of disk: ApplianceDisk? = nil) -> [String] {
+    func notes(of disk: ApplianceDisk? = nil) -> [ErrorText] {
         let found = faults.withLock { $0 }
         guard !found.isEmpty else { return [] }
         let members = disk.map { self.members(of: $0) }

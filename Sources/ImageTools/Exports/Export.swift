@@ -42,7 +42,7 @@ public struct Export: Sendable {
     /// What of the disk from `start` on `bitmap`, one of `bitmaps`, calls dirty. Throws what is wrong with it.
     public func dirtyRanges(of bitmap: Bitmap, from start: GuestOffset) throws(ImageError) -> DirtyRanges {
         guard let top = opened.layers.first, case .qcow2(let description, _) = top.facts else {
-            throw ImageError(.unsupported, path: name, "has no bitmaps, only QCOW2 images do")
+            throw ImageError(.unsupported, about: .named(name), "has no bitmaps, only QCOW2 images do")
         }
         return try description.dirtyRanges(of: bitmap, in: top.file, from: start)
     }

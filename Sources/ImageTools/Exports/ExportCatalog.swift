@@ -106,7 +106,7 @@ public final class ExportCatalog: Sendable {
     /// did.
     public func images() throws(ImageError) -> [ExactName: NamedImage] {
         do throws(ImageError) {
-            return try scans.value(for: 0, of: "folders", within: scanPatience) { [self] in lookThrough() }
+            return try scans.value(for: 0, of: .named("folders"), within: scanPatience) { [self] in lookThrough() }
         } catch {
             let last = scan.withLock { $0 }
             guard last.madeAt != nil else { throw error }
@@ -268,7 +268,8 @@ public final class ExportCatalog: Sendable {
         if name.isEmpty {
             guard images.count == 1, let image = images.first else {
                 throw ImageError(
-                    .system(errno: ENOENT), path: "export", "\(images.count) images are served: say which is meant")
+                    .system(errno: ENOENT), about: .export(nil), "\(images.count) images are served: say which is meant"
+                )
             }
             let disks = try disks(of: image.value, called: image.key.text, within: Self.openPatience)
             guard let only = disks.first, disks.count == 1 else { throw Self.several(image.key.text, disks) }
@@ -311,7 +312,7 @@ public final class ExportCatalog: Sendable {
         of image: NamedImage, called name: String, within limit: Duration
     ) throws(ImageError) -> [(name: String, image: NamedImage)] {
         guard image.isAppliance else { return [(name, image)] }
-        return try appliances.value(for: ExactName(name), of: "export \"\(name)\"", within: limit) {
+        return try appliances.value(for: ExactName(name), of: .export(name), within: limit) {
             () throws(ImageError) in try image.disks(called: name)
         }
     }
@@ -319,7 +320,7 @@ public final class ExportCatalog: Sendable {
     private static func several(_ name: String, _ disks: [(name: String, image: NamedImage)]) -> ImageError {
         let names = disks.prefix(16).map { "\"\($0.name)\"" }.joined(separator: ", ")
         return ImageError(
-            .system(errno: ENOENT), path: "export \"\(name)\"",
+            .system(errno: ENOENT), about: .export(name),
             "is an appliance, of which each disk has a name of its own: \(names.isEmpty ? "it has none" : names)"
                 + (disks.count > 16 ? " and \(disks.count - 16) more" : ""))
     }
@@ -330,8 +331,8 @@ public final class ExportCatalog: Sendable {
         of name: String, in names: [String], noting image: NamedImage?
     ) throws(ImageError) -> Int? {
         let found = try NameMatch.find(
-            Array(name.utf8), among: names.map { Array($0.utf8) }, kind: "export", of: "export \"\(name)\"")
-        if let note = found?.note { image?.onNote?(note) }
+            Array(name.utf8), among: names.map { Array($0.utf8) }, kind: "export", of: .export(name))
+        if let note = found?.note { image?.onNote?(note.description) }
         return found?.index
     }
 
@@ -344,7 +345,7 @@ public final class ExportCatalog: Sendable {
         if let known = open.value(for: key), known.isPrompt, known.opened.isCurrent, !known.opened.mayBeOutdated {
             return known
         }
-        return try openings.value(for: key, of: "export \"\(name)\"", within: limit) {
+        return try openings.value(for: key, of: .export(name), within: limit) {
             [self] () throws(ImageError) in try opened(name, image)
         }
     }
@@ -353,7 +354,7 @@ public final class ExportCatalog: Sendable {
         of served: ServedImage, called name: String, within limit: Duration
     ) throws(ImageError) -> [Export] {
         if let known = served.knownExports { return known }
-        return try parts.value(for: ExactName(name), of: "export \"\(name)\"", within: limit) {
+        return try parts.value(for: ExactName(name), of: .export(name), within: limit) {
             () throws(ImageError) in try served.exports()
         }
     }
@@ -378,6 +379,7 @@ public final class ExportCatalog: Sendable {
 
     private func noteUse(of files: [any HostFile]) {
         for note in ImageUse.timeNotes(files) + (ImageUse(files)?.note.map { [$0] } ?? []) {
+            let note = note.description
             let isNew = told.withLock { told in
                 if told.count >= Self.noteLimit { told = [] }
                 return told.insert(note).inserted
@@ -388,10 +390,11 @@ public final class ExportCatalog: Sendable {
 
     /// Whether `error`, which the catalog has thrown, is about a name that is not in it, and not about a file.
     public static func isAboutName(_ error: ImageError) -> Bool {
-        error.code == .system(errno: ENOENT) && (error.path == "export" || error.path.hasPrefix("export \""))
+        guard case .export = error.subject else { return false }
+        return error.code == .system(errno: ENOENT)
     }
 
     private static func missing(_ name: String) -> ImageError {
-        ImageError(.system(errno: ENOENT), path: "export \"\(name)\"", "is not served")
+        ImageError(.system(errno: ENOENT), about: .export(name), "is not served")
     }
 }

@@ -26,7 +26,7 @@ struct FolderImages {
         do throws(Errno) {
             return try FileStatus(at: location).kind == .folder
         } catch {
-            throw ImageError(.system(errno: error.rawValue), path: location.text, error.description)
+            throw ImageError(.system(errno: error.rawValue), path: location.text, "\(error)")
         }
     }
 
@@ -137,7 +137,7 @@ struct FolderImages {
     private func content(of folder: FilePath, _ listing: Listing) -> Content {
         let (entries, time) = (listing.entries, listing.time)
         if let known = late.value(of: entries, in: folder, changed: time) { return known }
-        let found = try? contents.value(for: folder, of: "folder", within: Self.patience) {
+        let found = try? contents.value(for: folder, of: .named("folder"), within: Self.patience) {
             [confines, probesAll, late] in
             late.look(at: entries, in: folder, changed: time) {
                 Content(of: entries, in: folder, confines, probesAll: probesAll)
@@ -148,7 +148,7 @@ struct FolderImages {
     }
 
     private func listing(of folder: FilePath) -> Listing? {
-        let found = try? listings.value(for: folder, of: "folder", within: Self.patience) { [confines] in
+        let found = try? listings.value(for: folder, of: .named("folder"), within: Self.patience) { [confines] in
             let time = try? FileStatus(at: folder, followingLinks: false).modified
             return confines.list(folder).map { Listing(entries: $0.entries, time: time) }
         }
@@ -156,7 +156,7 @@ struct FolderImages {
     }
 
     private func place(of location: FilePath) -> Place? {
-        let found = try? places.value(for: location, of: "link", within: Self.patience) { [confines] in
+        let found = try? places.value(for: location, of: .named("link"), within: Self.patience) { [confines] in
             confines.place(of: location).map { Place(kind: $0.kind, location: $0.location) }
         }
         return found ?? nil

@@ -25,7 +25,7 @@ final class SharedWork<Key: Hashable & Sendable, Value: Sendable>: Sendable {
     /// where it is not done within `limit` of its beginning; `what` names what is waited for. It goes on then, and whoever
     /// asks again hears at once that it is not done, until it is.
     func value(
-        for key: Key, of what: String, within limit: Duration,
+        for key: Key, of what: ImageError.Subject, within limit: Duration,
         _ work: @escaping @Sendable () throws(ImageError) -> Value
     ) throws(ImageError) -> Value {
         let (piece, isNew) = pieces.withLock { pieces -> (Piece, Bool) in
@@ -42,7 +42,7 @@ final class SharedWork<Key: Hashable & Sendable, Value: Sendable>: Sendable {
         let nanoseconds = Int(left.seconds) * 1_000_000_000 + Int(left.attoseconds / 1_000_000_000)
         _ = piece.isDone.wait(timeout: .now() + .nanoseconds(nanoseconds))
         guard let result = piece.result.withLock({ $0 }) else {
-            throw ImageError(.system(errno: ETIMEDOUT), path: what, "does not answer")
+            throw ImageError(.system(errno: ETIMEDOUT), about: what, "does not answer")
         }
         return try result.get()
     }

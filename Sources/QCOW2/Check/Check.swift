@@ -92,14 +92,15 @@ private struct Check {
             result.add(
                 CheckFinding(
                     kind, .corruption, path: fault.path, at: fault.offset,
-                    "\(fault.message); \(rest) is counted as leaks"))
+                    "\(fault.detail); \(rest) is counted as leaks"))
         }
     }
 
     /// The flags of the header that say how the image was left, and what it says of its encryption.
     private mutating func judgeHeader() {
         let header = image.header
-        func add(_ kind: CheckFinding.Kind, _ severity: CheckFinding.Severity, at offset: UInt64, _ message: String) {
+        func add(_ kind: CheckFinding.Kind, _ severity: CheckFinding.Severity, at offset: UInt64, _ message: ErrorText)
+        {
             result.add(CheckFinding(kind, severity, path: image.file.path, at: HostOffset(offset), message))
         }
         if header.incompatibleFeatures.contains(.dirty) {
@@ -129,7 +130,7 @@ private struct Check {
                 add(.encryption, .corruption, at: position, "LUKS header: \(error.message)")
             }
         } catch {
-            add(.encryption, .corruption, at: location.offset, error.message)
+            add(.encryption, .corruption, at: location.offset, error.detail)
         }
     }
 }
@@ -169,11 +170,12 @@ extension Check {
         // Clusters that were given up meanwhile come again.
         for block in shared where block.cluster < counts.upper {
             let place = HostOffset(block.cluster * image.clusterSize)
-            result.add(
-                CheckFinding(
-                    .refcountBlock, .corruption, path: path, at: place,
-                    "refcount block \(block.index) at \(place): its cluster is used \(block.uses) times, but must be "
-                        + "used once"))
+            var finding = CheckFinding(
+                .refcountBlock, .corruption, path: path, at: place,
+                "refcount block \(block.index) at \(place): its cluster is used \(block.uses) times, but must be used once"
+            )
+            finding.hasUsers = true
+            result.add(finding)
         }
     }
 
@@ -224,7 +226,7 @@ extension Check {
         let known = min(uses, refcounts.limit)
         if refcount > known {
             add(
-                .leak, .leak, cluster,
+                .leak, .leak, cluster, isUsed: known > 0,
                 "refcount \(refcount), but \(known == 0 ? "nothing uses it" : "it is used \(counted(known, "time"))")")
         } else if refcount < known {
             add(.refcount, .corruption, cluster, "refcount \(refcount), but it is used \(counted(uses, "time"))")
@@ -243,13 +245,15 @@ extension Check {
 
     private mutating func add(
         _ kind: CheckFinding.Kind, _ severity: CheckFinding.Severity, _ cluster: UInt64, times: UInt64 = 1,
-        _ fault: @autoclosure () -> String
+        isUsed: Bool = true, _ fault: @autoclosure () -> String
     ) {
         let place = HostOffset(cluster * image.clusterSize)
         // Those whose refcounts stand in one block.
         result.add(kind, severity, times: times, in: cluster >> refcounts.blockBits, at: place) {
-            return CheckFinding(
+            var finding = CheckFinding(
                 kind, severity, path: image.file.path, at: place, times: times, "cluster at \(place): \(fault())")
+            finding.hasUsers = isUsed
+            return finding
         }
     }
 
@@ -273,12 +277,6 @@ extension Check {
 
     /// The cluster that a finding says is used, and by too many or too few.
     private func usedCluster(_ finding: CheckFinding) -> UInt64? {
-        switch finding.kind {
-        case .refcount, .refcountOverflow, .overlap: break
-        case .leak where !finding.message.hasSuffix("nothing uses it"): break
-        case .refcountBlock where finding.message.hasPrefix("refcount block"): break
-        default: return nil
-        }
-        return finding.hostOffset.map { $0.rawValue / image.clusterSize }
+        finding.hasUsers ? finding.hostOffset.map { $0.rawValue / image.clusterSize } : nil
     }
 }

@@ -48,7 +48,7 @@ extension QCOW2Layout {
                         try listSnapshot(header, &cursor)
                     }
                 }
-                if let fault { try consumer.fault(fault) }
+                if let fault { try consumer.fault("\(fault)") }
             }
             if omitted > 0 { try consumer.omit(omitted, "snapshots") }
         }
@@ -57,7 +57,7 @@ extension QCOW2Layout {
     private func listSnapshot(_ header: Header, _ cursor: inout LayoutCursor) throws(ImageError) {
         // The faults of the fields are known only once they are read, and reported with them: so the first is read
         // ahead.
-        if let offset = cursor.peek(8, at: 0), let fault = placeFault(offset, header) { cursor.faults[0] = fault }
+        if let offset = cursor.peek(8, at: 0), let fault = placeFault(offset, header) { cursor.faults[0] = "\(fault)" }
         try cursor.number("l1_table_offset", size: 8) { "\(HostOffset($0))" }
         try cursor.number("l1_size", size: 4) { counted($0, "entry", "entries") }
         let idSize = try cursor.number("id_str_size", size: 2)
@@ -74,7 +74,7 @@ extension QCOW2Layout {
             try cursor.number(name, size: 8) { $0 == .max && meaning.isEmpty ? "none" : "\($0)\(meaning)" }
             left -= 8
         }
-        if left > 0 { try cursor.bytes("unknown extra data", size: left) { _ in counted(left, "byte") } }
+        if left > 0 { try cursor.bytes("unknown extra data", size: left) { _ in "\(counted(left, "byte"))" } }
         try cursor.bytes("id", size: Int(idSize)) { "\"\(printable($0))\"" }
         try cursor.bytes("name", size: Int(nameSize)) { "\"\(printable($0))\"" }
     }
@@ -149,7 +149,7 @@ extension QCOW2Layout {
         _ header: Header, _ cursor: inout LayoutCursor, _ lister: inout LayoutEntryLister,
         _ consumer: any LayoutConsumer
     ) throws(ImageError) {
-        if let offset = cursor.peek(8, at: 0), let fault = placeFault(offset, header) { cursor.faults[0] = fault }
+        if let offset = cursor.peek(8, at: 0), let fault = placeFault(offset, header) { cursor.faults[0] = "\(fault)" }
         if let type = cursor.peek(1, at: 16), type != 1 { cursor.faults[16] = "must be 1, a dirty bitmap" }
         if let bits = cursor.peek(1, at: 17), !(9...31).contains(bits) { cursor.faults[17] = "must be 9 to 31" }
         let offset = try cursor.number("bitmap_table_offset", size: 8) { "\(HostOffset($0))" }
@@ -164,7 +164,9 @@ extension QCOW2Layout {
         try cursor.number("granularity_bits", size: 1) { $0 < 64 ? "\($0): \(humanSize(1 << $0))" : "\($0)" }
         let nameSize = try cursor.number("name_size", size: 2)
         let extraSize = try cursor.number("extra_data_size", size: 4)
-        if extraSize > 0 { try cursor.bytes("extra data", size: Int(extraSize)) { _ in counted(extraSize, "byte") } }
+        if extraSize > 0 {
+            try cursor.bytes("extra data", size: Int(extraSize)) { _ in "\(counted(extraSize, "byte"))" }
+        }
         try cursor.bytes("name", size: Int(nameSize)) { "\"\(printable($0))\"" }
         try listBitmapTable(offset, count, header, &lister, consumer)
     }

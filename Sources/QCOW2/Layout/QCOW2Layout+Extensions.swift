@@ -104,8 +104,8 @@ extension QCOW2Layout {
     private func listUnknown(_ size: Int, _ cursor: inout LayoutCursor) throws(ImageError) {
         guard size > 0 else { return }
         try cursor.bytes("data", size: size) { raw in
-            raw.prefix(LayoutField.rawLimit).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined(separator: " ")
-                + (size > LayoutField.rawLimit ? " …" : "")
+            let shown = raw.prefix(LayoutField.rawLimit).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }
+            return "\(shown.joined(separator: " "))\(size > LayoutField.rawLimit ? " …" : "")"
         }
     }
 

@@ -19,8 +19,8 @@ extension QCOW2Layout {
         try consumer.structure(structure) { () throws(ImageError) in
             var cursor = cursor(telling: consumer, upTo: length)
             for fault in headerFaults {
-                cursor.faults[fault.position, default: ""] +=
-                    (cursor.faults[fault.position] == nil ? "" : "; ") + fault.message
+                cursor.faults[fault.position] =
+                    cursor.faults[fault.position].map { "\($0); \(fault.message)" } ?? "\(fault.message)"
             }
             try listCommonFields(header, &cursor)
             if version != 2 { try listVersion3Fields(header, length, &cursor) }
@@ -62,10 +62,8 @@ extension QCOW2Layout {
             .dirty, .corrupt, .externalDataFile, .compressionType, .extendedL2,
         ])
         if !unknown.isEmpty {
-            cursor.faults[72] =
-                "no reader may go on that does not know: "
-                + unknown.names(in: names).map { printable($0) }
-                .joined(separator: ", ")
+            let list = unknown.names(in: names).map { printable($0) }.joined(separator: ", ")
+            cursor.faults[72] = "no reader may go on that does not know: \(list)"
         }
         for (field, kind) in [
             ("incompatible_features", FeatureName.Kind.incompatible), ("compatible_features", .compatible),
@@ -112,7 +110,7 @@ extension QCOW2Layout {
                 Array(start[Int(header.backingFileOffset)...].prefix(size)), at: place, isLittleEndian: false,
                 telling: consumer)
             if size < Int(header.backingFileSize) { cursor.faults[0] = "at most \(size) bytes are allowed" }
-            try cursor.bytes("name", size: size) { "\"\(printable($0))\"" }
+            try cursor.bytes("name", size: size) { "\"\(path: printable($0))\"" }
         }
     }
 

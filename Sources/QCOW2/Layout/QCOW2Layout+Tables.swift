@@ -73,8 +73,8 @@ extension QCOW2Layout {
             try body()
         } catch {
             // What the consumer threw is about no place of this file.
-            guard error.path == file.path else { throw error }
-            try consumer.fault(error.message)
+            guard error.subject == .file(file.path) else { throw error }
+            try consumer.fault(error.detail)
         }
     }
 

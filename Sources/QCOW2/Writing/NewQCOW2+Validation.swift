@@ -7,7 +7,7 @@ extension NewQCOW2 {
     /// Throws `unsupported`, about the new file `path`, with what must be.
     public func validate(compressionLevel: Int? = nil, path: String) throws(ImageError) {
         if let fault = faultOfLayout ?? faultOfVersion ?? faultOfBacking ?? faultOfSize {
-            throw ImageError(.unsupported, path: path, fault)
+            throw ImageError(.unsupported, path: path, "\(fault)")
         }
         guard let compressionLevel else { return }
         let levels = compressionType.levels

@@ -137,7 +137,7 @@ struct GrainCheck {
             result.add(kind, .corruption, at: place) {
                 CheckFinding(
                     kind, .corruption, path: path, at: place, guest: guest,
-                    "\(isRedundant ? "redundant " : "")grain directory entry \(number) at \(place): \(error.message)")
+                    "\(isRedundant ? "redundant " : "")grain directory entry \(number) at \(place): \(error.detail)")
             }
             return nil
         }
@@ -167,7 +167,7 @@ struct GrainCheck {
     private mutating func compare(
         _ table: [UInt64]?, _ copy: [UInt64]?, _ number: Int, _ entries: (UInt64, UInt64)
     ) {
-        func add(_ fault: @autoclosure () -> String, entry: Int = 0) {
+        func add(_ fault: @autoclosure () -> ErrorText, entry: Int = 0) {
             let guest = start.advanced(by: UInt64(number * tables.tableEntryCount + entry) * tables.grainSize)
             let path = path
             result.add(.redundancy, .corruption) {
@@ -202,7 +202,7 @@ struct GrainCheck {
         let path = path
         func add(
             _ kind: CheckFinding.Kind, as severity: CheckFinding.Severity = .corruption, at place: HostOffset? = nil,
-            _ fault: @autoclosure () -> String
+            _ fault: @autoclosure () -> ErrorText
         ) {
             guard isFirst else { return }
             result.add(kind, severity, in: UInt64(number), at: place) {
@@ -215,7 +215,7 @@ struct GrainCheck {
         let end = HostOffset(file.size)
         switch format.grain(entry) {
         case .unallocated, .zeroed: break
-        case .invalid: add(.entry, format.grainFault(entry))
+        case .invalid: add(.entry, "\(format.grainFault(entry))")
         case .allocated(let sector):
             let place = HostOffset(sector * sectorSize)
             guard place < end else {
@@ -236,7 +236,7 @@ struct GrainCheck {
                     size += UInt64(StreamMarker.grainHeaderSize)
                 } catch {
                     if case .system = error.code { throw error }
-                    return add(.marker, at: place, error.message)
+                    return add(.marker, at: place, error.detail)
                 }
             }
             let sectors = (size + sectorSize - 1) / sectorSize

@@ -19,7 +19,7 @@ extension VMDKLayer {
             switch extent.storage {
             case .zero: break
             case .unreadable(let error):
-                result.add(CheckFinding(.chain, .warning, path: error.path, at: error.offset, error.message))
+                result.add(CheckFinding(.chain, .warning, path: error.path, at: error.offset, error.detail))
             case .flat(let file, let begin):
                 let end = begin.advanced(by: extent.virtualSize)
                 guard end.rawValue > file.size else { continue }
@@ -42,10 +42,8 @@ extension VMDKLayer {
                 try sparse.check(at: extent.start, useCapacity ?? SpaceUses.defaultCapacity, &result, progress: show)
             }
         }
-        for note in notes {
-            // What the headers say of their last writer is a flag; the rest is about what descriptors say.
-            let kind: CheckFinding.Kind = note.contains("uncleanShutdown") ? .flag : .descriptor
-            result.add(CheckFinding(kind, .warning, path: description.path, note))
+        for note in kindNotes {
+            result.add(CheckFinding(note.kind, .warning, path: description.path, note.text))
         }
         progress(1)
         return result
@@ -58,7 +56,7 @@ extension SparseExtent {
         at start: GuestOffset, _ useCapacity: Int, _ result: inout CheckResult, progress: (Double) -> Void
     ) throws(ImageError) {
         let path = file.path
-        func add(_ kind: CheckFinding.Kind, at offset: UInt64, _ message: String) {
+        func add(_ kind: CheckFinding.Kind, at offset: UInt64, _ message: ErrorText) {
             result.add(CheckFinding(kind, .corruption, path: path, at: HostOffset(offset), guest: start, message))
         }
         switch map {
@@ -67,7 +65,7 @@ extension SparseExtent {
             add(
                 .entry, at: 56,
                 "header: its grain directory cannot be read; what was found by the markers: "
-                    + counted(grains.grains.count, "grain")
+                    + "\(counted(grains.grains.count, "grain"))"
                     + (grains.end.map { ", up to \($0.offset), where the stream \($0.manner)" } ?? ""))
         case .tables(let tables):
             var areas = [SpaceUse(.header, at: 0, count: headerSectors)]
@@ -107,7 +105,7 @@ extension SparseExtent {
                 try checkMarkers(tables, at: start, &result)
             } else if let fault = try tables.missing.lostTables(of: tables) {
                 result.add(
-                    CheckFinding(.entry, .corruption, path: path, at: fault.offset, guest: start, fault.message))
+                    CheckFinding(.entry, .corruption, path: path, at: fault.offset, guest: start, fault.detail))
             }
         }
     }
@@ -130,7 +128,7 @@ extension SparseExtent {
             guard let entry else { continue }
             if entry == 0 { lost.append(grain) } else if entry != UInt64(grain.sector) { replaced.append(grain) }
         }
-        func add(_ grains: [RecoveredGrain], _ severity: CheckFinding.Severity, _ fault: String) {
+        func add(_ grains: [RecoveredGrain], _ severity: CheckFinding.Severity, _ fault: ErrorText) {
             guard let first = grains.first else { return }
             let place = HostOffset(UInt64(first.sector) * sectorSize)
             let guest = start.advanced(by: UInt64(first.index) * grainSize)

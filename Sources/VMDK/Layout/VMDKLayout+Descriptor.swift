@@ -48,12 +48,12 @@ extension VMDKLayout {
     ) throws(ImageError) {
         let bytes = stored.bytes
         let descriptor = Descriptor(parsing: stored)
-        var faults: [Int: String] = [:]
+        var faults: [Int: ErrorText] = [:]
         for fault in [
             descriptor.extentFault, followsExtents ? descriptor.namelessFault : nil, descriptor.entryFault,
             descriptor.unknownLine, descriptor.encodingFault, descriptor.unsupportedFeature,
         ] {
-            if let fault { faults[fault.position] = (faults[fault.position].map { "\($0); " } ?? "") + fault.message }
+            if let fault { faults[fault.position] = Self.both(faults[fault.position], ErrorText(fault)) }
         }
         let extents = Dictionary(descriptor.extents.map { ($0.position, $0) }) { first, _ in first }
         let entries = Dictionary(descriptor.entries.map { ($0.position, $0) }) { first, _ in first }
@@ -75,16 +75,15 @@ extension VMDKLayout {
                 left -= 1
                 var field = LayoutField(
                     "line \(number)", at: HostOffset(start).advanced(by: UInt64(line.startIndex)),
-                    size: UInt64(line.count), raw: [], value: printable(line.prefix(400)))
-                field.fault = faults.filter { line.indices.contains($0.key) }.sorted { $0.key < $1.key }
-                    .map { printable($0.value) }.joined(separator: "; ")
-                if field.fault == "" { field.fault = nil }
+                    size: UInt64(line.count), raw: [], value: "\(quoting: printable(line.prefix(400)))")
+                let told = faults.filter { line.indices.contains($0.key) }.sorted { $0.key < $1.key }
+                field.fault = told.reduce(nil) { Self.both($0, $1.value.map { printable($0) }) }
                 if let extent = extents[line.startIndex] {
                     field.name += ": extent"
                     describe(extent, follows: followsExtents, &search, &field)
                 } else if let entry = entries[line.startIndex] {
                     field.name += ": \(printable(String(entry.key.prefix(80))))"
-                    field.value = "\"\(printable(String(entry.value.prefix(400))))\""
+                    field.value = "\"\(path: printable(String(entry.value.prefix(400))))\""
                 } else if line.first == UInt8(ascii: "#") {
                     field.name += ": comment"
                 }
@@ -94,16 +93,20 @@ extension VMDKLayout {
         }
     }
 
+    private static func both(_ first: ErrorText?, _ second: ErrorText) -> ErrorText {
+        first.map { "\($0); \(second)" } ?? second
+    }
+
     /// Says what an extent line says, and where it leads.
     private func describe(
         _ extent: DescriptorExtent, follows: Bool, _ search: inout FileSearch?, _ field: inout LayoutField
     ) {
-        var text = "\(extent.access.rawValue), \(sectorsText(extent.sectors)), \(printable(extent.kindName))"
-        if let name = extent.name { text += " \"\(printable(name.text))\"" }
+        var text: ErrorText = "\(extent.access.rawValue), \(sectorsText(extent.sectors)), \(printable(extent.kindName))"
+        if let name = extent.name { text += " \"\(path: printable(name.text))\"" }
         if extent.offset != 0 { text += " from \(sectorText(extent.offset)) on" }
         field.value = text
         if let feature = extent.unsupportedFeature {
-            field.fault = (field.fault.map { "\($0); " } ?? "") + printable(feature)
+            field.fault = Self.both(field.fault, "\(printable(feature))")
         }
         guard let name = extent.name, extent.needsFile else { return }
         guard follows else {
@@ -113,14 +116,14 @@ extension VMDKLayout {
         guard var found = search else { return }
         do throws(ImageError) {
             let target = try found.open(name, as: .extent)
-            field.value += " -> \(printable(target.path)), \(counted(target.size, "byte"))"
+            field.value += " -> \(path: printable(target.path)), \(counted(target.size, "byte"))"
             let end = extent.hostOffset.map { $0.advanced(by: extent.virtualSize).rawValue }
             if let end, end > target.size {
-                let fault = "ends at \(HostOffset(end)) of its file, which has only \(target.size) bytes"
-                field.fault = (field.fault.map { "\($0); " } ?? "") + fault
+                let fault: ErrorText = "ends at \(HostOffset(end)) of its file, which has only \(target.size) bytes"
+                field.fault = Self.both(field.fault, fault)
             }
         } catch {
-            field.fault = (field.fault.map { "\($0); " } ?? "") + printable(error.message)
+            field.fault = Self.both(field.fault, error.detail.map { printable($0) })
         }
         search = found
     }

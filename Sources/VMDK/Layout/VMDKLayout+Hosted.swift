@@ -120,7 +120,8 @@ extension LayoutCursor {
     /// Takes note of what is wrong.
     mutating func add(_ faults: [ParseFault]) {
         for fault in faults {
-            self.faults[fault.position] = (self.faults[fault.position].map { "\($0); " } ?? "") + fault.message
+            self.faults[fault.position] =
+                self.faults[fault.position].map { "\($0); \(fault.message)" } ?? "\(fault.message)"
         }
     }
 }

@@ -8,7 +8,7 @@ extension NewVMDK {
     public func validate(path: String) throws(ImageError) {
         let name = String(path.split(separator: "/").last ?? "")
         if let message = sizeFault ?? optionFault ?? parentFault ?? nameFault(name) {
-            throw ImageError(.unsupported, path: path, message)
+            throw ImageError(.unsupported, path: path, "\(message)")
         }
     }
 
