@@ -4,6 +4,8 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 SWIFT ?= swift
 SHELL := /bin/bash
+# Builds for debugging are optimised where images are read and written: see Package.swift.
+export RBLOCK_OPTIMIZE := 1
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 # To build: pkg-config and the headers of the libraries. To run: fuse3. To test: qemu-img and qemu-io to compare with,
@@ -187,9 +189,9 @@ install: release
 				-e 's/^\.Xr rblock\./.Xr rblock-/' "$$page" >"$(SHARE)/man/man1/$$title.1"; \
 		done; \
 	done
-	sed 's|@PREFIX@|$(PREFIX)|' Sources/rblockfs/Samples/rblockfs@.service \
+	sed 's|@PREFIX@|$(PREFIX)|' Sources/RBlockFSCommand/Samples/rblockfs@.service \
 		>"$(DESTDIR)$(PREFIX)/lib/systemd/system/rblockfs@.service"
-	install -m 644 README.md Sources/rblockfs/Samples/fstab Sources/rblockfs/Samples/mnt-rb.mount "$(SHARE)/doc/rblockfs"
+	install -m 644 README.md Sources/RBlockFSCommand/Samples/fstab Sources/RBlockFSCommand/Samples/mnt-rb.mount "$(SHARE)/doc/rblockfs"
 
 clean:
 	$(SWIFT) package clean

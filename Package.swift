@@ -24,8 +24,8 @@ let nioSSL: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl
 
 /// What is fuzzed, and tested with the same inputs.
 let fuzzed: [Target.Dependency] = [
-    "BlockImage", "ByteFormat", "ControlRPC", "Encryption", "ImageFormats", "ImageTools", "NBDServer", "OVA",
-    "PartitionTable", "QCOW2", "TestImages", "VMDK", .product(name: "NIOCore", package: "swift-nio"),
+    "BlockImage", "ByteFormat", "ControlRPC", "Encryption", "FormatCore", "ImageFormats", "ImageTools", "NBDServer",
+    "OVA", "PartitionTable", "QCOW2", "TestImages", "VMDK", .product(name: "NIOCore", package: "swift-nio"),
 ]
 
 let package = Package(
@@ -57,14 +57,20 @@ let package = Package(
         .target(
             name: "Compression", dependencies: ["BlockImage", "CDeflate", "CZlib", "CZstd"], swiftSettings: strict),
         .target(name: "Encryption", dependencies: ["BlockImage", "ByteFormat", "CCrypto"], swiftSettings: strict),
+        .target(name: "FormatCore", dependencies: ["BlockImage", "Encryption"], swiftSettings: strict),
+        .target(name: "Raw", dependencies: ["BlockImage", "FormatCore"], swiftSettings: strict),
         .target(
-            name: "QCOW2", dependencies: ["BlockImage", "ByteFormat", "Compression", "Encryption"],
+            name: "QCOW2", dependencies: ["BlockImage", "ByteFormat", "Compression", "Encryption", "FormatCore"],
             swiftSettings: strict),
-        .target(name: "VMDK", dependencies: ["BlockImage", "ByteFormat", "Compression"], swiftSettings: strict),
+        .target(
+            name: "VMDK", dependencies: ["BlockImage", "ByteFormat", "Compression", "FormatCore"],
+            swiftSettings: strict),
         .target(name: "OVA", dependencies: ["BlockImage", "ByteFormat", "CXML2"], swiftSettings: strict),
         .target(
             name: "ImageFormats",
-            dependencies: ["BlockImage", "ByteFormat", "Encryption", "HostStorage", "OVA", "QCOW2", "VMDK"],
+            dependencies: [
+                "BlockImage", "ByteFormat", "Encryption", "FormatCore", "HostStorage", "OVA", "QCOW2", "Raw", "VMDK",
+            ],
             swiftSettings: strict),
         .target(
             name: "PartitionTable", dependencies: ["BlockImage", "ByteFormat", "Compression"], swiftSettings: strict),
@@ -72,21 +78,22 @@ let package = Package(
         .target(
             name: "ImageFS",
             dependencies: [
-                "BlockImage", "Fuse", "HostStorage", "ImageFormats", "OVA", "PartitionTable", logging, system,
+                "BlockImage", "FormatCore", "Fuse", "HostStorage", "ImageFormats", "OVA", "PartitionTable", logging,
+                system,
             ],
             swiftSettings: strict),
         .target(
             name: "ImageTools",
             dependencies: [
-                "BlockImage", "ByteFormat", "Encryption", "HostStorage", "ImageFormats", "OVA", "PartitionTable",
-                "QCOW2", "VMDK", system,
+                "BlockImage", "ByteFormat", "Encryption", "FormatCore", "HostStorage", "ImageFormats", "OVA",
+                "PartitionTable", system,
             ],
             swiftSettings: strict),
         .target(name: "Sockets", dependencies: ["BlockImage"], swiftSettings: strict),
         .target(
             name: "NBDServer",
             dependencies: [
-                "BlockImage", "ImageFormats", "ImageTools", "QCOW2", "Sockets", lifecycle, logging, nioSSL,
+                "BlockImage", "FormatCore", "ImageFormats", "ImageTools", "Sockets", lifecycle, logging, nioSSL,
             ] + nio,
             swiftSettings: strict),
         .target(
@@ -99,21 +106,24 @@ let package = Package(
             name: "Arguments",
             dependencies: ["BlockImage", "CLinux", "Encryption", "HostStorage", argumentParser, system],
             swiftSettings: strict),
-        .executableTarget(
-            name: "rblockfs",
+        .target(
+            name: "RBlockFSCommand",
             dependencies: [
                 "Arguments", "BlockImage", "CLinux", "Encryption", "Fuse", "HostStorage", "ImageFS", "ImageFormats",
                 "Sockets", argumentParser, logging, system,
             ],
             exclude: ["Samples"],
             swiftSettings: strict),
-        .executableTarget(
-            name: "rblock",
+        .target(
+            name: "RBlockCommand",
             dependencies: [
-                "Arguments", "BlockImage", "ControlRPC", "Encryption", "HostStorage", "ImageFormats", "ImageTools",
-                "NBDServer", "PartitionTable", "QCOW2", "Sockets", "VMDK", argumentParser, lifecycle, logging, system,
+                "Arguments", "BlockImage", "ControlRPC", "Encryption", "FormatCore", "HostStorage", "ImageFormats",
+                "ImageTools", "NBDServer", "PartitionTable", "Sockets", argumentParser, lifecycle, logging, system,
             ],
             swiftSettings: strict),
+
+        .executableTarget(name: "rblockfs", dependencies: ["RBlockFSCommand"], swiftSettings: strict),
+        .executableTarget(name: "rblock", dependencies: ["RBlockCommand"], swiftSettings: strict),
 
         .target(
             name: "TestImages", dependencies: ["BlockImage", "CLinux", "CZlib", "CZstd"], swiftSettings: forTests),
@@ -137,7 +147,7 @@ let package = Package(
             name: "CompressionTests", dependencies: ["BlockImage", "Compression", "TestImages"],
             swiftSettings: forTests),
         .testTarget(
-            name: "QCOW2Tests", dependencies: ["BlockImage", "ByteFormat", "QCOW2", "TestImages"],
+            name: "QCOW2Tests", dependencies: ["BlockImage", "ByteFormat", "FormatCore", "QCOW2", "TestImages"],
             swiftSettings: forTests),
         .testTarget(
             name: "OVATests",
@@ -147,12 +157,15 @@ let package = Package(
             swiftSettings: forTests),
         .testTarget(
             name: "ImageFormatsTests",
-            dependencies: ["BlockImage", "HostStorage", "ImageFormats", "QCOW2", "TestImages", "VMDK", system],
+            dependencies: [
+                "BlockImage", "FormatCore", "HostStorage", "ImageFormats", "QCOW2", "Raw", "TestImages", "VMDK", system,
+            ],
             swiftSettings: forTests),
         .testTarget(
             name: "OracleTests",
             dependencies: [
-                "BlockImage", "HostStorage", "ImageFormats", "ImageTools", "QCOW2", "TestImages", "VMDK", system,
+                "BlockImage", "FormatCore", "HostStorage", "ImageFormats", "ImageTools", "QCOW2", "TestImages", "VMDK",
+                system,
             ],
             swiftSettings: forTests),
         .testTarget(
@@ -168,7 +181,8 @@ let package = Package(
         .testTarget(
             name: "QCOW2ExtensionTests",
             dependencies: [
-                "BlockImage", "ByteFormat", "Encryption", "HostStorage", "ImageFormats", "QCOW2", "TestImages", system,
+                "BlockImage", "ByteFormat", "Encryption", "FormatCore", "HostStorage", "ImageFormats", "QCOW2",
+                "TestImages", system,
             ],
             swiftSettings: forTests),
         .testTarget(
@@ -176,6 +190,10 @@ let package = Package(
             dependencies: ["BlockImage", "Encryption", "ImageTools", "QCOW2", "TestImages", system],
             swiftSettings: forTests),
         .testTarget(name: "FuseTests", dependencies: ["Fuse", "TestImages", system], swiftSettings: forTests),
+        .executableTarget(
+            name: "rblock-toy",
+            dependencies: ["BlockImage", "FormatCore", "ImageFormats", "RBlockCommand", "RBlockFSCommand"],
+            path: "Tests/ToyFormat", swiftSettings: forTests),
         .testTarget(name: "MountTests", dependencies: ["TestImages"], swiftSettings: forTests),
         .testTarget(
             name: "InspectTests",
@@ -198,6 +216,14 @@ let package = Package(
     ],
     swiftLanguageModes: [.v6]
 )
+
+/// With RBLOCK_OPTIMIZE, as make(1) sets it, builds for debugging optimise what reads and writes images: most of the time of
+/// the tests goes there. Overflow is checked all the same. A variable, since a package with such flags is none to depend on.
+if Context.environment["RBLOCK_OPTIMIZE"] != nil {
+    for target in package.targets where target.type != .test && target.swiftSettings != nil {
+        target.swiftSettings? += [.unsafeFlags(["-O"], .when(configuration: .debug))]
+    }
+}
 
 /// `make fuzz` builds the program `rblock-fuzz`, which has the main function of libFuzzer, in the place of the tests that run
 /// the same targets; and of the servers only their protocols, since sockets and TLS would take most of the time. What a
@@ -229,7 +255,7 @@ if let modules = Context.environment["RBLOCK_FUZZ"] {
         target.sources = files.sources
         target.exclude = files.excluded
         target.dependencies = [
-            "BlockImage", "ImageFormats", "ImageTools", "QCOW2", .product(name: "NIOCore", package: "swift-nio"),
+            "BlockImage", "FormatCore", "ImageFormats", "ImageTools", .product(name: "NIOCore", package: "swift-nio"),
         ]
     }
 }

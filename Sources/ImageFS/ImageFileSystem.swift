@@ -1,4 +1,5 @@
 import BlockImage
+import FormatCore
 import Fuse
 import Glibc
 import HostStorage
@@ -13,10 +14,8 @@ public struct MountSettings: Sendable {
     public var probesAll = false
     /// The format of the one image that is shown; nil: its name says it, else its content.
     public var format: ImageFormat?
-    /// The passphrases of encrypted images.
-    public var keys = ImageKeys()
-    /// Whether a VMDK delta is read although its parent was changed after it was made.
-    public var ignoresCID = false
+    /// How images are opened.
+    public var opening = OpenOptions()
     /// The most bytes that tables and decompressed clusters may take.
     public var cacheSize = LayerResources.defaultCacheSize
     /// The user and group that every file belongs to.
@@ -70,9 +69,7 @@ public final class ImageFileSystem: FileSystem {
     ) {
         let resources = LayerResources(cacheSize: settings.cacheSize)
         let source = ImageSource(
-            policy: policy,
-            opener: ImageOpener(
-                policy: policy, keys: settings.keys, resources: resources, ignoresCID: settings.ignoresCID),
+            policy: policy, opener: ImageOpener(policy: policy, resources: resources, options: settings.opening),
             probesImg: settings.probesImg, probesAll: settings.probesAll, named: folder.image?.location,
             saidFormat: settings.format,
             entries: Entries())

@@ -52,7 +52,7 @@ struct ImageSource: Sendable {
     ) -> OpenedImage {
         do throws(ImageError) {
             var opener = opener
-            opener.isFormatSaid = isSaid
+            opener.options.isFormatSaid = isSaid
             return opener.open(try file(at: location), as: format, counters: counters)
         } catch {
             return OpenedImage(failure: error)

@@ -1,4 +1,5 @@
 import BlockImage
+import FormatCore
 import FoundationEssentials
 import HostStorage
 import ImageFormats
@@ -97,7 +98,7 @@ struct StatsDocument: Encodable {
             allocationError: allocation?.error, lost: (allocation?.lost.ranges).flatMap { $0.isEmpty ? nil : $0 },
             notes: notes.isEmpty ? nil : notes,
             bitmaps: isCurrent && !opened.bitmaps.isEmpty ? opened.bitmaps : nil,
-            unknownHeaderExtensions: opened.layers.first.flatMap(HeaderExtensionInfo.unknown(of:)),
+            unknownHeaderExtensions: opened.layers.first?.unknownHeaderExtensions,
             partitionTable: isCurrent ? node.partitionTable().flatMap(Self.info) : nil,
             counters: CounterFacts(node.counters(view).figures, node.layerCounters),
             inUse: use)

@@ -1,16 +1,62 @@
 import BlockImage
+import FormatCore
 import QCOW2
+import Raw
 import VMDK
 
-/// A disk image format that this program reads.
-public enum ImageFormat: String, CaseIterable, Sendable {
-    /// The disk, byte for byte.
-    case raw
-    /// QEMU's copy-on-write format, versions 2 and 3.
-    case qcow2
-    /// VMware's virtual disk format.
-    case vmdk
+/// A disk image format that this program reads: the name of a driver.
+public struct ImageFormat: RawRepresentable, Hashable, CaseIterable, Sendable {
+    /// What knows the format.
+    public let driver: any FormatDriver
+    /// The name: "raw", "qcow2", "vmdk".
+    public var rawValue: String { driver.name }
 
+    /// The disk, byte for byte.
+    public static let raw = ImageFormat(RawDriver())
+    /// QEMU's copy-on-write format, versions 2 and 3.
+    public static let qcow2 = ImageFormat(QCOW2Driver())
+    /// VMware's virtual disk format.
+    public static let vmdk = ImageFormat(VMDKDriver())
+    /// The formats of this program. This is the only place that names them all.
+    private static let builtIn: [ImageFormat] = [raw, qcow2, vmdk]
+    private static let added = Guarded<[ImageFormat]>([])
+
+    private init(_ driver: any FormatDriver) {
+        self.driver = driver
+    }
+
+    /// The format called `name`; nil where there is none.
+    public init?(rawValue name: String) {
+        guard let format = Self.allCases.first(where: { $0.rawValue == name }) else { return nil }
+        self = format
+    }
+
+    /// All formats, raw first.
+    public static var allCases: [ImageFormat] { builtIn + added.withLock { $0 } }
+
+    /// Adds the format of `driver` to those that are known from then on; for programs that bring a format of their own. To be
+    /// done before any image is opened; a name or an extension that is known already keeps its format.
+    public static func add(_ driver: any FormatDriver) {
+        added.withLock { $0.append(ImageFormat(driver)) }
+    }
+
+    /// The names of all formats that `condition` holds for, as a list for people: "raw, qcow2 and vmdk".
+    public static func names(before last: String = "and", where condition: (ImageFormat) -> Bool = { _ in true })
+        -> String
+    {
+        let names = allCases.filter(condition).map(\.rawValue)
+        guard let end = names.last, names.count > 1 else { return names.first ?? "" }
+        return "\(names.dropLast().joined(separator: ", ")) \(last) \(end)"
+    }
+
+    /// Whether both have one name.
+    public static func == (first: ImageFormat, second: ImageFormat) -> Bool { first.rawValue == second.rawValue }
+
+    /// Hashes the name.
+    public func hash(into hasher: inout Hasher) { hasher.combine(rawValue) }
+}
+
+extension ImageFormat {
     /// What a file's name says about its format.
     public enum Naming: Hashable, Sendable {
         /// The name says that it is of this format; nothing else is looked at.
@@ -23,33 +69,24 @@ public enum ImageFormat: String, CaseIterable, Sendable {
     public static func naming(of fileName: some Collection<UInt8>) -> Naming? {
         guard let dot = fileName.lastIndexOfDot else { return nil }
         let suffix = String(decoding: fileName[dot...].dropFirst(), as: UTF8.self).lowercased()
-        switch suffix {
-        case "qcow2", "qcow": return .format(.qcow2)
-        case "vmdk": return .format(.vmdk)
-        case "raw": return .format(.raw)
-        case "img": return .ambiguous
-        default: return nil
-        }
-    }
-
-    /// The format of the parent that a VMDK delta calls `name`; nil: its content decides.
-    ///
-    /// A descriptor does not say it, and VMware's products write deltas of VMDK images only. Another extension is
-    /// believed; a `.img` is looked into as everywhere, since a guest may have written it.
-    static func ofParent(called name: DescriptorName) -> ImageFormat? {
-        switch naming(of: name.bytes) {
-        case .format(let format): format
-        case .ambiguous: nil
-        case nil: .vmdk
-        }
+        if suffix == "img" { return .ambiguous }
+        return allCases.first { $0.driver.extensions.contains(suffix) }.map { .format($0) }
     }
 
     /// What the file's first bytes say. Every file is at least raw.
     public static func probe(_ file: any HostFile) throws(ImageError) -> ImageFormat {
         let start = try file.bytes(Int(min(file.size, 4096)), at: HostOffset(0), of: "first bytes")
-        if QCOW2Description.recognizes(start) { return .qcow2 }
-        if isVMDK(firstBytes: start) { return .vmdk }
-        return .raw
+        return allCases.first { $0.driver.recognizes(firstBytes: start) } ?? .raw
+    }
+
+    /// The format of what an image calls `name`, where it does not say it: what the name says, else `usual`; nil: its content
+    /// decides, also for a `.img`, since a guest may have written it.
+    static func ofBacking(_ name: BackingName) -> ImageFormat? {
+        switch naming(of: name.bytes) {
+        case .format(let format): format
+        case .ambiguous: nil
+        case nil: name.usualFormat.flatMap { ImageFormat(rawValue: $0) }
+        }
     }
 }
 

@@ -1,7 +1,6 @@
 import BlockImage
+import FormatCore
 import HostStorage
-import QCOW2
-import VMDK
 
 /// Opens images with the chains under them: finds the format of each file, and follows what it names as far as the
 /// policy goes. May be used from any thread.
@@ -10,55 +9,20 @@ public struct ImageOpener: Sendable {
     public static let depthLimit = 256
 
     private let policy: any OpenPolicy
-    private let keys: ImageKeys
     private let resources: LayerResources
-    private let ignoresCID: Bool
-    /// The place in the chain of the last image that is opened: 0 is the topmost alone. What the deeper ones store reads
-    /// as zeros that no file stores, which is good for looking at one image's part of a disk and not for its content.
-    public var deepest = Int.max
-    /// Whether the chain is followed also below an image that is encrypted and has no key, to be described.
-    public var followsEncrypted = false
-    /// Whether a person said the format of the topmost image, so that what its content says is of no interest.
-    public var isFormatSaid = false
-    /// What lies under the topmost image, whatever that names; nil: what it names.
-    public var backing: GivenBacking?
-    /// The option by which a person can say what that is; nil where there is none.
-    public var backingOption: String?
+    /// How images are opened.
+    public var options: OpenOptions
 
-    /// The image under another one, as a person gave it.
-    public struct GivenBacking: Sendable {
-        /// Its file.
-        public var file: any HostFile
-        /// The format that its name says; nil where it says none.
-        public var format: ImageFormat?
-
-        /// The image in `file`, whose name says that it is of `format`.
-        public init(_ file: any HostFile, format: ImageFormat?) {
-            self.file = file
-            self.format = format
-        }
-    }
-
-    /// An opener of files that `policy` allows, with the keys of those that are encrypted, whose layers share the caches
-    /// of `resources`. `ignoresCID`: whether a VMDK delta is read although its parent was changed since.
-    public init(
-        policy: any OpenPolicy, keys: ImageKeys = ImageKeys(), resources: LayerResources, ignoresCID: Bool = false
-    ) {
+    /// An opener of files that `policy` allows, as `options` say, whose layers share the caches of `resources`.
+    public init(policy: any OpenPolicy, resources: LayerResources, options: OpenOptions = OpenOptions()) {
         self.policy = policy
-        self.keys = keys
         self.resources = resources
-        self.ignoresCID = ignoresCID
+        self.options = options
     }
 
-    /// An opener with the same keys and caches of files that `policy` allows.
+    /// An opener with the same options and caches of files that `policy` allows.
     public func confined(to policy: any OpenPolicy) -> ImageOpener {
-        var opener = ImageOpener(policy: policy, keys: keys, resources: resources, ignoresCID: ignoresCID)
-        opener.deepest = deepest
-        opener.followsEncrypted = followsEncrypted
-        opener.isFormatSaid = isFormatSaid
-        opener.backing = backing
-        opener.backingOption = backingOption
-        return opener
+        ImageOpener(policy: policy, resources: resources, options: options)
     }
 
     /// Opens the image in `file`; what it does while it is read is counted in `counters`.
@@ -66,10 +30,7 @@ public struct ImageOpener: Sendable {
     /// `format` nil: the content decides, and then the image may name no other file, since a guest can write whatever
     /// it likes to the start of a raw disk; what is neither an image nor a disk by its content is refused. Never throws: what is wrong is the result of the answer.
     public func open(_ file: any HostFile, as format: ImageFormat?, counters: ReadCounters) -> OpenedImage {
-        var chain = Chain(
-            policy: policy, keys: keys, resources: resources.counting(in: counters), ignoresCID: ignoresCID,
-            deepest: deepest, followsEncrypted: followsEncrypted, isFormatSaid: isFormatSaid, backing: backing,
-            backingOption: backingOption)
+        var chain = Chain(policy: policy, resources: resources.counting(in: counters), options: options)
         do throws(ImageError) {
             let image = try chain.open(file, as: format)
             return OpenedImage(layers: chain.layers, result: .success(image))
@@ -82,14 +43,8 @@ public struct ImageOpener: Sendable {
 /// A chain while it is being opened, from the top down.
 private struct Chain {
     let policy: any OpenPolicy
-    let keys: ImageKeys
     let resources: LayerResources
-    let ignoresCID: Bool
-    let deepest: Int
-    let followsEncrypted: Bool
-    let isFormatSaid: Bool
-    let backing: ImageOpener.GivenBacking?
-    let backingOption: String?
+    let options: OpenOptions
     var layers: [LayerDescription] = []
     var identities: Set<FileIdentity> = []
 
@@ -102,196 +57,139 @@ private struct Chain {
                 .unsupported, path: file.path,
                 "backing chain: has more than \(ImageOpener.depthLimit) images, which is the limit")
         }
-        let recognition = try Recognition(
-            file, named: named, isSaid: isFormatSaid && layers.isEmpty, under: commandSaying(.raw))
+        let isSaid = options.isFormatSaid && layers.isEmpty
+        let recognition = try Recognition(file, named: named, isSaid: isSaid, under: commandSaying(.raw))
         let command = commandSaying(recognition.format)
-        var layer = LayerDescription(
-            file: file, format: recognition.format, wasProbed: named == nil, facts: .raw)
+        var layer = LayerDescription(file: file, format: recognition.format, wasProbed: named == nil)
         layer.contentNotes = recognition.notes
         layers.append(layer)
-        let names: any OpenPolicy =
-            layer.wasProbed ? NoOtherFiles(format: layer.format, command: command) : policy
-        switch layer.format {
-        case .raw: return Image(layer: RawLayer(file: file))
-        case .qcow2: return try openQCOW2(file, naming: names)
-        case .vmdk: return try openVMDK(file, naming: names)
+        return try openLast(
+            naming: layer.wasProbed ? NoOtherFiles(format: layer.format, command: command) : policy)
+    }
+
+    /// Opens the last of `layers`, and what lies under it; `names` opens the files that it names.
+    private mutating func openLast(naming names: any OpenPolicy) throws(ImageError) -> Image {
+        let index = layers.count - 1
+        let file = layers[index].file
+        try describe(index)
+        let services = LayerServices(
+            policy: names, keys: options.keys, resources: resources, above: identities,
+            isSearching: !layers[index].wasProbed)
+        do throws(ImageError) {
+            try layers[index].image?.makeReadable(with: services)
+        } catch {
+            if options.followsEncrypted, layers[index].missingKey != nil { _ = try openBacking(of: index, services) }
+            throw error
         }
+        guard let layer = layers[index].image?.layer else {
+            throw ImageError(.unsupported, path: file.path, "could not be made ready to read")
+        }
+        return Image(layer: layer, backing: try openBacking(of: index, services))
+    }
+
+    /// Has the layer `index` say what it is. Throws why it is no image of its format, or none by itself.
+    private mutating func describe(_ index: Int) throws(ImageError) {
+        let (file, format) = (layers[index].file, layers[index].format)
+        // What a person says the format of is no part of another disk.
+        let split = index == 0 && !options.isFormatSaid ? format.driver as? any SplitFormat : nil
+        let image: any FormatImage
+        do throws(ImageError) {
+            image = try format.driver.describe(file)
+        } catch {
+            let error = Recognition.error(error, of: file, as: format, isNamed: index == 0)
+            guard let split else { throw error }
+            if let error = split.partError(of: file, policy: policy) { throw error }
+            guard try ImageFormat.probe(file) == .raw else { throw error }
+            return try describeFlat(index, split, error)
+        }
+        if let split, split.mayBePart(image), let error = split.partError(of: file, policy: policy) { throw error }
+        layers[index].image = image
+    }
+
+    /// Has the layer `index`, which is called an image of a format that splits disks, is none, as `error` says, and no part of
+    /// one, be the flat extent that it may be.
+    private mutating func describeFlat(
+        _ index: Int, _ driver: any SplitFormat, _ error: ImageError
+    ) throws(ImageError) {
+        let file = layers[index].file
+        guard let recognition = try Recognition(flatExtent: file, of: driver) else {
+            throw driver.namingFlatExtent(in: error, of: file, policy: policy)
+        }
+        layers[index].format = recognition.format
+        layers[index].contentNotes = recognition.notes
+        layers[index].image = try recognition.format.driver.describe(file)
     }
 
     /// The command by which the last of `layers` says that the file under it has `format`; empty where that can say none,
     /// and nil where there is none.
     private func commandSaying(_ format: ImageFormat) -> String? {
         guard let last = layers.last else { return nil }
-        guard case .qcow2(let description, _) = last.facts, let name = description.backingFile else { return "" }
+        guard last.format.driver.storesBackingFormat, let name = last.image?.backing?.bytes else { return "" }
         return "qemu-img rebase -u -b \(shellWord(nameText(name))) -F \(format.rawValue) \(shellWord(last.file.path))"
     }
 
-    private mutating func openQCOW2(_ file: any HostFile, naming names: any OpenPolicy) throws(ImageError) -> Image {
-        let description: QCOW2Description
-        do throws(ImageError) {
-            description = try QCOW2Description(file)
-        } catch {
-            throw Recognition.error(error, of: file, as: .qcow2, isNamed: layers.count == 1)
+    /// The image under the layer `index`, the last so far, which may use `services`; nil where it names none.
+    private mutating func openBacking(of index: Int, _ services: LayerServices) throws(ImageError) -> Image? {
+        guard let name = layers[index].image?.backing, index < options.deepest else { return nil }
+        let file = layers[index].file
+        let stored = try name.storedFormat.map { stored throws(ImageError) in try Self.format(stored: stored, of: file)
         }
-        layers[layers.count - 1].facts = .qcow2(description, nil)
-        let cipher = try keys.cipher(for: description, in: file)
-        // No file is opened for an image that cannot be read all the same.
-        if let refusal = cipher == nil ? description.refusal : description.refusalWithKey {
-            if followsEncrypted && description.lacksKey { _ = try openBacking(of: description, file, naming: names) }
-            throw refusal
+        let image: Image
+        if let given = takeGiven(in: name) {
+            let usual = name.usualFormat.flatMap { ImageFormat(rawValue: $0) }
+            image = try open(given.file, as: stored ?? given.format ?? usual)
+        } else {
+            let found = try find(name, of: index, services)
+            image = try open(found, as: stored ?? ImageFormat.ofBacking(name))
         }
-        var dataFile: (any HostFile)?
-        if let name = description.dataFile {
-            dataFile = try find(SoughtName(inHeader: name), as: .dataFile, for: file, naming: names)
-        }
-        let layer = try QCOW2Layer(
-            description, file: file, dataFile: dataFile, cipher: cipher, resources: resources)
-        layers[layers.count - 1].facts = .qcow2(description, layer)
-        return Image(layer: layer, backing: try openBacking(of: description, file, naming: names))
+        try checkBacking(of: index)
+        return image
     }
 
-    /// The image under the topmost of `layers` so far, which `description` describes; nil where it names none.
-    private mutating func openBacking(
-        of description: QCOW2Description, _ file: any HostFile, naming names: any OpenPolicy
-    ) throws(ImageError) -> Image? {
-        guard let name = description.backingFile, layers.count <= deepest else { return nil }
-        if let given = takeGiven(named: nameText(name), by: "header") {
-            let stored = description.extensions.backingFormat
-            let format = try stored.map { stored throws(ImageError) in try Self.format(stored: stored, of: file) }
-            return try open(given.file, as: format ?? given.format)
-        }
-        let format = try Self.backingFormat(description, named: name, of: file)
-        return try open(try find(SoughtName(inHeader: name), as: .backing, for: file, naming: names), as: format)
-    }
-
-    /// The image that was given to lie under the topmost of `layers` so far, in place of what its `place` calls `name`; nil
+    /// The image that was given to lie under the topmost of `layers` so far, in place of the one that it calls `name`; nil
     /// where none was.
-    private mutating func takeGiven(named name: String, by place: String) -> ImageOpener.GivenBacking? {
-        guard layers.count == 1, let backing else { return nil }
+    private mutating func takeGiven(in name: BackingName) -> OpenOptions.GivenBacking? {
+        guard layers.count == 1, let backing = options.backing else { return nil }
         layers[0].chainNotes.append(
-            "\(path: layers[0].file.path): the \(place) names \"\(path: name)\"; \(path: backing.file.path) was given in its place"
+            "\(path: layers[0].file.path): the \(name.sought.place) names \"\(path: name.sought.text)\"; \(path: backing.file.path) was given in its place"
         )
         return backing
     }
 
-    /// Opens what the topmost of `layers` so far, which is in `file`, calls `name`, and notes in it what was found instead.
+    /// Opens what the layer `index` calls `name`, and notes in it what was found instead.
     private mutating func find(
-        _ name: SoughtName, as role: FileReference.Role, for file: any HostFile, naming names: any OpenPolicy
+        _ name: BackingName, of index: Int, _ services: LayerServices
     ) throws(ImageError) -> any HostFile {
-        // One that may name no file is not searched for either.
-        if layers.last?.wasProbed == true {
-            return try names.open(FileReference(Array(name.candidates[0].name), role: role), namedBy: file)
-        }
-        var search = FileSearch(of: file, policy: names, above: identities)
-        defer { layers[layers.count - 1].searchNotes += search.notes }
+        var notes: [ErrorText] = []
+        defer { layers[index].searchNotes += notes }
         do throws(ImageError) {
-            return try search.open(name, as: role)
+            return try services.find(name.sought, as: name.role, for: layers[index].file, notes: &notes)
         } catch {
-            throw advised(error, role)
+            guard let option = options.backingOption, index == 0 else { throw error }
+            var advised = error
+            let advice = "\(option) FILE names it by hand"
+            advised.hint = error.hint.map { "\($0); \(advice)" } ?? advice
+            throw advised
         }
     }
 
-    /// The same for the parent of a VMDK delta.
-    private mutating func findParent(
-        _ name: DescriptorName, for file: any HostFile, naming names: any OpenPolicy
-    ) throws(ImageError) -> any HostFile {
-        var search = FileSearch(of: file, policy: names, above: identities)
-        defer { layers[layers.count - 1].searchNotes += search.notes }
-        do throws(ImageError) {
-            return try search.open(name, as: .parent)
-        } catch {
-            throw advised(error, .parent)
-        }
-    }
-
-    /// `error`, which is about what the topmost of `layers` names, with what can be said of it by hand.
-    private func advised(_ error: ImageError, _ role: FileReference.Role) -> ImageError {
-        guard let backingOption, layers.count == 1, role == .backing || role == .parent else { return error }
-        var advised = error
-        let advice = "\(backingOption) FILE names it by hand"
-        advised.hint = error.hint.map { "\($0); \(advice)" } ?? advice
-        return advised
-    }
-
-    private mutating func openVMDK(_ file: any HostFile, naming names: any OpenPolicy) throws(ImageError) -> Image {
-        let description: VMDKDescription
-        do throws(ImageError) {
-            description = try VMDKDescription.describe(file)
-        } catch {
-            let error = Recognition.error(error, of: file, as: .vmdk, isNamed: layers.count == 1)
-            guard layers.count == 1, !isFormatSaid else { throw error }
-            if let part = DiskPart(file, policy: policy) { throw part.error }
-            guard try ImageFormat.probe(file) == .raw else { throw error }
-            return try openFlat(file, error)
-        }
-        if DiskPart.needsDescriptor(description), layers.count == 1, !isFormatSaid,
-            let part = DiskPart(file, policy: policy)
-        {
-            throw part.error
-        }
-        layers[layers.count - 1].facts = .vmdk(description, nil)
-        let layer = try VMDKLayer(description, file: file, policy: names, resources: resources)
-        let index = layers.count - 1
-        layers[index].facts = .vmdk(description, layer)
-        guard let name = description.parent, layers.count <= deepest else { return Image(layer: layer) }
-        let image: Image
-        if let given = takeGiven(named: name.text, by: "descriptor") {
-            image = try open(given.file, as: given.format ?? .vmdk)
-        } else {
-            let parent = try findParent(name, for: file, naming: names)
-            image = try open(parent, as: ImageFormat.ofParent(called: name))
-        }
-        try checkContentID(of: index, description)
-        return Image(layer: layer, backing: image)
-    }
-
-    /// Opens `file`, which is called a VMDK image, is none, as `error` says, and no part of one, as the flat extent that it may be.
-    private mutating func openFlat(_ file: any HostFile, _ error: ImageError) throws(ImageError) -> Image {
-        guard let recognition = try Recognition(flatExtent: file) else {
-            throw DiskPart.lostDescriptor(file, error, policy: policy)
-        }
-        layers[0].format = recognition.format
-        layers[0].contentNotes = recognition.notes
-        return Image(layer: RawLayer(file: file))
-    }
-
-    /// Whether the parent of the delta that is the layer `index`, which is the next layer, is as it was when the delta
-    /// was made: whoever writes to a disk changes its CID.
-    private mutating func checkContentID(of index: Int, _ delta: VMDKDescription) throws(ImageError) {
-        // Where the delta does not say it, its description has a note.
-        guard let wanted = delta.parentCID else { return }
-        let parent = layers[index + 1]
-        var found: UInt32?
-        if case .vmdk(let description, _) = parent.facts { found = description.cid }
-        guard let found else {
-            layers[index].chainNotes.append(
-                "\(path: delta.path): parentCID is \(contentIDText(wanted)), but the parent \(path: parent.file.path) has no CID, so "
-                    + "that it is unknown whether it was changed after this image was made")
+    /// Whether what lies under the layer `index`, which is the next layer, is what that was made over. Throws `corrupt` where
+    /// it is known to be another, unless that is to be ignored; then, and where nothing tells, the layer gets a note.
+    private mutating func checkBacking(of index: Int) throws(ImageError) {
+        let (layer, backing) = (layers[index], layers[index + 1])
+        guard let fault = layer.image?.backingFault(backing.image, in: backing.file) else { return }
+        guard fault.isKnown else {
+            layers[index].chainNotes.append("\(path: layer.file.path): \(fault.message)")
             return
         }
-        guard found != wanted else { return }
-        let message: ErrorText =
-            "parentCID: is \(contentIDText(wanted)), but the CID of the parent \(path: parent.file.path) is "
-            + "\(contentIDText(found)), so the parent was changed after this image was made"
-        guard ignoresCID else {
+        guard options.ignoresCID else {
             throw ImageError(
-                .corrupt, path: delta.path, offset: delta.parentCIDOffset, message,
+                .corrupt, path: layer.file.path, offset: fault.offset, fault.message,
                 hint: "--ignore-cid reads it all the same")
         }
-        layers[index].chainNotes.append("\(path: delta.path): \(message); it is read all the same")
+        layers[index].chainNotes.append("\(path: layer.file.path): \(fault.message); it is read all the same")
     }
 
-    /// The format of the backing file: what the image says, else what the file's name says; nil: its content decides.
-    private static func backingFormat(
-        _ description: QCOW2Description, named name: [UInt8], of file: any HostFile
-    ) throws(ImageError) -> ImageFormat? {
-        if let stored = description.extensions.backingFormat { return try format(stored: stored, of: file) }
-        guard case .format(let format) = ImageFormat.naming(of: name) else { return nil }
-        return format
-    }
-}
-
-extension Chain {
     /// The format that the image in `file` says its backing file to be of.
     private static func format(stored: String, of file: any HostFile) throws(ImageError) -> ImageFormat {
         // The name of QEMU's driver for files: the file as it is.
@@ -299,7 +197,7 @@ extension Chain {
         guard let format = ImageFormat(rawValue: stored) else {
             throw ImageError(
                 .unsupported, path: file.path,
-                "backing format \"\(stored)\": not supported as a backing image, only raw, qcow2 and vmdk are")
+                "backing format \"\(stored)\": not supported as a backing image, only \(ImageFormat.names()) are")
         }
         return format
     }

@@ -1,5 +1,5 @@
 import BlockImage
-import QCOW2
+import FormatCore
 
 /// What QEMU's locks on the files of an image say of who uses it.
 public struct ImageUse: Encodable, Sendable {
@@ -37,22 +37,6 @@ public struct ImageUse: Encodable, Sendable {
     }
 }
 
-/// A header extension of a type that the QCOW2 specification does not give.
-public struct HeaderExtensionInfo: Encodable, Sendable {
-    /// The type, as `0x…`.
-    public var type: String
-    /// How many bytes it has.
-    public var size: UInt32
-
-    /// Those of `layer`; nil where it has none.
-    public static func unknown(of layer: LayerDescription) -> [HeaderExtensionInfo]? {
-        guard case .qcow2(let description, _) = layer.facts, !description.extensions.unknown.isEmpty else { return nil }
-        return description.extensions.unknown.map {
-            HeaderExtensionInfo(type: "0x" + String($0.type, radix: 16), size: $0.length)
-        }
-    }
-}
-
 extension MeasuredBitmap: Encodable {
     private enum CodingKeys: String, CodingKey {
         case name, granularity, flags, inconsistent, error
@@ -64,7 +48,7 @@ extension MeasuredBitmap: Encodable {
         var container = encoder.container(keyedBy: CodingKeys.self)
         try container.encode(bitmap.name, forKey: .name)
         try container.encode(bitmap.granularity, forKey: .granularity)
-        try container.encode(bitmap.flags.names, forKey: .flags)
+        try container.encode(bitmap.flagNames, forKey: .flags)
         try container.encode(bitmap.isInconsistent, forKey: .inconsistent)
         switch dirtyBytes {
         case .success(let count): try container.encode(count, forKey: .dirtyBytes)

@@ -1,28 +1,17 @@
 import BlockImage
-import QCOW2
+import FormatCore
 import Synchronization
-import VMDK
 
 /// One file of a chain, as it describes itself.
 public struct LayerDescription: Sendable {
-    /// What the format says of it.
-    public enum Facts: Sendable {
-        /// A raw file says nothing of itself.
-        case raw
-        /// A QCOW2 image; the layer is there if it could be made ready to read.
-        case qcow2(QCOW2Description, QCOW2Layer?)
-        /// A VMDK image; the layer is there if it could be made ready to read.
-        case vmdk(VMDKDescription, VMDKLayer?)
-    }
-
     /// The file that was opened for it, open still.
     public var file: any HostFile
     /// Its format.
     public var format: ImageFormat
     /// Whether only its content, and neither a name nor another image, said that it has this format.
     public var wasProbed: Bool
-    /// What the format says of it.
-    public var facts: Facts
+    /// What the format says of it; nil where it could not be described.
+    public var image: (any FormatImage)?
     /// What was found when the files under it were looked for.
     var chainNotes: [ErrorText] = []
     /// What was read in place of the files that its header, or its parent's hint, names.
@@ -31,41 +20,24 @@ public struct LayerDescription: Sendable {
     var contentNotes: [ErrorText] = []
 
     /// Those of `notes` that say that it may be another thing than it is taken for.
-    public var contentWarnings: [ErrorText] {
-        guard case .vmdk(let description, _) = facts, description.descriptor == nil else { return contentNotes }
-        return contentNotes + description.notes
-    }
+    public var contentWarnings: [ErrorText] { contentNotes + (image?.contentNotes ?? []) }
 
     /// Every file that the layer's bytes come from, each once.
-    public var files: [any HostFile] {
-        switch facts {
-        case .qcow2(_, let layer?): layer.files
-        case .vmdk(_, let layer?): layer.files
-        case .raw, .qcow2, .vmdk: [file]
-        }
-    }
+    public var files: [any HostFile] { image?.layer?.files ?? [file] }
 
     /// Why it cannot be read, where that is for want of a key and of nothing else; nil otherwise, and where it is open.
-    public var missingKey: ImageError? {
-        guard case .qcow2(let description, nil) = facts, description.lacksKey else { return nil }
-        return description.refusal
-    }
+    public var missingKey: ImageError? { image?.missingKey }
 
     /// What people should know of it, in sentences: what was read another way than usual, and why.
-    public var notes: [ErrorText] {
-        switch facts {
-        case .raw: contentNotes + searchNotes + chainNotes
-        case .qcow2(let description, let layer):
-            contentNotes + description.notes + (layer?.notes ?? []) + searchNotes + chainNotes
-        case .vmdk(let description, let layer):
-            contentNotes + (layer?.notes ?? description.notes) + searchNotes + chainNotes
-        }
-    }
+    public var notes: [ErrorText] { contentNotes + (image?.notes ?? []) + searchNotes + chainNotes }
 
     /// Those of `notes` that say that another file was read than the image names, or one of several.
-    public var nameNotes: [ErrorText] {
-        guard case .vmdk(_, let layer?) = facts else { return searchNotes }
-        return layer.nameNotes + searchNotes
+    public var nameNotes: [ErrorText] { (image?.nameNotes ?? []) + searchNotes }
+
+    /// The header extensions that the format's specification does not give; nil for none.
+    public var unknownHeaderExtensions: [HeaderExtensionInfo]? {
+        let found = image?.unknownHeaderExtensions ?? []
+        return found.isEmpty ? nil : found
     }
 }
 
@@ -77,7 +49,7 @@ public final class OpenedImage: Sendable {
     /// The disk that the image is.
     public let disk: OpenedDisk
     /// The internal snapshots whose disks can be asked for: none where the image itself cannot be read.
-    public let snapshots: [Snapshot]
+    public let snapshots: [DiskSnapshot]
     private let snapshotDisks = Guarded<[Int: OpenedDisk]>([:])
     private let shared: SharedLookUps
     private let measuredBitmaps = Guarded<[MeasuredBitmap]?>(nil)
@@ -94,8 +66,8 @@ public final class OpenedImage: Sendable {
         self.layers = layers
         disk = OpenedDisk(result)
         shared = SharedLookUps(hostSize: disk.image?.hostSize ?? 0)
-        if case .success = result, case .qcow2(let description, _)? = layers.first?.facts {
-            snapshots = description.snapshots
+        if case .success = result, let image = layers.first?.image as? any SnapshotImage {
+            snapshots = image.snapshots
         } else {
             snapshots = []
         }
@@ -114,13 +86,14 @@ public final class OpenedImage: Sendable {
 
     /// The disk that the snapshot `index` keeps; nil where there is no such snapshot.
     public func snapshotDisk(_ index: Int) -> OpenedDisk? {
-        guard snapshots.indices.contains(index), let layer = qcow2Layer else { return nil }
+        guard snapshots.indices.contains(index), let top = layers.first?.image as? any SnapshotImage else { return nil }
         return snapshotDisks.withLock { disks in
             if let disk = disks[index] { return disk }
             let disk: OpenedDisk
             do throws(ImageError) {
+                guard let layer = try top.layer(ofSnapshot: index) else { return nil }
                 // What the snapshot does not store comes from the backing image, as it is now.
-                let image = Image(layer: try layer.layer(of: snapshots[index]), backing: self.disk.image?.backing)
+                let image = Image(layer: layer, backing: self.disk.image?.backing)
                 disk = part(.success(image))
             } catch {
                 disk = part(.failure(error))
@@ -133,8 +106,8 @@ public final class OpenedImage: Sendable {
     /// The machine state that the snapshot `index` keeps, as if it were a disk; nil where there is none. Throws why it
     /// cannot be read.
     public func vmState(_ index: Int) throws(ImageError) -> Image? {
-        guard snapshots.indices.contains(index), let layer = qcow2Layer else { return nil }
-        return try layer.vmState(of: snapshots[index]).map { Image(layer: $0) }
+        guard snapshots.indices.contains(index), let top = layers.first?.image as? any SnapshotImage else { return nil }
+        return try top.vmState(ofSnapshot: index).map { Image(layer: $0) }
     }
 
     /// The bits of all bitmaps together that are looked at to count what they call dirty: those of a bitmap of 16 TiB in
@@ -144,12 +117,12 @@ public final class OpenedImage: Sendable {
     /// The dirty bitmaps of the topmost layer, with how many bytes each calls dirty, or why that cannot be told. Their
     /// tables are read when this is first asked.
     public var bitmaps: [MeasuredBitmap] {
-        guard case .qcow2(let description, _)? = layers.first?.facts, let file = layers.first?.file else { return [] }
+        guard let image = layers.first?.image as? any BitmapImage, let file = layers.first?.file else { return [] }
         return measuredBitmaps.withLock { measured in
             if let measured { return measured }
             var left = Self.bitLimit
-            let bitmaps = description.bitmaps.map { bitmap in
-                let bits = bitmap.bitCount(diskSize: description.header.virtualSize)
+            let bitmaps = image.bitmaps.map { bitmap in
+                let bits = bitmap.bitCount
                 do throws(ImageError) {
                     guard bits <= left else {
                         throw ImageError(
@@ -157,7 +130,7 @@ public final class OpenedImage: Sendable {
                             "bitmap: has \(bits) bits, too many to count beside those of the others")
                     }
                     left -= bits
-                    let count = try description.dirtyBytes(of: bitmap, in: file)
+                    let count = try image.dirtyBytes(of: bitmap)
                     return MeasuredBitmap(bitmap: bitmap, dirtyBytes: .success(count))
                 } catch {
                     return MeasuredBitmap(bitmap: bitmap, dirtyBytes: .failure(error))
@@ -166,10 +139,6 @@ public final class OpenedImage: Sendable {
             measured = bitmaps
             return bitmaps
         }
-    }
-
-    private var qcow2Layer: QCOW2Layer? {
-        if case .qcow2(_, let layer)? = layers.first?.facts { layer } else { nil }
     }
 
     /// Whether the allocation of one of its disks is being found now, which may take long.
@@ -219,7 +188,7 @@ public final class OpenedImage: Sendable {
 /// A dirty bitmap, and what it says.
 public struct MeasuredBitmap: Sendable {
     /// What the bitmap directory says of it.
-    public var bitmap: Bitmap
+    public var bitmap: DirtyBitmap
     /// How many bytes of the disk it calls dirty, or why that cannot be told.
     public var dirtyBytes: Result<UInt64, ImageError>
 }

@@ -1,8 +1,7 @@
 import BlockImage
+import FormatCore
 import HostStorage
 import ImageFormats
-import QCOW2
-import VMDK
 
 extension NamedImage {
     /// Checks the structures of the image, of its topmost file that is, and of a VMDK delta also whether its parents are
@@ -16,7 +15,7 @@ extension NamedImage {
         try checkIsWhole()
         var image = self
         // That a parent was changed is one of the findings.
-        image.ignoresCID = true
+        image.options.ignoresCID = true
         let opened = try image.open()
         guard let top = opened.layers.first else {
             throw opened.disk.error ?? ImageError(.corrupt, path: path.text, "is no image")
@@ -27,20 +26,19 @@ extension NamedImage {
                 hint: "--force-share checks it all the same")
         }
         let share = readsData ? 0.1 : 1
-        var result: CheckResult
-        switch top.facts {
-        case .qcow2(let description, _):
-            result = try description.check(top.file) { progress($0 * share) }
-            if let error = opened.disk.error, error != description.refusal { result.add(Self.chainWarning(error)) }
-        case .vmdk(_, let layer?):
-            result = try layer.check { progress($0 * share) }
-            if let error = opened.disk.error { result.add(Self.chainWarning(error)) }
-            Self.checkContentIDs(opened.layers, &result)
-        case .raw where top.format == .raw && opened.disk.error == nil:
+        var result = CheckResult()
+        if let image = top.image as? any CheckableImage {
+            guard let checked = try image.check(progress: { progress($0 * share) }) else {
+                throw opened.disk.error ?? ImageError(.corrupt, path: top.file.path, "cannot be opened")
+            }
+            result = checked
+            if let error = opened.disk.error, error != image.refusal { result.add(Self.chainWarning(error)) }
+            Self.checkBacking(opened.layers, &result)
+        } else {
+            guard top.image != nil, opened.disk.error == nil else {
+                throw opened.disk.error ?? ImageError(.corrupt, path: top.file.path, "cannot be opened")
+            }
             guard readsData else { return nil }
-            result = CheckResult()
-        case .raw, .vmdk:
-            throw opened.disk.error ?? ImageError(.corrupt, path: top.file.path, "cannot be opened")
         }
         if readsData {
             let reading = DataCheck(of: top)
@@ -53,21 +51,14 @@ extension NamedImage {
         CheckFinding(.chain, .warning, path: error.path, at: error.offset, error.detail)
     }
 
-    /// Whether each VMDK delta's parent has the content identifier that it had when the delta was made.
-    private static func checkContentIDs(_ layers: [LayerDescription], _ result: inout CheckResult) {
-        for (layer, parent) in zip(layers, layers.dropFirst()) {
-            guard case .vmdk(let delta, _) = layer.facts, let wanted = delta.parentCID else { continue }
-            var found: UInt32?
-            if case .vmdk(let description, _) = parent.facts { found = description.cid }
-            guard found != wanted else { continue }
-            let expected = "parentCID is \(contentIDText(wanted))"
-            let message: ErrorText =
-                found.map { "\(expected), but the CID of the parent \(path: parent.file.path) is \(contentIDText($0))" }
-                ?? "\(expected), but the parent \(path: parent.file.path) has no CID"
+    /// Whether each image of the chain lies over the one that it was made over.
+    private static func checkBacking(_ layers: [LayerDescription], _ result: inout CheckResult) {
+        for (layer, backing) in zip(layers, layers.dropFirst()) {
+            guard let fault = layer.image?.backingFault(backing.image, in: backing.file) else { continue }
             result.add(
                 CheckFinding(
-                    .contentID, found == nil ? .warning : .corruption, path: delta.path, at: delta.parentCIDOffset,
-                    "descriptor: \(message)\(found == nil ? "" : ": it was changed after this image was made")"))
+                    .contentID, fault.isKnown ? .corruption : .warning, path: layer.file.path, at: fault.offset,
+                    "descriptor: \(fault.message)"))
         }
     }
 }

@@ -1,7 +1,5 @@
 import BlockImage
 import ImageFormats
-import QCOW2
-import VMDK
 
 /// Reads all that one file of a chain stores of its disk, and inflates what is compressed.
 struct DataCheck {
@@ -14,11 +12,7 @@ struct DataCheck {
     /// The check of what `description`'s file stores.
     init(of description: LayerDescription) {
         path = description.file.path
-        switch description.facts {
-        case .raw: layer = RawLayer(file: description.file)
-        case .qcow2(_, let layer): self.layer = layer
-        case .vmdk(_, let layer): self.layer = layer
-        }
+        layer = description.image?.layer
     }
 
     /// Adds what cannot be read to `result`; also where the disk is stored in more runs, or more bytes, than its files can

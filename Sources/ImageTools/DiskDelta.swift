@@ -1,5 +1,4 @@
 public import BlockImage
-public import QCOW2
 
 /// What a delta came to.
 public struct DeltaResult: Hashable, Sendable {
@@ -19,7 +18,7 @@ public struct DiskDelta: Sendable {
         /// The disk that the image will lie over: all that differs. What is zeros behind the end of that needs no place.
         case base(Image)
         /// A dirty bitmap of the disk: all that it marks, whether it differs or not, and nothing else.
-        case bitmap(DirtyRanges)
+        case bitmap(any DirtyRangeReader)
     }
 
     /// So much is found before it is copied, that it is still in the host's cache when it is read again.

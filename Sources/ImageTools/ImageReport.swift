@@ -1,4 +1,5 @@
 import BlockImage
+import FormatCore
 import FoundationEssentials
 import ImageFormats
 import PartitionTable
@@ -39,7 +40,7 @@ public struct ImageReport: Encodable, Sendable {
             probed = layer.wasProbed
             notes = layer.notes.isEmpty ? nil : layer.notes
             inUse = ImageUse(layer.files)
-            unknownHeaderExtensions = HeaderExtensionInfo.unknown(of: layer)
+            unknownHeaderExtensions = layer.unknownHeaderExtensions
         }
 
         /// Adds how the disk is stored, as far as that is known.
@@ -154,7 +155,7 @@ extension NamedImage {
         named name: String, whole: Bool, allocation: Bool
     ) throws(ImageError) -> [ImageReport] {
         var image = self
-        image.followsEncrypted = true
+        image.options.followsEncrypted = true
         // They are in the reports.
         image.onNote = nil
         let opened = try image.open()

@@ -1,8 +1,7 @@
 public import BlockImage
+import FormatCore
 import HostStorage
 public import ImageFormats
-import QCOW2
-import VMDK
 
 /// The file of an image as `inspect` shows it: its structures and what its parts are used for. Nothing that it names is
 /// opened.
@@ -14,13 +13,7 @@ public struct InspectedImage: Sendable {
     /// What people should know of that: that it only looks like an image, that its name says something else.
     public let notes: [ErrorText]
 
-    private enum Layout: Sendable {
-        case raw
-        case qcow2(QCOW2Layout)
-        case vmdk(VMDKLayout)
-    }
-
-    private let layout: Layout
+    private let layout: any FormatLayout
 
     /// Opens the image's own file. Throws where that cannot be opened or its first bytes cannot be read; damage is no
     /// reason to throw.
@@ -44,12 +37,12 @@ public struct InspectedImage: Sendable {
         let probed = try ImageFormat.probe(file)
         // A file whose magic is damaged is of the format that its name says.
         var format = said ?? (probed == .raw ? named ?? .raw : probed)
-        if said == nil, format == .vmdk, let policy, DiskPart.needsDescriptor(file) {
-            if let part = DiskPart(file, policy: policy) {
-                // What is stored in grains has a layout of its own.
-                guard probed == .vmdk else { throw part.error }
-                notes.append(part.error.detail)
-            } else if let recognition = try Recognition(flatExtent: file) {
+        if said == nil, let split = format.driver as? any SplitFormat, let policy, split.mayBePart(file) {
+            if let error = split.partError(of: file, policy: policy) {
+                // What begins as an image has a layout of its own.
+                guard probed == format else { throw error }
+                notes.append(error.detail)
+            } else if let recognition = try Recognition(flatExtent: file, of: split) {
                 format = recognition.format
                 notes += recognition.notes
             }
@@ -63,28 +56,16 @@ public struct InspectedImage: Sendable {
         } else if probed == .raw, let foreign = try ForeignContent(of: file) {
             notes.append("its content is that of \(foreign.name), which is not read here")
         }
-        switch format {
-        case .raw: layout = .raw
-        case .qcow2: layout = .qcow2(try QCOW2Layout(file))
-        case .vmdk:
-            layout = .vmdk(try VMDKLayout(file, policy: (said ?? named) == .vmdk ? policy : nil))
+        guard let driver = format.driver as? any InspectableFormat else {
+            throw ImageError(.unsupported, path: file.path, "is \(format.rawValue), whose structures cannot be shown")
         }
+        layout = try driver.layout(of: file, policy: (said ?? named) == format ? policy : nil)
         self.notes = notes
     }
 
     /// Tells `consumer` of every structure of the file. Throws what the consumer throws.
     public func list(to consumer: any LayoutConsumer, _ options: LayoutOptions) throws(ImageError) {
-        switch layout {
-        case .qcow2(let layout): try layout.list(to: consumer, options)
-        case .vmdk(let layout): try layout.list(to: consumer, options)
-        case .raw:
-            try consumer.structure(LayoutStructure("raw disk", at: HostOffset(0), size: file.size)) {
-                () throws(ImageError) in
-                try consumer.note("the disk, byte for byte: a raw image has no structures of its own")
-                let allocated = min(file.allocatedSize, file.size)
-                try consumer.note("allocated on the host: \(allocated) of \(counted(file.size, "byte"))")
-            }
-        }
+        try layout.list(to: consumer, options)
     }
 
     /// What the parts of the file are used for, in at most `cellLimit` cells. `onProgress` is called now and then with how
@@ -92,37 +73,9 @@ public struct InspectedImage: Sendable {
     public func hostMap(
         cellLimit: Int, onProgress: @escaping (UInt64) -> Void = { _ in }
     ) throws(ImageError) -> HostMap {
-        switch layout {
-        case .qcow2(let layout):
-            let map = HostMap(
-                size: file.size, unit: layout.clusterSize ?? 512, cellLimit: cellLimit, onProgress: onProgress)
-            try layout.recordUse(in: map)
-            return map
-        case .vmdk(let layout):
-            let map = HostMap(size: file.size, unit: 512, cellLimit: cellLimit, onProgress: onProgress)
-            try layout.recordUse(in: map)
-            return map
-        case .raw:
-            let map = HostMap(size: file.size, unit: 512, cellLimit: cellLimit, onProgress: onProgress)
-            recordRaw(in: map)
-            return map
-        }
-    }
-
-    /// The most runs of data and holes of a raw file that are asked for.
-    private static let runLimit = 1 << 20
-
-    /// Of a raw file, what the host keeps is data; its holes are free.
-    private func recordRaw(in map: HostMap) {
-        var position: UInt64 = 0
-        for _ in 0..<Self.runLimit {
-            guard position < file.size else { return }
-            let run = file.run(at: HostOffset(position), limit: file.size - position)
-            let count = max(1, run.count)
-            if !run.isHole { map.record(.data, at: HostOffset(position), count: count) { _, _ in true } }
-            position += min(count, file.size - position)
-        }
-        map.note("the file has more than \(Self.runLimit) holes: what is past \(HostOffset(position)) is not shown")
+        let map = HostMap(size: file.size, unit: layout.unit, cellLimit: cellLimit, onProgress: onProgress)
+        try layout.recordUse(in: map)
+        return map
     }
 }
 

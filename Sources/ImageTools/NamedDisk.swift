@@ -1,7 +1,7 @@
 import BlockImage
+import FormatCore
 import Glibc
 import ImageFormats
-public import QCOW2
 
 /// The disk that a person named, open. May be used from any thread.
 public struct NamedDisk: Sendable {
@@ -85,24 +85,25 @@ extension NamedDisk {
     ///
     /// Throws `unsupported` where the format has no bitmaps, and for one from which nothing can be learned, `outOfRange`
     /// where there is none of that name, and `corrupt` about its directory entry.
-    public func dirtyRanges(of name: String) throws(ImageError) -> (ranges: DirtyRanges, isEnabled: Bool) {
+    public func dirtyRanges(of name: String) throws(ImageError) -> (ranges: any DirtyRangeReader, isEnabled: Bool) {
         let layer = opened.layers[0]
-        guard case .qcow2(let description, _) = layer.facts else {
+        guard let image = layer.image as? any BitmapImage else {
             throw ImageError(
                 .unsupported, path: layer.file.path,
                 "is \(layer.format.rawValue), and only qcow2 images have dirty bitmaps")
         }
+        let bitmaps = image.bitmaps
         let found = try NameMatch.find(
-            name.nameBytes, among: description.bitmaps.map(\.nameBytes), kind: "bitmap", of: .file(layer.file.path))
+            name.nameBytes, among: bitmaps.map(\.nameBytes), kind: "bitmap", of: .file(layer.file.path))
         guard let found else {
-            if let fault = description.bitmapFault { throw fault }
-            let names = description.bitmaps.map { "\"\(nameText($0.nameBytes))\"" }.joined(separator: ", ")
+            if let fault = image.bitmapFault { throw fault }
+            let names = bitmaps.map { "\"\(nameText($0.nameBytes))\"" }.joined(separator: ", ")
             throw ImageError(
                 .outOfRange, path: layer.file.path,
                 "has no bitmap \"\(name)\"; it has \(names.isEmpty ? "none" : names)")
         }
         if let note = found.note { onNote?(note.description) }
-        let bitmap = description.bitmaps[found.index]
-        return (try description.dirtyRanges(of: bitmap, in: layer.file), bitmap.flags.contains(.auto))
+        let bitmap = bitmaps[found.index]
+        return (try image.dirtyRanges(of: bitmap, from: GuestOffset(0)), bitmap.isEnabled)
     }
 }

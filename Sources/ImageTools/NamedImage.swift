@@ -1,8 +1,8 @@
 import BlockImage
+import FormatCore
 import Glibc
 import HostStorage
 import ImageFormats
-import QCOW2
 import SystemPackage
 
 /// An image as a person names it to a command, and how it is to be opened.
@@ -21,21 +21,12 @@ public struct NamedImage: Sendable {
     public var allowed: [FilePath] = []
     /// The image that lies under it, in place of the one that it names; its folder may be named as the image's own is.
     public var backing: FilePath?
-    /// The option by which a person can say so; nil where there is none.
-    public var backingOption: String?
     /// Gets what people should know at once of the files that were opened.
     public var onNote: (@Sendable (String) -> Void)?
-    /// The passphrases of encrypted images.
-    public var keys = ImageKeys()
-    /// Whether a VMDK delta is read although its parent was changed after it was made.
-    public var ignoresCID = false
+    /// How it is opened, but for what `format` and `backing` say.
+    public var options = OpenOptions()
     /// Which of the disks that it holds is meant.
     public var place = DiskPlace()
-    /// The place in the chain of the last image that is opened, 0 for the topmost alone: for maps, and for nothing that
-    /// reads the disk.
-    public var deepest = Int.max
-    /// Whether the chain is followed also below an image that is encrypted and has no key, to be described.
-    public var followsEncrypted = false
 
     /// The image at `path`, with nothing else asked for.
     public init(_ path: FilePath, format: ImageFormat? = nil) {
@@ -51,12 +42,9 @@ public struct NamedImage: Sendable {
         resources: LayerResources = LayerResources(), counters: ReadCounters = ReadCounters()
     ) throws(ImageError) -> OpenedImage {
         let own = try openFile()
-        var opener = ImageOpener(policy: own.policy, keys: keys, resources: resources, ignoresCID: ignoresCID)
-        opener.deepest = deepest
-        opener.followsEncrypted = followsEncrypted
-        opener.isFormatSaid = format != nil
-        opener.backing = try givenBacking()
-        opener.backingOption = backingOption
+        var opener = ImageOpener(policy: own.policy, resources: resources, options: options)
+        opener.options.isFormatSaid = format != nil
+        opener.options.backing = try givenBacking()
         let opened = opener.open(own.file, as: format ?? own.formatOfName, counters: counters)
         try checkBacking(of: opened)
         if let onNote {
@@ -120,10 +108,10 @@ public struct NamedImage: Sendable {
         let found = named == nil ? try Recognition(own.file, named: nil) : nil
         let policy = NoFilesOpened(besides: own.policy)
         let resources = LayerResources()
-        var opener = ImageOpener(policy: policy, keys: keys, resources: resources, ignoresCID: ignoresCID)
-        opener.deepest = 0
+        var opener = ImageOpener(policy: policy, resources: resources, options: options)
+        opener.options.deepest = 0
         // What was found by the content is not looked for again: then the image could name no file.
-        opener.isFormatSaid = format != nil || found != nil
+        opener.options.isFormatSaid = format != nil || found != nil
         let opened = opener.open(own.file, as: named ?? found?.format, counters: resources.counters)
         return (opened, policy.wasAsked ? nil : opened.disk.error, named == nil, found?.notes ?? [])
     }
@@ -140,16 +128,14 @@ public struct NamedImage: Sendable {
         guard let snapshot = place.snapshot else { return try part(of: current, opened, snapshot: nil) }
         guard let index = try index(of: snapshot, in: opened.snapshots), let disk = opened.snapshotDisk(index) else {
             // It may be one of those that the damaged table hides.
-            if case .qcow2(let description, _)? = opened.layers.first?.facts, let fault = description.snapshotFault {
-                throw fault
-            }
+            if let fault = (opened.layers.first?.image as? any SnapshotImage)?.snapshotFault { throw fault }
             throw ImageError(.outOfRange, path: path.text, "has no snapshot \"\(snapshot)\"")
         }
         return try part(of: try disk.result.get(), opened, snapshot: index)
     }
 
     /// Which of `snapshots` is called `name`, or else has it for its ID.
-    private func index(of name: String, in snapshots: [Snapshot]) throws(ImageError) -> Int? {
+    private func index(of name: String, in snapshots: [DiskSnapshot]) throws(ImageError) -> Int? {
         let bytes = name.nameBytes
         let listed = SnapshotNames.unique(of: snapshots.map { ($0.nameBytes, $0.idBytes) }).firstIndex(of: bytes)
         if place.isListed, let listed { return listed }
@@ -191,10 +177,10 @@ private final class NoFilesOpened: OpenPolicy {
 
 extension NamedImage {
     /// The image that is to lie under this one by a person's word; nil where that was not said.
-    func givenBacking() throws(ImageError) -> ImageOpener.GivenBacking? {
+    func givenBacking() throws(ImageError) -> OpenOptions.GivenBacking? {
         guard let backing else { return nil }
         let own = try NamedImage(backing).openFile()
-        return ImageOpener.GivenBacking(own.file, format: own.formatOfName)
+        return OpenOptions.GivenBacking(own.file, format: own.formatOfName)
     }
 
     /// The folders whose files that image may name.
@@ -207,13 +193,8 @@ extension NamedImage {
     /// Throws where an image was given to lie under one that has no place for it.
     func checkBacking(of opened: OpenedImage) throws(ImageError) {
         guard backing != nil, let top = opened.layers.first else { return }
-        let isNamed =
-            switch top.facts {
-            case .qcow2(let description, _): description.backingFile != nil
-            case .vmdk(let description, _): description.parent != nil
-            case .raw: top.format != .raw || opened.disk.error != nil
-            }
-        guard !isNamed else { return }
+        // Of one that could not be described, that is the error.
+        guard let image = top.image, image.backing == nil else { return }
         throw ImageError(
             .unsupported, path: top.file.path,
             "names no backing file and no parent, so that none can be given in its place\(hint: " (--backing)")")

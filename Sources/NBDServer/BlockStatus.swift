@@ -1,8 +1,8 @@
 import BlockImage
+import FormatCore
 import ImageFormats
 import ImageTools
 import NIOCore
-import QCOW2
 
 /// What one context says of a range: the NBD protocol, NBD_REPLY_TYPE_BLOCK_STATUS.
 struct BlockStatus: Hashable {
@@ -71,7 +71,7 @@ struct BlockStatus: Hashable {
     }
 
     private mutating func addDirty(
-        _ bitmap: Bitmap, of export: Export, _ count: UInt64, at start: UInt64, _ limit: Int
+        _ bitmap: DirtyBitmap, of export: Export, _ count: UInt64, at start: UInt64, _ limit: Int
     ) throws(ImageError) {
         let end = start + count
         var ranges = try export.dirtyRanges(of: bitmap, from: GuestOffset(start))

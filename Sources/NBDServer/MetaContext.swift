@@ -1,6 +1,6 @@
 import BlockImage
+import FormatCore
 import ImageTools
-import QCOW2
 
 /// Something that a client can ask of ranges of an export: the NBD protocol, "Metadata querying", and QEMU's
 /// docs/interop/nbd.
@@ -10,7 +10,7 @@ enum MetaContext: Hashable, Sendable {
     /// `qemu:allocation-depth`: how many images down the chain it is stored.
     case allocationDepth
     /// `qemu:dirty-bitmap:NAME`: what a bitmap calls dirty.
-    case dirtyBitmap(Bitmap)
+    case dirtyBitmap(DirtyBitmap)
 
     /// The most bitmaps of one export that can be asked for.
     private static let bitmapLimit = 1024

@@ -1,20 +1,6 @@
 import BlockImage
 import ByteFormat
 
-/// A part of the disk that a bitmap marks as written to.
-public struct DirtyRange: Hashable, Sendable {
-    /// Where it begins.
-    public var start: GuestOffset
-    /// Its bytes; at least one.
-    public var count: UInt64
-
-    /// The `count` bytes from `start` on.
-    public init(start: GuestOffset, count: UInt64) {
-        self.start = start
-        self.count = count
-    }
-}
-
 /// An entry of a bitmap table: docs/interop/qcow2 "Bitmap table".
 ///
 ///     BIT   FIELD
@@ -56,7 +42,7 @@ struct BitmapTableEntry: RawRepresentable, Hashable {
 
 /// The parts of the disk that one bitmap marks as written to, in order, found while they are asked for: memory for one
 /// cluster of bits and one page of the bitmap's table is all it takes, however large the bitmap is.
-public struct DirtyRanges: Sendable {
+public struct DirtyRanges: DirtyRangeReader {
     /// The entries of the bitmap's table that are read at once.
     private static let pageEntries: UInt64 = 4096
 

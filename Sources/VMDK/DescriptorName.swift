@@ -121,14 +121,10 @@ private let slash = UInt8(ascii: "/")
 private let backslash = UInt8(ascii: "\\")
 private let colon = UInt8(ascii: ":")
 
-extension FileSearch {
-    /// Opens the file that a descriptor calls `name`: see the same for other names.
-    public mutating func open(
-        _ name: DescriptorName, as role: FileReference.Role
-    ) throws(ImageError) -> any HostFile {
-        let sought = SoughtName(
-            text: name.text, place: "descriptor", candidates: name.candidates, lastComponent: name.lastComponent,
-            ignoresCase: true)
-        return try open(sought, as: role)
+extension DescriptorName {
+    /// What it is looked for by.
+    var sought: SoughtName {
+        SoughtName(
+            text: text, place: "descriptor", candidates: candidates, lastComponent: lastComponent, ignoresCase: true)
     }
 }

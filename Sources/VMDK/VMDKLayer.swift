@@ -222,7 +222,7 @@ private struct ExtentAssembly {
     /// The file called `name`, opened once however often it is named.
     private mutating func open(_ name: DescriptorName) throws(ImageError) -> any HostFile {
         if let file = fileOfName[name.bytes] { return file }
-        let opened = try search.open(name, as: .extent)
+        let opened = try search.open(name.sought, as: .extent)
         // Two names may lead to one file, whose bytes on the host must not be counted twice.
         let known = opened.identity.flatMap { fileOfIdentity[$0] }
         let file = known ?? opened

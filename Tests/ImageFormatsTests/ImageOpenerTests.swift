@@ -30,7 +30,9 @@ struct Folder {
         let format: ImageFormat? = if case .format(let format) = naming { format } else { nil }
         let file = try policy.openImage(at: FilePath(folder.file(name)))
         let resources = LayerResources(cacheSize: 1 << 20)
-        return ImageOpener(policy: policy, resources: resources, ignoresCID: ignoresCID)
+        var options = OpenOptions()
+        options.ignoresCID = ignoresCID
+        return ImageOpener(policy: policy, resources: resources, options: options)
             .open(file, as: format, counters: resources.counters)
     }
 

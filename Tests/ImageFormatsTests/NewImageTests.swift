@@ -1,6 +1,8 @@
 import BlockImage
+import FormatCore
 import ImageFormats
 import QCOW2
+import Raw
 import TestImages
 import Testing
 import VMDK
@@ -14,7 +16,8 @@ struct `What a new image is to be` {
 
     @Test func `is said as to qemu-img`() throws {
         var qcow2 = NewQCOW2(size: 1 << 20)
-        #expect(try image(.qcow2) == .qcow2(qcow2, compressionLevel: nil))
+        let usual = try #require(try image(.qcow2).image as? NewQCOW2Image)
+        #expect(usual.new == qcow2 && usual.compressionLevel == nil)
         qcow2.version = 2
         qcow2.clusterSize = 4096
         qcow2.refcountBits = 8
@@ -24,7 +27,8 @@ struct `What a new image is to be` {
         qcow2.preallocation = .falloc
         let text =
             "compat=0.10,cluster_size=4k,refcount_bits=8,extended_l2=on,compression_type=zstd,lazy_refcounts=yes"
-        #expect(try image(.qcow2, text, "preallocation=falloc") == .qcow2(qcow2, compressionLevel: nil))
+        let said = try image(.qcow2, text, "preallocation=falloc")
+        #expect((said.image as? NewQCOW2Image)?.new == qcow2)
         var vmdk = NewVMDK(size: 1 << 20)
         vmdk.subformat = .twoGbMaxExtentSparse
         vmdk.adapterType = .legacyESX
@@ -32,17 +36,14 @@ struct `What a new image is to be` {
         vmdk.hasZeroedGrains = true
         #expect(
             try image(.vmdk, "subformat=twoGbMaxExtentSparse,adapter_type=legacyESX,compat6=on,zeroed_grain=on")
-                == .vmdk(vmdk))
-        guard case .raw(let raw) = try image(.raw, "preallocation=full") else {
-            throw ToolFailure(description: "not raw")
-        }
+                .image as? NewVMDK == vmdk)
+        let raw = try #require(try image(.raw, "preallocation=full").image as? NewRaw)
         #expect(raw.preallocation == .full && raw.size == 1 << 20)
     }
 
     @Test func `may say an option twice, of which the last holds`() throws {
-        guard case .qcow2(let new, _) = try image(.qcow2, "cluster_size=4k,cluster_size=512", "cluster_size=0x1000")
-        else { throw ToolFailure(description: "not qcow2") }
-        #expect(new.clusterSize == 4096)
+        let said = try image(.qcow2, "cluster_size=4k,cluster_size=512", "cluster_size=0x1000").image
+        #expect((said as? NewQCOW2Image)?.new.clusterSize == 4096)
     }
 
     @Test(
@@ -72,8 +73,8 @@ struct `What a new image is to be` {
     @Test func `is compressed by what the format can, as hard as that can`() throws {
         var qcow2 = try image(.qcow2)
         try qcow2.compress(.zstd, level: 19)
-        guard case .qcow2(let new, 19) = qcow2 else { throw ToolFailure(description: "\(qcow2)") }
-        #expect(new.compressionType == .zstd)
+        let compressed = try #require(qcow2.image as? NewQCOW2Image)
+        #expect(compressed.compressionLevel == 19 && compressed.new.compressionType == .zstd)
         #expect(throws: OptionFault.self) { try qcow2.compress(.zlib, level: 99) }
         #expect(throws: OptionFault.self) { try qcow2.compress(nil, level: 0) }
         var raw = try image(.raw)

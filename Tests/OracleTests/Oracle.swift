@@ -1,4 +1,5 @@
 import BlockImage
+import FormatCore
 import Foundation
 import HostStorage
 import ImageFormats
@@ -23,7 +24,9 @@ struct Oracle {
         let resources = LayerResources(cacheSize: 6 << 20)
         do {
             let file = try policy.openImage(at: FilePath(folder.file(name)))
-            return ImageOpener(policy: policy, resources: resources, ignoresCID: ignoresCID)
+            var options = OpenOptions()
+            options.ignoresCID = ignoresCID
+            return ImageOpener(policy: policy, resources: resources, options: options)
                 .open(file, as: format, counters: resources.counters)
         } catch {
             return OpenedImage(failure: error)
@@ -64,7 +67,7 @@ struct Oracle {
     /// the matrix has hundreds of images, and to start the command for each would take longer than all else.
     private func named(_ path: String, _ format: ImageFormat) -> NamedImage {
         var image = NamedImage(FilePath(path), format: format)
-        image.ignoresCID = true
+        image.options.ignoresCID = true
         image.allowed = [FilePath(folder.path)]
         return image
     }

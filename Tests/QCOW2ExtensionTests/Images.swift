@@ -1,4 +1,5 @@
 import BlockImage
+import FormatCore
 import Foundation
 import HostStorage
 import ImageFormats
@@ -54,10 +55,10 @@ struct Images {
     func layer(_ name: String) throws -> (layer: QCOW2Layer, description: QCOW2Description, backing: Image?) {
         let opened = try open(name)
         let image = try opened.disk.result.get()
-        guard case .qcow2(let description, let layer?) = opened.layers.first?.facts else {
+        guard let qcow2 = opened.layers.first?.image as? QCOW2Image, let layer = qcow2.clusters else {
             throw ToolFailure(description: "\(name) is no QCOW2 image")
         }
-        return (layer, description, image.backing)
+        return (layer, qcow2.description, image.backing)
     }
 
     /// The bytes of the file `name`.

@@ -1,4 +1,5 @@
 import BlockImage
+import FormatCore
 import Foundation
 import TestImages
 import Testing
@@ -31,9 +32,9 @@ struct `The file that is written` {
     @Test(
         arguments: [
             (512, nil), (4096, nil), (65536, nil), (2 << 20, nil), (65536, .zlib), (65536, .zstd), (4096, .zstd),
-        ] as [(UInt64, NewQCOW2.CompressionType?)])
+        ] as [(UInt64, CompressionType?)])
     func `is no larger than what qemu-img convert makes of the same disk`(
-        clusterSize: UInt64, compression: NewQCOW2.CompressionType?
+        clusterSize: UInt64, compression: CompressionType?
     ) throws {
         let folder = try TemporaryFolder()
         let raw = folder.file("disk.raw")

@@ -46,7 +46,7 @@ import Testing
         let policy = MemoryPolicy(["sda": MemoryFile([1]), "PhysicalDrive0": MemoryFile([1])])
         var search = FileSearch(of: MemoryFile([]), policy: policy)
         let error = imageError { () throws(ImageError) in
-            _ = try search.open(DescriptorName(Array(name.utf8), decoded: name), as: .parent)
+            _ = try search.open(DescriptorName(Array(name.utf8), decoded: name).sought, as: .parent)
         }
         #expect(
             error
@@ -81,7 +81,7 @@ import Testing
         var search = FileSearch(of: MemoryFile([], path: "child.vmdk"), policy: policy)
         var path: String?
         let error = imageError { () throws(ImageError) in
-            path = try search.open(DescriptorName(Array(name.utf8), decoded: name), as: .parent).path
+            path = try search.open(DescriptorName(Array(name.utf8), decoded: name).sought, as: .parent).path
         }
         return (path, error, search.notes.map(\.description), policy.names)
     }
@@ -132,7 +132,7 @@ import Testing
         }
         var search = FileSearch(of: MemoryFile([]), policy: Locked())
         let error = imageError { () throws(ImageError) in
-            _ = try search.open(DescriptorName(Array("a/b".utf8), decoded: "a/b"), as: .extent)
+            _ = try search.open(DescriptorName(Array("a/b".utf8), decoded: "a/b").sought, as: .extent)
         }
         #expect(error == ImageError(.system(errno: 13), path: "memory.img", "a/b"))
     }
@@ -162,7 +162,7 @@ import Testing
                 let layer = try openLayer(MemoryFile(bytes), files)
                 if let parent = layer.description.parent {
                     var search = FileSearch(of: MemoryFile(bytes), policy: MemoryPolicy(files))
-                    _ = try? search.open(parent, as: .parent)
+                    _ = try? search.open(parent.sought, as: .parent)
                 }
                 for extent in layer.extents { _ = try? layer.extent(at: extent.start, limit: 1 << 40) }
             }

@@ -1,7 +1,7 @@
-public import BlockImage
-import QCOW2
+import BlockImage
+import FormatCore
 
-/// Those files of a folder whose names do not call them images, but whose content does: a QCOW2 or VMDK image, or a disk that
+/// Those files of a folder whose names do not call them images, but whose content does: an image of a format with a magic, or a disk that
 /// begins with a partition table.
 public struct ProbedFiles: Sendable {
     private var formats: [[UInt8]: ImageFormat?] = [:]
@@ -18,14 +18,18 @@ public struct ProbedFiles: Sendable {
             if let file = open(name), Self.isImage(file) { formats.updateValue(nil, forKey: name) }
         }
         guard !formats.isEmpty else { return }
-        var pending = images.filter { ImageFormat.naming(of: $0) == .format(.qcow2) }
-        while let name = pending.popLast() {
-            guard let file = open(name), let description = try? QCOW2Description(file),
-                let backing = description.backingFile, let known = formats[backing], known == nil,
-                let format = description.extensions.backingFormat.flatMap(ImageFormat.init)
+        // Those that may say the format of what they name.
+        var pending = images.compactMap { name -> (name: [UInt8], driver: any FormatDriver)? in
+            guard case .format(let format)? = ImageFormat.naming(of: name) else { return nil }
+            return format.driver.storesBackingFormat ? (name, format.driver) : nil
+        }
+        while let (name, driver) = pending.popLast() {
+            guard let file = open(name), let backing = (try? driver.describe(file))?.backing,
+                let known = formats[backing.bytes], known == nil,
+                let format = backing.storedFormat.flatMap({ ImageFormat(rawValue: $0) })
             else { continue }
-            formats.updateValue(format, forKey: backing)
-            if format == .qcow2 { pending.append(backing) }
+            formats.updateValue(format, forKey: backing.bytes)
+            if format.driver.storesBackingFormat { pending.append((backing.bytes, format.driver)) }
         }
     }
 

@@ -1,6 +1,6 @@
-public import BlockImage
+import BlockImage
+import FormatCore
 import HostStorage
-import VMDK
 
 /// Which format a file is taken for, and what people should know of that.
 public struct Recognition: Sendable {
@@ -46,7 +46,7 @@ public struct Recognition: Sendable {
         }
         if let foreign, !(isDevice && foreign.isVolume) { throw Self.refusal(of: file, foreign, under: under) }
         format = found
-        guard isDevice, let name = foreign?.name ?? found.imageName else {
+        guard isDevice, let name = foreign?.name ?? found.driver.imageName else {
             notes = []
             return
         }
@@ -57,10 +57,10 @@ public struct Recognition: Sendable {
         ]
     }
 
-    /// Looks at `file`, which is called a VMDK image, is none, and is no part of another: nil unless its name makes it the
-    /// flat extent of one, which is the whole disk, as far as anybody knows. Throws where it cannot be read.
-    public init?(flatExtent file: any HostFile) throws(ImageError) {
-        guard DiskPart.kind(of: file) == .flat, try ImageFormat.probe(file) == .raw, try ForeignContent(of: file) == nil
+    /// Looks at `file`, which is called an image of the format of `driver`, is none, and is no part of another: nil unless its
+    /// name makes it the flat extent of one, which is the whole disk, as far as anybody knows. Throws where it cannot be read.
+    public init?(flatExtent file: any HostFile, of driver: any SplitFormat) throws(ImageError) {
+        guard driver.isFlatExtent(file), try ImageFormat.probe(file) == .raw, try ForeignContent(of: file) == nil
         else { return nil }
         format = .raw
         notes = [
@@ -89,7 +89,7 @@ public struct Recognition: Sendable {
         let foreign = (try? ForeignContent(of: file)) ?? nil
         // QCOW has one magic for all of its versions.
         if let foreign, found == .raw || foreign == .qcow1 { return foreign.name }
-        return found == format ? nil : found.imageName
+        return found == format ? nil : found.driver.imageName
     }
 
     /// What is wrong with `file`, which was to be of `format`, and `error` is why that failed: what it is by its content is
@@ -98,8 +98,7 @@ public struct Recognition: Sendable {
         _ error: ImageError, of file: any HostFile, as format: ImageFormat, isNamed: Bool
     ) -> ImageError {
         guard error.subject == .file(file.path), let name = contentName(of: file, besides: format) else { return error }
-        // A descriptor without its mark is a text.
-        guard format != .vmdk || error == VMDKDescription.noVMDK(file) else { return error }
+        guard format.driver.mayBeOtherFormat(error, file) else { return error }
         var error = error
         error.detail += "; by its content it is \(name)"
         if let advice = ((try? ForeignContent(of: file)) ?? nil)?.advice {
@@ -108,16 +107,5 @@ public struct Recognition: Sendable {
             error.hint = "--format \(found.rawValue), or the extension .\(found.rawValue), has it read as that"
         }
         return error
-    }
-}
-
-extension ImageFormat {
-    /// What a file of it is called; nil for a raw disk, whose content says nothing.
-    fileprivate var imageName: String? {
-        switch self {
-        case .raw: nil
-        case .qcow2: "a QCOW2 image"
-        case .vmdk: "a VMDK image"
-        }
     }
 }

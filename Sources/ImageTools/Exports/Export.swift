@@ -1,8 +1,8 @@
 import BlockImage
+import FormatCore
 import Glibc
 import ImageFormats
 import PartitionTable
-import QCOW2
 
 /// A disk that a server offers under a name: an image, or a disk that it holds (`DiskPlace`). Open, and as it was when it
 /// was opened. Every method may be called from any thread.
@@ -32,19 +32,18 @@ public struct Export: Sendable {
     }
 
     /// The dirty bitmaps that say something of this disk: those of the image, where it is the current disk, and whole.
-    public var bitmaps: [Bitmap] {
-        guard isWhole, case .qcow2(let description, _)? = opened.layers.first?.facts else {
-            return []
-        }
-        return description.bitmaps.filter { !$0.isInconsistent }
+    public var bitmaps: [DirtyBitmap] {
+        guard isWhole, let image = opened.layers.first?.image as? any BitmapImage else { return [] }
+        return image.bitmaps.filter { !$0.isInconsistent }
     }
 
     /// What of the disk from `start` on `bitmap`, one of `bitmaps`, calls dirty. Throws what is wrong with it.
-    public func dirtyRanges(of bitmap: Bitmap, from start: GuestOffset) throws(ImageError) -> DirtyRanges {
-        guard let top = opened.layers.first, case .qcow2(let description, _) = top.facts else {
+    public func dirtyRanges(of bitmap: DirtyBitmap, from start: GuestOffset) throws(ImageError) -> any DirtyRangeReader
+    {
+        guard let image = opened.layers.first?.image as? any BitmapImage else {
             throw ImageError(.unsupported, about: .named(name), "has no bitmaps, only QCOW2 images do")
         }
-        return try description.dirtyRanges(of: bitmap, in: top.file, from: start)
+        return try image.dirtyRanges(of: bitmap, from: start)
     }
 }
 
@@ -105,10 +104,9 @@ final class ServedImage: Sendable {
     }
 
     private func exports(of whole: Export) -> [Export] {
-        /// What makes snapshots have the same content.
+        /// What makes snapshots have the same disk.
         struct Content: Hashable {
-            var table: UInt64
-            var count: UInt32
+            var content: DiskSnapshot.ContentID
             var size: UInt64
         }
         var known: [Content: [Partition]] = [:]
@@ -134,7 +132,7 @@ final class ServedImage: Sendable {
         for (index, name) in names.enumerated() {
             guard let image = opened.snapshotDisk(index)?.image else { continue }
             let snapshot = opened.snapshots[index]
-            let content = Content(table: snapshot.l1TableOffset, count: snapshot.l1Size, size: image.virtualSize)
+            let content = Content(content: snapshot.content, size: image.virtualSize)
             let partitions = known[content] ?? PartitionTable(of: image).partitions
             known[content] = partitions
             let disk = part(of: whole, "@\(SnapshotNames.text(of: name))", "snapshot \"\(snapshot.name)\"", image)

@@ -1,9 +1,10 @@
 import BlockImage
 import ByteFormat
+import FormatCore
 
 /// The structures of a QCOW2 file as they stand in it, sound or not: what `inspect` shows. Where a reader refuses, it
 /// goes on; what is wrong is reported with the field that it is about.
-public struct QCOW2Layout: Sendable {
+public struct QCOW2Layout: FormatLayout {
     let file: any HostFile
     /// The bytes of the first cluster, or of what stands for it where the header does not say how large that is.
     let start: [UInt8]
@@ -44,6 +45,9 @@ public struct QCOW2Layout: Sendable {
         }
         start = try file.bytes(Int(min(file.size, header.clusterSize)), at: HostOffset(0), of: "header cluster")
     }
+
+    /// The bytes of a cluster; a sector where the header does not say it.
+    public var unit: UInt64 { clusterSize ?? 512 }
 
     /// The header where clusters can be counted by it; nil where cluster_bits is wrong.
     var clusters: Header? {

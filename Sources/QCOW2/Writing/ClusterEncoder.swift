@@ -1,10 +1,11 @@
 import BlockImage
 import Compression
+import FormatCore
 
 /// Compresses the clusters of a new image.
 struct ClusterEncoder: UnitEncoder {
     /// How it compresses.
-    let type: NewQCOW2.CompressionType
+    let type: CompressionType
     /// How hard it tries: one of `type.levels`.
     let level: Int
     /// The bytes of the disk that are encoded as one: a cluster, a grain: a cluster.
@@ -23,9 +24,9 @@ struct ClusterEncoder: UnitEncoder {
     }
 }
 
-extension NewQCOW2.CompressionType {
+extension CompressionType {
     /// The levels that there are: the first is the fastest, the last makes the least of what it is given.
-    public var levels: ClosedRange<Int> {
+    var levels: ClosedRange<Int> {
         switch self {
         case .zlib: Deflate.levels
         case .zstd: Zstandard.levels
@@ -33,7 +34,7 @@ extension NewQCOW2.CompressionType {
     }
 
     /// The fastest level that makes no more of clusters of 64 KiB than QEMU does.
-    public var defaultLevel: Int {
+    var defaultLevel: Int {
         switch self {
         case .zlib: 4
         case .zstd: 3

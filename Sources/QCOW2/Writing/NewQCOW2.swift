@@ -1,5 +1,6 @@
 import BlockImage
 import ByteFormat
+import FormatCore
 
 /// What a new QCOW2 image is to be: what `qemu-img create -o` lets people choose, with QEMU's defaults.
 public struct NewQCOW2: Hashable, Sendable {
@@ -15,14 +16,6 @@ public struct NewQCOW2: Hashable, Sendable {
             self.name = name
             self.format = format
         }
-    }
-
-    /// How compressed clusters are compressed, by the names that QEMU gives them.
-    public enum CompressionType: String, CaseIterable, Sendable {
-        /// RFC 1951.
-        case zlib
-        /// RFC 8878. Version 3.
-        case zstd
     }
 
     /// What space the clusters get that nothing is written to, by the names that QEMU gives it.

@@ -115,7 +115,7 @@ extension VMDKLayout {
         }
         guard var found = search else { return }
         do throws(ImageError) {
-            let target = try found.open(name, as: .extent)
+            let target = try found.open(name.sought, as: .extent)
             field.value += " -> \(path: printable(target.path)), \(counted(target.size, "byte"))"
             let end = extent.hostOffset.map { $0.advanced(by: extent.virtualSize).rawValue }
             if let end, end > target.size {

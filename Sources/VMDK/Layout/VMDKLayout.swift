@@ -1,9 +1,10 @@
 import BlockImage
 import ByteFormat
+import FormatCore
 
 /// The structures of a VMDK file as they stand in it, sound or not: what `inspect` shows. Where a reader refuses, it goes
 /// on; what is wrong is reported with the field that it is about.
-public struct VMDKLayout: Sendable {
+public struct VMDKLayout: FormatLayout {
     let file: any HostFile
     /// What the first bytes say; nil for a descriptor, and for what is none of them.
     let magic: Magic?
@@ -18,6 +19,9 @@ public struct VMDKLayout: Sendable {
         let start = try file.bytes(Int(min(file.size, 16)), at: HostOffset(0), of: "VMDK image")
         magic = Magic(firstBytes: start)
     }
+
+    /// A sector.
+    public var unit: UInt64 { sectorSize }
 
     /// Reports every structure to `consumer`. Throws what the consumer throws.
     public func list(to consumer: any LayoutConsumer, _ options: LayoutOptions) throws(ImageError) {

@@ -1,9 +1,8 @@
 import BlockImage
+import FormatCore
 import ImageFormats
 import ImageTools
-import QCOW2
 import TestImages
-import VMDK
 
 /// An image made of the bytes of a fuzzer, and everything that is done to images.
 struct FuzzedImage {
@@ -56,11 +55,7 @@ struct FuzzedImage {
     }
 
     private func check(_ opened: OpenedImage) {
-        switch opened.layers.first?.facts {
-        case .qcow2(let description, _)?: _ = try? description.check(file) { _ in }
-        case .vmdk(_, let layer?)?: _ = try? layer.check { _ in }
-        case .raw, .vmdk, nil: break
-        }
+        _ = try? (opened.layers.first?.image as? any CheckableImage)?.check { _ in }
     }
 
     private func inspect() {

@@ -56,10 +56,10 @@ struct ImageOptions: ParsableArguments {
         for secret in secrets { keys[ExactName(secret.image)] = try secret.read() }
         var image = NamedImage.called(FilePath(text: path), format: format)
         image.allowed = allowPaths.map { FilePath(text: $0) }
-        image.keys = ImageKeys(
+        image.options.keys = ImageKeys(
             keys, workLimit: slowKeys ? LUKS1Header.workLimit : LUKS1Header.usualWorkLimit,
             slowKeyHint: "--slow-keys does them")
-        image.ignoresCID = ignoreCid
+        image.options.ignoresCID = ignoreCid
         image.onNote = { note in Failure.warn(note) }
         return image
     }
@@ -98,6 +98,6 @@ struct BackingOption: ParsableArguments {
     /// Has `image` lie over the file that was given, if one was.
     func apply(to image: inout NamedImage) {
         image.backing = backing.map { FilePath(text: $0) }
-        image.backingOption = "--backing"
+        image.options.backingOption = "--backing"
     }
 }

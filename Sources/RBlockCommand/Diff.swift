@@ -86,9 +86,9 @@ struct Diff: ParsableCommand {
         try a.choose(snapshot: snapshotA)
         try b.choose(snapshot: snapshotB)
         (a.backing, b.backing) = (backingA.map { FilePath(text: $0) }, backingB.map { FilePath(text: $0) })
-        (a.backingOption, b.backingOption) = ("--backing-a", "--backing-b")
+        (a.options.backingOption, b.options.backingOption) = ("--backing-a", "--backing-b")
         // Two snapshots of one encrypted image are unlocked once.
-        b.keys = a.keys
+        b.options.keys = a.options.keys
         let resources = LayerResources()
         let disks = (try reading.disk(a, resources: resources), try reading.disk(b, resources: resources))
         var comparison = DiskComparison(disks.0.image, disks.1.image, sectorSize: sectorSize)

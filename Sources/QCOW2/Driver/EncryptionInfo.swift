@@ -1,10 +1,9 @@
 import BlockImage
 import ByteFormat
 import Encryption
-import QCOW2
 
 /// How an image is encrypted, under the keys of `qemu-img info`. Holds nothing of a key.
-public struct EncryptionInfo: Encodable, Sendable {
+struct EncryptionInfo: Encodable, Sendable {
     private struct Slot: Encodable, Sendable {
         var active: Bool
         var iters: UInt32?

@@ -4,6 +4,20 @@ import BlockImage
 public struct OptionFault: Error, Hashable, Sendable {
     /// What is wrong and what it must be.
     public var message: String
+
+    /// The fault that `message` says.
+    public init(message: String) {
+        self.message = message
+    }
+
+    /// Throws where `level` is none of the `levels` of the compression `name`.
+    public static func check(_ level: Int, _ levels: ClosedRange<Int>, _ name: String) throws(OptionFault) {
+        guard levels.contains(level) else {
+            throw OptionFault(
+                message: "level: is \(level), but must be from \(levels.lowerBound) to \(levels.upperBound) for \(name)"
+            )
+        }
+    }
 }
 
 /// The options of a new image as people write them, as for `qemu-img create -o`: `cluster_size=64k,compat=1.1`, where
@@ -62,20 +76,30 @@ public struct ImageOptionList: Sendable {
 }
 
 /// An option that a new image of one format has.
-struct ImageOption<New>: Sendable {
-    let name: String
+public struct ImageOption<New>: Sendable {
+    /// What people write before the equals sign.
+    public let name: String
     /// What it may be and what it means, in one line.
-    let help: String
-    let set: @Sendable (inout New, OptionValue) throws(OptionFault) -> Void
+    public let help: String
+    private let set: @Sendable (inout New, OptionValue) throws(OptionFault) -> Void
+
+    /// The option `name`, which `help` explains; `set` sets what its value says.
+    public init(
+        name: String, help: String, set: @escaping @Sendable (inout New, OptionValue) throws(OptionFault) -> Void
+    ) {
+        self.name = name
+        self.help = help
+        self.set = set
+    }
 
     /// Sets what `list` says of `new`. Throws for an option that `format` does not have, and for a wrong value.
-    static func apply(
-        _ list: ImageOptionList, _ options: [ImageOption], to new: inout New, format: ImageFormat
+    public static func apply(
+        _ list: ImageOptionList, _ options: [ImageOption], to new: inout New, format: String
     ) throws(OptionFault) {
         for (name, value) in list.items {
             guard let option = options.first(where: { $0.name == name }) else {
                 let names = options.map(\.name).joined(separator: ", ")
-                throw OptionFault(message: "option \(name): \(format.rawValue) has none of this name; it has \(names)")
+                throw OptionFault(message: "option \(name): \(format) has none of this name; it has \(names)")
             }
             try option.set(&new, OptionValue(name: name, text: value))
         }
@@ -83,28 +107,31 @@ struct ImageOption<New>: Sendable {
 }
 
 /// The value of an option, as it was written.
-struct OptionValue {
-    let name: String
-    let text: String
+public struct OptionValue {
+    /// The name of the option.
+    public let name: String
+    /// The value.
+    public let text: String
 
-    func fault(_ wanted: String) -> OptionFault {
+    /// The fault that it is not `wanted`.
+    public func fault(_ wanted: String) -> OptionFault {
         OptionFault(message: "option \(name): is \"\(text)\", but must be \(wanted)")
     }
 
     /// A number of bytes, as `65536` or `64k`.
-    func size() throws(OptionFault) -> UInt64 {
+    public func size() throws(OptionFault) -> UInt64 {
         guard let size = byteCount(of: text) else { throw fault("a number of bytes, as 65536 or 64k") }
         return size
     }
 
     /// A number.
-    func number<Number: FixedWidthInteger>() throws(OptionFault) -> Number {
+    public func number<Number: FixedWidthInteger>() throws(OptionFault) -> Number {
         guard let number = Number(text) else { throw fault("a number") }
         return number
     }
 
     /// Yes or no, as QEMU takes it.
-    func flag() throws(OptionFault) -> Bool {
+    public func flag() throws(OptionFault) -> Bool {
         switch text {
         case "on", "yes", "true", "y": return true
         case "off", "no", "false", "n": return false
@@ -113,7 +140,7 @@ struct OptionValue {
     }
 
     /// One of the values that have names.
-    func choice<Choice: RawRepresentable<String> & CaseIterable>() throws(OptionFault) -> Choice {
+    public func choice<Choice: RawRepresentable<String> & CaseIterable>() throws(OptionFault) -> Choice {
         guard let choice = Choice(rawValue: text) else {
             throw fault("one of \(Choice.allCases.map(\.rawValue).joined(separator: ", "))")
         }

@@ -1,12 +1,12 @@
 import ArgumentParser
 import BlockImage
+import FormatCore
 import HostStorage
 import ImageFormats
 import ImageTools
-import QCOW2
 import SystemPackage
 
-extension NewQCOW2.CompressionType: ExpressibleByArgument {}
+extension CompressionType: ExpressibleByArgument {}
 
 /// `rblock convert`: the disk of an image, in a new image.
 struct Convert: ParsableCommand {
@@ -58,7 +58,7 @@ struct Convert: ParsableCommand {
     var outputFormat: ImageFormat?
     @OptionGroup var new: NewImageOptions
     @Option(help: ArgumentHelp("Compress the new image: zlib, or zstd for qcow2.", valueName: "type"))
-    var compress: NewQCOW2.CompressionType?
+    var compress: CompressionType?
     @Option(help: ArgumentHelp("How hard to compress: 1 to 12 for zlib, 1 to 19 for zstd.", valueName: "N"))
     var level: Int?
     @Option(
@@ -164,7 +164,8 @@ struct Convert: ParsableCommand {
                 "option backing_file: a copy holds all of the disk; rblock delta makes an image over another one",
                 status: 64)
         }
-        guard level == nil || compress != nil || format == .vmdk else {
+        let isImplied = (format.driver as? any CreatableFormat)?.isCompressedByLevel ?? false
+        guard level == nil || compress != nil || isImplied else {
             throw Failure("--level: goes with --compress", status: 64)
         }
         return try usage { () throws(OptionFault) in

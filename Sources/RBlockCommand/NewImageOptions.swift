@@ -1,5 +1,6 @@
 import ArgumentParser
 import BlockImage
+import FormatCore
 import HostStorage
 import ImageFormats
 import ImageTools
@@ -46,8 +47,8 @@ struct NewImageOptions: ParsableArguments {
 func newFormat(_ named: ImageFormat?, of path: String, option: String) throws(Failure) -> ImageFormat {
     if let named { return named }
     if case .format(let format)? = ImageFormat.naming(of: path.nameBytes) { return format }
-    throw Failure(
-        "\(path): the name does not say the format of the new image; \(option) qcow2, vmdk or raw says it", status: 64)
+    let names = ImageFormat.names(before: "or") { $0.driver is any CreatableFormat }
+    throw Failure("\(path): the name does not say the format of the new image; \(option) \(names) says it", status: 64)
 }
 
 /// Does `work`, of which an option fault is wrong usage.
@@ -62,7 +63,7 @@ func usage<Result>(_ work: () throws(OptionFault) -> Result) throws(Failure) -> 
 /// Prints the options of `format`, for who asks with `-o help`.
 func printOptions(of format: ImageFormat) throws {
     let output = StandardOutput()
-    for (name, help) in NewImage.options(of: format) {
+    for (name, help) in try usage({ () throws(OptionFault) in try NewImage.options(of: format) }) {
         try output.write("\(padded(name, 18)) \(help)\n")
     }
     try output.flush()

@@ -1,12 +1,11 @@
 import BlockImage
-import QCOW2
 
 /// What is known of an image: a superset of what `qemu-img info --output=json` prints, under the same keys with the
 /// same meaning. What does not apply to an image, or could not be found out, is left out.
 public struct ImageInfo: Encodable, Sendable {
     /// The file's canonical path.
     public var filename: PathText
-    /// "raw", "qcow2" or "vmdk".
+    /// The name of its format: "raw", "qcow2", "vmdk".
     public var format: String
     /// The size of the disk in bytes.
     public var virtualSize: UInt64?
@@ -42,54 +41,16 @@ public struct ImageInfo: Encodable, Sendable {
         case formatSpecific = "format-specific"
     }
 
-    /// What `layer`, one file of a chain, says of itself; `listsAll`: with its snapshots and dirty bitmaps.
-    public init(_ layer: LayerDescription, listsAll: Bool = true) {
-        filename = PathText(layer.file.path)
-        format = layer.format.rawValue
-        actualSize = layer.file.allocatedSize
-        switch layer.facts {
-        case .raw:
-            // A file that was to be of another format, and could not be described, has no size to speak of.
-            guard layer.format == .raw else { return }
-            virtualSize = layer.file.size
-            dirtyFlag = false
-        case .qcow2(let description, _):
-            add(description, of: layer.file, listsAll: listsAll)
-        case .vmdk(let description, let vmdk):
-            virtualSize = vmdk?.virtualSize ?? description.virtualSize
-            clusterSize = vmdk?.clusterSize.map(UInt64.init)
-            actualSize = layer.files.reduce(0) { sum, file in
-                let (more, isTooLarge) = sum.addingReportingOverflow(file.allocatedSize)
-                return isTooLarge ? .max : more
-            }
-            dirtyFlag = false
-            if let parent = description.parent {
-                backingFilename = PathText(parent.text)
-                fullBackingFilename = PathText(Self.joined(parent.text, besides: layer.file.path))
-                backingFilenameFormat = ImageFormat.ofParent(called: parent)?.rawValue
-            }
-            formatSpecific = .vmdk(VMDKInfo(description, vmdk))
-        }
-    }
-
-    private mutating func add(_ description: QCOW2Description, of file: any HostFile, listsAll: Bool) {
-        let header = description.header
-        virtualSize = header.virtualSize
-        clusterSize = header.clusterSize
-        encrypted = header.cryptMethod == 0 ? nil : true
-        dirtyFlag = header.incompatibleFeatures.contains(.dirty)
-        if let name = description.backingFile.map({ nameText($0) }) {
-            backingFilename = PathText(name)
-            fullBackingFilename = PathText(Self.joined(name, besides: file.path))
-            backingFilenameFormat = description.extensions.backingFormat
-        }
-        if listsAll, !description.snapshots.isEmpty { snapshots = description.snapshots.map(SnapshotInfo.init) }
-        formatSpecific = .qcow2(QCOW2Info(description, in: file, listsBitmaps: listsAll))
+    /// The image in the file at `path`, of the format `format`, of which nothing else is known.
+    public init(path: String, format: String, actualSize: UInt64) {
+        filename = PathText(path)
+        self.format = format
+        self.actualSize = actualSize
     }
 
     /// The file `name` in the folder of the file at `path`. An absolute name stays as it is, and so does one with a
     /// colon before its first slash, which QEMU reads as `protocol:rest`.
-    static func joined(_ name: String, besides path: String) -> String {
+    public static func joined(_ name: String, besides path: String) -> String {
         let mark = name.first { $0 == ":" || $0 == "/" }
         if name.hasPrefix("/") || mark == ":" { return name }
         return path[...(path.lastIndex(of: "/") ?? path.startIndex)] + name
@@ -128,7 +89,7 @@ public struct SnapshotInfo: Encodable, Sendable {
     }
 
     /// What the snapshot table says of `snapshot`; beyond `qemu-img info`, the size that the disk had.
-    public init(_ snapshot: Snapshot) {
+    public init(_ snapshot: DiskSnapshot) {
         id = snapshot.id
         name = snapshot.name
         vmStateSize = snapshot.vmStateSize
@@ -138,5 +99,44 @@ public struct SnapshotInfo: Encodable, Sendable {
         vmClockNsec = snapshot.vmClock % 1_000_000_000
         icount = snapshot.instructionCount
         diskSize = snapshot.diskSize
+    }
+}
+
+/// What only one format has, under the keys of `qemu-img info`: `{"type": …, "data": …}`.
+public struct FormatSpecific: Encodable, Sendable {
+    /// The name of the format.
+    public var type: String
+    /// An object with what it has.
+    public var data: any Encodable & Sendable
+
+    private enum CodingKeys: String, CodingKey {
+        case type, data
+    }
+
+    /// What the format `type` has.
+    public init(type: String, data: any Encodable & Sendable) {
+        self.type = type
+        self.data = data
+    }
+
+    /// Encodes both.
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encode(type, forKey: .type)
+        try data.encode(to: container.superEncoder(forKey: .data))
+    }
+}
+
+/// A header extension of a type that the format's specification does not give.
+public struct HeaderExtensionInfo: Encodable, Sendable {
+    /// The type, as `0x…`.
+    public var type: String
+    /// How many bytes it has.
+    public var size: UInt32
+
+    /// The extension of the type `type` with `size` bytes.
+    public init(type: UInt32, size: UInt32) {
+        self.type = "0x" + String(type, radix: 16)
+        self.size = size
     }
 }

@@ -1,9 +1,9 @@
 import BlockImage
-import VMDK
+import FormatCore
 
 /// What only a VMDK image has: the keys of `qemu-img info` with the same meaning, and what else the descriptor and the
 /// sparse header say. What an image does not say is left out.
-public struct VMDKInfo: Encodable, Sendable {
+struct VMDKInfo: Encodable, Sendable {
     /// An extent: those of the open disk or, where there is none, the lines of the descriptor.
     private struct ExtentInfo: Encodable, Sendable {
         var filename: PathText?

@@ -1,33 +1,8 @@
 import BlockImage
-import QCOW2
+import FormatCore
 
-/// What only one format has, under the keys of `qemu-img info`.
-public enum FormatSpecific: Encodable, Sendable {
-    /// Of a QCOW2 image.
-    case qcow2(QCOW2Info)
-    /// Of a VMDK image.
-    case vmdk(VMDKInfo)
-
-    private enum CodingKeys: String, CodingKey {
-        case type, data
-    }
-
-    /// `{"type": …, "data": …}`
-    public func encode(to encoder: any Encoder) throws {
-        var container = encoder.container(keyedBy: CodingKeys.self)
-        switch self {
-        case .qcow2(let info):
-            try container.encode("qcow2", forKey: .type)
-            try container.encode(info, forKey: .data)
-        case .vmdk(let info):
-            try container.encode("vmdk", forKey: .type)
-            try container.encode(info, forKey: .data)
-        }
-    }
-}
-
-/// What only a QCOW2 image has.
-public struct QCOW2Info: Encodable, Sendable {
+/// What only a QCOW2 image has, under the keys of `qemu-img info`.
+struct QCOW2Info: Encodable, Sendable {
     private struct BitmapInfo: Encodable, Sendable {
         var name: String
         var granularity: UInt64

@@ -65,7 +65,7 @@ struct Map: ParsableCommand {
             var named = try options.image(image)
             try named.choose(snapshot: snapshot)
             under.apply(to: &named)
-            named.deepest = depth ?? .max
+            named.options.deepest = depth ?? .max
             let map = try named.map(
                 from: UInt64(startOffset?.count ?? 0), count: maxLength.map { UInt64($0.count) } ?? .max)
             try sharing.checkUse(of: map.files)

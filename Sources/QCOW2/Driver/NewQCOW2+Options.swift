@@ -1,14 +1,5 @@
 import BlockImage
-import QCOW2
-import VMDK
-
-extension NewImage.NewRaw {
-    static let options: [ImageOption<Self>] = [
-        ImageOption(name: "preallocation", help: "off, falloc (set space aside) or full (write zeros)") {
-            (new, value) throws(OptionFault) in new.preallocation = try value.choice()
-        }
-    ]
-}
+import FormatCore
 
 extension NewQCOW2 {
     static let options: [ImageOption<Self>] = [
@@ -37,29 +28,6 @@ extension NewQCOW2 {
         },
         ImageOption(name: "preallocation", help: "off, metadata, falloc (set space aside) or full (write zeros)") {
             (new, value) throws(OptionFault) in new.preallocation = try value.choice()
-        },
-    ]
-}
-
-extension NewVMDK {
-    static let options: [ImageOption<Self>] = [
-        ImageOption(
-            name: "subformat", help: Subformat.allCases.map(\.rawValue).joined(separator: ", ")
-        ) { (new, value) throws(OptionFault) in new.subformat = try value.choice() },
-        ImageOption(
-            name: "adapter_type", help: AdapterType.allCases.map(\.rawValue).joined(separator: ", ")
-        ) { (new, value) throws(OptionFault) in new.adapterType = try value.choice() },
-        ImageOption(name: "hwversion", help: "the version of the virtual hardware; 4, which every product reads") {
-            (new, value) throws(OptionFault) in new.hardwareVersion = try value.number()
-        },
-        ImageOption(name: "compat6", help: "on: hwversion is 6") { (new, value) throws(OptionFault) in
-            if try value.flag() { new.hardwareVersion = 6 }
-        },
-        ImageOption(name: "toolsversion", help: "the version of VMware Tools in the guest") {
-            (new, value) throws(OptionFault) in new.toolsVersion = try value.number()
-        },
-        ImageOption(name: "zeroed_grain", help: "on: zeros over a parent are marked, and not written") {
-            (new, value) throws(OptionFault) in new.hasZeroedGrains = try value.flag()
         },
     ]
 }

@@ -9,8 +9,13 @@ import ImageFormats
 import Logging
 import SystemPackage
 
+/// The program.
+public enum MountProgram {
+    /// Does what the arguments of the process say. Returns when the mount is gone; ends the process where there is none.
+    public static func main() { RBlockFS.main(ProgramArguments.strings) }
+}
+
 /// The command: parses its arguments, and mounts in the background or serves in the foreground.
-@main
 struct RBlockFS: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "rblockfs",
@@ -129,10 +134,6 @@ struct RBlockFS: ParsableCommand {
     mutating func validate() throws {
         try takeOwnMountOptions()
         try service.checkReadyFd(foreground: foreground)
-    }
-
-    static func main() {
-        main(ProgramArguments.strings)
     }
 
     func run() throws {

@@ -1,10 +1,10 @@
 import ArgumentParser
 import Arguments
 import BlockImage
+import FormatCore
 import HostStorage
 import ImageFormats
 import ImageTools
-import QCOW2
 import SystemPackage
 
 /// `rblock delta`: what of a disk has changed, as an image over the one that it was.
@@ -69,7 +69,7 @@ struct Delta: ParsableCommand {
     var extendedL2 = false
     @OptionGroup var new: NewImageOptions
     @Option(help: ArgumentHelp("Compress what is stored: zlib or zstd.", valueName: "type"))
-    var compress: NewQCOW2.CompressionType?
+    var compress: CompressionType?
     @Option(help: ArgumentHelp("How hard to compress: 1 to 12 for zlib, 1 to 19 for zstd.", valueName: "N"))
     var level: Int?
     @Option(help: "human, or json: what was made of what, and how much had changed.") var output = OutputForm.human
@@ -141,12 +141,12 @@ struct Delta: ParsableCommand {
                     + "--backing-name says what OUT is to call that")
         }
         (was.backing, now.backing) = (backingBase.map { FilePath(text: $0) }, backingChanged.map { FilePath(text: $0) })
-        (was.backingOption, now.backingOption) = ("--backing-base", "--backing-changed")
+        (was.options.backingOption, now.options.backingOption) = ("--backing-base", "--backing-changed")
         // Two disks of one encrypted chain are unlocked once.
-        now.keys = was.keys
+        now.options.keys = was.options.keys
         let resources = LayerResources()
         let disks = (was: try reading.disk(was, resources: resources), now: try reading.disk(now, resources: resources))
-        let backing = NewQCOW2.Backing(name: try backingFile(), format: disks.was.format.rawValue)
+        let backing = NewBacking(name: try backingFile(), format: disks.was.format.rawValue)
         let image = try newImage(list, size: disks.now.image.virtualSize, over: backing)
         let place = try imageDestination(at: FilePath(text: out), new.destination(disks.was.files + disks.now.files))
         guard !(place is DeviceDestination) else {
@@ -180,14 +180,11 @@ struct Delta: ParsableCommand {
         return reference.name
     }
 
-    private func newImage(_ list: ImageOptionList, size: UInt64, over backing: NewQCOW2.Backing) throws -> NewImage {
+    private func newImage(_ list: ImageOptionList, size: UInt64, over backing: NewBacking) throws -> NewImage {
         try usage { () throws(OptionFault) in
             var image = try NewImage(.qcow2, size: size, list)
             if compress != nil || level != nil { try image.compress(compress, level: level) }
-            if case .qcow2(var new, let level) = image {
-                new.backing = backing
-                image = .qcow2(new, compressionLevel: level)
-            }
+            try image.setBacking(backing)
             return image
         }
     }

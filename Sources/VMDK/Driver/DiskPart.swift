@@ -1,9 +1,8 @@
-public import BlockImage
-import VMDK
+import BlockImage
 
 /// A file that holds a part of a VMDK disk, as `disk-flat.vmdk` and `disk-s001.vmdk` do. What descriptors name decides which
 /// these are, and not what they are called: a whole disk may be called so, too.
-public struct DiskPart: Hashable, Sendable {
+struct DiskPart: Hashable, Sendable {
     /// What the name of a part ends with, before its extension.
     enum Kind: Hashable, Sendable {
         /// `-flat`: a whole disk as it is, where its descriptor has no other extent.
@@ -17,13 +16,13 @@ public struct DiskPart: Hashable, Sendable {
     }
 
     /// The name of the descriptor that names it; nil: none beside it does.
-    public let owner: [UInt8]?
+    let owner: [UInt8]?
     private let path: String
     private let kind: Kind?
 
     /// What `file`, which has no descriptor of its own, is a part of, by the descriptors that `policy` knows beside it. Nil
     /// where none names it, and its name does not make it one of several parts.
-    public init?(_ file: any HostFile, policy: any OpenPolicy) {
+    init?(_ file: any HostFile, policy: any OpenPolicy) {
         let name = Self.name(of: file)
         var descriptors = Descriptors(among: policy.names(besides: file)) { other in
             try? policy.open(FileReference(other, role: .descriptor), namedBy: file)
@@ -35,7 +34,7 @@ public struct DiskPart: Hashable, Sendable {
     }
 
     /// Why it is no image by itself, and which one is.
-    public var error: ImageError {
+    var error: ImageError {
         guard let owner else {
             return ImageError(
                 .unsupported, path: path,
@@ -49,16 +48,6 @@ public struct DiskPart: Hashable, Sendable {
             .unsupported, path: path,
             "\(content) of the disk of \(path: text), whose descriptor names it, and is no image by itself: use \(path: text)",
             hint: "--format raw reads its bytes as they are")
-    }
-
-    /// Whether `file` has no descriptor of its own, so that it may be a part of another's disk.
-    public static func needsDescriptor(_ file: any HostFile) -> Bool {
-        (try? VMDKDescription.describe(file)).map(needsDescriptor) ?? true
-    }
-
-    /// Whether the image has none; the place for one is blank in the parts that QEMU makes.
-    static func needsDescriptor(_ description: VMDKDescription) -> Bool {
-        description.extents.isEmpty && description.createType == nil
     }
 
     /// What the name of `file` says; nil where it is not that of a part.
@@ -101,29 +90,23 @@ public struct DiskPart: Hashable, Sendable {
     }
 }
 
-/// Those of the names in a folder that are parts of the disks of others. Only files whose names look like parts, and the
-/// descriptors beside them, are looked into.
-public struct DiskParts: Sendable {
-    private var parts: Set<[UInt8]> = []
-
-    /// Looks at the folder that holds `names`, whose files `open` opens; nil for what cannot be opened.
-    public init(among names: [[UInt8]], open: ([UInt8]) -> (any HostFile)?) {
-        let suspects = names.filter { DiskPart.named($0) != nil }
-        guard !suspects.isEmpty else { return }
-        withoutActuallyEscaping(open) { open in
+extension DiskPart {
+    /// Those of the `names` in a folder, whose files `open` opens, that are parts of the disks of others. Only files whose
+    /// names look like parts, and the descriptors beside them, are looked into.
+    static func parts(among names: [[UInt8]], open: ([UInt8]) -> (any HostFile)?) -> Set<[UInt8]> {
+        let suspects = names.filter { named($0) != nil }
+        guard !suspects.isEmpty else { return [] }
+        return withoutActuallyEscaping(open) { open in
             var descriptors = Descriptors(among: names, open: open)
-            for name in suspects where descriptors.isPart(name) { parts.insert(name) }
+            return Set(suspects.filter { descriptors.isPart($0) })
         }
     }
 
     /// Those that look like parts of others of `names`, where nothing is looked into.
-    public init(named names: [[UInt8]]) {
+    static func parts(named names: [[UInt8]]) -> Set<[UInt8]> {
         let all = Set(names)
-        parts = Set(names.filter { DiskPart.named($0).map { all.contains($0.descriptor) } ?? false })
+        return Set(names.filter { named($0).map { all.contains($0.descriptor) } ?? false })
     }
-
-    /// Whether `name` is one.
-    public func contains(_ name: [UInt8]) -> Bool { parts.contains(name) }
 }
 
 /// The descriptors of a folder, each looked into once. To be used by one thread.

@@ -1,12 +1,11 @@
 import ArgumentParser
 import Arguments
 import BlockImage
+import FormatCore
 import HostStorage
 import ImageFormats
 import ImageTools
-import QCOW2
 import SystemPackage
-import VMDK
 
 /// `rblock create`: a new, empty image.
 struct Create: ParsableCommand {
@@ -100,7 +99,8 @@ struct Create: ParsableCommand {
         if let backingFormat { return (name, backingFormat) }
         if let format {
             guard let format = ImageFormat(rawValue: format) else {
-                throw Failure("option backing_fmt: is \"\(format)\", but must be raw, qcow2 or vmdk", status: 64)
+                throw Failure(
+                    "option backing_fmt: is \"\(format)\", but must be \(ImageFormat.names(before: "or"))", status: 64)
             }
             return (name, format)
         }
@@ -132,7 +132,9 @@ struct Create: ParsableCommand {
         }
         var image = try usage { () throws(OptionFault) in try NewImage(format, size: size, list) }
         if let backing, let opened {
-            try usage { () throws(OptionFault) in try image.setBacking(backing.name, backing.format, opened) }
+            let named = NewBacking(
+                name: backing.name.nameBytes, format: backing.format.rawValue, image: opened.layers.first?.image)
+            try usage { () throws(OptionFault) in try image.setBacking(named) }
         }
         let sources = opened?.layers.flatMap(\.files) ?? []
         let place = try imageDestination(at: FilePath(text: path), new.destination(sources))

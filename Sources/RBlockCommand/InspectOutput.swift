@@ -35,8 +35,8 @@ struct PictureFile {
         options.isFlushed = false
         if case .regular? = try? FileStatus(at: path).kind {
             var whole = image
-            whole.followsEncrypted = true
-            whole.ignoresCID = true
+            whole.options.followsEncrypted = true
+            whole.options.ignoresCID = true
             let opened = try whole.open()
             options.sources = Set(opened.layers.flatMap(\.files).flatMap(\.identities))
             if let error = opened.disk.error, !Self.isPicture(path) {

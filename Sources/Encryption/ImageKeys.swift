@@ -1,7 +1,5 @@
 import BlockImage
 import ByteFormat
-import Encryption
-import QCOW2
 
 /// The passphrases of encrypted images, and the ciphers that they unlocked. May be used from any thread.
 public final class ImageKeys: Sendable {
@@ -34,26 +32,26 @@ public final class ImageKeys: Sendable {
         self.slowKeyHint = slowKeyHint
     }
 
-    /// What decrypts the clusters of the image in `file`; nil where they are not encrypted, or no key was given.
+    /// Whether a passphrase was given for the image in `file`.
+    public func hasSecret(for file: any HostFile) -> Bool { secret(for: file) != nil }
+
+    /// What decrypts the image in `file` by QEMU's older method; nil where no passphrase was given for it. Throws what is
+    /// wrong with the passphrase.
+    public func legacyCipher(for file: any HostFile) throws(ImageError) -> SectorCipher? {
+        guard let secret = secret(for: file) else { return nil }
+        do throws(EncryptionFault) {
+            return try LegacyAES.cipher(for: secret)
+        } catch {
+            throw ImageError(error, in: file, headerAt: HostOffset(0))
+        }
+    }
+
+    /// What decrypts the image in `file` whose LUKS header begins at `start`; nil where no passphrase was given for it.
     ///
-    /// Throws `denied` where the key that was given fits none of the image's key slots, `corrupt` where these are
-    /// damaged, and `unsupported` for ciphers that are not done here.
-    func cipher(for description: QCOW2Description, in file: any HostFile) throws(ImageError) -> SectorCipher? {
-        guard description.header.cryptMethod != 0, description.refusalWithKey == nil, let secret = secret(for: file)
-        else { return nil }
-        if description.header.cryptMethod == 1 {
-            do throws(EncryptionFault) {
-                return try LegacyAES.cipher(for: secret)
-            } catch {
-                throw ImageError(error, in: file, headerAt: HostOffset(0))
-            }
-        }
-        guard let location = description.extensions.encryptionHeader else {
-            throw ImageError(
-                .corrupt, path: file.path, offset: HostOffset(32),
-                "crypt_method: encrypted with LUKS, but no header extension says where the LUKS header is")
-        }
-        let start = HostOffset(location.offset)
+    /// Throws `denied` where the passphrase fits none of the header's key slots, `corrupt` where these are damaged, and
+    /// `unsupported` for ciphers that are not done here.
+    public func luksCipher(at start: HostOffset, in file: any HostFile) throws(ImageError) -> SectorCipher? {
+        guard let secret = secret(for: file) else { return nil }
         var reader = ByteReader(try file.bytes(LUKS1Header.size, at: start, of: "LUKS header"))
         let header: LUKS1Header
         do throws(EncryptionFault) {

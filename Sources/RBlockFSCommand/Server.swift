@@ -44,7 +44,7 @@ struct Server {
         do throws(ImageError) {
             var secrets: [ExactName: Secret] = [:]
             for source in command.secrets { secrets[ExactName(source.image)] = try source.read() }
-            settings.keys = ImageKeys(
+            settings.opening.keys = ImageKeys(
                 secrets, workLimit: command.slowKeys ? LUKS1Header.workLimit : LUKS1Header.usualWorkLimit,
                 slowKeyHint: "--slow-keys does them")
             folder = try ImageFolder(FilePath(text: command.images))
@@ -61,7 +61,7 @@ struct Server {
         settings.probesImg = !command.rawImg
         settings.format = command.format
         settings.probesAll = command.probe
-        settings.ignoresCID = command.ignoreCid
+        settings.opening.ignoresCID = command.ignoreCid
         settings.cacheSize = command.cacheSize.count
         settings.owner = (command.service.uid?.rawValue ?? getuid(), command.service.gid?.rawValue ?? getgid())
         settings.permissionMask = command.service.umask?.rawValue ?? 0

@@ -1,0 +1,7 @@
+import RBlockCommand
+
+/// The program `rblock`.
+@main
+enum Program {
+    static func main() { CommandProgram.main() }
+}
