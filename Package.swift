@@ -176,6 +176,7 @@ let package = Package(
             dependencies: ["BlockImage", "Encryption", "ImageTools", "QCOW2", "TestImages", system],
             swiftSettings: forTests),
         .testTarget(name: "FuseTests", dependencies: ["Fuse", "TestImages", system], swiftSettings: forTests),
+        .testTarget(name: "ImageFSTests", dependencies: ["Fuse", "ImageFS"], swiftSettings: forTests),
         .testTarget(name: "MountTests", dependencies: ["TestImages"], swiftSettings: forTests),
         .testTarget(
             name: "InspectTests",
