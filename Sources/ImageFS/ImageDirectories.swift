@@ -116,7 +116,9 @@ struct SnapshotNode: ImageDirectory {
         var children: [NamedNode] = [(NodeName.stats, ImageStats(image: image, snapshot: index))]
         for (name, part) in [(NodeName.disk, DiskView.Part.whole), (NodeName.vmState, .vmState)] {
             let view = DiskView(snapshot: index, part: part)
-            if image.disk(view).image != nil { children.append((name, DiskNode(image: image, view: view))) }
+            guard image.disk(view).image != nil else { continue }
+            children.append((name, DiskNode(image: image, view: view)))
+            if part == .whole { children.append((NodeName.partitions, PartitionsNode(image: image, snapshot: index))) }
         }
         return children
     }
