@@ -194,6 +194,7 @@ let package = Package(
             name: "rblock-toy",
             dependencies: ["BlockImage", "FormatCore", "ImageFormats", "RBlockCommand", "RBlockFSCommand"],
             path: "Tests/ToyFormat", swiftSettings: forTests),
+        .testTarget(name: "ImageFSTests", dependencies: ["Fuse", "ImageFS"], swiftSettings: forTests),
         .testTarget(name: "MountTests", dependencies: ["TestImages"], swiftSettings: forTests),
         .testTarget(
             name: "InspectTests",

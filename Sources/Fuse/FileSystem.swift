@@ -19,6 +19,9 @@ public protocol FileSystem: AnyObject, Sendable {
     /// Tells what `stat` shows.
     func attributes(of inode: Inode, reply: consuming AttributesReply)
 
+    /// Tells where a link leads. By default answers EINVAL.
+    func linkTarget(of inode: Inode, reply: consuming LinkReply)
+
     /// Opens a file. `forWriting` says that the caller also asked to write or to truncate: answer EROFS.
     func open(_ inode: Inode, forWriting: Bool, reply: consuming OpenReply)
 
@@ -75,6 +78,11 @@ extension FileSystem {
 
     /// Does nothing: for a file system whose inodes stay.
     public func forget(_ inode: Inode, count: UInt64) {}
+
+    /// Answers EINVAL: for a file system without links.
+    public func linkTarget(of inode: Inode, reply: consuming LinkReply) {
+        reply.failure(.invalidArgument)
+    }
 
     /// Tells of the whole mount.
     public func statistics(of inode: Inode, reply: consuming StatisticsReply) {

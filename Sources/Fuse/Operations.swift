@@ -12,7 +12,7 @@ final class FileSystemBox: Sendable {
     }
 }
 
-/// The table of callbacks. `readlink`, `flush` and `fsync` are left out: libfuse answers ENOSYS and the kernel stops
+/// The table of callbacks. `flush` and `fsync` are left out: libfuse answers ENOSYS and the kernel stops
 /// asking.
 func makeOperations() -> fuse_lowlevel_ops {
     var operations = fuse_lowlevel_ops()
@@ -21,6 +21,7 @@ func makeOperations() -> fuse_lowlevel_ops {
     unsafe operations.lookup = lookup
     unsafe operations.forget = forget
     unsafe operations.getattr = getAttributes
+    unsafe operations.readlink = readLink
     unsafe operations.open = open
     unsafe operations.read = read
     unsafe operations.release = release
@@ -62,6 +63,13 @@ private func getAttributes(
     unsafe fileSystem(of: request).attributes(
         of: Inode(rawValue: inode),
         reply: AttributesReply(request: Request(request))
+    )
+}
+
+private func readLink(_ request: fuse_req_t!, _ inode: fuse_ino_t) {
+    unsafe fileSystem(of: request).linkTarget(
+        of: Inode(rawValue: inode),
+        reply: LinkReply(request: Request(request))
     )
 }
 

@@ -34,15 +34,17 @@ public struct EntryReply: ~Copyable {
     let request: Request
 
     /// The name exists. The kernel may use the name for `entryTimeout` seconds and the attributes for
-    /// `attributesTimeout` seconds without asking again.
-    public consuming func entry(_ attributes: Attributes, entryTimeout: Double, attributesTimeout: Double) {
+    /// `attributesTimeout` seconds without asking again. False when the mount is at its end, and the kernel has not counted
+    /// a reference.
+    @discardableResult
+    public consuming func entry(_ attributes: Attributes, entryTimeout: Double, attributesTimeout: Double) -> Bool {
         var entry = fuse_entry_param()
         entry.ino = attributes.inode.rawValue
         entry.attr = stat(attributes)
         entry.entry_timeout = entryTimeout
         entry.attr_timeout = attributesTimeout
         // Safe: libfuse copies the entry; the request is answered once.
-        unsafe _ = fuse_reply_entry(request.take(), &entry)
+        return unsafe fuse_reply_entry(request.take(), &entry) == 0
     }
 
     /// The name does not exist (ENOENT), and the kernel need not ask again for `timeout` seconds.
@@ -71,6 +73,23 @@ public struct AttributesReply: ~Copyable {
     }
 
     /// The attributes cannot be read.
+    public consuming func failure(_ error: ErrorNumber) {
+        request.fail(error)
+    }
+}
+
+/// Answers where a link leads. Answer once; dropped, it answers EIO.
+public struct LinkReply: ~Copyable {
+    let request: Request
+
+    /// The path that it leads to, without NUL; at most 4,095 bytes.
+    public consuming func target(_ path: [UInt8]) {
+        let path = (path + [0]).map(CChar.init(bitPattern:))
+        // Safe: libfuse copies the path up to its NUL; the request is answered once.
+        unsafe _ = fuse_reply_readlink(request.take(), path)
+    }
+
+    /// It cannot be read, or is no link (`invalidArgument`).
     public consuming func failure(_ error: ErrorNumber) {
         request.fail(error)
     }
@@ -179,6 +198,7 @@ extension FileKind {
         switch self {
         case .directory: S_IFDIR
         case .regularFile: S_IFREG
+        case .symbolicLink: S_IFLNK
         }
     }
 }

@@ -29,6 +29,8 @@ public enum FileKind: Hashable, Sendable {
     case directory
     /// A file of bytes.
     case regularFile
+    /// A link to another path.
+    case symbolicLink
 }
 
 /// A moment, counted from 1970-01-01T00:00:00Z.
@@ -49,7 +51,7 @@ public struct Timestamp: Hashable, Sendable {
 public struct Attributes: Hashable, Sendable {
     /// The file's number.
     public var inode: Inode
-    /// File or directory.
+    /// File, directory or link.
     public var kind: FileKind
     /// The twelve permission bits, such as 0o444.
     public var permissions: UInt16

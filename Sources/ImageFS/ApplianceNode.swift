@@ -1,4 +1,5 @@
 import BlockImage
+import Fuse
 import HostStorage
 import ImageFormats
 import OVA
@@ -6,7 +7,7 @@ import SystemPackage
 
 /// An appliance (`.ova`) of the mount, opened when it is first looked into: a folder with a folder for each disk in it.
 /// Every method may be called from any thread.
-final class ApplianceNode: Sendable {
+final class ApplianceNode: Entry {
     /// How long a failure to open stands before it is tried again, as for images.
     private static let failureLifetime = Duration.seconds(1)
 
@@ -18,15 +19,16 @@ final class ApplianceNode: Sendable {
         var disks: [(name: [UInt8], node: ImageNode)] = []
     }
 
-    let number: UInt64
+    private let id: EntryNumber
+    var number: UInt64 { id.value }
     let location: FilePath
     /// Bounds the threads that serve it and its disks, which are all in one file.
-    let gate = RequestGate()
+    let gate: RequestGate? = RequestGate()
     private let source: ImageSource
     private let state = Guarded(State())
 
-    init(number: UInt64, at location: FilePath, from source: ImageSource) {
-        self.number = number
+    init(at location: FilePath, from source: ImageSource) {
+        id = source.numbers.next()
         self.location = location
         self.source = source
     }
@@ -40,12 +42,20 @@ final class ApplianceNode: Sendable {
         state.withLock { opened(&$0) }
     }
 
+    var kind: FileKind { .directory }
+
+    func status(in mount: ImageFileSystem) throws(ErrorNumber) -> NodeStatus {
+        NodeStatus(ofDirectoryFor: location)
+    }
+
     /// Its disks, under the names of their folders.
-    func disks() -> [(name: [UInt8], node: ImageNode)] {
-        state.withLock { state in
+    func children(in mount: ImageFileSystem) -> [NamedNode] {
+        defer { mount.openImages.note(self) }
+        let disks = state.withLock { state in
             _ = opened(&state)
             return state.disks
         }
+        return [(NodeName.stats, ApplianceStats(appliance: self))] + disks.map { ($0.name, $0.node) }
     }
 
     /// Lets go of the archive; the images in it that are open hold it themselves.
@@ -59,7 +69,7 @@ final class ApplianceNode: Sendable {
     /// The archive has lost its name.
     func letGo() {
         _ = state.withLockIfAvailable { state in
-            for (_, node) in state.disks { Entry.image(node).letGo(from: source.entries) }
+            for (_, node) in state.disks { node.letGo() }
             state = State()
         }
     }
@@ -81,7 +91,7 @@ final class ApplianceNode: Sendable {
         let stamp = (try? opened.get()).map { FileStamp($0.file) }
         // The disks of an archive that is the same are the same.
         if stamp == nil || stamp != state.stamp {
-            for (_, node) in state.disks { Entry.image(node).letGo(from: source.entries) }
+            for (_, node) in state.disks { node.letGo() }
             state.disks = (try? opened.get())?.disks.map { ($0.folderName, makeNode($0)) } ?? []
             state.stamp = stamp
         }
@@ -92,8 +102,8 @@ final class ApplianceNode: Sendable {
         let name = disk.folderName
         let format = disk.format(probesImg: source.probesImg)
         let source = self.source
-        let node = ImageNode(
-            number: source.entries.nextNumber(), at: location.appending(FilePath(bytes: name).components),
+        return ImageNode(
+            number: source.numbers.next(), at: location.appending(FilePath(bytes: name).components),
             format: format, gate: gate
         ) { [weak self] counters in
             guard let self else { return OpenedImage(failure: Self.gone(name)) }
@@ -106,8 +116,6 @@ final class ApplianceNode: Sendable {
                 return OpenedImage(failure: error)
             }
         }
-        source.entries.add(.image(node))
-        return node
     }
 
     private static func gone(_ name: [UInt8]) -> ImageError {

@@ -1,25 +1,30 @@
 import BlockImage
+import Fuse
 
 /// An open directory, with what was in it when its reader began: so a listing that takes several calls is one listing,
 /// and a reader that goes back to the start (rewinddir) sees what is there by then, as POSIX has it. Every method may
 /// be called from any thread.
-final class DirectoryListing: Sendable {
-    /// What a directory holds, "." and ".." included.
-    typealias Entries = [(name: [UInt8], node: Node)]
+final class DirectoryListing: OpenFile {
+    private let directory: any Node
+    private let entries = Guarded<[NamedNode]?>(nil)
+    var gate: RequestGate? { directory.gate }
 
-    private let list: @Sendable () -> Entries
-    private let entries = Guarded<Entries?>(nil)
-
-    /// The directory that `list` lists.
-    init(_ list: @escaping @Sendable () -> Entries) {
-        self.list = list
+    /// A listing of `directory`.
+    init(of directory: any Node) {
+        self.directory = directory
     }
 
-    /// All entries, for a reader who is at `position`; listed anew at the start.
-    func entries(at position: UInt64) -> Entries {
+    func read(_ count: Int, at offset: UInt64, in mount: ImageFileSystem, reply: consuming DataReply) {
+        reply.failure(.isDirectory)
+    }
+
+    /// All entries, "." and ".." included, for a reader who is at `position`; listed anew at the start.
+    func entries(at position: UInt64, in mount: ImageFileSystem) -> [NamedNode] {
         entries.withLock { entries in
             if position > 0, let entries { return entries }
-            let new = list()
+            // The kernel knows by itself what lies above a directory, and takes the number of ".." for decoration.
+            let dots: [NamedNode] = [(Array(".".utf8), directory), (Array("..".utf8), mount.root)]
+            let new = dots + directory.children(in: mount)
             entries = new
             return new
         }

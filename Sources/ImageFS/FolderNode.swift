@@ -1,14 +1,12 @@
 import BlockImage
+import Fuse
 import HostStorage
 import ImageFormats
 import SystemPackage
 
 /// A folder of the host, as the mount shows it: its images, its appliances and its subfolders. It is listed when it is
 /// looked into, and again when it has changed since. Every method may be called from any thread.
-final class FolderNode: Sendable {
-    /// The number of the folder that is mounted.
-    static let rootNumber: UInt64 = 0
-
+final class FolderNode: Entry {
     /// A change within this time after the last one may leave the folder's time as it is: file systems count in ticks.
     static let tick = Duration.milliseconds(100)
 
@@ -21,18 +19,21 @@ final class FolderNode: Sendable {
         var isSettled = false
         /// In the order of their names' bytes.
         var names: [[UInt8]] = []
-        var entries: [[UInt8]: Entry] = [:]
+        var entries: [[UInt8]: any Entry] = [:]
         /// The files that only their content calls images, where these are shown.
         var probed = ProbedFiles()
     }
 
     private typealias Contents = (parts: DiskParts, probed: ProbedFiles)
 
-    let number: UInt64
+    private let id: EntryNumber
+    var number: UInt64 { id.value }
+    /// Whether it is the folder that is mounted.
+    private let isRoot: Bool
     /// The folder's path, without links; that of a link where it was not found in time where it leads.
     let location: FilePath
     /// Bounds the threads that list it.
-    let gate = RequestGate()
+    let gate: RequestGate? = RequestGate()
     private let source: ImageSource
     /// The folders that it lies in, up to the mounted one: a link back to one of them would make the tree endless.
     private let ancestors: [FilePath]
@@ -46,8 +47,9 @@ final class FolderNode: Sendable {
     /// Where links lead, and what subfolders are.
     private let places = TimedLookups<FilePath, (kind: FileStatus.Kind, location: FilePath)?>()
 
-    init(number: UInt64, at location: FilePath, below ancestors: [FilePath], from source: ImageSource) {
-        self.number = number
+    init(at location: FilePath, below ancestors: [FilePath], from source: ImageSource) {
+        id = source.numbers.next()
+        isRoot = false
         self.location = location
         self.ancestors = ancestors
         self.source = source
@@ -55,8 +57,9 @@ final class FolderNode: Sendable {
     }
 
     /// The root of a mount that shows `folder`.
-    init(number: UInt64, showing folder: ImageFolder, from source: ImageSource) {
-        self.number = number
+    init(showing folder: ImageFolder, from source: ImageSource) {
+        id = source.numbers.next()
+        isRoot = true
         self.location = folder.location
         self.source = source
         ancestors = []
@@ -67,30 +70,43 @@ final class FolderNode: Sendable {
         letGo()
     }
 
-    /// What it holds, in the order of the names' bytes.
-    func children() -> [(name: [UInt8], entry: Entry)] {
-        state.withLock { state in
+    var kind: FileKind { .directory }
+
+    func status(in mount: ImageFileSystem) throws(ErrorNumber) -> NodeStatus {
+        NodeStatus(ofDirectoryFor: location)
+    }
+
+    /// In the order of the names' bytes.
+    func children(in mount: ImageFileSystem) -> [NamedNode] {
+        let children = state.withLock { state -> [NamedNode] in
             refresh(&state)
             return state.names.compactMap { name in state.entries[name].map { (name, $0) } }
         }
+        // A subfolder of that name is hidden.
+        return isRoot ? [(NodeName.stats, MountStats())] + children.filter { $0.name != NodeName.stats } : children
     }
 
-    /// What `name` is; nil where nothing is called so.
-    func child(_ name: [UInt8]) -> Entry? {
-        state.withLock { state in
-            refresh(&state)
-            return state.entries[name]
-        }
+    func child(_ name: [UInt8], in mount: ImageFileSystem) -> (any Node)? {
+        fixedChild(name)
+            ?? state.withLock { state in
+                refresh(&state)
+                return state.entries[name]
+            }
     }
 
-    /// Puts a new node in the place of `image`, which readers go on reading as it was when they opened it. Who comes
-    /// now is to see what it is, under an inode of its own: the kernel keeps what it has read by inode.
-    func replace(_ image: ImageNode, called name: [UInt8]) -> Entry? {
-        state.withLock { state in
+    func fixedChild(_ name: [UInt8]) -> (any Node)? {
+        isRoot && name == NodeName.stats ? MountStats() : nil
+    }
+
+    /// Puts a new node in the place of an image that changed, which readers go on reading as it was when they opened it. Who
+    /// comes now is to see what it is, under an inode of its own: the kernel keeps what it has read by inode.
+    func renewed(_ child: any Node, called name: [UInt8]) -> (any Node)? {
+        guard let image = child as? ImageNode, image.isLeftBehind else { return child }
+        return state.withLock { state in
             guard let known = state.entries[name], known.number == image.number else { return state.entries[name] }
-            Entry.image(image).letGo(from: source.entries)
+            image.letGo()
             let entry = makeFile(name, at: image.location, state.probed)
-            if case .image(let image)? = entry { image.noteChange(of: image.location.text) }
+            (entry as? ImageNode)?.noteChange(of: image.location.text)
             state.entries[name] = entry
             return entry
         }
@@ -100,7 +116,7 @@ final class FolderNode: Sendable {
     /// into it, they see to that.
     func letGo() {
         _ = state.withLockIfAvailable { state in
-            for entry in state.entries.values { entry.letGo(from: source.entries) }
+            for entry in state.entries.values { entry.letGo() }
             state = State()
         }
     }
@@ -133,19 +149,19 @@ final class FolderNode: Sendable {
             found ?? late.latest(of: location) ?? (DiskParts(named: listing.map(\.name)), state.probed)
         state.probed = probed
         // What a link leads to may be another thing by now.
-        func known(_ found: FolderListing.Entry) -> Entry? {
+        func known(_ found: FolderListing.Entry) -> (any Entry)? {
             guard let known = state.entries[found.name], found.kind != .link else { return nil }
-            return known.isFolder == (found.kind == .folder) ? known : nil
+            return known is FolderNode == (found.kind == .folder) ? known : nil
         }
         let unknown = listing.filter { $0.kind != .file && known($0) == nil }.map { path(of: $0.name) }
         let places = places.values(of: unknown) { [policy = source.policy] in policy.place(of: $0) }
-        var entries: [[UInt8]: Entry] = [:]
+        var entries: [[UInt8]: any Entry] = [:]
         for found in listing where !parts.contains(found.name) {
             entries[found.name] =
                 known(found) ?? entry(of: found, in: places, unless: state.entries[found.name], probed)
         }
         for (name, entry) in state.entries where entries[name]?.number != entry.number {
-            entry.letGo(from: source.entries)
+            entry.letGo()
         }
         state.entries = entries
         state.names = entries.keys.sorted { $0.lexicographicallyPrecedes($1) }
@@ -164,8 +180,8 @@ final class FolderNode: Sendable {
     /// links lead and what subfolders are, as far as that was found in time.
     private func entry(
         of found: FolderListing.Entry, in places: [FilePath: (kind: FileStatus.Kind, location: FilePath)?],
-        unless known: Entry?, _ probed: ProbedFiles
-    ) -> Entry? {
+        unless known: (any Entry)?, _ probed: ProbedFiles
+    ) -> (any Entry)? {
         let location = path(of: found.name)
         guard found.kind == .link || found.kind == .folder else { return makeFile(found.name, at: location, probed) }
         guard let answer = places[location] else {
@@ -179,12 +195,12 @@ final class FolderNode: Sendable {
             return found.kind == .folder ? nil : file(known) ?? makeFile(found.name, at: location, probed)
         }
         guard place.kind == .folder else { return file(known) ?? makeFile(found.name, at: location, probed) }
-        if case .folder(let node)? = known, node.location == place.location { return known }
+        if let node = known as? FolderNode, node.location == place.location { return known }
         return makeFolder(at: place.location)
     }
 
-    private func file(_ entry: Entry?) -> Entry? {
-        entry.flatMap { $0.isFolder ? nil : $0 }
+    private func file(_ entry: (any Entry)?) -> (any Entry)? {
+        entry is FolderNode ? nil : entry
     }
 
     private func path(of name: [UInt8]) -> FilePath {
@@ -192,38 +208,25 @@ final class FolderNode: Sendable {
     }
 
     /// The entry of a file; nil for one that is no image.
-    private func makeFile(_ name: [UInt8], at location: FilePath, _ probed: ProbedFiles) -> Entry? {
+    private func makeFile(_ name: [UInt8], at location: FilePath, _ probed: ProbedFiles) -> (any Entry)? {
         if source.saidFormat == nil, ImageFormat.isAppliance(name) {
-            return add(.appliance(ApplianceNode(number: source.entries.nextNumber(), at: location, from: source)))
+            return ApplianceNode(at: location, from: source)
         }
         var naming = source.naming(of: name)
         if !naming.isShown { (naming.isShown, naming.format) = probed[name] }
         guard naming.isShown || onlyImage != nil else { return nil }
         let (format, isSaid) = (naming.format, naming.isSaid)
         let source = self.source
-        let node = ImageNode(number: source.entries.nextNumber(), at: location, format: format) { counters in
+        return ImageNode(number: source.numbers.next(), at: location, format: format) { counters in
             source.open(location, as: format, isSaid: isSaid, counters: counters)
         }
-        return add(.image(node))
     }
 
     /// The entry of a folder; nil for a link that leads back.
-    private func makeFolder(at place: FilePath) -> Entry? {
+    private func makeFolder(at place: FilePath) -> (any Entry)? {
         let above = ancestors + [location]
         guard !above.contains(place) else { return nil }
-        return add(.folder(FolderNode(number: source.entries.nextNumber(), at: place, below: above, from: source)))
-    }
-
-    private func add(_ entry: Entry) -> Entry {
-        source.entries.add(entry)
-        return entry
-    }
-}
-
-extension Entry {
-    /// Whether the host has a folder where it is.
-    fileprivate var isFolder: Bool {
-        if case .folder = self { true } else { false }
+        return FolderNode(at: place, below: above, from: source)
     }
 }
 

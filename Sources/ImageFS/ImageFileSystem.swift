@@ -46,6 +46,8 @@ public final class ImageFileSystem: FileSystem {
 
     let folder: ImageFolder
     let source: ImageSource
+    let root: FolderNode
+    private let inodes: InodeTable
     let resources: LayerResources
     let skipped: SkippedSurvey
     let openImages = OpenImages(limit: idleImages)
@@ -71,8 +73,7 @@ public final class ImageFileSystem: FileSystem {
         let source = ImageSource(
             policy: policy, opener: ImageOpener(policy: policy, resources: resources, options: settings.opening),
             probesImg: settings.probesImg, probesAll: settings.probesAll, named: folder.image?.location,
-            saidFormat: settings.format,
-            entries: Entries())
+            saidFormat: settings.format)
         self.folder = folder
         self.source = source
         skipped = SkippedSurvey(of: folder, from: source)
@@ -82,9 +83,8 @@ public final class ImageFileSystem: FileSystem {
         permissionMask = settings.permissionMask
         self.logger = logger
         self.onStart = onStart
-        // The first entry is the root.
-        let root = source.entries.nextNumber()
-        source.entries.add(.folder(FolderNode(number: root, showing: folder, from: source)))
+        root = FolderNode(showing: folder, from: source)
+        inodes = InodeTable(root: root)
     }
 
     /// The kernel has finished the handshake: the mount will answer.
@@ -102,51 +102,113 @@ public final class ImageFileSystem: FileSystem {
 
     /// Finds a name in a directory.
     public func lookup(_ name: [UInt8], in parent: Inode, reply: consuming EntryReply) {
-        guard let parent = node(parent) else { return reply.noEntry(timeout: Self.timeout) }
-        if case .folder(let folder) = parent { return lookup(name, in: folder, reply: reply) }
-        gated(by: parent, reply) { [self] reply in
-            guard let node = child(name, of: parent) else {
-                return reply.noEntry(timeout: Self.timeout)
-            }
-            answerLookup(node, reply: reply)
-        }
-    }
-
-    private func lookup(_ name: [UInt8], in folder: FolderNode, reply: consuming EntryReply) {
-        // Whatever hangs, this is there.
-        if folder.number == FolderNode.rootNumber, name == Node.Name.stats {
-            return answerLookup(.mountStats, reply: reply)
-        }
+        guard let parent = inodes[parent] else { return reply.noEntry(timeout: Self.timeout) }
+        if let node = parent.fixedChild(name) { return answerLookup(node, reply: reply) }
         let held = HeldReply(reply)
-        folder.gate.perform { [self] () -> (@Sendable () -> Void)? in
-            guard let node = folder.child(name).map({ Node($0) }) else {
+        let find = { @Sendable [self] () -> (@Sendable () -> Void)? in
+            guard let node = parent.child(name, in: self) else {
                 held.take()?.noEntry(timeout: Self.timeout)
+                return nil
+            }
+            guard node.gate !== parent.gate else {
+                if let reply = held.take() { answerLookup(node, reply: reply) }
                 return nil
             }
             // What the name leads to must not delay look-ups of other names.
             return { [self] in
                 guard let reply = held.take() else { return }
-                gated(by: node, reply) { [self] reply in
-                    answerLookup(renewed(node, name, in: folder), reply: reply)
+                gated(by: node.gate, reply) { [self] reply in
+                    guard let node = parent.renewed(node, called: name) else {
+                        return reply.noEntry(timeout: Self.timeout)
+                    }
+                    answerLookup(node, reply: reply)
                 }
             }
+        }
+        guard let gate = parent.gate else {
+            find()?()
+            return
+        }
+        gate.perform(find)
+    }
+
+    private func answerLookup(_ node: any Node, reply: consuming EntryReply) {
+        do throws(ErrorNumber) {
+            let status = try node.status(in: self)
+            let timeout = node.isVolatile ? 0 : Self.timeout
+            let inode = inodes.refer(to: node)
+            let attributes = attributes(status, of: node, inode)
+            if !reply.entry(attributes, entryTimeout: timeout, attributesTimeout: timeout) {
+                inodes.forget(inode, count: 1)
+            }
+        } catch {
+            reply.failure(error)
         }
     }
 
     /// The kernel gives up `count` references to an inode.
     public func forget(_ inode: Inode, count: UInt64) {
-        source.entries.forget(Node.entryNumber(of: inode), count: count)
+        inodes.forget(inode, count: count)
     }
 
     /// Answers what `stat` shows.
     public func attributes(of inode: Inode, reply: consuming AttributesReply) {
-        gated(by: node(inode), reply) { [self] reply in answerAttributes(of: inode, reply: reply) }
+        guard let node = inodes[inode] else { return reply.failure(.noEntry) }
+        gated(by: node.gate, reply) { [self] reply in
+            do throws(ErrorNumber) {
+                let attributes = attributes(try node.status(in: self), of: node, inode)
+                reply.attributes(attributes, timeout: node.isVolatile ? 0 : Self.timeout)
+            } catch {
+                reply.failure(error)
+            }
+        }
+    }
+
+    private func attributes(_ status: NodeStatus, of node: any Node, _ inode: Inode) -> Attributes {
+        let time = Timestamp(seconds: status.time?.seconds ?? 0, nanoseconds: status.time?.nanoseconds ?? 0)
+        let permissions: UInt16 =
+            switch node.kind {
+            case .directory: 0o555 & ~permissionMask
+            case .regularFile: 0o444 & ~permissionMask
+            // As Linux has it: nothing asks for those of a link.
+            case .symbolicLink: 0o777
+            }
+        var attributes = Attributes(inode: inode, kind: node.kind, permissions: permissions, time: time)
+        attributes.size = status.size
+        let allocated = status.allocatedSize ?? status.size
+        attributes.blocks = allocated / 512 + (allocated % 512 == 0 ? 0 : 1)
+        if let size = status.readSize { attributes.blockSize = size }
+        attributes.userID = userID
+        attributes.groupID = groupID
+        return attributes
+    }
+
+    /// Answers where a link leads.
+    public func linkTarget(of inode: Inode, reply: consuming LinkReply) {
+        guard let node = inodes[inode] else { return reply.failure(.noEntry) }
+        gated(by: node.gate, reply) { [self] reply in
+            do throws(ErrorNumber) {
+                let target = try node.target(in: self)
+                reply.target(target)
+            } catch {
+                reply.failure(error)
+            }
+        }
     }
 
     /// Opens a file. `forWriting` says that the caller also asked to write or to truncate: answer EROFS.
     public func open(_ inode: Inode, forWriting: Bool, reply: consuming OpenReply) {
         guard !forWriting else { return reply.failure(.readOnlyFileSystem) }
-        gated(by: node(inode), reply) { [self] reply in answerOpen(inode, reply: reply) }
+        guard let node = inodes[inode] else { return reply.failure(.noEntry) }
+        gated(by: node.gate, reply) { [self] reply in
+            do throws(ErrorNumber) {
+                let (file, options) = try node.open(in: self)
+                let handle = files.add(file)
+                if !reply.opened(handle, options) { close(inode, handle: handle) }
+            } catch {
+                reply.failure(error)
+            }
+        }
     }
 
     /// Reads `count` bytes at `offset`, fewer only at the end of the file: the kernel fills up with zeros.
@@ -154,33 +216,58 @@ public final class ImageFileSystem: FileSystem {
         _ inode: Inode, handle: FileHandle, count: Int, at offset: UInt64, reply: consuming DataReply
     ) {
         // The open file knows its image: no look-up by inode, whose lock all reads would share.
-        let file = files[handle]
-        let node: Node? =
-            switch file {
-            case .disk(let disk): .image(disk.node, .disk(disk.view))
-            case .map(let node, _): .image(node, .map)
-            case .stats, .directory, nil: nil
-            }
-        gated(by: node, reply) { [self] reply in answerRead(file, count: count, at: offset, reply: reply) }
-    }
-
-    /// Opens a directory.
-    public func openDirectory(_ inode: Inode, reply: consuming OpenReply) {
-        answerOpenDirectory(inode, reply: reply)
+        guard let file = files[handle] else { return reply.failure(.badHandle) }
+        gated(by: file.gate, reply) { [self] reply in file.read(count, at: offset, in: self, reply: reply) }
     }
 
     /// Finds the next data or hole.
     public func seek(
         _ inode: Inode, handle: FileHandle, from offset: UInt64, to target: SeekTarget, reply: consuming SeekReply
     ) {
-        gated(by: node(inode), reply) { [self] reply in answerSeek(handle, from: offset, to: target, reply: reply) }
+        guard let file = files[handle] else { return reply.failure(.badHandle) }
+        gated(by: file.gate, reply) { [self] reply in file.seek(from: offset, to: target, in: self, reply: reply) }
     }
 
-    /// Has `work` answer when what `node` shows may have a thread: now, or on another thread later.
-    func gated<Reply: ~Copyable>(
-        by node: Node?, _ reply: consuming Reply, _ work: @escaping @Sendable (consuming Reply) -> Void
+    /// The last descriptor of an open file is gone: its handle will not be seen again.
+    public func close(_ inode: Inode, handle: FileHandle) {
+        files.remove(handle)?.close(in: self)
+    }
+
+    /// Opens a directory.
+    public func openDirectory(_ inode: Inode, reply: consuming OpenReply) {
+        guard let node = inodes[inode], node.kind == .directory else { return reply.failure(.notDirectory) }
+        let handle = files.add(DirectoryListing(of: node))
+        if !reply.opened(handle) { closeDirectory(inode, handle: handle) }
+    }
+
+    /// Lists a directory from `position`: 0 is its start, anything else a `nextPosition` that was answered earlier.
+    public func readDirectory(
+        _ inode: Inode, handle: FileHandle, from position: UInt64, reply: consuming DirectoryReply
     ) {
-        guard let gate = node?.gate else { return work(reply) }
+        guard let listing = files[handle] as? DirectoryListing else { return reply.failure(.badHandle) }
+        gated(by: listing.gate, reply) { [self] reply in answer(reply, with: listing, from: position) }
+    }
+
+    private func answer(_ reply: consuming DirectoryReply, with listing: DirectoryListing, from position: UInt64) {
+        let entries = listing.entries(at: position, in: self)
+        for index in entries.indices.dropFirst(Int(clamping: position)) {
+            let (name, node) = entries[index]
+            let (inode, next) = (inodes.number(of: node), UInt64(index) + 1)
+            guard reply.add(name: name, inode: inode, kind: node.kind, nextPosition: next) else { break }
+        }
+        reply.finish()
+    }
+
+    /// The last descriptor of an open directory is gone.
+    public func closeDirectory(_ inode: Inode, handle: FileHandle) {
+        close(inode, handle: handle)
+    }
+
+    /// Has `work` answer when what `gate` is for may have a thread: now, or on another thread later.
+    private func gated<Reply: ~Copyable>(
+        by gate: RequestGate?, _ reply: consuming Reply, _ work: @escaping @Sendable (consuming Reply) -> Void
+    ) {
+        guard let gate else { return work(reply) }
         guard gate.enter() else {
             let held = HeldReply(reply)
             return gate.keep { if let reply = held.take() { work(reply) } }
@@ -189,44 +276,21 @@ public final class ImageFileSystem: FileSystem {
         gate.leave()
     }
 
-    /// The last descriptor of an open file is gone: its handle will not be seen again.
-    public func close(_ inode: Inode, handle: FileHandle) {
-        switch files.remove(handle) {
-        case .disk(let disk): close(disk.node, cached: disk.view)
-        case .map(let node, _): close(node, cached: nil)
-        case .stats, .directory, nil: break
-        }
-    }
-
-    private func close(_ node: ImageNode, cached view: DiskView?) {
-        node.gate.perform { [self] in
-            node.closeDisk(cached: view)
-            openImages.note(node)
-            return nil
-        }
-    }
-
-    /// Lists a directory from `position`: 0 is its start, anything else a `nextPosition` that was answered earlier.
-    public func readDirectory(
-        _ inode: Inode, handle: FileHandle, from position: UInt64, reply: consuming DirectoryReply
-    ) {
-        gated(by: node(inode), reply) { [self] reply in answerReadDirectory(handle, from: position, reply: reply) }
-    }
-
-    /// The last descriptor of an open directory is gone.
-    public func closeDirectory(_ inode: Inode, handle: FileHandle) {
-        _ = files.remove(handle)
-    }
-
     /// Answers what `df` shows of the whole mount. The size is what is in use on the host's file system that the images
     /// are on; nothing is free.
     public func statistics(reply: consuming StatisticsReply) {
-        gated(by: node(.root), reply) { [self] reply in
+        gated(by: root.gate, reply) { [self] reply in
             let used = FileSystemUse(at: folder.location)
             reply.statistics(
                 Statistics(
-                    blockSize: 4096, blocks: (used?.usedSize ?? 0) / 4096, files: UInt64(source.entries.count)))
+                    blockSize: 4096, blocks: (used?.usedSize ?? 0) / 4096, files: UInt64(source.numbers.count)))
         }
+    }
+
+    /// The image, opened if it was not.
+    func opened(_ node: ImageNode) -> OpenedImage {
+        defer { openImages.note(node) }
+        return node.opened()
     }
 }
 
@@ -237,8 +301,8 @@ extension ImageFileSystem {
     /// Reads an extended attribute, such as "user.format".
     public func extendedAttribute(_ name: [UInt8], of inode: Inode, reply: consuming ExtendedAttributeReply) {
         // ls asks every file for some of others, which must not open every image.
-        guard name.starts(with: Self.prefix), let node = node(inode) else { return reply.failure(.noData) }
-        gated(by: node, reply) { [self] reply in
+        guard name.starts(with: Self.prefix), let node = inodes[inode] else { return reply.failure(.noData) }
+        gated(by: node.gate, reply) { [self] reply in
             guard let value = extendedAttributes(of: node).first(where: { $0.name == name })?.value else {
                 return reply.failure(.noData)
             }
@@ -248,20 +312,24 @@ extension ImageFileSystem {
 
     /// Lists the names of the extended attributes.
     public func extendedAttributeNames(of inode: Inode, reply: consuming ExtendedAttributeNamesReply) {
-        let node = node(inode)
-        gated(by: node, reply) { [self] reply in
-            reply.names(node.map { extendedAttributes(of: $0).map(\.name) } ?? [])
-        }
+        guard let node = inodes[inode] else { return reply.names([]) }
+        gated(by: node.gate, reply) { [self] reply in reply.names(extendedAttributes(of: node).map(\.name)) }
     }
 
-    private func extendedAttributes(of node: Node) -> [(name: [UInt8], value: [UInt8])] {
-        guard case .image(let image, let place) = node else { return [] }
-        let depth = if case .disk(.layer(let depth)) = place { depth } else { 0 }
-        let layers = opened(image).layers
-        guard layers.indices.contains(depth) else { return [] }
-        let info = ImageInfo(layers[depth], listsAll: false)
-        var values = [("format", info.format), ("file", info.filename.text), ("layer", "\(depth)")]
-        if let size = info.clusterSize { values.append(("cluster-size", "\(size)")) }
-        return values.map { (Self.prefix + Array($0.utf8), Array($1.utf8)) }
+    private func extendedAttributes(of node: any Node) -> [(name: [UInt8], value: [UInt8])] {
+        node.extendedAttributes(in: self).map { (Self.prefix + Array($0.name.utf8), Array($0.value.utf8)) }
+    }
+}
+
+extension ErrorNumber {
+    /// The error number that a program that reads the mount gets for an error.
+    init(_ error: ImageError) {
+        switch error.code {
+        case .corrupt, .truncated: self = .inputOutput
+        case .unsupported: self = .notSupported
+        case .denied: self = .accessDenied
+        case .outOfRange: self = .invalidArgument
+        case .system(let errno): self = ErrorNumber(rawValue: errno)
+        }
     }
 }

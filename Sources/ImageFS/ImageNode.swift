@@ -7,10 +7,13 @@ import Synchronization
 import SystemPackage
 
 /// One image of the mount, opened when it is first looked into. Every method may be called from any thread.
-final class ImageNode: Sendable {
+final class ImageNode: Entry {
     /// How long a failure to open stands before it is tried again: long enough for one `ls`, short for a person who
     /// has just put the missing file there.
     private static let failureLifetime = Duration.seconds(1)
+
+    /// How many of its disks are kept for who comes next.
+    private static let diskLimit = 4096
 
     private struct State {
         var opened: OpenedImage?
@@ -27,8 +30,9 @@ final class ImageNode: Sendable {
         var snapshotNames: [[UInt8]]?
         /// The snapshots by their folders' names, once one was looked for.
         var snapshotIndices: [[UInt8]: Int]?
-        /// The partition table of the open image's disk, once it was asked for.
-        var partitionTable: PartitionTable?
+        /// The partition tables of the open image's disk and of the snapshot that was asked for last, under its place in the
+        /// snapshot table.
+        var partitionTables: [Int?: PartitionTable] = [:]
         var mapSize: UInt64?
         /// The disks of the open image that were asked for.
         var disks: [DiskView: OpenedDisk] = [:]
@@ -37,19 +41,21 @@ final class ImageNode: Sendable {
             opened = nil
             snapshotNames = nil
             snapshotIndices = nil
-            partitionTable = nil
+            partitionTables = [:]
             mapSize = nil
             disks = [:]
         }
     }
 
-    let number: UInt64
+    private let id: EntryNumber
+    var number: UInt64 { id.value }
     /// The file's path, or that of the archive and the file's name in it.
     let location: FilePath
     /// What the name says of the format; nil: the content decides.
     let format: ImageFormat?
     /// Bounds the threads that serve it.
-    let gate: RequestGate
+    let requests: RequestGate
+    var gate: RequestGate? { requests }
     /// Bounds the threads that read ahead of its readers.
     private let readAheadGate = RequestGate(limit: ReadAheadQueue.limitPerImage)
     /// What the layers of the image count.
@@ -57,18 +63,18 @@ final class ImageNode: Sendable {
     private let open: @Sendable (ReadCounters) -> OpenedImage
     private let state = Guarded(State())
     /// Whether the file has lost its name, so that it will not be opened any more.
-    private let isGone = Atomic(false)
+    private let hasLostName = Atomic(false)
 
     /// The image that `open` opens, which counts in the counters it is given.
     init(
-        number: UInt64, at location: FilePath, format: ImageFormat?, gate: RequestGate = RequestGate(),
+        number: consuming EntryNumber, at location: FilePath, format: ImageFormat?, gate: RequestGate? = nil,
         open: @escaping @Sendable (ReadCounters) -> OpenedImage
     ) {
-        self.number = number
+        id = number
         self.location = location
         self.format = format
         self.open = open
-        self.gate = gate
+        requests = gate ?? RequestGate()
     }
 
     /// The image: the one that is open, unless a file of it has changed since and it has no readers.
@@ -111,9 +117,10 @@ final class ImageNode: Sendable {
         }
     }
 
-    /// The partition table of its disk; nil where there is no disk.
-    func partitionTable() -> PartitionTable? {
-        state.withLock { partitionTable(&$0) }
+    /// The partition table of its disk, or of the one that the snapshot at that place in the snapshot table keeps; nil where
+    /// there is no disk.
+    func partitionTable(of snapshot: Int?) -> PartitionTable? {
+        state.withLock { partitionTable(of: snapshot, &$0) }
     }
 
     /// The size of `map.json`; 0, as files have whose text is made while it is read, where the map is long. Nil where
@@ -178,9 +185,11 @@ final class ImageNode: Sendable {
             + "was replaced, and is refused (ESTALE) where a file was written to"
     }
 
-    /// Whether it has readers whose files are no longer those that their names lead to.
+    /// Whether its name leads to another file by now: it has lost it, or it has readers whose files are no longer those of
+    /// their names.
     var isLeftBehind: Bool {
-        state.withLock { state in
+        if hasLostName.load(ordering: .relaxed) { return true }
+        return state.withLock { state in
             guard state.handles > 0, let opened = state.opened else { return false }
             return !opened.isCurrent
         }
@@ -203,18 +212,18 @@ final class ImageNode: Sendable {
                 let isSettled = opened.layers.allSatisfy { $0.file.modified.age > FolderNode.tick }
                 state.cached[view] = isSettled ? opened.stamp : nil
             }
-            if state.handles == 0, isGone.load(ordering: .relaxed) { state.forgetOpened() }
+            if state.handles == 0, hasLostName.load(ordering: .relaxed) { state.forgetOpened() }
         }
     }
 
     /// The file has lost its name: closes it, now or with the last reader.
     func letGo() {
-        isGone.store(true, ordering: .relaxed)
+        hasLostName.store(true, ordering: .relaxed)
         _ = closeIfIdle()
     }
 
     /// The kernel gets `size` bytes as the disk's size.
-    func noteTold(_ size: UInt64, of view: DiskView) {
+    func noteKnown(_ size: UInt64, of view: DiskView) {
         state.withLock { $0.knownSizes[view] = size }
     }
 
@@ -241,10 +250,12 @@ final class ImageNode: Sendable {
         return opened
     }
 
-    private func partitionTable(_ state: inout State) -> PartitionTable? {
-        guard let disk = opened(&state).disk.image else { return nil }
-        let table = state.partitionTable ?? PartitionTable(of: disk)
-        state.partitionTable = table
+    private func partitionTable(of snapshot: Int?, _ state: inout State) -> PartitionTable? {
+        guard let disk = disk(DiskView(snapshot: snapshot), &state).image else { return nil }
+        if let table = state.partitionTables[snapshot] { return table }
+        let table = PartitionTable(of: disk)
+        state.partitionTables = state.partitionTables.filter { $0.key == nil }
+        state.partitionTables[snapshot] = table
         return table
     }
 
@@ -252,6 +263,8 @@ final class ImageNode: Sendable {
         let opened = opened(&state)
         if let disk = state.disks[view] { return disk }
         let disk = makeDisk(view, of: opened, &state)
+        // A reader holds its own. An image may have 65,535 snapshots, each with many partitions.
+        if state.disks.count >= Self.diskLimit { state.disks = [:] }
         state.disks[view] = disk
         return disk
     }
@@ -261,20 +274,21 @@ final class ImageNode: Sendable {
             .failure(
                 ImageError(
                     .system(errno: ENOENT), path: location.text, "there is no such disk any more")))
-        switch view {
-        case .current, .layer(0): return opened.disk
-        case .snapshot(let index): return opened.snapshotDisk(index) ?? missing
-        case .vmState(let index):
+        switch view.part {
+        case .whole: return view.snapshot.map { opened.snapshotDisk($0) ?? missing } ?? opened.disk
+        case .layer(0): return opened.disk
+        case .vmState:
             do throws(ImageError) {
-                return try opened.vmState(index).map { opened.part(.success($0)) } ?? missing
+                let image = try view.snapshot.flatMap { index throws(ImageError) in try opened.vmState(index) }
+                return image.map { opened.part(.success($0)) } ?? missing
             } catch {
                 return OpenedDisk(.failure(error))
             }
         case .partition(let number):
-            guard let disk = opened.disk.image, let partition = partitionTable(&state)?.partition(number) else {
-                return missing
-            }
-            return opened.part(.success(partition.image(in: disk)))
+            let disk = disk(DiskView(snapshot: view.snapshot), &state)
+            guard let image = disk.image, let partition = partitionTable(of: view.snapshot, &state)?.partition(number)
+            else { return missing }
+            return opened.part(.success(partition.image(in: image)))
         case .layer(let depth):
             return opened.disk.image?.layer(depth).map { opened.part(.success($0)) } ?? missing
         }

@@ -18,8 +18,8 @@ struct ImageSource: Sendable {
     var named: FilePath?
     /// What the person said of its format.
     var saidFormat: ImageFormat?
-    /// Where every node is registered.
-    var entries: Entries
+    /// Numbers the entries.
+    let numbers = EntryNumbers()
 
     /// What the name of a file says of its format, and whether it is shown at all; `isSaid`: whether a person says it.
     func naming(of name: [UInt8]) -> (isShown: Bool, format: ImageFormat?, isSaid: Bool) {

@@ -36,7 +36,7 @@ struct MountDocument: Encodable {
     /// The document as things are now.
     init(_ fileSystem: ImageFileSystem) {
         images = fileSystem.folder.location.text
-        entries = fileSystem.source.entries.count
+        entries = fileSystem.source.numbers.count
         openImages = fileSystem.openImages.count
         openFiles = fileSystem.files.count
         let resources = fileSystem.resources

@@ -1,87 +1,103 @@
-/// One of the files of an image that can be read like a disk.
-enum DiskView: Hashable {
-    /// The disk that the image is.
-    case current
-    /// The disk that a snapshot keeps, by its place in the snapshot table.
-    case snapshot(Int)
-    /// The machine state that a snapshot keeps.
-    case vmState(Int)
-    /// A partition of the disk, by its number.
-    case partition(Int)
-    /// The disk as an image of the chain has it, by its place in the chain; 0 is the topmost.
-    case layer(Int)
+import BlockImage
+import Fuse
+
+/// What has a name in the mounted tree: a directory, a file or a link. What is equal is the same file, with one inode
+/// number. Every method may be called from any thread.
+///
+/// A kind of file is a type: it is added by writing one, and naming it among the children of a directory.
+protocol Node: Hashable, Sendable {
+    /// Directory, file or link.
+    var kind: FileKind { get }
+    /// Bounds the threads that may wait for the host's files that it shows; nil where it shows none. It is held while any
+    /// of the methods is called, but for `fixedChild`.
+    var gate: RequestGate? { get }
+    /// Whether what the kernel knows of it is never good for a second look.
+    var isVolatile: Bool { get }
+
+    /// What `stat` shows of it. Throws why there is nothing to show.
+    func status(in mount: ImageFileSystem) throws(ErrorNumber) -> NodeStatus
+
+    /// What it holds, without "." and ".."; by default nothing.
+    func children(in mount: ImageFileSystem) -> [NamedNode]
+
+    /// What it holds under `name`; by default the one of `children`.
+    func child(_ name: [UInt8], in mount: ImageFileSystem) -> (any Node)?
+
+    /// What it holds under `name` whatever the host's files do: nothing is waited for. By default nothing.
+    func fixedChild(_ name: [UInt8]) -> (any Node)?
+
+    /// What `child`, which was found as `name` in it, is to be from now on; by default `child`. Only the gate of `child` is
+    /// held. Nil where there is none any more.
+    func renewed(_ child: any Node, called name: [UInt8]) -> (any Node)?
+
+    /// Opens it for a reader; by default it cannot be.
+    func open(in mount: ImageFileSystem) throws(ErrorNumber) -> (file: any OpenFile, options: OpenOptions)
+
+    /// Where it leads; by default it is no link.
+    func target(in mount: ImageFileSystem) throws(ErrorNumber) -> [UInt8]
+
+    /// Its extended attributes, without the prefix of their names; by default none.
+    func extendedAttributes(in mount: ImageFileSystem) -> [(name: String, value: String)]
 }
 
-/// A place in an image's folder.
-enum ImagePlace: Hashable {
-    /// The image's folder itself.
-    case folder
-    /// The folder of its snapshots.
-    case snapshots
-    /// The folder of one snapshot.
-    case snapshot(Int)
-    /// The folder of the disk's partitions.
-    case partitions
-    /// The folder of the chain's disks.
-    case layers
-    /// What can be read like a disk.
-    case disk(DiskView)
-    /// `map.json`: how the disk is stored.
-    case map
-    /// `stats.json` of the image or a snapshot.
-    case stats(DiskView)
+/// A child of a directory.
+typealias NamedNode = (name: [UInt8], node: any Node)
 
-    /// Whether it is a directory.
-    var isDirectory: Bool {
-        switch self {
-        case .folder, .snapshots, .snapshot, .partitions, .layers: true
-        case .disk, .map, .stats: false
-        }
-    }
+/// What `stat` shows of a node, beside what is the same for all of its kind.
+struct NodeStatus {
+    /// When it changed last; nil where that is not known.
+    var time: FileTime?
+    /// Bytes of content.
+    var size: UInt64 = 0
+    /// Bytes that are stored; nil: all.
+    var allocatedSize: UInt64?
+    /// How much tools like cp and tar shall read at a time; nil: as they like.
+    var readSize: UInt32?
 }
 
-/// A place in the mounted tree.
-enum Node: Sendable {
-    /// The mounted folder or one below it.
-    case folder(FolderNode)
-    /// `stats.json` of the mount.
-    case mountStats
-    /// The folder of an appliance, with a folder for each of its disks.
-    case appliance(ApplianceNode)
-    /// `stats.json` of an appliance.
-    case applianceStats(ApplianceNode)
-    /// A place in the folder of an image.
-    case image(ImageNode, ImagePlace)
+/// The names that do not depend on the images.
+enum NodeName {
+    static let disk = Array("disk.raw".utf8)
+    static let stats = Array("stats.json".utf8)
+    static let map = Array("map.json".utf8)
+    static let snapshots = Array("snapshots".utf8)
+    static let vmState = Array("vmstate".utf8)
+    static let partitions = Array("partitions".utf8)
+    static let layers = Array("layers".utf8)
 
-    /// The names that do not depend on the images.
-    enum Name {
-        static let disk = Array("disk.raw".utf8)
-        static let stats = Array("stats.json".utf8)
-        static let map = Array("map.json".utf8)
-        static let snapshots = Array("snapshots".utf8)
-        static let vmState = Array("vmstate".utf8)
-        static let partitions = Array("partitions".utf8)
-        static let layers = Array("layers".utf8)
+    static func partition(_ number: Int) -> [UInt8] { Array("p\(number).raw".utf8) }
+    static func layer(_ depth: Int) -> [UInt8] { Array("\(depth).raw".utf8) }
+}
 
-        static func partition(_ number: Int) -> [UInt8] { Array("p\(number).raw".utf8) }
-        static func layer(_ depth: Int) -> [UInt8] { Array("\(depth).raw".utf8) }
+extension Node {
+    var isVolatile: Bool { false }
+
+    func children(in mount: ImageFileSystem) -> [NamedNode] { [] }
+
+    func child(_ name: [UInt8], in mount: ImageFileSystem) -> (any Node)? {
+        children(in: mount).first { $0.name == name }?.node
     }
 
-    /// The directory that stands for an entry.
-    init(_ entry: Entry) {
-        switch entry {
-        case .folder(let node): self = .folder(node)
-        case .image(let node): self = .image(node, .folder)
-        case .appliance(let node): self = .appliance(node)
-        }
+    func fixedChild(_ name: [UInt8]) -> (any Node)? { nil }
+
+    func renewed(_ child: any Node, called name: [UInt8]) -> (any Node)? { child }
+
+    func open(in mount: ImageFileSystem) throws(ErrorNumber) -> (file: any OpenFile, options: OpenOptions) {
+        throw kind == .directory ? .isDirectory : .invalidArgument
     }
 
-    /// Whether it is a directory.
-    var isDirectory: Bool {
-        switch self {
-        case .folder, .appliance: true
-        case .applianceStats, .mountStats: false
-        case .image(_, let place): place.isDirectory
-        }
+    func target(in mount: ImageFileSystem) throws(ErrorNumber) -> [UInt8] { throw .invalidArgument }
+
+    func extendedAttributes(in mount: ImageFileSystem) -> [(name: String, value: String)] { [] }
+
+    /// Whether `other` is the same file.
+    func isSame(as other: any Node) -> Bool { other as? Self == self }
+
+    /// The same number for the same file, as long as the mount lives.
+    var identityHash: UInt64 {
+        var hasher = Hasher()
+        hasher.combine(ObjectIdentifier(Self.self))
+        hash(into: &hasher)
+        return UInt64(bitPattern: Int64(hasher.finalize()))
     }
 }

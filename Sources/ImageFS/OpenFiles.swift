@@ -1,17 +1,30 @@
-import BlockImage
 import Fuse
 import Synchronization
 
-/// An open file of the mount.
-enum OpenFile: Sendable {
-    /// `disk.raw` and what else can be read like a disk.
-    case disk(OpenDisk)
-    /// `stats.json`: its text as it was when it was opened, so that one reader sees one document.
-    case stats([UInt8])
-    /// `map.json` of the disk as it was when it was opened; counts as a reader of it.
-    case map(ImageNode, MapText)
-    /// A directory.
-    case directory(DirectoryListing)
+/// An open file or directory of the mount. Every method may be called from any thread.
+protocol OpenFile: Sendable {
+    /// Bounds the threads that read it; by default nil, as it waits for no file of the host. It is held while it is read
+    /// or listed, but not while it is closed.
+    var gate: RequestGate? { get }
+
+    /// Answers `count` bytes from `offset` on, fewer only at the end.
+    func read(_ count: Int, at offset: UInt64, in mount: ImageFileSystem, reply: consuming DataReply)
+
+    /// Answers where the next data or hole is; by default it is not known.
+    func seek(from offset: UInt64, to target: SeekTarget, in mount: ImageFileSystem, reply: consuming SeekReply)
+
+    /// The last descriptor is gone; by default does nothing.
+    func close(in mount: ImageFileSystem)
+}
+
+extension OpenFile {
+    var gate: RequestGate? { nil }
+
+    func seek(from offset: UInt64, to target: SeekTarget, in mount: ImageFileSystem, reply: consuming SeekReply) {
+        reply.failure(.invalidArgument)
+    }
+
+    func close(in mount: ImageFileSystem) {}
 }
 
 /// The open files, by the handles that the kernel knows them by. Every method may be called from any thread.
@@ -19,9 +32,9 @@ enum OpenFile: Sendable {
 /// A handle is the address of what is open: a read finds it without a lock that all reads would share.
 final class OpenFiles: Sendable {
     private final class Box: Sendable {
-        let file: OpenFile
+        let file: any OpenFile
 
-        init(_ file: OpenFile) {
+        init(_ file: any OpenFile) {
             self.file = file
         }
     }
@@ -32,7 +45,7 @@ final class OpenFiles: Sendable {
     var count: Int { number.load(ordering: .relaxed) }
 
     /// Keeps `file` and answers its handle.
-    func add(_ file: OpenFile) -> FileHandle {
+    func add(_ file: any OpenFile) -> FileHandle {
         number.add(1, ordering: .relaxed)
         // Safe: the reference is kept until `remove`.
         let address = unsafe Unmanaged.passRetained(Box(file)).toOpaque()
@@ -40,12 +53,12 @@ final class OpenFiles: Sendable {
     }
 
     /// The file that `handle`, which `add` gave out and `remove` has not seen, is for.
-    subscript(handle: FileHandle) -> OpenFile? {
+    subscript(handle: FileHandle) -> (any OpenFile)? {
         unsafe Self.box(handle)?.takeUnretainedValue().file
     }
 
     /// Forgets the file and answers it.
-    func remove(_ handle: FileHandle) -> OpenFile? {
+    func remove(_ handle: FileHandle) -> (any OpenFile)? {
         guard let box = unsafe Self.box(handle) else { return nil }
         number.subtract(1, ordering: .relaxed)
         return unsafe box.takeRetainedValue().file

@@ -91,18 +91,6 @@ final class RequestGate: Sendable {
     }
 }
 
-extension Node {
-    /// Bounds the threads that may wait for the host's files that it shows; nil where it shows none.
-    var gate: RequestGate? {
-        switch self {
-        case .image(let node, _): node.gate
-        case .appliance(let node), .applianceStats(let node): node.gate
-        case .folder(let node): node.gate
-        case .mountStats: nil
-        }
-    }
-}
-
 /// A reply that waits for its turn.
 // Safe: one thread puts it in, and later, after the gate's lock, one takes it out.
 final class HeldReply<Reply: ~Copyable>: @unchecked Sendable {

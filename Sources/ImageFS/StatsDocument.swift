@@ -73,7 +73,8 @@ struct StatsDocument: Encodable {
 
     /// The document of an image, or of one of its snapshots, as it is now. Measures how the disk is stored, if that was
     /// not done yet.
-    init(_ node: ImageNode, _ view: DiskView) {
+    init(_ node: ImageNode, snapshot index: Int?) {
+        let view = DiskView(snapshot: index)
         let opened = node.opened()
         let disk = node.disk(view)
         let files = opened.layers.flatMap(\.files)
@@ -82,9 +83,9 @@ struct StatsDocument: Encodable {
         lastingNotes = opened.layers.flatMap(\.notes) + ImageUse.timeNotes(files) + node.changeNotes
         let notes = lastingNotes + (use?.note.map { [$0] } ?? [])
         // The bitmaps are those of the current disk; and there may be many, as snapshots.
-        let isCurrent = view == .current
+        let isCurrent = index == nil
         info = opened.layers.first.map { ImageInfo($0, listsAll: isCurrent) }
-        if case .snapshot(let index) = view, opened.snapshots.indices.contains(index) {
+        if let index, opened.snapshots.indices.contains(index) {
             snapshot = SnapshotInfo(opened.snapshots[index])
             info?.virtualSize = disk.image?.virtualSize
         }
@@ -99,7 +100,7 @@ struct StatsDocument: Encodable {
             notes: notes.isEmpty ? nil : notes,
             bitmaps: isCurrent && !opened.bitmaps.isEmpty ? opened.bitmaps : nil,
             unknownHeaderExtensions: opened.layers.first?.unknownHeaderExtensions,
-            partitionTable: isCurrent ? node.partitionTable().flatMap(Self.info) : nil,
+            partitionTable: isCurrent ? node.partitionTable(of: nil).flatMap(Self.info) : nil,
             counters: CounterFacts(node.counters(view).figures, node.layerCounters),
             inUse: use)
     }
@@ -107,8 +108,8 @@ struct StatsDocument: Encodable {
     /// The facts of a partition table, with the files that the partitions have in the image's folder.
     private static func info(_ table: PartitionTable) -> PartitionTableInfo? {
         PartitionTableInfo(table) { number in
-            let name = String(decoding: Node.Name.partition(number), as: UTF8.self)
-            return "\(String(decoding: Node.Name.partitions, as: UTF8.self))/\(name)"
+            let name = String(decoding: NodeName.partition(number), as: UTF8.self)
+            return "\(String(decoding: NodeName.partitions, as: UTF8.self))/\(name)"
         }
     }
 

@@ -18,7 +18,7 @@ struct `The answer to who asks for an extended attribute` {
     }
 }
 
-/// A mount of one empty directory; only children of this process touch it.
+/// A mount of one directory, which holds a link; only children of this process touch it.
 private final class Attributed: FileSystem {
     private let attributes: [[UInt8]: [UInt8]]
 
@@ -26,11 +26,26 @@ private final class Attributed: FileSystem {
         self.attributes = Dictionary(uniqueKeysWithValues: attributes.map { (Array($0.utf8), $1) })
     }
 
-    func lookup(_ name: [UInt8], in parent: Inode, reply: consuming EntryReply) { reply.failure(.noEntry) }
+    private static let link = Inode(rawValue: 2)
+
+    private func attributes(of inode: Inode) -> Attributes {
+        Attributes(
+            inode: inode, kind: inode == .root ? .directory : .symbolicLink, permissions: 0o555,
+            time: Timestamp(seconds: 0))
+    }
+
+    func lookup(_ name: [UInt8], in parent: Inode, reply: consuming EntryReply) {
+        guard name == Array("link".utf8) else { return reply.failure(.noEntry) }
+        reply.entry(attributes(of: Self.link), entryTimeout: 0, attributesTimeout: 0)
+    }
 
     func attributes(of inode: Inode, reply: consuming AttributesReply) {
-        reply.attributes(
-            Attributes(inode: inode, kind: .directory, permissions: 0o555, time: Timestamp(seconds: 0)), timeout: 0)
+        reply.attributes(attributes(of: inode), timeout: 0)
+    }
+
+    func linkTarget(of inode: Inode, reply: consuming LinkReply) {
+        guard inode == Self.link else { return reply.failure(.invalidArgument) }
+        reply.target(Array("there/ß".utf8))
     }
 
     func open(_ inode: Inode, forWriting: Bool, reply: consuming OpenReply) { reply.failure(.isDirectory) }
@@ -149,6 +164,17 @@ struct `A mount with extended attributes` {
                 77
 
                 """, "\(result.errors)")
+    }
+
+    @Test func `shows where a link leads`() throws {
+        let result = try look(
+            Attributed([:]),
+            """
+            import os, stat, sys
+            link = sys.argv[1] + "/link"
+            print(os.readlink(link.encode()), stat.filemode(os.lstat(link).st_mode), os.path.exists(link))
+            """)
+        #expect(result.text == "b'there/\\xc3\\x9f' lr-xr-xr-x False\n", "\(result.errors)")
     }
 
     @Test func `has none unless its file system answers`() throws {

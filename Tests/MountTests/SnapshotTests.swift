@@ -2,7 +2,7 @@ import Foundation
 import TestImages
 import Testing
 
-@Suite("Internal snapshots", .enabled(if: Tool.canMount("qemu-img", "qemu-io", "cmp", "python3")))
+@Suite("Internal snapshots", .enabled(if: Tool.canMount("qemu-img", "qemu-io", "cmp", "python3", "sfdisk")))
 struct SnapshotTests {
     @Test("Each snapshot's disk.raw is what qemu-img convert -l gives, whatever was written and resized since")
     func content() throws {
@@ -36,6 +36,46 @@ struct SnapshotTests {
         #expect(stats["rblockfs", "counters", "bytes-read"]?.number ?? 0 >= 8 << 20)
         // The disk itself was not read, and has counters of its own.
         #expect(try mount.document("disk.qcow2")["rblockfs", "counters", "bytes-read"]?.number == 0)
+    }
+
+    @Test("Each snapshot has the partitions that its disk had, whatever table the disk has now")
+    func partitions() throws {
+        let folder = try TemporaryFolder()
+        let images = try folder.makeFolder("images")
+        try Shell.check(
+            """
+            cd "$1"; qemu-img create -q -f qcow2 images/disk.qcow2 8M
+            put() {
+                head -c 8M /dev/urandom >$1.raw; sfdisk -q --label gpt $1.raw
+                qemu-io -f qcow2 -c "write -q -s $1.raw 0 8M" images/disk.qcow2
+            }
+            qemu-img snapshot -c none images/disk.qcow2
+            printf '2048,2048\n4096,4096\n' | put old; qemu-img snapshot -c old images/disk.qcow2
+            printf '6144,2048\n' | put new
+            part() { dd if=$1.raw of=$1-$2 bs=512 skip=$3 count=$4 status=none; }
+            part old p1 2048 2048; part old p2 4096 4096; part new p1 6144 2048
+            """, folder.path)
+        let mount = try Mount(images)
+        func names(_ path: String) throws -> String { try Shell.check("ls \"$1\" | xargs", mount.file(path)) }
+        #expect(try names("disk.qcow2/snapshots/old") == "disk.raw partitions stats.json")
+        #expect(try names("disk.qcow2/snapshots/none/partitions") == "")
+        #expect(try names("disk.qcow2/snapshots/old/partitions") == "p1.raw p2.raw")
+        #expect(try names("disk.qcow2/partitions") == "p1.raw")
+        for (file, path) in [
+            ("old-p1", "snapshots/old/partitions"), ("old-p2", "snapshots/old/partitions"), ("new-p1", "partitions"),
+        ] {
+            let path = mount.file("disk.qcow2/\(path)/\(file.suffix(2)).raw")
+            try Tool.check("cmp", folder.file(file), path)
+            #expect(try Status(path).size == Status(folder.file(file)).size)
+        }
+        #expect(access(mount.file("disk.qcow2/snapshots/old/partitions/p3.raw"), F_OK) != 0)
+        // Read by turns, each goes on having its own.
+        for _ in 0..<3 {
+            for name in ["disk.qcow2/partitions/p1.raw", "disk.qcow2/snapshots/old/partitions/p1.raw"] {
+                let expected = folder.file(name.contains("old") ? "old-p1" : "new-p1")
+                try Tool.check("cmp", expected, mount.file(name))
+            }
+        }
     }
 
     @Test("Names that are no file names are escaped, and those that come twice are told apart by their ids")

@@ -1,5 +1,40 @@
 import BlockImage
+import Fuse
 import ImageFormats
+
+/// `map.json`: how the disk is stored.
+struct MapNode: ImagePart {
+    let image: ImageNode
+    var kind: FileKind { .regularFile }
+    var isVolatile: Bool { true }
+
+    func status(in mount: ImageFileSystem) throws(ErrorNumber) -> NodeStatus {
+        let opened = mount.opened(image)
+        guard let size = image.mapSize() else { throw .noEntry }
+        return NodeStatus(time: opened.layers.first?.file.modified, size: size, allocatedSize: 0)
+    }
+
+    func open(in mount: ImageFileSystem) throws(ErrorNumber) -> (file: any OpenFile, options: OpenOptions) {
+        let (disk, _) = try mount.openDisk(.current, of: image, isCached: false)
+        // Its size is not known beforehand.
+        return (OpenMap(node: image, text: MapText(disk.image)), OpenOptions(directIO: true))
+    }
+}
+
+/// `map.json` of the disk as it was when it was opened; counts as a reader of it.
+private struct OpenMap: OpenFile {
+    let node: ImageNode
+    let text: MapText
+    var gate: RequestGate? { node.gate }
+
+    func read(_ count: Int, at offset: UInt64, in mount: ImageFileSystem, reply: consuming DataReply) {
+        reply.text(text.bytes(count, at: offset)[...])
+    }
+
+    func close(in mount: ImageFileSystem) {
+        mount.closeDisk(of: node)
+    }
+}
 
 /// The text of a `map.json`, made as it is read: the map of a large disk may have millions of runs, and takes no more
 /// memory than that of a small one. Every method may be called from any thread.

@@ -1,0 +1,154 @@
+import BlockImage
+import Fuse
+import Glibc
+import ImageFormats
+
+/// One of the disks that an image holds.
+struct DiskView: Hashable {
+    /// What is meant of the disk of the image, or of its snapshot.
+    enum Part: Hashable {
+        /// All of it.
+        case whole
+        /// A partition, by its number.
+        case partition(Int)
+        /// The disk as an image of the chain has it, by its place in the chain; 0 is the topmost.
+        case layer(Int)
+        /// The machine state that the snapshot keeps.
+        case vmState
+    }
+
+    /// The snapshot, by its place in the snapshot table; nil: the current disk.
+    var snapshot: Int?
+    var part = Part.whole
+
+    /// The disk that the image is.
+    static let current = DiskView()
+}
+
+/// A file that is a disk: `disk.raw`, a partition, an image of the chain, or a saved state.
+struct DiskNode: ImagePart {
+    let image: ImageNode
+    /// Which of the image's disks it is.
+    let view: DiskView
+    var kind: FileKind { .regularFile }
+    var layer: Int { if case .layer(let depth) = view.part { depth } else { 0 } }
+
+    func status(in mount: ImageFileSystem) throws(ErrorNumber) -> NodeStatus {
+        defer { mount.openImages.note(image) }
+        let disk = image.disk(view)
+        // An image that cannot be opened has no disk.raw.
+        guard let size = disk.image?.virtualSize, let layer = image.opened().layers.first else { throw .noEntry }
+        image.noteKnown(size, of: view)
+        return NodeStatus(
+            time: layer.file.modified, size: size, allocatedSize: disk.allocatedSize ?? size, readSize: 1 << 20)
+    }
+
+    func open(in mount: ImageFileSystem) throws(ErrorNumber) -> (file: any OpenFile, options: OpenOptions) {
+        let (disk, keepsCache) = try mount.openDisk(view, of: image)
+        mount.counters.countOpen()
+        return (disk, OpenOptions(keepCache: keepsCache))
+    }
+}
+
+extension ImageFileSystem {
+    /// Opens one of the disks of `image`, as `ImageNode.openDisk` does. Logs why it cannot be opened.
+    func openDisk(
+        _ view: DiskView, of image: ImageNode, isCached: Bool = true
+    ) throws(ErrorNumber) -> (disk: OpenDisk, keepsCache: Bool) {
+        do throws(ImageError) {
+            let result = try image.openDisk(view, reading: ahead, isCached: isCached)
+            openImages.note(image)
+            return result
+        } catch {
+            if ErrorNumber(error) != .stale { logger.warning("\(error)") }
+            throw ErrorNumber(error)
+        }
+    }
+
+    /// A reader of a disk of `image` is done, of `view` where the kernel cached it.
+    func closeDisk(of image: ImageNode, cached view: DiskView? = nil) {
+        image.requests.perform { [openImages] in
+            image.closeDisk(cached: view)
+            openImages.note(image)
+            return nil
+        }
+    }
+}
+
+/// An open disk: as it was when it was opened. Every method may be called from any thread.
+final class OpenDisk: OpenFile {
+    let node: ImageNode
+    /// Which of the image's disks it is.
+    let view: DiskView
+    let image: Image
+    private let counters: MountCounters
+    private let readAhead: ReadAhead
+    private let opened: OpenedImage
+    var gate: RequestGate? { node.gate }
+
+    /// A reader of `image`, the disk `view` of `node` that `opened` is.
+    init(
+        _ image: Image, _ view: DiskView, of opened: OpenedImage, node: ImageNode, counters: MountCounters,
+        readAhead: ReadAhead
+    ) {
+        self.image = image
+        self.readAhead = readAhead
+        self.view = view
+        self.opened = opened
+        self.node = node
+        self.counters = counters
+    }
+
+    /// Throws `system` with ESTALE where a file of the image was written to since it was opened: its tables and what they
+    /// lead to are no longer of one moment, and what was read would be a mixture.
+    private func checkUnchanged() throws(ImageError) {
+        guard let file = opened.fileChangedLately else { return }
+        node.noteChange(of: file.path)
+        throw ImageError(
+            .system(errno: ESTALE), path: file.path,
+            "was written to while the image was open, and what is read now would be a mixture; open the disk anew")
+    }
+
+    func read(_ count: Int, at offset: UInt64, in mount: ImageFileSystem, reply: consuming DataReply) {
+        let begin = ContinuousClock.now
+        let start = min(offset, image.virtualSize)
+        let count = Int(min(UInt64(count), image.virtualSize - start))
+        let buffer = mount.buffers.take(count)
+        defer { mount.buffers.giveBack(buffer) }
+        do throws(ImageError) {
+            try checkUnchanged()
+            readAhead.note(count, at: start)
+            try buffer.fill(count) { output throws(ImageError) in
+                try image.read(count, at: GuestOffset(start), into: &output)
+            }
+            // Counted before it is answered: who has read everything finds it counted.
+            let duration = begin.duration(to: .now)
+            counters.countRead(count, in: duration)
+            mount.counters.countRead(count, in: duration)
+            reply.bytes(buffer.bytes)
+        } catch {
+            let reason = error.description
+            if counters.countFailure(reason) { mount.logger.warning("read error: \(reason)") }
+            _ = mount.counters.countFailure(reason)
+            // Never a short answer: the kernel would take it for the end of the file and fill up with zeros.
+            reply.failure(ErrorNumber(error))
+        }
+    }
+
+    func seek(from offset: UInt64, to target: SeekTarget, in mount: ImageFileSystem, reply: consuming SeekReply) {
+        guard offset < image.virtualSize else { return reply.failure(.noSuchAddress) }
+        do throws(ImageError) {
+            guard let found = try image.next(hole: target == .hole, from: GuestOffset(offset)) else {
+                return reply.failure(.noSuchAddress)
+            }
+            reply.offset(found.rawValue)
+        } catch {
+            mount.logger.warning("\(error)")
+            reply.failure(ErrorNumber(error))
+        }
+    }
+
+    func close(in mount: ImageFileSystem) {
+        mount.closeDisk(of: node, cached: view)
+    }
+}

@@ -1,0 +1,125 @@
+import Fuse
+import HostStorage
+import ImageFormats
+
+import struct SystemPackage.FilePath
+
+/// What is in the folder of an image, or is the folder.
+protocol ImagePart: Node {
+    /// The image.
+    var image: ImageNode { get }
+    /// The image of its chain that the extended attributes are about; 0 is the topmost.
+    var layer: Int { get }
+}
+
+extension ImagePart {
+    var gate: RequestGate? { image.gate }
+    var layer: Int { 0 }
+
+    /// `format`, `file`, `layer` and `cluster-size`.
+    func extendedAttributes(in mount: ImageFileSystem) -> [(name: String, value: String)] {
+        let layers = mount.opened(image).layers
+        guard layers.indices.contains(layer) else { return [] }
+        let info = ImageInfo(layers[layer], listsAll: false)
+        var values = [("format", info.format), ("file", info.filename.text), ("layer", "\(layer)")]
+        if let size = info.clusterSize { values.append(("cluster-size", "\(size)")) }
+        return values
+    }
+}
+
+extension NodeStatus {
+    /// What a directory shows that stands for the file or folder at `location`.
+    init(ofDirectoryFor location: FilePath) {
+        self.init(time: (try? FileStatus(at: location, followingLinks: false))?.modified)
+    }
+}
+
+/// A directory in the folder of an image, or the folder.
+protocol ImageDirectory: ImagePart {}
+
+extension ImageDirectory {
+    var kind: FileKind { .directory }
+
+    func status(in mount: ImageFileSystem) throws(ErrorNumber) -> NodeStatus {
+        NodeStatus(ofDirectoryFor: image.location)
+    }
+}
+
+/// The folder of an image.
+extension ImageNode: ImageDirectory {
+    var image: ImageNode { self }
+
+    func children(in mount: ImageFileSystem) -> [NamedNode] {
+        let opened = mount.opened(self)
+        var children: [NamedNode] = [(NodeName.stats, ImageStats(image: self))]
+        guard opened.disk.image != nil else { return children }
+        children += [
+            (NodeName.disk, DiskNode(image: self, view: .current)), (NodeName.map, MapNode(image: self)),
+            (NodeName.partitions, PartitionsNode(image: self)),
+        ]
+        if opened.layers.count > 1 { children.append((NodeName.layers, LayersNode(image: self))) }
+        if !opened.snapshots.isEmpty { children.append((NodeName.snapshots, SnapshotsNode(image: self))) }
+        return children
+    }
+}
+
+/// `partitions`: those of the disk, or of the disk that a snapshot keeps.
+struct PartitionsNode: ImageDirectory {
+    let image: ImageNode
+    /// The place of the snapshot in the snapshot table; nil: the current disk.
+    var snapshot: Int?
+
+    func children(in mount: ImageFileSystem) -> [NamedNode] {
+        defer { mount.openImages.note(image) }
+        return (image.partitionTable(of: snapshot)?.partitions ?? []).map(\.number).map { number in
+            let view = DiskView(snapshot: snapshot, part: .partition(number))
+            return (NodeName.partition(number), DiskNode(image: image, view: view))
+        }
+    }
+}
+
+/// `layers`: the disk as each image of the chain has it.
+struct LayersNode: ImageDirectory {
+    let image: ImageNode
+
+    func children(in mount: ImageFileSystem) -> [NamedNode] {
+        mount.opened(image).layers.indices.map {
+            (NodeName.layer($0), DiskNode(image: image, view: DiskView(part: .layer($0))))
+        }
+    }
+}
+
+/// `snapshots`: a directory for each.
+struct SnapshotsNode: ImageDirectory {
+    let image: ImageNode
+
+    func children(in mount: ImageFileSystem) -> [NamedNode] {
+        defer { mount.openImages.note(image) }
+        return image.snapshotNames().enumerated().map { ($1, SnapshotNode(image: image, index: $0)) }
+    }
+
+    /// Without a list of them, which may be many.
+    func child(_ name: [UInt8], in mount: ImageFileSystem) -> (any Node)? {
+        defer { mount.openImages.note(image) }
+        return image.snapshot(called: name).map { SnapshotNode(image: image, index: $0) }
+    }
+}
+
+/// The directory of one snapshot.
+struct SnapshotNode: ImageDirectory {
+    let image: ImageNode
+    /// Its place in the snapshot table.
+    let index: Int
+
+    func children(in mount: ImageFileSystem) -> [NamedNode] {
+        defer { mount.openImages.note(image) }
+        var children: [NamedNode] = [(NodeName.stats, ImageStats(image: image, snapshot: index))]
+        for (name, part) in [(NodeName.disk, DiskView.Part.whole), (NodeName.vmState, .vmState)] {
+            let view = DiskView(snapshot: index, part: part)
+            guard image.disk(view).image != nil else { continue }
+            children.append((name, DiskNode(image: image, view: view)))
+            if part == .whole { children.append((NodeName.partitions, PartitionsNode(image: image, snapshot: index))) }
+        }
+        return children
+    }
+}

@@ -1,0 +1,79 @@
+import BlockImage
+import Fuse
+
+/// The inode numbers of nodes, and the nodes that the kernel refers to, by them. Every method may be called from any
+/// thread.
+///
+/// A number is a hash of what the node is. So one that the kernel has forgotten, or has only seen in a listing, has the
+/// same number whenever it comes again, and nothing is kept for that: the table has only what the kernel refers to, which
+/// forgets what is not used when memory is short. No two nodes in the table have one number: where the hashes of two are
+/// the same, the later one has the next number.
+final class InodeTable: Sendable {
+    private struct Reference {
+        let node: any Node
+        /// How many references the kernel holds.
+        var count: UInt64 = 0
+        /// Whether another node has the next number, and is only found again while this one is here.
+        var isPassed = false
+    }
+
+    private let root: any Node
+    private let hash: @Sendable (any Node) -> UInt64
+    private let references = Guarded<[UInt64: Reference]>([:])
+
+    /// A table for a mount whose mountpoint is `root`, with number 1 by FUSE's rule.
+    init(root: any Node, hash: @escaping @Sendable (any Node) -> UInt64 = { $0.identityHash }) {
+        self.root = root
+        self.hash = hash
+    }
+
+    /// The node that the kernel refers to by that number.
+    subscript(inode: Inode) -> (any Node)? {
+        inode == .root ? root : references.withLock { $0[inode.rawValue]?.node }
+    }
+
+    /// The number of `node`, for a listing or for attributes: makes no reference.
+    func number(of node: any Node) -> Inode {
+        guard !node.isSame(as: root) else { return .root }
+        let hash = hash(node)
+        return references.withLock { Inode(rawValue: Self.number(of: node, hash, &$0)) }
+    }
+
+    /// The kernel gets one more reference to `node`, by the number that is answered.
+    func refer(to node: any Node) -> Inode {
+        guard !node.isSame(as: root) else { return .root }
+        let hash = hash(node)
+        return references.withLock { references in
+            let number = Self.number(of: node, hash, &references)
+            references[number, default: Reference(node: node)].count += 1
+            return Inode(rawValue: number)
+        }
+    }
+
+    /// The kernel gives up `count` references.
+    func forget(_ inode: Inode, count: UInt64) {
+        // What goes with the last reference goes after the lock: it may be a whole folder, or close files.
+        _ = references.withLock { references -> (any Node)? in
+            guard var reference = references[inode.rawValue] else { return nil }
+            reference.count -= min(count, reference.count)
+            let isGone = reference.count == 0 && !reference.isPassed
+            references[inode.rawValue] = isGone ? nil : reference
+            return reference.node
+        }
+    }
+
+    /// How many nodes the kernel refers to.
+    var count: Int { references.withLock { $0.count } }
+
+    private static func number(of node: any Node, _ hash: UInt64, _ references: inout [UInt64: Reference]) -> UInt64 {
+        // As many bits as programs keep that have numbers in floating point. 0 is no file, and 1 is the root.
+        let limit: UInt64 = 1 << 53
+        var number = hash % limit
+        while true {
+            if number < 2 { number = 2 }
+            guard let other = references[number]?.node, !node.isSame(as: other) else { return number }
+            references[number]?.isPassed = true
+            number = (number + 1) % limit
+        }
+    }
+}
