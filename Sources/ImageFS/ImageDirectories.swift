@@ -1,3 +1,4 @@
+import FormatCore
 import Fuse
 import HostStorage
 import ImageFormats

@@ -15,7 +15,7 @@ public struct MountSettings: Sendable {
     /// The format of the one image that is shown; nil: its name says it, else its content.
     public var format: ImageFormat?
     /// How images are opened.
-    public var opening = OpenOptions()
+    public var opening = OpeningOptions()
     /// The most bytes that tables and decompressed clusters may take.
     public var cacheSize = LayerResources.defaultCacheSize
     /// The user and group that every file belongs to.

@@ -11,10 +11,10 @@ public struct ImageOpener: Sendable {
     private let policy: any OpenPolicy
     private let resources: LayerResources
     /// How images are opened.
-    public var options: OpenOptions
+    public var options: OpeningOptions
 
     /// An opener of files that `policy` allows, as `options` say, whose layers share the caches of `resources`.
-    public init(policy: any OpenPolicy, resources: LayerResources, options: OpenOptions = OpenOptions()) {
+    public init(policy: any OpenPolicy, resources: LayerResources, options: OpeningOptions = OpeningOptions()) {
         self.policy = policy
         self.resources = resources
         self.options = options
@@ -44,7 +44,7 @@ public struct ImageOpener: Sendable {
 private struct Chain {
     let policy: any OpenPolicy
     let resources: LayerResources
-    let options: OpenOptions
+    let options: OpeningOptions
     var layers: [LayerDescription] = []
     var identities: Set<FileIdentity> = []
 
@@ -148,7 +148,7 @@ private struct Chain {
 
     /// The image that was given to lie under the topmost of `layers` so far, in place of the one that it calls `name`; nil
     /// where none was.
-    private mutating func takeGiven(in name: BackingName) -> OpenOptions.GivenBacking? {
+    private mutating func takeGiven(in name: BackingName) -> OpeningOptions.GivenBacking? {
         guard layers.count == 1, let backing = options.backing else { return nil }
         layers[0].chainNotes.append(
             "\(path: layers[0].file.path): the \(name.sought.place) names \"\(path: name.sought.text)\"; \(path: backing.file.path) was given in its place"

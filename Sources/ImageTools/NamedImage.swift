@@ -24,7 +24,7 @@ public struct NamedImage: Sendable {
     /// Gets what people should know at once of the files that were opened.
     public var onNote: (@Sendable (String) -> Void)?
     /// How it is opened, but for what `format` and `backing` say.
-    public var options = OpenOptions()
+    public var options = OpeningOptions()
     /// Which of the disks that it holds is meant.
     public var place = DiskPlace()
 
@@ -177,10 +177,10 @@ private final class NoFilesOpened: OpenPolicy {
 
 extension NamedImage {
     /// The image that is to lie under this one by a person's word; nil where that was not said.
-    func givenBacking() throws(ImageError) -> OpenOptions.GivenBacking? {
+    func givenBacking() throws(ImageError) -> OpeningOptions.GivenBacking? {
         guard let backing else { return nil }
         let own = try NamedImage(backing).openFile()
-        return OpenOptions.GivenBacking(own.file, format: own.formatOfName)
+        return OpeningOptions.GivenBacking(own.file, format: own.formatOfName)
     }
 
     /// The folders whose files that image may name.

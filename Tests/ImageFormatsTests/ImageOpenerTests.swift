@@ -30,7 +30,7 @@ struct Folder {
         let format: ImageFormat? = if case .format(let format) = naming { format } else { nil }
         let file = try policy.openImage(at: FilePath(folder.file(name)))
         let resources = LayerResources(cacheSize: 1 << 20)
-        var options = OpenOptions()
+        var options = OpeningOptions()
         options.ignoresCID = ignoresCID
         return ImageOpener(policy: policy, resources: resources, options: options)
             .open(file, as: format, counters: resources.counters)

@@ -24,7 +24,7 @@ struct Oracle {
         let resources = LayerResources(cacheSize: 6 << 20)
         do {
             let file = try policy.openImage(at: FilePath(folder.file(name)))
-            var options = OpenOptions()
+            var options = OpeningOptions()
             options.ignoresCID = ignoresCID
             return ImageOpener(policy: policy, resources: resources, options: options)
                 .open(file, as: format, counters: resources.counters)

@@ -2,7 +2,7 @@ import BlockImage
 import Encryption
 
 /// What a person says of how an image is to be opened, the same for every surface.
-public struct OpenOptions: Sendable {
+public struct OpeningOptions: Sendable {
     /// The passphrases of encrypted images.
     public var keys = ImageKeys()
     /// Whether a VMDK delta is read although its parent was changed after it was made.
