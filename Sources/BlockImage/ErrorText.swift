@@ -1,5 +1,5 @@
-/// What an error or a note says, in pieces, so that each front end can decide what its readers get of them: who reads
-/// images over a network gets neither paths of this host, nor what only its user can do.
+/// What an error or a note says, in pieces, so that each front end can decide what its readers get of them: clients
+/// of a network server get neither paths of this host, nor what only its user can do.
 ///
 /// Made of a string literal: `"backing file \"\(path: name)\": is no file"`. An error or a text in one brings its own
 /// pieces.

@@ -320,7 +320,7 @@ struct `An appliance` {
                     "has 5000 bytes, but the archive, which was cut, holds only the first 952"))
         #expect(found.fault?.code == .truncated)
         #expect(
-            found.notes.first
+            found.notes.first?.description
                 == "the archive is read up to where it is damaged: a.ova: at 0x800: member \"two.img\": has 5000 bytes, "
                 + "but the archive ends 4048 bytes early")
     }

@@ -45,7 +45,7 @@ struct Sources {
 
 struct `The tree` {
     /// Modules that are programs: they may print.
-    static let executables: Set<String> = ["rblock", "rblockfs", "rblock-bench"]
+    static let executables: Set<String> = ["RBlockCommand", "RBlockFSCommand", "rblock-bench"]
 
     @Test func `has no file of more than 400 lines`() throws {
         var count = 0
