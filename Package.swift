@@ -218,10 +218,13 @@ let package = Package(
     swiftLanguageModes: [.v6]
 )
 
-/// With RBLOCK_OPTIMIZE, as make(1) sets it, builds for debugging optimise what reads and writes images: most of the time of
-/// the tests goes there. Overflow is checked all the same. A variable, since a package with such flags is none to depend on.
+/// With RBLOCK_OPTIMIZE, as make(1) sets it, builds for debugging optimise what goes through the bytes of images: much of the
+/// time of the tests. Overflow is checked all the same. A variable, since a package with such flags is none to depend on.
 if Context.environment["RBLOCK_OPTIMIZE"] != nil {
-    for target in package.targets where target.type != .test && target.swiftSettings != nil {
+    let optimized = [
+        "BlockImage", "ByteFormat", "Compression", "Encryption", "HostStorage", "ImageTools", "QCOW2", "VMDK",
+    ]
+    for target in package.targets where optimized.contains(target.name) {
         target.swiftSettings? += [.unsafeFlags(["-O"], .when(configuration: .debug))]
     }
 }

@@ -68,9 +68,12 @@ struct `A part of a VMDK disk` {
             #expect(expected.text == "\(sum)  \(name)\n")
         }
         let server = try ImageServer([folder.path])
-        let list = try RBlock.run(["rpc", server.rpcSocket, "list"])
-        let names = try JSONValue(parsing: list.output).array?.compactMap { $0["name"]?.text } ?? []
-        #expect(names.filter { !$0.contains("/") } == shown, "\(list.text)")
+        #expect(
+            try wait(seconds: 20) {
+                let list = try RBlock.run(["rpc", server.rpcSocket, "list"])
+                let names = try JSONValue(parsing: list.output).array?.compactMap { $0["name"]?.text } ?? []
+                return names.filter { !$0.contains("/") } == shown
+            })
     }
 
     @Test func `whose descriptor is lost is the disk where it is flat, with a note`() throws {
@@ -92,6 +95,7 @@ struct `A part of a VMDK disk` {
         let lost = try RBlock.run(["hash", "srv.vmdk"], in: folder.path)
         #expect(lost.status == 1 && lost.errors.contains("srv-flat.vmdk beside it may hold its disk"), "\(lost.errors)")
         let mount = try Mount(folder.path)
+        #expect(wait(seconds: 20) { FileManager.default.fileExists(atPath: mount.disk("srv-flat.vmdk")) })
         try Tool.check("cmp", folder.file("disk"), mount.disk("srv-flat.vmdk"))
         #expect(try mount.document("srv.vmdk")["error", "message"]?.text?.contains("srv-flat.vmdk") == true)
     }
