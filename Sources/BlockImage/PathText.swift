@@ -3,10 +3,18 @@
 public struct PathText: Hashable, Sendable {
     /// The path.
     public var text: String
+    /// Whether it is what readers call the file already.
+    private var isName = false
 
     /// The path `text`.
     public init(_ text: String) {
         self.text = text
+    }
+
+    /// A file that readers call `name`.
+    public init(named name: String) {
+        text = name
+        isName = true
     }
 }
 
@@ -24,6 +32,6 @@ extension PathText: Encodable {
     /// One string.
     public func encode(to encoder: any Encoder) throws {
         var container = encoder.singleValueContainer()
-        try container.encode(encoder.pathNaming?.name(of: text) ?? text)
+        try container.encode(isName ? text : encoder.pathNaming?.name(of: text) ?? text)
     }
 }

@@ -14,6 +14,8 @@ final class ImageNode: Entry {
 
     /// How many of its disks are kept for who comes next.
     private static let diskLimit = 4096
+    /// How many of the sizes that the kernel got are kept.
+    private static let knownLimit = 1 << 16
 
     private struct State {
         var opened: OpenedImage?
@@ -224,7 +226,13 @@ final class ImageNode: Entry {
 
     /// The kernel gets `size` bytes as the disk's size.
     func noteKnown(_ size: UInt64, of view: DiskView) {
-        state.withLock { $0.knownSizes[view] = size }
+        state.withLock { state in
+            // An image may have millions. What goes was asked for long before: the kernel asks again after a second.
+            if state.knownSizes.count >= Self.knownLimit, state.knownSizes[view] == nil {
+                state.knownSizes.remove(at: state.knownSizes.startIndex)
+            }
+            state.knownSizes[view] = size
+        }
     }
 
     /// Closes the image's files unless it is read, counted or about to be opened, and answers whether they are closed.

@@ -40,11 +40,11 @@ public struct ImageFormat: RawRepresentable, Hashable, CaseIterable, Sendable {
         added.withLock { $0.append(ImageFormat(driver)) }
     }
 
-    /// The names of all formats that `condition` holds for, as a list for people: "raw, qcow2 and vmdk".
+    /// The names of all formats that `condition` holds for, as a list for people: "qcow2, vmdk and raw".
     public static func names(before last: String = "and", where condition: (ImageFormat) -> Bool = { _ in true })
         -> String
     {
-        let names = allCases.filter(condition).map(\.rawValue)
+        let names = (allCases.filter { $0 != raw } + [raw]).filter(condition).map(\.rawValue)
         guard let end = names.last, names.count > 1 else { return names.first ?? "" }
         return "\(names.dropLast().joined(separator: ", ")) \(last) \(end)"
     }

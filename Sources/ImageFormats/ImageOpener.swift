@@ -78,7 +78,7 @@ private struct Chain {
         do throws(ImageError) {
             try layers[index].image?.makeReadable(with: services)
         } catch {
-            if options.followsEncrypted, layers[index].missingKey != nil { _ = try openBacking(of: index, services) }
+            if options.followsEncrypted, error == layers[index].missingKey { _ = try openBacking(of: index, services) }
             throw error
         }
         guard let layer = layers[index].image?.layer else {

@@ -51,14 +51,16 @@ extension NamedImage {
         CheckFinding(.chain, .warning, path: error.path, at: error.offset, error.detail)
     }
 
-    /// Whether each image of the chain lies over the one that it was made over.
+    /// Whether the image lies over the one that it was made over, and so on where that is of the same format: others are no
+    /// business of its check.
     private static func checkBacking(_ layers: [LayerDescription], _ result: inout CheckResult) {
         for (layer, backing) in zip(layers, layers.dropFirst()) {
+            guard layer.format == layers[0].format else { return }
             guard let fault = layer.image?.backingFault(backing.image, in: backing.file) else { continue }
             result.add(
                 CheckFinding(
                     .contentID, fault.isKnown ? .corruption : .warning, path: layer.file.path, at: fault.offset,
-                    "descriptor: \(fault.message)"))
+                    fault.message))
         }
     }
 }

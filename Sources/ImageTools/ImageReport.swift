@@ -88,7 +88,7 @@ public struct ImageReport: Encodable, Sendable {
     /// Calls the file `name`.
     public mutating func rename(_ name: String) {
         filename = name
-        info?.filename = PathText(name)
+        info?.filename = PathText(named: name)
     }
 
     /// The keys of the image's description, and those of the report beside them.

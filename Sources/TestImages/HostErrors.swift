@@ -15,6 +15,7 @@ public enum HostErrors {
         "\(folder)/base.raw", "\(folder)/with blanks/in it/a base.raw", "\(folder)/quo\"ted/'b'.raw",
         "../top-secret/base.raw", "sub/../../top-secret/base.raw", "\(folder)/colon: and/comma, b.raw",
         "file://\(folder)/base.raw", "file:\(folder)/base.raw",
+        "FILE://\(folder)/base.raw", "nbd+unix:///x?socket=\(folder)/sock", "nbd://host/x?socket=\(folder)/sock",
         "json:{\"file\": {\"filename\": \"\(folder)/base.raw\"}}",
         "C:\\top-secret\\base.vmdk", "\\\\host\\top-secret\\base.vmdk", "..\\top-secret\\base.vmdk",
         "sub\\..\\..\\top-secret\\base.vmdk", "\(folder)/n\\xfc/n\\xfc.raw", "\(folder)/\u{301}/é.raw",

@@ -225,7 +225,7 @@ private struct Findings {
         let devices = descriptor.extents.filter(\.needsDevice)
         guard let first = devices.first, let name = first.name?.text else { return }
         guard descriptor.extents.contains(where: { $0.needsFile && !$0.needsDevice }) else {
-            let kind = descriptor.createType.map { " (\($0))" } ?? ""
+            let kind: ErrorText = descriptor.createType.map { " (\(quoting: $0))" } ?? ""
             let message: ErrorText =
                 "extent: the disk is the device \"\(path: name)\" itself\(kind), not a file; open the device directly, or copy it "
                 + "to an image"

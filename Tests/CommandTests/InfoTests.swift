@@ -122,6 +122,14 @@ struct `rblock info` {
         let opened = try RBlock.json(
             "info", "--allocation", "--secret", "locked.qcow2=file:key", "locked.qcow2", in: images.path)
         #expect(opened["rblock", "allocation", "data"]?.number ?? 0 > 0)
+        // A wrong key is the error of the image that it is for, and of no other.
+        try images.folder.write(Array("wrong".utf8), to: "key")
+        let wrong = try RBlock.run(
+            ["info", "--output", "json", "--backing-chain", "--secret", "locked.qcow2=file:key", "locked.qcow2"],
+            in: images.path)
+        let reports = try #require(try JSONValue(parsing: wrong.output).array)
+        #expect(
+            wrong.status == 1 && reports.count == 1 && reports[0]["error", "code"]?.text == "denied", "\(wrong.text)")
     }
 
     @Test func `counts how a disk is stored when asked to, as qemu-img map does`() throws {

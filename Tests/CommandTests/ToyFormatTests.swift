@@ -53,7 +53,7 @@ struct `A format of its own` {
             check: 63
             inspect: 1
             create: 64
-            toy images can be read, and not made; raw, qcow2 and vmdk can
+            toy images can be read, and not made; qcow2, vmdk and raw can
             read: 1
             """
         for line in expected.split(separator: "\n") { #expect(seen.contains(line), "\(seen)") }

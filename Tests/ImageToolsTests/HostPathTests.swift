@@ -16,6 +16,10 @@ struct `Paths of the host in what clients read` {
         ("file:///srv/a/b c.raw", "b c.raw"), ("file:../x/b.raw", "b.raw"), ("nbd://host/export", "nbd://host/export"),
         (#"..\x\v.vmdk"#, "v.vmdk"), (#"C:\x y\v.vmdk"#, "v.vmdk"), (#"\\host\x\v.vmdk"#, "v.vmdk"),
         (#"/images/..\x\v.vmdk"#, "v.vmdk"),
+        ("FILE:///srv/b.raw", "b.raw"), ("nbd+unix:///x?socket=/srv/sock", "nbd+unix:x"),
+        ("nbd://host/x?socket=/srv/sock", "nbd://host/x"), (#"json:{"filename": "/srv/b.raw"}"#, "json:{…}"),
+        ("blkdebug:/srv/a:/srv/b", "blkdebug:b"), ("/images/vm:1/a.qcow2", "vm:1/a.qcow2"),
+        (#"/images/\xfcber.qcow2"#, #"\xfcber.qcow2"#),
         (#"/srv/x/n\xfc.raw"#, #"n\xfc.raw"#), (#"n\xfc.raw"#, #"n\xfc.raw"#), ("", ""), ("/", ""),
     ])
     func `are names`(path: String, name: String) {

@@ -12,6 +12,7 @@ struct `What clients of a server learn of the host` {
             truncate -s 1M outside/base.raw images/base.raw "out side/deep er/base.raw"; cd images
             create() { qemu-img create -q "$@"; }
             create -f qcow2 plain.qcow2 1M; create -f qcow2 sub/deep.qcow2 1M
+            mkdir vm:1; truncate -s 1M vm:1/a.raw
             create -u -f qcow2 -F raw -b "$1/outside/base.raw" outside.qcow2 1M
             create -u -f qcow2 -F raw -b "$1/images/gone.raw" gone.qcow2 1M
             create -u -f qcow2 -F raw -b "../secret-x/base.raw" above.qcow2 1M
@@ -74,6 +75,8 @@ struct `What clients of a server learn of the host` {
         // Names are given as clients know them.
         let deep = try client.call("info", "{\"image\":\"sub/deep.qcow2\"}")["result", "filename"]?.text
         #expect(deep == "sub/deep.qcow2")
+        let colon = try client.call("info", "{\"image\":\"vm:1/a.raw\"}")["result", "filename"]?.text
+        #expect(colon == "vm:1/a.raw")
         let over = try client.call("info", "{\"image\":\"over.qcow2\",\"backing-chain\":true}")["result"]?.array
         #expect(over?.map { $0["filename"]?.text } == ["over.qcow2", "base.raw"])
         #expect(over?.first?["backing-filename"]?.text == "base.raw")

@@ -12,27 +12,40 @@ public struct HostPaths: PathNaming {
     }
 
     /// What clients call the file at `path`: its path below the folder that is served, or else its last component. A
-    /// relative path that an image states stays as it is, unless it leads upwards; and so does the address of a server.
+    /// relative path that an image states stays as it is, unless it leads upwards; of what QEMU reads as a protocol, the
+    /// address of a server stays, without its query, and else the protocol and the last component.
     public func name(of path: String) -> String {
         let bytes = Array(path.utf8)
-        let name = self.name(of: bytes)
-        return String(decoding: Self.isOfWindows(name) ? Self.lastOfWindows(name) : name, as: UTF8.self)
+        return String(decoding: nameBelowFolders(bytes) ?? Self.statedName(bytes), as: UTF8.self)
     }
 
-    private func name(of path: [UInt8]) -> ArraySlice<UInt8> {
-        let parts = path.split(separator: Self.slash)
-        let leadsUp = parts.contains { $0.elementsEqual("..".utf8) }
-        if !leadsUp, let folder = folders.first(where: { path.starts(with: $0.utf8) }),
+    private func nameBelowFolders(_ path: [UInt8]) -> [UInt8]? {
+        guard !Self.leadsUp(path), let folder = folders.first(where: { path.starts(with: $0.utf8) }),
             path.count > folder.utf8.count
-        {
-            return path.dropFirst(folder.utf8.count)
+        else { return nil }
+        let name = Array(path.dropFirst(folder.utf8.count))
+        return Self.leadsUpOnWindows(name) ? Self.lastOfWindows(name) : name
+    }
+
+    /// What is left of a name that leads to no folder that is served.
+    private static func statedName(_ path: [UInt8]) -> [UInt8] {
+        guard let scheme = scheme(of: path) else {
+            if isOfWindows(path) { return lastOfWindows(path) }
+            return leadsUp(path) || path.first == slash
+                ? path.split(separator: slash).last.map { Array($0) } ?? [] : path
         }
-        let scheme = Self.scheme(of: path)
-        if let scheme, !scheme.elementsEqual("file".utf8), path[scheme.endIndex...].starts(with: "://".utf8) {
-            return path[...]
-        }
-        let isOutside = leadsUp || path.first == Self.slash || scheme != nil
-        return isOutside ? parts.last ?? [] : path[...]
+        let name = String(decoding: scheme, as: UTF8.self).lowercased()
+        let rest = path[(scheme.endIndex + 1)...].prefix { $0 != UInt8(ascii: "?") }
+        if name == "json" { return Array("json:{…}".utf8) }
+        // Without a host, what follows is a path.
+        let isOfServer =
+            name != "file" && rest.starts(with: "//".utf8) && rest.dropFirst(2).first.map { $0 != slash } == true
+        if isOfServer { return Array(path[..<rest.endIndex]) }
+        return (name == "file" ? [] : scheme + ":".utf8) + lastOfWindows(Array(rest))
+    }
+
+    private static func leadsUp(_ path: [UInt8]) -> Bool {
+        path.split(separator: slash).contains { $0.elementsEqual("..".utf8) }
     }
 
     private static let slash = UInt8(ascii: "/")
@@ -47,15 +60,19 @@ public struct HostPaths: PathNaming {
     }
 
     /// Whether backslashes separate the components of `name`: it begins at a drive or a share, or leads upwards by them.
-    private static func isOfWindows(_ name: ArraySlice<UInt8>) -> Bool {
+    private static func isOfWindows(_ name: [UInt8]) -> Bool {
         guard name.contains(backslash) else { return false }
         let isDrive = name.dropFirst().first == UInt8(ascii: ":")
-        return isDrive || name.first == backslash
-            || name.split(whereSeparator: isSeparator).contains { $0.elementsEqual("..".utf8) }
+        return isDrive || name.first == backslash || leadsUpOnWindows(name)
     }
 
-    private static func lastOfWindows(_ name: ArraySlice<UInt8>) -> ArraySlice<UInt8> {
-        name.split(whereSeparator: isSeparator).last ?? []
+    private static func leadsUpOnWindows(_ name: [UInt8]) -> Bool {
+        name.contains(backslash)
+            && name.split(whereSeparator: isSeparator).contains { $0.elementsEqual("..".utf8) }
+    }
+
+    private static func lastOfWindows(_ name: [UInt8]) -> [UInt8] {
+        name.split(whereSeparator: isSeparator).last.map { Array($0) } ?? []
     }
 
     private static func isSeparator(_ byte: UInt8) -> Bool { byte == slash || byte == backslash }

@@ -15,7 +15,7 @@ struct VMDKInfo: Encodable, Sendable {
         var type: String?
         var name: PathText?
         var offset: UInt64?
-        var partitionUUID: String?
+        var partitionUUID: ErrorText?
         var deviceID: ErrorText?
 
         private enum CodingKeys: String, CodingKey {
@@ -48,7 +48,7 @@ struct VMDKInfo: Encodable, Sendable {
             type = line.kindName
             name = line.name.map { PathText($0.text) }
             offset = line.hostOffset?.rawValue
-            partitionUUID = line.partitionUUID
+            partitionUUID = line.partitionUUID.map { "\(quoting: $0)" }
             deviceID = line.deviceID.map { "\(quoting: $0)" }
         }
     }
@@ -70,11 +70,11 @@ struct VMDKInfo: Encodable, Sendable {
 
     /// What VirtualBox tells its disks apart by.
     private struct Identifiers: Encodable, Sendable {
-        var disk: String?
-        var image: String?
-        var modification: String?
-        var parent: String?
-        var parentModification: String?
+        var disk: ErrorText?
+        var image: ErrorText?
+        var modification: ErrorText?
+        var parent: ErrorText?
+        var parentModification: ErrorText?
 
         private enum CodingKeys: String, CodingKey {
             case disk, image, modification, parent
@@ -82,11 +82,11 @@ struct VMDKInfo: Encodable, Sendable {
         }
 
         init?(_ description: VMDKDescription) {
-            disk = description.value(of: "ddb.uuid")
-            image = description.value(of: "ddb.uuid.image")
-            modification = description.value(of: "ddb.uuid.modification")
-            parent = description.value(of: "ddb.uuid.parent")
-            parentModification = description.value(of: "ddb.uuid.parentmodification")
+            disk = description.text(of: "ddb.uuid")
+            image = description.text(of: "ddb.uuid.image")
+            modification = description.text(of: "ddb.uuid.modification")
+            parent = description.text(of: "ddb.uuid.parent")
+            parentModification = description.text(of: "ddb.uuid.parentmodification")
             if [disk, image, modification, parent, parentModification].allSatisfy({ $0 == nil }) { return nil }
         }
     }
@@ -94,23 +94,23 @@ struct VMDKInfo: Encodable, Sendable {
     /// The most entries of the disk database that are told: VMware's own have some twenty.
     private static let entryLimit = 256
 
-    private var createType: String?
+    private var createType: ErrorText?
     private var cid: UInt32?
     private var parentCID: UInt32?
     private var parentFileNameHint: PathText?
     private var extents: [ExtentInfo]
-    private var version: String?
-    private var encoding: String?
+    private var version: ErrorText?
+    private var encoding: ErrorText?
     private var changeTrackPath: PathText?
     private var headerVersion: UInt32?
     private var uncleanShutdown: Bool?
-    private var hardwareVersion: String?
-    private var adapterType: String?
+    private var hardwareVersion: ErrorText?
+    private var adapterType: ErrorText?
     private var geometry: Geometry?
     private var biosGeometry: Geometry?
     private var uuids: Identifiers?
-    private var longContentID: String?
-    private var toolsVersion: String?
+    private var longContentID: ErrorText?
+    private var toolsVersion: ErrorText?
     private var thinProvisioned: Bool?
     private var diskDatabase: [String: ErrorText]?
 
@@ -132,20 +132,20 @@ struct VMDKInfo: Encodable, Sendable {
     }
 
     init(_ description: VMDKDescription, _ layer: VMDKLayer?) {
-        createType = description.createType
+        createType = description.createType.map { "\(quoting: $0)" }
         cid = description.cid
         parentCID = description.parentCID
         parentFileNameHint = description.value(of: "parentFileNameHint").map { PathText($0) }
         extents =
             layer?.extents.map(ExtentInfo.init)
             ?? description.extents.prefix(Descriptor.extentLimit).map { ExtentInfo($0, of: description.path) }
-        version = description.descriptor?.version
-        encoding = description.descriptor?.encoding
+        version = description.descriptor?.version.map { "\(quoting: $0)" }
+        encoding = description.descriptor?.encoding.map { "\(quoting: $0)" }
         changeTrackPath = description.value(of: "changeTrackPath").map { PathText($0) }
         headerVersion = description.sparseHeader?.version
         uncleanShutdown = description.sparseHeader?.uncleanShutdown
-        hardwareVersion = description.value(of: "ddb.virtualHWVersion")
-        adapterType = description.value(of: "ddb.adapterType")
+        hardwareVersion = description.text(of: "ddb.virtualHWVersion")
+        adapterType = description.text(of: "ddb.adapterType")
         geometry = Geometry(
             description, cylinders: "ddb.geometry.cylinders", heads: "ddb.geometry.heads",
             sectors: "ddb.geometry.sectors")
@@ -153,8 +153,8 @@ struct VMDKInfo: Encodable, Sendable {
             description, cylinders: "ddb.geometry.biosCylinders", heads: "ddb.geometry.biosHeads",
             sectors: "ddb.geometry.biosSectors")
         uuids = Identifiers(description)
-        longContentID = description.value(of: "ddb.longContentID")
-        toolsVersion = description.value(of: "ddb.toolsVersion")
+        longContentID = description.text(of: "ddb.longContentID")
+        toolsVersion = description.text(of: "ddb.toolsVersion")
         thinProvisioned = description.value(of: "ddb.thinProvisioned").map { $0 == "1" }
         let entries = description.entries.lazy.filter { $0.key.lowercased().hasPrefix("ddb.") }
         let facts: [(String, ErrorText)] = entries.prefix(Self.entryLimit).map { ($0.key, "\(quoting: $0.value)") }
@@ -166,4 +166,7 @@ struct VMDKInfo: Encodable, Sendable {
 extension VMDKDescription {
     /// The value of the first entry of the descriptor whose key is `key`, in any case.
     fileprivate func value(of key: String) -> String? { descriptor?.value(of: key) }
+
+    /// The same for people: words of a stranger.
+    fileprivate func text(of key: String) -> ErrorText? { value(of: key).map { "\(quoting: $0)" } }
 }
