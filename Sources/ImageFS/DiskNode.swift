@@ -121,7 +121,7 @@ final class OpenDisk: OpenFile {
             try buffer.fill(count) { output throws(ImageError) in
                 try image.read(count, at: GuestOffset(start), into: &output)
             }
-            // Counted before it is answered: who has read everything finds it counted.
+            // Counted before it is answered: a reader that got everything finds it counted.
             let duration = begin.duration(to: .now)
             counters.countRead(count, in: duration)
             mount.counters.countRead(count, in: duration)
