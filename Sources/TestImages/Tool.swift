@@ -97,7 +97,7 @@ public enum Tool {
     /// or was killed. It is run again where qemu-img could not measure how fast it hashes, as happens on busy machines to
     /// who makes an encrypted image.
     public static func run(
-        _ name: String, _ arguments: [String], in folder: String? = nil, timeout: Double = 120
+        _ name: String, _ arguments: [String], in folder: String? = nil, timeout: Double = 300
     ) throws -> ToolResult {
         for _ in 0..<40 {
             let result = try runOnce(name, arguments, in: folder, timeout: timeout)
@@ -180,7 +180,7 @@ public enum Tool {
     /// Runs a program that must succeed, and answers its standard output. Throws with what it said when it fails.
     @discardableResult
     public static func check(
-        _ name: String, _ arguments: String..., in folder: String? = nil, timeout: Double = 120
+        _ name: String, _ arguments: String..., in folder: String? = nil, timeout: Double = 300
     ) throws -> Data {
         let result = try run(name, arguments, in: folder, timeout: timeout)
         guard result.status == 0 else {
@@ -220,19 +220,19 @@ private final class OutputFile {
 /// Short scripts for tests: what people type is what is tested.
 public enum Shell {
     /// Runs `script` in bash with `arguments` as $1 and so on, and answers what it left, whatever its status.
-    public static func run(_ script: String, _ arguments: String..., timeout: Double = 120) throws -> ToolResult {
+    public static func run(_ script: String, _ arguments: String..., timeout: Double = 300) throws -> ToolResult {
         try Tool.run("bash", ["-c", script, "bash"] + arguments, timeout: timeout)
     }
 
     /// The same for a script that must succeed: answers its standard output without the last newline. It ends at the
     /// first command that fails.
     @discardableResult
-    public static func check(_ script: String, _ arguments: String..., timeout: Double = 120) throws -> String {
+    public static func check(_ script: String, _ arguments: String..., timeout: Double = 300) throws -> String {
         try check(script, arguments: arguments, timeout: timeout)
     }
 
     /// The same with the arguments in an array.
-    public static func check(_ script: String, arguments: [String], timeout: Double = 120) throws -> String {
+    public static func check(_ script: String, arguments: [String], timeout: Double = 300) throws -> String {
         let result = try Tool.run("bash", ["-ec", script, "bash"] + arguments, timeout: timeout)
         guard result.status == 0 else {
             throw ToolFailure(

@@ -6,9 +6,9 @@ import Testing
 struct RefusalTests {
     /// What stats.json says is wrong with an image that has no disk.raw.
     private func refusal(_ mount: Mount, _ name: String) throws -> (code: String, message: String) {
-        let entries = try Shell.check("timeout 10 ls \"$1\"", mount.file(name))
+        let entries = try Shell.check("timeout 60 ls \"$1\"", mount.file(name))
         #expect(entries == "stats.json", "\(name) has no disk")
-        #expect(try Shell.run("timeout 10 cat \"$1\"", mount.disk(name)).status == 1)
+        #expect(try Shell.run("timeout 60 cat \"$1\"", mount.disk(name)).status == 1)
         let error = try #require(try mount.document(name)["error"], "\(name) has an error")
         #expect(error["offset"] == nil || error["offset"]?.number != nil)
         return (try #require(error["code"]?.text), try #require(error["message"]?.text))
