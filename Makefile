@@ -89,23 +89,27 @@ run: build
 define run_tests
 	mkdir -p .build; set -o pipefail; \
 	NO_COLOR=1 "$$($(SWIFT) build --show-bin-path)/rblockPackageTests.xctest" --testing-library swift-testing $(2) 2>&1 \
-		| tee .build/$(1).log || { \
-		printf '\nWhat failed:\n'; \
-		grep -E -A 4 '✘ Test .* recorded an issue' .build/$(1).log | cut -c 1-1000 | tail -n 60; \
-		grep -E '✘|[Ff]atal error|error: ' .build/$(1).log | grep -v 'recorded an issue' | cut -c 1-400 | tail -n 20; \
-		exit 1; \
-	}
+		| tee .build/$(1).log || { $(call what_failed,.build/$(1).log); exit 1; }
+endef
+
+# Prints what failed according to the logs $(1).
+define what_failed
+	printf '\nWhat failed:\n'; \
+	grep -a -h -E -A 4 '✘ Test .* recorded an issue' $(1) | cut -c 1-1000 | tail -n 60; \
+	grep -a -h -E '✘|[Ff]atal error|error: ' $(1) | grep -a -v 'recorded an issue' | cut -c 1-400 | tail -n 20
 endef
 
 # What runs only where nothing else wants the processor. nice(1) is not enough: the compiler's processes have their own.
 IDLE := chrt --idle 0
 
 # Tests wait much of their time, for programs that they run. So two halves of them run at once, and meanwhile the programs
-# with sanitizers are built; the fuzzer runs while the tests of threads wait.
+# with sanitizers are built; the fuzzer runs while the tests of threads wait. As each of these may fail long before the
+# others end, what failed is the last that is printed.
 test: deps-test
 	$(SWIFT) build --build-tests
-	$(MAKE) -j 3 test-programs test-modules build-sanitizers
-	$(MAKE) -j 2 test-threads fuzz-shortly
+	rm -f .build/*-tests.log
+	{ $(MAKE) -j 3 test-programs test-modules build-sanitizers && $(MAKE) -j 2 test-threads fuzz-shortly; } \
+		|| { $(call what_failed,.build/*-tests.log); exit 1; }
 
 fuzz-shortly:
 	$(IDLE) $(MAKE) fuzz FUZZ_SECONDS=10 FUZZ_SEED=1
