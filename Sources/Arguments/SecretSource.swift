@@ -6,18 +6,18 @@ import HostStorage
 import SystemPackage
 
 /// Where the passphrase of an image is found: never on the command line, which everybody on the host can read.
-public struct SecretSource: ExpressibleByArgument {
+package struct SecretSource: ExpressibleByArgument {
     private enum Place {
         case file(FilePath)
         case environment(String)
     }
 
     /// The image's file name or path.
-    public let image: String
+    package let image: String
     private let place: Place
 
     /// `IMAGE=file:PATH` or `IMAGE=env:VARIABLE`.
-    public init?(argument: String) {
+    package init?(argument: String) {
         // The first mark counts: a path may have anything in it.
         let marks = ["=file:", "=env:"].compactMap { argument.firstRange(of: $0) }
         guard let mark = marks.min(by: { $0.lowerBound < $1.lowerBound }), mark.lowerBound > argument.startIndex,
@@ -31,7 +31,7 @@ public struct SecretSource: ExpressibleByArgument {
     /// Reads the passphrase: all bytes of the file, also a newline at its end, as QEMU's secrets do.
     ///
     /// Throws `system` where there is no such file or variable, or more than a passphrase.
-    public func read() throws(ImageError) -> Secret {
+    package func read() throws(ImageError) -> Secret {
         switch place {
         case .file(let path):
             do {

@@ -1,37 +1,37 @@
 /// How many bytes of a disk are stored in which way, over the whole chain; in JSON, under the names that they have here.
-public struct Allocation: Hashable, Encodable, Sendable {
+package struct Allocation: Hashable, Encodable, Sendable {
     /// Bytes stored as they are, without the holes that the host file has there, or encrypted.
-    public var data: UInt64 = 0
+    package var data: UInt64 = 0
     /// Bytes that are stored compressed, counted as the guest sees them.
-    public var compressed: UInt64 = 0
+    package var compressed: UInt64 = 0
     /// Bytes that a layer says are zeros, and holes of the host file where data would lie.
-    public var zero: UInt64 = 0
+    package var zero: UInt64 = 0
     /// Bytes that no layer of the chain stores.
-    public var unallocated: UInt64 = 0
+    package var unallocated: UInt64 = 0
 
     /// Nothing counted yet.
-    public init() {}
+    package init() {}
 
     /// Bytes that a reader can expect something in.
-    public var allocated: UInt64 { data + compressed }
+    package var allocated: UInt64 { data + compressed }
 }
 
 /// What a count of how a disk is stored came to.
-public struct MeasuredAllocation: Sendable {
+package struct MeasuredAllocation: Sendable {
     /// What was counted.
-    public var sum = Allocation()
+    package var sum = Allocation()
     /// What could not be found, where the count went on behind it.
-    public var lost = LostRanges()
+    package var lost = LostRanges()
     /// What ended the count early: the sum is of the disk's beginning only.
-    public var error: ImageError?
+    package var error: ImageError?
     /// The look-ups that the count took: see `WalkBudget`.
-    public var lookUps = 0
+    package var lookUps = 0
 
     /// Nothing counted yet.
-    public init() {}
+    package init() {}
 
     /// The sum, where it is that of the whole disk but for what is lost; nil: it is not known.
-    public var whole: Allocation? { error == nil ? sum : nil }
+    package var whole: Allocation? { error == nil ? sum : nil }
 }
 
 extension DiskRun {
@@ -50,20 +50,20 @@ extension DiskRun {
 extension Image {
     /// The most look-ups in layers that one walk makes, whatever files the disk is stored in: those of 1 TiB in scattered
     /// clusters of 64 KiB.
-    public static let walkLimit = 1 << 24
+    package static let walkLimit = 1 << 24
 
     /// Walks the whole disk and adds up how it is stored, in time proportional to the tables that exist.
     ///
     /// Damaged metadata, or more runs than `walkLimit` or than the disk's files can have, ends the walk: the second value
     /// says where, and what was found before it stands.
-    public func allocation(walkLimit: Int = Image.walkLimit) -> (Allocation, ImageError?) {
+    package func allocation(walkLimit: Int = Image.walkLimit) -> (Allocation, ImageError?) {
         let measured = measure(walkLimit: walkLimit, ignoresErrors: false)
         return (measured.sum, measured.error)
     }
 
     /// Walks the whole disk and adds up how it is stored. `ignoresErrors`: goes on behind what cannot be found, and tells
     /// it as lost.
-    public func measure(walkLimit: Int = Image.walkLimit, ignoresErrors: Bool = true) -> MeasuredAllocation {
+    package func measure(walkLimit: Int = Image.walkLimit, ignoresErrors: Bool = true) -> MeasuredAllocation {
         var measured = MeasuredAllocation()
         var runs = walk(walkLimit, ignoresErrors: ignoresErrors)
         var position: UInt64 = 0
@@ -96,7 +96,7 @@ extension Image {
     ///
     /// After `walkLimit` look-ups, or more than the disk's files can hold, it answers what is never wrong, as lseek(2)
     /// allows: that data is here, or that there is no hole before the end.
-    public func next(
+    package func next(
         hole: Bool, from start: GuestOffset, walkLimit: Int = Image.walkLimit
     ) throws(ImageError) -> GuestOffset? {
         var runs = walk(walkLimit, ignoresErrors: false)

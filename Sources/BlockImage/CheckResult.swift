@@ -1,7 +1,7 @@
 /// One thing that a check of an image found.
-public struct CheckFinding: Hashable, Sendable {
+package struct CheckFinding: Hashable, Sendable {
     /// What it means for the image.
-    public enum Severity: String, Hashable, Sendable, Encodable {
+    package enum Severity: String, Hashable, Sendable, Encodable {
         /// The image's structures contradict each other, or the format: data is lost, or may be lost by the next write.
         case corruption
         /// Host space is taken that nothing uses; no data is in danger.
@@ -13,7 +13,7 @@ public struct CheckFinding: Hashable, Sendable {
     }
 
     /// What is wrong, by a name that stays the same from version to version.
-    public enum Kind: String, Hashable, Sendable, Encodable, CaseIterable {
+    package enum Kind: String, Hashable, Sendable, Encodable, CaseIterable {
         /// Host space that is marked as used, and that nothing uses, or not as often.
         case leak
         /// Host space that is used more often than its refcount says.
@@ -61,28 +61,28 @@ public struct CheckFinding: Hashable, Sendable {
     }
 
     /// What is wrong.
-    public var kind: Kind
+    package var kind: Kind
     /// What it means for the image.
-    public var severity: Severity
+    package var severity: Severity
     /// The file that it is about.
-    public var path: String
+    package var path: String
     /// The byte of the file that it is about, where there is one.
-    public var hostOffset: HostOffset?
+    package var hostOffset: HostOffset?
     /// The byte of the disk that it is about, where there is one.
-    public var guestOffset: GuestOffset?
+    package var guestOffset: GuestOffset?
     /// How often it counts: a table that is used several times has its faults several times.
-    public var times: UInt64
+    package var times: UInt64
     /// Where and what it is, and what it must be; without the file.
-    public var message: ErrorText
+    package var message: ErrorText
     /// How many more findings of the same kind there are in the same table behind it, which are not told one by one.
-    public var more: UInt64 = 0
+    package var more: UInt64 = 0
     /// Where the last of those is.
-    public var lastOffset: HostOffset?
+    package var lastOffset: HostOffset?
     /// Whether it is about a place of the host that is used, so that a check can say by what.
-    public var hasUsers = false
+    package var hasUsers = false
 
     /// A finding about `path`.
-    public init(
+    package init(
         _ kind: Kind, _ severity: Severity, path: String, at hostOffset: HostOffset? = nil,
         guest guestOffset: GuestOffset? = nil, times: UInt64 = 1, _ message: ErrorText
     ) {
@@ -97,44 +97,44 @@ public struct CheckFinding: Hashable, Sendable {
 }
 
 /// What a check of one image found, and how much of it.
-public struct CheckResult: Sendable {
+package struct CheckResult: Sendable {
     /// The most findings of one kind that are kept; the counts go on. So what is rare is not lost among what is not: a
     /// damaged table of 2 MiB alone can have 262,144 findings of one kind.
-    public static let findingLimit = 1000
+    package static let findingLimit = 1000
     /// The most findings of one kind in one table that are kept: the others are counted with the last of these.
-    public static let tableLimit = 10
+    package static let tableLimit = 10
 
     /// How many corruptions there are.
-    public private(set) var corruptions: UInt64 = 0
+    package private(set) var corruptions: UInt64 = 0
     /// How many leaked clusters there are.
-    public private(set) var leaks: UInt64 = 0
+    package private(set) var leaks: UInt64 = 0
     /// How many things could not be checked.
-    public private(set) var checkErrors: UInt64 = 0
+    package private(set) var checkErrors: UInt64 = 0
     /// The end of the last host cluster in use; nil for formats that do not count use.
-    public var imageEndOffset: UInt64?
+    package var imageEndOffset: UInt64?
     /// The clusters of the disk; nil for formats without clusters.
-    public var totalClusters: UInt64?
+    package var totalClusters: UInt64?
     /// Those of them that have a place on the host.
-    public var allocatedClusters: UInt64 = 0
+    package var allocatedClusters: UInt64 = 0
     /// Those of them that do not lie behind their neighbour.
-    public var fragmentedClusters: UInt64 = 0
+    package var fragmentedClusters: UInt64 = 0
     /// Those of them that are compressed.
-    public var compressedClusters: UInt64 = 0
+    package var compressedClusters: UInt64 = 0
     /// What was found, up to `findingLimit` of each kind, in the order in which it was.
-    public private(set) var findings: [CheckFinding] = []
+    package private(set) var findings: [CheckFinding] = []
     /// How many findings of each kind were not kept, nor counted with one that was.
-    public private(set) var omitted: [CheckFinding.Kind: UInt64] = [:]
+    package private(set) var omitted: [CheckFinding.Kind: UInt64] = [:]
     private var kept: [CheckFinding.Kind: Int] = [:]
     /// Of each kind, the table that the last finding was in, how many are kept of it, and which is the last of these.
     private var tables: [CheckFinding.Kind: (table: UInt64, count: Int, last: Int)] = [:]
     /// How many findings there were in all.
-    public private(set) var findingCount: UInt64 = 0
+    package private(set) var findingCount: UInt64 = 0
 
     /// Nothing found yet.
-    public init() {}
+    package init() {}
 
     /// Counts `finding`, and keeps it while there is room.
-    public mutating func add(_ finding: CheckFinding) {
+    package mutating func add(_ finding: CheckFinding) {
         add(finding.kind, finding.severity, times: finding.times, at: finding.hostOffset) { finding }
     }
 
@@ -143,7 +143,7 @@ public struct CheckResult: Sendable {
     ///
     /// `table` tells the tables, or the ranges of a file, apart in which such findings are, one table after the other: of
     /// many in one table the first are kept.
-    public mutating func add(
+    package mutating func add(
         _ kind: CheckFinding.Kind, _ severity: CheckFinding.Severity, times: UInt64 = 1, in table: UInt64? = nil,
         at offset: HostOffset? = nil, _ finding: () -> CheckFinding
     ) {
@@ -172,7 +172,7 @@ public struct CheckResult: Sendable {
     }
 
     /// Adds `sentence` to the message of the kept finding `index`.
-    public mutating func explain(_ index: Int, _ sentence: ErrorText) {
+    package mutating func explain(_ index: Int, _ sentence: ErrorText) {
         findings[index].message += sentence
     }
 

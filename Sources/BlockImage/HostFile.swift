@@ -1,51 +1,51 @@
 import Synchronization
 
 /// Which file this is, whatever its name: two names of one file have the same identity.
-public struct FileIdentity: Hashable, Sendable {
+package struct FileIdentity: Hashable, Sendable {
     /// The number of the device that holds the file (st_dev).
-    public var device: UInt64
+    package var device: UInt64
     /// The file's number on that device (st_ino).
-    public var inode: UInt64
+    package var inode: UInt64
 
     /// The file numbered `inode` on the device numbered `device`.
-    public init(device: UInt64, inode: UInt64) {
+    package init(device: UInt64, inode: UInt64) {
         self.device = device
         self.inode = inode
     }
 }
 
 /// A moment, as file systems keep it.
-public struct FileTime: Hashable, Comparable, Sendable {
+package struct FileTime: Hashable, Comparable, Sendable {
     /// Seconds since 1970-01-01 00:00 UTC.
-    public var seconds: Int64
+    package var seconds: Int64
     /// Nanoseconds after that, 0 to 999,999,999.
-    public var nanoseconds: Int
+    package var nanoseconds: Int
 
     /// The moment `seconds` and `nanoseconds` after 1970 began.
-    public init(seconds: Int64, nanoseconds: Int) {
+    package init(seconds: Int64, nanoseconds: Int) {
         self.seconds = seconds
         self.nanoseconds = nanoseconds
     }
 
     /// Order in time.
-    public static func < (left: Self, right: Self) -> Bool {
+    package static func < (left: Self, right: Self) -> Bool {
         (left.seconds, left.nanoseconds) < (right.seconds, right.nanoseconds)
     }
 }
 
 /// The number of one opening of one file, never used twice in a process: the key under which caches keep its parts.
-public struct HostFileID: Hashable, Sendable {
+package struct HostFileID: Hashable, Sendable {
     private static let last = Atomic<UInt64>(0)
     private let number: UInt64
 
     /// A number not given out before.
-    public init() {
+    package init() {
         number = Self.last.add(1, ordering: .relaxed).newValue
     }
 }
 
 /// What a lock on an image file says of the programs that use it.
-public enum ImageLock: Hashable, Sendable {
+package enum ImageLock: Hashable, Sendable {
     /// A program reads it.
     case reading
     /// A program may write to it.
@@ -53,7 +53,7 @@ public enum ImageLock: Hashable, Sendable {
 }
 
 /// A file on the host that holds image bytes, open for reading. Every method may be called from any thread.
-public protocol HostFile: AnyObject, Sendable {
+package protocol HostFile: AnyObject, Sendable {
     /// The number of this opening.
     var id: HostFileID { get }
     /// The path it was opened by, for messages and for resolving names beside it; of a part of a file, the path of the
@@ -109,33 +109,33 @@ public protocol HostFile: AnyObject, Sendable {
 
 extension HostFile {
     /// Does nothing: for files that need not be fetched, or are read seldom.
-    public func willNeed(_ count: UInt64, at offset: HostOffset) {}
+    package func willNeed(_ count: UInt64, at offset: HostOffset) {}
 
     /// For files whose bytes only `read` gets.
-    public func isCached(_ count: UInt64, at offset: HostOffset) -> Bool { false }
+    package func isCached(_ count: UInt64, at offset: HostOffset) -> Bool { false }
 
     /// For files that are made of no others.
-    public var identities: Set<FileIdentity> { Set([identity].compactMap { $0 }) }
+    package var identities: Set<FileIdentity> { Set([identity].compactMap { $0 }) }
 
     /// For files that were not opened by a name of their own.
-    public var isLinked: Bool { false }
+    package var isLinked: Bool { false }
 
     /// For files of which that is not known.
-    public var isPrompt: Bool { false }
+    package var isPrompt: Bool { false }
 
     /// For files that no other process can write to.
-    public var isUnchanged: Bool { true }
+    package var isUnchanged: Bool { true }
 
     /// For files with times of their own.
-    public var isDatedByClock: Bool { false }
+    package var isDatedByClock: Bool { false }
 
     /// For files that no other process can lock.
-    public var imageLock: ImageLock? { nil }
+    package var imageLock: ImageLock? { nil }
 
     /// The `count` bytes at `offset`, for metadata: nothing is allocated before the file is known to hold them.
     ///
     /// `what` names the structure in the error.
-    public func bytes(_ count: Int, at offset: HostOffset, of what: String) throws(ImageError) -> [UInt8] {
+    package func bytes(_ count: Int, at offset: HostOffset, of what: String) throws(ImageError) -> [UInt8] {
         guard offset.rawValue <= size, UInt64(clamping: count) <= size - offset.rawValue else {
             throw ImageError(
                 .truncated, path: path, offset: offset,

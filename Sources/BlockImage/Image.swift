@@ -1,24 +1,24 @@
 /// A disk: one layer and, under it, the image that backs it. Chains live here, not in layers.
 /// Immutable; every method may be called from any thread.
-public final class Image: Sendable {
+package final class Image: Sendable {
     /// The topmost layer.
-    public let layer: any ImageLayer
+    package let layer: any ImageLayer
     /// The image under it, if any.
-    public let backing: Image?
+    package let backing: Image?
     /// The size of the disk in bytes.
-    public let virtualSize: UInt64
+    package let virtualSize: UInt64
     /// The most layers that are asked where one place of the disk is stored.
-    public let layersAsked: Int
+    package let layersAsked: Int
     /// The bytes of all files that it is stored in.
-    public let hostSize: UInt64
+    package let hostSize: UInt64
     /// The fewest bytes that an entry of a table is for, in all its layers.
     let granuleSize: UInt64
 
     /// The files of all of its layers.
-    public var files: [any HostFile] { layer.files + (backing?.files ?? []) }
+    package var files: [any HostFile] { layer.files + (backing?.files ?? []) }
 
     /// The disk that `layer` makes over `backing`.
-    public init(layer: any ImageLayer, backing: Image? = nil) {
+    package init(layer: any ImageLayer, backing: Image? = nil) {
         self.layer = layer
         self.backing = backing
         virtualSize = layer.virtualSize
@@ -32,7 +32,7 @@ public final class Image: Sendable {
     ///
     /// `start` must lie inside the disk and `limit` be at least one; `outOfRange` otherwise. Also throws what a layer
     /// throws for its metadata.
-    public func resolve(at start: GuestOffset, limit: UInt64) throws(ImageError) -> DiskRun {
+    package func resolve(at start: GuestOffset, limit: UInt64) throws(ImageError) -> DiskRun {
         guard start.rawValue < virtualSize, limit > 0 else {
             throw ImageError(
                 .outOfRange, about: .disk, "nothing at \(start): the disk has \(virtualSize) bytes")
@@ -67,7 +67,7 @@ public final class Image: Sendable {
     /// Appends exactly the `count` bytes of the disk from `start` on to `output`, which must have that much capacity left.
     ///
     /// Throws `outOfRange` when the disk ends first; what was read before an error stays in `output`.
-    public func read(_ count: Int, at start: GuestOffset, into output: inout OutputRawSpan) throws(ImageError) {
+    package func read(_ count: Int, at start: GuestOffset, into output: inout OutputRawSpan) throws(ImageError) {
         if layersAsked > DiskRuns.shortChain, count > DiskRuns.shortRead,
             let found = try? resolveAll(count, from: start)
         {
@@ -87,7 +87,7 @@ public final class Image: Sendable {
 
 extension Image {
     /// The disk as the image `depth` steps down the chain has it; nil where the chain is shorter.
-    public func layer(_ depth: Int) -> Image? {
+    package func layer(_ depth: Int) -> Image? {
         var (image, left): (Image?, Int) = (self, depth)
         while left > 0, let layer = image { (image, left) = (layer.backing, left - 1) }
         return image

@@ -1,9 +1,9 @@
 /// What is wrong with an image: which file, which byte, what it is and what it must be, in the format's own terms.
 ///
 /// A value: front ends make words of it, and those who read images over a network get names instead of paths, and no hint.
-public struct ImageError: Error, Hashable, Sendable, CustomStringConvertible {
+package struct ImageError: Error, Hashable, Sendable, CustomStringConvertible {
     /// The few stable kinds of trouble; front ends map them to errno values, exit statuses and RPC codes.
-    public enum Code: Hashable, Sendable {
+    package enum Code: Hashable, Sendable {
         /// The bytes contradict the format.
         case corrupt
         /// The image is sound as far as we know, but needs something this program does not do.
@@ -18,7 +18,7 @@ public struct ImageError: Error, Hashable, Sendable, CustomStringConvertible {
         case system(errno: CInt)
 
         /// The stable name that `stats.json` and `--output json` show.
-        public var name: String {
+        package var name: String {
             switch self {
             case .corrupt: "corrupt"
             case .unsupported: "unsupported"
@@ -31,7 +31,7 @@ public struct ImageError: Error, Hashable, Sendable, CustomStringConvertible {
     }
 
     /// What an error is about.
-    public enum Subject: Hashable, Sendable, CustomStringConvertible {
+    package enum Subject: Hashable, Sendable, CustomStringConvertible {
         /// A file or a device, by its path, which only the user of this host gets.
         case file(String)
         /// The disk that is read.
@@ -42,7 +42,7 @@ public struct ImageError: Error, Hashable, Sendable, CustomStringConvertible {
         case named(String)
 
         /// What the user of this host reads.
-        public var description: String {
+        package var description: String {
             switch self {
             case .file(let name), .named(let name): name
             case .disk: "disk"
@@ -52,32 +52,32 @@ public struct ImageError: Error, Hashable, Sendable, CustomStringConvertible {
         }
 
         /// What those read who know paths by the names of `naming`.
-        public func text(naming: any PathNaming) -> String {
+        package func text(naming: any PathNaming) -> String {
             if case .file(let path) = self { naming.name(of: path) } else { description }
         }
     }
 
     /// What kind of trouble it is.
-    public var code: Code
+    package var code: Code
     /// What it is about.
-    public var subject: Subject
+    package var subject: Subject
     /// The byte of the file that it is about, where there is one.
-    public var offset: HostOffset?
+    package var offset: HostOffset?
     /// What is wrong and what it must be.
-    public var detail: ErrorText
+    package var detail: ErrorText
     /// What the user of this host can do about it, such as an option of the command; nil where nothing is known. Servers
     /// do not send it: their clients have no such option.
-    public var hint: String?
+    package var hint: String?
 
     /// An error about the byte at `offset`, if any, of the file at `path`.
-    public init(
+    package init(
         _ code: Code, path: String, offset: HostOffset? = nil, _ detail: ErrorText, hint: String? = nil
     ) {
         self.init(code, about: .file(path), offset: offset, detail, hint: hint)
     }
 
     /// An error about `subject`.
-    public init(
+    package init(
         _ code: Code, about subject: Subject, offset: HostOffset? = nil, _ detail: ErrorText, hint: String? = nil
     ) {
         self.code = code
@@ -88,19 +88,19 @@ public struct ImageError: Error, Hashable, Sendable, CustomStringConvertible {
     }
 
     /// What it is about, for the user of this host: the path of a file.
-    public var path: String { subject.description }
+    package var path: String { subject.description }
 
     /// What is wrong and what it must be, for the user of this host.
-    public var message: String { detail.description }
+    package var message: String { detail.description }
 
     /// `path: at 0x…: message; hint`, one line.
-    public var text: ErrorText {
+    package var text: ErrorText {
         let place: ErrorText = offset.map { "\(subject): at \($0)" } ?? "\(subject)"
         return "\(place): \(detail)\(hint: hint.map { "; \($0)" } ?? "")"
     }
 
     /// The line, for the user of this host.
-    public var description: String { text.description }
+    package var description: String { text.description }
 }
 
 extension ImageError: Encodable {
@@ -110,7 +110,7 @@ extension ImageError: Encodable {
 
     /// `{"code": …, "message": …, "offset": …}`, as `stats.json` and `--output json` show what is wrong: the message is
     /// the whole line, and the offset is there where the error is about a byte.
-    public func encode(to encoder: any Encoder) throws {
+    package func encode(to encoder: any Encoder) throws {
         var container = encoder.container(keyedBy: CodingKeys.self)
         try container.encode(code.name, forKey: .code)
         try container.encode(text, forKey: .message)

@@ -1,14 +1,14 @@
 /// A structure of an image file as `inspect` shows it: a header, an extension, a table.
-public struct LayoutStructure: Hashable, Sendable {
+package struct LayoutStructure: Hashable, Sendable {
     /// What it is called, in the format's own terms.
-    public var name: String
+    package var name: String
     /// Where it begins in the file; nil for what has no one place.
-    public var offset: HostOffset?
+    package var offset: HostOffset?
     /// How many bytes it takes; nil where that is not known.
-    public var size: UInt64?
+    package var size: UInt64?
 
     /// The structure `name` in the `size` bytes at `offset`.
-    public init(_ name: String, at offset: HostOffset?, size: UInt64?) {
+    package init(_ name: String, at offset: HostOffset?, size: UInt64?) {
         self.name = name
         self.offset = offset
         self.size = size
@@ -16,28 +16,28 @@ public struct LayoutStructure: Hashable, Sendable {
 }
 
 /// One field of a structure as it stands in the file.
-public struct LayoutField: Hashable, Sendable {
+package struct LayoutField: Hashable, Sendable {
     /// The most bytes of a field that are shown as they are.
-    public static let rawLimit = 64
+    package static let rawLimit = 64
 
     /// The specification's name for it.
-    public var name: String
+    package var name: String
     /// Where it begins in the file.
-    public var offset: HostOffset
+    package var offset: HostOffset
     /// How many bytes it takes.
-    public var size: UInt64
+    package var size: UInt64
     /// Its bytes in the file's order, the first `rawLimit` of them; fewer than `size` as well where the file ends
     /// early, none where they are kept back, as those of salts.
-    public var raw: [UInt8]
+    package var raw: [UInt8]
     /// The number that it is; nil for texts and the like.
-    public var number: UInt64?
+    package var number: UInt64?
     /// What it means, for people: no text of the image stands in it that could do more than be shown.
-    public var value: ErrorText
+    package var value: ErrorText
     /// What is wrong with it and what it must be; nil where nothing is.
-    public var fault: ErrorText?
+    package var fault: ErrorText?
 
     /// A field with all that is known of it.
-    public init(
+    package init(
         _ name: String, at offset: HostOffset, size: UInt64, raw: [UInt8], number: UInt64? = nil, value: ErrorText,
         fault: ErrorText? = nil
     ) {
@@ -52,11 +52,11 @@ public struct LayoutField: Hashable, Sendable {
 }
 
 /// An entry of a table, or a run of equal ones that say "nothing here".
-public struct LayoutEntry: Hashable, Sendable {
+package struct LayoutEntry: Hashable, Sendable {
     /// Something that an entry says.
-    public struct Fact: Hashable, Sendable {
+    package struct Fact: Hashable, Sendable {
         /// What it is.
-        public enum Value: Hashable, Sendable {
+        package enum Value: Hashable, Sendable {
             /// A place, which people read in hexadecimal.
             case offset(UInt64)
             /// A part of the disk: its start and its bytes. For a run of entries, those of the first.
@@ -70,32 +70,32 @@ public struct LayoutEntry: Hashable, Sendable {
         }
 
         /// What is said: "host", "refcount".
-        public var name: String
+        package var name: String
         /// What is said of it.
-        public var value: Value
+        package var value: Value
 
         /// That `name` is `value`.
-        public init(_ name: String, _ value: Value) {
+        package init(_ name: String, _ value: Value) {
             self.name = name
             self.value = value
         }
     }
 
     /// Its place in the table, counted from 0.
-    public var index: UInt64
+    package var index: UInt64
     /// How many entries it stands for; more than 1 for a run of equal ones.
-    public var count: UInt64
+    package var count: UInt64
     /// Where it begins in the file.
-    public var offset: HostOffset
+    package var offset: HostOffset
     /// The words that it is stored as.
-    public var raw: [UInt64]
+    package var raw: [UInt64]
     /// What it says.
-    public var facts: [Fact]
+    package var facts: [Fact]
     /// What is wrong with it and what it must be; nil where nothing is.
-    public var fault: String?
+    package var fault: String?
 
     /// An entry with all that is known of it.
-    public init(
+    package init(
         _ index: UInt64, count: UInt64 = 1, at offset: HostOffset, raw: [UInt64], facts: [Fact], fault: String? = nil
     ) {
         self.index = index
@@ -111,7 +111,7 @@ public struct LayoutEntry: Hashable, Sendable {
 ///
 /// Between `begin` and `end` of a structure come its fields, then its entries, then the structures that belong to it;
 /// faults and what is left out at any time. What it throws ends the listing. For use by one thread.
-public protocol LayoutConsumer: AnyObject {
+package protocol LayoutConsumer: AnyObject {
     /// A structure begins; it belongs to the one that has begun and not ended yet.
     func begin(_ structure: LayoutStructure) throws(ImageError)
     /// The structure has this field.
@@ -130,7 +130,7 @@ public protocol LayoutConsumer: AnyObject {
 
 extension LayoutConsumer {
     /// Tells of a structure all of which is said in `body`.
-    public func structure(
+    package func structure(
         _ structure: LayoutStructure, _ body: () throws(ImageError) -> Void
     ) throws(ImageError) {
         try begin(structure)
@@ -140,21 +140,21 @@ extension LayoutConsumer {
 }
 
 /// How much is listed.
-public struct LayoutOptions: Sendable {
+package struct LayoutOptions: Sendable {
     /// Whether the entries of the second tables are listed: L2 entries, grain table entries, and the markers of streams.
-    public var showsEntries: Bool
+    package var showsEntries: Bool
     /// The most entries of each kind of table that are listed, all tables of the kind together.
-    public var entryLimit: UInt64
+    package var entryLimit: UInt64
 
     /// Lists at most `entryLimit` entries of each kind, those of the second tables where `showsEntries`.
-    public init(showsEntries: Bool = false, entryLimit: UInt64 = .max) {
+    package init(showsEntries: Bool = false, entryLimit: UInt64 = .max) {
         self.showsEntries = showsEntries
         self.entryLimit = entryLimit
     }
 }
 
 /// Lists entries of one kind up to a limit, runs of equal empty ones as one, and says what is left out.
-public struct LayoutEntryLister {
+package struct LayoutEntryLister {
     private let consumer: any LayoutConsumer
     private let what: String
     private var left: UInt64
@@ -162,17 +162,17 @@ public struct LayoutEntryLister {
     private var run: LayoutEntry?
 
     /// A lister of at most `limit` entries called `what`.
-    public init(_ consumer: any LayoutConsumer, _ what: String, limit: UInt64) {
+    package init(_ consumer: any LayoutConsumer, _ what: String, limit: UInt64) {
         self.consumer = consumer
         self.what = what
         left = limit
     }
 
     /// Whether no more entries will be listed.
-    public var isExhausted: Bool { left == 0 }
+    package var isExhausted: Bool { left == 0 }
 
     /// Tells of `entry`; one that is part of a run is kept until the run ends. `isEmpty`: it says "nothing here".
-    public mutating func add(_ entry: LayoutEntry, isEmpty: Bool) throws(ImageError) {
+    package mutating func add(_ entry: LayoutEntry, isEmpty: Bool) throws(ImageError) {
         if isEmpty, entry.fault == nil {
             if run == nil { run = entry } else { run?.count += entry.count }
             return
@@ -182,12 +182,12 @@ public struct LayoutEntryLister {
     }
 
     /// Counts `count` entries as left out that were not looked at.
-    public mutating func omit(_ count: UInt64) {
+    package mutating func omit(_ count: UInt64) {
         omitted += min(count, .max - omitted)
     }
 
     /// Ends a table: tells of the run that is kept, and of what was left out.
-    public mutating func finish() throws(ImageError) {
+    package mutating func finish() throws(ImageError) {
         try flush()
         if omitted > 0 { try consumer.omit(omitted, what) }
         omitted = 0

@@ -1,12 +1,12 @@
 /// Bytes that lie in a file already: what a new file may share with it, where the host can.
-public struct StoredBytes: Sendable {
+package struct StoredBytes: Sendable {
     /// The file.
-    public var file: any HostFile
+    package var file: any HostFile
     /// Where in it they begin.
-    public var offset: HostOffset
+    package var offset: HostOffset
 
     /// The bytes of `file` from `offset` on.
-    public init(file: any HostFile, offset: HostOffset) {
+    package init(file: any HostFile, offset: HostOffset) {
         self.file = file
         self.offset = offset
     }
@@ -14,7 +14,7 @@ public struct StoredBytes: Sendable {
 
 /// A file on the host that is being made. It has no place among the others until all of its image is finished; what is
 /// dropped before that leaves nothing behind. Every method may be called from any thread.
-public protocol NewFile: AnyObject, Sendable {
+package protocol NewFile: AnyObject, Sendable {
     /// The path that it will have, for messages.
     var path: String { get }
 
@@ -34,19 +34,19 @@ public protocol NewFile: AnyObject, Sendable {
 
 extension NewFile {
     /// Writes `bytes` at `offset`.
-    public func write(_ bytes: RawSpan, at offset: HostOffset) throws(ImageError) {
+    package func write(_ bytes: RawSpan, at offset: HostOffset) throws(ImageError) {
         try write(bytes, at: offset, stored: nil)
     }
 
     /// Writes `bytes` at `offset`.
-    public func write(_ bytes: [UInt8], at offset: HostOffset) throws(ImageError) {
+    package func write(_ bytes: [UInt8], at offset: HostOffset) throws(ImageError) {
         // Safe: integers have no bytes that are not set.
         unsafe try write(bytes.span.bytes, at: offset, stored: nil)
     }
 }
 
 /// The files of one new image. They get their places together, or none does.
-public protocol NewFiles: AnyObject {
+package protocol NewFiles: AnyObject {
     /// A new file beside the image; `name` has no folder. Throws `system` with EEXIST where there is one already that
     /// must not be replaced.
     func file(named name: String) throws(ImageError) -> any NewFile

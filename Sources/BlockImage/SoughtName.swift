@@ -1,32 +1,32 @@
 /// The name of a file as it stands in an image, and all that it is looked for by.
-public struct SoughtName: Hashable, Sendable {
+package struct SoughtName: Hashable, Sendable {
     /// One way to understand the name on this host.
-    public struct Candidate: Hashable, Sendable {
+    package struct Candidate: Hashable, Sendable {
         /// The name to look for.
-        public var name: [UInt8]
+        package var name: [UInt8]
         /// What is read when it is found, for people; nil where that is just what the image says.
-        public var reading: ErrorText?
+        package var reading: ErrorText?
 
         /// The name `name`, of which `reading` tells people if the image says something else.
-        public init(name: [UInt8], reading: ErrorText? = nil) {
+        package init(name: [UInt8], reading: ErrorText? = nil) {
             self.name = name
             self.reading = reading
         }
     }
 
     /// The name for people.
-    public var text: String
+    package var text: String
     /// What of the image has it, for people.
-    public var place: String
+    package var place: String
     /// The names to look for, the best first. None for a device.
-    public var candidates: [Candidate]
+    package var candidates: [Candidate]
     /// The name without its folders; nil where nothing is left.
-    public var lastComponent: [UInt8]?
+    package var lastComponent: [UInt8]?
     /// Whether other letters of the alphabet in another case are the same, as for Windows.
-    public var ignoresCase: Bool
+    package var ignoresCase: Bool
 
     /// The name `text` of `place`, that is looked for by `candidates` and by `lastComponent`.
-    public init(text: String, place: String, candidates: [Candidate], lastComponent: [UInt8]?, ignoresCase: Bool) {
+    package init(text: String, place: String, candidates: [Candidate], lastComponent: [UInt8]?, ignoresCase: Bool) {
         self.text = text
         self.place = place
         self.candidates = candidates
@@ -39,7 +39,7 @@ extension SoughtName {
     /// The name in a QCOW2 header: looked for as it is; by its last two components beside the image's folder; and by its
     /// last component beside the image, because chains are moved and copied without anybody changing what they say. A
     /// device, and what QEMU reads as a protocol (block.c, path_has_protocol), is looked for as it is only.
-    public init(inHeader name: [UInt8]) {
+    package init(inHeader name: [UInt8]) {
         var candidates = [Candidate(name: name)]
         var path = name[...]
         let mark = path.firstIndex { $0 == colon || $0 == slash }

@@ -1,31 +1,31 @@
 /// A piece of a table, decoded to 64-bit entries. Immutable.
-public final class TablePage: Sendable {
+package final class TablePage: Sendable {
     /// The entries in the table's order.
-    public let entries: [UInt64]
+    package let entries: [UInt64]
 
     /// A page of `entries`.
-    public init(_ entries: [UInt64]) {
+    package init(_ entries: [UInt64]) {
         self.entries = entries
     }
 }
 
 /// A table of equally sized entries in a file: where it lies and how its bytes become entries.
-public struct TableLocation: Sendable {
+package struct TableLocation: Sendable {
     /// The file that holds it.
-    public var file: any HostFile
+    package var file: any HostFile
     /// Where its first entry lies.
-    public var offset: HostOffset
+    package var offset: HostOffset
     /// How many entries it has.
-    public var count: Int
+    package var count: Int
     /// The bytes of one entry.
-    public var entrySize: Int
+    package var entrySize: Int
     /// Makes entries of the bytes of any whole number of them.
-    public var decode: @Sendable (RawSpan) -> [UInt64]
+    package var decode: @Sendable (RawSpan) -> [UInt64]
     /// What it is, for messages: "L2 table".
-    public var name: String
+    package var name: String
 
     /// The table of `count` entries of `entrySize` bytes at `offset` of `file`, which `decode` makes entries of.
-    public init(
+    package init(
         file: any HostFile, offset: HostOffset, count: Int, entrySize: Int, name: String,
         decode: @escaping @Sendable (RawSpan) -> [UInt64]
     ) {
@@ -42,9 +42,9 @@ public struct TableLocation: Sendable {
 ///
 /// A table is read in pages of at most 4,096 entries: a 2 MiB L2 table need not be read for one random access, and a
 /// hostile image with a 32 MiB L1 table takes no more memory than any other.
-public final class TableCache: Sendable {
+package final class TableCache: Sendable {
     /// The most entries that one page holds.
-    public static let pageEntries = 4096
+    package static let pageEntries = 4096
 
     private struct Key: Hashable, Sendable {
         var file: HostFileID
@@ -56,12 +56,12 @@ public final class TableCache: Sendable {
     /// Parts of the cache, by the page's place in its file: random reads by many threads seldom meet at one lock.
     private let parts: [BoundedCache<Key, TablePage>]
     /// The most bytes that it keeps.
-    public let capacity: Int
+    package let capacity: Int
     /// How many bytes it keeps now.
-    public var cost: Int { parts.reduce(0) { $0 + $1.cost } }
+    package var cost: Int { parts.reduce(0) { $0 + $1.cost } }
 
     /// A cache that keeps up to `capacity` bytes of entries.
-    public init(capacity: Int) {
+    package init(capacity: Int) {
         self.capacity = capacity
         // A part has space for some thirty pages at least.
         let count = max(1, min(16, capacity >> 20))
@@ -79,7 +79,7 @@ public final class TableCache: Sendable {
     ///
     /// A page of a table that the file cuts short has the entries that are there. Throws what reading the file throws,
     /// and `truncated` where it ends before the entry.
-    public func page(
+    package func page(
         of table: borrowing TableLocation, at index: Int, counters: ReadCounters
     ) throws(ImageError) -> (page: TablePage, index: Int) {
         let found = try loadedPage(of: table, at: index, counters: counters)
@@ -111,7 +111,7 @@ public final class TableCache: Sendable {
     }
 
     /// Forgets the tables of a file that is being closed.
-    public func removeTables(of file: HostFileID) {
+    package func removeTables(of file: HostFileID) {
         for pages in parts { pages.removeAll { $0.file == file } }
     }
 

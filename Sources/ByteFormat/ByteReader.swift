@@ -1,5 +1,5 @@
 /// How the bytes of an integer are ordered on disk.
-public enum ByteOrder: Sendable {
+package enum ByteOrder: Sendable {
     /// Most significant byte first, as in QCOW2.
     case big
     /// Least significant byte first, as in VMDK.
@@ -7,38 +7,38 @@ public enum ByteOrder: Sendable {
 }
 
 /// What is wrong with a structure, at which byte of it. Knows no file: the loader makes an error of the image from it.
-public struct ParseFault: Error, Hashable, Sendable {
+package struct ParseFault: Error, Hashable, Sendable {
     /// Where in the structure, in bytes from its start.
-    public var position: Int
+    package var position: Int
     /// What is wrong and what it must be, in the parts before and after `quote`.
-    public let parts: (String, String)
+    package let parts: (String, String)
     /// A text of the image that the message quotes, where that may have names of files in it.
-    public let quote: String?
+    package let quote: String?
 
     /// What is wrong and what it must be.
-    public var message: String { quote.map { "\(parts.0)\"\($0)\"\(parts.1)" } ?? parts.0 }
+    package var message: String { quote.map { "\(parts.0)\"\($0)\"\(parts.1)" } ?? parts.0 }
 
     /// A fault at `position`, with a message that says what it is and what it must be.
-    public init(at position: Int, _ message: String) {
+    package init(at position: Int, _ message: String) {
         self.position = position
         parts = (message, "")
         quote = nil
     }
 
     /// The same, with a message that quotes a text of the image.
-    public init(at position: Int, _ start: String = "", quoting quote: String, _ end: String) {
+    package init(at position: Int, _ start: String = "", quoting quote: String, _ end: String) {
         self.position = position
         parts = (start, end)
         self.quote = quote
     }
 
     /// Whether both say the same of the same place.
-    public static func == (left: Self, right: Self) -> Bool {
+    package static func == (left: Self, right: Self) -> Bool {
         left.position == right.position && left.message == right.message
     }
 
     /// See `Hashable`.
-    public func hash(into hasher: inout Hasher) {
+    package func hash(into hasher: inout Hasher) {
         hasher.combine(position)
         hasher.combine(message)
     }
@@ -47,29 +47,29 @@ public struct ParseFault: Error, Hashable, Sendable {
 /// A bounds-checked cursor over the bytes of one on-disk structure. Byte order is part of every read.
 ///
 /// Apple's swift-binary-parsing does the same; up to version 0.0.4 it is experimental, and throws without a type.
-public struct ByteReader: Sendable {
+package struct ByteReader: Sendable {
     /// The whole structure.
-    public let bytes: [UInt8]
+    package let bytes: [UInt8]
     /// The next byte to read, counted from the structure's start; never beyond `bytes.count`.
-    public private(set) var position: Int
+    package private(set) var position: Int
 
     /// A reader that begins at the first of `bytes`.
     @inlinable
-    public init(_ bytes: [UInt8]) {
+    package init(_ bytes: [UInt8]) {
         self.init(bytes, at: 0)
     }
 
     /// A reader that begins at `position`, which is held to the end of `bytes`.
-    public init(_ bytes: [UInt8], at position: Int) {
+    package init(_ bytes: [UInt8], at position: Int) {
         self.bytes = bytes
         self.position = min(max(position, 0), bytes.count)
     }
 
     /// How many bytes are left.
-    public var remaining: Int { bytes.count - position }
+    package var remaining: Int { bytes.count - position }
 
     /// Reads one integer of the caller's type in `order`; throws when the structure ends first.
-    public mutating func read<Value: FixedWidthInteger>(
+    package mutating func read<Value: FixedWidthInteger>(
         _ order: ByteOrder, as type: Value.Type = Value.self
     ) throws(ParseFault) -> Value {
         let size = Value.bitWidth / 8
@@ -84,20 +84,20 @@ public struct ByteReader: Sendable {
     }
 
     /// Reads the next `count` bytes as they are; throws when the structure ends first.
-    public mutating func read(bytes count: Int) throws(ParseFault) -> [UInt8] {
+    package mutating func read(bytes count: Int) throws(ParseFault) -> [UInt8] {
         guard count >= 0, remaining >= count else { throw ended(wanting: count) }
         defer { position += count }
         return Array(bytes[position..<position + count])
     }
 
     /// Passes over `count` bytes; throws when the structure ends first.
-    public mutating func skip(_ count: Int) throws(ParseFault) {
+    package mutating func skip(_ count: Int) throws(ParseFault) {
         guard count >= 0, remaining >= count else { throw ended(wanting: count) }
         position += count
     }
 
     /// Passes over the bytes up to the next multiple of `alignment` from the structure's start; stops at its end.
-    public mutating func align(to alignment: Int) {
+    package mutating func align(to alignment: Int) {
         let over = position % alignment
         if over != 0 { position = min(position + alignment - over, bytes.count) }
     }

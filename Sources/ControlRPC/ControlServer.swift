@@ -1,19 +1,19 @@
 import Glibc
-public import ImageTools
-public import Logging
+import ImageTools
+import Logging
 import NIOCore
 import NIOPosix
-public import ServiceLifecycle
-public import Sockets
+import ServiceLifecycle
+import Sockets
 
 /// Serves JSON-RPC 2.0 on sockets that are bound already, and on standard input and output: requests of one line each, or
 /// as the bodies of HTTP requests.
 ///
 /// Images are read on threads of their own: a request that takes long delays neither other clients nor, on the same
 /// connection, those behind it. Answers are sent as they come to be, and so in any order.
-public final class ControlServer: Service {
+package final class ControlServer: Service {
     /// Where clients come from.
-    public enum Listener: Sendable {
+    package enum Listener: Sendable {
         /// A bound socket. Over a Unix socket, whose file says who may connect, a client may end the server.
         case socket(ListeningSocket)
         /// Standard input and output, of one client; the server is to end when input does.
@@ -46,7 +46,7 @@ public final class ControlServer: Service {
     private let wish: AsyncStream<Never>
 
     /// A server of the disks of `catalog`.
-    public init(on listeners: [Listener], serving catalog: ExportCatalog, logger: Logger) {
+    package init(on listeners: [Listener], serving catalog: ExportCatalog, logger: Logger) {
         self.listeners = listeners
         self.logger = logger
         let (wish, continuation) = AsyncStream<Never>.makeStream()
@@ -57,7 +57,7 @@ public final class ControlServer: Service {
 
     /// Serves until a graceful shutdown, or until a client wants the server to end, or standard input has ended. Then what
     /// is under way is answered, and no request is taken any more. Throws where a socket cannot be listened on.
-    public func run() async throws {
+    package func run() async throws {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         var channels: [any Channel] = []
         var failure: (any Error)?

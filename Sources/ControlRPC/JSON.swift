@@ -3,7 +3,7 @@ import ImageFormats
 /// A value of JSON (RFC 8259), as it was sent.
 ///
 /// A type of its own, as Foundation's encoder cannot write a number in the digits it came in.
-public enum JSON: Hashable, Sendable {
+package enum JSON: Hashable, Sendable {
     /// `null`.
     case null
     /// `true` or `false`.
@@ -18,27 +18,27 @@ public enum JSON: Hashable, Sendable {
     case object([String: JSON])
 
     /// A whole number.
-    public static func count(_ number: some BinaryInteger) -> JSON { .number("\(number)") }
+    package static func count(_ number: some BinaryInteger) -> JSON { .number("\(number)") }
 
     /// The string, if it is one.
-    public var string: String? {
+    package var string: String? {
         if case .string(let text) = self { text } else { nil }
     }
 
     /// The members, if it is an object.
-    public var members: [String: JSON]? {
+    package var members: [String: JSON]? {
         if case .object(let members) = self { members } else { nil }
     }
 
     /// The text of it in one line, members in the order of their names.
-    public var text: String {
+    package var text: String {
         var text = ""
         write(to: &text, indentation: nil)
         return text
     }
 
     /// The same for people, over several lines.
-    public var textForPeople: String {
+    package var textForPeople: String {
         var text = ""
         write(to: &text, indentation: 0)
         return text

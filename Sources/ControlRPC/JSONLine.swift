@@ -3,7 +3,7 @@ import FoundationEssentials
 
 extension JSON {
     /// `document` as the verbs write it with --output json, but in one line; paths are called what `naming` says.
-    public static func line(encoding document: some Encodable, naming: (any PathNaming)? = nil) throws -> String {
+    package static func line(encoding document: some Encodable, naming: (any PathNaming)? = nil) throws -> String {
         let encoder = JSONEncoder()
         if let naming, let key = CodingUserInfoKey.pathNaming { encoder.userInfo[key] = naming }
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]

@@ -1,17 +1,17 @@
 /// Why bytes are no JSON, or more of it than is taken.
-public struct JSONFault: Error, Hashable, Sendable {
+package struct JSONFault: Error, Hashable, Sendable {
     /// The byte that it is about.
-    public var offset: Int
+    package var offset: Int
     /// What is wrong there.
-    public var message: String
+    package var message: String
 
     /// "byte 17: …".
-    public var description: String { "byte \(offset): \(message)" }
+    package var description: String { "byte \(offset): \(message)" }
 }
 
 extension JSON {
     /// Arrays and objects in one another that are taken; nothing that is sent or answered here has more than ten.
-    public static let depthLimit = 64
+    package static let depthLimit = 64
 
     /// Parses one JSON text (RFC 8259), and nothing after it, of at most `valueLimit` values: a value takes up to fifty
     /// times the memory of its text. Numbers are not converted, and may have any number of digits. A name that comes twice
@@ -21,7 +21,7 @@ extension JSON {
     /// takes the first of two members of one name, says of every fault only "not valid JSON" without a place, limits the
     /// depth to 512 and the values not at all, and needs 2.5 seconds for a megabyte of numbers. Of the C libraries, yyjson
     /// keeps numbers as text, but has no limit of depth, and keeps both members of one name.
-    public init(parsing bytes: [UInt8], valueLimit: Int = .max) throws(JSONFault) {
+    package init(parsing bytes: [UInt8], valueLimit: Int = .max) throws(JSONFault) {
         var parser = JSONParser(bytes: bytes, valuesLeft: valueLimit)
         self = try parser.document()
     }

@@ -1,9 +1,9 @@
 import BlockImage
 
 /// Why a request was not done: JSON-RPC 2.0, "Error object".
-public struct RPCError: Error, Hashable, Sendable {
+package struct RPCError: Error, Hashable, Sendable {
     /// The codes that the specification gives, and the server's own from -32001 down.
-    public enum Code: Int, Sendable, CaseIterable {
+    package enum Code: Int, Sendable, CaseIterable {
         /// The request is no JSON.
         case parseError = -32700
         /// It is JSON, and no request.
@@ -37,21 +37,21 @@ public struct RPCError: Error, Hashable, Sendable {
     }
 
     /// Which kind of error it is.
-    public var code: Code
+    package var code: Code
     /// What is wrong, in one sentence.
-    public var message: String
+    package var message: String
     /// More of it, for programs: of what is wrong with an image `kind`, `path`, and where they are known `offset` and
     /// `errno`.
-    public var data: JSON?
+    package var data: JSON?
 
     /// An error with one sentence of explanation.
-    public init(_ code: Code, _ message: String) {
+    package init(_ code: Code, _ message: String) {
         self.code = code
         self.message = message
     }
 
     /// What is wrong with an image, for a client who knows files by the names of `naming`, and gets no hint.
-    public init(_ error: ImageError, naming: any PathNaming) {
+    package init(_ error: ImageError, naming: any PathNaming) {
         var data: [String: JSON] = [
             "kind": .string(error.code.name), "path": .string(error.subject.text(naming: naming)),
         ]

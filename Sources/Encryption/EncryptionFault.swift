@@ -1,7 +1,7 @@
 /// Why something encrypted cannot be read. Never holds a byte of a passphrase or a key.
-public struct EncryptionFault: Error, Hashable, Sendable {
+package struct EncryptionFault: Error, Hashable, Sendable {
     /// The few kinds of faults that callers distinguish.
-    public enum Code: Hashable, Sendable {
+    package enum Code: Hashable, Sendable {
         /// The bytes contradict the format.
         case corrupt
         /// The header is sound as far as we know, but asks for something that is not done here.
@@ -13,14 +13,14 @@ public struct EncryptionFault: Error, Hashable, Sendable {
     }
 
     /// What kind of trouble it is.
-    public var code: Code
+    package var code: Code
     /// The byte of the header that it is about, where there is one.
-    public var position: Int?
+    package var position: Int?
     /// What is wrong and what it must be.
-    public var message: String
+    package var message: String
 
     /// A fault about the byte at `position` of the header, if any.
-    public init(_ code: Code, at position: Int? = nil, _ message: String) {
+    package init(_ code: Code, at position: Int? = nil, _ message: String) {
         self.code = code
         self.position = position
         self.message = message
@@ -33,7 +33,7 @@ public struct EncryptionFault: Error, Hashable, Sendable {
 }
 
 /// Why a header was not unlocked.
-public enum UnlockFailure<Failure: Error>: Error {
+package enum UnlockFailure<Failure: Error>: Error {
     /// The header, its key slots or the passphrase.
     case encryption(EncryptionFault)
     /// The key material could not be read.

@@ -12,34 +12,34 @@ import ByteFormat
 ///        108    4 key-bytes
 ///
 /// All integers are big-endian; the texts end with a NUL.
-public struct LUKS1Header: Hashable, Sendable {
+package struct LUKS1Header: Hashable, Sendable {
     /// The first six bytes of every LUKS header, of version 2 too.
-    public static let magic: [UInt8] = [0x4c, 0x55, 0x4b, 0x53, 0xba, 0xbe]
+    package static let magic: [UInt8] = [0x4c, 0x55, 0x4b, 0x53, 0xba, 0xbe]
     /// The bytes of the header.
-    public static let size = 592
+    package static let size = 592
     /// How many key slots there are, used or not.
-    public static let keySlotCount = 8
+    package static let keySlotCount = 8
 
     /// The name of the block cipher, such as "aes".
-    public var cipherName: String
+    package var cipherName: String
     /// The mode and the IV generator, such as "xts-plain64" and "cbc-essiv:sha256".
-    public var cipherMode: String
+    package var cipherMode: String
     /// The name of the hash function of PBKDF2 and of the key splitter.
-    public var hashSpec: String
+    package var hashSpec: String
     /// Where the encrypted data begins, in sectors from the header's start. QCOW2 has its own idea of that.
-    public var payloadOffset: UInt32
+    package var payloadOffset: UInt32
     /// The bytes of the master key.
-    public var keyBytes: UInt32
+    package var keyBytes: UInt32
     /// 20 bytes of PBKDF2 of the master key, to recognize it by.
-    public var masterKeyDigest: [UInt8]
+    package var masterKeyDigest: [UInt8]
     /// The salt of that, 32 bytes.
-    public var masterKeyDigestSalt: [UInt8]
+    package var masterKeyDigestSalt: [UInt8]
     /// The iterations of that.
-    public var masterKeyDigestIterations: UInt32
+    package var masterKeyDigestIterations: UInt32
     /// The name of this encryption, for people; nothing depends on it. Empty where it is no printable text.
-    public var uuid: String
+    package var uuid: String
     /// The eight key slots.
-    public var keySlots: [KeySlot]
+    package var keySlots: [KeySlot]
 
     /// A place for the master key, encrypted with a passphrase of its own.
     ///
@@ -49,20 +49,20 @@ public struct LUKS1Header: Hashable, Sendable {
     ///          8   32 salt
     ///         40    4 key-material-offset
     ///         44    4 stripes
-    public struct KeySlot: Hashable, Sendable {
+    package struct KeySlot: Hashable, Sendable {
         /// The bytes of a key slot in the header.
-        public static let size = 48
+        package static let size = 48
 
         /// Whether the slot holds a key.
-        public var isActive: Bool
+        package var isActive: Bool
         /// The iterations of PBKDF2 that make the slot's key from the passphrase.
-        public var iterations: UInt32
+        package var iterations: UInt32
         /// The salt of that, 32 bytes.
-        public var salt: [UInt8]
+        package var salt: [UInt8]
         /// Where the encrypted key material begins, in sectors from the header's start.
-        public var keyMaterialOffset: UInt32
+        package var keyMaterialOffset: UInt32
         /// Into how many parts of its own size the master key was split.
-        public var stripes: UInt32
+        package var stripes: UInt32
 
         fileprivate init(_ number: Int, parsing reader: inout ByteReader) throws(ParseFault) {
             let start = reader.position
@@ -82,7 +82,7 @@ public struct LUKS1Header: Hashable, Sendable {
     }
 
     /// Parses the header from its first byte on. What it asks for may still be wrong or not supported: see `check()`.
-    public init(parsing reader: inout ByteReader) throws(EncryptionFault) {
+    package init(parsing reader: inout ByteReader) throws(EncryptionFault) {
         let start = reader.position
         let version: UInt16
         do throws(ParseFault) {

@@ -1,11 +1,11 @@
 import CCrypto
 
 /// A passphrase; its bytes are wiped when the last reference goes, and never printed.
-public final class Secret: Sendable, CustomStringConvertible, CustomReflectable {
+package final class Secret: Sendable, CustomStringConvertible, CustomReflectable {
     let bytes: WipedBytes
 
     /// Takes over `bytes`: where nothing else holds the array, it is wiped too.
-    public init(_ bytes: consuming [UInt8]) {
+    package init(_ bytes: consuming [UInt8]) {
         var own = WipedBytes(zeros: bytes.count)
         for index in bytes.indices { own[index] = bytes[index] }
         self.bytes = own
@@ -14,10 +14,10 @@ public final class Secret: Sendable, CustomStringConvertible, CustomReflectable 
     }
 
     /// A fixed text: a secret that is printed by mistake does not show.
-    public var description: String { "<secret>" }
+    package var description: String { "<secret>" }
 
     /// Shows nothing of what is inside, for `dump` and debuggers.
-    public var customMirror: Mirror { Mirror(self, children: []) }
+    package var customMirror: Mirror { Mirror(self, children: []) }
 }
 
 /// Memory for keys, wiped when its owner goes.

@@ -3,7 +3,7 @@ import Encryption
 
 /// What one image file says of itself and, once it could be made ready to read, its part of the disk. A value: any thread may
 /// use its own.
-public protocol FormatImage: Sendable {
+package protocol FormatImage: Sendable {
     /// The image's own part of its disk; nil before `makeReadable`, and where that threw.
     var layer: (any ImageLayer)? { get }
     /// Why it cannot be read as it is, though its structures may be sound; nil where nothing is known to keep it from that.
@@ -37,25 +37,25 @@ public protocol FormatImage: Sendable {
 
 extension FormatImage {
     /// Nothing is known to keep it from being read.
-    public var refusal: ImageError? { nil }
+    package var refusal: ImageError? { nil }
     /// It is not encrypted.
-    public var missingKey: ImageError? { nil }
+    package var missingKey: ImageError? { nil }
     /// None.
-    public var backing: BackingName? { nil }
+    package var backing: BackingName? { nil }
     /// None.
-    public var notes: [ErrorText] { [] }
+    package var notes: [ErrorText] { [] }
     /// None.
-    public var nameNotes: [ErrorText] { [] }
+    package var nameNotes: [ErrorText] { [] }
     /// None.
-    public var contentNotes: [ErrorText] { [] }
+    package var contentNotes: [ErrorText] { [] }
     /// None.
-    public var unknownHeaderExtensions: [HeaderExtensionInfo] { [] }
+    package var unknownHeaderExtensions: [HeaderExtensionInfo] { [] }
     /// There is no way to tell.
-    public func backingFault(_ backing: (any FormatImage)?, in file: any HostFile) -> BackingFault? { nil }
+    package func backingFault(_ backing: (any FormatImage)?, in file: any HostFile) -> BackingFault? { nil }
 }
 
 /// An image with internal snapshots.
-public protocol SnapshotImage: FormatImage {
+package protocol SnapshotImage: FormatImage {
     /// The snapshots whose entries can be read, in the order of the image.
     var snapshots: [DiskSnapshot] { get }
     /// Why other snapshots are unknown; nil where there are no others.
@@ -71,45 +71,45 @@ public protocol SnapshotImage: FormatImage {
 }
 
 /// An internal snapshot.
-public struct DiskSnapshot: Hashable, Sendable {
+package struct DiskSnapshot: Hashable, Sendable {
     /// Tells one content from another: snapshots with the same have the same disk.
-    public struct ContentID: Hashable, Sendable {
+    package struct ContentID: Hashable, Sendable {
         private let first: UInt64
         private let second: UInt64
 
         /// A content with these two marks of the format's.
-        public init(_ first: UInt64, _ second: UInt64) {
+        package init(_ first: UInt64, _ second: UInt64) {
             self.first = first
             self.second = second
         }
     }
 
     /// The bytes of its unique name within the image, usually a number.
-    public var idBytes: [UInt8]
+    package var idBytes: [UInt8]
     /// The bytes of what its maker called it.
-    public var nameBytes: [UInt8]
+    package var nameBytes: [UInt8]
     /// When it was taken: seconds since 1970.
-    public var dateSeconds: UInt32
+    package var dateSeconds: UInt32
     /// Nanoseconds after that.
-    public var dateNanoseconds: UInt32
+    package var dateNanoseconds: UInt32
     /// How long the guest had been running, in nanoseconds.
-    public var vmClock: UInt64
+    package var vmClock: UInt64
     /// The bytes of saved machine state; 0: none.
-    public var vmStateSize: UInt64
+    package var vmStateSize: UInt64
     /// The size of the disk when it was taken, in bytes; nil where the image does not say.
-    public var diskSize: UInt64?
+    package var diskSize: UInt64?
     /// Instructions executed, in record/replay; nil where there are none.
-    public var instructionCount: UInt64?
+    package var instructionCount: UInt64?
     /// Which content it has.
-    public var content: ContentID
+    package var content: ContentID
 
     /// Its unique name, with bytes that are not UTF-8 replaced.
-    public var id: String { String(decoding: idBytes, as: UTF8.self) }
+    package var id: String { String(decoding: idBytes, as: UTF8.self) }
     /// What its maker called it, with bytes replaced likewise.
-    public var name: String { String(decoding: nameBytes, as: UTF8.self) }
+    package var name: String { String(decoding: nameBytes, as: UTF8.self) }
 
     /// The snapshot `nameBytes` with the unique name `idBytes`, whose disk is `content`.
-    public init(
+    package init(
         idBytes: [UInt8], nameBytes: [UInt8], dateSeconds: UInt32 = 0, dateNanoseconds: UInt32 = 0, vmClock: UInt64 = 0,
         vmStateSize: UInt64 = 0, diskSize: UInt64? = nil, instructionCount: UInt64? = nil, content: ContentID
     ) {
@@ -126,7 +126,7 @@ public struct DiskSnapshot: Hashable, Sendable {
 }
 
 /// An image with dirty bitmaps.
-public protocol BitmapImage: FormatImage {
+package protocol BitmapImage: FormatImage {
     /// The bitmaps, in the order of the image.
     var bitmaps: [DirtyBitmap] { get }
     /// Why the bitmaps are unknown, although the image says that it has some; nil where they are known.
@@ -142,29 +142,29 @@ public protocol BitmapImage: FormatImage {
 }
 
 /// A dirty bitmap.
-public struct DirtyBitmap: Hashable, Sendable {
+package struct DirtyBitmap: Hashable, Sendable {
     /// Which of the image's it is.
-    public var index: Int
+    package var index: Int
     /// The bytes of its name.
-    public var nameBytes: [UInt8]
+    package var nameBytes: [UInt8]
     /// The bytes of the disk that one bit stands for.
-    public var granularity: UInt64
+    package var granularity: UInt64
     /// How many bits it has.
-    public var bitCount: UInt64
+    package var bitCount: UInt64
     /// Its flags, by the names that `qemu-img info` gives them.
-    public var flagNames: [String]
+    package var flagNames: [String]
     /// Whether it is kept up to date by who writes to the image.
-    public var isEnabled: Bool
+    package var isEnabled: Bool
     /// Whether nothing can be learned from it.
-    public var isInconsistent: Bool
+    package var isInconsistent: Bool
     /// Where the image's file has its entry.
-    public var entryOffset: HostOffset
+    package var entryOffset: HostOffset
 
     /// Its name, with bytes that are not UTF-8 replaced.
-    public var name: String { String(decoding: nameBytes, as: UTF8.self) }
+    package var name: String { String(decoding: nameBytes, as: UTF8.self) }
 
     /// The bitmap `index` of an image.
-    public init(
+    package init(
         index: Int, nameBytes: [UInt8], granularity: UInt64, bitCount: UInt64, flagNames: [String], isEnabled: Bool,
         isInconsistent: Bool, entryOffset: HostOffset
     ) {
@@ -180,7 +180,7 @@ public struct DirtyBitmap: Hashable, Sendable {
 }
 
 /// An image whose structures can be checked against each other.
-public protocol CheckableImage: FormatImage {
+package protocol CheckableImage: FormatImage {
     /// Checks the structures of the image's own files; reads no data of the disk, and writes nothing. `progress` gets the
     /// part that is done, 0 to 1. Nil where they cannot be checked since the image could not be made ready to read.
     ///

@@ -2,13 +2,13 @@ import BlockImage
 import Encryption
 
 /// What an image may use while it is made ready to read. May be used from any thread.
-public struct LayerServices: Sendable {
+package struct LayerServices: Sendable {
     /// Opens the files that the image names.
-    public let policy: any OpenPolicy
+    package let policy: any OpenPolicy
     /// The passphrases of encrypted images.
-    public let keys: ImageKeys
+    package let keys: ImageKeys
     /// The caches that layers share, and where the image counts what it does.
-    public let resources: LayerResources
+    package let resources: LayerResources
     /// The images that it lies under, itself among them: a name that is found by searching must not lead back to one.
     private let above: Set<FileIdentity>
     /// Whether files are searched for where they are not under the name that the image has.
@@ -16,7 +16,7 @@ public struct LayerServices: Sendable {
 
     /// The services for an image that lies under `above`. `isSearching`: whether its names are searched for, also where they
     /// are not what it says.
-    public init(
+    package init(
         policy: any OpenPolicy, keys: ImageKeys, resources: LayerResources, above: Set<FileIdentity>, isSearching: Bool
     ) {
         self.policy = policy
@@ -28,7 +28,7 @@ public struct LayerServices: Sendable {
 
     /// Opens what the image in `file` calls `name`, and adds what people should know of that to `notes`. Throws what
     /// `FileSearch.open` throws.
-    public func find(
+    package func find(
         _ name: SoughtName, as role: FileReference.Role, for file: any HostFile, notes: inout [ErrorText]
     ) throws(ImageError) -> any HostFile {
         if !isSearching, let stored = name.candidates.first {
@@ -41,20 +41,20 @@ public struct LayerServices: Sendable {
 }
 
 /// The image that another one lies over, as that one calls it.
-public struct BackingName: Sendable {
+package struct BackingName: Sendable {
     /// The bytes of the name in the image.
-    public var bytes: [UInt8]
+    package var bytes: [UInt8]
     /// What it is looked for by.
-    public var sought: SoughtName
+    package var sought: SoughtName
     /// What it is to the image.
-    public var role: FileReference.Role
+    package var role: FileReference.Role
     /// Its format, where the image says it, by the name that it has there.
-    public var storedFormat: String?
+    package var storedFormat: String?
     /// Its format where neither the image nor the name says one; nil: its content decides.
-    public var usualFormat: String?
+    package var usualFormat: String?
 
     /// The image that is stored as `bytes`, looked for as `sought`.
-    public init(
+    package init(
         bytes: [UInt8], sought: SoughtName, role: FileReference.Role, storedFormat: String? = nil,
         usualFormat: String? = nil
     ) {
@@ -67,16 +67,16 @@ public struct BackingName: Sendable {
 }
 
 /// That an image may not be the one that another was made over.
-public struct BackingFault: Sendable {
+package struct BackingFault: Sendable {
     /// What is wrong.
-    public var message: ErrorText
+    package var message: ErrorText
     /// Where the upper image says what it wants; nil where that is no place of its file.
-    public var offset: HostOffset?
+    package var offset: HostOffset?
     /// Whether it is known to be another; otherwise nothing tells.
-    public var isKnown: Bool
+    package var isKnown: Bool
 
     /// The fault `message`, about the place `offset` of the upper image.
-    public init(_ message: ErrorText, at offset: HostOffset?, isKnown: Bool) {
+    package init(_ message: ErrorText, at offset: HostOffset?, isKnown: Bool) {
         self.message = message
         self.offset = offset
         self.isKnown = isKnown

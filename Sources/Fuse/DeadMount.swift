@@ -1,15 +1,15 @@
 import Glibc
-public import SystemPackage
+import SystemPackage
 
 /// A mount whose server is gone: every access to it fails with ENOTCONN, "Transport endpoint is not connected".
-public struct DeadMount: Hashable, Sendable {
+package struct DeadMount: Hashable, Sendable {
     /// The absolute path where it is mounted, without links.
-    public let mountpoint: FilePath
+    package let mountpoint: FilePath
 
     /// The dead mount at `path`, if it is of the type "fuse.subtype"; nil where there is nothing, another file system,
     /// or one that answers. Waits for a server that is slow to answer. Callable from any thread, but not about a mount
     /// that this process serves.
-    public init?(at path: FilePath, subtype: String) {
+    package init?(at path: FilePath, subtype: String) {
         // Safe: realpath returns a C string that is ours to free, or nil.
         guard let resolved = unsafe path.withPlatformString({ unsafe realpath($0, nil) }) else { return nil }
         defer { unsafe free(resolved) }
@@ -23,7 +23,7 @@ public struct DeadMount: Hashable, Sendable {
 
     /// Takes it away, and answers whether it is gone. Who has a file of it open keeps what there is to keep: errors. An
     /// ordinary user does it through fusermount3, which lets everyone do so to mounts of their own.
-    public func remove() -> Bool {
+    package func remove() -> Bool {
         let before = MountedFileSystem(at: mountpoint)
         // Safe: a string of ours.
         if unsafe mountpoint.withPlatformString({ unsafe umount2($0, CInt(MNT_DETACH)) }) != 0 { unmountAsUser() }

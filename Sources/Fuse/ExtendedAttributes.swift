@@ -2,7 +2,7 @@ internal import CFuse3
 import Glibc
 
 /// Answers a question for an extended attribute. Answer once; dropped, it answers EIO.
-public struct ExtendedAttributeReply: ~Copyable {
+package struct ExtendedAttributeReply: ~Copyable {
     private let request: Request
     private let capacity: Int
 
@@ -13,18 +13,18 @@ public struct ExtendedAttributeReply: ~Copyable {
 
     /// The attribute's value, at most 65,536 bytes. A caller that only asks how large it is, or whose buffer is too
     /// small, is answered so.
-    public consuming func value(_ bytes: [UInt8]) {
+    package consuming func value(_ bytes: [UInt8]) {
         answer(request, bytes, capacity: capacity)
     }
 
     /// There is no such attribute (`noData`), or it cannot be read.
-    public consuming func failure(_ error: ErrorNumber) {
+    package consuming func failure(_ error: ErrorNumber) {
         request.fail(error)
     }
 }
 
 /// Answers a question for the names of extended attributes. Answer once; dropped, it answers EIO.
-public struct ExtendedAttributeNamesReply: ~Copyable {
+package struct ExtendedAttributeNamesReply: ~Copyable {
     private let request: Request
     private let capacity: Int
 
@@ -35,12 +35,12 @@ public struct ExtendedAttributeNamesReply: ~Copyable {
 
     /// The names, each with its namespace as "user.format" and without NUL, at most 65,536 bytes in all. A caller that
     /// only asks how long the list is, or whose buffer is too small, is answered so.
-    public consuming func names(_ names: [[UInt8]]) {
+    package consuming func names(_ names: [[UInt8]]) {
         answer(request, names.flatMap { $0 + [0] }, capacity: capacity)
     }
 
     /// The names cannot be listed.
-    public consuming func failure(_ error: ErrorNumber) {
+    package consuming func failure(_ error: ErrorNumber) {
         request.fail(error)
     }
 }

@@ -1,17 +1,17 @@
 internal import CFuse3
 import Glibc
 import Synchronization
-public import SystemPackage
+import SystemPackage
 
 /// Why a session could not be made, mounted or served.
-public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
+package struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
     /// The kind of failure.
-    public let errorNumber: ErrorNumber
+    package let errorNumber: ErrorNumber
     /// One line that says what failed, and why, in the words of libfuse or fusermount3 where they had any.
-    public let message: String
+    package let message: String
 
     /// The message.
-    public var description: String { message }
+    package var description: String { message }
 
     /// An error with libfuse's lines as its message, or the system's text where there are none.
     init(_ errorNumber: ErrorNumber, subject: String, lines: [String]) {
@@ -30,7 +30,7 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
 /// SIGTERM, SIGINT and SIGHUP for itself and for threads that it starts, so that they end `run` rather than the process.
 // Safe: libfuse's session is touched by `mount` and `run` on their one thread and by the workers, as libfuse's own loop
 // does; `unmount` and `stop` come from any thread and are ordered by the mutex.
-@safe public final class Session: @unchecked Sendable {
+@safe package final class Session: @unchecked Sendable {
     private let session: OpaquePointer
     private let box: FileSystemBox
     private let state = Mutex(State())
@@ -55,7 +55,7 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
     /// A session that is not mounted yet. `name` is what the mount table shows as its source, `subtype` makes its type
     /// "fuse.subtype". Of `mountOptions` (each as after `-o`), one that libfuse does not know is an error that names it;
     /// whatever they say, the mount is read-only.
-    public init(
+    package init(
         fileSystem: any FileSystem,
         name: String,
         subtype: String,
@@ -91,7 +91,7 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
     /// The absolute path of a mountpoint, without symbolic links: what the mount table will show.
     /// Throws when it is not there or is no directory. Callable from any thread, but not on a mount that this process
     /// serves.
-    public static func canonicalMountpoint(_ path: FilePath) throws(SessionError) -> FilePath {
+    package static func canonicalMountpoint(_ path: FilePath) throws(SessionError) -> FilePath {
         var attributes = stat()
         // Safe: realpath returns a C string that is ours to free, or nil; lstat fills a structure of ours.
         guard let resolved = unsafe path.withPlatformString({ unsafe realpath($0, nil) }),
@@ -113,7 +113,7 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
     /// At "/dev/fd/N" it serves what another program has mounted, and never unmounts it (see `PassedDevice`). With the
     /// mount option `auto_unmount`, the mount goes however this process ends: a helper that fusermount3 leaves behind
     /// unmounts it, also where this process has given up the right to.
-    public func mount(at mountpoint: FilePath) throws(SessionError) {
+    package func mount(at mountpoint: FilePath) throws(SessionError) {
         let passed = PassedDevice(mountpoint: mountpoint.description)
         let path = try passed == nil ? Self.canonicalMountpoint(mountpoint) : mountpoint
         passed?.closeOnExec()
@@ -155,7 +155,7 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
     /// after the file system's own `started`; where it answers false, the run ends at once. `ending` is called before
     /// the mount goes.
     @discardableResult
-    public func run(
+    package func run(
         threads: Int, replacements: Int = 0, started: () -> Bool = { true }, ending: () -> Void = {}
     ) throws(SessionError) -> Int {
         state.withLock { $0.runner = pthread_self() }
@@ -189,7 +189,7 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
 
     /// Ends the mount: at once, or if `run` is serving it, by `stop`. Does nothing when nothing is mounted. Callable
     /// from any thread.
-    public func unmount() {
+    package func unmount() {
         state.withLock { state in
             guard state.runner == nil else { return stop(&state) }
             let mounted = state.mountpoint.flatMap { MountedFileSystem(at: $0) }
@@ -212,7 +212,7 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
 
     /// Asks `run` to end, soon and without waiting for it; one that has not begun will end at once. Callable from any
     /// thread, also while answering a request.
-    public func stop() {
+    package func stop() {
         state.withLock { stop(&$0) }
     }
 

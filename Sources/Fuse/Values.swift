@@ -1,30 +1,30 @@
 /// The number of a file or directory within one mount. The kernel names everything by it.
-public struct Inode: RawRepresentable, Hashable, Sendable {
+package struct Inode: RawRepresentable, Hashable, Sendable {
     /// The number as the kernel sees it; 0 is never a file.
-    public let rawValue: UInt64
+    package let rawValue: UInt64
 
     /// Wraps a number.
-    public init(rawValue: UInt64) {
+    package init(rawValue: UInt64) {
         self.rawValue = rawValue
     }
 
     /// The directory at the mountpoint.
-    public static let root = Inode(rawValue: 1)
+    package static let root = Inode(rawValue: 1)
 }
 
 /// What a file system chose to name one open file or directory: it comes back with every read, and with the close.
-public struct FileHandle: RawRepresentable, Hashable, Sendable {
+package struct FileHandle: RawRepresentable, Hashable, Sendable {
     /// Any number; the kernel only carries it.
-    public let rawValue: UInt64
+    package let rawValue: UInt64
 
     /// Wraps a number.
-    public init(rawValue: UInt64) {
+    package init(rawValue: UInt64) {
         self.rawValue = rawValue
     }
 }
 
 /// The kinds of file that a mount can show.
-public enum FileKind: Hashable, Sendable {
+package enum FileKind: Hashable, Sendable {
     /// A directory.
     case directory
     /// A file of bytes.
@@ -34,48 +34,48 @@ public enum FileKind: Hashable, Sendable {
 }
 
 /// A moment, counted from 1970-01-01T00:00:00Z.
-public struct Timestamp: Hashable, Sendable {
+package struct Timestamp: Hashable, Sendable {
     /// Whole seconds; negative before 1970.
-    public var seconds: Int64
+    package var seconds: Int64
     /// Nanoseconds after `seconds`, 0 to 999,999,999.
-    public var nanoseconds: Int
+    package var nanoseconds: Int
 
     /// A moment `seconds` and `nanoseconds` after the start of 1970.
-    public init(seconds: Int64, nanoseconds: Int = 0) {
+    package init(seconds: Int64, nanoseconds: Int = 0) {
         self.seconds = seconds
         self.nanoseconds = nanoseconds
     }
 }
 
 /// What `stat` reports about a file.
-public struct Attributes: Hashable, Sendable {
+package struct Attributes: Hashable, Sendable {
     /// The file's number.
-    public var inode: Inode
+    package var inode: Inode
     /// File, directory or link.
-    public var kind: FileKind
+    package var kind: FileKind
     /// The twelve permission bits, such as 0o444.
-    public var permissions: UInt16
+    package var permissions: UInt16
     /// Bytes of content; at most `Int64.max`.
-    public var size: UInt64
+    package var size: UInt64
     /// Allocated units of 512 bytes. `cp` and `tar` look for holes only if this is less than `size` has.
-    public var blocks: UInt64
+    package var blocks: UInt64
     /// The preferred size of a read, in bytes.
-    public var blockSize: UInt32
+    package var blockSize: UInt32
     /// Number of names; for a directory 2 and one for each directory in it.
-    public var linkCount: UInt32
+    package var linkCount: UInt32
     /// The owner.
-    public var userID: UInt32
+    package var userID: UInt32
     /// The owner's group.
-    public var groupID: UInt32
+    package var groupID: UInt32
     /// When it was last read.
-    public var accessed: Timestamp
+    package var accessed: Timestamp
     /// When its content last changed.
-    public var modified: Timestamp
+    package var modified: Timestamp
     /// When its attributes last changed.
-    public var changed: Timestamp
+    package var changed: Timestamp
 
     /// Attributes with one time for all three, and sizes to be set afterwards where 0 is wrong.
-    public init(inode: Inode, kind: FileKind, permissions: UInt16, time: Timestamp) {
+    package init(inode: Inode, kind: FileKind, permissions: UInt16, time: Timestamp) {
         self.inode = inode
         self.kind = kind
         self.permissions = permissions
@@ -92,21 +92,21 @@ public struct Attributes: Hashable, Sendable {
 }
 
 /// How the kernel shall treat one open file.
-public struct OpenOptions: Hashable, Sendable {
+package struct OpenOptions: Hashable, Sendable {
     /// Keep what the page cache holds from earlier opens: right when the content cannot have changed.
-    public var keepCache: Bool
+    package var keepCache: Bool
     /// Send every read here, past the page cache. The file can then not be mapped into memory.
-    public var directIO: Bool
+    package var directIO: Bool
 
     /// Without arguments: cached while open, and read afresh at the next open.
-    public init(keepCache: Bool = false, directIO: Bool = false) {
+    package init(keepCache: Bool = false, directIO: Bool = false) {
         self.keepCache = keepCache
         self.directIO = directIO
     }
 }
 
 /// What a seek looks for.
-public enum SeekTarget: Hashable, Sendable {
+package enum SeekTarget: Hashable, Sendable {
     /// The first byte that is stored, at or after the offset.
     case data
     /// The first byte that is not stored, at or after the offset; the end of the file counts as one.
@@ -114,18 +114,18 @@ public enum SeekTarget: Hashable, Sendable {
 }
 
 /// What `df` reports about the mount. Nothing is free: it cannot be written to.
-public struct Statistics: Hashable, Sendable {
+package struct Statistics: Hashable, Sendable {
     /// Bytes in a block.
-    public var blockSize: UInt64
+    package var blockSize: UInt64
     /// Blocks in all.
-    public var blocks: UInt64
+    package var blocks: UInt64
     /// Number of files.
-    public var files: UInt64
+    package var files: UInt64
     /// The longest name, in bytes: NAME_MAX, as on the file systems of the host.
-    public static let maximumNameSize = 255
+    package static let maximumNameSize = 255
 
     /// Statistics of a full file system.
-    public init(blockSize: UInt64, blocks: UInt64, files: UInt64) {
+    package init(blockSize: UInt64, blocks: UInt64, files: UInt64) {
         self.blockSize = blockSize
         self.blocks = blocks
         self.files = files

@@ -1,13 +1,13 @@
-public import BlockImage
+import BlockImage
 import CLinux
 import Glibc
-public import SystemPackage
+import SystemPackage
 
 /// A block device that a raw image is written to, from its start to its end: what the device had is lost. Used by one
 /// thread at a time.
-public final class DeviceDestination: ImageDestination {
+package final class DeviceDestination: ImageDestination {
     /// The name of the image's own file, for `file(named:)`.
-    public let imageName: String
+    package let imageName: String
     private let file: NewDeviceFile
     private let isFlushed: Bool
 
@@ -15,7 +15,7 @@ public final class DeviceDestination: ImageDestination {
     ///
     /// Throws `denied` for a device that is a source, and `system` with EEXIST where its content must not be replaced,
     /// and with EBUSY where it is mounted or else in use.
-    public init(at location: FilePath, _ options: DestinationOptions) throws(ImageError) {
+    package init(at location: FilePath, _ options: DestinationOptions) throws(ImageError) {
         let path = location.text
         imageName = path
         isFlushed = options.isFlushed
@@ -34,7 +34,7 @@ public final class DeviceDestination: ImageDestination {
     }
 
     /// A new file beside the image: there is but the device.
-    public func file(named name: String) throws(ImageError) -> any NewFile {
+    package func file(named name: String) throws(ImageError) -> any NewFile {
         guard name == imageName else {
             throw ImageError(.denied, path: name, "no file can lie beside a device")
         }
@@ -42,7 +42,7 @@ public final class DeviceDestination: ImageDestination {
     }
 
     /// All but zeros at the end is in its place already.
-    public func place() throws(ImageError) {
+    package func place() throws(ImageError) {
         try file.fillToEnd()
         if isFlushed { try file.flush() }
     }

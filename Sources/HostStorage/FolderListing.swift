@@ -3,17 +3,17 @@ import Glibc
 import SystemPackage
 
 /// The names in a folder and what they are, without looking at any of them.
-public struct FolderListing: Sendable {
+package struct FolderListing: Sendable {
     /// One name.
-    public struct Entry: Hashable, Sendable {
+    package struct Entry: Hashable, Sendable {
         /// The name's bytes.
-        public var name: [UInt8]
+        package var name: [UInt8]
         /// What the folder itself says of it.
-        public var kind: Kind
+        package var kind: Kind
     }
 
     /// What a folder says of an entry without looking at it.
-    public enum Kind: Hashable, Sendable {
+    package enum Kind: Hashable, Sendable {
         /// A folder.
         case folder
         /// A link, which may lead anywhere; or the file system does not tell.
@@ -23,10 +23,10 @@ public struct FolderListing: Sendable {
     }
 
     /// The entries, in the folder's own order, without "." and "..".
-    public let entries: [Entry]
+    package let entries: [Entry]
 
     /// Lists `folder`. Throws `system` when it cannot be read.
-    public init(_ folder: FilePath) throws(ImageError) {
+    package init(_ folder: FilePath) throws(ImageError) {
         guard let stream = unsafe folder.withPlatformString({ unsafe opendir($0) }) else {
             throw ImageError.system(Errno(rawValue: errno), path: folder.text, "list the folder")
         }

@@ -2,17 +2,17 @@ import BlockImage
 import SystemPackage
 
 /// A file as a person names it, maybe by a link to it.
-public struct PathByName: Sendable {
+package struct PathByName: Sendable {
     /// The path with the name that was given: its folder without links, and the name, which may be a link.
-    public let path: FilePath
+    package let path: FilePath
     /// Where the file is, without links.
-    public let location: FilePath
+    package let location: FilePath
     /// The folder that the path names, where that is not just the file's: one of a link, in which what the image names is
     /// looked for first, or another name of the same.
-    public let folders: [FilePath]
+    package let folders: [FilePath]
 
     /// The file that `given` leads to. Throws `system` where there is none.
-    public init(_ given: FilePath) throws(ImageError) {
+    package init(_ given: FilePath) throws(ImageError) {
         location = try canonical(given)
         let folder = given.removingLastComponent()
         let named = try canonical(folder.isEmpty ? "." : folder)

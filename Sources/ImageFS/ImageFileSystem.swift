@@ -7,31 +7,31 @@ import ImageFormats
 import Logging
 
 /// How a mount shows its images.
-public struct MountSettings: Sendable {
+package struct MountSettings: Sendable {
     /// Whether a `.img` is recognised by its content; otherwise it is raw.
-    public var probesImg = true
+    package var probesImg = true
     /// Whether files whose names do not call them images are shown where their content does.
-    public var probesAll = false
+    package var probesAll = false
     /// The format of the one image that is shown; nil: its name says it, else its content.
-    public var format: ImageFormat?
+    package var format: ImageFormat?
     /// How images are opened.
-    public var opening = OpeningOptions()
+    package var opening = OpeningOptions()
     /// The most bytes that tables and decompressed clusters may take.
-    public var cacheSize = LayerResources.defaultCacheSize
+    package var cacheSize = LayerResources.defaultCacheSize
     /// The user and group that every file belongs to.
-    public var owner: (userID: UInt32, groupID: UInt32) = (0, 0)
+    package var owner: (userID: UInt32, groupID: UInt32) = (0, 0)
     /// The permission bits that no file and folder has, as umask(2) has them.
-    public var permissionMask: UInt16 = 0
+    package var permissionMask: UInt16 = 0
 
     /// What holds where nothing else is asked for; files belong to root.
-    public init() {}
+    package init() {}
 }
 
 /// The mounted tree: a folder per image, and in it `disk.raw`, the flat disk, and `stats.json`; a folder per appliance,
 /// and in it a folder per disk; and the subfolders.
 ///
 /// Images are opened when their folder is first looked into. Every method may be called from any thread.
-public final class ImageFileSystem: FileSystem {
+package final class ImageFileSystem: FileSystem {
     /// How long the kernel may keep names and attributes, in seconds. A changed image is noticed after that.
     static let timeout = 1.0
     /// How many images stay open without readers; each takes a descriptor per file of its chain.
@@ -40,9 +40,9 @@ public final class ImageFileSystem: FileSystem {
     /// The most threads that one image, appliance or folder has at a time.
     static let threadsPerImage = max(4, min(16, 2 * sysconf(CInt(_SC_NPROCESSORS_ONLN))))
     /// The threads to serve a mount with.
-    public static let threads = 2 * threadsPerImage
+    package static let threads = 2 * threadsPerImage
     /// The threads to replace those with that are stuck in images that do not answer: for 60 such images.
-    public static let replacementThreads = 60 * threadsPerImage
+    package static let replacementThreads = 60 * threadsPerImage
 
     let folder: ImageFolder
     let source: ImageSource
@@ -65,7 +65,7 @@ public final class ImageFileSystem: FileSystem {
     private let onStart: @Sendable () -> Void
 
     /// Shows `folder`, whose images are opened under `policy`. `onStart` is called once the mount answers.
-    public init(
+    package init(
         _ folder: ImageFolder, policy: ConfinedOpenPolicy, settings: MountSettings, logger: Logger,
         onStart: @escaping @Sendable () -> Void
     ) {
@@ -88,12 +88,12 @@ public final class ImageFileSystem: FileSystem {
     }
 
     /// The kernel has finished the handshake: the mount will answer.
-    public func started() {
+    package func started() {
         onStart()
     }
 
     /// The server has given up what it gives up, and begins to serve: from here on threads may be started.
-    public func serving() {
+    package func serving() {
         skipped.look { [logger] skipped in
             guard !skipped.isEmpty else { return }
             logger.log(level: skipped.isHarmless ? .info : .notice, "not shown: \(printable(skipped.summary))")
@@ -101,7 +101,7 @@ public final class ImageFileSystem: FileSystem {
     }
 
     /// Finds a name in a directory.
-    public func lookup(_ name: [UInt8], in parent: Inode, reply: consuming EntryReply) {
+    package func lookup(_ name: [UInt8], in parent: Inode, reply: consuming EntryReply) {
         guard let parent = inodes[parent] else { return reply.noEntry(timeout: Self.timeout) }
         if let node = parent.fixedChild(name) { return answerLookup(node, reply: reply) }
         let held = HeldReply(reply)
@@ -147,12 +147,12 @@ public final class ImageFileSystem: FileSystem {
     }
 
     /// The kernel gives up `count` references to an inode.
-    public func forget(_ inode: Inode, count: UInt64) {
+    package func forget(_ inode: Inode, count: UInt64) {
         inodes.forget(inode, count: count)
     }
 
     /// Answers what `stat` shows.
-    public func attributes(of inode: Inode, reply: consuming AttributesReply) {
+    package func attributes(of inode: Inode, reply: consuming AttributesReply) {
         guard let node = inodes[inode] else { return reply.failure(.noEntry) }
         gated(by: node.gate, reply) { [self] reply in
             do throws(ErrorNumber) {
@@ -184,7 +184,7 @@ public final class ImageFileSystem: FileSystem {
     }
 
     /// Answers where a link leads.
-    public func linkTarget(of inode: Inode, reply: consuming LinkReply) {
+    package func linkTarget(of inode: Inode, reply: consuming LinkReply) {
         guard let node = inodes[inode] else { return reply.failure(.noEntry) }
         gated(by: node.gate, reply) { [self] reply in
             do throws(ErrorNumber) {
@@ -197,7 +197,7 @@ public final class ImageFileSystem: FileSystem {
     }
 
     /// Opens a file. `forWriting` says that the caller also asked to write or to truncate: answer EROFS.
-    public func open(_ inode: Inode, forWriting: Bool, reply: consuming OpenReply) {
+    package func open(_ inode: Inode, forWriting: Bool, reply: consuming OpenReply) {
         guard !forWriting else { return reply.failure(.readOnlyFileSystem) }
         guard let node = inodes[inode] else { return reply.failure(.noEntry) }
         gated(by: node.gate, reply) { [self] reply in
@@ -212,7 +212,7 @@ public final class ImageFileSystem: FileSystem {
     }
 
     /// Reads `count` bytes at `offset`, fewer only at the end of the file: the kernel fills up with zeros.
-    public func read(
+    package func read(
         _ inode: Inode, handle: FileHandle, count: Int, at offset: UInt64, reply: consuming DataReply
     ) {
         // The open file knows its image: no look-up by inode, whose lock all reads would share.
@@ -221,7 +221,7 @@ public final class ImageFileSystem: FileSystem {
     }
 
     /// Finds the next data or hole.
-    public func seek(
+    package func seek(
         _ inode: Inode, handle: FileHandle, from offset: UInt64, to target: SeekTarget, reply: consuming SeekReply
     ) {
         guard let file = files[handle] else { return reply.failure(.badHandle) }
@@ -229,19 +229,19 @@ public final class ImageFileSystem: FileSystem {
     }
 
     /// The last descriptor of an open file is gone: its handle will not be seen again.
-    public func close(_ inode: Inode, handle: FileHandle) {
+    package func close(_ inode: Inode, handle: FileHandle) {
         files.remove(handle)?.close(in: self)
     }
 
     /// Opens a directory.
-    public func openDirectory(_ inode: Inode, reply: consuming OpenReply) {
+    package func openDirectory(_ inode: Inode, reply: consuming OpenReply) {
         guard let node = inodes[inode], node.kind == .directory else { return reply.failure(.notDirectory) }
         let handle = files.add(DirectoryListing(of: node))
         if !reply.opened(handle) { closeDirectory(inode, handle: handle) }
     }
 
     /// Lists a directory from `position`: 0 is its start, anything else a `nextPosition` that was answered earlier.
-    public func readDirectory(
+    package func readDirectory(
         _ inode: Inode, handle: FileHandle, from position: UInt64, reply: consuming DirectoryReply
     ) {
         guard let listing = files[handle] as? DirectoryListing else { return reply.failure(.badHandle) }
@@ -259,7 +259,7 @@ public final class ImageFileSystem: FileSystem {
     }
 
     /// The last descriptor of an open directory is gone.
-    public func closeDirectory(_ inode: Inode, handle: FileHandle) {
+    package func closeDirectory(_ inode: Inode, handle: FileHandle) {
         close(inode, handle: handle)
     }
 
@@ -278,7 +278,7 @@ public final class ImageFileSystem: FileSystem {
 
     /// Answers what `df` shows of the whole mount. The size is what is in use on the host's file system that the images
     /// are on; nothing is free.
-    public func statistics(reply: consuming StatisticsReply) {
+    package func statistics(reply: consuming StatisticsReply) {
         gated(by: root.gate, reply) { [self] reply in
             let used = FileSystemUse(at: folder.location)
             reply.statistics(
@@ -299,7 +299,7 @@ extension ImageFileSystem {
     private static let prefix = Array("user.rblock.".utf8)
 
     /// Reads an extended attribute, such as "user.format".
-    public func extendedAttribute(_ name: [UInt8], of inode: Inode, reply: consuming ExtendedAttributeReply) {
+    package func extendedAttribute(_ name: [UInt8], of inode: Inode, reply: consuming ExtendedAttributeReply) {
         // ls asks every file for some of others, which must not open every image.
         guard name.starts(with: Self.prefix), let node = inodes[inode] else { return reply.failure(.noData) }
         gated(by: node.gate, reply) { [self] reply in
@@ -311,7 +311,7 @@ extension ImageFileSystem {
     }
 
     /// Lists the names of the extended attributes.
-    public func extendedAttributeNames(of inode: Inode, reply: consuming ExtendedAttributeNamesReply) {
+    package func extendedAttributeNames(of inode: Inode, reply: consuming ExtendedAttributeNamesReply) {
         guard let node = inodes[inode] else { return reply.names([]) }
         gated(by: node.gate, reply) { [self] reply in reply.names(extendedAttributes(of: node).map(\.name)) }
     }

@@ -3,22 +3,22 @@ import HostStorage
 import SystemPackage
 
 /// What a mount shows: a folder of images, or a single one.
-public struct ImageFolder: Sendable {
+package struct ImageFolder: Sendable {
     /// The folder that images may name files of: the one that was given, or that of the image. Canonical.
-    public let location: FilePath
+    package let location: FilePath
     /// The one image, where it was given rather than a folder.
     let image: (name: [UInt8], location: FilePath)?
     /// The folder as it was given, where that is another path than `location`: images may call it so. Of the one image,
     /// the folder of the link by which it was given.
-    public let linkFolders: [FilePath]
+    package let linkFolders: [FilePath]
 
     /// Whether it is a single image.
-    public var isImage: Bool { image != nil }
+    package var isImage: Bool { image != nil }
 
     /// The folder `path`, or the one image that `path` is: a file, or a block device.
     ///
     /// Throws `system` when there is no such folder or file, or the folder cannot be listed.
-    public init(_ path: FilePath) throws(ImageError) {
+    package init(_ path: FilePath) throws(ImageError) {
         let status: FileStatus
         do {
             status = try FileStatus(at: path)

@@ -3,7 +3,7 @@ import OVA
 
 /// What is known of an appliance: the machines and disks of its OVF descriptor, and the files of its archive with their
 /// digests from the manifest.
-public struct ApplianceInfo: Encodable, Sendable {
+package struct ApplianceInfo: Encodable, Sendable {
     /// A machine of the descriptor.
     struct Machine: Encodable {
         var id: String
@@ -80,7 +80,7 @@ public struct ApplianceInfo: Encodable, Sendable {
     var signed: Bool
 
     /// What `appliance` says of itself.
-    public init(_ appliance: Appliance) {
+    package init(_ appliance: Appliance) {
         machines = (appliance.envelope?.systems ?? []).map { Machine(id: $0.id, name: $0.name, disks: $0.diskIds) }
         disks = appliance.disks.map { Disk($0) } + appliance.emptyDisks.map { Disk($0) }
         files = appliance.members.filter { $0.entry.isFile }.map(File.init)
@@ -90,7 +90,7 @@ public struct ApplianceInfo: Encodable, Sendable {
 
 extension ImageFormat {
     /// Whether a file's name says that it is an appliance, an archive of disks: `.ova`, in upper or lower case.
-    public static func isAppliance(_ name: [UInt8]) -> Bool {
+    package static func isAppliance(_ name: [UInt8]) -> Bool {
         String(decoding: name.suffix(4), as: UTF8.self).lowercased() == ".ova"
     }
 }
@@ -98,7 +98,7 @@ extension ImageFormat {
 extension ApplianceDisk {
     /// What its name says of its format, else what the descriptor does; nil: its content decides. `probesImg`: whether a
     /// `.img` is recognised by its content; otherwise it is raw.
-    public func format(probesImg: Bool = true) -> ImageFormat? {
+    package func format(probesImg: Bool = true) -> ImageFormat? {
         switch ImageFormat.naming(of: folderName) {
         case .format(let format): format
         case .ambiguous: probesImg ? nil : .raw

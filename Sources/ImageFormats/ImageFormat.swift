@@ -5,18 +5,18 @@ import Raw
 import VMDK
 
 /// A disk image format that this program reads: the name of a driver.
-public struct ImageFormat: RawRepresentable, Hashable, CaseIterable, Sendable {
+package struct ImageFormat: RawRepresentable, Hashable, CaseIterable, Sendable {
     /// What knows the format.
-    public let driver: any FormatDriver
+    package let driver: any FormatDriver
     /// The name: "raw", "qcow2", "vmdk".
-    public var rawValue: String { driver.name }
+    package var rawValue: String { driver.name }
 
     /// The disk, byte for byte.
-    public static let raw = ImageFormat(RawDriver())
+    package static let raw = ImageFormat(RawDriver())
     /// QEMU's copy-on-write format, versions 2 and 3.
-    public static let qcow2 = ImageFormat(QCOW2Driver())
+    package static let qcow2 = ImageFormat(QCOW2Driver())
     /// VMware's virtual disk format.
-    public static let vmdk = ImageFormat(VMDKDriver())
+    package static let vmdk = ImageFormat(VMDKDriver())
     /// The formats of this program. This is the only place that names them all.
     private static let builtIn: [ImageFormat] = [raw, qcow2, vmdk]
     private static let added = Guarded<[ImageFormat]>([])
@@ -26,22 +26,22 @@ public struct ImageFormat: RawRepresentable, Hashable, CaseIterable, Sendable {
     }
 
     /// The format called `name`; nil where there is none.
-    public init?(rawValue name: String) {
+    package init?(rawValue name: String) {
         guard let format = Self.allCases.first(where: { $0.rawValue == name }) else { return nil }
         self = format
     }
 
     /// All formats, raw first.
-    public static var allCases: [ImageFormat] { builtIn + added.withLock { $0 } }
+    package static var allCases: [ImageFormat] { builtIn + added.withLock { $0 } }
 
     /// Adds the format of `driver` to those that are known from then on; for programs that bring a format of their own. To be
     /// done before any image is opened; a name or an extension that is known already keeps its format.
-    public static func add(_ driver: any FormatDriver) {
+    package static func add(_ driver: any FormatDriver) {
         added.withLock { $0.append(ImageFormat(driver)) }
     }
 
     /// The names of all formats that `condition` holds for, as a list for people: "qcow2, vmdk and raw".
-    public static func names(before last: String = "and", where condition: (ImageFormat) -> Bool = { _ in true })
+    package static func names(before last: String = "and", where condition: (ImageFormat) -> Bool = { _ in true })
         -> String
     {
         let names = (allCases.filter { $0 != raw } + [raw]).filter(condition).map(\.rawValue)
@@ -50,15 +50,15 @@ public struct ImageFormat: RawRepresentable, Hashable, CaseIterable, Sendable {
     }
 
     /// Whether both have one name.
-    public static func == (first: ImageFormat, second: ImageFormat) -> Bool { first.rawValue == second.rawValue }
+    package static func == (first: ImageFormat, second: ImageFormat) -> Bool { first.rawValue == second.rawValue }
 
     /// Hashes the name.
-    public func hash(into hasher: inout Hasher) { hasher.combine(rawValue) }
+    package func hash(into hasher: inout Hasher) { hasher.combine(rawValue) }
 }
 
 extension ImageFormat {
     /// What a file's name says about its format.
-    public enum Naming: Hashable, Sendable {
+    package enum Naming: Hashable, Sendable {
         /// The name says that it is of this format; nothing else is looked at.
         case format(ImageFormat)
         /// An image, but of which format only its content tells: `.img`.
@@ -66,7 +66,7 @@ extension ImageFormat {
     }
 
     /// What the name's extension says, in upper or lower case; nil for a file that its name does not call an image.
-    public static func naming(of fileName: some Collection<UInt8>) -> Naming? {
+    package static func naming(of fileName: some Collection<UInt8>) -> Naming? {
         guard let dot = fileName.lastIndexOfDot else { return nil }
         let suffix = String(decoding: fileName[dot...].dropFirst(), as: UTF8.self).lowercased()
         if suffix == "img" { return .ambiguous }
@@ -74,7 +74,7 @@ extension ImageFormat {
     }
 
     /// What the file's first bytes say. Every file is at least raw.
-    public static func probe(_ file: any HostFile) throws(ImageError) -> ImageFormat {
+    package static func probe(_ file: any HostFile) throws(ImageError) -> ImageFormat {
         let start = try file.bytes(Int(min(file.size, 4096)), at: HostOffset(0), of: "first bytes")
         return allCases.first { $0.driver.recognizes(firstBytes: start) } ?? .raw
     }

@@ -4,7 +4,7 @@ import ByteFormat
 /// `text` as a string of JSON, for documents that are written piece by piece, as their lists may be of any length.
 ///
 /// Foundation's encoder leaves DEL and the control characters from U+0080 on as they are, and a terminal obeys them.
-public func jsonString(_ text: String) -> String {
+package func jsonString(_ text: String) -> String {
     var result = "\""
     for scalar in text.withoutRawBytes.unicodeScalars {
         switch scalar {

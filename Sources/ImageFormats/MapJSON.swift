@@ -2,22 +2,22 @@ import BlockImage
 
 /// The text of a map as `qemu-img map --output=json` writes it, made piece by piece: the map of a large disk may have
 /// millions of runs, and takes no more memory than that of a small one.
-public struct MapJSON: Sendable {
+package struct MapJSON: Sendable {
     private enum Place {
         case start, inside, end
     }
 
     /// The map that is written.
-    public private(set) var map: DiskMap
+    package private(set) var map: DiskMap
     /// What could not be mapped so far: each range has an entry that says so.
-    public private(set) var lost = LostRanges()
+    package private(set) var lost = LostRanges()
     private var place = Place.start
     private var isFirst = true
 
     private let naming: (any PathNaming)?
 
     /// The text of what is left of `map`; in errors, paths are called what `naming` says.
-    public init(_ map: DiskMap, naming: (any PathNaming)? = nil) {
+    package init(_ map: DiskMap, naming: (any PathNaming)? = nil) {
         self.map = map
         self.naming = naming
     }
@@ -25,7 +25,7 @@ public struct MapJSON: Sendable {
     /// The next piece of the text, at most one run long; nil behind its end.
     ///
     /// A range that cannot be mapped has an entry of a `start`, a `length` and an `error`; the map goes on behind it.
-    public mutating func next() -> String? {
+    package mutating func next() -> String? {
         switch place {
         case .start:
             place = .inside

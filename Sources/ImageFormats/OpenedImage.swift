@@ -3,15 +3,15 @@ import FormatCore
 import Synchronization
 
 /// One file of a chain, as it describes itself.
-public struct LayerDescription: Sendable {
+package struct LayerDescription: Sendable {
     /// The file that was opened for it, open still.
-    public var file: any HostFile
+    package var file: any HostFile
     /// Its format.
-    public var format: ImageFormat
+    package var format: ImageFormat
     /// Whether only its content, and neither a name nor another image, said that it has this format.
-    public var wasProbed: Bool
+    package var wasProbed: Bool
     /// What the format says of it; nil where it could not be described.
-    public var image: (any FormatImage)?
+    package var image: (any FormatImage)?
     /// What was found when the files under it were looked for.
     var chainNotes: [ErrorText] = []
     /// What was read in place of the files that its header, or its parent's hint, names.
@@ -20,22 +20,22 @@ public struct LayerDescription: Sendable {
     var contentNotes: [ErrorText] = []
 
     /// Those of `notes` that say that it may be another thing than it is taken for.
-    public var contentWarnings: [ErrorText] { contentNotes + (image?.contentNotes ?? []) }
+    package var contentWarnings: [ErrorText] { contentNotes + (image?.contentNotes ?? []) }
 
     /// Every file that the layer's bytes come from, each once.
-    public var files: [any HostFile] { image?.layer?.files ?? [file] }
+    package var files: [any HostFile] { image?.layer?.files ?? [file] }
 
     /// Why it cannot be read, where that is for want of a key and of nothing else; nil otherwise, and where it is open.
-    public var missingKey: ImageError? { image?.missingKey }
+    package var missingKey: ImageError? { image?.missingKey }
 
     /// What people should know of it, in sentences: what was read another way than usual, and why.
-    public var notes: [ErrorText] { contentNotes + (image?.notes ?? []) + searchNotes + chainNotes }
+    package var notes: [ErrorText] { contentNotes + (image?.notes ?? []) + searchNotes + chainNotes }
 
     /// Those of `notes` that say that another file was read than the image names, or one of several.
-    public var nameNotes: [ErrorText] { (image?.nameNotes ?? []) + searchNotes }
+    package var nameNotes: [ErrorText] { (image?.nameNotes ?? []) + searchNotes }
 
     /// The header extensions that the format's specification does not give; nil for none.
-    public var unknownHeaderExtensions: [HeaderExtensionInfo]? {
+    package var unknownHeaderExtensions: [HeaderExtensionInfo]? {
         let found = image?.unknownHeaderExtensions ?? []
         return found.isEmpty ? nil : found
     }
@@ -43,13 +43,13 @@ public struct LayerDescription: Sendable {
 
 /// What opening an image led to: as much of its chain as could be described, and its disks or why there are none.
 /// Every method may be called from any thread.
-public final class OpenedImage: Sendable {
+package final class OpenedImage: Sendable {
     /// The files of the chain, topmost first, as far as the chain could be followed.
-    public let layers: [LayerDescription]
+    package let layers: [LayerDescription]
     /// The disk that the image is.
-    public let disk: OpenedDisk
+    package let disk: OpenedDisk
     /// The internal snapshots whose disks can be asked for: none where the image itself cannot be read.
-    public let snapshots: [DiskSnapshot]
+    package let snapshots: [DiskSnapshot]
     private let snapshotDisks = Guarded<[Int: OpenedDisk]>([:])
     private let shared: SharedLookUps
     private let measuredBitmaps = Guarded<[MeasuredBitmap]?>(nil)
@@ -74,18 +74,18 @@ public final class OpenedImage: Sendable {
     }
 
     /// An image whose file could not even be opened.
-    public convenience init(failure: ImageError) {
+    package convenience init(failure: ImageError) {
         self.init(layers: [], result: .failure(failure))
     }
 
     /// A part of the image as a disk of its own: a snapshot, a partition, an image of the chain. What counting all of them
     /// takes is in proportion to the image's files.
-    public func part(_ result: Result<Image, ImageError>) -> OpenedDisk {
+    package func part(_ result: Result<Image, ImageError>) -> OpenedDisk {
         OpenedDisk(result, sharing: shared)
     }
 
     /// The disk that the snapshot `index` keeps; nil where there is no such snapshot.
-    public func snapshotDisk(_ index: Int) -> OpenedDisk? {
+    package func snapshotDisk(_ index: Int) -> OpenedDisk? {
         guard snapshots.indices.contains(index), let top = layers.first?.image as? any SnapshotImage else { return nil }
         return snapshotDisks.withLock { disks in
             if let disk = disks[index] { return disk }
@@ -105,7 +105,7 @@ public final class OpenedImage: Sendable {
 
     /// The machine state that the snapshot `index` keeps, as if it were a disk; nil where there is none. Throws why it
     /// cannot be read.
-    public func vmState(_ index: Int) throws(ImageError) -> Image? {
+    package func vmState(_ index: Int) throws(ImageError) -> Image? {
         guard snapshots.indices.contains(index), let top = layers.first?.image as? any SnapshotImage else { return nil }
         return try top.vmState(ofSnapshot: index).map { Image(layer: $0) }
     }
@@ -116,7 +116,7 @@ public final class OpenedImage: Sendable {
 
     /// The dirty bitmaps of the topmost layer, with how many bytes each calls dirty, or why that cannot be told. Their
     /// tables are read when this is first asked.
-    public var bitmaps: [MeasuredBitmap] {
+    package var bitmaps: [MeasuredBitmap] {
         guard let image = layers.first?.image as? any BitmapImage, let file = layers.first?.file else { return [] }
         return measuredBitmaps.withLock { measured in
             if let measured { return measured }
@@ -142,29 +142,29 @@ public final class OpenedImage: Sendable {
     }
 
     /// Whether the allocation of one of its disks is being found now, which may take long.
-    public var isBeingCounted: Bool {
+    package var isBeingCounted: Bool {
         disk.isBeingCounted || snapshotDisks.withLock { $0.values.contains { $0.isBeingCounted } }
     }
 
     /// Whether every file of the chain is still the one that was opened, unchanged.
-    public var isCurrent: Bool {
+    package var isCurrent: Bool {
         files.allSatisfy { $0.isCurrent }
     }
 
     /// Whether it should be opened anew by who can: the times of one of its files do not tell whether it was written to,
     /// and it was opened a while ago.
-    public var mayBeOutdated: Bool {
+    package var mayBeOutdated: Bool {
         openedAt.duration(to: .now) > .seconds(1) && files.contains { $0.isDatedByClock }
     }
 
     /// A file of the chain that was written to since it was opened; nil where all are as they were, whatever their names
     /// lead to by now.
-    public var changedFile: (any HostFile)? {
+    package var changedFile: (any HostFile)? {
         files.first { !$0.isUnchanged }
     }
 
     /// The same for every read: the files are looked at every 20 milliseconds at most.
-    public var fileChangedLately: (any HostFile)? {
+    package var fileChangedLately: (any HostFile)? {
         let elapsed = openedAt.duration(to: .now).components
         let now = elapsed.seconds * 1_000_000_000 + elapsed.attoseconds / 1_000_000_000
         let last = lookedAt.load(ordering: .relaxed)
@@ -178,7 +178,7 @@ public final class OpenedImage: Sendable {
     }
 
     /// Tells one state of the chain's files from another: what was read from equal ones is equal.
-    public var stamp: [FileStamp] {
+    package var stamp: [FileStamp] {
         files.map(FileStamp.init)
     }
 
@@ -186,21 +186,21 @@ public final class OpenedImage: Sendable {
 }
 
 /// A dirty bitmap, and what it says.
-public struct MeasuredBitmap: Sendable {
+package struct MeasuredBitmap: Sendable {
     /// What the bitmap directory says of it.
-    public var bitmap: DirtyBitmap
+    package var bitmap: DirtyBitmap
     /// How many bytes of the disk it calls dirty, or why that cannot be told.
-    public var dirtyBytes: Result<UInt64, ImageError>
+    package var dirtyBytes: Result<UInt64, ImageError>
 }
 
 /// One state of a file.
-public struct FileStamp: Hashable, Sendable {
+package struct FileStamp: Hashable, Sendable {
     private let identity: FileIdentity?
     private let size: UInt64
     private let modified: FileTime
 
     /// The state that `file` was opened in.
-    public init(_ file: any HostFile) {
+    package init(_ file: any HostFile) {
         identity = file.identity
         size = file.size
         modified = file.modified

@@ -6,12 +6,12 @@ import BlockImage
 /// where the name would be `.` or `..`. Where that is empty, longer than a file name may be, or the name of another
 /// snapshot as well, `%@` and the snapshot's id, written the same way, tell it apart: `daily%@3`, or `%@3` alone where
 /// the name is too long or empty.
-public enum SnapshotNames {
+package enum SnapshotNames {
     /// The most bytes of a file name on Linux (NAME_MAX).
     private static let sizeLimit = 255
 
     /// The names of snapshots with these names and ids, in their order.
-    public static func unique(of snapshots: [(name: [UInt8], id: [UInt8])]) -> [[UInt8]] {
+    package static func unique(of snapshots: [(name: [UInt8], id: [UInt8])]) -> [[UInt8]] {
         var counts: [[UInt8]: Int] = [:]
         for snapshot in snapshots { counts[snapshot.name, default: 0] += 1 }
         var taken: Set<[UInt8]> = []
@@ -30,7 +30,7 @@ public enum SnapshotNames {
     }
 
     /// `name`, one of these, in UTF-8: bytes that are none are written as `%FC`, which no other of the names can be.
-    public static func text(of name: [UInt8]) -> String {
+    package static func text(of name: [UInt8]) -> String {
         guard nameText(name).hasRawBytes else { return String(decoding: name, as: UTF8.self) }
         return nameText(name).unicodeScalars.map { scalar in
             // One that is no character is a byte from 0x80 on.

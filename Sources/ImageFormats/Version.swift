@@ -1,2 +1,2 @@
 /// The version that `--version`, `stats.json` and `rblock` tell.
-public let rblockVersion = "0.1.0"
+package let rblockVersion = "0.1.0"

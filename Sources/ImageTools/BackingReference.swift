@@ -1,11 +1,11 @@
-public import BlockImage
+import BlockImage
 import HostStorage
-public import SystemPackage
+import SystemPackage
 
 /// How an image names the file that lies under it.
-public struct BackingReference: Hashable, Sendable {
+package struct BackingReference: Hashable, Sendable {
     /// Whether this package opens what is named.
-    public enum Reach: Hashable, Sendable {
+    package enum Reach: Hashable, Sendable {
         /// It is in the image's folder, or below it.
         case inside
         /// It is elsewhere: only if its folder is allowed.
@@ -15,15 +15,15 @@ public struct BackingReference: Hashable, Sendable {
     }
 
     /// The name: relative to the image's folder for what is in it or below it, absolute for everything else.
-    public var name: [UInt8]
+    package var name: [UInt8]
     /// Whether this package opens what is named.
-    public var reach: Reach
+    package var reach: Reach
 
     /// The name of `base`, a regular file or a block device, for a new image at `path`, whose folder must exist.
     ///
     /// Links are followed, since they may lead elsewhere one day, but for devices, whose own names come and
     /// go. Throws `system` for what does not exist.
-    public init(to base: FilePath, from path: FilePath) throws(ImageError) {
+    package init(to base: FilePath, from path: FilePath) throws(ImageError) {
         let found = try canonical(base)
         if let status = try? FileStatus(at: found), case .blockDevice = status.kind {
             name = (try Self.folder(of: base)).appending(base.components.suffix(1)).bytes

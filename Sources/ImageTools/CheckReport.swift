@@ -1,10 +1,10 @@
-public import BlockImage
+import BlockImage
 
 /// What a check found: what `qemu-img check --output=json` prints, under the same keys with the same meaning, and each
 /// finding beside. Counts that are 0 are left out, as there.
-public struct CheckReport: Encodable, Sendable {
+package struct CheckReport: Encodable, Sendable {
     /// What a check comes to, with the exit status that `qemu-img check` has for it.
-    public enum Verdict: Int32, Sendable {
+    package enum Verdict: Int32, Sendable {
         /// Nothing is wrong.
         case clean = 0
         /// Not everything could be checked.
@@ -16,21 +16,21 @@ public struct CheckReport: Encodable, Sendable {
     }
 
     /// The file, as it was named.
-    public var filename: String
+    package var filename: String
     /// "raw", "qcow2" or "vmdk".
-    public var format: String
+    package var format: String
     /// What was counted and found.
-    public var result: CheckResult
+    package var result: CheckResult
 
     /// A report of the check of `filename`.
-    public init(filename: String, format: String, _ result: CheckResult) {
+    package init(filename: String, format: String, _ result: CheckResult) {
         self.filename = filename
         self.format = format
         self.result = result
     }
 
     /// What it comes to: what could not be checked matters more than corruptions, and these more than leaks.
-    public var verdict: Verdict {
+    package var verdict: Verdict {
         if result.checkErrors > 0 { return .incomplete }
         if result.corruptions > 0 { return .corrupt }
         return result.leaks > 0 ? .leaks : .clean
@@ -49,7 +49,7 @@ public struct CheckReport: Encodable, Sendable {
     }
 
     /// Leaves out the counts that are 0, as qemu-img does.
-    public func encode(to encoder: any Encoder) throws {
+    package func encode(to encoder: any Encoder) throws {
         var container = encoder.container(keyedBy: CodingKeys.self)
         func encodeUnlessZero(_ count: UInt64?, _ key: CodingKeys) throws {
             if let count, count != 0 { try container.encode(count, forKey: key) }

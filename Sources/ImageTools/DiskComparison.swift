@@ -1,20 +1,20 @@
-public import BlockImage
+import BlockImage
 import Glibc
 
 /// What the comparison of two disks found.
-public struct DiskDifference: Hashable, Sendable, Encodable {
+package struct DiskDifference: Hashable, Sendable, Encodable {
     /// The sizes of both disks in bytes. What one has behind the end of the other was compared with zeros.
-    public var sizes: [UInt64]
+    package var sizes: [UInt64]
     /// The bytes of a sector.
-    public var sectorSize: Int
+    package var sectorSize: Int
     /// How many ranges of sectors differ, with at least one that does not between them.
-    public var ranges: UInt64 = 0
+    package var ranges: UInt64 = 0
     /// How many sectors differ.
-    public var sectors: UInt64 = 0
+    package var sectors: UInt64 = 0
     /// How many bytes these sectors have: of a last sector that the disk ends in, those that the disk has.
-    public var bytes: UInt64 = 0
+    package var bytes: UInt64 = 0
     /// What of each disk could not be read, and was taken for zeros.
-    public var lost = [LostRanges(), LostRanges()]
+    package var lost = [LostRanges(), LostRanges()]
 
     private enum CodingKeys: String, CodingKey {
         case sizes
@@ -40,21 +40,21 @@ public struct DiskDifference: Hashable, Sendable, Encodable {
 ///
 /// What both read from the same place of the same file, and what is zeros in both, is not read. The rest is read by
 /// several threads. Memory is bounded, whatever the disks are.
-public struct DiskComparison: Sendable {
+package struct DiskComparison: Sendable {
     private let first: Image
     private let second: Image
     private let sectorSize: Int
     /// How many bytes are compared.
-    public let size: UInt64
+    package let size: UInt64
     /// Whether what cannot be read is taken for zeros, and told; else it ends the comparison.
-    public var ignoresReadErrors = false
+    package var ignoresReadErrors = false
 
     /// The largest sectors that disks are compared in.
     static let largestSector = ComparisonPlan.jobSize
 
     /// Compares the first `size` bytes of `first` with those of `second`, by default all of the larger disk, in sectors of
     /// `sectorSize` bytes, a power of two from 512 to 1 MiB.
-    public init(_ first: Image, _ second: Image, sectorSize: Int = 512, size: UInt64? = nil) {
+    package init(_ first: Image, _ second: Image, sectorSize: Int = 512, size: UInt64? = nil) {
         precondition(sectorSize.nonzeroBitCount == 1 && (512...Self.largestSector).contains(sectorSize))
         self.first = first
         self.second = second
@@ -66,7 +66,7 @@ public struct DiskComparison: Sendable {
     /// to which byte all is compared.
     ///
     /// Throws what reading either disk throws, once the ranges before that were handed over, and what `body` throws.
-    public func run(
+    package func run(
         progress: (UInt64) throws -> Void = { _ in }, _ body: (SectorRange) throws -> Void
     ) throws -> DiskDifference {
         var difference = DiskDifference(sizes: [first.virtualSize, second.virtualSize], sectorSize: sectorSize)

@@ -1,49 +1,49 @@
-public import BlockImage
+import BlockImage
 
 /// What a copy of a disk came to.
-public struct CopyResult: Hashable, Sendable {
+package struct CopyResult: Hashable, Sendable {
     /// How many bytes of the disk were read: all that were to be copied, but those that are known to be zeros.
-    public var bytesRead: UInt64 = 0
+    package var bytesRead: UInt64 = 0
     /// How many bytes of the disk were handed to the writer as they are, or to be encoded.
-    public var bytesStored: UInt64 = 0
+    package var bytesStored: UInt64 = 0
     /// What of the disk could not be read, and is zeros in the copy.
-    public var losses = LostRanges()
+    package var losses = LostRanges()
     /// The same, by its bytes: in order, with gaps between.
-    public var lost: [Range<UInt64>] { losses.ranges.map { $0.start..<$0.end } }
+    package var lost: [Range<UInt64>] { losses.ranges.map { $0.start..<$0.end } }
 }
 
 /// A disk, or parts of it, to be copied into a new image. May be used from any thread.
 ///
 /// What is known to be zeros is not read. The rest is read, looked through for zeros and encoded by several threads,
 /// ahead of the caller's, which does nothing but write. Memory is bounded, whatever the disk is.
-public struct DiskCopy: Sendable {
+package struct DiskCopy: Sendable {
     /// What one job covers at least: whole clusters of all usual sizes.
     static let jobSize: UInt64 = 1 << 20
 
     private let image: Image
     private let parts: [Range<UInt64>]
     /// Whether zeros that are to be copied are written as such: needed where the new image has a backing image.
-    public var writesZeros = false
+    package var writesZeros = false
     /// Whether sectors that cannot be read become zeros, and are told in `CopyResult.lost`; else they end the copy.
-    public var ignoresReadErrors = false
+    package var ignoresReadErrors = false
 
     /// Copies `image`: of it, what is in `parts`, which are in order and do not overlap; by default, all. What is not in
     /// them is not in the copy: the writer's granules that they reach into have zeros beside them. Behind the end of the
     /// disk, there is nothing to copy.
-    public init(of image: Image, parts: [Range<UInt64>]? = nil) {
+    package init(of image: Image, parts: [Range<UInt64>]? = nil) {
         self.image = image
         let all = 0..<image.virtualSize
         self.parts = (parts ?? [all]).map { $0.clamped(to: all) }.filter { !$0.isEmpty }
     }
 
     /// Where on the disk the copy ends: what `progress` of `run` hears in the end.
-    public var end: UInt64 { parts.last?.upperBound ?? 0 }
+    package var end: UInt64 { parts.last?.upperBound ?? 0 }
 
     /// Hands what is to be copied to `writer`, in order; `progress` hears up to which byte of the disk that is done. The
     /// writer is not finished by this.
     ///
     /// Throws what reading, encoding and writing throw.
-    public func run(into writer: any ImageWriter, progress: (UInt64) throws -> Void = { _ in }) throws -> CopyResult {
+    package func run(into writer: any ImageWriter, progress: (UInt64) throws -> Void = { _ in }) throws -> CopyResult {
         var plan = CopyPlan(
             image, parts, alignment: max(writer.granularity, writer.encoder?.unitSize ?? 1), skipsZeros: !writesZeros,
             ignoresErrors: ignoresReadErrors)

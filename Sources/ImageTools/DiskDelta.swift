@@ -1,20 +1,20 @@
-public import BlockImage
+import BlockImage
 
 /// What a delta came to.
-public struct DeltaResult: Hashable, Sendable {
+package struct DeltaResult: Hashable, Sendable {
     /// How many bytes of the disk the delta holds, as data or as zeros; whole granules of its format, but at the disk's
     /// end.
-    public var changed: UInt64 = 0
+    package var changed: UInt64 = 0
     /// How many of them are stored. The others are marked as zeros.
-    public var stored: UInt64 = 0
+    package var stored: UInt64 = 0
 }
 
 /// What of a disk an image over another one has to hold, so that both together are the disk. May be used from any thread.
 ///
 /// Everything else the image takes from what is under it. Memory is bounded, whatever the disks are.
-public struct DiskDelta: Sendable {
+package struct DiskDelta: Sendable {
     /// What tells which parts of the disk have changed.
-    public enum Evidence: Sendable {
+    package enum Evidence: Sendable {
         /// The disk that the image will lie over: all that differs. What is zeros behind the end of that needs no place.
         case base(Image)
         /// A dirty bitmap of the disk: all that it marks, whether it differs or not, and nothing else.
@@ -28,7 +28,7 @@ public struct DiskDelta: Sendable {
     private let evidence: Evidence
 
     /// What of `disk` has changed, as `evidence` has it.
-    public init(of disk: Image, _ evidence: Evidence) {
+    package init(of disk: Image, _ evidence: Evidence) {
         self.disk = disk
         self.evidence = evidence
     }
@@ -37,7 +37,7 @@ public struct DiskDelta: Sendable {
     /// up to which byte of the disk that is done. The writer is not finished by this.
     ///
     /// Throws what reading, encoding and writing throw.
-    public func run(into writer: any ImageWriter, progress: (UInt64) throws -> Void = { _ in }) throws -> DeltaResult {
+    package func run(into writer: any ImageWriter, progress: (UInt64) throws -> Void = { _ in }) throws -> DeltaResult {
         let granule = max(writer.granularity, writer.encoder?.unitSize ?? 1)
         var parts = WholeGranules(of: UInt64(granule), diskSize: disk.virtualSize)
         var result = DeltaResult()

@@ -1,19 +1,19 @@
-public import BlockImage
-public import Encryption
+import BlockImage
+import Encryption
 
 extension DiskStream {
     /// The digest of the bytes by `algorithm`, as if they lay in a file; `progress` hears how many are done.
     ///
     /// Hashing is done on the caller's thread, since it goes from the first byte to the last; reading ahead of it is not.
     /// Throws what reading throws, and `unsupported` where libcrypto refuses the algorithm; the error is about `path`.
-    public func digest(
+    package func digest(
         _ algorithm: HashAlgorithm, path: String, progress: (UInt64) -> Void = { _ in }
     ) throws -> [UInt8] {
         try digestAndLost(algorithm, path: path, progress: progress).digest
     }
 
     /// The same, and what could not be read and was taken for zeros: see `ignoresReadErrors`.
-    public func digestAndLost(
+    package func digestAndLost(
         _ algorithm: HashAlgorithm, path: String, progress: (UInt64) -> Void = { _ in }
     ) throws -> (digest: [UInt8], lost: LostRanges) {
         do {

@@ -1,4 +1,4 @@
-public import BlockImage
+import BlockImage
 import HostStorage
 import ImageFormats
 import PartitionTable
@@ -7,9 +7,9 @@ import SystemPackage
 /// Which disk of an image is meant: its own, or one that it holds. It is what follows the image's name in
 /// `IMAGE@SNAPSHOT`, `IMAGE/p1`, `IMAGE@SNAPSHOT/p1`, `IMAGE@SNAPSHOT/vmstate` and `IMAGE/layers/1`: the same for the
 /// commands, NBD and JSON-RPC.
-public struct DiskPlace: Hashable, Sendable {
+package struct DiskPlace: Hashable, Sendable {
     /// What is meant of the disk of the image, or of its snapshot.
-    public enum Part: Hashable, Sendable {
+    package enum Part: Hashable, Sendable {
         /// The partition of that number.
         case partition(Int)
         /// The disk as the image so many steps down the chain has it; 0 is the image itself.
@@ -19,14 +19,14 @@ public struct DiskPlace: Hashable, Sendable {
     }
 
     /// The name, or else the ID, of an internal snapshot; nil: the current disk.
-    public var snapshot: String?
+    package var snapshot: String?
     /// Whether the snapshot is called as mounts and lists of exports call it (`SnapshotNames`): then that is looked for first.
     private(set) var isListed = false
     /// Nil: all of the disk.
-    public var part: Part?
+    package var part: Part?
 
     /// The image's own disk.
-    public init() {}
+    package init() {}
 
     /// What `bytes`, which follow the name of an image, mean; nil where they mean nothing.
     ///
@@ -63,7 +63,7 @@ public struct DiskPlace: Hashable, Sendable {
     }
 
     /// What follows the image's name.
-    public var text: String {
+    package var text: String {
         let disk = snapshot.map { "@\($0)" } ?? ""
         return switch part {
         case nil: disk
@@ -77,7 +77,7 @@ public struct DiskPlace: Hashable, Sendable {
 extension NamedImage {
     /// What a person calls `path`: the file of that name, or disk of an appliance; where there is none, a disk that an image
     /// holds, whose name comes after that of the image.
-    public static func called(_ path: FilePath, format: ImageFormat? = nil) -> NamedImage {
+    package static func called(_ path: FilePath, format: ImageFormat? = nil) -> NamedImage {
         let whole = NamedImage(path, format: format)
         guard !whole.isThere else { return whole }
         let bytes = path.bytes
@@ -98,7 +98,7 @@ extension NamedImage {
     }
 
     /// Has the snapshot `name`, if it is not nil, be meant. Throws `outOfRange` where the image's name says one already.
-    public mutating func choose(snapshot name: String?) throws(ImageError) {
+    package mutating func choose(snapshot name: String?) throws(ImageError) {
         guard let name else { return }
         guard place == DiskPlace() else {
             throw ImageError(
@@ -108,7 +108,7 @@ extension NamedImage {
     }
 
     /// Throws `outOfRange` where a disk that the image holds is meant, by what is done with whole images.
-    public func checkIsWhole() throws(ImageError) {
+    package func checkIsWhole() throws(ImageError) {
         guard place != DiskPlace() else { return }
         throw ImageError(
             .outOfRange, path: path.text, "\(place.text): is a disk that the image holds, and no image by itself")

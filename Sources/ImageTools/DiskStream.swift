@@ -1,11 +1,11 @@
-public import BlockImage
+import BlockImage
 
 /// A part of a disk from its beginning to its end, read and decoded by several threads ahead of who takes it.
 ///
 /// Zeros that need no reading are not read. Memory is bounded: it takes buffers of 1 MiB for what is read ahead.
-public struct DiskStream: Sendable {
+package struct DiskStream: Sendable {
     /// A piece of the part.
-    public enum Piece: Sendable {
+    package enum Piece: Sendable {
         /// So many zeros.
         case zeros(UInt64)
         /// The bytes that the buffer holds, until the piece has been taken.
@@ -38,12 +38,12 @@ public struct DiskStream: Sendable {
     private let start: UInt64
     private let end: UInt64
     /// Whether what cannot be read is taken for zeros, and told; else it ends the reading.
-    public var ignoresReadErrors = false
+    package var ignoresReadErrors = false
 
     /// The `count` bytes of `image` from `start` on; by default, to its end.
     ///
     /// Throws `outOfRange` where the disk ends before that; the error is about `path`.
-    public init(
+    package init(
         of image: Image, from start: GuestOffset = GuestOffset(0), count: UInt64? = nil, path: String
     ) throws(ImageError) {
         let size = image.virtualSize
@@ -64,14 +64,14 @@ public struct DiskStream: Sendable {
     }
 
     /// How many bytes it has.
-    public var count: UInt64 { end - start }
+    package var count: UInt64 { end - start }
 
     /// Reads all of it, and hands every piece to `body`, in order. Answers what could not be read, and was taken for zeros.
     ///
     /// Throws what reading throws, once what lies before that was handed over, what `body` throws, and where what this
     /// thread does was cancelled.
     @discardableResult
-    public func read(_ body: (Piece) throws -> Void) throws -> LostRanges {
+    package func read(_ body: (Piece) throws -> Void) throws -> LostRanges {
         let (image, ignoresReadErrors) = (image, ignoresReadErrors)
         let buffers = BufferPool(capacity: Int(Self.jobSize))
         let work = OrderedWork<Job, Output> { job throws(ImageError) in
@@ -148,7 +148,7 @@ extension DiskStream {
 
 extension DiskStream.Piece {
     /// How many bytes it has.
-    public var count: UInt64 {
+    package var count: UInt64 {
         switch self {
         case .zeros(let count): count
         case .bytes(let buffer): UInt64(buffer.count)
@@ -156,7 +156,7 @@ extension DiskStream.Piece {
     }
 
     /// Hands its bytes to `body`, at most 1 MiB at a time, zeros as well.
-    public func forEachBuffer(_ body: (RawSpan) throws -> Void) rethrows {
+    package func forEachBuffer(_ body: (RawSpan) throws -> Void) rethrows {
         switch self {
         case .bytes(let buffer): try body(buffer.bytes)
         case .zeros(var left):

@@ -1,8 +1,8 @@
-public import BlockImage
+import BlockImage
 
 /// The bytes of a disk as lines for people: the offset, sixteen bytes in hexadecimal, and the same as text where they
 /// are printable ASCII, as `hexdump -C` has them. Lines that repeat the one before them are one line with an asterisk.
-public struct HexDump: Sendable {
+package struct HexDump: Sendable {
     private static let width = 16
     private static let digits = Array("0123456789abcdef".utf8)
 
@@ -13,12 +13,12 @@ public struct HexDump: Sendable {
     private var isFolding = false
 
     /// A dump of what begins at `start` of the disk.
-    public init(from start: GuestOffset) {
+    package init(from start: GuestOffset) {
         position = start.rawValue
     }
 
     /// The lines that `piece`, which follows what came before, completes. Zeros take no longer for being many.
-    public mutating func lines(of piece: DiskStream.Piece) -> String {
+    package mutating func lines(of piece: DiskStream.Piece) -> String {
         var text: [UInt8] = []
         switch piece {
         case .bytes(let buffer):
@@ -41,7 +41,7 @@ public struct HexDump: Sendable {
     }
 
     /// The last lines: what was left over, and the offset of the end. Nothing for nothing.
-    public mutating func end() -> String {
+    package mutating func end() -> String {
         guard !line.isEmpty || !last.isEmpty else { return "" }
         var text: [UInt8] = []
         if !line.isEmpty {

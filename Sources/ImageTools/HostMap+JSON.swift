@@ -4,7 +4,7 @@ import ImageFormats
 extension HostMap {
     /// The map as a JSON object: the bytes of each use, and the cells, neighbours of one kind put together; paths are
     /// called what `naming` says.
-    public func json(naming: (any PathNaming)? = nil) -> String {
+    package func json(naming: (any PathNaming)? = nil) -> String {
         var object = JSONObject()
         object.add("file-size", size)
         object.add("unit", unit)

@@ -2,11 +2,11 @@ import BlockImage
 
 extension HostMap {
     /// The most cells that a picture has.
-    public static let pictureCellLimit = 6144
+    package static let pictureCellLimit = 6144
 
     /// The map as a picture: an SVG document of its own, with a legend, and a tooltip on each cell. `title` is shown as
     /// it is, but for what XML may not have.
-    public func svg(title: String) -> String {
+    package func svg(title: String) -> String {
         let (cells, cellSize) = reduced(to: Self.pictureCellLimit)
         let picture = Picture(self, cells, cellSize)
         return picture.document(title: escaped(printable(title)))

@@ -13,7 +13,7 @@ extension HostMap {
 
     /// The map as lines of text: one letter a cell, in rows that begin with where in the file they lie, and a legend.
     /// Small letters are cells of which only the most is what the letter says.
-    public func text(_ style: TextStyle, rowLimit: Int = 16) -> String {
+    package func text(_ style: TextStyle, rowLimit: Int = 16) -> String {
         let label = max(8, HostOffset(size).description.count) + 2
         let columns = min(200, max(32, (style.columns - label) / 8 * 8))
         let (cells, cellSize) = reduced(to: columns * rowLimit)

@@ -1,4 +1,4 @@
-public import BlockImage
+import BlockImage
 
 /// What the parts of an image file are used for, reduced to a bounded number of cells. For use by one thread.
 ///
@@ -6,11 +6,11 @@ public import BlockImage
 /// To tell that, the use of each unit is kept: a byte each, in chunks that shrink to one byte where they are all alike.
 /// Of a file with so much in so many pieces that these take more than `memoryLimit`, only the sums are kept, overlaps are
 /// not looked for, and `isExact` is false.
-public final class HostMap: HostUseRecorder {
+package final class HostMap: HostUseRecorder {
     /// Equal parts of the file, the last perhaps shorter.
-    public struct Cell: Sendable {
+    package struct Cell: Sendable {
         /// The bytes of each use, by its raw value.
-        public fileprivate(set) var counts: [UInt64]
+        package fileprivate(set) var counts: [UInt64]
 
         /// Takes the bytes of the next cell in.
         mutating func add(_ next: Cell) {
@@ -18,9 +18,9 @@ public final class HostMap: HostUseRecorder {
         }
 
         /// The use of most of it; an overlap anywhere in it is always what it shows.
-        public var use: HostUse { ranked.first ?? .free }
+        package var use: HostUse { ranked.first ?? .free }
         /// The uses that it has: an overlap first, then the one with the most bytes.
-        public var ranked: [HostUse] {
+        package var ranked: [HostUse] {
             HostUse.allCases.filter { counts[Int($0.rawValue)] > 0 }.sorted { left, right in
                 if left == .overlap || right == .overlap { return left == .overlap && right != .overlap }
                 return counts[Int(left.rawValue)] > counts[Int(right.rawValue)]
@@ -29,17 +29,17 @@ public final class HostMap: HostUseRecorder {
     }
 
     /// The bytes of the file.
-    public let size: UInt64
+    package let size: UInt64
     /// The bytes of a unit: a cluster, a sector.
-    public let unit: UInt64
+    package let unit: UInt64
     /// The bytes of a cell, a multiple of the unit.
-    public let cellSize: UInt64
+    package let cellSize: UInt64
     /// The parts of the file, in its order.
-    public private(set) var cells: [Cell]
+    package private(set) var cells: [Cell]
     /// Whether overlaps were looked for everywhere.
-    public private(set) var isExact = true
+    package private(set) var isExact = true
     /// What should be known of it: first, what lies past the end of the file.
-    public var notes: [ErrorText] { outside.map(\.note) + otherNotes }
+    package var notes: [ErrorText] { outside.map(\.note) + otherNotes }
     private var otherNotes: [ErrorText] = []
 
     /// What entries name of one use behind the end of the file.
@@ -58,7 +58,7 @@ public final class HostMap: HostUseRecorder {
     private var outside: [Outside] = []
 
     /// The most bytes that the uses of units are kept in.
-    public static let memoryLimit = 64 << 20
+    package static let memoryLimit = 64 << 20
     private static let chunkUnits: UInt64 = 1 << 16
 
     /// The uses of the units of a part of the file.
@@ -75,7 +75,7 @@ public final class HostMap: HostUseRecorder {
 
     /// A map of a file of `size` bytes that is used in units of `unit` bytes, nothing of it used yet, in at most
     /// `cellLimit` cells. `onProgress` is called now and then with how many bytes a use was recorded.
-    public init(
+    package init(
         size: UInt64, unit: UInt64, cellLimit: Int, onProgress: @escaping (UInt64) -> Void = { _ in }
     ) {
         self.size = size
@@ -96,10 +96,10 @@ public final class HostMap: HostUseRecorder {
     }
 
     /// Whether something is used by two that cannot share it.
-    public var hasOverlaps: Bool { cells.contains { $0.use == .overlap } }
+    package var hasOverlaps: Bool { cells.contains { $0.use == .overlap } }
 
     /// Whether something is wrong: overlaps, or entries that name something behind the end of the file.
-    public var hasFaults: Bool { hasOverlaps || !outside.isEmpty }
+    package var hasFaults: Bool { hasOverlaps || !outside.isEmpty }
 
     /// Counts what lies at `offset`, behind the end of the file.
     private func noteOutside(_ use: HostUse, at offset: HostOffset, count: UInt64) {
@@ -111,20 +111,20 @@ public final class HostMap: HostUseRecorder {
     }
 
     /// The bytes of each use in the whole file, of uses that there are; what is free comes last.
-    public var totals: [(use: HostUse, count: UInt64)] {
+    package var totals: [(use: HostUse, count: UInt64)] {
         (HostUse.allCases.filter { $0 != .free } + [.free]).map { use in
             (use, cells.reduce(0) { $0 + $1.counts[Int(use.rawValue)] })
         }.filter { $0.1 > 0 }
     }
 
     /// Something must be known of what was recorded: that it could not all be looked at, and why.
-    public func note(_ message: ErrorText) {
+    package func note(_ message: ErrorText) {
         if !otherNotes.contains(message), otherNotes.count < 16 { otherNotes.append(message) }
     }
 
     /// The `count` bytes at `offset` are used for `use`. Whole units are used, also where only a part is named.
     @discardableResult
-    public func record(
+    package func record(
         _ use: HostUse, at offset: HostOffset, count: UInt64, mayShare: (HostOffset, HostUse) -> Bool
     ) -> HostUse? {
         guard count > 0 else { return nil }

@@ -2,20 +2,20 @@ import BlockImage
 import ImageFormats
 
 /// How a disk is stored, run by run, and the files that it is stored in.
-public struct ImageMap: Sendable {
+package struct ImageMap: Sendable {
     /// The runs.
-    public var runs: DiskMap
+    package var runs: DiskMap
     /// The files that it tells of, those of the chain as far as that was followed.
-    public var files: [any HostFile]
+    package var files: [any HostFile]
     /// The paths of the files that the runs name.
-    public var paths: [HostFileID: String]
+    package var paths: [HostFileID: String]
 }
 
 extension NamedImage {
     /// The map of the disk that is meant from the byte `start` on, of at most `count` bytes.
     ///
     /// Throws why the disk cannot be read, or that there is no such snapshot.
-    public func map(from start: UInt64 = 0, count: UInt64 = .max) throws(ImageError) -> ImageMap {
+    package func map(from start: UInt64 = 0, count: UInt64 = .max) throws(ImageError) -> ImageMap {
         let opened = try open()
         let disk = try disk(of: opened)
         let files = opened.layers.flatMap(\.files)

@@ -6,27 +6,27 @@ import PartitionTable
 
 /// What is known of one image file: the keys of `qemu-img info --output=json`, an `error` where something is wrong, and
 /// an object `rblock` with what qemu-img does not say.
-public struct ImageReport: Encodable, Sendable {
+package struct ImageReport: Encodable, Sendable {
     /// What qemu-img does not say; what does not apply is left out.
-    public struct More: Encodable, Sendable {
+    package struct More: Encodable, Sendable {
         /// Whether only the content of the file, and neither a name nor another image, said its format.
-        public var probed: Bool
+        package var probed: Bool
         /// What people should know of the image, in sentences.
-        public var notes: [ErrorText]?
+        package var notes: [ErrorText]?
         /// What QEMU's locks say of who uses the files that were opened.
-        public var inUse: ImageUse?
+        package var inUse: ImageUse?
         /// The header extensions of unknown types.
-        public var unknownHeaderExtensions: [HeaderExtensionInfo]?
+        package var unknownHeaderExtensions: [HeaderExtensionInfo]?
         /// What the disk's partition table says, where the disk can be read from the files that were opened.
-        public var partitionTable: PartitionTableInfo?
+        package var partitionTable: PartitionTableInfo?
         /// How the disk is stored, over the whole chain.
-        public var allocation: Allocation?
+        package var allocation: Allocation?
         /// Why it is not known how the disk is stored.
-        public var allocationError: ImageError?
+        package var allocationError: ImageError?
         /// What of the disk could not be found when that was counted.
-        public var lost: [LostRange]?
+        package var lost: [LostRange]?
         /// The dirty bitmaps with how much they call dirty.
-        public var bitmaps: [MeasuredBitmap]?
+        package var bitmaps: [MeasuredBitmap]?
 
         private enum CodingKeys: String, CodingKey {
             case probed, notes, allocation, bitmaps, lost
@@ -52,15 +52,15 @@ public struct ImageReport: Encodable, Sendable {
     }
 
     /// The file: as it was named, or, further down the chain, its canonical path.
-    public var filename: String
+    package var filename: String
     /// What qemu-img says as well; nil where the file could not be opened.
-    public var info: ImageInfo?
+    package var info: ImageInfo?
     /// What is known of an appliance, where that was named; nil for an image.
-    public var appliance: ApplianceReport?
+    package var appliance: ApplianceReport?
     /// What is wrong.
-    public var error: ImageError?
+    package var error: ImageError?
     /// What qemu-img does not say; nil where the file could not be opened.
-    public var more: More?
+    package var more: More?
 
     private enum CodingKeys: String, CodingKey {
         case filename, error, rblock, format, ova
@@ -69,7 +69,7 @@ public struct ImageReport: Encodable, Sendable {
     }
 
     /// Whether anything is known of it but its name.
-    public var isDescribed: Bool { info != nil || appliance != nil }
+    package var isDescribed: Bool { info != nil || appliance != nil }
 
     init(_ layer: LayerDescription, filename: String? = nil) {
         var info = ImageInfo(layer)
@@ -86,13 +86,13 @@ public struct ImageReport: Encodable, Sendable {
     }
 
     /// Calls the file `name`.
-    public mutating func rename(_ name: String) {
+    package mutating func rename(_ name: String) {
         filename = name
         info?.filename = PathText(named: name)
     }
 
     /// The keys of the image's description, and those of the report beside them.
-    public func encode(to encoder: any Encoder) throws {
+    package func encode(to encoder: any Encoder) throws {
         var container = encoder.container(keyedBy: CodingKeys.self)
         if let info { try info.encode(to: encoder) } else { try container.encode(filename, forKey: .filename) }
         try container.encodeIfPresent(bytesInJSON(ofName: filename), forKey: .filenameBytes)
@@ -117,7 +117,7 @@ extension NamedImage {
     /// the last report.
     ///
     /// Without `chain` and `allocation`, which adds how the disk is stored, no other file than its own is opened.
-    public func reports(chain: Bool = false, allocation: Bool = false) -> [ImageReport] {
+    package func reports(chain: Bool = false, allocation: Bool = false) -> [ImageReport] {
         let name = path.text + place.text
         do throws(ImageError) {
             guard place == DiskPlace() else { return [try diskReport(named: name, allocation: allocation)] }

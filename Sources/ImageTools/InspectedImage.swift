@@ -1,23 +1,23 @@
-public import BlockImage
+import BlockImage
 import FormatCore
 import HostStorage
-public import ImageFormats
+import ImageFormats
 
 /// The file of an image as `inspect` shows it: its structures and what its parts are used for. Nothing that it names is
 /// opened.
-public struct InspectedImage: Sendable {
+package struct InspectedImage: Sendable {
     /// The file.
-    public let file: any HostFile
+    package let file: any HostFile
     /// What it is taken for: what was said, else what its content says, else what its name says.
-    public let format: ImageFormat
+    package let format: ImageFormat
     /// What people should know of that: that it only looks like an image, that its name says something else.
-    public let notes: [ErrorText]
+    package let notes: [ErrorText]
 
     private let layout: any FormatLayout
 
     /// Opens the image's own file. Throws where that cannot be opened or its first bytes cannot be read; damage is no
     /// reason to throw.
-    public init(_ image: NamedImage) throws(ImageError) {
+    package init(_ image: NamedImage) throws(ImageError) {
         try image.checkIsWhole()
         let own = try image.openFile()
         try self.init(own.file, as: image.format, named: own.formatOfName, policy: own.policy)
@@ -28,7 +28,7 @@ public struct InspectedImage: Sendable {
     ///
     /// Of a file of which only the content says what it is, no line is followed: a guest may have written it. Throws
     /// `unsupported` where it says that it is neither an image nor a disk, and for the flat extent of a disk.
-    public init(
+    package init(
         _ file: any HostFile, as said: ImageFormat? = nil, named: ImageFormat? = nil,
         policy: (any OpenPolicy)? = nil
     ) throws(ImageError) {
@@ -64,13 +64,13 @@ public struct InspectedImage: Sendable {
     }
 
     /// Tells `consumer` of every structure of the file. Throws what the consumer throws.
-    public func list(to consumer: any LayoutConsumer, _ options: LayoutOptions) throws(ImageError) {
+    package func list(to consumer: any LayoutConsumer, _ options: LayoutOptions) throws(ImageError) {
         try layout.list(to: consumer, options)
     }
 
     /// What the parts of the file are used for, in at most `cellLimit` cells. `onProgress` is called now and then with how
     /// many bytes that is known.
-    public func hostMap(
+    package func hostMap(
         cellLimit: Int, onProgress: @escaping (UInt64) -> Void = { _ in }
     ) throws(ImageError) -> HostMap {
         let map = HostMap(size: file.size, unit: layout.unit, cellLimit: cellLimit, onProgress: onProgress)
@@ -85,7 +85,7 @@ extension InspectedImage {
     ///
     /// `hostMap` makes the map of that use once the structures are written; nil where it was not asked for: uses that
     /// overlap are one fault more. Answers the faults. Throws what reading, `hostMap` and `write` throw.
-    public func writeJSON(
+    package func writeJSON(
         named name: String, _ options: LayoutOptions, showsUse: Bool, naming: (any PathNaming)? = nil,
         hostMap: () throws -> HostMap?, to write: @escaping (String) throws(ImageError) -> Void
     ) throws -> UInt64 {

@@ -1,13 +1,13 @@
-public import BlockImage
+import BlockImage
 import ByteFormat
 import ImageFormats
 
 /// Writes structures as JSON as they come, so that a listing of any length takes no memory: each an object with its
 /// name, offset and size, and, where there are any, `fields`, `entries`, `structures`, `faults`, `notes` and `omitted`.
 /// For use by one thread.
-public final class LayoutJSON: LayoutConsumer {
+package final class LayoutJSON: LayoutConsumer {
     /// How many faults there were.
-    public private(set) var faultCount: UInt64 = 0
+    package private(set) var faultCount: UInt64 = 0
     private let write: (String) throws(ImageError) -> Void
     private let naming: (any PathNaming)?
 
@@ -25,7 +25,7 @@ public final class LayoutJSON: LayoutConsumer {
 
     /// A writer that hands its text to `write`: the elements of an array, without its brackets; paths are called what
     /// `naming` says.
-    public init(naming: (any PathNaming)? = nil, _ write: @escaping (String) throws(ImageError) -> Void) {
+    package init(naming: (any PathNaming)? = nil, _ write: @escaping (String) throws(ImageError) -> Void) {
         self.write = write
         self.naming = naming
     }
@@ -43,7 +43,7 @@ public final class LayoutJSON: LayoutConsumer {
     }
 
     /// A structure begins; it belongs to the one that has begun and not ended yet.
-    public func begin(_ structure: LayoutStructure) throws(ImageError) {
+    package func begin(_ structure: LayoutStructure) throws(ImageError) {
         try element(of: "structures")
         var object = JSONObject()
         object.add("name", structure.name)
@@ -54,7 +54,7 @@ public final class LayoutJSON: LayoutConsumer {
     }
 
     /// The table has this entry.
-    public func add(_ field: LayoutField) throws(ImageError) {
+    package func add(_ field: LayoutField) throws(ImageError) {
         try element(of: "fields")
         if field.fault != nil { faultCount += 1 }
         var object = JSONObject()
@@ -71,7 +71,7 @@ public final class LayoutJSON: LayoutConsumer {
     }
 
     /// The table has this entry. Runs of entries with nothing to list are passed over.
-    public func add(_ entry: LayoutEntry) throws(ImageError) {
+    package func add(_ entry: LayoutEntry) throws(ImageError) {
         guard entry.count == 1, entry.raw.isEmpty || entry.raw.contains(where: { $0 != 0 }) || entry.fault != nil else {
             return
         }
@@ -97,18 +97,18 @@ public final class LayoutJSON: LayoutConsumer {
     }
 
     /// Something is wrong with the structure as a whole, or it cannot be read: what, and what must be.
-    public func fault(_ message: ErrorText) throws(ImageError) {
+    package func fault(_ message: ErrorText) throws(ImageError) {
         faultCount += 1
         if !levels.isEmpty { levels[levels.count - 1].faults.append(jsonString(message.text(naming: naming))) }
     }
 
     /// Something to know of the structure, with which nothing is wrong.
-    public func note(_ message: ErrorText) throws(ImageError) {
+    package func note(_ message: ErrorText) throws(ImageError) {
         if !levels.isEmpty { levels[levels.count - 1].notes.append(jsonString(message.text(naming: naming))) }
     }
 
     /// `count` things called `what` are left out, because of the limit that was asked for.
-    public func omit(_ count: UInt64, _ what: String) throws(ImageError) {
+    package func omit(_ count: UInt64, _ what: String) throws(ImageError) {
         guard !levels.isEmpty else { return }
         var object = JSONObject()
         object.add("what", what)
@@ -117,7 +117,7 @@ public final class LayoutJSON: LayoutConsumer {
     }
 
     /// The structure ends.
-    public func end() throws(ImageError) {
+    package func end() throws(ImageError) {
         guard let level = levels.popLast() else { return }
         if !level.array.isEmpty { try write("]") }
         for (name, texts) in [("faults", level.faults), ("notes", level.notes), ("omitted", level.omitted)]

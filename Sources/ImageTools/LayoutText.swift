@@ -1,15 +1,15 @@
-public import BlockImage
+import BlockImage
 import ByteFormat
 
 /// How people are shown things on a terminal or in a file.
-public struct TextStyle: Sendable {
+package struct TextStyle: Sendable {
     /// Whether the terminal shows colours, and may be asked to.
-    public var hasColours: Bool
+    package var hasColours: Bool
     /// How many characters a line has space for.
-    public var columns: Int
+    package var columns: Int
 
     /// Lines of `columns` characters, with colours or without.
-    public init(hasColours: Bool = false, columns: Int = 80) {
+    package init(hasColours: Bool = false, columns: Int = 80) {
         self.hasColours = hasColours
         self.columns = columns
     }
@@ -24,15 +24,15 @@ public struct TextStyle: Sendable {
 
 /// Writes structures for people as they come: a heading each, a line a field or entry, and under it, behind `!!`, what is
 /// wrong. For use by one thread.
-public final class LayoutText: LayoutConsumer {
+package final class LayoutText: LayoutConsumer {
     /// How many faults there were.
-    public private(set) var faultCount: UInt64 = 0
+    package private(set) var faultCount: UInt64 = 0
     private let style: TextStyle
     private let write: (String) throws(ImageError) -> Void
     private var depth = 0
 
     /// A writer that hands its lines, each with its end, to `write`.
-    public init(_ style: TextStyle, _ write: @escaping (String) throws(ImageError) -> Void) {
+    package init(_ style: TextStyle, _ write: @escaping (String) throws(ImageError) -> Void) {
         self.style = style
         self.write = write
     }
@@ -40,7 +40,7 @@ public final class LayoutText: LayoutConsumer {
     private var indent: String { String(repeating: "  ", count: depth) }
 
     /// A structure begins; it belongs to the one that has begun and not ended yet.
-    public func begin(_ structure: LayoutStructure) throws(ImageError) {
+    package func begin(_ structure: LayoutStructure) throws(ImageError) {
         var place = ""
         if let offset = structure.offset { place = "  at \(offset)" }
         if let size = structure.size { place += ", \(counted(size, "byte"))" }
@@ -49,7 +49,7 @@ public final class LayoutText: LayoutConsumer {
     }
 
     /// The table has this entry.
-    public func add(_ field: LayoutField) throws(ImageError) {
+    package func add(_ field: LayoutField) throws(ImageError) {
         let offset = padded(field.offset.description, 10)
         let size = padded("\(field.size)", 4, right: true)
         let raw = hexBytes(field.raw.prefix(8)) + (field.raw.count > 8 ? " …" : "")
@@ -61,7 +61,7 @@ public final class LayoutText: LayoutConsumer {
     }
 
     /// The table has this entry.
-    public func add(_ entry: LayoutEntry) throws(ImageError) {
+    package func add(_ entry: LayoutEntry) throws(ImageError) {
         let last = entry.index + (entry.count - 1)
         let index = entry.count == 1 ? "[\(entry.index)]" : "[\(entry.index)-\(last)]"
         var words = entry.count == 1 ? entry.facts.map { text($0, count: 1) } : []
@@ -80,23 +80,23 @@ public final class LayoutText: LayoutConsumer {
     }
 
     /// Something is wrong with the structure as a whole, or it cannot be read: what, and what must be.
-    public func fault(_ message: ErrorText) throws(ImageError) {
+    package func fault(_ message: ErrorText) throws(ImageError) {
         faultCount += 1
         try write("\(indent)\(style.fault("!! \(message)"))\n")
     }
 
     /// Something to know of the structure, with which nothing is wrong.
-    public func note(_ message: ErrorText) throws(ImageError) {
+    package func note(_ message: ErrorText) throws(ImageError) {
         try write("\(indent)(\(message))\n")
     }
 
     /// `count` things called `what` are left out, because of the limit that was asked for.
-    public func omit(_ count: UInt64, _ what: String) throws(ImageError) {
+    package func omit(_ count: UInt64, _ what: String) throws(ImageError) {
         try write("\(indent)… \(what): \(count) more, left out; --limit says how many are shown\n")
     }
 
     /// The structure ends.
-    public func end() throws(ImageError) {
+    package func end() throws(ImageError) {
         depth -= 1
     }
 
@@ -115,7 +115,7 @@ public final class LayoutText: LayoutConsumer {
 }
 
 /// `text` with spaces up to `width` characters: behind it, or before it where `right`.
-public func padded(_ text: String, _ width: Int, right: Bool = false) -> String {
+package func padded(_ text: String, _ width: Int, right: Bool = false) -> String {
     let spaces = String(repeating: " ", count: max(0, width - text.count))
     return right ? spaces + text : text + spaces
 }

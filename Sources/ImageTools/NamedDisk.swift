@@ -4,9 +4,9 @@ import Glibc
 import ImageFormats
 
 /// The disk that a person named, open. May be used from any thread.
-public struct NamedDisk: Sendable {
+package struct NamedDisk: Sendable {
     /// The disk.
-    public let image: Image
+    package let image: Image
     let opened: OpenedImage
     /// Gets what people should know at once of the files that were opened.
     let onNote: (@Sendable (String) -> Void)?
@@ -21,14 +21,14 @@ public struct NamedDisk: Sendable {
     }
 
     /// The format of the image itself.
-    public var format: ImageFormat { opened.layers[0].format }
+    package var format: ImageFormat { opened.layers[0].format }
 
     /// The files that its bytes come from, those of its chain among them.
-    public var files: [any HostFile] { opened.layers.flatMap(\.files) }
+    package var files: [any HostFile] { opened.layers.flatMap(\.files) }
 
     /// To be asked when all was read. Throws `system` with ESTALE where a file of the image was written to since it was
     /// opened: what was read may be of no one moment.
-    public func checkUnchanged() throws(ImageError) {
+    package func checkUnchanged() throws(ImageError) {
         var changed = opened.changedFile
         for (file, sample) in samples where changed == nil {
             if FileSample(of: file) != sample { changed = file }
@@ -41,7 +41,7 @@ public struct NamedDisk: Sendable {
     }
 
     /// What people should know where it is unchanged as far as that can be known.
-    public var changeNotes: [ErrorText] {
+    package var changeNotes: [ErrorText] {
         samples.map {
             "\(path: $0.file.path): its file system dates it by the clock, so that nothing tells whether it was written to "
                 + "meanwhile; of its content, \(FileSample.count) samples are as they were"
@@ -85,7 +85,7 @@ extension NamedDisk {
     ///
     /// Throws `unsupported` where the format has no bitmaps, and for one from which nothing can be learned, `outOfRange`
     /// where there is none of that name, and `corrupt` about its directory entry.
-    public func dirtyRanges(of name: String) throws(ImageError) -> (ranges: any DirtyRangeReader, isEnabled: Bool) {
+    package func dirtyRanges(of name: String) throws(ImageError) -> (ranges: any DirtyRangeReader, isEnabled: Bool) {
         let layer = opened.layers[0]
         guard let image = layer.image as? any BitmapImage else {
             throw ImageError(

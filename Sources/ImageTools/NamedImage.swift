@@ -6,30 +6,30 @@ import ImageFormats
 import SystemPackage
 
 /// An image as a person names it to a command, and how it is to be opened.
-public struct NamedImage: Sendable {
+package struct NamedImage: Sendable {
     /// The file, as it was named. Links are followed: it was named, not found.
-    public var path: FilePath
+    package var path: FilePath
     /// Where it was found rather than named, what may be opened there: then it is no device, and a link that leads
     /// elsewhere is refused. `allowed` is part of it.
-    public var confines: ConfinedOpenPolicy?
+    package var confines: ConfinedOpenPolicy?
     /// The appliances that are open.
-    public var appliances = OpenAppliances()
+    package var appliances = OpenAppliances()
     /// Its format; nil: its name says it, else its content. One that is found by its content may name no other file,
     /// since a guest can write whatever it likes to the start of a raw disk.
-    public var format: ImageFormat?
+    package var format: ImageFormat?
     /// Folders, besides its own, whose files it may name.
-    public var allowed: [FilePath] = []
+    package var allowed: [FilePath] = []
     /// The image that lies under it, in place of the one that it names; its folder may be named as the image's own is.
-    public var backing: FilePath?
+    package var backing: FilePath?
     /// Gets what people should know at once of the files that were opened.
-    public var onNote: (@Sendable (String) -> Void)?
+    package var onNote: (@Sendable (String) -> Void)?
     /// How it is opened, but for what `format` and `backing` say.
-    public var options = OpeningOptions()
+    package var options = OpeningOptions()
     /// Which of the disks that it holds is meant.
-    public var place = DiskPlace()
+    package var place = DiskPlace()
 
     /// The image at `path`, with nothing else asked for.
-    public init(_ path: FilePath, format: ImageFormat? = nil) {
+    package init(_ path: FilePath, format: ImageFormat? = nil) {
         self.path = path
         self.format = format
     }
@@ -38,7 +38,7 @@ public struct NamedImage: Sendable {
     ///
     /// A block device is what its content says unless `format` says otherwise. That holds for what a person names: a
     /// device that an image names is never opened.
-    public func open(
+    package func open(
         resources: LayerResources = LayerResources(), counters: ReadCounters = ReadCounters()
     ) throws(ImageError) -> OpenedImage {
         let own = try openFile()
@@ -117,7 +117,7 @@ public struct NamedImage: Sendable {
     }
 
     /// The disk that is meant. Throws why it cannot be read, or that there is no such snapshot.
-    public func disk(resources: LayerResources = LayerResources()) throws(ImageError) -> NamedDisk {
+    package func disk(resources: LayerResources = LayerResources()) throws(ImageError) -> NamedDisk {
         let opened = try open(resources: resources)
         return NamedDisk(image: try disk(of: opened), opened: opened, onNote: onNote)
     }

@@ -1,8 +1,8 @@
-public import BlockImage
+import BlockImage
 
 /// Sectors that a list names: as `rblock diff --sectors` prints them, a number a line, or as `rblock diff` does, the
 /// first and the last one of a range.
-public struct SectorList: Sendable {
+package struct SectorList: Sendable {
     /// What is said of lines that cannot be read.
     private let path: String
     private let sectorSize: UInt64
@@ -11,13 +11,13 @@ public struct SectorList: Sendable {
     private var line: [UInt8] = []
 
     /// An empty list, of sectors of `sectorSize` bytes, that stands in `path`.
-    public init(sectorSize: Int, path: String) {
+    package init(sectorSize: Int, path: String) {
         self.sectorSize = UInt64(sectorSize)
         self.path = path
     }
 
     /// Reads `bytes`, which go on where those before them ended. Throws `corrupt` for a line that names no sectors.
-    public mutating func add(_ bytes: some Sequence<UInt8>) throws(ImageError) {
+    package mutating func add(_ bytes: some Sequence<UInt8>) throws(ImageError) {
         for byte in bytes {
             if byte == UInt8(ascii: "\n") {
                 try endLine()
@@ -49,7 +49,7 @@ public struct SectorList: Sendable {
 
     /// The bytes of a disk of `size` bytes that all lines name, in order. Throws what the last line throws, and
     /// `outOfRange` for sectors that the disk does not have.
-    public mutating func parts(of size: UInt64) throws(ImageError) -> [Range<UInt64>] {
+    package mutating func parts(of size: UInt64) throws(ImageError) -> [Range<UInt64>] {
         try endLine()
         var parts: [Range<UInt64>] = []
         for range in ranges.sorted(by: { $0.start < $1.start }) {
@@ -72,14 +72,14 @@ public struct SectorList: Sendable {
 }
 
 /// Sectors that follow each other.
-public struct SectorRange: Hashable, Sendable, Encodable {
+package struct SectorRange: Hashable, Sendable, Encodable {
     /// The number of the first; the first of the disk is 0.
-    public var start: UInt64
+    package var start: UInt64
     /// How many; at least one.
-    public var count: UInt64
+    package var count: UInt64
 
     /// The `count` sectors from `start` on.
-    public init(start: UInt64, count: UInt64) {
+    package init(start: UInt64, count: UInt64) {
         self.start = start
         self.count = count
     }

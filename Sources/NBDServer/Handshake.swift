@@ -4,7 +4,7 @@ import ImageTools
 import NIOCore
 
 /// Whether connections are encrypted.
-public enum TLSMode: String, CaseIterable, Sendable {
+package enum TLSMode: String, CaseIterable, Sendable {
     /// Never.
     case off
     /// Where the client wants it.

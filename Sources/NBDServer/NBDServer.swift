@@ -12,7 +12,7 @@ import Sockets
 /// A connection stays on one of a few threads that wait for sockets. These read themselves what is in the host's memory;
 /// the rest is for threads of the image that is read (`ReadLatency`), so that a disk that does not answer stops only those who
 /// read it.
-public struct NBDServer: Service {
+package struct NBDServer: Service {
     /// What a Unix socket is to keep of what its client has not read yet: as much as the system allows, which is more than
     /// it does by itself. TCP finds out what is best.
     private static let unixSendBuffer: SocketOptionValue = 4 << 20
@@ -27,7 +27,7 @@ public struct NBDServer: Service {
 
     /// A server at `sockets`, which it takes over. `tls` is needed where its mode is not `off`. Throws what is wrong with
     /// the certificates or keys.
-    public init(
+    package init(
         catalog: ExportCatalog, sockets: [ListeningSocket], tls: TLSOptions = TLSOptions(), logger: Logger
     ) throws(ImageError) {
         self.catalog = catalog
@@ -39,7 +39,7 @@ public struct NBDServer: Service {
 
     /// Serves until the task is cancelled, or a graceful shutdown begins: then takes no more connections and requests,
     /// answers those that are under way, and returns.
-    public func run() async throws {
+    package func run() async throws {
         let loops = MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
         let serving = Serving(catalog: catalog, tls: tls, tlsContext: tlsContext, logger: logger)
         do {

@@ -1,15 +1,15 @@
 import BlockImage
 
 /// Secrets that clients show instead of certificates, each with the name that a client gives.
-public struct PresharedKeys: Hashable, Sendable {
+package struct PresharedKeys: Hashable, Sendable {
     private var keys: [ExactName: [UInt8]] = [:]
 
     /// None.
-    public init() {}
+    package init() {}
 
     /// Those of a file as GnuTLS's psktool writes it: lines of a name, a colon, and the key in hexadecimal. Nil where a
     /// line is none, and where there is no line.
-    public init?(parsing text: String) {
+    package init?(parsing text: String) {
         for line in text.split(whereSeparator: \.isNewline) {
             guard let colon = line.lastIndex(of: ":"), let key = Self.bytes(line[colon...].dropFirst()) else {
                 return nil

@@ -2,20 +2,20 @@ import BlockImage
 import NIOSSL
 
 /// How connections are encrypted, and who may make them.
-public struct TLSOptions: Sendable {
+package struct TLSOptions: Sendable {
     /// Whether they are.
-    public var mode = TLSMode.off
+    package var mode = TLSMode.off
     /// A file of the server's certificate and those that sign it, in PEM.
-    public var certificate: String?
+    package var certificate: String?
     /// A file of the certificate's private key, in PEM.
-    public var key: String?
+    package var key: String?
     /// A file of the certificates that must have signed those of clients, in PEM. Nil: clients need none.
-    public var clientAuthority: String?
+    package var clientAuthority: String?
     /// What clients show instead of certificates.
-    public var presharedKeys = PresharedKeys()
+    package var presharedKeys = PresharedKeys()
 
     /// No encryption.
-    public init() {}
+    package init() {}
 
     /// What NIOSSL needs; nil where nothing is encrypted. Throws what is wrong with the files.
     func context() throws(ImageError) -> NIOSSLContext? {

@@ -2,65 +2,65 @@ import BlockImage
 import ByteFormat
 
 /// A file in an appliance's archive, and what is known of it.
-public struct ApplianceMember: Hashable, Sendable {
+package struct ApplianceMember: Hashable, Sendable {
     /// What the archive says of it.
-    public var entry: TarMember
+    package var entry: TarMember
     /// Its digest, as the manifest says; nil where it says none. `rblock check` compares it.
-    public var digest: OVFManifest.Entry?
+    package var digest: OVFManifest.Entry?
 
     /// Its name as the archive has it.
-    public var name: [UInt8] { entry.name }
+    package var name: [UInt8] { entry.name }
     /// How many bytes it has.
-    public var size: UInt64 { entry.fileSize }
+    package var size: UInt64 { entry.fileSize }
     /// Where its bytes begin in the archive; of a sparse file, where what is stored of it does.
-    public var offset: HostOffset { entry.dataOffset }
+    package var offset: HostOffset { entry.dataOffset }
 }
 
 /// A disk image inside an appliance.
-public struct ApplianceDisk: Sendable {
+package struct ApplianceDisk: Sendable {
     /// A name for it that no other disk of the appliance has: the last component of the name in the archive, changed where
     /// it must be. Has 1 to 255 bytes, no slash and no NUL, and is none of ".", ".." and "stats.json".
-    public var folderName: [UInt8]
+    package var folderName: [UInt8]
     /// The image, read in place; or why it cannot be.
-    public var file: Result<any HostFile, ImageError>
+    package var file: Result<any HostFile, ImageError>
     /// The names of the members that hold it: one, or its chunks; none where they are missing.
-    public var memberNames: [[UInt8]]
+    package var memberNames: [[UInt8]]
     /// What the descriptor says of the disk; nil where it does not mention it.
-    public var disk: OVFEnvelope.Disk?
+    package var disk: OVFEnvelope.Disk?
     /// What the descriptor says of its file; nil where it does not mention it.
-    public var reference: OVFEnvelope.File?
+    package var reference: OVFEnvelope.File?
 }
 
 /// A virtual appliance in one file, an OVA: a tar archive of an OVF descriptor, a manifest and disk images (DMTF
 /// DSP0243, "OVF Package Structure", "Distribution as a Single File"). Nothing is unpacked: the images are parts of the
 /// archive. Immutable; everything may be called from any thread.
-public final class Appliance: Sendable {
+package final class Appliance: Sendable {
     /// The archive.
-    public let file: any HostFile
+    package let file: any HostFile
     /// The members of the archive, in their order.
-    public let members: [ApplianceMember]
+    package let members: [ApplianceMember]
     /// Why the list of members ends before the archive does; nil when it does not.
-    public let fault: ImageError?
+    package let fault: ImageError?
     /// What the descriptor says; nil where there is none, or it cannot be read, which `notes` say.
-    public let envelope: OVFEnvelope?
+    package let envelope: OVFEnvelope?
     /// What the manifest says; nil where there is none, or it cannot be read.
-    public let manifest: OVFManifest?
+    package let manifest: OVFManifest?
     /// Why there is a manifest and it cannot be read; nil otherwise.
-    public let manifestError: ImageError?
+    package let manifestError: ImageError?
     /// The digests of the manifest, and the place in `members` of the file that each is of; nil where the archive has no
     /// such file.
-    public let digests: [(entry: OVFManifest.Entry, member: Int?)]
+    package let digests: [(entry: OVFManifest.Entry, member: Int?)]
     /// Whether there is a certificate. It is not looked at.
-    public let hasCertificate: Bool
+    package let hasCertificate: Bool
     /// The disk images: first those of the descriptor, in its order, then those that it does not mention.
-    public let disks: [ApplianceDisk]
+    package let disks: [ApplianceDisk]
     /// The disks of the descriptor that have no file, because they are made empty when the appliance is deployed.
-    public let emptyDisks: [OVFEnvelope.Disk]
+    package let emptyDisks: [OVFEnvelope.Disk]
     /// What is odd about the appliance; at most `noteLimit` sentences.
-    public let notes: [ErrorText]
+    package let notes: [ErrorText]
 
     /// The most notes; one more says how many are left out.
-    public static let noteLimit = 100
+    package static let noteLimit = 100
 
     let names: MemberNames
     /// The members as files, by their index; nil for those that are no files.
@@ -70,7 +70,7 @@ public final class Appliance: Sendable {
     ///
     /// Throws when the file is no tar archive, as `TarArchive` does. Whatever else is wrong is in `fault`, `notes`,
     /// and the disks.
-    public init(_ file: any HostFile) throws(ImageError) {
+    package init(_ file: any HostFile) throws(ImageError) {
         let archive = try TarArchive(reading: file)
         var notes = NoteList(limit: Self.noteLimit)
         if let fault = archive.fault { notes.append("the archive is read up to where it is damaged: \(fault)") }
@@ -103,10 +103,10 @@ public final class Appliance: Sendable {
     }
 
     /// The member `index` as a file, or why it cannot be read; nil for what is no file.
-    public func file(_ index: Int) -> Result<any HostFile, ImageError>? { files[index] }
+    package func file(_ index: Int) -> Result<any HostFile, ImageError>? { files[index] }
 
     /// What opens the files that an image in this appliance names: other members of the same archive.
-    public var policy: ApplianceOpenPolicy { ApplianceOpenPolicy(self) }
+    package var policy: ApplianceOpenPolicy { ApplianceOpenPolicy(self) }
 
     /// The member as a file, or why it cannot be one; nil for what is no file.
     private static func open(_ member: TarMember, in file: any HostFile) -> Result<any HostFile, ImageError>? {

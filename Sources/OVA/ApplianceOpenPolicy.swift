@@ -2,11 +2,11 @@ import BlockImage
 
 /// Opens, for the images in an appliance, other members of the same archive, and nothing else: the extents of a disk that
 /// is split, or the backing file of one that is an overlay. May be used from any thread.
-public struct ApplianceOpenPolicy: OpenPolicy {
+package struct ApplianceOpenPolicy: OpenPolicy {
     private let appliance: Appliance
 
     /// For the images in `appliance`.
-    public init(_ appliance: Appliance) {
+    package init(_ appliance: Appliance) {
         self.appliance = appliance
     }
 
@@ -16,7 +16,7 @@ public struct ApplianceOpenPolicy: OpenPolicy {
     ///
     /// Throws `denied` where the archive has no such member, or several of which none is beside the image, and what is
     /// wrong with the member where that cannot be read in place; all are about `file`.
-    public func open(_ reference: FileReference, namedBy file: any HostFile) throws(ImageError) -> any HostFile {
+    package func open(_ reference: FileReference, namedBy file: any HostFile) throws(ImageError) -> any HostFile {
         let subject: ErrorText = "\(reference.role.rawValue) \"\(path: String(reference.text.prefix(200)))\""
         guard !reference.name.isEmpty, !reference.name.contains(0) else {
             throw ImageError(.corrupt, path: file.path, "\(subject): an empty name, or one with a NUL byte")

@@ -95,7 +95,7 @@ struct MemberNames: Sendable {
 
 extension TarMember {
     /// Whether it is a file, and not a folder, a link or a device.
-    public var isFile: Bool { kind == .regular || kind == .sparse }
+    package var isFile: Bool { kind == .regular || kind == .sparse }
 }
 
 /// What follows the name of a file in that of its chunk `number`: nine digits (DMTF DSP0243, "File References").

@@ -6,7 +6,7 @@ extension OVFEnvelope {
     ///
     /// Throws where it is no well-formed XML, has a document type declaration, is no `Envelope`, or is beyond a limit;
     /// positions are bytes of the descriptor in UTF-8, without a byte order mark. Values that are none become nil, and a note.
-    public init(parsing bytes: [UInt8]) throws(ParseFault) {
+    package init(parsing bytes: [UInt8]) throws(ParseFault) {
         let reader = EnvelopeReader()
         try XMLEvents.read(try OVFText(bytes), into: reader)
         self = reader.envelope

@@ -5,71 +5,71 @@ import ByteFormat
 /// description").
 ///
 /// The versions 0.9, 1.x and 2.x differ in their XML namespaces, so that elements are known by their local names.
-public struct OVFEnvelope: Hashable, Sendable {
+package struct OVFEnvelope: Hashable, Sendable {
     /// A file of the package: `References/File`.
-    public struct File: Hashable, Sendable {
+    package struct File: Hashable, Sendable {
         /// `id`, by which disks refer to it.
-        public var id: String
+        package var id: String
         /// `href`: where it is, a relative path or a URL.
-        public var href: String
+        package var href: String
         /// `size` in bytes; of the compressed file when it is compressed. Nil where it is missing or no number.
-        public var size: UInt64?
+        package var size: UInt64?
         /// `compression`: "gzip"; nil where it is missing, empty or "identity", which means none.
-        public var compression: String?
+        package var compression: String?
         /// `chunkSize` in bytes: the file is split into chunks of so many, the last of which may have fewer. Nil where
         /// it is missing or no number.
-        public var chunkSize: UInt64?
+        package var chunkSize: UInt64?
     }
 
     /// A disk: `DiskSection/Disk`.
-    public struct Disk: Hashable, Sendable {
+    package struct Disk: Hashable, Sendable {
         /// `diskId`, by which machines refer to it.
-        public var diskId: String
+        package var diskId: String
         /// `fileRef`: the `id` of its file; nil of a disk that begins empty.
-        public var fileRef: String?
+        package var fileRef: String?
         /// `capacity` times `capacityAllocationUnits`, in bytes: the size of the disk. Nil where it is missing, no
         /// number, or a property that is set when the appliance is deployed.
-        public var capacity: UInt64?
+        package var capacity: UInt64?
         /// `format`: the URI of the file's format.
-        public var format: String?
+        package var format: String?
         /// `populatedSize`: how many bytes of the disk are in use, as the exporter believed.
-        public var populatedSize: UInt64?
+        package var populatedSize: UInt64?
         /// `parentRef`: the `diskId` of the disk that this one is a delta of.
-        public var parentRef: String?
+        package var parentRef: String?
     }
 
     /// A machine: `VirtualSystem`, or `Content` in version 0.9.
-    public struct VirtualSystem: Hashable, Sendable {
+    package struct VirtualSystem: Hashable, Sendable {
         /// `id`; empty where it is missing.
-        public var id: String
+        package var id: String
         /// Its `Name`.
-        public var name: String?
+        package var name: String?
         /// The `diskId`s of the disks that are attached to it (`HostResource`), in the order of the items.
-        public var diskIds: [String] = []
+        package var diskIds: [String] = []
     }
 
     /// The files of the package.
-    public var files: [File] = []
+    package var files: [File] = []
     /// The disks.
-    public var disks: [Disk] = []
+    package var disks: [Disk] = []
     /// The machines.
-    public var systems: [VirtualSystem] = []
+    package var systems: [VirtualSystem] = []
     /// What is odd about the descriptor, but does not keep it from being read; at most `noteLimit` sentences.
-    public var notes: [ErrorText] = []
+    package var notes: [ErrorText] = []
 
     /// The most bytes that a descriptor may have: 2 MiB, some hundred times what exporters write for a machine. XML
     /// that is made for it takes the parser time and memory out of proportion to its size.
-    public static let sizeLimit = 2 << 20
+    package static let sizeLimit = 2 << 20
     /// The most files, disks and machines, of each.
-    public static let listLimit = 16_384
+    package static let listLimit = 16_384
     /// The most notes.
-    public static let noteLimit = 64
+    package static let noteLimit = 64
 
     /// A descriptor that says nothing.
     init() {}
 
     /// The first file whose `id` is `id`.
-    public func file(_ id: String) -> File? { files.first { $0.id == id } }
+    package func file(_ id: String) -> File? { files.first { $0.id == id } }
 }
 
 /// The bytes that `text` stands for in `capacityAllocationUnits` (DSP0004, "Programmatic Units": `byte * 2^30`), or in

@@ -2,18 +2,18 @@ import ByteFormat
 
 /// The manifest of a package: digests of its files (DMTF DSP0243, "OVF Package Structure"), as lines like
 /// `SHA256(disk1.vmdk)= 0f3a…`. Nothing is checked against them here.
-public struct OVFManifest: Hashable, Sendable {
+package struct OVFManifest: Hashable, Sendable {
     /// The digest of one file.
-    public struct Entry: Hashable, Sendable {
+    package struct Entry: Hashable, Sendable {
         /// The algorithm in capitals: "SHA1", "SHA256"…
-        public var algorithm: String
+        package var algorithm: String
         /// The name of the file, as it is written.
-        public var name: [UInt8]
+        package var name: [UInt8]
         /// The digest: as many bytes as the algorithm gives.
-        public var digest: [UInt8]
+        package var digest: [UInt8]
 
         /// The digest in hexadecimal digits, small letters.
-        public var text: String {
+        package var text: String {
             let digits = Array("0123456789abcdef".utf8)
             return String(
                 decoding: digest.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
@@ -21,16 +21,16 @@ public struct OVFManifest: Hashable, Sendable {
     }
 
     /// The entries, in the order of the lines.
-    public let entries: [Entry]
+    package let entries: [Entry]
     /// The lines that are no entries, counted from 1, at most `noteLimit` of them.
-    public let unreadLines: [Int]
+    package let unreadLines: [Int]
 
     /// The most bytes that a manifest may have.
-    public static let sizeLimit = 4 << 20
+    package static let sizeLimit = 4 << 20
     /// The most entries: one for each member that an archive may have.
-    public static let entryLimit = TarArchive.memberLimit
+    package static let entryLimit = TarArchive.memberLimit
     /// The most lines that are reported as unread.
-    public static let noteLimit = 16
+    package static let noteLimit = 16
 
     /// The algorithms, and how many bytes their digests have.
     private static let algorithms = ["MD5": 16, "SHA1": 20, "SHA224": 28, "SHA256": 32, "SHA384": 48, "SHA512": 64]
@@ -43,7 +43,7 @@ public struct OVFManifest: Hashable, Sendable {
     }
 
     /// Reads the manifest in `bytes`. Throws where it is beyond a limit; lines that are none are passed over.
-    public init(parsing bytes: [UInt8]) throws(ParseFault) {
+    package init(parsing bytes: [UInt8]) throws(ParseFault) {
         guard bytes.count <= Self.sizeLimit else {
             throw ParseFault(
                 at: 0, "manifest: has \(bytes.count) bytes, and must have no more than \(Self.sizeLimit)")

@@ -2,24 +2,24 @@ import BlockImage
 
 /// Which parts of a file a tar archive stores, one after another; what lies between them are holes (GNU tar manual,
 /// "Storing Sparse Files").
-public struct SparseMap: Hashable, Sendable {
+package struct SparseMap: Hashable, Sendable {
     /// A part that is stored.
-    public struct Segment: Hashable, Sendable {
+    package struct Segment: Hashable, Sendable {
         /// Where in the file it begins.
-        public var start: UInt64
+        package var start: UInt64
         /// How many bytes it has, at least one.
-        public var count: UInt64
+        package var count: UInt64
         /// Where in the archive it begins.
-        public var place: HostOffset
+        package var place: HostOffset
 
         /// The first byte of the file after it.
         var end: UInt64 { start + count }
     }
 
     /// The size of the file; less than 2^63.
-    public let size: UInt64
+    package let size: UInt64
     /// The parts, in the order of the file, none of which overlaps another.
-    public let segments: [Segment]
+    package let segments: [Segment]
 
     /// How many bytes are stored.
     var storedSize: UInt64 { segments.reduce(0) { $0 + $1.count } }

@@ -1,9 +1,9 @@
 import BlockImage
 
 /// A member of a tar archive: a file that is kept in it.
-public struct TarMember: Hashable, Sendable {
+package struct TarMember: Hashable, Sendable {
     /// What a member is.
-    public enum Kind: Hashable, Sendable {
+    package enum Kind: Hashable, Sendable {
         /// A file whose bytes lie in the archive one after the other.
         case regular
         /// A folder.
@@ -15,25 +15,25 @@ public struct TarMember: Hashable, Sendable {
     }
 
     /// Its name as the archive has it: a path with slashes, in any encoding; at most `TarArchive.nameLimit` bytes.
-    public var name: [UInt8]
+    package var name: [UInt8]
     /// What it is.
-    public var kind: Kind
+    package var kind: Kind
     /// Where its data begins in the archive.
-    public var dataOffset: HostOffset
+    package var dataOffset: HostOffset
     /// How many bytes of data it has, those that the archive says; less than 2^63. Of a sparse file, what is stored.
-    public var size: UInt64
+    package var size: UInt64
     /// Where the parts of a sparse file lie, or why that is unknown; nil for what is none.
-    public var sparseMap: Result<SparseMap, ImageError>?
+    package var sparseMap: Result<SparseMap, ImageError>?
     /// When it changed, as the archive says.
-    public var modified: FileTime
+    package var modified: FileTime
     /// Whether the archive ends before the member's data does.
-    public var isCut: Bool
+    package var isCut: Bool
 
     /// How many bytes the file has once it is unpacked: with its holes.
-    public var fileSize: UInt64 { (try? sparseMap?.get())?.size ?? size }
+    package var fileSize: UInt64 { (try? sparseMap?.get())?.size ?? size }
 
     /// The name for people, with what is not UTF-8 replaced.
-    public var text: String { nameText(name) }
+    package var text: String { nameText(name) }
 }
 
 /// What a tar archive holds, from its headers alone: data is stepped over, so that the size of the members does not
@@ -41,17 +41,17 @@ public struct TarMember: Hashable, Sendable {
 ///
 /// libarchive hands out a member's bytes as a stream, and its header's offset (archive_read_header_position(3)), but not
 /// where the data begins in the archive: disks are read in place here.
-public struct TarArchive: Sendable {
+package struct TarArchive: Sendable {
     /// The most members that are listed. Appliances have a few; nothing larger is of use here.
-    public static let memberLimit = 65_536
+    package static let memberLimit = 65_536
     /// The most bytes that a member's name may have: PATH_MAX of Linux.
-    public static let nameLimit = 4096
+    package static let nameLimit = 4096
     /// The most bytes that one pax header may have.
-    public static let recordLimit = 1 << 20
+    package static let recordLimit = 1 << 20
     /// The most stored parts of all sparse files together: 24 MiB of memory.
-    public static let segmentLimit = 1 << 20
+    package static let segmentLimit = 1 << 20
     /// The most bytes that all pax headers and long names may have together: 256 for each member.
-    public static let metadataLimit = memberLimit << 8
+    package static let metadataLimit = memberLimit << 8
 
     /// How much of an archive is read, at most.
     struct Limits: Sendable {
@@ -68,17 +68,17 @@ public struct TarArchive: Sendable {
 
     /// The members, in the order of the archive. When a name comes twice, the last one is the file, as it is when the
     /// archive is unpacked.
-    public let members: [TarMember]
+    package let members: [TarMember]
     /// Why the list ends before the archive does; nil when it does not.
-    public let fault: ImageError?
+    package let fault: ImageError?
     /// What is odd about the archive, but does not matter.
-    public let notes: [ErrorText]
+    package let notes: [ErrorText]
 
     /// Lists the archive in `file`.
     ///
     /// Throws when it is no archive: `unsupported` when it is a compressed one, `corrupt` when it is anything else, and
     /// what reading throws. Damage after the first header is in `fault`.
-    public init(reading file: any HostFile) throws(ImageError) {
+    package init(reading file: any HostFile) throws(ImageError) {
         try self.init(reading: file, within: Limits())
     }
 

@@ -10,14 +10,14 @@ import ByteFormat
 ///
 /// Foundation's UUID is sixteen bytes in the order of the text, and writes capitals: the fields would have to be put in
 /// order, and the text made small, all the same.
-public struct GUID: Hashable, Sendable, CustomStringConvertible {
+package struct GUID: Hashable, Sendable, CustomStringConvertible {
     /// The first 16 digits of the text.
-    public var high: UInt64
+    package var high: UInt64
     /// The last 16 digits of the text.
-    public var low: UInt64
+    package var low: UInt64
 
     /// The identifier whose text has these digits.
-    public init(high: UInt64, low: UInt64) {
+    package init(high: UInt64, low: UInt64) {
         self.high = high
         self.low = low
     }
@@ -32,10 +32,10 @@ public struct GUID: Hashable, Sendable, CustomStringConvertible {
     }
 
     /// Whether all digits are 0: the type of an entry that is not used.
-    public var isZero: Bool { high == 0 && low == 0 }
+    package var isZero: Bool { high == 0 && low == 0 }
 
     /// The text as RFC 9562 has it: `0fc63daf-8483-4772-8e79-3d69d8477de4`.
-    public var description: String {
+    package var description: String {
         let groups = [
             hexDigits(high >> 32, 8), hexDigits(high >> 16 & 0xffff, 4), hexDigits(high & 0xffff, 4),
             hexDigits(low >> 48, 4), hexDigits(low & 0xffff_ffff_ffff, 12),

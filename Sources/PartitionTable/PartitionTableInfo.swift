@@ -1,29 +1,29 @@
 import BlockImage
 
 /// What `stats.json` and `rblock info` say of a disk's partition table.
-public struct PartitionTableInfo: Encodable, Sendable {
+package struct PartitionTableInfo: Encodable, Sendable {
     /// One partition.
-    public struct Entry: Encodable, Sendable {
+    package struct Entry: Encodable, Sendable {
         /// The number that Linux gives it.
-        public var number: Int
+        package var number: Int
         /// Its file in a mount; nil where there is none, as for an extended partition.
-        public var file: String?
+        package var file: String?
         /// Where it begins on the disk, in bytes.
-        public var start: UInt64
+        package var start: UInt64
         /// How many bytes it has.
-        public var size: UInt64
+        package var size: UInt64
         /// The type as its table writes it: two hexadecimal digits, or a GUID.
-        public var type: String
+        package var type: String
         /// What the type is called; nil for one that is not known.
-        public var typeName: String?
+        package var typeName: String?
         /// The name in a GPT.
-        public var name: String?
+        package var name: String?
         /// What Linux calls PARTUUID.
-        public var uuid: String?
+        package var uuid: String?
         /// Whether an MBR calls it active.
-        public var active: Bool?
+        package var active: Bool?
         /// The attribute bits of a GPT, as `0x…`.
-        public var attributes: String?
+        package var attributes: String?
 
         private enum CodingKeys: String, CodingKey {
             case number, file, start, size, type, name, uuid, active, attributes
@@ -51,21 +51,21 @@ public struct PartitionTableInfo: Encodable, Sendable {
     }
 
     /// "mbr", "gpt" or "none".
-    public var scheme: String
+    package var scheme: String
     /// What the table counts in, in bytes.
-    public var sectorSize: Int
+    package var sectorSize: Int
     /// The identifier of the disk.
-    public var id: String?
+    package var id: String?
     /// True where a GPT was read from the end of the disk.
-    public var usedBackup: Bool?
+    package var usedBackup: Bool?
     /// The partitions by number.
-    public var partitions: [Entry]
+    package var partitions: [Entry]
     /// The extended partition, in which logical partitions lie.
-    public var extended: [Entry]?
+    package var extended: [Entry]?
     /// What is damaged, or not as it should be, each a sentence.
-    public var notes: [ErrorText]?
+    package var notes: [ErrorText]?
     /// Why the first sector could not be read.
-    public var error: ImageError?
+    package var error: ImageError?
 
     private enum CodingKeys: String, CodingKey {
         case scheme, id, partitions, extended, notes, error
@@ -75,7 +75,7 @@ public struct PartitionTableInfo: Encodable, Sendable {
 
     /// The facts of `table`; nil where the disk has none, and nothing is odd about that. `file` answers the file of a
     /// partition's number in a mount.
-    public init?(_ table: PartitionTable, file: (Int) -> String? = { _ in nil }) {
+    package init?(_ table: PartitionTable, file: (Int) -> String? = { _ in nil }) {
         guard table.scheme != .none || !table.notes.isEmpty || table.fault != nil else { return nil }
         scheme = table.scheme.rawValue
         sectorSize = table.sectorSize.rawValue

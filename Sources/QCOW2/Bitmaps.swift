@@ -8,56 +8,56 @@ import ByteFormat
 ///          8    4 bitmap_table_size        17    1 granularity_bits
 ///         12    4 flags                    18    2 name_size
 ///                                          20    4 extra_data_size, then extra data, name, padding to 8
-public struct Bitmap: Hashable, Sendable {
+package struct Bitmap: Hashable, Sendable {
     /// The most bitmaps that an image may have, as in QEMU (QCOW2_MAX_BITMAPS).
     static let countLimit: UInt32 = 65535
     /// The most bytes that a bitmap directory may take, as in QEMU (QCOW2_MAX_BITMAP_DIRECTORY_SIZE).
     static let directorySizeLimit: UInt64 = 1024 * 65535
 
     /// Flag bits of a bitmap.
-    public struct Flags: OptionSet, Hashable, Sendable {
+    package struct Flags: OptionSet, Hashable, Sendable {
         /// The bits as stored.
-        public let rawValue: UInt32
+        package let rawValue: UInt32
         /// The flags whose bits are set in `rawValue`.
-        public init(rawValue: UInt32) { self.rawValue = rawValue }
+        package init(rawValue: UInt32) { self.rawValue = rawValue }
 
         /// It was not saved properly, and says nothing.
-        public static let inUse = Self(rawValue: 1 << 0)
+        package static let inUse = Self(rawValue: 1 << 0)
         /// Writers must keep it up to date.
-        public static let auto = Self(rawValue: 1 << 1)
+        package static let auto = Self(rawValue: 1 << 1)
         /// It may be used by those that do not know its extra data.
-        public static let extraDataCompatible = Self(rawValue: 1 << 2)
+        package static let extraDataCompatible = Self(rawValue: 1 << 2)
 
         /// The flags by the names that `qemu-img info` gives them.
-        public var names: [String] {
+        package var names: [String] {
             [(Self.inUse, "in-use"), (.auto, "auto")].filter { contains($0.0) }.map(\.1)
         }
     }
 
     /// The bytes of the disk that one bit stands for.
-    public var granularity: UInt64 { 1 << UInt64(granularityBits) }
+    package var granularity: UInt64 { 1 << UInt64(granularityBits) }
 
     /// Where its entry of the bitmap directory begins.
-    public internal(set) var entryOffset = HostOffset(0)
+    package internal(set) var entryOffset = HostOffset(0)
     /// Whether nothing can be learned from it: it was in use when the image was last closed, or the image was written
     /// to by a program that knows no bitmaps and cleared the autoclear bit.
-    public internal(set) var isInconsistent = false
+    package internal(set) var isInconsistent = false
     /// Where its table begins.
-    public var tableOffset: UInt64
+    package var tableOffset: UInt64
     /// Entries in its table.
-    public var tableSize: UInt32
+    package var tableSize: UInt32
     /// What holds of it.
-    public var flags: Flags
+    package var flags: Flags
     /// 1: it marks what was written to. The format has no other.
-    public var type: UInt8
+    package var type: UInt8
     /// log2 of the bytes of the disk that one bit stands for: 9 to 31.
-    public var granularityBits: UInt8
+    package var granularityBits: UInt8
     /// The bytes of its extra data, which the format does not define.
-    public var extraDataSize: UInt32
+    package var extraDataSize: UInt32
     /// The bytes of its name.
-    public let nameBytes: [UInt8]
+    package let nameBytes: [UInt8]
     /// Its name; bytes that are not UTF-8 are replaced.
-    public var name: String { String(decoding: nameBytes, as: UTF8.self) }
+    package var name: String { String(decoding: nameBytes, as: UTF8.self) }
 
     /// Lists the bitmaps of an image. `fault`: why there are none, `corrupt` or `truncated` about a directory that the
     /// autoclear bit vouches for, or what reading the file throws; another directory may lie in clusters that have been

@@ -2,7 +2,7 @@ import ByteFormat
 
 /// The header extensions, which follow the header up to the backing file's name or the end of the first cluster:
 /// docs/interop/qcow2 "Header extensions". A record is type (4), length (4), data, padding to a multiple of 8.
-public struct HeaderExtensions: Hashable, Sendable {
+package struct HeaderExtensions: Hashable, Sendable {
     /// The types that the specification gives.
     enum Kind {
         static let end: UInt32 = 0
@@ -14,49 +14,49 @@ public struct HeaderExtensions: Hashable, Sendable {
     }
 
     /// Where the bitmap directory lies.
-    public struct Bitmaps: Hashable, Sendable {
+    package struct Bitmaps: Hashable, Sendable {
         /// How many bitmaps the directory lists; at least 1.
-        public var count: UInt32
+        package var count: UInt32
         /// The directory's bytes.
-        public var directorySize: UInt64
+        package var directorySize: UInt64
         /// Where the directory begins; a multiple of the cluster size.
-        public var directoryOffset: UInt64
+        package var directoryOffset: UInt64
     }
 
     /// Where the LUKS header lies.
-    public struct EncryptionHeader: Hashable, Sendable {
+    package struct EncryptionHeader: Hashable, Sendable {
         /// Where it begins; a multiple of the cluster size.
-        public var offset: UInt64
+        package var offset: UInt64
         /// Its bytes.
-        public var length: UInt64
+        package var length: UInt64
     }
 
     /// An extension of a type that the specification does not give.
-    public struct Unknown: Hashable, Sendable {
+    package struct Unknown: Hashable, Sendable {
         /// Its type.
-        public var type: UInt32
+        package var type: UInt32
         /// The bytes of its data.
-        public var length: UInt32
+        package var length: UInt32
     }
 
     /// The format of the backing file, as "raw" or "qcow2".
-    public var backingFormat: String?
+    package var backingFormat: String?
     /// What the feature bits are called.
-    public var featureNames: [FeatureName] = []
+    package var featureNames: [FeatureName] = []
     /// Where the bitmap directory lies.
-    public var bitmaps: Bitmaps?
+    package var bitmaps: Bitmaps?
     /// Where the LUKS header lies.
-    public var encryptionHeader: EncryptionHeader?
+    package var encryptionHeader: EncryptionHeader?
     /// The external data file's name, as stored.
-    public var dataFile: [UInt8]?
+    package var dataFile: [UInt8]?
     /// What else there is, in the image's order.
-    public var unknown: [Unknown] = []
+    package var unknown: [Unknown] = []
 
     /// None.
     init() {}
 
     /// Parses the extensions from the reader's position up to `end`. A missing end record is legal.
-    public init(parsing reader: inout ByteReader, upTo end: Int) throws(ParseFault) {
+    package init(parsing reader: inout ByteReader, upTo end: Int) throws(ParseFault) {
         while reader.position + 8 <= end {
             let start = reader.position
             let type: UInt32 = try reader.read(.big)

@@ -52,9 +52,9 @@ struct RBlock: AsyncParsableCommand {
 }
 
 /// The program. Its `main` is not async, since nothing async may begin where /proc is not mounted.
-public enum CommandProgram {
+package enum CommandProgram {
     /// Does what the arguments of the process say, and ends it.
-    public static func main() -> Never {
+    package static func main() -> Never {
         if let reason = ProgramArguments.missingProc { RBlock.help(without: reason) }
         Task { @MainActor in
             await RBlock.main()

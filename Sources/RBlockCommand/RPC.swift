@@ -113,7 +113,7 @@ struct RPC: ParsableCommand {
 
 extension ListenAddress: ExpressibleByArgument {
     /// The address that the value of an option names.
-    public init?(argument: String) { self.init(argument) }
+    package init?(argument: String) { self.init(argument) }
 }
 
 /// Where JSON-RPC is spoken.

@@ -10,9 +10,9 @@ import Logging
 import SystemPackage
 
 /// The program.
-public enum MountProgram {
+package enum MountProgram {
     /// Does what the arguments of the process say. Returns when the mount is gone; ends the process where there is none.
-    public static func main() { RBlockFS.main(ProgramArguments.strings) }
+    package static func main() { RBlockFS.main(ProgramArguments.strings) }
 }
 
 /// The command: parses its arguments, and mounts in the background or serves in the foreground.

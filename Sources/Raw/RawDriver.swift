@@ -2,35 +2,35 @@ import BlockImage
 import FormatCore
 
 /// Disks that are stored byte for byte.
-public struct RawDriver: CreatableFormat, InspectableFormat {
+package struct RawDriver: CreatableFormat, InspectableFormat {
     /// "raw"
-    public let name = "raw"
+    package let name = "raw"
     /// No content makes a file a disk.
-    public let imageName: String? = nil
+    package let imageName: String? = nil
     /// `.raw`; what `.img` is, its content decides.
-    public let extensions = ["raw"]
+    package let extensions = ["raw"]
 
     /// The driver.
-    public init() {}
+    package init() {}
 
     /// Never: see `imageName`.
-    public func recognizes(firstBytes bytes: [UInt8]) -> Bool { false }
+    package func recognizes(firstBytes bytes: [UInt8]) -> Bool { false }
 
     /// Never throws: every file is a disk.
-    public func describe(_ file: any HostFile) throws(ImageError) -> any FormatImage { RawImage(file: file) }
+    package func describe(_ file: any HostFile) throws(ImageError) -> any FormatImage { RawImage(file: file) }
 
     /// Says that there are no structures, and what the host keeps of the file.
-    public func layout(of file: any HostFile, policy: (any OpenPolicy)?) throws(ImageError) -> any FormatLayout {
+    package func layout(of file: any HostFile, policy: (any OpenPolicy)?) throws(ImageError) -> any FormatLayout {
         RawLayout(file: file)
     }
 
     /// `preallocation`
-    public var options: [(name: String, help: String)] { NewRaw.options.map { ($0.name, $0.help) } }
+    package var options: [(name: String, help: String)] { NewRaw.options.map { ($0.name, $0.help) } }
     /// It is never compressed.
-    public var isCompressedByLevel: Bool { false }
+    package var isCompressedByLevel: Bool { false }
 
     /// A disk of zeros.
-    public func newImage(size: UInt64, _ options: ImageOptionList) throws(OptionFault) -> any NewFormatImage {
+    package func newImage(size: UInt64, _ options: ImageOptionList) throws(OptionFault) -> any NewFormatImage {
         var new = NewRaw(size: size)
         try ImageOption.apply(options, NewRaw.options, to: &new, format: name)
         return new
@@ -57,11 +57,11 @@ struct RawImage: FormatImage {
 }
 
 /// What a new raw disk is to be.
-public struct NewRaw: Hashable, NewFormatImage {
+package struct NewRaw: Hashable, NewFormatImage {
     /// Its size in bytes.
-    public var size: UInt64
+    package var size: UInt64
     /// What space its file gets where nothing is written.
-    public var preallocation = RawWriter.Preallocation.off
+    package var preallocation = RawWriter.Preallocation.off
 
     static let options: [ImageOption<Self>] = [
         ImageOption(name: "preallocation", help: "off, falloc (set space aside) or full (write zeros)") {
@@ -70,25 +70,25 @@ public struct NewRaw: Hashable, NewFormatImage {
     ]
 
     /// A disk of `size` bytes.
-    public init(size: UInt64) {
+    package init(size: UInt64) {
         self.size = size
     }
 
     /// Its size.
-    public var diskSize: UInt64 { size }
+    package var diskSize: UInt64 { size }
 
     /// Always throws.
-    public mutating func compress(_ type: CompressionType?, level: Int?) throws(OptionFault) {
+    package mutating func compress(_ type: CompressionType?, level: Int?) throws(OptionFault) {
         throw OptionFault(message: "a raw image cannot be compressed; qcow2 and vmdk can")
     }
 
     /// Always throws.
-    public mutating func setBacking(_ backing: NewBacking) throws(OptionFault) {
+    package mutating func setBacking(_ backing: NewBacking) throws(OptionFault) {
         throw OptionFault(message: "a raw image cannot have a backing image; qcow2 and vmdk can")
     }
 
     /// Begins to write it to the file `name` of `files`.
-    public func writer(named name: String, in files: any NewFiles) throws(ImageError) -> any ImageWriter {
+    package func writer(named name: String, in files: any NewFiles) throws(ImageError) -> any ImageWriter {
         try RawWriter(size: size, preallocation: preallocation, in: try files.file(named: name))
     }
 }

@@ -2,14 +2,14 @@ import BlockImage
 import Glibc
 
 /// A stream socket that is connected to a server. For use by one thread.
-public final class ConnectedSocket {
+package final class ConnectedSocket {
     /// Its descriptor, which is closed with the last reference.
-    public let descriptor: CInt
+    package let descriptor: CInt
 
     /// Connects to whoever listens at `address`: of a host name, at the first of its addresses that answers.
     ///
     /// Throws `system` where none does.
-    public init(to address: ListenAddress) throws(ImageError) {
+    package init(to address: ListenAddress) throws(ImageError) {
         switch address {
         case .unix(let path): descriptor = try Self.connect(toUnix: path, "\(address)")
         case .tcp(let host, let port): descriptor = try Self.connect(toTCP: host, port, "\(address)")

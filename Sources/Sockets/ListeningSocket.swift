@@ -2,11 +2,11 @@ import BlockImage
 import Glibc
 
 /// A stream socket that listens at an address: who connects waits until a server takes it. May be used from any thread.
-public final class ListeningSocket: Sendable {
+package final class ListeningSocket: Sendable {
     /// Where it listens: with the port that was found where any was asked for, and the address instead of a name.
-    public let address: ListenAddress
+    package let address: ListenAddress
     /// Whether only programs of this host reach it.
-    public let isLocal: Bool
+    package let isLocal: Bool
     private let descriptor: Guarded<CInt?>
     /// The file of a Unix socket that is to be removed in the end.
     private let file: SocketFile?
@@ -18,7 +18,7 @@ public final class ListeningSocket: Sendable {
     /// that is gone is replaced.
     ///
     /// Throws `system`, with EADDRINUSE where a process listens there.
-    public init(_ address: ListenAddress) throws(ImageError) {
+    package init(_ address: ListenAddress) throws(ImageError) {
         let bound: CInt
         switch address {
         case .unix(let path):
@@ -53,7 +53,7 @@ public final class ListeningSocket: Sendable {
     }
 
     /// The descriptor, once, for the server that then owns it.
-    public func takeDescriptor() -> CInt? {
+    package func takeDescriptor() -> CInt? {
         descriptor.withLock { descriptor in
             defer { descriptor = nil }
             return descriptor
@@ -61,7 +61,7 @@ public final class ListeningSocket: Sendable {
     }
 
     /// Removes the file of a Unix socket, unless another server has put its own there since.
-    public func remove() {
+    package func remove() {
         guard case .unix(let path) = address, let file, let now = SocketFile(at: path), file == now else { return }
         // Safe: a string of ours.
         unsafe _ = unlink(cString(path))
@@ -69,7 +69,7 @@ public final class ListeningSocket: Sendable {
 
     /// The sockets that systemd passes to this process (socket activation: sd_listen_fds_with_names(3)), in its order,
     /// with their FileDescriptorName; none where it was started otherwise. To be called once, before there are threads.
-    public static func passed() -> [(name: String, socket: ListeningSocket)] {
+    package static func passed() -> [(name: String, socket: ListeningSocket)] {
         // Safe: getenv answers NULL or a C string, which is copied at once.
         func variable(_ name: String) -> String? { unsafe getenv(name).map { unsafe String(cString: $0) } }
         defer { for name in ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"] { unsafe _ = unsetenv(name) } }

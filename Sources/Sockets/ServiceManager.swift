@@ -4,12 +4,12 @@ import Glibc
 ///
 /// The protocol is that of sd_notify(3): lines of NAME=VALUE in one datagram to the socket that NOTIFY_SOCKET names. It
 /// is promised to stay, and too small to link a library for.
-public struct ServiceManager: Sendable {
+package struct ServiceManager: Sendable {
     /// A socket that is connected while this process may still do so: a user whom it becomes may not find the way.
     private let descriptor: CInt
 
     /// Nil where no service manager listens. Takes the variable away: what this process starts has nothing to tell.
-    public static func take() -> ServiceManager? {
+    package static func take() -> ServiceManager? {
         // Safe: getenv returns NULL or a C string, which is copied at once; it is called before there are threads.
         guard let value = unsafe getenv("NOTIFY_SOCKET") else { return nil }
         let name = unsafe String(cString: value)
@@ -28,7 +28,7 @@ public struct ServiceManager: Sendable {
     }
 
     /// Tells a state, such as "READY=1", and in words what the service does. Who cannot be reached is not told.
-    public func tell(_ state: String, status: String) {
+    package func tell(_ state: String, status: String) {
         // A line end in a path would begin another line of the protocol.
         let status = status.unicodeScalars.map { $0.value < 32 ? "?" : String($0) }.joined()
         let message = Array("\(state)\nSTATUS=\(status)".utf8)

@@ -1,21 +1,21 @@
 /// A VMDK extent that was built, and where its parts lie, for tests that damage them.
-public struct BuiltVMDK: Sendable {
+package struct BuiltVMDK: Sendable {
     /// The file.
-    public var bytes: [UInt8] = []
+    package var bytes: [UInt8] = []
     /// The bytes of an entry of a grain directory or table.
-    public let entrySize: Int
+    package let entrySize: Int
     /// How many entries a grain table has.
-    public let tableEntryCount: Int
+    package let tableEntryCount: Int
     /// Where the grain directory begins.
-    public var directoryOffset = 0
+    package var directoryOffset = 0
     /// Where the redundant grain directory begins; 0 where there is none.
-    public var redundantDirectoryOffset = 0
+    package var redundantDirectoryOffset = 0
     /// Where each grain table begins, by its index in the directory.
-    public var tableOffsets: [Int: Int] = [:]
+    package var tableOffsets: [Int: Int] = [:]
     /// Where each stored grain begins, its marker included, by its index on the disk.
-    public var grainOffsets: [Int: Int] = [:]
+    package var grainOffsets: [Int: Int] = [:]
     /// Where the footer begins; 0 where there is none.
-    public var footerOffset = 0
+    package var footerOffset = 0
 
     init(entrySize: Int, tableEntryCount: Int) {
         self.entrySize = entrySize
@@ -23,13 +23,13 @@ public struct BuiltVMDK: Sendable {
     }
 
     /// Where the entry of the grain `index` lies, which must have a table.
-    public func entryOffset(of index: Int) -> Int {
+    package func entryOffset(of index: Int) -> Int {
         guard let table = tableOffsets[index / tableEntryCount] else { preconditionFailure("no table for \(index)") }
         return table + index % tableEntryCount * entrySize
     }
 
     /// Writes `value`, little-endian, at `offset` of the file.
-    public mutating func poke(_ value: some FixedWidthInteger, at offset: Int) {
+    package mutating func poke(_ value: some FixedWidthInteger, at offset: Int) {
         bytes.put(value, at: offset)
     }
 
@@ -74,7 +74,7 @@ public struct BuiltVMDK: Sendable {
 
 extension [UInt8] {
     /// Writes `value`, little-endian, at `offset`.
-    public mutating func put(_ value: some FixedWidthInteger, at offset: Int) {
+    package mutating func put(_ value: some FixedWidthInteger, at offset: Int) {
         Swift.withUnsafeBytes(of: value.littleEndian) { replaceSubrange(offset..<offset + $0.count, with: $0) }
     }
 }

@@ -1,25 +1,25 @@
 /// Writes the copy-on-write disks of ESX (COWD, VMFSSPARSE in descriptors), knowing nothing of how they are read
 /// (Virtual Disk Format 5.0, "ESX Server Sparse Extents").
-public struct COWDBuilder: Sendable {
+package struct COWDBuilder: Sendable {
     /// What the extent holds; its zeros are grains full of zeros, because the format has no other.
-    public var model: GrainModel
+    package var model: GrainModel
     /// Whether the grains lie in another order than the disk's.
-    public var isShuffled = true
+    package var isShuffled = true
     /// The grain directory's entries beyond those that the disk needs.
-    public var spareDirectoryEntries = 0
+    package var spareDirectoryEntries = 0
     /// The parent's name in the header, which nothing reads; nil for the root of a chain, which has a geometry there.
-    public var parentName: String?
+    package var parentName: String?
 
     /// The entries of a grain table.
-    public static let tableEntryCount = 4096
+    package static let tableEntryCount = 4096
 
     /// An extent that holds `model`, whose grains ESX makes a sector long.
-    public init(_ model: GrainModel) {
+    package init(_ model: GrainModel) {
         self.model = model
     }
 
     /// The extent; `seed` chooses the order of the grains.
-    public func build(seed: UInt64 = 1) -> BuiltVMDK {
+    package func build(seed: UInt64 = 1) -> BuiltVMDK {
         var random = SeededRandom(seed: seed)
         var image = BuiltVMDK(entrySize: 4, tableEntryCount: Self.tableEntryCount)
         _ = image.appendZeros(2048)

@@ -5,11 +5,11 @@ import Synchronization
 /// end of a pipe that only this process writes to, and then runs the lines that came through it, the last one first.
 ///
 /// Each line is written before the thing exists that it removes, and does nothing where that is gone already.
-public enum CleanUp {
+package enum CleanUp {
     private static let lines = Mutex<(pipe: FileHandle, shell: Process)?>(nil)
 
     /// Has the shell command `script`, with `arguments` as $1 and so on, run in the end.
-    public static func register(_ script: String, _ arguments: String...) throws {
+    package static func register(_ script: String, _ arguments: String...) throws {
         let words = ([script, "sh"] + arguments).map(quoted).joined(separator: " ")
         try lines.withLock { lines in
             let started = try lines ?? start()
@@ -20,7 +20,7 @@ public enum CleanUp {
 
     /// Runs all that was registered now, and waits for its end: for a program that a signal ends, and that is not to be
     /// gone before all else is.
-    public static func run() {
+    package static func run() {
         lines.withLock { lines in
             guard let (pipe, shell) = lines else { return }
             lines = nil

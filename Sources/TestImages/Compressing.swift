@@ -2,15 +2,15 @@ import CZlib
 import CZstd
 
 /// Makes compressed bytes, with the libraries that wrote the formats.
-public enum Compressing {
+package enum Compressing {
     /// Raw deflate of `bytes`, which may refer back `1 << windowBits` bytes.
-    public static func deflate(_ bytes: [UInt8], windowBits: Int32 = 12, level: Int32 = 6) -> [UInt8] {
+    package static func deflate(_ bytes: [UInt8], windowBits: Int32 = 12, level: Int32 = 6) -> [UInt8] {
         // zlib takes a window of negative bits for: without its header and check sum.
         stream(of: bytes, windowBits: -windowBits, level: level)
     }
 
     /// The zlib stream (RFC 1950) of `bytes`: deflate with a header and a check sum.
-    public static func zlib(_ bytes: [UInt8], level: Int32 = 6) -> [UInt8] {
+    package static func zlib(_ bytes: [UInt8], level: Int32 = 6) -> [UInt8] {
         stream(of: bytes, windowBits: 15, level: level)
     }
 
@@ -39,7 +39,7 @@ public enum Compressing {
     }
 
     /// One zstd frame of `bytes`, with a check sum where it is asked for.
-    public static func zstd(_ bytes: [UInt8], checksum: Bool = false, level: Int32 = 3) -> [UInt8] {
+    package static func zstd(_ bytes: [UInt8], checksum: Bool = false, level: Int32 = 3) -> [UInt8] {
         let context = ZSTD_createCCtx()
         defer { ZSTD_freeCCtx(context) }
         ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, level)

@@ -1,21 +1,21 @@
-public import BlockImage
+import BlockImage
 import Synchronization
 
 /// A disk of runs of several kinds that counts the bytes it was asked about: each look-up counts the bytes of its answer.
-public final class CountingLayer: ImageLayer {
+package final class CountingLayer: ImageLayer {
     /// The size of the disk in bytes.
-    public let virtualSize: UInt64
+    package let virtualSize: UInt64
     /// What the disk reads as.
-    public let content: [UInt8]
+    package let content: [UInt8]
     /// The bytes of all answers together.
-    public var asked: Int { count.load(ordering: .relaxed) }
+    package var asked: Int { count.load(ordering: .relaxed) }
 
     private let file: MemoryFile
     private let runSize: Int
     private let count = Atomic<Int>(0)
 
     /// A disk of `size` bytes, in runs of `runSize` bytes that are data, zeros, compressed and not allocated by turns.
-    public init(size: Int, runSize: Int) {
+    package init(size: Int, runSize: Int) {
         virtualSize = UInt64(size)
         self.runSize = runSize
         let bytes = (0..<size).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 / 997) | 1 }
@@ -24,7 +24,7 @@ public final class CountingLayer: ImageLayer {
     }
 
     /// One run, or what of it is wanted.
-    public func extent(at start: GuestOffset, limit: UInt64) throws(ImageError) -> Extent {
+    package func extent(at start: GuestOffset, limit: UInt64) throws(ImageError) -> Extent {
         let run = Int(start.rawValue) / runSize
         let rest = min(UInt64((run + 1) * runSize), virtualSize) - start.rawValue
         let storage: Extent.Storage =
@@ -40,7 +40,7 @@ public final class CountingLayer: ImageLayer {
     }
 
     /// The bytes as they are.
-    public func decode(_ extent: Extent, into output: inout OutputRawSpan) throws(ImageError) {
+    package func decode(_ extent: Extent, into output: inout OutputRawSpan) throws(ImageError) {
         try file.read(Int(extent.count), at: HostOffset(extent.start.rawValue), into: &output)
     }
 }

@@ -2,7 +2,7 @@ import BlockImage
 
 extension ImageWriter {
     /// Writes what `disk` has that its `parent` has not, in pieces whose lengths `random` draws, and finishes it.
-    public func write(
+    package func write(
         disk: [UInt8], over parent: [UInt8] = [], random: inout SeededRandom
     ) throws(ImageError) {
         let source = MemoryFile(disk)
@@ -26,7 +26,7 @@ extension ImageWriter {
     }
 
     /// Writes the bytes `range` of `disk` in the way that the writer wants them.
-    public func write(_ disk: [UInt8], _ range: Range<Int>, stored: StoredBytes? = nil) throws(ImageError) {
+    package func write(_ disk: [UInt8], _ range: Range<Int>, stored: StoredBytes? = nil) throws(ImageError) {
         guard let encoder else {
             let bytes = disk.span.bytes.extracting(range)
             return try write(bytes, at: GuestOffset(UInt64(range.lowerBound)), stored: stored)

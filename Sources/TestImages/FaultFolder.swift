@@ -3,10 +3,10 @@ import Synchronization
 
 extension Tool {
     /// The file system of a folder whose files fail on demand, built beside the running test program.
-    public static var faultFileSystem: String { built("rblock-faultfs") }
+    package static var faultFileSystem: String { built("rblock-faultfs") }
 
     /// Whether tests can have such a folder.
-    public static func canFault(_ names: String...) -> Bool {
+    package static func canFault(_ names: String...) -> Bool {
         canMount() && names.allSatisfy { areThere($0) }
     }
 }
@@ -16,9 +16,9 @@ extension Tool {
 ///
 /// What hangs cannot even be killed, as on a disk that does not answer, unless it waits for the page cache, as ordinary
 /// reads do: so programs that use the files must be ended after `clear`, or after this has gone.
-public final class FaultFolder: Sendable {
+package final class FaultFolder: Sendable {
     /// What programs do with a file.
-    public enum Operation: String, Sendable {
+    package enum Operation: String, Sendable {
         /// Looking it up, and asking for its attributes.
         case stat
         /// Opening it.
@@ -32,7 +32,7 @@ public final class FaultFolder: Sendable {
     }
 
     /// What stat(2) tells of a file.
-    public enum Fact: String, Sendable {
+    package enum Fact: String, Sendable {
         /// st_size.
         case size
         /// st_blocks.
@@ -46,7 +46,7 @@ public final class FaultFolder: Sendable {
     }
 
     /// Where it is mounted.
-    public let path: String
+    package let path: String
     private let state: TemporaryFolder
     private let process: Process
     private let input: FileHandle
@@ -54,7 +54,7 @@ public final class FaultFolder: Sendable {
     private let turn = Mutex(())
 
     /// A view of `folder`, in which nothing fails yet.
-    public init(_ folder: String) throws {
+    package init(_ folder: String) throws {
         state = try TemporaryFolder()
         path = try state.makeFolder("faults")
         try Mount.register(path)
@@ -81,43 +81,43 @@ public final class FaultFolder: Sendable {
     }
 
     /// The path of a file in it.
-    public func file(_ name: String) -> String { "\(path)/\(name)" }
+    package func file(_ name: String) -> String { "\(path)/\(name)" }
 
     /// From now on `operation` on the file `name` (its path in the folder; "*": on every file) hangs; of reads, those
     /// that touch `range`.
-    public func hang(_ operation: Operation, of name: String, in range: Range<UInt64> = 0..<UInt64.max) throws {
+    package func hang(_ operation: Operation, of name: String, in range: Range<UInt64> = 0..<UInt64.max) throws {
         try command("hang \(operation.rawValue) 0 \(range.lowerBound) \(range.upperBound) \(name)")
     }
 
     /// From now on `operation` on the file `name` fails with `error`; of reads, those that touch `range`.
-    public func fail(
+    package func fail(
         _ operation: Operation, of name: String, with error: CInt = EIO, in range: Range<UInt64> = 0..<UInt64.max
     ) throws {
         try command("fail \(operation.rawValue) \(error) \(range.lowerBound) \(range.upperBound) \(name)")
     }
 
     /// From now on stat tells `value` as `fact` of the file `name`.
-    public func tell(_ fact: Fact, _ value: Int64, of name: String) throws {
+    package func tell(_ fact: Fact, _ value: Int64, of name: String) throws {
         try command("tell \(fact.rawValue) \(value) 0 \(UInt64.max) \(name)")
     }
 
     /// From now on reads of the file `name` find its end at `offset`, whatever size it is said to have.
-    public func endReads(of name: String, at offset: Int64) throws {
+    package func endReads(of name: String, at offset: Int64) throws {
         try command("cut read \(offset) 0 \(UInt64.max) \(name)")
     }
 
     /// Has everything be as it is in the folder again; what hangs is answered.
-    public func clear() throws {
+    package func clear() throws {
         try command("clear")
     }
 
     /// How many requests hang now.
-    public func held() throws -> Int {
+    package func held() throws -> Int {
         try command("held")
     }
 
     /// Waits until at least `count` requests hang; answers whether they came to.
-    public func waitForHeld(_ count: Int = 1, seconds: Double = 30) throws -> Bool {
+    package func waitForHeld(_ count: Int = 1, seconds: Double = 30) throws -> Bool {
         try wait(seconds: seconds) { try held() >= count }
     }
 

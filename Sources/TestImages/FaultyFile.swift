@@ -3,7 +3,7 @@ import Foundation
 import Synchronization
 
 /// A file in memory of which some bytes cannot be read, as on a disk with bad sectors, for ever or until the fault passes.
-public final class FaultyFile: HostFile {
+package final class FaultyFile: HostFile {
     private struct Fault: Sendable {
         var errno: CInt
         var ranges: [Range<Int>]
@@ -15,40 +15,40 @@ public final class FaultyFile: HostFile {
 
     /// A file of `bytes`; every read that touches one of `bad` fails with `errno`. `isDevice`: whether it has the identity
     /// of a device.
-    public init(_ bytes: [UInt8], errno: CInt = 5, bad: [Range<Int>], isDevice: Bool = false) {
+    package init(_ bytes: [UInt8], errno: CInt = 5, bad: [Range<Int>], isDevice: Bool = false) {
         identity = isDevice ? FileIdentity(device: 1, inode: 0) : nil
         content = MemoryFile(bytes)
         fault = Guarded(Fault(errno: errno, ranges: bad))
     }
 
     /// From now on every byte can be read.
-    public func pass() { fault.withLock { $0 = nil } }
+    package func pass() { fault.withLock { $0 = nil } }
 
     /// How often it was read.
-    public var readCount: Int { content.reads.load(ordering: .relaxed) }
+    package var readCount: Int { content.reads.load(ordering: .relaxed) }
     /// How often a read of it failed.
-    public var failureCount: Int { failures.load(ordering: .relaxed) }
+    package var failureCount: Int { failures.load(ordering: .relaxed) }
 
     /// The number of this opening.
-    public var id: HostFileID { content.id }
+    package var id: HostFileID { content.id }
     /// The path it was opened by, for messages and for resolving names beside it; of a part of a file, the path of the
     /// whole and the part's name.
-    public var path: String { content.path }
+    package var path: String { content.path }
     /// Its size in bytes when it was opened.
-    public var size: UInt64 { content.size }
+    package var size: UInt64 { content.size }
     /// The bytes it takes on the host's file system now: less than `size` where it has holes.
-    public var allocatedSize: UInt64 { content.allocatedSize }
+    package var allocatedSize: UInt64 { content.allocatedSize }
     /// Which file it is; nil when it lives in memory, or is made of parts of files (`FileSlice`, `JoinedFile`).
-    public let identity: FileIdentity?
+    package let identity: FileIdentity?
     /// When its content last changed, as of opening.
-    public var modified: FileTime { content.modified }
+    package var modified: FileTime { content.modified }
     /// Whether its path still leads to this very file, unchanged since it was opened.
-    public var isCurrent: Bool { true }
+    package var isCurrent: Bool { true }
     /// The open descriptor, for what only the kernel can do with it: offset 0 of both is the same byte.
-    public var descriptor: CInt? { nil }
+    package var descriptor: CInt? { nil }
 
     /// Appends exactly the `count` bytes at `offset` to `output`, which must have space for them.
-    public func read(_ count: Int, at offset: HostOffset, into output: inout OutputRawSpan) throws(ImageError) {
+    package func read(_ count: Int, at offset: HostOffset, into output: inout OutputRawSpan) throws(ImageError) {
         let place = Int(offset.rawValue)..<Int(offset.rawValue) + count
         if let fault = fault.withLock({ $0 }), fault.ranges.contains(where: { $0.overlaps(place) }) {
             failures.add(1, ordering: .relaxed)
@@ -61,5 +61,5 @@ public final class FaultyFile: HostFile {
 
     /// How the host keeps the bytes from `offset` on: whether they are a hole, and for how many bytes, at most `limit`,
     /// that stays so.
-    public func run(at offset: HostOffset, limit: UInt64) -> (isHole: Bool, count: UInt64) { (false, limit) }
+    package func run(at offset: HostOffset, limit: UInt64) -> (isHole: Bool, count: UInt64) { (false, limit) }
 }

@@ -1,9 +1,9 @@
 import Foundation
 
 /// One disk, kept as every kind of image that qemu-img writes and rblockfs reads, in a folder of its own.
-public final class Gallery: Sendable {
+package final class Gallery: Sendable {
     /// The ways to store a disk, by the name of the image, and the options of `qemu-img convert` for it.
-    public static let kinds: [(name: String, options: [String])] = [
+    package static let kinds: [(name: String, options: [String])] = [
         ("disk.raw", ["-O", "raw"]),
         ("plain.qcow2", ["-O", "qcow2"]),
         ("small-clusters.qcow2", ["-O", "qcow2", "-o", "cluster_size=4k"]),
@@ -18,13 +18,13 @@ public final class Gallery: Sendable {
     ]
 
     /// The folder of images.
-    public let images: String
+    package let images: String
     /// The disk itself, outside that folder.
-    public let disk: String
+    package let disk: String
     private let folder: TemporaryFolder
 
     /// Makes the images `names` (all of `kinds` where it is empty) of a disk of `size` bytes that `seed` decides.
-    public init(_ names: [String] = [], size: UInt64 = 5 << 20 | 0x1_2600, seed: UInt64) throws {
+    package init(_ names: [String] = [], size: UInt64 = 5 << 20 | 0x1_2600, seed: UInt64) throws {
         folder = try TemporaryFolder()
         images = try folder.makeFolder("images")
         disk = folder.file("disk")
@@ -37,10 +37,10 @@ public final class Gallery: Sendable {
     }
 
     /// The path of an image.
-    public func file(_ name: String) -> String { "\(images)/\(name)" }
+    package func file(_ name: String) -> String { "\(images)/\(name)" }
 
     /// The checksum of every file of the folder, as sha256sum prints it.
-    public func checksums() throws -> String {
+    package func checksums() throws -> String {
         try Shell.check("cd \"$1\" && find . -type f -print0 | sort -z | xargs -0 sha256sum", images)
     }
 }

@@ -1,9 +1,9 @@
 /// What a disk, or one extent of it, holds: grain by grain, as the builders of VMDK files store it.
 ///
 /// Every sector tells where it belongs, by `Pattern`; `salt` tells it from the same sector of other models.
-public struct GrainModel: Sendable {
+package struct GrainModel: Sendable {
     /// What a grain is.
-    public enum Grain: CaseIterable, Sendable {
+    package enum Grain: CaseIterable, Sendable {
         /// Not stored: the parent's bytes show, or zeros.
         case absent
         /// Zeros, whatever the parent has.
@@ -13,16 +13,16 @@ public struct GrainModel: Sendable {
     }
 
     /// The bytes of the disk: whole sectors, not always whole grains.
-    public var size: Int
+    package var size: Int
     /// The bytes of a grain: whole sectors.
-    public var grainSize: Int
+    package var grainSize: Int
     /// The grains in the disk's order; those that are missing at the end are absent.
-    public var grains: [Grain]
+    package var grains: [Grain]
     /// What tells the content from that of other models.
-    public var salt: UInt64
+    package var salt: UInt64
 
     /// A disk of `size` bytes.
-    public init(size: Int, grainSize: Int = 65536, grains: [Grain] = [], salt: UInt64 = 1) {
+    package init(size: Int, grainSize: Int = 65536, grains: [Grain] = [], salt: UInt64 = 1) {
         precondition(size % 512 == 0 && grainSize % 512 == 0 && grainSize > 0)
         self.size = size
         self.grainSize = grainSize
@@ -31,7 +31,7 @@ public struct GrainModel: Sendable {
     }
 
     /// A disk of `size` bytes whose grains are drawn from `kinds`, in runs of some grains each; `seed` decides.
-    public init(
+    package init(
         size: Int, grainSize: Int = 65536, seed: UInt64, of kinds: [Grain] = Grain.allCases, longestRun: Int = 4
     ) {
         self.init(size: size, grainSize: grainSize, salt: seed)
@@ -44,20 +44,20 @@ public struct GrainModel: Sendable {
     }
 
     /// How many grains the disk has, the last one perhaps cut.
-    public var grainCount: Int { (size + grainSize - 1) / grainSize }
+    package var grainCount: Int { (size + grainSize - 1) / grainSize }
     /// The size in sectors.
-    public var sectors: Int { size / 512 }
+    package var sectors: Int { size / 512 }
     /// The sectors of a grain.
-    public var grainSectors: Int { grainSize / 512 }
+    package var grainSectors: Int { grainSize / 512 }
 
     /// What the grain `index` is.
-    public func grain(_ index: Int) -> Grain { index < grains.count ? grains[index] : .absent }
+    package func grain(_ index: Int) -> Grain { index < grains.count ? grains[index] : .absent }
 
     /// The indices of the grains that are `kind`.
-    public func indices(of kind: Grain) -> [Int] { (0..<grainCount).filter { grain($0) == kind } }
+    package func indices(of kind: Grain) -> [Int] { (0..<grainCount).filter { grain($0) == kind } }
 
     /// The bytes of the grain `index`, which is not absent, as they are stored: zeros behind the end of the disk.
-    public func bytes(of index: Int) -> [UInt8] {
+    package func bytes(of index: Int) -> [UInt8] {
         guard grain(index) == .data else { return Array(repeating: 0, count: grainSize) }
         var bytes: [UInt8] = []
         bytes.reserveCapacity(grainSize)
@@ -67,7 +67,7 @@ public struct GrainModel: Sendable {
     }
 
     /// The disk over `parent`, which goes on with zeros where it ends first.
-    public func disk(over parent: [UInt8] = []) -> [UInt8] {
+    package func disk(over parent: [UInt8] = []) -> [UInt8] {
         var disk = Array(parent.prefix(size))
         disk += Array(repeating: 0, count: size - disk.count)
         for index in 0..<grainCount where grain(index) != .absent {

@@ -1,9 +1,9 @@
-public import BlockImage
+import BlockImage
 
 /// Errors of every kind that name files of a host in every way that they can, for tests of what clients of servers get.
-public enum HostErrors {
+package enum HostErrors {
     /// The folder in which the files are that clients must not learn of, and an option that they do not have.
-    public static let (folder, option) = ("/srv/top-secret", "--force")
+    package static let (folder, option) = ("/srv/top-secret", "--force")
 
     /// Every kind of error.
     private static let codes: [ImageError.Code] = [
@@ -23,7 +23,7 @@ public enum HostErrors {
     ]
 
     /// All errors: of every code, about every name, in every part of the error.
-    public static let all: [ImageError] = codes.flatMap { code in
+    package static let all: [ImageError] = codes.flatMap { code in
         paths.flatMap { path -> [ImageError] in
             let inner = ImageError(code, path: path, offset: HostOffset(512), "read: no", hint: "\(option) \(path)")
             let details: [ErrorText] = [
@@ -42,7 +42,7 @@ public enum HostErrors {
     }
 
     /// Whether `text` says nothing that clients must not get.
-    public static func areHidden(in text: String) -> Bool {
+    package static func areHidden(in text: String) -> Bool {
         !text.contains("top-secret") && !text.contains("/srv") && !text.contains("/images") && !text.contains(option)
     }
 }

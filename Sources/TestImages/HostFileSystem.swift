@@ -1,13 +1,13 @@
 import Foundation
 
 /// A file system of the kernel for one test, mounted for writing, and unmounted with the last reference.
-public final class HostFileSystem: Sendable {
+package final class HostFileSystem: Sendable {
     /// Where it is mounted.
-    public let path: String
+    package let path: String
     private let folder: TemporaryFolder
 
     /// Mounts an empty file system of `size` bytes: `kind` is tmpfs, or one that there is a mkfs for.
-    public init(_ kind: String, size: Int) throws {
+    package init(_ kind: String, size: Int) throws {
         folder = try TemporaryFolder()
         path = try folder.makeFolder("mnt")
         try CleanUp.register("umount -l \"$1\"; rm -rf --one-file-system \"${1%/*}\"", path)
@@ -26,5 +26,5 @@ public final class HostFileSystem: Sendable {
     }
 
     /// The path of `name` in it.
-    public func file(_ name: String) -> String { "\(path)/\(name)" }
+    package func file(_ name: String) -> String { "\(path)/\(name)" }
 }

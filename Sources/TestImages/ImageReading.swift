@@ -3,7 +3,7 @@ import Foundation
 
 extension Image {
     /// The `count` bytes of the disk at `offset`.
-    public func bytes(_ count: Int, at offset: UInt64) throws(ImageError) -> [UInt8] {
+    package func bytes(_ count: Int, at offset: UInt64) throws(ImageError) -> [UInt8] {
         let buffer = AlignedBuffer(capacity: count)
         try buffer.fill(count) { output throws(ImageError) in
             try read(count, at: GuestOffset(offset), into: &output)
@@ -12,12 +12,12 @@ extension Image {
     }
 
     /// The whole disk, which must be small.
-    public func wholeDisk() throws(ImageError) -> [UInt8] {
+    package func wholeDisk() throws(ImageError) -> [UInt8] {
         try bytes(Int(virtualSize), at: 0)
     }
 
     /// Where the disk is not what the file at `path` holds, as a sentence; nil where both are the same.
-    public func firstDifference(from path: String) throws -> String? {
+    package func firstDifference(from path: String) throws -> String? {
         guard let file = FileHandle(forReadingAtPath: path) else {
             throw ToolFailure(description: "cannot read \(path)")
         }
@@ -41,7 +41,7 @@ extension Image {
 
     /// Forty reads at places and of sizes that mean nothing to the format; the first that is not what the file at `path`
     /// has there, as a sentence.
-    public func wrongRead(from path: String, seed: UInt64) throws -> String? {
+    package func wrongRead(from path: String, seed: UInt64) throws -> String? {
         var random = SeededRandom(seed: seed)
         let bytes = try Data(contentsOf: URL(fileURLWithPath: path))
         guard !bytes.isEmpty else { return nil }
@@ -57,7 +57,7 @@ extension Image {
 }
 
 /// Whether both hold the same bytes: `==` of arrays takes its time in a debug build.
-public func areSame(_ left: some ContiguousBytes, _ right: some ContiguousBytes) -> Bool {
+package func areSame(_ left: some ContiguousBytes, _ right: some ContiguousBytes) -> Bool {
     left.withUnsafeBytes { left in
         right.withUnsafeBytes { right in
             left.count == right.count
@@ -67,7 +67,7 @@ public func areSame(_ left: some ContiguousBytes, _ right: some ContiguousBytes)
 }
 
 /// The error of an image that `body` ends with; nil where it ends well, or with another error.
-public func imageError(_ body: () throws -> Void) -> ImageError? {
+package func imageError(_ body: () throws -> Void) -> ImageError? {
     do {
         try body()
         return nil

@@ -2,21 +2,21 @@ import Foundation
 
 /// A running `rblock serve`, which speaks NBD at a Unix socket, and JSON-RPC at another and at a port of 127.0.0.1. It ends
 /// with the last reference.
-public final class ImageServer: Sendable {
+package final class ImageServer: Sendable {
     /// The process.
-    public let process: pid_t
+    package let process: pid_t
     /// The path of NBD's socket.
-    public let socket: String
+    package let socket: String
     /// The path of JSON-RPC's socket.
-    public let rpcSocket: String
+    package let rpcSocket: String
     /// The port of JSON-RPC.
-    public let rpcPort: UInt16
+    package let rpcPort: UInt16
     /// What the server said of where it listens.
-    public let addresses: JSONValue
+    package let addresses: JSONValue
     private let state: TemporaryFolder
 
     /// Serves `images`, which may be folders, with these options besides.
-    public init(_ images: [String], options: [String] = []) throws {
+    package init(_ images: [String], options: [String] = []) throws {
         let state = try TemporaryFolder()
         self.state = state
         socket = state.file("nbd")
@@ -61,16 +61,16 @@ public final class ImageServer: Sendable {
     }
 
     /// The address of an export, as clients write it.
-    public func uri(_ name: String = "") -> String { "nbd+unix:///\(name)?socket=\(socket)" }
+    package func uri(_ name: String = "") -> String { "nbd+unix:///\(name)?socket=\(socket)" }
 
     /// What it said on standard error.
-    public var errors: String { (try? Self.content(of: state.file("errors"))) ?? "" }
+    package var errors: String { (try? Self.content(of: state.file("errors"))) ?? "" }
 
     /// Has it end, as service managers do it.
-    public func stop() { kill(process, SIGTERM) }
+    package func stop() { kill(process, SIGTERM) }
 
     /// The status that it ends with by itself; nil where it does not.
-    public func endStatus(seconds: Double = 60) -> Int? {
+    package func endStatus(seconds: Double = 60) -> Int? {
         let status = state.file("status")
         _ = wait(seconds: seconds) { Self.exists(status) }
         let text = try? Self.content(of: status).trimmingCharacters(in: .whitespacesAndNewlines)
@@ -78,7 +78,7 @@ public final class ImageServer: Sendable {
     }
 
     /// The most memory that it had so far, in bytes.
-    public func mostMemory() throws -> Int {
+    package func mostMemory() throws -> Int {
         let status = try String(contentsOfFile: "/proc/\(process)/status", encoding: .utf8)
         let line = status.split(separator: "\n").first { $0.hasPrefix("VmHWM:") }
         guard let kibibytes = line.flatMap({ Int($0.filter(\.isNumber)) }) else {
@@ -88,5 +88,5 @@ public final class ImageServer: Sendable {
     }
 
     /// Whether it runs.
-    public var isRunning: Bool { !Self.exists(state.file("status")) }
+    package var isRunning: Bool { !Self.exists(state.file("status")) }
 }

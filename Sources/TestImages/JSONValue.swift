@@ -1,7 +1,7 @@
 import Foundation
 
 /// A JSON document to look things up in: `document["rblockfs", "counters", "reads"]?.number`.
-public enum JSONValue: Hashable, Sendable, Decodable {
+package enum JSONValue: Hashable, Sendable, Decodable {
     /// `null`.
     case null
     /// `true` or `false`.
@@ -16,12 +16,12 @@ public enum JSONValue: Hashable, Sendable, Decodable {
     case object([String: JSONValue])
 
     /// Parses a whole document; throws where it is none.
-    public init(parsing data: Data) throws {
+    package init(parsing data: Data) throws {
         self = try JSONDecoder().decode(JSONValue.self, from: data)
     }
 
     /// See `Decodable`.
-    public init(from decoder: any Decoder) throws {
+    package init(from decoder: any Decoder) throws {
         let container = try decoder.singleValueContainer()
         if container.decodeNil() {
             self = .null
@@ -39,7 +39,7 @@ public enum JSONValue: Hashable, Sendable, Decodable {
     }
 
     /// What stands at the end of these keys; nil where there is nothing.
-    public subscript(path: String...) -> JSONValue? {
+    package subscript(path: String...) -> JSONValue? {
         path.reduce(self) { value, key in
             guard case .object(let members)? = value else { return nil }
             return members[key]
@@ -47,22 +47,22 @@ public enum JSONValue: Hashable, Sendable, Decodable {
     }
 
     /// The number, if it is one.
-    public var number: Int? {
+    package var number: Int? {
         if case .number(let value) = self { Int(exactly: NSDecimalNumber(decimal: value).int64Value) } else { nil }
     }
 
     /// The text, if it is one.
-    public var text: String? {
+    package var text: String? {
         if case .text(let value) = self { value } else { nil }
     }
 
     /// The elements, if it is an array.
-    public var array: [JSONValue]? {
+    package var array: [JSONValue]? {
         if case .array(let value) = self { value } else { nil }
     }
 
     /// The same document, in whose texts `part` stands nowhere.
-    public func removing(_ part: String) -> JSONValue {
+    package func removing(_ part: String) -> JSONValue {
         switch self {
         case .text(let value): .text(value.replacingOccurrences(of: part, with: ""))
         case .array(let elements): .array(elements.map { $0.removing(part) })
@@ -72,7 +72,7 @@ public enum JSONValue: Hashable, Sendable, Decodable {
     }
 
     /// Every value that is no object or array, by its path: ["format-specific.data.compat": "1.1"].
-    public var leaves: [String: JSONValue] {
+    package var leaves: [String: JSONValue] {
         switch self {
         case .object(let members): Self.join(members.map { ($0, $1) })
         case .array(let elements): Self.join(elements.enumerated().map { ("\($0)", $1) })

@@ -2,14 +2,14 @@ import Foundation
 import Synchronization
 
 /// A loop device over a file, detached with the last reference.
-public final class LoopDevice: Sendable {
+package final class LoopDevice: Sendable {
     /// Its path, such as /dev/loop3.
-    public let path: String
+    package let path: String
     private let isAttached = Mutex(true)
 
     /// Attaches `file`, for reading unless `isWritable`; its partitions appear as /dev/loop3p1 and so on. `options` are
     /// further ones of losetup.
-    public init(_ file: String, isWritable: Bool = false, options: [String] = []) throws {
+    package init(_ file: String, isWritable: Bool = false, options: [String] = []) throws {
         try CleanUp.register("losetup -j \"$1\" -n -O NAME | xargs -r -n 1 losetup -d", file)
         let result = try Tool.run("losetup", ["-f", "--show", "-P"] + (isWritable ? [] : ["-r"]) + options + [file])
         guard result.status == 0 else { throw ToolFailure(description: "losetup \(file): \(result.errors)") }
@@ -23,7 +23,7 @@ public final class LoopDevice: Sendable {
     }
 
     /// Detaches it; does nothing the second time.
-    public func detach() throws {
+    package func detach() throws {
         try isAttached.withLock { isAttached in
             guard isAttached else { return }
             isAttached = false
@@ -33,14 +33,14 @@ public final class LoopDevice: Sendable {
 }
 
 /// A file system of the kernel on a device, mounted for reading and unmounted with the last reference.
-public final class DeviceMount: Sendable {
+package final class DeviceMount: Sendable {
     /// Where it is mounted.
-    public let path: String
+    package let path: String
     private let device: LoopDevice
     private let folder: TemporaryFolder
 
     /// Mounts `device`, or its partition `partition`.
-    public init(_ device: LoopDevice, partition: Int? = nil, options: String = "ro") throws {
+    package init(_ device: LoopDevice, partition: Int? = nil, options: String = "ro") throws {
         self.device = device
         folder = try TemporaryFolder()
         path = try folder.makeFolder("mnt")

@@ -2,23 +2,23 @@ import BlockImage
 import Synchronization
 
 /// A file that lives in memory, for tests that need no host.
-public final class MemoryFile: HostFile {
+package final class MemoryFile: HostFile {
     /// The number of this opening.
-    public let id = HostFileID()
+    package let id = HostFileID()
     /// A name for messages.
-    public let path: String
+    package let path: String
     /// Which file it is: nil unless a test gives it one.
-    public let identity: FileIdentity?
+    package let identity: FileIdentity?
     /// When its content last changed, as of opening: whatever a test says.
-    public let modified = FileTime(seconds: 0, nanoseconds: 0)
+    package let modified = FileTime(seconds: 0, nanoseconds: 0)
     /// The content.
-    public let bytes: [UInt8]
+    package let bytes: [UInt8]
     /// How often it was read.
-    public let reads = Atomic<Int>(0)
+    package let reads = Atomic<Int>(0)
     private let holes: [Range<UInt64>]
 
     /// A file of `bytes`, which says of `holes` that the host keeps nothing there; they must be in order.
-    public init(
+    package init(
         _ bytes: [UInt8], path: String = "memory.img", identity: FileIdentity? = nil, holes: [Range<UInt64>] = []
     ) {
         self.bytes = bytes
@@ -28,16 +28,16 @@ public final class MemoryFile: HostFile {
     }
 
     /// Its size in bytes when it was opened.
-    public var size: UInt64 { UInt64(bytes.count) }
+    package var size: UInt64 { UInt64(bytes.count) }
     /// The bytes it takes on the host's file system now: less than `size` where it has holes.
-    public var allocatedSize: UInt64 { size - holes.reduce(0) { $0 + UInt64($1.count) } }
+    package var allocatedSize: UInt64 { size - holes.reduce(0) { $0 + UInt64($1.count) } }
     /// Whether its path still leads to this very file, unchanged since it was opened.
-    public var isCurrent: Bool { true }
+    package var isCurrent: Bool { true }
     /// The open descriptor, for what only the kernel can do with it: offset 0 of both is the same byte.
-    public var descriptor: CInt? { nil }
+    package var descriptor: CInt? { nil }
 
     /// Appends exactly the `count` bytes at `offset` to `output`, which must have space for them.
-    public func read(_ count: Int, at offset: HostOffset, into output: inout OutputRawSpan) throws(ImageError) {
+    package func read(_ count: Int, at offset: HostOffset, into output: inout OutputRawSpan) throws(ImageError) {
         reads.add(1, ordering: .relaxed)
         // Nothing can be read anywhere, as in any file.
         if count == 0 { return }
@@ -52,7 +52,7 @@ public final class MemoryFile: HostFile {
 
     /// How the host keeps the bytes from `offset` on: whether they are a hole, and for how many bytes, at most `limit`,
     /// that stays so.
-    public func run(at offset: HostOffset, limit: UInt64) -> (isHole: Bool, count: UInt64) {
+    package func run(at offset: HostOffset, limit: UInt64) -> (isHole: Bool, count: UInt64) {
         let position = offset.rawValue
         guard let next = holes.first(where: { $0.upperBound > position }) else { return (false, limit) }
         if next.contains(position) { return (true, min(limit, next.upperBound - position)) }

@@ -3,12 +3,12 @@ import Synchronization
 
 extension Tool {
     /// The command under test: RBLOCKFS, or what was built beside the running test program.
-    public static var rblockfs: String {
+    package static var rblockfs: String {
         ProcessInfo.processInfo.environment["RBLOCKFS"] ?? built("rblockfs")
     }
 
     /// The command `rblock`: RBLOCK, or what was built beside the running test program.
-    public static var rblock: String {
+    package static var rblock: String {
         ProcessInfo.processInfo.environment["RBLOCK"] ?? built("rblock")
     }
 
@@ -19,14 +19,14 @@ extension Tool {
 
     /// Whether tests can mount, and the programs `names` are there. As `areThere`, it says why not, and skips nothing
     /// in CI.
-    public static func canMount(_ names: String...) -> Bool {
+    package static func canMount(_ names: String...) -> Bool {
         guard (["fusermount3", "bash", rblockfs] + names).allSatisfy({ areThere($0) }) else { return false }
         guard access("/dev/fuse", R_OK | W_OK) == 0 else { return skip("/dev/fuse cannot be opened") }
         return true
     }
 
     /// The same for tests that also attach loop devices, and mount what is in them.
-    public static func canUseLoopDevices(_ names: String...) -> Bool {
+    package static func canUseLoopDevices(_ names: String...) -> Bool {
         guard names.allSatisfy({ areThere($0) }), canMount("losetup", "mount", "umount") else { return false }
         guard isRoot, access("/dev/loop-control", R_OK | W_OK) == 0 else {
             return skip("loop devices need root and /dev/loop-control")
@@ -35,7 +35,7 @@ extension Tool {
     }
 
     /// Whether this process is root.
-    public static var isRoot: Bool { geteuid() == 0 }
+    package static var isRoot: Bool { geteuid() == 0 }
 
     /// Says why tests are skipped; answers whether they run all the same, as they do in CI.
     static func skip(_ reason: String) -> Bool {
@@ -46,22 +46,22 @@ extension Tool {
 
 /// A mount of rblockfs on a mountpoint of its own, and the process that serves it. Whatever happens, both are gone when
 /// the last reference is.
-public final class Mount: Sendable {
+package final class Mount: Sendable {
     /// The mountpoint.
-    public let path: String
+    package let path: String
     /// The process that serves it.
-    public let server: pid_t
+    package let server: pid_t
     private let folder: TemporaryFolder
     private let isOver = Mutex(false)
 
     /// Mounts `images` in the background, as the command does without further options.
-    public convenience init(_ images: String, options: [String] = []) throws {
+    package convenience init(_ images: String, options: [String] = []) throws {
         let folder = try TemporaryFolder()
         try self.init(images, options: options, at: try folder.makeFolder("mnt"), in: folder)
     }
 
     /// Mounts at `mountpoint`, a directory in `folder`.
-    public init(_ images: String, options: [String] = [], at mountpoint: String, in folder: TemporaryFolder) throws {
+    package init(_ images: String, options: [String] = [], at mountpoint: String, in folder: TemporaryFolder) throws {
         self.folder = folder
         path = mountpoint
         try Mount.register(mountpoint)
@@ -80,27 +80,27 @@ public final class Mount: Sendable {
 
     /// Has the mount at `mountpoint` removed when the test process ends, in whatever way. To be called before it is
     /// mounted.
-    public static func register(_ mountpoint: String) throws {
+    package static func register(_ mountpoint: String) throws {
         try CleanUp.register(
             "fusermount3 -u -z \"$1\" || umount -l \"$1\"; rm -rf --one-file-system \"${1%/*}\"", mountpoint)
     }
 
     /// The path of a file of the mount.
-    public func file(_ name: String) -> String { "\(path)/\(name)" }
+    package func file(_ name: String) -> String { "\(path)/\(name)" }
 
     /// The path of an image's `disk.raw`.
-    public func disk(_ image: String) -> String { "\(path)/\(image)/disk.raw" }
+    package func disk(_ image: String) -> String { "\(path)/\(image)/disk.raw" }
 
     /// The path of an image's `stats.json`.
-    public func stats(_ image: String) -> String { "\(path)/\(image)/stats.json" }
+    package func stats(_ image: String) -> String { "\(path)/\(image)/stats.json" }
 
     /// What the image's `stats.json` says now.
-    public func document(_ image: String) throws -> JSONValue {
+    package func document(_ image: String) throws -> JSONValue {
         try JSONValue(parsing: FileManager.default.contents(atPath: stats(image)) ?? Data())
     }
 
     /// How many files the server has open.
-    public func openFiles() throws -> Int {
+    package func openFiles() throws -> Int {
         let folder = "/proc/\(server)/fd"
         return try FileManager.default.contentsOfDirectory(atPath: folder).count { descriptor in
             // What libdispatch waits with is no file, and comes with its first thread.
@@ -111,7 +111,7 @@ public final class Mount: Sendable {
     }
 
     /// A figure of the server's memory in KiB, by its name in /proc/PID/status, such as VmHWM.
-    public func memory(_ name: String) throws -> Int {
+    package func memory(_ name: String) throws -> Int {
         let text = try String(contentsOfFile: "/proc/\(server)/status", encoding: .utf8)
         let line = text.split(separator: "\n").first { $0.hasPrefix("\(name):") }
         guard let words = line?.split(separator: " ", omittingEmptySubsequences: true), words.count > 1,
@@ -121,18 +121,18 @@ public final class Mount: Sendable {
     }
 
     /// Whether anything is mounted at the mountpoint.
-    public var isMounted: Bool { Mount.isMounted(path) }
+    package var isMounted: Bool { Mount.isMounted(path) }
 
     /// Whether the server runs.
-    public var isServing: Bool { Mount.isRunning(server) }
+    package var isServing: Bool { Mount.isRunning(server) }
 
     /// Waits for the server to end by itself, and answers whether it did.
-    public func waitForEnd(seconds: Double = 30) -> Bool {
+    package func waitForEnd(seconds: Double = 30) -> Bool {
         wait(seconds: seconds) { !isServing }
     }
 
     /// Unmounts as people do it; throws where that fails or the server does not end.
-    public func unmount() throws {
+    package func unmount() throws {
         try Tool.check("fusermount3", "-u", path)
         guard waitForEnd() else { throw ToolFailure(description: "the server of \(path) goes on") }
     }
@@ -148,7 +148,7 @@ public final class Mount: Sendable {
     }
 
     /// Whether anything is mounted at `mountpoint`, a canonical path without blanks; never touches what is there.
-    public static func isMounted(_ mountpoint: String) -> Bool {
+    package static func isMounted(_ mountpoint: String) -> Bool {
         let table = (try? String(contentsOfFile: "/proc/self/mountinfo", encoding: .utf8)) ?? ""
         return table.split(separator: "\n").contains { line in
             let fields = line.split(separator: " ")
@@ -157,7 +157,7 @@ public final class Mount: Sendable {
     }
 
     /// The rblockfs that serves `mountpoint`, an argument of its command line.
-    public static func server(of mountpoint: String) -> pid_t? {
+    package static func server(of mountpoint: String) -> pid_t? {
         let processes = (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []
         return processes.compactMap { pid_t($0) }.first { process in
             let line = FileManager.default.contents(atPath: "/proc/\(process)/cmdline") ?? Data()
@@ -168,7 +168,7 @@ public final class Mount: Sendable {
     }
 
     /// Whether the process runs; one that has ended, and that was not waited for yet, does not.
-    public static func isRunning(_ process: pid_t) -> Bool {
+    package static func isRunning(_ process: pid_t) -> Bool {
         guard let text = try? String(contentsOfFile: "/proc/\(process)/stat", encoding: .utf8) else { return false }
         // The state follows the name in parentheses, which may hold anything.
         let rest = text[(text.lastIndex(of: ")") ?? text.startIndex)...].dropFirst(2)
@@ -177,7 +177,7 @@ public final class Mount: Sendable {
 }
 
 /// Looks until `condition` holds, for at most so many seconds; answers whether it came to hold.
-public func wait(seconds: Double, for condition: () throws -> Bool) rethrows -> Bool {
+package func wait(seconds: Double, for condition: () throws -> Bool) rethrows -> Bool {
     let end = Date.now.addingTimeInterval(seconds)
     while true {
         if try condition() { return true }

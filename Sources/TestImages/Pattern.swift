@@ -1,10 +1,10 @@
 import Foundation
 
 /// Contents of disks in which every sector tells where it belongs: bytes read from a wrong place never look right.
-public enum Pattern {
+package enum Pattern {
     /// The 512 bytes of the sector `index`: its index and `salt`, then bytes that follow from both. Half of it repeats,
     /// so that it can be compressed.
-    public static func sector(_ index: UInt64, salt: UInt64) -> [UInt8] {
+    package static func sector(_ index: UInt64, salt: UInt64) -> [UInt8] {
         var random = SeededRandom(seed: index &* 0x1000_0001 ^ salt)
         var bytes: [UInt8] = []
         bytes.reserveCapacity(512)
@@ -14,7 +14,7 @@ public enum Pattern {
     }
 
     /// Writes a raw disk of `size` bytes: runs of patterned sectors, of zeros and of holes, as `seed` has it.
-    public static func writeDisk(_ path: String, size: UInt64, seed: UInt64) throws {
+    package static func writeDisk(_ path: String, size: UInt64, seed: UInt64) throws {
         guard FileManager.default.createFile(atPath: path, contents: nil),
             let file = FileHandle(forWritingAtPath: path)
         else { throw ToolFailure(description: "cannot create \(path)") }

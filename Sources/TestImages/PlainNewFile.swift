@@ -3,15 +3,15 @@ import Foundation
 import Synchronization
 
 /// A new file that is where it will be from the start, for tests of what is written into it.
-public final class PlainNewFile: NewFile {
+package final class PlainNewFile: NewFile {
     /// The path that it will have, for messages.
-    public let path: String
+    package let path: String
     /// How many calls wrote to it.
-    public let writes = Atomic<Int>(0)
+    package let writes = Atomic<Int>(0)
     private let handle: CInt
 
     /// An empty file at `path`, in place of one that may be there.
-    public init(_ path: String) throws {
+    package init(_ path: String) throws {
         self.path = path
         handle = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
         guard handle >= 0 else { throw ToolFailure(description: "cannot create \(path): errno \(errno)") }
@@ -22,7 +22,7 @@ public final class PlainNewFile: NewFile {
     }
 
     /// Writes `bytes` at `offset`: shares nothing, but throws where other bytes are `stored` there.
-    public func write(_ bytes: RawSpan, at offset: HostOffset, stored: StoredBytes?) throws(ImageError) {
+    package func write(_ bytes: RawSpan, at offset: HostOffset, stored: StoredBytes?) throws(ImageError) {
         writes.add(1, ordering: .relaxed)
         if let stored {
             let there = try stored.file.bytes(bytes.byteCount, at: stored.offset, of: "stored bytes")
@@ -36,13 +36,13 @@ public final class PlainNewFile: NewFile {
     }
 
     /// Gives the `count` bytes at `offset` space on the host; they read as zeros.
-    public func reserve(_ count: UInt64, at offset: HostOffset, isFilled: Bool) throws(ImageError) {
+    package func reserve(_ count: UInt64, at offset: HostOffset, isFilled: Bool) throws(ImageError) {
         if isFilled { return try write(Array(repeating: 0, count: Int(count)), at: offset) }
         if posix_fallocate(handle, off_t(offset.rawValue), off_t(count)) != 0 { throw failure("reserving", at: offset) }
     }
 
     /// Makes it `size` bytes long: what is past that is cut off, what is missing is a hole.
-    public func setSize(_ size: UInt64) throws(ImageError) {
+    package func setSize(_ size: UInt64) throws(ImageError) {
         if ftruncate(handle, off_t(size)) != 0 { throw failure("setting the size", at: nil) }
     }
 
@@ -52,16 +52,16 @@ public final class PlainNewFile: NewFile {
 }
 
 /// The files of a new image in a folder, where they are from the start, for tests of what is written into them.
-public final class FolderFiles: NewFiles {
+package final class FolderFiles: NewFiles {
     private let folder: String
 
     /// New files in the folder at `path`.
-    public init(_ path: String) {
+    package init(_ path: String) {
         folder = path
     }
 
     /// A new file of the folder; one that exists is replaced.
-    public func file(named name: String) throws(ImageError) -> any NewFile {
+    package func file(named name: String) throws(ImageError) -> any NewFile {
         let path = "\(folder)/\(name)"
         do { return try PlainNewFile(path) } catch {
             throw ImageError(.system(errno: EIO), path: path, "\(error)")

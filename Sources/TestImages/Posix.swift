@@ -1,41 +1,41 @@
 import Foundation
 
 /// A system call failed.
-public struct PosixFailure: Error, CustomStringConvertible {
+package struct PosixFailure: Error, CustomStringConvertible {
     /// Its errno.
-    public var number: CInt
+    package var number: CInt
     /// What was called, on what.
-    public var call: String
+    package var call: String
 
     /// That `call` set errno to `number`.
-    public init(number: CInt, call: String) {
+    package init(number: CInt, call: String) {
         self.number = number
         self.call = call
     }
 
     /// The call and the system's text.
-    public var description: String { "\(call): \(String(cString: strerror(number)))" }
+    package var description: String { "\(call): \(String(cString: strerror(number)))" }
 }
 
 /// The numbers of stat(2) that tests look at.
-public struct Status: Sendable {
+package struct Status: Sendable {
     /// st_ino.
-    public var inode: UInt64
+    package var inode: UInt64
     /// st_mode.
-    public var mode: UInt32
+    package var mode: UInt32
     /// st_size, in bytes.
-    public var size: Int64
+    package var size: Int64
     /// st_blksize.
-    public var blockSize: Int
+    package var blockSize: Int
     /// st_blocks, of 512 bytes.
-    public var blocks: Int64
+    package var blocks: Int64
     /// st_mtim, in seconds from 1970 on.
-    public var modified: Double
+    package var modified: Double
     /// st_uid.
-    public var userID: UInt32
+    package var userID: UInt32
 
     /// Of what `path` leads to.
-    public init(_ path: String) throws {
+    package init(_ path: String) throws {
         var result = stat()
         guard stat(path, &result) == 0 else { throw PosixFailure(number: errno, call: "stat \(path)") }
         inode = UInt64(result.st_ino)
@@ -48,20 +48,20 @@ public struct Status: Sendable {
     }
 
     /// The permission bits.
-    public var permissions: UInt32 { mode & 0o7777 }
+    package var permissions: UInt32 { mode & 0o7777 }
     /// Whether it is a directory.
-    public var isDirectory: Bool { mode & S_IFMT == S_IFDIR }
+    package var isDirectory: Bool { mode & S_IFMT == S_IFDIR }
 }
 
 /// An open file, closed with the last reference.
-public final class OpenedFile: Sendable {
+package final class OpenedFile: Sendable {
     /// Its descriptor.
-    public let descriptor: CInt
+    package let descriptor: CInt
     /// The path it was opened by.
-    public let path: String
+    package let path: String
 
     /// Opens `path` for reading, or with other `flags`.
-    public init(_ path: String, flags: CInt = O_RDONLY) throws {
+    package init(_ path: String, flags: CInt = O_RDONLY) throws {
         self.path = path
         descriptor = open(path, flags | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { throw PosixFailure(number: errno, call: "open \(path)") }
@@ -72,14 +72,14 @@ public final class OpenedFile: Sendable {
     }
 
     /// The size that fstat(2) tells.
-    public func size() throws -> Int64 {
+    package func size() throws -> Int64 {
         var result = stat()
         guard fstat(descriptor, &result) == 0 else { throw PosixFailure(number: errno, call: "fstat \(path)") }
         return Int64(result.st_size)
     }
 
     /// What one pread(2) of `count` bytes gives.
-    public func read(_ count: Int, at offset: Int64) throws -> [UInt8] {
+    package func read(_ count: Int, at offset: Int64) throws -> [UInt8] {
         var bytes = [UInt8](repeating: 0xa5, count: count)
         let got = pread(descriptor, &bytes, count, off_t(offset))
         guard got >= 0 else { throw PosixFailure(number: errno, call: "pread \(path) at \(offset)") }
@@ -87,7 +87,7 @@ public final class OpenedFile: Sendable {
     }
 
     /// Every byte, through one mapping of the whole file into memory.
-    public func mapped() throws -> [UInt8] {
+    package func mapped() throws -> [UInt8] {
         let size = Int(try size())
         guard let start = mmap(nil, size, PROT_READ, MAP_SHARED, descriptor, 0), start != MAP_FAILED else {
             throw PosixFailure(number: errno, call: "mmap \(path)")
@@ -97,7 +97,7 @@ public final class OpenedFile: Sendable {
     }
 
     /// Where lseek(2) finds the next data (`hole` false) or hole; nil where no data follows.
-    public func next(hole: Bool, from offset: Int64) throws -> Int64? {
+    package func next(hole: Bool, from offset: Int64) throws -> Int64? {
         // SEEK_DATA and SEEK_HOLE, which Glibc's module does not show.
         let found = lseek(descriptor, off_t(offset), hole ? 4 : 3)
         if found >= 0 { return Int64(found) }

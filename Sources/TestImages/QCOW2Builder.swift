@@ -1,7 +1,7 @@
 /// Writes QCOW2 images in memory, cluster by cluster as a test wants them, knowing nothing of how they are read.
-public struct QCOW2Builder: Sendable {
+package struct QCOW2Builder: Sendable {
     /// How a cluster of the disk is stored.
-    public enum Cluster: CaseIterable, Sendable {
+    package enum Cluster: CaseIterable, Sendable {
         /// Not at all.
         case unallocated
         /// The zero flag, and no host cluster. Version 3.
@@ -15,45 +15,45 @@ public struct QCOW2Builder: Sendable {
     }
 
     /// 2 or 3.
-    public var version: UInt32 = 3
+    package var version: UInt32 = 3
     /// log2 of the cluster size.
-    public var clusterBits: UInt32
+    package var clusterBits: UInt32
     /// The size of the disk in bytes.
-    public var size: UInt64
+    package var size: UInt64
     /// 0 deflate, 1 zstd.
-    public var compressionType: UInt8 = 0
+    package var compressionType: UInt8 = 0
     /// The bits of incompatible_features; the one for the compression type is added.
-    public var incompatibleFeatures: UInt64 = 0
+    package var incompatibleFeatures: UInt64 = 0
     /// The bits of compatible_features.
-    public var compatibleFeatures: UInt64 = 0
+    package var compatibleFeatures: UInt64 = 0
     /// The bits of autoclear_features.
-    public var autoclearFeatures: UInt64 = 0
+    package var autoclearFeatures: UInt64 = 0
     /// The backing file's name.
-    public var backingFile = ""
+    package var backingFile = ""
     /// The header extensions, each a type and its data, without the end.
-    public var extensions: [(type: UInt32, data: [UInt8])] = []
+    package var extensions: [(type: UInt32, data: [UInt8])] = []
     /// How each cluster of the disk is stored; those that are missing at the end are unallocated.
-    public var clusters: [Cluster]
+    package var clusters: [Cluster]
     /// Whether L2 tables and host clusters lie in another order than the disk's.
-    public var isShuffled = true
+    package var isShuffled = true
     /// Bytes that the file goes on with, behind the last cluster.
-    public var trailer: [UInt8] = []
+    package var trailer: [UInt8] = []
 
     /// An image of `size` bytes.
-    public init(size: UInt64, clusterBits: UInt32 = 16, clusters: [Cluster] = []) {
+    package init(size: UInt64, clusterBits: UInt32 = 16, clusters: [Cluster] = []) {
         self.size = size
         self.clusterBits = clusterBits
         self.clusters = clusters
     }
 
     /// The bytes of a cluster.
-    public var clusterSize: Int { 1 << Int(clusterBits) }
+    package var clusterSize: Int { 1 << Int(clusterBits) }
     private var entriesOfTable: Int { clusterSize / 8 }
     private var clusterCount: Int { Int((size + UInt64(clusterSize) - 1) / UInt64(clusterSize)) }
     private var tableCount: Int { (clusterCount + entriesOfTable - 1) / entriesOfTable }
 
     /// The image, and the disk that it must be read as over zeros; `seed` chooses content and order.
-    public func build(seed: UInt64 = 1) -> BuiltQCOW2 {
+    package func build(seed: UInt64 = 1) -> BuiltQCOW2 {
         var random = SeededRandom(seed: seed)
         var image = BuiltQCOW2(bytes: [], disk: Array(repeating: 0, count: Int(size)), clusterSize: clusterSize)
         image.isAllocated = Array(repeating: false, count: clusterCount)
@@ -184,44 +184,44 @@ public struct QCOW2Builder: Sendable {
 }
 
 /// An image that was built, where its parts lie, and what must be read from it.
-public struct BuiltQCOW2: Sendable {
+package struct BuiltQCOW2: Sendable {
     /// The file.
-    public var bytes: [UInt8]
+    package var bytes: [UInt8]
     /// The disk, where what is not allocated is zeros.
-    public var disk: [UInt8]
+    package var disk: [UInt8]
     /// Whether each cluster of the disk has an entry.
-    public var isAllocated: [Bool] = []
+    package var isAllocated: [Bool] = []
     /// The bytes of a cluster.
-    public let clusterSize: Int
+    package let clusterSize: Int
     /// Where the L1 table begins.
-    public var l1Offset: UInt64 = 0
+    package var l1Offset: UInt64 = 0
     /// Where the refcount table begins.
-    public var refcountTableOffset: UInt64 = 0
+    package var refcountTableOffset: UInt64 = 0
     /// Where each L2 table begins, by its index in the L1 table.
-    public var l2Offsets: [Int: UInt64] = [:]
+    package var l2Offsets: [Int: UInt64] = [:]
     /// Where each stored cluster begins in the file, by its index on the disk.
-    public var hostOffsets: [Int: UInt64] = [:]
+    package var hostOffsets: [Int: UInt64] = [:]
 
     /// Where the L2 entry of the cluster `index` lies, which must have one.
-    public func entryOffset(of index: Int) -> UInt64 {
+    package func entryOffset(of index: Int) -> UInt64 {
         let entries = clusterSize / 8
         guard let table = l2Offsets[index / entries] else { preconditionFailure("no L2 table for cluster \(index)") }
         return table + UInt64(index % entries * 8)
     }
 
     /// Writes `value`, big-endian, at `offset` of the file.
-    public mutating func poke(_ value: some FixedWidthInteger, at offset: UInt64) {
+    package mutating func poke(_ value: some FixedWidthInteger, at offset: UInt64) {
         let bytes = withUnsafeBytes(of: value.bigEndian) { Array($0) }
         replace(bytes, at: Int(offset))
     }
 
     /// Writes `new` at `offset` of the file, which must have space for it.
-    public mutating func replace(_ new: [UInt8], at offset: Int) {
+    package mutating func replace(_ new: [UInt8], at offset: Int) {
         bytes.replaceSubrange(offset..<offset + new.count, with: new)
     }
 
     /// The disk over `backing`, which is as long as it needs to be.
-    public func disk(over backing: [UInt8]) -> [UInt8] {
+    package func disk(over backing: [UInt8]) -> [UInt8] {
         var result = disk
         for index in isAllocated.indices where !isAllocated[index] {
             let start = index * clusterSize

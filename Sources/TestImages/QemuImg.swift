@@ -1,12 +1,12 @@
 import Foundation
 
 /// `qemu-img` and `qemu-io`, the judges of this project. Every call has a time limit.
-public enum QemuImg {
+package enum QemuImg {
     /// The longest that one call may take, in seconds.
     private static let timeout = 60.0
 
     /// Creates the image `path` of `size` bytes, over `backing` where there is one.
-    public static func create(
+    package static func create(
         _ path: String, format: String = "qcow2", size: UInt64?, options: [String] = [],
         backing: (name: String, format: String?)? = nil
     ) throws {
@@ -23,7 +23,7 @@ public enum QemuImg {
     }
 
     /// Copies the disk in `source` into a new image.
-    public static func convert(
+    package static func convert(
         _ source: String, from format: String = "raw", to path: String, as newFormat: String = "qcow2",
         options: [String] = [], compressed: Bool = false
     ) throws {
@@ -34,12 +34,12 @@ public enum QemuImg {
     }
 
     /// Any other command of qemu-img that must succeed.
-    public static func run(_ arguments: String...) throws {
+    package static func run(_ arguments: String...) throws {
         try call("qemu-img", arguments)
     }
 
     /// What `qemu-img info` says of the image.
-    public static func info(_ path: String, format: String) throws -> [String: Any] {
+    package static func info(_ path: String, format: String) throws -> [String: Any] {
         let result = try call("qemu-img", ["info", "-U", "--output=json", "-f", format, path])
         guard let object = try JSONSerialization.jsonObject(with: result.output) as? [String: Any] else {
             throw ToolFailure(description: "qemu-img info \(path): \(result.text)")
@@ -48,7 +48,7 @@ public enum QemuImg {
     }
 
     /// What `qemu-img check` says of the image: its exit status, its JSON (empty where it prints none), and its errors.
-    public static func check(
+    package static func check(
         _ path: String, format: String, options: [String] = []
     ) throws -> (status: Int32, object: [String: Any], errors: String) {
         let result = try Tool.run(
@@ -60,7 +60,7 @@ public enum QemuImg {
 
     /// The keys of qemu's description of an image that ours lacks, or has with other values, as sentences; where
     /// `allowsMoreData` is false, also the keys of format-specific data that only ours has.
-    public static func differences(
+    package static func differences(
         _ theirs: Any, _ ours: Any?, allowsMoreData: Bool = true, at place: String = ""
     ) -> [String] {
         switch (theirs, ours) {
@@ -82,40 +82,40 @@ public enum QemuImg {
     }
 
     /// A run of the disk as `qemu-img map` and `rblock map` tell it.
-    public struct MapEntry: Decodable, Hashable, Sendable {
+    package struct MapEntry: Decodable, Hashable, Sendable {
         /// The first byte.
-        public var start: UInt64
+        package var start: UInt64
         /// How many bytes.
-        public var length: UInt64
+        package var length: UInt64
         /// How far down the chain it is stored.
-        public var depth: Int
+        package var depth: Int
         /// Whether an image of the chain stores it.
-        public var present: Bool
+        package var present: Bool
         /// Whether a file has something for it.
-        public var data: Bool
+        package var data: Bool
         /// Whether it reads as zeros.
-        public var zero: Bool
+        package var zero: Bool
         /// Whether it is compressed, which qemu-img says since version 8.2.
-        public var compressed: Bool?
+        package var compressed: Bool?
         /// Where in the file it lies, where it lies there as it is.
-        public var offset: UInt64?
+        package var offset: UInt64?
     }
 
     /// What `qemu-img map` says of the image.
-    public static func map(_ path: String, format: String) throws -> [MapEntry] {
+    package static func map(_ path: String, format: String) throws -> [MapEntry] {
         let result = try call("qemu-img", ["map", "-U", "--output=json", "-f", format, path])
         return try JSONDecoder().decode([MapEntry].self, from: result.output)
     }
 
     /// Whether qemu-img can copy the whole disk of the image; its content goes to `raw`. Says on false why not.
-    public static func reads(_ path: String, format: String, into raw: String) throws -> (Bool, String) {
+    package static func reads(_ path: String, format: String, into raw: String) throws -> (Bool, String) {
         let result = try Tool.run(
             "qemu-img", ["convert", "-q", "-U", "-f", format, "-O", "raw", path, raw], timeout: timeout)
         return (result.status == 0, result.errors)
     }
 
     /// Runs the commands of qemu-io, which must all succeed, on the image.
-    public static func io(_ path: String, format: String = "qcow2", _ commands: [String]) throws {
+    package static func io(_ path: String, format: String = "qcow2", _ commands: [String]) throws {
         var arguments = ["-f", format]
         // A discard that is not passed down is none.
         arguments += ["-d", "unmap"]

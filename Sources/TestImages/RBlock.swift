@@ -1,14 +1,14 @@
 import Foundation
 
 /// The command `rblock`, run by tests.
-public enum RBlock {
+package enum RBlock {
     /// Runs it to its end, in `folder` where one is given, and answers what it left, whatever its status.
-    public static func run(_ arguments: [String], in folder: String? = nil) throws -> ToolResult {
+    package static func run(_ arguments: [String], in folder: String? = nil) throws -> ToolResult {
         try Tool.run(Tool.rblock, arguments, in: folder, timeout: 60)
     }
 
     /// Runs a verb with `--output json`; answers what it wrote, whatever its status.
-    public static func json(_ verb: String, _ arguments: String..., in folder: String? = nil) throws -> JSONValue {
+    package static func json(_ verb: String, _ arguments: String..., in folder: String? = nil) throws -> JSONValue {
         let result = try run([verb, "--output", "json"] + arguments, in: folder)
         do {
             return try JSONValue(parsing: result.output)
@@ -18,7 +18,7 @@ public enum RBlock {
     }
 
     /// What `rblock map` says of the image. Throws where it fails.
-    public static func map(_ path: String, _ arguments: String...) throws -> [QemuImg.MapEntry] {
+    package static func map(_ path: String, _ arguments: String...) throws -> [QemuImg.MapEntry] {
         let result = try run(["map", "--output", "json"] + arguments + [path])
         guard result.status == 0 else {
             throw ToolFailure(description: "rblock map \(path): \(result.status): \(result.errors)")
@@ -33,7 +33,7 @@ public enum RBlock {
     ///   format has it do so (raw and VMDK, and QCOW2 whose metadata was preallocated), and calls what it finds there
     ///   data that is zero; elsewhere it calls holes data.
     /// - Behind the end of a disk, qemu-img has a run of no bytes.
-    public static func differences(_ ours: [QemuImg.MapEntry], _ theirs: [QemuImg.MapEntry]) -> [String] {
+    package static func differences(_ ours: [QemuImg.MapEntry], _ theirs: [QemuImg.MapEntry]) -> [String] {
         var found: [String] = []
         var ours = ours[...]
         var theirs = theirs.filter { $0.length > 0 }[...]

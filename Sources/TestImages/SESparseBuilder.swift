@@ -1,9 +1,9 @@
 /// Writes the space-efficient sparse extents of ESXi (SESPARSE in descriptors), knowing nothing of how they are read.
 ///
 /// No document describes them; where the fields lie is what QEMU's reader and the images of ESXi show.
-public struct SESparseBuilder: Sendable {
+package struct SESparseBuilder: Sendable {
     /// How grains of zeros are told.
-    public enum Zero: Sendable {
+    package enum Zero: Sendable {
         /// As grains of zeros: type 2.
         case zeroed
         /// As unmapped by the guest: type 1.
@@ -13,29 +13,29 @@ public struct SESparseBuilder: Sendable {
     }
 
     /// What the extent holds, in grains of 4,096 bytes.
-    public var model: GrainModel
+    package var model: GrainModel
     /// How grains of zeros are told.
-    public var zero = Zero.zeroed
+    package var zero = Zero.zeroed
     /// Whether the tables and the grains lie in another order than the disk's.
-    public var isShuffled = true
+    package var isShuffled = true
     /// The index of the first grain that is used, of those in the file: 4,096 and more fill the entries' upper part.
-    public var firstGrain = 0
+    package var firstGrain = 0
     /// Whether the journal must be replayed before the extent can be read.
-    public var isDirty = false
+    package var isDirty = false
 
     /// The entries of a grain table, which has 64 sectors.
-    public static let tableEntryCount = 4096
+    package static let tableEntryCount = 4096
     /// The bytes of a grain.
-    public static let grainSize = 4096
+    package static let grainSize = 4096
 
     /// An extent that holds `model`.
-    public init(_ model: GrainModel) {
+    package init(_ model: GrainModel) {
         precondition(model.grainSize == Self.grainSize)
         self.model = model
     }
 
     /// The extent; `seed` chooses the order of the tables and grains.
-    public func build(seed: UInt64 = 1) -> BuiltVMDK {
+    package func build(seed: UInt64 = 1) -> BuiltVMDK {
         var random = SeededRandom(seed: seed)
         var image = BuiltVMDK(entrySize: 8, tableEntryCount: Self.tableEntryCount)
         // The constant and the volatile header, the journal's header, the journal.
@@ -75,7 +75,7 @@ public struct SESparseBuilder: Sendable {
     }
 
     /// The entry of an allocated grain: the low 12 bits of its index stand above the others.
-    public static func entry(grain: Int) -> Int {
+    package static func entry(grain: Int) -> Int {
         3 << 60 | (grain & 0xfff) << 48 | grain >> 12
     }
 

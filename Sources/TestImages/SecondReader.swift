@@ -4,9 +4,9 @@ import Foundation
 ///
 /// It shares no code with QEMU, but has errors of its own: tests say where. `make deps-test` installs it into the
 /// folder .build-python of the repository.
-public enum SecondReader {
+package enum SecondReader {
     /// Its Python: RBLOCK_SECOND_READER, or that of the repository's folder .build-python.
-    public static let python: String = {
+    package static let python: String = {
         if let path = ProcessInfo.processInfo.environment["RBLOCK_SECOND_READER"] { return path }
         // Sources/TestImages/SecondReader.swift.
         var root = URL(fileURLWithPath: #filePath)
@@ -16,7 +16,7 @@ public enum SecondReader {
 
     /// Whether it can read the disk of the VMDK at `path`, with the parents that it names; the content goes to the file
     /// `raw`. Says on false why not.
-    public static func reads(_ path: String, into raw: String) throws -> (Bool, String) {
+    package static func reads(_ path: String, into raw: String) throws -> (Bool, String) {
         // -I: nothing of the environment or of the working folder has a part in it, and no file is written.
         let result = try Tool.run(python, ["-I", "-B", "-c", script, path, raw], timeout: 60)
         return (result.status == 0, result.errors)

@@ -1,29 +1,29 @@
 /// Writes hosted sparse extents with plain grains, knowing nothing of how they are read (Virtual Disk Format 5.0,
 /// "Hosted Sparse Extents").
-public struct SparseVMDKBuilder: Sendable {
+package struct SparseVMDKBuilder: Sendable {
     /// What the extent holds.
-    public var model: GrainModel
+    package var model: GrainModel
     /// 1; 2 is what VMware writes with zeroed grains, 3 with tracking of changes.
-    public var version: UInt32 = 1
+    package var version: UInt32 = 1
     /// Whether there is a second grain directory with grain tables of its own.
-    public var isRedundant = true
+    package var isRedundant = true
     /// Whether grains of zeros are entries of 1, with the flag for it, and not grains full of zeros.
-    public var hasZeroedGrains = false
+    package var hasZeroedGrains = false
     /// The entries of a grain table.
-    public var tableEntryCount = 512
+    package var tableEntryCount = 512
     /// The descriptor that is embedded in sectors 1 to 20; nil for none.
-    public var descriptor: VMDKDescriptorText?
+    package var descriptor: VMDKDescriptorText?
     /// Whether the grains lie in another order than the disk's.
-    public var isShuffled = true
+    package var isShuffled = true
 
     /// An extent that holds `model`.
-    public init(_ model: GrainModel, descriptor: VMDKDescriptorText? = nil) {
+    package init(_ model: GrainModel, descriptor: VMDKDescriptorText? = nil) {
         self.model = model
         self.descriptor = descriptor
     }
 
     /// An image of its own, with a descriptor that says so.
-    public static func whole(
+    package static func whole(
         _ model: GrainModel, cid: UInt32 = 0x1234_5678, parent: (name: String, cid: UInt32)? = nil
     ) -> SparseVMDKBuilder {
         let line = VMDKDescriptorText.extent("SPARSE", size: model.size, file: "image.vmdk")
@@ -32,7 +32,7 @@ public struct SparseVMDKBuilder: Sendable {
     }
 
     /// The extent; `seed` chooses the order of the grains.
-    public func build(seed: UInt64 = 1) throws -> BuiltVMDK {
+    package func build(seed: UInt64 = 1) throws -> BuiltVMDK {
         var random = SeededRandom(seed: seed)
         var image = BuiltVMDK(entrySize: 4, tableEntryCount: tableEntryCount)
         _ = image.appendZeros(21 * 512)

@@ -1,8 +1,8 @@
 /// Writes streamOptimized extents, knowing nothing of how they are read (Virtual Disk Format 5.0, "Stream-Optimized
 /// Compressed Sparse Extents").
-public struct StreamVMDKBuilder: Sendable {
+package struct StreamVMDKBuilder: Sendable {
     /// Where the grain directory is found.
-    public enum Directory: CaseIterable, Sendable {
+    package enum Directory: CaseIterable, Sendable {
         /// In the header, with the tables before the grains: as QEMU writes it.
         case front
         /// In the footer, with the tables behind their grains: as VMware writes it.
@@ -10,7 +10,7 @@ public struct StreamVMDKBuilder: Sendable {
     }
 
     /// How a grain is compressed.
-    public enum Compression: CaseIterable, Sendable {
+    package enum Compression: CaseIterable, Sendable {
         /// As zlib streams (RFC 1950), which every product writes.
         case zlib
         /// As plain deflate (RFC 1951), which the specification says.
@@ -18,43 +18,43 @@ public struct StreamVMDKBuilder: Sendable {
     }
 
     /// What the extent holds; its zeros are grains that are compressed like others, unless `hasZeroedGrains`.
-    public var model: GrainModel
+    package var model: GrainModel
     /// 1 or 3.
-    public var version: UInt32 = 3
+    package var version: UInt32 = 3
     /// Where the grain directory is found.
-    public var directory: Directory
+    package var directory: Directory
     /// How the grains are compressed.
-    public var compression = Compression.zlib
+    package var compression = Compression.zlib
     /// Whether grains of zeros are entries of 1, with the flag for it.
-    public var hasZeroedGrains = false
+    package var hasZeroedGrains = false
     /// Whether there is a redundant directory, which only `front` has space for.
-    public var isRedundant = false
+    package var isRedundant = false
     /// Whether every grain and table begins with its marker (bit 17).
-    public var hasMarkers = true
+    package var hasMarkers = true
     /// The sectors that each grain begins at a multiple of.
-    public var alignment = 1
+    package var alignment = 1
     /// After how many grains each a progress marker stands; 0: none.
-    public var progressInterval = 0
+    package var progressInterval = 0
     /// Whether the grains lie in another order than the disk's.
-    public var isShuffled = false
+    package var isShuffled = false
     /// Whether only the bytes of the last grain that lie on the disk are compressed, as QEMU does it.
-    public var isLastGrainCut = false
+    package var isLastGrainCut = false
     /// The sectors before the first grain, at least.
-    public var overhead = 128
+    package var overhead = 128
     /// The descriptor that is embedded in sectors 1 to 20; nil for none.
-    public var descriptor: VMDKDescriptorText?
+    package var descriptor: VMDKDescriptorText?
     /// Bytes behind the end of the stream.
-    public var trailer: [UInt8] = []
+    package var trailer: [UInt8] = []
 
     /// An extent that holds `model`.
-    public init(_ model: GrainModel, _ directory: Directory = .footer, descriptor: VMDKDescriptorText? = nil) {
+    package init(_ model: GrainModel, _ directory: Directory = .footer, descriptor: VMDKDescriptorText? = nil) {
         self.model = model
         self.directory = directory
         self.descriptor = descriptor
     }
 
     /// An image of its own, with a descriptor that says so.
-    public static func whole(
+    package static func whole(
         _ model: GrainModel, _ directory: Directory = .footer, parent: (name: String, cid: UInt32)? = nil
     ) -> StreamVMDKBuilder {
         let line = VMDKDescriptorText.extent("SPARSE", size: model.size, file: "generated-stream.vmdk")
@@ -63,7 +63,7 @@ public struct StreamVMDKBuilder: Sendable {
     }
 
     /// The extent; `seed` chooses the order of the grains.
-    public func build(seed: UInt64 = 1) throws -> BuiltVMDK {
+    package func build(seed: UInt64 = 1) throws -> BuiltVMDK {
         var random = SeededRandom(seed: seed)
         var image = BuiltVMDK(entrySize: 4, tableEntryCount: 512)
         _ = image.appendZeros(21 * 512)

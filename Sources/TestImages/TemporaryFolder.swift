@@ -1,13 +1,13 @@
 import Foundation
 
 /// A folder of its own for one test, removed with all that is in it when the last reference goes.
-public final class TemporaryFolder: Sendable {
+package final class TemporaryFolder: Sendable {
     /// Its canonical path.
-    public let path: String
+    package let path: String
 
     /// Makes a new folder in `parent`; by default on a disk and not in memory: images may be large, and holes and O_DIRECT
     /// must work.
-    public init(in parent: String = "/var/tmp") throws {
+    package init(in parent: String = "/var/tmp") throws {
         var template = Array("\(parent)/rblock-test-XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else { throw ToolFailure(description: "mkdtemp: errno \(errno)") }
         path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
@@ -18,17 +18,17 @@ public final class TemporaryFolder: Sendable {
     }
 
     /// The path of `name` in the folder.
-    public func file(_ name: String) -> String { "\(path)/\(name)" }
+    package func file(_ name: String) -> String { "\(path)/\(name)" }
 
     /// Makes a folder in it, and answers its path.
-    public func makeFolder(_ name: String) throws -> String {
+    package func makeFolder(_ name: String) throws -> String {
         try FileManager.default.createDirectory(atPath: file(name), withIntermediateDirectories: true)
         return file(name)
     }
 
     /// Writes `bytes` to the file `name`, and answers its path.
     @discardableResult
-    public func write(_ bytes: [UInt8], to name: String) throws -> String {
+    package func write(_ bytes: [UInt8], to name: String) throws -> String {
         try Data(bytes).write(to: URL(fileURLWithPath: file(name)))
         return file(name)
     }

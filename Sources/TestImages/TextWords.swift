@@ -1,11 +1,11 @@
-public import BlockImage
+import BlockImage
 
 /// What tests look for in texts, as in strings: what the user of this host reads.
 extension ErrorText {
     /// Whether `words` are in it.
-    public func contains(_ words: String) -> Bool { description.contains(words) }
+    package func contains(_ words: String) -> Bool { description.contains(words) }
     /// Whether it begins with `words`.
-    public func hasPrefix(_ words: String) -> Bool { description.hasPrefix(words) }
+    package func hasPrefix(_ words: String) -> Bool { description.hasPrefix(words) }
     /// Whether it ends with `words`.
-    public func hasSuffix(_ words: String) -> Bool { description.hasSuffix(words) }
+    package func hasSuffix(_ words: String) -> Bool { description.hasSuffix(words) }
 }

@@ -3,43 +3,43 @@ import Foundation
 import Synchronization
 
 /// What a finished program left.
-public struct ToolResult: Sendable {
+package struct ToolResult: Sendable {
     /// Its exit status, or 128 and the signal that ended it.
-    public var status: Int32
+    package var status: Int32
     /// What it wrote to standard output.
-    public var output: Data
+    package var output: Data
     /// What it wrote to standard error.
-    public var errors: String
+    package var errors: String
 
     /// Standard output as text.
-    public var text: String { String(decoding: output, as: UTF8.self) }
+    package var text: String { String(decoding: output, as: UTF8.self) }
 }
 
 /// A program could not be run, or failed, or took too long.
-public struct ToolFailure: Error, CustomStringConvertible {
+package struct ToolFailure: Error, CustomStringConvertible {
     /// What happened, with the program's own words.
-    public var description: String
+    package var description: String
 
     /// A failure that `description` tells.
-    public init(description: String) {
+    package init(description: String) {
         self.description = description
     }
 }
 
 /// Runs other programs for tests and benchmarks.
-public enum Tool {
+package enum Tool {
     /// Where programs are looked for; Debian keeps some that are not only root's business in sbin.
     private static let folders = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
 
     /// The path of the program `name`; nil where it is not installed.
-    public static func path(_ name: String) -> String? {
+    package static func path(_ name: String) -> String? {
         if name.contains("/") { return FileManager.default.isExecutableFile(atPath: name) ? name : nil }
         return folders.map { "\($0)/\(name)" }.first { FileManager.default.isExecutableFile(atPath: $0) }
     }
 
     /// Whether a test that needs these programs may run. Says why not; in CI (the variable CI is set) nothing is
     /// skipped: the test runs, and fails for want of them.
-    public static func areThere(_ names: String...) -> Bool {
+    package static func areThere(_ names: String...) -> Bool {
         let missing = names.filter { path($0) == nil }
         guard !missing.isEmpty else { return true }
         print("skipped: \(missing.joined(separator: ", ")) not installed; 'make deps' installs what the tests need")
@@ -57,13 +57,13 @@ public enum Tool {
 
     /// Has every program be the first of a group of processes from now on, so that `endAll` can end it with all that it
     /// started. For a process that signals end in an orderly way.
-    public static func startInGroups() {
+    package static func startInGroups() {
         groups.withLock { $0 = $0 ?? Groups() }
     }
 
     /// Ends all that runs after `startInGroups`, and returns when it is gone. Who waits for a program, or would start
     /// one, waits from then on for the end of this process: what it then removes it would remove too early.
-    public static func endAll() {
+    package static func endAll() {
         groups.withLock { groups in
             groups?.isOver = true
             for leader in groups?.leaders ?? [] { kill(-leader, SIGKILL) }
@@ -96,7 +96,7 @@ public enum Tool {
     /// It is killed after `timeout` seconds: hostile images make other programs hang. Throws when it cannot be started
     /// or was killed. It is run again where qemu-img could not measure how fast it hashes, as happens on busy machines to
     /// who makes an encrypted image.
-    public static func run(
+    package static func run(
         _ name: String, _ arguments: [String], in folder: String? = nil, timeout: Double = 300
     ) throws -> ToolResult {
         for _ in 0..<40 {
@@ -179,7 +179,7 @@ public enum Tool {
 
     /// Runs a program that must succeed, and answers its standard output. Throws with what it said when it fails.
     @discardableResult
-    public static func check(
+    package static func check(
         _ name: String, _ arguments: String..., in folder: String? = nil, timeout: Double = 300
     ) throws -> Data {
         let result = try run(name, arguments, in: folder, timeout: timeout)
@@ -218,21 +218,21 @@ private final class OutputFile {
 }
 
 /// Short scripts for tests: what people type is what is tested.
-public enum Shell {
+package enum Shell {
     /// Runs `script` in bash with `arguments` as $1 and so on, and answers what it left, whatever its status.
-    public static func run(_ script: String, _ arguments: String..., timeout: Double = 300) throws -> ToolResult {
+    package static func run(_ script: String, _ arguments: String..., timeout: Double = 300) throws -> ToolResult {
         try Tool.run("bash", ["-c", script, "bash"] + arguments, timeout: timeout)
     }
 
     /// The same for a script that must succeed: answers its standard output without the last newline. It ends at the
     /// first command that fails.
     @discardableResult
-    public static func check(_ script: String, _ arguments: String..., timeout: Double = 300) throws -> String {
+    package static func check(_ script: String, _ arguments: String..., timeout: Double = 300) throws -> String {
         try check(script, arguments: arguments, timeout: timeout)
     }
 
     /// The same with the arguments in an array.
-    public static func check(_ script: String, arguments: [String], timeout: Double = 300) throws -> String {
+    package static func check(_ script: String, arguments: [String], timeout: Double = 300) throws -> String {
         let result = try Tool.run("bash", ["-ec", script, "bash"] + arguments, timeout: timeout)
         guard result.status == 0 else {
             throw ToolFailure(

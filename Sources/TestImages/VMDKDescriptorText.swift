@@ -1,40 +1,40 @@
 import Foundation
 
 /// The text of a VMDK descriptor, as products write it or as a test wants it.
-public struct VMDKDescriptorText: Sendable {
+package struct VMDKDescriptorText: Sendable {
     /// The comment that begins it.
-    public var mark = "# Disk DescriptorFile"
+    package var mark = "# Disk DescriptorFile"
     /// The value of `version`.
-    public var version = "1"
+    package var version = "1"
     /// The value of `encoding`; nil: no such key.
-    public var encoding: String?
+    package var encoding: String?
     /// How the text lies in a file, which nothing but `encoding` says.
-    public var characters = String.Encoding.utf8
+    package var characters = String.Encoding.utf8
     /// The value of `CID`.
-    public var cid: UInt32
+    package var cid: UInt32
     /// The value of `parentCID`; `VMDKDescriptorText.noParent` for none.
-    public var parentCID: UInt32
+    package var parentCID: UInt32
     /// The value of `createType`.
-    public var createType: String
+    package var createType: String
     /// The value of `parentFileNameHint`; nil: no such key.
-    public var parentFileNameHint: String?
+    package var parentFileNameHint: String?
     /// The lines of the extents.
-    public var extents: [String]
+    package var extents: [String]
     /// The lines of the disk data base.
-    public var database: [String] = [
+    package var database: [String] = [
         "ddb.virtualHWVersion = \"4\"", "ddb.geometry.cylinders = \"20\"", "ddb.geometry.heads = \"16\"",
         "ddb.geometry.sectors = \"63\"", "ddb.adapterType = \"ide\"",
     ]
     /// What ends a line.
-    public var lineEnd = "\n"
+    package var lineEnd = "\n"
     /// Bytes before all others, such as a byte order mark.
-    public var prefix: [UInt8] = []
+    package var prefix: [UInt8] = []
 
     /// The parentCID of a disk without a parent.
-    public static let noParent: UInt32 = 0xffff_ffff
+    package static let noParent: UInt32 = 0xffff_ffff
 
     /// A disk of `createType`, made of `extents`.
-    public init(
+    package init(
         _ createType: String, _ extents: [String], cid: UInt32 = 0x1234_5678, parent: (name: String, cid: UInt32)? = nil
     ) {
         self.createType = createType
@@ -45,7 +45,7 @@ public struct VMDKDescriptorText: Sendable {
     }
 
     /// A line that describes an extent of `size` bytes.
-    public static func extent(
+    package static func extent(
         _ type: String, size: Int, file: String? = nil, offset: Int? = nil, access: String = "RW"
     ) -> String {
         var line = "\(access) \(size / 512) \(type)"
@@ -55,7 +55,7 @@ public struct VMDKDescriptorText: Sendable {
     }
 
     /// The lines, without their ends.
-    public var lines: [String] {
+    package var lines: [String] {
         var lines = [mark, "version=\(version)"]
         if let encoding { lines.append("encoding=\"\(encoding)\"") }
         lines += ["CID=\(Self.hexadecimal(cid))", "parentCID=\(Self.hexadecimal(parentCID))"]
@@ -66,7 +66,7 @@ public struct VMDKDescriptorText: Sendable {
     }
 
     /// The text as it lies in a file. Throws where `characters` cannot write it.
-    public func bytes() throws -> [UInt8] {
+    package func bytes() throws -> [UInt8] {
         let text = lines.map { $0 + lineEnd }.joined()
         guard let data = text.data(using: characters) else {
             throw ToolFailure(description: "no \(characters) text: \(text)")

@@ -3,9 +3,9 @@ import BlockImage
 /// A line of the descriptor that describes an extent (Virtual Disk Format 5.0, "The Extent Description"):
 ///
 ///     ACCESS SECTORS TYPE ["FILE" [OFFSET [PARTITION-UUID [DEVICE-ID]]]]
-public struct DescriptorExtent: Hashable, Sendable {
+package struct DescriptorExtent: Hashable, Sendable {
     /// What the virtual machine may do with the extent.
-    public enum Access: String, Hashable, Sendable {
+    package enum Access: String, Hashable, Sendable {
         /// Read and write it.
         case readWrite = "RW"
         /// Read it.
@@ -15,7 +15,7 @@ public struct DescriptorExtent: Hashable, Sendable {
     }
 
     /// How an extent is stored, for the types that are known.
-    public enum Kind: String, Hashable, Sendable, CaseIterable {
+    package enum Kind: String, Hashable, Sendable, CaseIterable {
         /// Byte for byte in a file or a device.
         case flat = "FLAT"
         /// In a hosted sparse extent.
@@ -35,30 +35,30 @@ public struct DescriptorExtent: Hashable, Sendable {
     }
 
     /// What the virtual machine may do with it.
-    public let access: Access
+    package let access: Access
     /// Its size in sectors, as the line has it.
-    public let sectors: UInt64
+    package let sectors: UInt64
     /// The type's name in capitals, also of a type that is not known.
-    public let kindName: String
+    package let kindName: String
     /// The file that holds it; nil where the line names none.
-    public let name: DescriptorName?
+    package let name: DescriptorName?
     /// The sector of that file at which a flat extent begins; 0 where the line has none.
-    public let offset: UInt64
+    package let offset: UInt64
     /// What identifies the partition that holds it, on a physical disk; nil where the line does not say it.
-    public let partitionUUID: String?
+    package let partitionUUID: String?
     /// What identifies the device that holds it; nil where the line does not say it.
-    public let deviceID: String?
+    package let deviceID: String?
     /// Where the line begins, in bytes from the start of the descriptor.
-    public let position: Int
+    package let position: Int
 
     /// The type, where it is a known one.
-    public var kind: Kind? { Kind(rawValue: kindName) }
+    package var kind: Kind? { Kind(rawValue: kindName) }
 
     /// The bytes that it has on the disk by its line.
-    public var virtualSize: UInt64 { sectors <= sectorLimit ? sectors * sectorSize : .max }
+    package var virtualSize: UInt64 { sectors <= sectorLimit ? sectors * sectorSize : .max }
 
     /// The byte of its file at which it begins; nil where it is not stored byte for byte.
-    public var hostOffset: HostOffset? {
+    package var hostOffset: HostOffset? {
         guard name != nil, kind == .flat || kind == .vmfs, offset <= sectorLimit else { return nil }
         return HostOffset(offset * sectorSize)
     }

@@ -21,13 +21,13 @@ import ByteFormat
 ///        176   16 offset and size of the back map
 ///        192   16 offset and size of the grains
 ///        208  304 padding
-public struct SESparseHeader: Hashable, Sendable {
+package struct SESparseHeader: Hashable, Sendable {
     /// A part of the file, in sectors.
-    public struct Area: Hashable, Sendable {
+    package struct Area: Hashable, Sendable {
         /// Its first sector.
-        public let offset: UInt64
+        package let offset: UInt64
         /// How many sectors it has; the file may end before they do, where they are not used yet.
-        public let size: UInt64
+        package let size: UInt64
 
         fileprivate init(_ reader: inout ByteReader) throws(ParseFault) {
             offset = try reader.read(.little)
@@ -39,28 +39,28 @@ public struct SESparseHeader: Hashable, Sendable {
     }
 
     /// 0x0000000200000001: 2.1.
-    public let version: UInt64
+    package let version: UInt64
     /// The size of the extent in sectors.
-    public let capacity: UInt64
+    package let capacity: UInt64
     /// The size of a grain in sectors: 8.
-    public let grainSize: UInt64
+    package let grainSize: UInt64
     /// The size of a grain table in sectors: 64.
-    public let grainTableSize: UInt64
+    package let grainTableSize: UInt64
     /// 0.
-    public let flags: UInt64
+    package let flags: UInt64
     /// The volatile header.
-    public let volatileHeader: Area
+    package let volatileHeader: Area
     /// The grain directory.
-    public let directory: Area
+    package let directory: Area
     /// The grain tables, which the entries of the grain directory count.
-    public let tables: Area
+    package let tables: Area
     /// The grains, which the entries of the grain tables count.
-    public let grains: Area
+    package let grains: Area
     /// The first byte that is not 0 where all are reserved.
     private let reservedFault: Int?
 
     /// The bytes that the header takes: one sector.
-    public static let size = 512
+    package static let size = 512
     /// The only version that is known.
     static let knownVersion: UInt64 = 0x0000_0002_0000_0001
     /// The only size of a grain that is known, in sectors.

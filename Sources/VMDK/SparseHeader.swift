@@ -18,44 +18,44 @@ import ByteFormat
 ///         73    4 the newline check: 0A 20 0D 0A
 ///         77    2 compressAlgorithm
 ///         79  433 padding
-public struct SparseHeader: Hashable, Sendable {
+package struct SparseHeader: Hashable, Sendable {
     /// 1; 2 where grain table entries may say "zeros"; 3 for changed-block tracking and for long streams.
-    public let version: UInt32
+    package let version: UInt32
     /// The features in use: the low 16 bits may be ignored by who does not know them, the high 16 may not.
-    public let flags: UInt32
+    package let flags: UInt32
     /// The size of the extent in sectors; need not be a multiple of the grain.
-    public let capacity: UInt64
+    package let capacity: UInt64
     /// The size of a grain in sectors: a power of two, at most `grainSizeLimit`.
-    public let grainSize: UInt64
+    package let grainSize: UInt64
     /// The sector of the embedded descriptor; 0 when there is none.
-    public let descriptorOffset: UInt64
+    package let descriptorOffset: UInt64
     /// How many sectors the embedded descriptor has.
-    public let descriptorSize: UInt64
+    package let descriptorSize: UInt64
     /// How many entries a grain table has, 512 in VMware's own files (numGTEsPerGT).
-    public let grainTableEntryCount: UInt32
+    package let grainTableEntryCount: UInt32
     /// The sector of the redundant grain directory; means nothing unless `hasRedundantDirectory` (rgdOffset).
-    public let redundantDirectoryOffset: UInt64
+    package let redundantDirectoryOffset: UInt64
     /// The sector of the grain directory (gdOffset).
-    public let directoryOffset: UInt64
+    package let directoryOffset: UInt64
     /// How many sectors of metadata lie before the first grain (overHead).
-    public let overhead: UInt64
+    package let overhead: UInt64
     /// Whether the file was open for writing when its writer ended. Says nothing about how to read it.
-    public let uncleanShutdown: Bool
+    package let uncleanShutdown: Bool
     /// 0 for plain grains, 1 for deflate.
-    public let compressAlgorithm: UInt16
+    package let compressAlgorithm: UInt16
 
     /// The bytes that the header takes: one sector.
-    public static let size = 512
+    package static let size = 512
     /// The largest grain that is read, in sectors: 2^21, which are 1 GiB, as in QEMU. VMware writes 128.
-    public static let grainSizeLimit: UInt64 = 1 << 21
+    package static let grainSizeLimit: UInt64 = 1 << 21
     /// The largest compressed grain that is read, in sectors: 8,192, which are 4 MiB. Reading it takes memory of three
     /// times that, as the stream may have twice the grain's size. VMware, VirtualBox and QEMU write 128.
-    public static let compressedGrainSizeLimit: UInt64 = 8192
+    package static let compressedGrainSizeLimit: UInt64 = 8192
     /// The most entries that a grain table may have: 4,096, so that it fits a page of the table cache. QEMU reads 512.
-    public static let grainTableEntryLimit: UInt32 = 4096
+    package static let grainTableEntryLimit: UInt32 = 4096
     /// The most entries that a grain directory may have, as in QEMU: 32 Mi of them, of 512 grains each, reach the
     /// 8 TiB of a disk with the smallest grain; as each takes 4 bytes, the directory has at most 128 MiB.
-    public static let directoryEntryLimit: UInt64 = 32 << 20
+    package static let directoryEntryLimit: UInt64 = 32 << 20
     /// The value of gdOffset that says: the grain directory is found through the footer at the end of the file.
     static let directoryAtEnd = UInt64.max
 
@@ -70,11 +70,11 @@ public struct SparseHeader: Hashable, Sendable {
     static let unknownIncompatibleFlags = BitField<UInt32>(18...31)
 
     /// Whether the file has a second grain directory with grain tables of its own.
-    public var hasRedundantDirectory: Bool { Self.redundantDirectoryFlag.isSet(in: flags) }
+    package var hasRedundantDirectory: Bool { Self.redundantDirectoryFlag.isSet(in: flags) }
     /// Whether a grain table entry of 1 says that the grain is zeros.
-    public var hasZeroedGrains: Bool { Self.zeroedGrainFlag.isSet(in: flags) }
+    package var hasZeroedGrains: Bool { Self.zeroedGrainFlag.isSet(in: flags) }
     /// Whether grains are compressed, as in streamOptimized disks.
-    public var isCompressed: Bool { Self.compressedGrainsFlag.isSet(in: flags) }
+    package var isCompressed: Bool { Self.compressedGrainsFlag.isSet(in: flags) }
     /// Whether every grain and every piece of metadata has a marker before it.
     var hasMarkers: Bool { Self.markersFlag.isSet(in: flags) }
     /// Whether the grain directory is found through the footer only.

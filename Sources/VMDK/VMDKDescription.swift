@@ -2,44 +2,44 @@ import BlockImage
 import ByteFormat
 
 /// What a VMDK image says of itself: enough to show also of an image that cannot be read.
-public struct VMDKDescription: Sendable {
+package struct VMDKDescription: Sendable {
     /// The file that was looked at.
-    public let path: String
+    package let path: String
     /// Its sparse header, or the footer that takes its place, where that is at the end of the file; nil for a
     /// descriptor that is a file of its own, and for a file of ESX.
-    public let sparseHeader: SparseHeader?
+    package let sparseHeader: SparseHeader?
     /// Its descriptor; nil for a sparse extent that comes without one.
-    public let descriptor: Descriptor?
+    package let descriptor: Descriptor?
     /// What people should know, and does not keep the image from being read.
-    public let notes: [ErrorText]
+    package let notes: [ErrorText]
     /// Why the image is not read, although it is sound as far as it was looked at; nil when it can be opened.
-    public let refusal: ImageError?
+    package let refusal: ImageError?
     /// The sectors of the disk that a VMFSSPARSE or SESPARSE extent is by itself; nil for other files.
     var bareCapacity: UInt64?
 
     /// The kind of disk by its own words, which decide nothing; nil where there are none.
-    public var createType: String? { descriptor?.createType }
+    package var createType: String? { descriptor?.createType }
     /// The content identifier; nil where the image has none.
-    public var cid: UInt32? { descriptor?.cid }
+    package var cid: UInt32? { descriptor?.cid }
     /// The parent's content identifier, `ffffffff` for none; nil where the image has no such number.
-    public var parentCID: UInt32? { descriptor?.parentCID }
+    package var parentCID: UInt32? { descriptor?.parentCID }
     /// The name of the parent, where the image is a delta; nil where it is a disk of its own.
-    public var parent: DescriptorName? { descriptor?.parent }
+    package var parent: DescriptorName? { descriptor?.parent }
     /// Where parentCID stands in the file; nil where it does not.
-    public var parentCIDOffset: HostOffset? {
+    package var parentCIDOffset: HostOffset? {
         guard let descriptor, !descriptor.isUTF16, let entry = descriptor.entry("parentCID") else { return nil }
         // An embedded descriptor was found to lie in the file.
         let base = (sparseHeader?.descriptorOffset ?? 0).multipliedReportingOverflow(by: sectorSize).partialValue
         return HostOffset(base).advanced(by: UInt64(entry.position))
     }
     /// The keys of the descriptor, `ddb.…` among them, in their order.
-    public var entries: [Descriptor.Entry] { descriptor?.entries ?? [] }
+    package var entries: [Descriptor.Entry] { descriptor?.entries ?? [] }
     /// The extent lines of the descriptor.
-    public var extents: [DescriptorExtent] { descriptor?.extents ?? [] }
+    package var extents: [DescriptorExtent] { descriptor?.extents ?? [] }
 
     /// The size of the disk in bytes by this file alone: a sparse header's capacity, or the sum of the extent lines;
     /// nil where neither says it. The sparse extents that are named may know better: see `VMDKLayer`.
-    public var virtualSize: UInt64? {
+    package var virtualSize: UInt64? {
         let ownSectors = bareCapacity ?? sparseHeader?.capacity
         guard let sectors = namesExtents ? descriptor?.sectors : ownSectors else { return nil }
         return sectors <= sectorLimit ? sectors * sectorSize : nil
@@ -56,7 +56,7 @@ public struct VMDKDescription: Sendable {
     ///
     /// Throws `corrupt` or `truncated` for what cannot be made sense of, and what reading the file throws. What is
     /// sound but not supported becomes the `refusal`.
-    public static func describe(_ file: any HostFile) throws(ImageError) -> VMDKDescription {
+    package static func describe(_ file: any HostFile) throws(ImageError) -> VMDKDescription {
         let start = try file.bytes(Int(min(file.size, 4096)), at: HostOffset(0), of: "VMDK image")
         switch Magic(firstBytes: start) {
         case .hostedSparse: return try describeSparse(file)
@@ -173,7 +173,7 @@ public struct VMDKDescription: Sendable {
     }
 
     /// What `describe` throws where `file` is of another format.
-    public static func noVMDK(_ file: any HostFile) -> ImageError {
+    package static func noVMDK(_ file: any HostFile) -> ImageError {
         ImageError(
             .corrupt, path: file.path, offset: HostOffset(0),
             "magic: is no VMDK image's, which begins with \"KDMV\" or is a text that begins \"# Disk DescriptorFile\"")

@@ -2,7 +2,7 @@ import BlockImage
 
 /// A part of the disk, ready to be read: what an extent line, or a sparse file by itself, stands for. Immutable; a class,
 /// since each read passes one on, and a copy of all that is in it would take as long as the look-up.
-public final class VMDKExtent: Sendable {
+package final class VMDKExtent: Sendable {
     enum Storage: Sendable {
         /// Byte for byte in a file, from an offset on.
         case flat(any HostFile, HostOffset)
@@ -15,14 +15,14 @@ public final class VMDKExtent: Sendable {
     }
 
     /// Where it begins on the disk.
-    public let start: GuestOffset
+    package let start: GuestOffset
     /// How many bytes of the disk it holds; at least one sector.
-    public let virtualSize: UInt64
+    package let virtualSize: UInt64
     /// The name of its type as the descriptor has it, in capitals. Empty for a sparse file that is opened itself and
     /// not through an extent line, as `qemu-img info` prints it.
-    public let kindName: String
+    package let kindName: String
     /// The line of the descriptor that it stands for; nil where there is none.
-    public let line: DescriptorExtent?
+    package let line: DescriptorExtent?
     let storage: Storage
 
     init(
@@ -36,7 +36,7 @@ public final class VMDKExtent: Sendable {
     }
 
     /// The file that holds it; nil where none is needed.
-    public var file: (any HostFile)? {
+    package var file: (any HostFile)? {
         switch storage {
         case .flat(let file, _): file
         case .sparse(let extent): extent.file
@@ -45,16 +45,16 @@ public final class VMDKExtent: Sendable {
     }
 
     /// The path of the file that holds it; nil where none is needed.
-    public var path: String? { file?.path }
+    package var path: String? { file?.path }
 
     /// The bytes of a grain; nil for an extent that is not stored in grains.
-    public var clusterSize: Int? {
+    package var clusterSize: Int? {
         // At most 2^30.
         if case .sparse(let extent) = storage { Int(extent.grainSize) } else { nil }
     }
 
     /// Whether its grains are compressed.
-    public var isCompressed: Bool {
+    package var isCompressed: Bool {
         if case .sparse(let extent) = storage { extent.compression != nil } else { false }
     }
 

@@ -5,15 +5,15 @@ import BlockImage
 ///
 /// A disk may begin with anything, since its guest writes it. So this is asked where nothing but the content says what a
 /// file is, and for what people should know.
-public struct ForeignContent: Hashable, Sendable {
+package struct ForeignContent: Hashable, Sendable {
     /// What it is, with its article.
-    public let name: String
+    package let name: String
     /// What can be done about it, as a sentence; nil where there is nothing.
-    public let advice: String?
+    package let advice: String?
     /// Whether it is also what a whole disk may hold: a file system, an encrypted volume.
-    public let isVolume: Bool
+    package let isVolume: Bool
     /// Whether it is a text, of whatever kind.
-    public let isText: Bool
+    package let isText: Bool
 
     init(_ name: String, _ advice: String? = nil, isVolume: Bool = false, isText: Bool = false) {
         self.name = name
@@ -24,7 +24,7 @@ public struct ForeignContent: Hashable, Sendable {
 
     /// What the first and the last bytes of `file` say; nil for what may be a disk. Throws where the first ones cannot be
     /// read.
-    public init?(of file: any HostFile) throws(ImageError) {
+    package init?(of file: any HostFile) throws(ImageError) {
         let start = try file.bytes(Int(min(file.size, 4096)), at: HostOffset(0), of: "first bytes")
         // A rescue must not end at a bad last sector.
         let size = min(file.size, 512)

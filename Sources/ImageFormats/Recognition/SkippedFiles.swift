@@ -1,9 +1,9 @@
 import BlockImage
 
 /// What folders hold and is not shown, counted by the reason, with the names of some.
-public struct SkippedFiles: Hashable, Sendable {
+package struct SkippedFiles: Hashable, Sendable {
     /// Why a file is not shown.
-    public enum Reason: String, CaseIterable, Sendable {
+    package enum Reason: String, CaseIterable, Sendable {
         /// Its name does not call it an image, so that it may be anything.
         case noKnownExtension = "no-known-extension"
         /// It holds a part of a VMDK disk, which is shown under the name of its descriptor.
@@ -13,7 +13,7 @@ public struct SkippedFiles: Hashable, Sendable {
     }
 
     /// The most names of one reason that are kept.
-    public static let nameLimit = 20
+    package static let nameLimit = 20
 
     private struct Group: Hashable, Sendable, Encodable {
         var count = 0
@@ -23,25 +23,25 @@ public struct SkippedFiles: Hashable, Sendable {
     private var groups: [Reason: Group] = [:]
 
     /// Nothing so far.
-    public init() {}
+    package init() {}
 
     /// Whether there is nothing.
-    public var isEmpty: Bool { groups.isEmpty }
+    package var isEmpty: Bool { groups.isEmpty }
 
     /// Whether there is nothing but what is shown under another name.
-    public var isHarmless: Bool { groups.keys.allSatisfy { $0 == .part } }
+    package var isHarmless: Bool { groups.keys.allSatisfy { $0 == .part } }
 
     /// How many are skipped for `reason`.
-    public func count(_ reason: Reason) -> Int { groups[reason]?.count ?? 0 }
+    package func count(_ reason: Reason) -> Int { groups[reason]?.count ?? 0 }
 
     /// Counts `name`, the path of a file below the folder that is looked through.
-    public mutating func add(_ name: String, _ reason: Reason) {
+    package mutating func add(_ name: String, _ reason: Reason) {
         groups[reason, default: Group()].count += 1
         if count(reason) <= Self.nameLimit { groups[reason]?.names.append(name) }
     }
 
     /// Adds those of another folder, whose names begin with `prefix` here.
-    public mutating func add(_ other: SkippedFiles, named prefix: String) {
+    package mutating func add(_ other: SkippedFiles, named prefix: String) {
         for (reason, group) in other.groups {
             groups[reason, default: Group()].count += group.count
             let left = max(0, Self.nameLimit - (groups[reason]?.names.count ?? 0))
@@ -50,7 +50,7 @@ public struct SkippedFiles: Hashable, Sendable {
     }
 
     /// All of it in one line, for people.
-    public var summary: String {
+    package var summary: String {
         let parts = Reason.allCases.compactMap { reason in
             groups[reason].map { group in
                 let more = group.count > group.names.count ? ", …" : ""
@@ -80,7 +80,7 @@ extension SkippedFiles: Encodable {
     }
 
     /// `{"no-known-extension": {"count": …, "names": […]}, …}` with the reasons that there are.
-    public func encode(to encoder: any Encoder) throws {
+    package func encode(to encoder: any Encoder) throws {
         var container = encoder.container(keyedBy: Key.self)
         for (reason, group) in groups { try container.encode(group, forKey: Key(reason)) }
     }

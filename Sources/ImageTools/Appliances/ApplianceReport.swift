@@ -1,15 +1,15 @@
 import BlockImage
-public import ImageFormats
+import ImageFormats
 import OVA
 
 /// What is known of an appliance as a whole: what its `stats.json` in a mount says.
-public struct ApplianceReport: Sendable {
+package struct ApplianceReport: Sendable {
     /// The bytes that the archive takes on the host.
-    public var actualSize: UInt64
+    package var actualSize: UInt64
     /// Its machines, disks and files.
-    public var info: ApplianceInfo
+    package var info: ApplianceInfo
     /// What is odd about it, in sentences.
-    public var notes: [ErrorText]
+    package var notes: [ErrorText]
 }
 
 extension NamedImage {
@@ -26,7 +26,7 @@ extension NamedImage {
 
     /// What a check of the manifest has found wrong with the disk, in sentences, where it is one of an appliance and was
     /// checked since.
-    public func manifestNotes() -> [ErrorText] {
+    package func manifestNotes() -> [ErrorText] {
         guard let place = appliancePlace, let open = try? openAppliance(place),
             let disk = try? open.disk(place)
         else { return [] }

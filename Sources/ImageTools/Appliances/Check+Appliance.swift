@@ -1,4 +1,4 @@
-public import BlockImage
+import BlockImage
 import ImageFormats
 import OVA
 
@@ -10,7 +10,7 @@ extension NamedImage {
     /// `readsData`: also reads and inflates all that the file stores of the disk. `force`: also where another program is
     /// writing to the image. `progress` gets the part that is done, 0 to 1. Throws why nothing can be checked, and where
     /// it was cancelled.
-    public func check(
+    package func check(
         readsData: Bool = false, force: Bool = false, progress: (Double) -> Void = { _ in }
     ) throws(ImageError) -> CheckReport? {
         guard let place = appliancePlace else {

@@ -26,7 +26,7 @@ extension NamedImage {
     }
 
     /// Whether it is a disk of an appliance, or an appliance, and so no file of its own.
-    public var isInAppliance: Bool { appliancePlace != nil }
+    package var isInAppliance: Bool { appliancePlace != nil }
 
     /// Whether it is an appliance as a whole.
     var isAppliance: Bool { appliancePlace.map { $0.disk == nil } ?? false }

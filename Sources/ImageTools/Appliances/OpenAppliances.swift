@@ -44,11 +44,11 @@ final class OpenAppliance: Sendable {
 
 /// The appliances that were opened lately, so that several disks of one share the list of its members, and what a check has
 /// found is noted where a disk is opened later. May be used from any thread.
-public final class OpenAppliances: Sendable {
+package final class OpenAppliances: Sendable {
     private let open = BoundedCache<[UInt8], OpenAppliance>(capacity: 64)
 
     /// None yet.
-    public init() {}
+    package init() {}
 
     /// The appliance at `path`, which `file` opens: the one that is open, unless its file has changed since.
     func open(at path: FilePath, _ file: () throws(ImageError) -> any HostFile) throws(ImageError) -> OpenAppliance {

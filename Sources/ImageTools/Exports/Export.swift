@@ -6,25 +6,25 @@ import PartitionTable
 
 /// A disk that a server offers under a name: an image, or a disk that it holds (`DiskPlace`). Open, and as it was when it
 /// was opened. Every method may be called from any thread.
-public struct Export: Sendable {
+package struct Export: Sendable {
     /// The image's name, and that of the disk in it: `image@snapshot/p1`.
-    public let name: String
+    package let name: String
     /// What it is, for people.
-    public internal(set) var summary: String
+    package internal(set) var summary: String
     /// The disk.
-    public let image: Image
+    package let image: Image
     /// The image that it is or is a part of: its layers, snapshots and bitmaps.
-    public let opened: OpenedImage
+    package let opened: OpenedImage
     /// Whether it is the image's own disk, and none that it holds.
-    public let isWhole: Bool
+    package let isWhole: Bool
     /// Whether all of its files are on disks of this host: see `HostFile`.
-    public let isPrompt: Bool
+    package let isPrompt: Bool
     /// What answers to clients say of the host's paths.
-    public let paths: HostPaths
+    package let paths: HostPaths
 
     /// Throws `system` with ESTALE where a file of the image was written to since it was opened: what is read from then
     /// on would be a mixture. Costs next to nothing: the files are looked at every 20 milliseconds.
-    public func checkUnchanged() throws(ImageError) {
+    package func checkUnchanged() throws(ImageError) {
         guard let file = opened.fileChangedLately else { return }
         throw ImageError(
             .system(errno: ESTALE), path: file.path,
@@ -32,13 +32,13 @@ public struct Export: Sendable {
     }
 
     /// The dirty bitmaps that say something of this disk: those of the image, where it is the current disk, and whole.
-    public var bitmaps: [DirtyBitmap] {
+    package var bitmaps: [DirtyBitmap] {
         guard isWhole, let image = opened.layers.first?.image as? any BitmapImage else { return [] }
         return image.bitmaps.filter { !$0.isInconsistent }
     }
 
     /// What of the disk from `start` on `bitmap`, one of `bitmaps`, calls dirty. Throws what is wrong with it.
-    public func dirtyRanges(of bitmap: DirtyBitmap, from start: GuestOffset) throws(ImageError) -> any DirtyRangeReader
+    package func dirtyRanges(of bitmap: DirtyBitmap, from start: GuestOffset) throws(ImageError) -> any DirtyRangeReader
     {
         guard let image = opened.layers.first?.image as? any BitmapImage else {
             throw ImageError(.unsupported, about: .named(name), "has no bitmaps, only QCOW2 images do")

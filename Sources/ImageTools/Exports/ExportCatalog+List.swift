@@ -4,13 +4,13 @@ import Glibc
 
 extension ExportCatalog {
     /// What `list` says of one export.
-    public struct Entry: Sendable {
+    package struct Entry: Sendable {
         /// The name.
-        public var name: String
+        package var name: String
         /// What it is, for people; empty where that is not known.
-        public var summary: String
+        package var summary: String
         /// The size of the disk in bytes, or why it cannot be read.
-        public var size: Result<UInt64, ImageError>
+        package var size: Result<UInt64, ImageError>
     }
 
     /// What one list has so far, and how long it may wait. Used by several threads.
@@ -55,7 +55,7 @@ extension ExportCatalog {
     /// Every export, in the order of the images' names: for each image its disk, its partitions, and those of its
     /// snapshots. Opens each image for it, several at a time; one that does not answer in time is listed with that as its
     /// error. Throws `system` with ETIMEDOUT where the folders do not answer.
-    public func list() throws(ImageError) -> [Entry] {
+    package func list() throws(ImageError) -> [Entry] {
         let listing = Listing(try images().sorted { $0.key < $1.key }.map { ($0.key.text, $0.value) })
         let group = DispatchGroup()
         for _ in 0..<min(Self.listedAtOnce, listing.images.count) {
@@ -104,7 +104,7 @@ extension ExportCatalog {
 
 extension ExportCatalog.Entry {
     /// Whether the image did not answer in time, and may do so when it is asked for.
-    public var isSlow: Bool {
+    package var isSlow: Bool {
         if case .failure(let error) = size { error.code == .system(errno: ETIMEDOUT) } else { false }
     }
 }

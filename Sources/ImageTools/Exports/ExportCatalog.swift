@@ -8,7 +8,7 @@ import SystemPackage
 /// What a server offers: the images that a person named, and those of the folders that a person named. Every disk has
 /// one name, and is found by that name only: a client's word never becomes a path. Every method may be called from any
 /// thread.
-public final class ExportCatalog: Sendable {
+package final class ExportCatalog: Sendable {
     /// The most images that are kept open because they may be asked for again. Those in use are open besides.
     private static let openLimit = 64
     /// How long a failed look-up of a name stands: who asks for what is not there does not have the folders read at
@@ -41,7 +41,7 @@ public final class ExportCatalog: Sendable {
     private let scanPatience: Duration
     private let resources: LayerResources
     /// What answers to clients say of the host's paths.
-    public let paths: HostPaths
+    package let paths: HostPaths
     private let openings = SharedWork<ExactName, ServedImage>(threadLimit: 64)
     private let parts = SharedWork<ExactName, [Export]>(threadLimit: 64)
     private let appliances = SharedWork<ExactName, [(name: String, image: NamedImage)]>(threadLimit: 64)
@@ -61,7 +61,7 @@ public final class ExportCatalog: Sendable {
     /// `probesAll`: whether files of folders whose names do not call them images are offered where their content does.
     /// `tell` gets, once, what the operator should know of an image that is opened: that another program is
     /// writing to it.
-    public init(
+    package init(
         _ named: [NamedImage], resources: LayerResources = LayerResources(), probesAll: Bool = false,
         scanPatience: Duration = .seconds(3), tell: @escaping @Sendable (String) -> Void = { _ in }
     ) throws(ImageError) {
@@ -104,7 +104,7 @@ public final class ExportCatalog: Sendable {
     /// Every image by its name, as it is to be opened, appliances as a whole; folders are looked through anew.
     /// Where they do not answer, the images are those that were there before; throws `system` with ETIMEDOUT where they never
     /// did.
-    public func images() throws(ImageError) -> [ExactName: NamedImage] {
+    package func images() throws(ImageError) -> [ExactName: NamedImage] {
         do throws(ImageError) {
             return try scans.value(for: 0, of: .named("folders"), within: scanPatience) { [self] in lookThrough() }
         } catch {
@@ -143,7 +143,7 @@ public final class ExportCatalog: Sendable {
     }
 
     /// What the folders hold and is not offered. Told on another thread: a folder may not answer.
-    public func tellSkipped(to tell: @escaping @Sendable (SkippedFiles) -> Void) {
+    package func tellSkipped(to tell: @escaping @Sendable (SkippedFiles) -> Void) {
         DispatchQueue.global().async { [sources] in
             var skipped = SkippedFiles()
             for case .folder(let prefix, let folder, _) in sources { skipped.add(folder.look().skipped, named: prefix) }
@@ -153,7 +153,7 @@ public final class ExportCatalog: Sendable {
 
     /// The image called `name`, or that holds the disk called so, as it is to be opened, and the name; also an appliance as a
     /// whole. Empty: the only one that there is. Throws `system` with ENOENT where there is none.
-    public func image(_ name: String) throws(ImageError) -> (name: String, image: NamedImage) {
+    package func image(_ name: String) throws(ImageError) -> (name: String, image: NamedImage) {
         do throws(ImageError) {
             return try find(name)
         } catch {
@@ -174,7 +174,7 @@ public final class ExportCatalog: Sendable {
     ///
     /// One that is open already is used again unless a file of it has changed. Throws `system` with ENOENT for what is
     /// not in the catalog, and why an image cannot be read.
-    public func open(_ name: String) throws(ImageError) -> Export {
+    package func open(_ name: String) throws(ImageError) -> Export {
         guard name.utf8.count <= Self.nameLimit else { throw Self.missing(name) }
         let named: (name: String, image: NamedImage)?
         do throws(ImageError) {
@@ -243,7 +243,7 @@ public final class ExportCatalog: Sendable {
 
     /// The name of the image that a disk called `name` is of, as far as that is known without looking: the longest name of
     /// the last scan, for an appliance its own. Nil where there is none.
-    public func knownImage(of name: String) -> String? {
+    package func knownImage(of name: String) -> String? {
         let images = scan.withLock { $0.images }
         if name.isEmpty { return images.count == 1 ? images.first?.key.text : nil }
         guard name.utf8.count <= Self.nameLimit else { return nil }
@@ -389,7 +389,7 @@ public final class ExportCatalog: Sendable {
     }
 
     /// Whether `error`, which the catalog has thrown, is about a name that is not in it, and not about a file.
-    public static func isAboutName(_ error: ImageError) -> Bool {
+    package static func isAboutName(_ error: ImageError) -> Bool {
         guard case .export = error.subject else { return false }
         return error.code == .system(errno: ENOENT)
     }

@@ -1,8 +1,8 @@
-public import BlockImage
+import BlockImage
 
 /// What a server's answers say of the host's paths: names below the folders that are served, and nothing of where
 /// these lie.
-public struct HostPaths: PathNaming {
+package struct HostPaths: PathNaming {
     /// The folders, each with a slash behind it, the longest first.
     private let folders: [String]
 
@@ -14,7 +14,7 @@ public struct HostPaths: PathNaming {
     /// What clients call the file at `path`: its path below the folder that is served, or else its last component. A
     /// relative path that an image states stays as it is, unless it leads upwards; of what QEMU reads as a protocol, the
     /// address of a server stays, without its query, and else the protocol and the last component.
-    public func name(of path: String) -> String {
+    package func name(of path: String) -> String {
         let bytes = Array(path.utf8)
         return String(decoding: nameBelowFolders(bytes) ?? Self.statedName(bytes), as: UTF8.self)
     }

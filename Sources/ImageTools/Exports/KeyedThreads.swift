@@ -9,7 +9,7 @@ import HostStorage
 /// ends leaves threads for all others; and keys take turns. A thread whose work takes longer than it is expected to is not
 /// counted among those of all keys: keys whose work never ends leave threads for the others, too. Threads begin when there is work, and end when there has been
 /// none for some seconds. Nothing waits for them: a process may end while they hang. May be used from any thread.
-public final class KeyedThreads<Key: Hashable & Sendable>: Sendable {
+package final class KeyedThreads<Key: Hashable & Sendable>: Sendable {
     /// How long a thread waits for more work.
     private static var idleTime: DispatchTimeInterval { .seconds(5) }
 
@@ -47,7 +47,7 @@ public final class KeyedThreads<Key: Hashable & Sendable>: Sendable {
 
     /// At most `threadsPerKey` threads do work of one key, and `threadLimit` of all, but for those that are busy with one
     /// piece for longer than `patience`; at most `waitingLimit` pieces of work wait for each key.
-    public init(threadsPerKey: Int, threadLimit: Int, waitingLimit: Int = 4096, patience: Duration = .seconds(1)) {
+    package init(threadsPerKey: Int, threadLimit: Int, waitingLimit: Int = 4096, patience: Duration = .seconds(1)) {
         self.patience = patience
         self.threadsPerKey = threadsPerKey
         self.threadLimit = threadLimit
@@ -56,7 +56,7 @@ public final class KeyedThreads<Key: Hashable & Sendable>: Sendable {
 
     /// Does `work` on a thread of `key`, after what waits for that key already. False where it is not done, because too
     /// much waits.
-    public func run(for key: Key, _ work: @escaping @Sendable () -> Void) -> Bool {
+    package func run(for key: Key, _ work: @escaping @Sendable () -> Void) -> Bool {
         var (isNew, isLookDue) = (false, false)
         let isTaken = state.withLock { state in
             var queue = state.queues[key] ?? Queue()
@@ -204,6 +204,6 @@ private func startThread(_ work: @escaping @Sendable () -> Void) -> Bool {
 }
 
 /// Gives memory that clients no longer make a server hold back to the system.
-public func giveBackMemory() {
+package func giveBackMemory() {
     giveBackHeap()
 }

@@ -3,7 +3,7 @@ import Synchronization
 
 /// Memory that clients make a server hold: bounded for all of them together, whatever they ask for and do not read. May be
 /// used from any thread.
-public final class MemoryBudget: Sendable {
+package final class MemoryBudget: Sendable {
     /// What waits for memory.
     private struct Waiter {
         var id: UInt64
@@ -24,15 +24,15 @@ public final class MemoryBudget: Sendable {
     private let waitingCount = Atomic<Int>(0)
 
     /// A budget of `limit` bytes.
-    public init(limit: Int) {
+    package init(limit: Int) {
         self.limit = limit
     }
 
     /// Whether something waits for memory.
-    public var isWaitedFor: Bool { waitingCount.load(ordering: .relaxed) > 0 }
+    package var isWaitedFor: Bool { waitingCount.load(ordering: .relaxed) > 0 }
 
     /// Takes `bytes`; false where there are not so many. Those that wait are passed by.
-    public func take(_ bytes: UInt64) -> Bool {
+    package func take(_ bytes: UInt64) -> Bool {
         let count = Int(clamping: bytes)
         return state.withLock { state in
             guard count <= limit - state.taken else { return false }
@@ -42,7 +42,7 @@ public final class MemoryBudget: Sendable {
     }
 
     /// Gives back what was taken, and calls those that get what they wait for by that.
-    public func giveBack(_ bytes: UInt64) {
+    package func giveBack(_ bytes: UInt64) {
         guard bytes > 0 else { return }
         let served = state.withLock { state in
             state.taken -= Int(clamping: bytes)
@@ -55,13 +55,13 @@ public final class MemoryBudget: Sendable {
     /// thread that gives memory back. More than the budget ever has counts as all of it. Answers a number for `withdraw`
     /// where `body` was not called yet.
     @discardableResult
-    public func take(_ bytes: UInt64, whenThere body: @escaping @Sendable (TakenMemory) -> Void) -> UInt64? {
+    package func take(_ bytes: UInt64, whenThere body: @escaping @Sendable (TakenMemory) -> Void) -> UInt64? {
         reserve(bytes) { [self] taken in body(TakenMemory(taken: taken, from: self)) }
     }
 
     /// The same with the bytes as a number, which are to be given back.
     @discardableResult
-    public func reserve(_ bytes: UInt64, whenTaken body: @escaping @Sendable (UInt64) -> Void) -> UInt64? {
+    package func reserve(_ bytes: UInt64, whenTaken body: @escaping @Sendable (UInt64) -> Void) -> UInt64? {
         let count = min(Int(clamping: bytes), limit)
         let id = state.withLock { state -> UInt64? in
             guard !state.waiting.isEmpty || count > limit - state.taken else {
@@ -79,7 +79,7 @@ public final class MemoryBudget: Sendable {
 
     /// What waits under the number `id` waits no more; answers whether it did.
     @discardableResult
-    public func withdraw(_ id: UInt64) -> Bool {
+    package func withdraw(_ id: UInt64) -> Bool {
         let (didWait, served) = state.withLock { state -> (Bool, [Waiter]) in
             guard let index = state.waiting.firstIndex(where: { $0.id == id }) else { return (false, []) }
             state.waiting.remove(at: index)
@@ -109,12 +109,12 @@ public final class MemoryBudget: Sendable {
 }
 
 /// Memory that was taken from a budget, until the last reference is gone.
-public final class TakenMemory: Sendable {
+package final class TakenMemory: Sendable {
     private let budget: MemoryBudget
     private let bytes: UInt64
 
     /// Takes `bytes` of `budget`; nil where there are not so many.
-    public init?(_ bytes: UInt64, of budget: MemoryBudget) {
+    package init?(_ bytes: UInt64, of budget: MemoryBudget) {
         guard budget.take(bytes) else { return nil }
         self.budget = budget
         self.bytes = bytes

@@ -3,14 +3,14 @@ import Encryption
 import FormatCore
 
 /// A QCOW2 image, described and, where that is possible, ready to read.
-public struct QCOW2Image: SnapshotImage, BitmapImage, CheckableImage {
+package struct QCOW2Image: SnapshotImage, BitmapImage, CheckableImage {
     /// What the image says of itself.
-    public let description: QCOW2Description
+    package let description: QCOW2Description
     /// Its own part of the disk; nil where it could not be made ready to read.
-    public private(set) var clusters: QCOW2Layer?
+    package private(set) var clusters: QCOW2Layer?
     private let file: any HostFile
     /// What was read in place of the data file that the header names.
-    public private(set) var nameNotes: [ErrorText] = []
+    package private(set) var nameNotes: [ErrorText] = []
 
     /// The image in `file`, which `description` describes.
     init(_ description: QCOW2Description, file: any HostFile) {
@@ -19,14 +19,14 @@ public struct QCOW2Image: SnapshotImage, BitmapImage, CheckableImage {
     }
 
     /// `clusters`
-    public var layer: (any ImageLayer)? { clusters }
+    package var layer: (any ImageLayer)? { clusters }
     /// The features that are not supported, or the want of a key.
-    public var refusal: ImageError? { description.refusal }
+    package var refusal: ImageError? { description.refusal }
     /// The refusal, where there is no key and nothing else is wrong.
-    public var missingKey: ImageError? { clusters == nil && description.lacksKey ? description.refusal : nil }
+    package var missingKey: ImageError? { clusters == nil && description.lacksKey ? description.refusal : nil }
 
     /// The backing file of the header, with the format of its extension.
-    public var backing: BackingName? {
+    package var backing: BackingName? {
         description.backingFile.map { name in
             BackingName(
                 bytes: name, sought: SoughtName(inHeader: name), role: .backing,
@@ -35,15 +35,15 @@ public struct QCOW2Image: SnapshotImage, BitmapImage, CheckableImage {
     }
 
     /// What came up while it was described, while its data file was looked for, and while it was read.
-    public var notes: [ErrorText] { description.notes + (clusters?.notes ?? []) + nameNotes }
+    package var notes: [ErrorText] { description.notes + (clusters?.notes ?? []) + nameNotes }
 
     /// The header extensions that docs/interop/qcow2 does not give.
-    public var unknownHeaderExtensions: [HeaderExtensionInfo] {
+    package var unknownHeaderExtensions: [HeaderExtensionInfo] {
         description.extensions.unknown.map { HeaderExtensionInfo(type: $0.type, size: $0.length) }
     }
 
     /// Unlocks an encrypted image, and opens the data file.
-    public mutating func makeReadable(with services: LayerServices) throws(ImageError) {
+    package mutating func makeReadable(with services: LayerServices) throws(ImageError) {
         let cipher = try description.cipher(with: services.keys, in: file)
         // No file is opened for an image that cannot be read all the same.
         if let refusal = cipher == nil ? description.refusal : description.refusalWithKey { throw refusal }
@@ -56,7 +56,7 @@ public struct QCOW2Image: SnapshotImage, BitmapImage, CheckableImage {
     }
 
     /// The keys that `qemu-img info` has, and the dirty bitmaps where all is listed.
-    public func add(to info: inout ImageInfo, listsAll: Bool) {
+    package func add(to info: inout ImageInfo, listsAll: Bool) {
         let header = description.header
         info.virtualSize = header.virtualSize
         info.clusterSize = header.clusterSize
@@ -67,14 +67,14 @@ public struct QCOW2Image: SnapshotImage, BitmapImage, CheckableImage {
     }
 
     /// Checks clusters and refcounts: see `QCOW2Description.check`. Needs no key.
-    public func check(progress: (Double) -> Void) throws(ImageError) -> CheckResult? {
+    package func check(progress: (Double) -> Void) throws(ImageError) -> CheckResult? {
         try description.check(file, progress: progress)
     }
 }
 
 extension QCOW2Image {
     /// Those of the snapshot table.
-    public var snapshots: [DiskSnapshot] {
+    package var snapshots: [DiskSnapshot] {
         description.snapshots.map { snapshot in
             DiskSnapshot(
                 idBytes: snapshot.idBytes, nameBytes: snapshot.nameBytes, dateSeconds: snapshot.dateSeconds,
@@ -85,22 +85,22 @@ extension QCOW2Image {
     }
 
     /// What is wrong with the snapshot table.
-    public var snapshotFault: ImageError? { description.snapshotFault }
+    package var snapshotFault: ImageError? { description.snapshotFault }
 
     /// The disk by the snapshot's L1 table.
-    public func layer(ofSnapshot index: Int) throws(ImageError) -> (any ImageLayer)? {
+    package func layer(ofSnapshot index: Int) throws(ImageError) -> (any ImageLayer)? {
         try clusters?.layer(of: description.snapshots[index])
     }
 
     /// What the snapshot's L1 table has past the end of the disk.
-    public func vmState(ofSnapshot index: Int) throws(ImageError) -> (any ImageLayer)? {
+    package func vmState(ofSnapshot index: Int) throws(ImageError) -> (any ImageLayer)? {
         try clusters?.vmState(of: description.snapshots[index])
     }
 }
 
 extension QCOW2Image {
     /// Those of the bitmap directory.
-    public var bitmaps: [DirtyBitmap] {
+    package var bitmaps: [DirtyBitmap] {
         description.bitmaps.enumerated().map { index, bitmap in
             DirtyBitmap(
                 index: index, nameBytes: bitmap.nameBytes, granularity: bitmap.granularity,
@@ -111,16 +111,16 @@ extension QCOW2Image {
     }
 
     /// What is wrong with the bitmap directory.
-    public var bitmapFault: ImageError? { description.bitmapFault }
+    package var bitmapFault: ImageError? { description.bitmapFault }
 
     /// What the bitmap's table and clusters of bits mark.
-    public func dirtyRanges(of bitmap: DirtyBitmap, from start: GuestOffset) throws(ImageError) -> any DirtyRangeReader
+    package func dirtyRanges(of bitmap: DirtyBitmap, from start: GuestOffset) throws(ImageError) -> any DirtyRangeReader
     {
         try description.dirtyRanges(of: description.bitmaps[bitmap.index], in: file, from: start)
     }
 
     /// The sum of these ranges.
-    public func dirtyBytes(of bitmap: DirtyBitmap) throws(ImageError) -> UInt64 {
+    package func dirtyBytes(of bitmap: DirtyBitmap) throws(ImageError) -> UInt64 {
         try description.dirtyBytes(of: description.bitmaps[bitmap.index], in: file)
     }
 }
