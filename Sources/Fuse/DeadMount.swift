@@ -1,4 +1,6 @@
+import Dispatch
 import Glibc
+import Synchronization
 import SystemPackage
 
 /// A mount whose server is gone: every access to it fails with ENOTCONN, "Transport endpoint is not connected".
@@ -15,10 +17,25 @@ package struct DeadMount: Hashable, Sendable {
         defer { unsafe free(resolved) }
         mountpoint = unsafe FilePath(platformString: resolved)
         guard let mounted = MountedFileSystem(at: mountpoint), mounted.type == "fuse.\(subtype)" else { return nil }
+        guard Self.isDead(mountpoint) else { return nil }
+    }
+
+    private static func isDead(_ mountpoint: FilePath) -> Bool {
         var figures = statvfs()
         // The kernel may still know the attributes of the directory; the figures it always has to ask for.
         // Safe: a string of ours, and a structure of ours.
-        guard unsafe statvfs(resolved, &figures) != 0, errno == ENOTCONN else { return nil }
+        return unsafe mountpoint.withPlatformString { unsafe statvfs($0, &figures) } != 0 && errno == ENOTCONN
+    }
+
+    /// Whether what is mounted at `mountpoint` is dead; false where it does not answer within `limit`.
+    static func isDead(_ mountpoint: FilePath, within limit: DispatchTimeInterval) -> Bool {
+        let answered = DispatchSemaphore(value: 0)
+        let isDead = Atomic(false)
+        DispatchQueue(label: "dead mount").async {
+            isDead.store(self.isDead(mountpoint), ordering: .sequentiallyConsistent)
+            answered.signal()
+        }
+        return answered.wait(timeout: .now() + limit) == .success && isDead.load(ordering: .sequentiallyConsistent)
     }
 
     /// Takes it away, and answers whether it is gone. Who has a file of it open keeps what there is to keep: errors. An

@@ -192,15 +192,15 @@ package struct SessionError: Error, Hashable, Sendable, CustomStringConvertible 
     package func unmount() {
         state.withLock { state in
             guard state.runner == nil else { return stop(&state) }
-            let mounted = state.mountpoint.flatMap { MountedFileSystem(at: $0) }
-            if let mounted, mounted.device == state.device { disconnect() }
+            let mounted = ownMount(state)
+            if mounted != nil { disconnect() }
             let (_, lines) = Log.collecting {
                 // Safe: nothing else uses the session: `run` is over or has not begun, and the lock keeps it out.
                 unsafe fuse_session_unmount(session)
             }
             // Where this process may not unmount any more, there is a helper that may.
             if let helper = state.helper { close(helper) }
-            if let mountpoint = state.mountpoint, mounted?.device == state.device,
+            if let mountpoint = state.mountpoint, let mounted,
                 !isGone(from: mountpoint, mounted, inTime: state.helper != nil)
             {
                 Log.write(lines + ["\(mountpoint) is still mounted"])
@@ -208,6 +208,20 @@ package struct SessionError: Error, Hashable, Sendable, CustomStringConvertible 
             state.mountpoint = nil
             state.helper = nil
         }
+    }
+
+    /// What is mounted at the mountpoint, where that is the mount of this session; nil where it is gone.
+    ///
+    /// Another server may have mounted there since, and got the device number, which the kernel gives out again at once.
+    /// Where the connection has ended, the mount is this session's only if it is dead.
+    private func ownMount(_ state: borrowing State) -> MountedFileSystem? {
+        guard let mountpoint = state.mountpoint, let mounted = MountedFileSystem(at: mountpoint),
+            mounted.device == state.device
+        else { return nil }
+        var device = unsafe pollfd(fd: fuse_session_fd(session), events: 0, revents: 0)
+        // Safe: one structure of ours.
+        let isOver = unsafe poll(&device, 1, 0) == 1 && CInt(device.revents) & POLLERR != 0
+        return isOver && !DeadMount.isDead(mountpoint, within: .seconds(1)) ? nil : mounted
     }
 
     /// Asks `run` to end, soon and without waiting for it; one that has not begun will end at once. Callable from any
@@ -236,7 +250,7 @@ package struct SessionError: Error, Hashable, Sendable, CustomStringConvertible 
 
     /// Whether a mount is gone; or `inTime`, that is as soon as the helper of `auto_unmount` has seen the end of its
     /// socket.
-    private func isGone(from mountpoint: FilePath, _ mounted: MountedFileSystem?, inTime: Bool) -> Bool {
+    private func isGone(from mountpoint: FilePath, _ mounted: MountedFileSystem, inTime: Bool) -> Bool {
         let turns = 500
         for turn in 0...turns {
             guard MountedFileSystem(at: mountpoint) == mounted else { return true }

@@ -103,10 +103,27 @@ struct OptionTests {
             mountpoint)
         try Tool.check("cmp", gallery.disk, "\(mountpoint)/plain.qcow2/disk.raw")
         try umount(mountpoint)
-        #expect(wait(seconds: 10) { Mount.server(of: mountpoint) == nil })
+        #expect(wait(seconds: 60) { Mount.server(of: mountpoint) == nil })
     }
+
+    /// The kernel gives the device number of a mount that is gone to the next one.
+    @Test("a server whose mount was taken away leaves alone what was mounted there since", .enabled(if: Tool.isRoot))
+    func laterMount() throws {
+        let gallery = try Gallery(["plain.qcow2"], seed: 5)
+        let mount = try Mount(gallery.images)
+        kill(mount.server, SIGSTOP)
+        defer { kill(mount.server, SIGCONT) }
+        try Tool.check("umount", "-i", "-l", "--no-canonicalize", mount.path)
+        try Tool.check(Tool.rblockfs, gallery.images, mount.path)
+        kill(mount.server, SIGCONT)
+        #expect(mount.waitForEnd())
+        try Tool.check("cmp", gallery.disk, mount.disk("plain.qcow2"))
+        try umount(mount.path)
+        #expect(wait(seconds: 60) { Mount.server(of: mount.path) == nil })
+    }
+
     /// umount(8) reads the table of mounts, and may miss one while others come and go (util-linux 2.38: "not mounted").
     private func umount(_ mountpoint: String) throws {
-        #expect(try wait(seconds: 10) { try Tool.run("umount", [mountpoint]).status == 0 })
+        #expect(try wait(seconds: 60) { try Tool.run("umount", [mountpoint]).status == 0 })
     }
 }
