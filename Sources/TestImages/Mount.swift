@@ -65,7 +65,7 @@ package final class Mount: Sendable {
         self.folder = folder
         path = mountpoint
         try Mount.register(mountpoint)
-        let result = try Tool.run(Tool.rblockfs, options + [images, mountpoint], timeout: 60)
+        let result = try Tool.run(Tool.rblockfs, options + [images, mountpoint], timeout: 300)
         let server = Mount.server(of: mountpoint)
         guard result.status == 0, let server else {
             _ = try? Tool.run("fusermount3", ["-u", "-z", mountpoint])

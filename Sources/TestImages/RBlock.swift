@@ -4,7 +4,7 @@ import Foundation
 package enum RBlock {
     /// Runs it to its end, in `folder` where one is given, and answers what it left, whatever its status.
     package static func run(_ arguments: [String], in folder: String? = nil) throws -> ToolResult {
-        try Tool.run(Tool.rblock, arguments, in: folder, timeout: 60)
+        try Tool.run(Tool.rblock, arguments, in: folder, timeout: 300)
     }
 
     /// Runs a verb with `--output json`; answers what it wrote, whatever its status.

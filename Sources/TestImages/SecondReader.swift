@@ -18,7 +18,7 @@ package enum SecondReader {
     /// `raw`. Says on false why not.
     package static func reads(_ path: String, into raw: String) throws -> (Bool, String) {
         // -I: nothing of the environment or of the working folder has a part in it, and no file is written.
-        let result = try Tool.run(python, ["-I", "-B", "-c", script, path, raw], timeout: 60)
+        let result = try Tool.run(python, ["-I", "-B", "-c", script, path, raw], timeout: 300)
         return (result.status == 0, result.errors)
     }
 

@@ -96,7 +96,7 @@ struct BenchTests {
             [
                 "--size", "16M", "--rounds", "1", "--images", "qcow2", "--measures", "random-1", "--servers",
                 "rblockfs,bare-file", "--rblockfs", "/bin/false",
-            ], timeout: 60)
+            ], timeout: 300)
         #expect(result.status == 1)
         let rows = result.text.split(separator: "\n").filter { $0.contains("rblockfs") || $0.contains("bare file") }
         #expect(rows.count == 2 && rows.first?.contains("does not open it") == true, "\(result.text)")
@@ -129,7 +129,7 @@ struct BenchTests {
             done
             left "$@"
             """
-        let result = try Shell.run(script, Self.program, folder.path, timeout: 120)
+        let result = try Shell.run(script, Self.program, folder.path, timeout: 300)
         #expect(result.text == "143\n", "\(result.text)\(result.errors)")
         withExtendedLifetime(folder) {}
     }
@@ -141,7 +141,7 @@ struct BenchTests {
             ["--measures", ""], ["--servers", "none"], ["--folder"], ["more"],
         ])
     func usage(arguments: [String]) throws {
-        let result = try Tool.run(Self.program, arguments, timeout: 30)
+        let result = try Tool.run(Self.program, arguments, timeout: 300)
         #expect(result.status == 64 && result.output.isEmpty, "\(arguments): \(result.errors)")
     }
 }

@@ -29,7 +29,7 @@ struct `rblock check` {
             sys.exit(status)
             """
         let result = try Tool.run(
-            "python3", ["-c", script, Tool.rblock, "check", "--output", "json", path], timeout: 60)
+            "python3", ["-c", script, Tool.rblock, "check", "--output", "json", path], timeout: 300)
         let memory = result.errors.split(separator: "memory ").last?.split(separator: "\n").first
         return (try #require(memory.flatMap { Int($0) }), result)
     }
@@ -112,7 +112,7 @@ struct `rblock check` {
             "$2" check -U "$1" > /dev/null; echo $s $?
             kill $writer; wait $writer 2> /dev/null; cat "$1.errors"
             """
-        let result = try Tool.run("bash", ["-c", script, "bash", path, Tool.rblock], timeout: 60)
+        let result = try Tool.run("bash", ["-c", script, "bash", path, Tool.rblock], timeout: 300)
         #expect(result.text.hasPrefix("1 ") && !result.text.hasPrefix("1 1"), "\(result.text)")
         #expect(result.text.contains("another program is writing to it"))
     }
@@ -170,7 +170,7 @@ struct `rblock check` {
         #expect(result.status == 2 && memory < 64 << 10, "\(result.status), \(memory) KiB")
         let corruptions = try JSONValue(parsing: result.output)["corruptions"]?.number
         let theirs = try JSONValue(
-            parsing: try Tool.run("qemu-img", ["check", "--output=json", path], timeout: 60).output)
+            parsing: try Tool.run("qemu-img", ["check", "--output=json", path], timeout: 300).output)
         #expect(corruptions == theirs["corruptions"]?.number)
         // 65,535 snapshots of one L1 table of 1,024 entries: they name an L2 table 67 million times.
         try edit(

@@ -58,7 +58,7 @@ struct ConvertBenchTests {
                 [
                     "convert", "--size", "16M", "--rounds", "1", "--conversions", "zlib", "--converters",
                     "rblock,qemu-img-flush", "--rblock", program,
-                ], timeout: 120)
+                ], timeout: 300)
             #expect(result.status == 1 && result.errors.contains(problem), "\(result.errors)")
             #expect(result.text.contains("zlib, seconds") && result.text.contains("qemu-img -t writeback"))
         }

@@ -26,7 +26,7 @@ enum Isolated {
 
     /// Runs `script` in bash: $1 is the folder of images, $2 a mountpoint of everybody's, $3 the disk that each image is,
     /// $4 a folder of its own; the rest are `arguments`.
-    static func run(_ script: String, _ gallery: Gallery, _ arguments: String..., timeout: Double = 60) throws
+    static func run(_ script: String, _ gallery: Gallery, _ arguments: String..., timeout: Double = 300) throws
         -> ToolResult
     {
         let folder = try TemporaryFolder()

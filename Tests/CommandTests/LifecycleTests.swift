@@ -13,9 +13,9 @@ struct LifecycleTests {
         let said = try Shell.check(
             """
             said=$("$1" "$2" "$3" 2>&1); cmp "$4" "$3/plain.qcow2/disk.raw" >&2; fusermount3 -u "$3"; echo "[$said]"
-            """, Tool.rblockfs, gallery.images, mountpoint, gallery.disk, timeout: 30)
+            """, Tool.rblockfs, gallery.images, mountpoint, gallery.disk, timeout: 300)
         #expect(said == "[]")
-        #expect(wait(seconds: 10) { Mount.server(of: mountpoint) == nil })
+        #expect(wait(seconds: 60) { Mount.server(of: mountpoint) == nil })
     }
 
     @Test("The server keeps nothing of its caller: no descriptor, no terminal, no folder")
@@ -31,7 +31,7 @@ struct LifecycleTests {
             for descriptor in 0 1 2; do readlink /proc/$server/fd/$descriptor; done
             readlink /proc/$server/fd/* | grep -c held; readlink /proc/$server/cwd; ps -o tty= -o sid= -p $server
             echo $server; fusermount3 -u "$3"
-            """, Tool.rblockfs, gallery.images, mountpoint, folder.path, timeout: 30)
+            """, Tool.rblockfs, gallery.images, mountpoint, folder.path, timeout: 300)
         let lines = result.text.split(separator: "\n").map(String.init)
         try #require(lines.count == 7, "\(result.text)\(result.errors)")
         #expect(lines[..<5] == ["/dev/null", "/dev/null", "/dev/null", "0", "/"])
@@ -79,7 +79,7 @@ struct LifecycleTests {
         let server = try #require(Mount.server(of: mountpoint))
         try Tool.check("cmp", gallery.disk, "\(mountpoint)/plain.qcow2/disk.raw")
         kill(server, SIGTERM)
-        #expect(wait(seconds: 10) { !Mount.isRunning(server) && !Mount.isMounted(mountpoint) })
+        #expect(wait(seconds: 60) { !Mount.isRunning(server) && !Mount.isMounted(mountpoint) })
         if Mount.isRunning(server) { kill(server, SIGKILL) }
     }
 
@@ -120,7 +120,7 @@ struct LifecycleTests {
         #expect(mount.waitForEnd())
         try Tool.check("cmp", gallery.disk, mount.disk("plain.qcow2"))
         try Tool.check("umount", mount.path)
-        #expect(wait(seconds: 10) { Mount.server(of: mount.path) == nil })
+        #expect(wait(seconds: 60) { Mount.server(of: mount.path) == nil })
     }
 
     @Test("SIGTERM does not wait for open files: readers get errors")
@@ -151,7 +151,7 @@ struct LifecycleTests {
             kill -0 $server || exit 98
             case $5 in fusermount3) fusermount3 -u "$3";; *) kill -$5 $server;; esac
             wait $server
-            """, Tool.rblockfs, gallery.images, mountpoint, gallery.disk, end, timeout: 60)
+            """, Tool.rblockfs, gallery.images, mountpoint, gallery.disk, end, timeout: 300)
         #expect(result.status == 0, "\(result.errors)")
         #expect(!Mount.isMounted(mountpoint))
         #expect(Mount.server(of: mountpoint) == nil)
@@ -167,7 +167,7 @@ struct LifecycleTests {
             let result = try Shell.run(
                 "cd \"$2\" && \"$1\" \"$3\" \"$4/\" && cmp \"$5\" \"./$4/plain.qcow2/disk.raw\"; status=$?;"
                     + " fusermount3 -u \"$2/$4\" && exit $status",
-                Tool.rblockfs, folder.path, gallery.images, name, gallery.disk, timeout: 30)
+                Tool.rblockfs, folder.path, gallery.images, name, gallery.disk, timeout: 300)
             #expect(result.status == 0, "\(name): \(result.errors)")
         }
         try Shell.check("cd \"$1\" && ln -s relative link", folder.path)

@@ -6,7 +6,7 @@ struct NoProcTests {
     /// Runs a program where /proc is an empty folder.
     private func run(_ program: String, _ arguments: [String]) throws -> ToolResult {
         let script = "mount -t tmpfs none /proc && exec \"$@\""
-        return try Tool.run("unshare", ["-m", "bash", "-c", script, "bash", program] + arguments, timeout: 60)
+        return try Tool.run("unshare", ["-m", "bash", "-c", script, "bash", program] + arguments, timeout: 300)
     }
 
     @Test func `every verb says so with status 70`() throws {

@@ -25,7 +25,7 @@ struct OrdinaryUserTests {
                 status=$?; umount -l "$5" 2>/dev/null; exit $status
                 """, "bash", folder.file("fuse"), script, folder.file("rblockfs"), gallery.images, mountpoint,
                 gallery.disk,
-            ], timeout: 60)
+            ], timeout: 300)
     }
 
     @Test("It mounts through fusermount3, and reads right")

@@ -118,8 +118,10 @@ struct `rblock read` {
             preexec_fn=lambda: __import__("fcntl").ioctl(2, __import__("termios").TIOCSCTTY, 0))
         os.close(slave)
         seen, asked = b"", False
-        # The output is not taken for longer than a second, also where starting the command takes a while.
-        if how == "slow": time.sleep(4)
+        # It begins to write, and its output is not taken for longer than a second.
+        if how == "slow":
+            select.select([process.stdout], [], [])
+            time.sleep(1.5)
         if how != "interrupt": process.stdout.read()
         while True:
             if select.select([master], [], [], 60)[0] == []: sys.exit("nothing came")

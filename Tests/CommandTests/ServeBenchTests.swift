@@ -66,7 +66,7 @@ struct ServeBenchTests {
                     "serve", "--size", "16M", "--rounds", "1", "--images", "qcow2", "--measures", "random-1",
                     "--servers",
                     "rblock,qemu-nbd", "--rblock", program,
-                ], timeout: 120)
+                ], timeout: 300)
             #expect(result.status == 1 && result.errors.contains(problem), "\(result.errors)")
             #expect(result.text.contains("QCOW2, written in order") && result.text.contains("qemu-nbd"))
         }

@@ -13,7 +13,7 @@ struct ServiceTests {
         defer { _ = try? Tool.run("fusermount3", ["-quz", mountpoint]) }
         let prelude = "ended() { ! readlink /proc/$1/exe >/dev/null 2>&1; }\n"
         return try Shell.run(
-            prelude + script, Tool.rblockfs, gallery.images, mountpoint, folder.path, more, timeout: 60)
+            prelude + script, Tool.rblockfs, gallery.images, mountpoint, folder.path, more, timeout: 300)
     }
 
     @Test("The file of --pid-file has the server's number while it serves", arguments: ["", "-f"])

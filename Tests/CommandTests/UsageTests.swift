@@ -5,7 +5,7 @@ import Testing
 @Suite("The command's words and exit statuses", .enabled(if: Tool.canMount("qemu-img")))
 struct UsageTests {
     private func rblockfs(_ arguments: String...) throws -> ToolResult {
-        try Tool.run(Tool.rblockfs, arguments, timeout: 30)
+        try Tool.run(Tool.rblockfs, arguments, timeout: 300)
     }
 
     /// A failure must say so in one line of standard error that begins with the command's name.
@@ -64,7 +64,7 @@ struct UsageTests {
             (["--umask", "8", images, mountpoint], "8"), (["-o", "umask=1000", images, mountpoint], "1000"),
             (["--ready-fd", "7", images, mountpoint], "--foreground"),
         ] {
-            let result = try Tool.run(Tool.rblockfs, arguments, timeout: 30)
+            let result = try Tool.run(Tool.rblockfs, arguments, timeout: 300)
             #expect(result.status == 64 && result.output.isEmpty, "\(arguments)")
             #expect(result.errors.contains(word), "\(result.errors)")
         }
@@ -128,7 +128,7 @@ struct UsageTests {
         let table = try String(contentsOfFile: "/proc/self/mountinfo", encoding: .utf8)
         #expect(table.split(separator: "\n").count { $0.contains(" \(mountpoint) ") } == 1)
         try Tool.check("fusermount3", "-u", mountpoint)
-        #expect(wait(seconds: 10) { Mount.server(of: mountpoint) == nil })
+        #expect(wait(seconds: 60) { Mount.server(of: mountpoint) == nil })
     }
 
     @Test("A dead mount that is not one of rblockfs is left alone", .enabled(if: Tool.isRoot))

@@ -23,7 +23,7 @@ struct `An image that another program uses` {
 
     private func withLock(_ byte: Int, of file: String, _ arguments: [String]) throws -> ToolResult {
         try Tool.run(
-            "python3", ["-c", Self.locked, "\(byte)", file, Tool.rblock] + arguments, in: folder.path, timeout: 60)
+            "python3", ["-c", Self.locked, "\(byte)", file, Tool.rblock] + arguments, in: folder.path, timeout: 300)
     }
 
     private func makeChains() throws {
@@ -74,7 +74,7 @@ struct `An image that another program uses` {
             "$2" hash -U top.qcow2 >/dev/null 2>&1; echo $s $?; wc -c <out
             kill $writer; wait $writer 2>/dev/null; cat errors; "$2" hash top.qcow2 >/dev/null; echo $?
             """
-        let result = try Tool.run("bash", ["-c", script, "bash", folder.path, Tool.rblock], timeout: 60)
+        let result = try Tool.run("bash", ["-c", script, "bash", folder.path, Tool.rblock], timeout: 300)
         #expect(result.text.hasPrefix("1 0\n0\nrblock: \(folder.file("top.qcow2")): another program"), "\(result.text)")
         #expect(result.text.hasSuffix("\n0\n"), "\(result.text)")
     }
@@ -91,7 +91,7 @@ struct `An image that another program uses` {
             let result = try Shell.run(
                 """
                 set -o pipefail; "$1" read $3 "$2" | { head -c 100; printf x >>"$2"; cat; } | wc -c
-                """, Tool.rblock, image, option, timeout: 60)
+                """, Tool.rblock, image, option, timeout: 300)
             #expect(result.status == 0, "\(result.errors)")
             #expect(result.errors.contains("was written to while it was read"), "\(result.errors)")
             #expect(!result.errors.contains("--ignore"), "\(result.errors)")
@@ -119,7 +119,7 @@ struct `An image that another program uses` {
                 + """
                 set -o pipefail; "$rblock" read "$2" | { head -c 4096; sleep 2.5; cat; } | sha256sum | cut -d ' ' -f 1
                 echo $?
-                """, disk, shown, Tool.rblock, "off", timeout: 60)
+                """, disk, shown, Tool.rblock, "off", timeout: 300)
         #expect(read.text == "\(digest)\n0\n", "\(read.text)\(read.errors)")
         #expect(read.errors.contains("\(shown): its file system dates it by the clock"), "\(read.errors)")
         // A write to its start is among the samples.
@@ -129,7 +129,7 @@ struct `An image that another program uses` {
                 set -o pipefail; "$rblock" read "$2" | {
                     head -c 4096; sleep 1.5; printf changed | dd of="$2" conv=notrunc status=none; cat
                 } | wc -c; echo $?
-                """, disk, shown, Tool.rblock, "on", timeout: 60)
+                """, disk, shown, Tool.rblock, "on", timeout: 300)
         #expect(changed.text.hasSuffix("\n1\n"), "\(changed.text)\(changed.errors)")
         #expect(changed.errors.contains("\(shown): was written to while it was read"), "\(changed.errors)")
     }

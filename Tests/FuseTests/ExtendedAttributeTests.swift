@@ -118,7 +118,7 @@ struct `A mount with extended attributes` {
             current.withLock { $0?.stop() }
             over.wait()
         }
-        return try Tool.run("python3", ["-c", script, mountpoint], timeout: 30)
+        return try Tool.run("python3", ["-c", script, mountpoint], timeout: 300)
     }
 
     @Test func `tells values, names, sizes and errors as Linux does`() throws {

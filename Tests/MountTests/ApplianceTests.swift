@@ -109,7 +109,7 @@ struct ApplianceTests {
         let reader = try OpenedFile(mount.disk("vm.ova/disk 1.vmdk"))
         #expect(try reader.read(4096, at: 0) == Array(disk[..<4096]))
         try Shell.check("mv \"$1\"/images/new.ova \"$2\"/images/vm.ova", other.path, folder.path)
-        #expect(wait(seconds: 5) { (try? Status(mount.disk("vm.ova/disk 1.vmdk")).size) == 2 << 20 })
+        #expect(wait(seconds: 60) { (try? Status(mount.disk("vm.ova/disk 1.vmdk")).size) == 2 << 20 })
         try Tool.check("cmp", other.file("other.raw"), mount.disk("vm.ova/disk 1.vmdk"))
         #expect(try reader.read(1 << 20, at: 1 << 20) == Array(disk[1 << 20..<2 << 20]))
     }

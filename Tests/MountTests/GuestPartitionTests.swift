@@ -94,7 +94,7 @@ struct GuestPartitionTests {
                 try Shell.check("losetup -n -O DIO,RO \"$1\" | tr -d ' '", loop.path) == (direct == "on" ? "11" : "01"))
             for (number, source) in [(1, "ext4"), (2, "xfs"), (3, "fat")] {
                 let (device, part) = ("\(loop.path)p\(number)", mount.file("\(name)/partitions/p\(number).raw"))
-                #expect(wait(seconds: 10) { access(device, R_OK) == 0 })
+                #expect(wait(seconds: 60) { access(device, R_OK) == 0 })
                 #expect(try Shell.check("blockdev --getsize64 \"$1\"", device) == "\(try Status(part).size)")
                 guard number != 2 else { continue }
                 for path in [device, part] { try Tool.check("cmp", guest.folder.file(source), path) }

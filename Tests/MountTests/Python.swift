@@ -21,7 +21,7 @@ enum Python {
     /// Runs `program` with `arguments` as sys.argv[1] and so on; as an ordinary user where it `isOrdinary`. Answers what
     /// it printed: tests print what is wrong.
     static func run(
-        _ program: String, _ arguments: String..., isOrdinary: Bool = false, timeout: Double = 60
+        _ program: String, _ arguments: String..., isOrdinary: Bool = false, timeout: Double = 300
     ) throws -> String {
         let user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
         // Another that comes first in the path may belong to a user whose folders are closed to others.

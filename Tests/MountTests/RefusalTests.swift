@@ -98,7 +98,7 @@ struct RefusalTests {
         let mount = try Mount(gallery.images)
         #expect(try refusal(mount, "top.qcow2").message.contains("disk.raw"))
         try Shell.check("mv \"$1\"/../disk.away \"$1\"/disk.raw", gallery.images)
-        #expect(wait(seconds: 5) { (try? Status(mount.disk("top.qcow2"))) != nil })
+        #expect(wait(seconds: 60) { (try? Status(mount.disk("top.qcow2"))) != nil })
         try Tool.check("cmp", gallery.disk, mount.disk("top.qcow2"))
         #expect(try mount.document("top.qcow2")["error"] == nil)
     }

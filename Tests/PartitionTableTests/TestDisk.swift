@@ -111,7 +111,7 @@ enum Partx {
     static func rows(_ path: String, sectorSize: Int = 512) throws -> [Row] {
         let columns = "NR,START,SECTORS,TYPE,UUID,NAME,FLAGS"
         let result = try Shell.run(
-            "export LC_ALL=C.UTF-8; partx -S \"$1\" -b -P -o \(columns) \"$2\"", String(sectorSize), path, timeout: 20)
+            "export LC_ALL=C.UTF-8; partx -S \"$1\" -b -P -o \(columns) \"$2\"", String(sectorSize), path, timeout: 300)
         guard result.status == 0 else { return [] }
         return try result.text.split(separator: "\n").map { line in
             // KEY="value" KEY="value" …

@@ -13,7 +13,7 @@ struct `Hostile NBD clients` {
         try Shell.check("head -c \"$2\" /dev/urandom >\"$1\"", disk, "\(megabytes << 20)")
         let server = try ImageServer([disk])
         let words = [NBDPython.rawClient + script, server.socket, disk, "\(server.process)", "\(seed)"]
-        let result = try Tool.run(NBDPython.interpreter, ["-c"] + words, timeout: 240)
+        let result = try Tool.run(NBDPython.interpreter, ["-c"] + words, timeout: 300)
         #expect(result.status == 0, "\(result.text)\(result.errors)")
         #expect(server.isRunning, "\(server.errors)")
         try then(server, disk)
