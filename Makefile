@@ -122,7 +122,7 @@ test-modules:
 	@$(call run_tests,module-tests,--skip $(PROGRAM_TESTS))
 
 # Tests that need neither root nor FUSE nor QEMU, and end within a minute.
-UNIT_TESTS := BlockImage|ByteFormat|Compression|ControlRPC|HostStorage|ImageFS|ImageFormats|NBDServer|OVA|PartitionTable|QCOW2|Sockets|Tidy
+UNIT_TESTS := BlockImage|ByteFormat|Catalog|Compression|ControlRPC|HostStorage|ImageFS|ImageFormats|NBDServer|OVA|PartitionTable|QCOW2|Reports|Sockets|Tidy
 NO_UNIT_TESTS := Damage|Destination|DeviceFile|ImagesInside|NewQCOW2|Oracle|Writer|WriterLayout
 test-unit: deps
 	$(SWIFT) build --build-tests
@@ -196,6 +196,7 @@ install: release
 				-e 's/^\.Xr rblock\./.Xr rblock-/' "$$page" >"$(SHARE)/man/man1/$$title.1"; \
 		done; \
 	done
+	install -D -m 644 Documents/rblock-json.5 "$(SHARE)/man/man5/rblock-json.5"
 	sed 's|@PREFIX@|$(PREFIX)|' Sources/RBlockFSCommand/Samples/rblockfs@.service \
 		>"$(DESTDIR)$(PREFIX)/lib/systemd/system/rblockfs@.service"
 	install -m 644 README.md Sources/RBlockFSCommand/Samples/fstab Sources/RBlockFSCommand/Samples/mnt-rb.mount "$(SHARE)/doc/rblockfs"

@@ -24,8 +24,9 @@ let nioSSL: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl
 
 /// What is fuzzed, and tested with the same inputs.
 let fuzzed: [Target.Dependency] = [
-    "BlockImage", "ByteFormat", "ControlRPC", "Encryption", "FormatCore", "ImageFormats", "ImageTools", "NBDServer",
-    "OVA", "PartitionTable", "QCOW2", "TestImages", "VMDK", .product(name: "NIOCore", package: "swift-nio"),
+    "BlockImage", "ByteFormat", "Catalog", "ControlRPC", "Encryption", "FormatCore", "ImageFormats", "ImageTools",
+    "NBDServer",
+    "OVA", "PartitionTable", "QCOW2", "Reports", "TestImages", "VMDK", .product(name: "NIOCore", package: "swift-nio"),
 ]
 
 let package = Package(
@@ -74,32 +75,45 @@ let package = Package(
             swiftSettings: strict),
         .target(
             name: "PartitionTable", dependencies: ["BlockImage", "ByteFormat", "Compression"], swiftSettings: strict),
+        .target(
+            name: "Catalog",
+            dependencies: ["BlockImage", "FormatCore", "HostStorage", "ImageFormats", "OVA", "PartitionTable", system],
+            swiftSettings: strict),
         .target(name: "Fuse", dependencies: ["CFuse3", system], swiftSettings: strict),
         .target(
             name: "ImageFS",
             dependencies: [
-                "BlockImage", "FormatCore", "Fuse", "HostStorage", "ImageFormats", "OVA", "PartitionTable", logging,
+                "BlockImage", "Catalog", "FormatCore", "Fuse", "HostStorage", "ImageFormats", "OVA", "Reports", logging,
                 system,
             ],
             swiftSettings: strict),
         .target(
             name: "ImageTools",
             dependencies: [
-                "BlockImage", "ByteFormat", "Encryption", "FormatCore", "HostStorage", "ImageFormats", "OVA",
+                "BlockImage", "ByteFormat", "Catalog", "Encryption", "FormatCore", "HostStorage", "ImageFormats", "OVA",
                 "PartitionTable", system,
+            ],
+            swiftSettings: strict),
+        .target(
+            name: "Reports",
+            dependencies: [
+                "BlockImage", "ByteFormat", "Catalog", "FormatCore", "ImageFormats", "ImageTools", "OVA",
+                "PartitionTable",
             ],
             swiftSettings: strict),
         .target(name: "Sockets", dependencies: ["BlockImage"], swiftSettings: strict),
         .target(
             name: "NBDServer",
             dependencies: [
-                "BlockImage", "FormatCore", "ImageFormats", "ImageTools", "Sockets", lifecycle, logging, nioSSL,
+                "BlockImage", "Catalog", "FormatCore", "ImageFormats", "Sockets", lifecycle, logging, nioSSL,
             ] + nio,
             swiftSettings: strict),
         .target(
             name: "ControlRPC",
             dependencies: [
-                "BlockImage", "ImageFormats", "ImageTools", "Sockets", lifecycle, logging, nioHTTP, system,
+                "BlockImage", "Catalog", "ImageFormats", "ImageTools", "Reports", "Sockets", lifecycle, logging,
+                nioHTTP,
+                system,
             ] + nio,
             swiftSettings: strict),
         .target(
@@ -117,8 +131,10 @@ let package = Package(
         .target(
             name: "RBlockCommand",
             dependencies: [
-                "Arguments", "BlockImage", "ControlRPC", "Encryption", "FormatCore", "HostStorage", "ImageFormats",
-                "ImageTools", "NBDServer", "PartitionTable", "Sockets", argumentParser, lifecycle, logging, system,
+                "Arguments", "BlockImage", "Catalog", "ControlRPC", "Encryption", "FormatCore", "HostStorage",
+                "ImageFormats",
+                "ImageTools", "NBDServer", "PartitionTable", "Reports", "Sockets", argumentParser, lifecycle, logging,
+                system,
             ],
             swiftSettings: strict),
 
@@ -164,7 +180,8 @@ let package = Package(
         .testTarget(
             name: "OracleTests",
             dependencies: [
-                "BlockImage", "FormatCore", "HostStorage", "ImageFormats", "ImageTools", "QCOW2", "TestImages", "VMDK",
+                "BlockImage", "Catalog", "FormatCore", "HostStorage", "ImageFormats", "ImageTools", "QCOW2",
+                "Reports", "TestImages", "VMDK",
                 system,
             ],
             swiftSettings: forTests),
@@ -186,25 +203,35 @@ let package = Package(
             ],
             swiftSettings: forTests),
         .testTarget(
-            name: "ImageToolsTests",
-            dependencies: ["BlockImage", "Encryption", "ImageTools", "QCOW2", "TestImages", system],
+            name: "CatalogTests",
+            dependencies: ["BlockImage", "Catalog", "ImageFormats", "QCOW2", "TestImages", system],
             swiftSettings: forTests),
+        .testTarget(
+            name: "ImageToolsTests",
+            dependencies: [
+                "BlockImage", "Catalog", "Encryption", "ImageTools", "QCOW2", "TestImages", system,
+            ],
+            swiftSettings: forTests),
+        .testTarget(
+            name: "ReportsTests", dependencies: ["BlockImage", "Catalog", "Reports"], swiftSettings: forTests),
         .testTarget(name: "FuseTests", dependencies: ["Fuse", "TestImages", system], swiftSettings: forTests),
         .executableTarget(
             name: "rblock-toy",
             dependencies: ["BlockImage", "FormatCore", "ImageFormats", "RBlockCommand", "RBlockFSCommand"],
             path: "Tests/ToyFormat", swiftSettings: forTests),
-        .testTarget(name: "ImageFSTests", dependencies: ["Fuse", "ImageFS"], swiftSettings: forTests),
+        .testTarget(name: "ImageFSTests", dependencies: ["Catalog", "Fuse", "ImageFS"], swiftSettings: forTests),
         .testTarget(name: "MountTests", dependencies: ["TestImages"], swiftSettings: forTests),
         .testTarget(
             name: "InspectTests",
             dependencies: [
-                "BlockImage", "HostStorage", "ImageFormats", "ImageTools", "QCOW2", "TestImages", "VMDK", system,
+                "BlockImage", "Catalog", "HostStorage", "ImageFormats", "ImageTools", "QCOW2", "Reports", "TestImages",
+                "VMDK",
+                system,
             ],
             swiftSettings: forTests),
         .testTarget(
             name: "NBDServerTests",
-            dependencies: ["ImageTools", "NBDServer", "TestImages", system] + nio,
+            dependencies: ["Catalog", "NBDServer", "TestImages", system] + nio,
             swiftSettings: forTests),
         .testTarget(name: "ServeTests", dependencies: ["TestImages"], swiftSettings: forTests),
         .testTarget(name: "CommandTests", dependencies: ["TestImages"], swiftSettings: forTests),
@@ -212,7 +239,8 @@ let package = Package(
             name: "FuzzTests", dependencies: fuzzed, exclude: ["Fuzzer"], swiftSettings: forTests),
         .testTarget(name: "BootTests", dependencies: ["TestImages"], swiftSettings: forTests),
         .testTarget(
-            name: "ControlRPCTests", dependencies: ["BlockImage", "ControlRPC", "ImageTools", "TestImages", system],
+            name: "ControlRPCTests",
+            dependencies: ["BlockImage", "Catalog", "ControlRPC", "ImageTools", "TestImages", system],
             swiftSettings: forTests),
     ],
     swiftLanguageModes: [.v6]
@@ -222,7 +250,8 @@ let package = Package(
 /// time of the tests. Overflow is checked all the same. A variable, since a package with such flags is none to depend on.
 if Context.environment["RBLOCK_OPTIMIZE"] != nil {
     let optimized = [
-        "BlockImage", "ByteFormat", "Compression", "Encryption", "HostStorage", "ImageTools", "QCOW2", "VMDK",
+        "BlockImage", "ByteFormat", "Catalog", "Compression", "Encryption", "Fuse", "HostStorage", "ImageFS",
+        "ImageFormats", "ImageTools", "QCOW2", "VMDK",
     ]
     for target in package.targets where optimized.contains(target.name) {
         target.swiftSettings? += [.unsafeFlags(["-O"], .when(configuration: .debug))]
@@ -259,7 +288,8 @@ if let modules = Context.environment["RBLOCK_FUZZ"] {
         target.sources = files.sources
         target.exclude = files.excluded
         target.dependencies = [
-            "BlockImage", "FormatCore", "ImageFormats", "ImageTools", .product(name: "NIOCore", package: "swift-nio"),
+            "BlockImage", "Catalog", "FormatCore", "ImageFormats", "Reports",
+            .product(name: "NIOCore", package: "swift-nio"),
         ]
     }
 }

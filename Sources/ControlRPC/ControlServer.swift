@@ -1,5 +1,5 @@
+import Catalog
 import Glibc
-import ImageTools
 import Logging
 import NIOCore
 import NIOPosix

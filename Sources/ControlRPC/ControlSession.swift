@@ -1,5 +1,5 @@
 import BlockImage
-import ImageTools
+import Catalog
 
 /// What one client has asked for: the protocol, without the connection. Every method may be called from any thread.
 final class ControlSession: Sendable {

@@ -1,6 +1,6 @@
 import BlockImage
+import Catalog
 import Glibc
-import ImageTools
 
 /// What all clients share. Every method may be called from any thread.
 final class ControlState: Sendable {

@@ -1,4 +1,5 @@
 import ImageFormats
+import Reports
 
 /// A value of JSON (RFC 8259), as it was sent.
 ///

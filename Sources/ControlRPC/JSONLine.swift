@@ -1,16 +1,3 @@
-import BlockImage
-import FoundationEssentials
-
-extension JSON {
-    /// `document` as the verbs write it with --output json, but in one line; paths are called what `naming` says.
-    package static func line(encoding document: some Encodable, naming: (any PathNaming)? = nil) throws -> String {
-        let encoder = JSONEncoder()
-        if let naming, let key = CodingUserInfoKey.pathNaming { encoder.userInfo[key] = naming }
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        return String(decoding: try encoder.encode(document), as: UTF8.self).withoutRawBytes
-    }
-}
-
 /// A text of JSON that is put together piece by piece, in one line.
 struct JSONLine {
     private(set) var text = ""

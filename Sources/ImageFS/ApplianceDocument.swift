@@ -1,46 +1,46 @@
 import BlockImage
-import FoundationEssentials
-import HostStorage
 import ImageFormats
-import OVA
+import Reports
 
-/// `stats.json` of an appliance: the machines and disks of its OVF descriptor, and the files of its archive with their
-/// digests from the manifest.
+/// `stats.json` of an appliance: its report (`ImageReport`), whose notes are in an object `rblockfs`, with what only the mount
+/// knows.
 struct ApplianceDocument: Encodable {
     /// What only the mount knows.
-    struct Mount: Encodable {
-        var version: String
+    private struct Mount: Encodable {
+        var version = rblockVersion
         var notes: [ErrorText]?
     }
 
     private enum CodingKeys: String, CodingKey {
-        case filename, format, error, ova, rblockfs
-        case actualSize = "actual-size"
+        case rblockfs
     }
 
-    private var filename: String
-    private var format = "ova"
-    private var actualSize: UInt64?
-    private var error: ImageError?
-    private var ova: ApplianceInfo?
-    private var rblockfs: Mount
+    private var report: ImageReport
+    private var mount = Mount()
 
     /// The document of an appliance as it is now.
     init(_ node: ApplianceNode) {
-        filename = node.location.text
-        rblockfs = Mount(version: rblockVersion)
         switch node.opened() {
-        case .failure(let error): self.error = error
+        case .failure(let error):
+            report = ImageReport(filename: node.location.text, error: error)
+            report.format = "ova"
         case .success(let appliance):
-            actualSize = appliance.file.allocatedSize
-            ova = ApplianceInfo(appliance)
-            error = appliance.fault
-            rblockfs.notes = appliance.notes.isEmpty ? nil : appliance.notes
+            report = ImageReport(filename: node.location.text, error: appliance.fault)
+            var found = ApplianceReport(appliance)
+            mount.notes = found.notes.isEmpty ? nil : found.notes
+            found.notes = []
+            report.appliance = found
         }
+    }
+
+    func encode(to encoder: any Encoder) throws {
+        try report.encode(to: encoder)
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encode(mount, forKey: .rblockfs)
     }
 
     /// The text; it stays the same for as long as the archive does.
     func text() throws -> [UInt8] {
-        try StatsDocument.json(self) + [UInt8(ascii: "\n")]
+        Array((try jsonText(self) + "\n").utf8)
     }
 }

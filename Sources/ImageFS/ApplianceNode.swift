@@ -1,4 +1,5 @@
 import BlockImage
+import Catalog
 import Fuse
 import HostStorage
 import ImageFormats
@@ -7,7 +8,7 @@ import SystemPackage
 
 /// An appliance (`.ova`) of the mount, opened when it is first looked into: a folder with a folder for each disk in it.
 /// Every method may be called from any thread.
-final class ApplianceNode: Entry {
+final class ApplianceNode: Entry, Closable {
     /// How long a failure to open stands before it is tried again, as for images.
     private static let failureLifetime = Duration.seconds(1)
 
@@ -82,7 +83,7 @@ final class ApplianceNode: Entry {
         }
         let opened: Result<Appliance, ImageError>
         do throws(ImageError) {
-            opened = .success(try Appliance(try source.policy.openImage(at: location)))
+            opened = .success(try Appliance(try source.rules.policy.openImage(at: location)))
         } catch {
             opened = .failure(error)
         }
@@ -100,7 +101,7 @@ final class ApplianceNode: Entry {
 
     private func makeNode(_ disk: ApplianceDisk) -> ImageNode {
         let name = disk.folderName
-        let format = disk.format(probesImg: source.probesImg)
+        let format = disk.format(probesImg: source.rules.probesImg)
         let source = self.source
         return ImageNode(
             number: source.numbers.next(), at: location.appending(FilePath(bytes: name).components),

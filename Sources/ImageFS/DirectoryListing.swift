@@ -1,4 +1,5 @@
 import BlockImage
+import Catalog
 import Fuse
 
 /// An open directory, with what was in it when its reader began: so a listing that takes several calls is one listing,

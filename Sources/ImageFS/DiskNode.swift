@@ -1,35 +1,14 @@
 import BlockImage
+import Catalog
 import Fuse
 import Glibc
 import ImageFormats
-
-/// One of the disks that an image holds.
-struct DiskView: Hashable {
-    /// What is meant of the disk of the image, or of its snapshot.
-    enum Part: Hashable {
-        /// All of it.
-        case whole
-        /// A partition, by its number.
-        case partition(Int)
-        /// The disk as an image of the chain has it, by its place in the chain; 0 is the topmost.
-        case layer(Int)
-        /// The machine state that the snapshot keeps.
-        case vmState
-    }
-
-    /// The snapshot, by its place in the snapshot table; nil: the current disk.
-    var snapshot: Int?
-    var part = Part.whole
-
-    /// The disk that the image is.
-    static let current = DiskView()
-}
 
 /// A file that is a disk: `disk.raw`, a partition, an image of the chain, or a saved state.
 struct DiskNode: ImagePart {
     let image: ImageNode
     /// Which of the image's disks it is.
-    let view: DiskView
+    let view: DiskID
     var kind: FileKind { .regularFile }
     var layer: Int { if case .layer(let depth) = view.part { depth } else { 0 } }
 
@@ -53,7 +32,7 @@ struct DiskNode: ImagePart {
 extension ImageFileSystem {
     /// Opens one of the disks of `image`, as `ImageNode.openDisk` does. Logs why it cannot be opened.
     func openDisk(
-        _ view: DiskView, of image: ImageNode, isCached: Bool = true
+        _ view: DiskID, of image: ImageNode, isCached: Bool = true
     ) throws(ErrorNumber) -> (disk: OpenDisk, keepsCache: Bool) {
         do throws(ImageError) {
             let result = try image.openDisk(view, reading: ahead, isCached: isCached)
@@ -66,7 +45,7 @@ extension ImageFileSystem {
     }
 
     /// A reader of a disk of `image` is done, of `view` where the kernel cached it.
-    func closeDisk(of image: ImageNode, cached view: DiskView? = nil) {
+    func closeDisk(of image: ImageNode, cached view: DiskID? = nil) {
         image.requests.perform { [openImages] in
             image.closeDisk(cached: view)
             openImages.note(image)
@@ -79,7 +58,7 @@ extension ImageFileSystem {
 final class OpenDisk: OpenFile {
     let node: ImageNode
     /// Which of the image's disks it is.
-    let view: DiskView
+    let view: DiskID
     let image: Image
     private let counters: MountCounters
     private let readAhead: ReadAhead
@@ -88,7 +67,7 @@ final class OpenDisk: OpenFile {
 
     /// A reader of `image`, the disk `view` of `node` that `opened` is.
     init(
-        _ image: Image, _ view: DiskView, of opened: OpenedImage, node: ImageNode, counters: MountCounters,
+        _ image: Image, _ view: DiskID, of opened: OpenedImage, node: ImageNode, counters: MountCounters,
         readAhead: ReadAhead
     ) {
         self.image = image

@@ -1,7 +1,7 @@
 import BlockImage
+import Catalog
 import Fuse
 import HostStorage
-import ImageFormats
 import SystemPackage
 
 /// A folder of the host, as the mount shows it: its images, its appliances and its subfolders. It is listed when it is
@@ -20,11 +20,7 @@ final class FolderNode: Entry {
         /// In the order of their names' bytes.
         var names: [[UInt8]] = []
         var entries: [[UInt8]: any Entry] = [:]
-        /// The files that only their content calls images, where these are shown.
-        var probed = ProbedFiles()
     }
-
-    private typealias Contents = (parts: DiskParts, probed: ProbedFiles)
 
     private let id: EntryNumber
     var number: UInt64 { id.value }
@@ -39,13 +35,8 @@ final class FolderNode: Entry {
     private let ancestors: [FilePath]
     /// The one image that the mount shows, where it does not show a folder.
     private let onlyImage: (name: [UInt8], location: FilePath)?
+    private let lister: FolderLister
     private let state = Guarded(State())
-    /// Which of its files are parts of others, and which only their content calls images.
-    private let contents = TimedLookups<FilePath, Contents>()
-    /// What that came to where it took long: less than is waited for it.
-    private let late = LateFindings<Contents>(longerThan: .milliseconds(250))
-    /// Where links lead, and what subfolders are.
-    private let places = TimedLookups<FilePath, (kind: FileStatus.Kind, location: FilePath)?>()
 
     init(at location: FilePath, below ancestors: [FilePath], from source: ImageSource) {
         id = source.numbers.next()
@@ -53,6 +44,7 @@ final class FolderNode: Entry {
         self.location = location
         self.ancestors = ancestors
         self.source = source
+        lister = FolderLister(of: location, source.rules)
         onlyImage = nil
     }
 
@@ -62,6 +54,7 @@ final class FolderNode: Entry {
         isRoot = true
         self.location = folder.location
         self.source = source
+        lister = FolderLister(of: folder.location, source.rules)
         ancestors = []
         onlyImage = folder.image
     }
@@ -105,8 +98,8 @@ final class FolderNode: Entry {
         return state.withLock { state in
             guard let known = state.entries[name], known.number == image.number else { return state.entries[name] }
             image.letGo()
-            let entry = makeFile(name, at: image.location, state.probed)
-            (entry as? ImageNode)?.noteChange(of: image.location.text)
+            let entry = source.image(at: image.location, image.format, isSaid: image.isFormatSaid)
+            entry.noteChange(of: image.location.text)
             state.entries[name] = entry
             return entry
         }
@@ -125,7 +118,10 @@ final class FolderNode: Entry {
         if let onlyImage {
             guard state.entries.isEmpty else { return }
             state.names = [onlyImage.name]
-            state.entries[onlyImage.name] = makeFile(onlyImage.name, at: onlyImage.location, state.probed)
+            // The person said that it is one.
+            let kind = source.rules.kind(ofFile: onlyImage.name) ?? .image(nil, .name)
+            let item = FolderItem(name: onlyImage.name, location: onlyImage.location, kind: kind)
+            state.entries[onlyImage.name] = makeEntry(of: item)
             return
         }
         let status = try? FileStatus(at: location, followingLinks: false)
@@ -134,95 +130,56 @@ final class FolderNode: Entry {
         guard !isSame || !state.isSettled && state.listedAt.duration(to: .now) > Self.tick else { return }
         state.listed = now
         state.listedAt = .now
-        // A folder that is gone, or cannot be read any more, has nothing in it.
-        let isComplete = list(source.policy.list(location)?.entries ?? [], into: &state)
+        let isComplete = list(into: &state)
         // A time that stayed for a tick is settled, also one that lies in the future.
         state.isSettled = isComplete && (isSame || now.map { $0.time.age > Self.tick } ?? false)
     }
 
     /// Takes over what is there, keeps what is still there, and lets go of the rest. Answers whether all of it could be
     /// looked up.
-    private func list(_ listing: [FolderListing.Entry], into state: inout State) -> Bool {
-        let found = contents(of: listing, changed: state.listed?.time)
-        // Where a file does not answer, names decide until it does.
-        let (parts, probed) =
-            found ?? late.latest(of: location) ?? (DiskParts(named: listing.map(\.name)), state.probed)
-        state.probed = probed
-        // What a link leads to may be another thing by now.
-        func known(_ found: FolderListing.Entry) -> (any Entry)? {
-            guard let known = state.entries[found.name], found.kind != .link else { return nil }
-            return known is FolderNode == (found.kind == .folder) ? known : nil
-        }
-        let unknown = listing.filter { $0.kind != .file && known($0) == nil }.map { path(of: $0.name) }
-        let places = places.values(of: unknown) { [policy = source.policy] in policy.place(of: $0) }
+    private func list(into state: inout State) -> Bool {
         var entries: [[UInt8]: any Entry] = [:]
-        for found in listing where !parts.contains(found.name) {
-            entries[found.name] =
-                known(found) ?? entry(of: found, in: places, unless: state.entries[found.name], probed)
+        let listing = lister.list(changed: state.listed?.time) { found in
+            // What a link leads to may be another thing by now.
+            guard let known = state.entries[found.name], found.kind != .link,
+                known is FolderNode == (found.kind == .folder)
+            else { return false }
+            entries[found.name] = known
+            return true
+        }
+        // A folder that is gone, or cannot be read any more, has nothing in it.
+        for item in listing?.items ?? [] {
+            entries[item.name] = entry(of: item, unless: state.entries[item.name])
         }
         for (name, entry) in state.entries where entries[name]?.number != entry.number {
             entry.letGo()
         }
         state.entries = entries
         state.names = entries.keys.sorted { $0.lexicographicallyPrecedes($1) }
-        return places.count == unknown.count && found != nil
+        return listing?.isComplete ?? true
     }
 
-    /// What the files of `listing` are, in the folder as it was last changed at `time`; nil where that is not known yet.
-    private func contents(of listing: [FolderListing.Entry], changed time: FileTime?) -> Contents? {
-        if let known = late.value(of: listing, in: location, changed: time) { return known }
-        return contents.values(of: [location]) { [source, late] folder in
-            late.look(at: listing, in: folder, changed: time) { source.contents(of: listing, in: folder) }
-        }[location]
-    }
-
-    /// What `found` is shown as: `known` where that is still right, and nil where it is not shown. `places` says where
-    /// links lead and what subfolders are, as far as that was found in time.
-    private func entry(
-        of found: FolderListing.Entry, in places: [FilePath: (kind: FileStatus.Kind, location: FilePath)?],
-        unless known: (any Entry)?, _ probed: ProbedFiles
-    ) -> (any Entry)? {
-        let location = path(of: found.name)
-        guard found.kind == .link || found.kind == .folder else { return makeFile(found.name, at: location, probed) }
-        guard let answer = places[location] else {
-            // Requests for it will wait, and no others. By its name it is an image, else a folder.
-            if let known { return known }
-            return found.kind == .link
-                ? makeFile(found.name, at: location, probed) ?? makeFolder(at: location) : makeFolder(at: location)
-        }
-        guard let place = answer else {
-            // A link that leads nowhere, or where nothing may be opened, is an image whose `stats.json` says so.
-            return found.kind == .folder ? nil : file(known) ?? makeFile(found.name, at: location, probed)
-        }
-        guard place.kind == .folder else { return file(known) ?? makeFile(found.name, at: location, probed) }
-        if let node = known as? FolderNode, node.location == place.location { return known }
-        return makeFolder(at: place.location)
-    }
-
-    private func file(_ entry: (any Entry)?) -> (any Entry)? {
-        entry is FolderNode ? nil : entry
-    }
-
-    private func path(of name: [UInt8]) -> FilePath {
-        location.appending(FilePath(bytes: name).components)
-    }
-
-    /// The entry of a file; nil for one that is no image.
-    private func makeFile(_ name: [UInt8], at location: FilePath, _ probed: ProbedFiles) -> (any Entry)? {
-        if source.saidFormat == nil, ImageFormat.isAppliance(name) {
-            return ApplianceNode(at: location, from: source)
-        }
-        var naming = source.naming(of: name)
-        if !naming.isShown { (naming.isShown, naming.format) = probed[name] }
-        guard naming.isShown || onlyImage != nil else { return nil }
-        let (format, isSaid) = (naming.format, naming.isSaid)
-        let source = self.source
-        return ImageNode(number: source.numbers.next(), at: location, format: format) { counters in
-            source.open(location, as: format, isSaid: isSaid, counters: counters)
+    /// What `item` is shown as: `known` where that is still right, and nil where it is not shown.
+    private func entry(of item: FolderItem, unless known: (any Entry)?) -> (any Entry)? {
+        guard let known else { return makeEntry(of: item) }
+        guard item.isCertain else { return known }
+        switch item.kind {
+        case .folder(let place): return (known as? FolderNode)?.location == place ? known : makeEntry(of: item)
+        case .image, .appliance: return known is FolderNode ? makeEntry(of: item) : known
+        case .skipped: return nil
         }
     }
 
-    /// The entry of a folder; nil for a link that leads back.
+    /// The entry of `item`; nil for what is not shown, and for a link that leads back.
+    private func makeEntry(of item: FolderItem) -> (any Entry)? {
+        switch item.kind {
+        case .image(let format, let said): source.image(at: item.location, format, isSaid: said == .person)
+        case .appliance: ApplianceNode(at: item.location, from: source)
+        case .folder(let place): makeFolder(at: place)
+        case .skipped: nil
+        }
+    }
+
     private func makeFolder(at place: FilePath) -> (any Entry)? {
         let above = ancestors + [location]
         guard !above.contains(place) else { return nil }

@@ -1,3 +1,4 @@
+import Catalog
 import FormatCore
 import Fuse
 import HostStorage
@@ -72,8 +73,8 @@ struct PartitionsNode: ImageDirectory {
 
     func children(in mount: ImageFileSystem) -> [NamedNode] {
         defer { mount.openImages.note(image) }
-        return (image.partitionTable(of: snapshot)?.partitions ?? []).map(\.number).map { number in
-            let view = DiskView(snapshot: snapshot, part: .partition(number))
+        return (image.disks().partitionTable(of: snapshot)?.partitions ?? []).map(\.number).map { number in
+            let view = DiskID(snapshot: snapshot, part: .partition(number))
             return (NodeName.partition(number), DiskNode(image: image, view: view))
         }
     }
@@ -85,7 +86,7 @@ struct LayersNode: ImageDirectory {
 
     func children(in mount: ImageFileSystem) -> [NamedNode] {
         mount.opened(image).layers.indices.map {
-            (NodeName.layer($0), DiskNode(image: image, view: DiskView(part: .layer($0))))
+            (NodeName.layer($0), DiskNode(image: image, view: DiskID(part: .layer($0))))
         }
     }
 }
@@ -96,13 +97,13 @@ struct SnapshotsNode: ImageDirectory {
 
     func children(in mount: ImageFileSystem) -> [NamedNode] {
         defer { mount.openImages.note(image) }
-        return image.snapshotNames().enumerated().map { ($1, SnapshotNode(image: image, index: $0)) }
+        return image.disks().snapshotNames.enumerated().map { ($1, SnapshotNode(image: image, index: $0)) }
     }
 
     /// Without a list of them, which may be many.
     func child(_ name: [UInt8], in mount: ImageFileSystem) -> (any Node)? {
         defer { mount.openImages.note(image) }
-        return image.snapshot(called: name).map { SnapshotNode(image: image, index: $0) }
+        return image.disks().snapshot(called: name).map { SnapshotNode(image: image, index: $0) }
     }
 }
 
@@ -115,8 +116,8 @@ struct SnapshotNode: ImageDirectory {
     func children(in mount: ImageFileSystem) -> [NamedNode] {
         defer { mount.openImages.note(image) }
         var children: [NamedNode] = [(NodeName.stats, ImageStats(image: image, snapshot: index))]
-        for (name, part) in [(NodeName.disk, DiskView.Part.whole), (NodeName.vmState, .vmState)] {
-            let view = DiskView(snapshot: index, part: part)
+        for (name, part) in [(NodeName.disk, DiskPart.whole), (NodeName.vmState, .vmState)] {
+            let view = DiskID(snapshot: index, part: part)
             guard image.disk(view).image != nil else { continue }
             children.append((name, DiskNode(image: image, view: view)))
             if part == .whole { children.append((NodeName.partitions, PartitionsNode(image: image, snapshot: index))) }

@@ -1,4 +1,5 @@
 import BlockImage
+import Catalog
 import FormatCore
 import Fuse
 import Glibc
@@ -70,10 +71,11 @@ package final class ImageFileSystem: FileSystem {
         onStart: @escaping @Sendable () -> Void
     ) {
         let resources = LayerResources(cacheSize: settings.cacheSize)
+        let rules = FolderRules(
+            policy, probesImg: settings.probesImg, probesAll: settings.probesAll, saidFormat: settings.format)
         let source = ImageSource(
-            policy: policy, opener: ImageOpener(policy: policy, resources: resources, options: settings.opening),
-            probesImg: settings.probesImg, probesAll: settings.probesAll, named: folder.image?.location,
-            saidFormat: settings.format)
+            rules: rules, opener: ImageOpener(policy: policy, resources: resources, options: settings.opening),
+            named: folder.image?.location)
         self.folder = folder
         self.source = source
         skipped = SkippedSurvey(of: folder, from: source)
@@ -332,4 +334,9 @@ extension ErrorNumber {
         case .system(let errno): self = ErrorNumber(rawValue: errno)
         }
     }
+}
+
+extension RequestGate {
+    /// A gate for as many threads as one image, appliance or folder may have.
+    convenience init() { self.init(limit: ImageFileSystem.threadsPerImage) }
 }

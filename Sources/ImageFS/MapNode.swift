@@ -1,6 +1,8 @@
 import BlockImage
+import Catalog
 import Fuse
 import ImageFormats
+import Reports
 
 /// `map.json`: how the disk is stored.
 struct MapNode: ImagePart {

@@ -1,4 +1,5 @@
 import BlockImage
+import Catalog
 import Fuse
 
 /// What has a name in the mounted tree: a directory, a file or a link. What is equal is the same file, with one inode

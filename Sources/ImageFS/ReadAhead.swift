@@ -1,4 +1,5 @@
 import BlockImage
+import Catalog
 import Dispatch
 import Glibc
 import Synchronization

@@ -1,12 +1,11 @@
 import BlockImage
+import Catalog
 import FormatCore
-import FoundationEssentials
-import HostStorage
 import ImageFormats
-import PartitionTable
+import Reports
 
-/// `stats.json` of an image: what `qemu-img info --output=json` says under the same keys, an object `rblockfs` with
-/// what only the mount knows, and `error` where the image cannot be read.
+/// `stats.json` of an image: its report (`ImageReport`), but that what qemu-img does not say is in an object `rblockfs`, with
+/// what only the mount knows.
 struct StatsDocument: Encodable {
     /// One file of the chain.
     struct Layer: Encodable {
@@ -34,37 +33,17 @@ struct StatsDocument: Encodable {
 
     /// What only the mount knows.
     struct Mount: Encodable {
-        var version: String
-        var probed: Bool
+        var version = rblockVersion
         var layers: [Layer]
-        var allocation: Allocation?
-        var allocationError: ImageError?
-        var lost: [LostRange]?
-        var notes: [ErrorText]?
-        var bitmaps: [MeasuredBitmap]?
-        var unknownHeaderExtensions: [HeaderExtensionInfo]?
-        var partitionTable: PartitionTableInfo?
         var counters: CounterFacts
-        var inUse: ImageUse?
-
-        private enum CodingKeys: String, CodingKey {
-            case version, probed, layers, allocation, notes, bitmaps, counters, lost
-            case unknownHeaderExtensions = "unknown-header-extensions"
-            case allocationError = "allocation-error"
-            case partitionTable = "partition-table"
-            case inUse = "in-use"
-        }
     }
 
     private enum CodingKeys: String, CodingKey {
-        case rblockfs, error, filename, format, snapshot
+        case rblockfs
     }
 
-    private var info: ImageInfo?
-    private var snapshot: SnapshotInfo?
-    private var filename: String
-    private var format: String?
-    private var error: ImageError?
+    private var report: ImageReport
+    private var more: ImageReport.More
     private var mount: Mount
     /// The files that may be in use.
     private let usePaths: [String]
@@ -74,56 +53,38 @@ struct StatsDocument: Encodable {
     /// The document of an image, or of one of its snapshots, as it is now. Measures how the disk is stored, if that was
     /// not done yet.
     init(_ node: ImageNode, snapshot index: Int?) {
-        let view = DiskView(snapshot: index)
-        let opened = node.opened()
-        let disk = node.disk(view)
-        let files = opened.layers.flatMap(\.files)
-        let use = ImageUse(files)
+        let id = DiskID(snapshot: index)
+        let disks = node.disks()
+        let layers = disks.opened.layers
+        let files = layers.flatMap(\.files)
         usePaths = files.map(\.path)
-        lastingNotes = opened.layers.flatMap(\.notes) + ImageUse.timeNotes(files) + node.changeNotes
-        let notes = lastingNotes + (use?.note.map { [$0] } ?? [])
-        // The bitmaps are those of the current disk; and there may be many, as snapshots.
-        let isCurrent = index == nil
-        info = opened.layers.first.map { ImageInfo($0, listsAll: isCurrent) }
-        if let index, opened.snapshots.indices.contains(index) {
-            snapshot = SnapshotInfo(opened.snapshots[index])
-            info?.virtualSize = disk.image?.virtualSize
+        lastingNotes = layers.flatMap(\.notes) + ImageUse.timeNotes(files) + node.changeNotes
+        if let top = layers.first {
+            report = ImageReport(top, listsAll: index == nil)
+        } else {
+            report = ImageReport(filename: node.location.text, error: nil)
+            report.format = node.format?.rawValue
         }
-        let allocation = disk.allocation
-        filename = node.location.text
-        format = node.format?.rawValue
-        error = disk.error
-        mount = Mount(
-            version: rblockVersion, probed: opened.layers.first?.wasProbed ?? false,
-            layers: opened.layers.map(Layer.init), allocation: allocation?.whole,
-            allocationError: allocation?.error, lost: (allocation?.lost.ranges).flatMap { $0.isEmpty ? nil : $0 },
-            notes: notes.isEmpty ? nil : notes,
-            bitmaps: isCurrent && !opened.bitmaps.isEmpty ? opened.bitmaps : nil,
-            unknownHeaderExtensions: opened.layers.first?.unknownHeaderExtensions,
-            partitionTable: isCurrent ? node.partitionTable(of: nil).flatMap(Self.info) : nil,
-            counters: CounterFacts(node.counters(view).figures, node.layerCounters),
-            inUse: use)
-    }
-
-    /// The facts of a partition table, with the files that the partitions have in the image's folder.
-    private static func info(_ table: PartitionTable) -> PartitionTableInfo? {
-        PartitionTableInfo(table) { number in
+        report.add(id, of: disks, allocation: true) { number in
             let name = String(decoding: NodeName.partition(number), as: UTF8.self)
             return "\(String(decoding: NodeName.partitions, as: UTF8.self))/\(name)"
         }
+        report.error = disks.disk(id)?.error
+        more = report.more ?? ImageReport.More(layers.first)
+        report.more = nil
+        more.inUse = ImageUse(files)
+        let notes = lastingNotes + (more.inUse?.note.map { [$0] } ?? [])
+        more.notes = notes.isEmpty ? nil : notes
+        mount = Mount(
+            layers: layers.map(Layer.init), counters: CounterFacts(node.counters(id).figures, node.layerCounters))
     }
 
     func encode(to encoder: any Encoder) throws {
+        try report.encode(to: encoder)
         var container = encoder.container(keyedBy: CodingKeys.self)
-        if let info {
-            try info.encode(to: encoder)
-        } else {
-            try container.encode(filename, forKey: .filename)
-            try container.encodeIfPresent(format, forKey: .format)
-        }
-        try container.encodeIfPresent(snapshot, forKey: .snapshot)
-        try container.encodeIfPresent(error, forKey: .error)
-        try container.encode(mount, forKey: .rblockfs)
+        let nested = container.superEncoder(forKey: .rblockfs)
+        try more.encode(to: nested)
+        try mount.encode(to: nested)
     }
 
     /// The text, padded with spaces at its end to the size that it has with the largest figures: so `st_size` holds for
@@ -131,27 +92,21 @@ struct StatsDocument: Encodable {
     func text() throws -> [UInt8] {
         var widest = self
         widest.mount.counters = .widest
-        widest.mount.inUse = usePaths.max { $0.utf8.count < $1.utf8.count }.map {
+        widest.more.inUse = usePaths.max { $0.utf8.count < $1.utf8.count }.map {
             ImageUse(filename: $0, writing: false)
         }
-        if let path = widest.mount.inUse?.filename.text, let note = ImageUse(filename: path, writing: true).note {
-            widest.mount.notes = lastingNotes + [note]
+        if let path = widest.more.inUse?.filename.text, let note = ImageUse(filename: path, writing: true).note {
+            widest.more.notes = lastingNotes + [note]
         }
-        widest.info?.actualSize = .max
+        widest.report.info?.actualSize = .max
         for index in widest.mount.layers.indices { widest.mount.layers[index].actualSize = .max }
         return try Self.padded(self, as: widest)
     }
 
     /// The text of `document`, with as many spaces after it as that of `widest` is longer.
     static func padded<Document: Encodable>(_ document: Document, as widest: Document) throws -> [UInt8] {
-        let text = try json(document)
-        let spaces = max(0, try json(widest).count - text.count)
+        let text = Array(try jsonText(document).utf8)
+        let spaces = max(0, try jsonText(widest).utf8.count - text.count)
         return text + Array(repeating: UInt8(ascii: " "), count: spaces) + [UInt8(ascii: "\n")]
-    }
-
-    static func json(_ document: some Encodable) throws -> [UInt8] {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-        return Array(String(decoding: try encoder.encode(document), as: UTF8.self).withoutRawBytes.utf8)
     }
 }

@@ -65,6 +65,12 @@ extension ImageFormat {
         case ambiguous
     }
 
+    /// The extensions that call files images, as a list for people: ".qcow2, .vmdk, .raw and .img".
+    package static var extensions: String {
+        let formats = allCases.filter { $0 != raw } + [raw]
+        return "\(formats.flatMap(\.driver.extensions).map { ".\($0)" }.joined(separator: ", ")) and .img"
+    }
+
     /// What the name's extension says, in upper or lower case; nil for a file that its name does not call an image.
     package static func naming(of fileName: some Collection<UInt8>) -> Naming? {
         guard let dot = fileName.lastIndexOfDot else { return nil }

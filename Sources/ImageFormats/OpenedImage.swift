@@ -177,6 +177,9 @@ package final class OpenedImage: Sendable {
         return file
     }
 
+    /// Whether all of its files are on disks of this host: see `HostFile`.
+    package var isPrompt: Bool { files.allSatisfy(\.isPrompt) }
+
     /// Tells one state of the chain's files from another: what was read from equal ones is equal.
     package var stamp: [FileStamp] {
         files.map(FileStamp.init)

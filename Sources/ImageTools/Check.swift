@@ -1,7 +1,16 @@
 import BlockImage
+import Catalog
 import FormatCore
 import HostStorage
 import ImageFormats
+
+/// What checking an image, or an appliance, came to.
+package struct CheckedImage: Sendable {
+    /// Its format; "ova" for an appliance.
+    package var format: String
+    /// What was counted and found.
+    package var result: CheckResult
+}
 
 extension NamedImage {
     /// Checks the structures of the image, of its topmost file that is, and of a VMDK delta also whether its parents are
@@ -11,7 +20,7 @@ extension NamedImage {
     /// writing to the image. `progress` gets the part that is done, 0 to 1. Throws why nothing can be checked.
     func checkImage(
         readsData: Bool, force: Bool, progress: (Double) -> Void
-    ) throws(ImageError) -> CheckReport? {
+    ) throws(ImageError) -> CheckedImage? {
         try checkIsWhole()
         var image = self
         // That a parent was changed is one of the findings.
@@ -44,7 +53,7 @@ extension NamedImage {
             let reading = DataCheck(of: top)
             try reading.run(&result) { progress(share + $0 * (1 - share)) }
         }
-        return CheckReport(filename: path.text, format: top.format.rawValue, result)
+        return CheckedImage(format: top.format.rawValue, result: result)
     }
 
     private static func chainWarning(_ error: ImageError) -> CheckFinding {

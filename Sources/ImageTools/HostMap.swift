@@ -13,7 +13,7 @@ package final class HostMap: HostUseRecorder {
         package fileprivate(set) var counts: [UInt64]
 
         /// Takes the bytes of the next cell in.
-        mutating func add(_ next: Cell) {
+        package mutating func add(_ next: Cell) {
             for index in counts.indices { counts[index] += next.counts[index] }
         }
 

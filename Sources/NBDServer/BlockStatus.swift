@@ -1,7 +1,7 @@
 import BlockImage
+import Catalog
 import FormatCore
 import ImageFormats
-import ImageTools
 import NIOCore
 
 /// What one context says of a range: the NBD protocol, NBD_REPLY_TYPE_BLOCK_STATUS.

@@ -1,6 +1,6 @@
 import BlockImage
+import Catalog
 import Glibc
-import ImageTools
 import NIOCore
 
 /// What clients ask of one export before they use it.

@@ -1,6 +1,6 @@
 import BlockImage
+import Catalog
 import Glibc
-import ImageTools
 import NIOCore
 
 /// Whether connections are encrypted.

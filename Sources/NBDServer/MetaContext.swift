@@ -1,6 +1,6 @@
 import BlockImage
+import Catalog
 import FormatCore
-import ImageTools
 
 /// Something that a client can ask of ranges of an export: the NBD protocol, "Metadata querying", and QEMU's
 /// docs/interop/nbd.

@@ -1,6 +1,6 @@
 import BlockImage
+import Catalog
 import Glibc
-import ImageTools
 
 /// Why a request was not done: the NBD protocol, "Error values".
 struct NBDError: Error, Hashable, Sendable {

@@ -1,5 +1,5 @@
 import BlockImage
-import ImageTools
+import Catalog
 import NIOCore
 
 /// The answer to a read, made piece by piece: what it takes does not grow with what was asked for.

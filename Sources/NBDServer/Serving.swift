@@ -1,6 +1,6 @@
 import BlockImage
+import Catalog
 import Glibc
-import ImageTools
 import Logging
 import NIOCore
 import NIOSSL

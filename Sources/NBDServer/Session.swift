@@ -1,5 +1,5 @@
 import BlockImage
-import ImageTools
+import Catalog
 import NIOCore
 
 /// What was negotiated with a client, and holds until the connection ends. May be used from any thread.

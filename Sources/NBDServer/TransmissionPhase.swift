@@ -1,5 +1,5 @@
 import BlockImage
-import ImageTools
+import Catalog
 import Logging
 import NIOCore
 

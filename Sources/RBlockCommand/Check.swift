@@ -1,6 +1,7 @@
 import ArgumentParser
 import BlockImage
 import ImageTools
+import Reports
 
 /// `rblock check`: whether the structures of an image fit together.
 struct Check: ParsableCommand {
@@ -81,7 +82,7 @@ struct Check: ParsableCommand {
         do throws(ImageError) {
             var image = try options.image(path)
             under.apply(to: &image)
-            let report = try image.check(readsData: data, force: sharing.forceShare) { bar.update(part: $0) }
+            let report = try image.checkReport(readsData: data, force: sharing.forceShare) { bar.update(part: $0) }
             bar.hide()
             if let report { return (report, report.verdict.rawValue) }
             Failure.say("\(path): the format has nothing to check; --data reads it")

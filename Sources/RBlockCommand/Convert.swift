@@ -4,6 +4,7 @@ import FormatCore
 import HostStorage
 import ImageFormats
 import ImageTools
+import Reports
 import SystemPackage
 
 extension CompressionType: ExpressibleByArgument {}
@@ -53,7 +54,7 @@ struct Convert: ParsableCommand {
     @Option(
         name: [.customShort("O"), .long],
         help: ArgumentHelp(
-            "The format of the new image: raw, qcow2 or vmdk; by default what the name of DST says.",
+            "The format of the new image: \(creatableFormats); by default what the name of DST says.",
             valueName: "format"))
     var outputFormat: ImageFormat?
     @OptionGroup var new: NewImageOptions
@@ -102,25 +103,6 @@ struct Convert: ParsableCommand {
         if hasLost { throw ExitCode(Self.lostStatus) }
     }
 
-    /// What --output json prints.
-    private struct Document: Encodable {
-        var path: String
-        var format: String
-        var virtualSize: UInt64
-        var bytesRead: UInt64
-        var bytesWritten: UInt64
-        var bytesZero: UInt64
-        var lost: [LostRange]
-
-        private enum CodingKeys: String, CodingKey {
-            case path, format, lost
-            case virtualSize = "virtual-size"
-            case bytesRead = "bytes-read"
-            case bytesWritten = "bytes-written"
-            case bytesZero = "bytes-zero"
-        }
-    }
-
     private func format(of path: String) throws(Failure) -> ImageFormat {
         if outputFormat == nil, isDevice(path) { return .raw }
         return try newFormat(outputFormat, of: path, option: "-O")
@@ -130,7 +112,7 @@ struct Convert: ParsableCommand {
         if case .blockDevice? = try? FileStatus(at: FilePath(text: path)).kind { true } else { false }
     }
 
-    private func copy(to path: String, _ list: ImageOptionList) throws -> Document {
+    private func copy(to path: String, _ list: ImageOptionList) throws -> ConvertReport {
         let format = try format(of: path)
         guard format == .raw || !isDevice(path) else {
             throw Failure("\(path): is a device, and must become a raw disk, not \(format.rawValue)", status: 64)
@@ -152,10 +134,7 @@ struct Convert: ParsableCommand {
         try reading.checkUnchanged(disk)
         try place.place()
         bar.hide()
-        return Document(
-            path: path, format: format.rawValue, virtualSize: image.size, bytesRead: result.bytesRead,
-            bytesWritten: result.bytesStored, bytesZero: image.size - min(image.size, result.bytesStored),
-            lost: result.losses.ranges)
+        return ConvertReport(path: path, format: format.rawValue, virtualSize: image.size, result)
     }
 
     private func newImage(_ format: ImageFormat, size: UInt64, _ list: ImageOptionList) throws -> NewImage {
@@ -199,7 +178,7 @@ struct Convert: ParsableCommand {
         return try list.parts(of: size)
     }
 
-    private func report(_ document: Document) throws {
+    private func report(_ document: ConvertReport) throws {
         sayLost(document.lost, of: source, "could not be read, and are zeros in \(document.path)")
         let output = StandardOutput()
         try output.write(

@@ -5,6 +5,7 @@ import FormatCore
 import HostStorage
 import ImageFormats
 import ImageTools
+import Reports
 import SystemPackage
 
 /// `rblock create`: a new, empty image.
@@ -71,21 +72,6 @@ struct Create: ParsableCommand {
         }
     }
 
-    /// What --output json prints.
-    private struct Document: Encodable {
-        var path: String
-        var format: String
-        var virtualSize: UInt64
-        var backing: String?
-        var backingFormat: String?
-
-        private enum CodingKeys: String, CodingKey {
-            case path, format, backing
-            case virtualSize = "virtual-size"
-            case backingFormat = "backing-format"
-        }
-    }
-
     private func format(of path: String) throws(Failure) -> ImageFormat {
         try newFormat(options.format, of: path, option: "-f")
     }
@@ -106,12 +92,13 @@ struct Create: ParsableCommand {
         }
         if case .format(let format)? = ImageFormat.naming(of: name.nameBytes) { return (name, format) }
         throw Failure(
-            "\(name): the name does not say the format of the backing image; -F qcow2 or raw says it", status: 64)
+            "\(name): the name does not say the format of the backing image; -F \(ImageFormat.names(before: "or")) says it",
+            status: 64)
     }
 
     private func make(
         _ path: String, over backing: (name: String, format: ImageFormat)?, _ list: ImageOptionList
-    ) throws -> Document {
+    ) throws -> CreateReport {
         let format = try format(of: path)
         var opened: OpenedImage?
         if let backing {
@@ -143,7 +130,7 @@ struct Create: ParsableCommand {
         }
         try image.writer(named: place.imageName, in: place).finish()
         try place.place()
-        return Document(
+        return CreateReport(
             path: path, format: format.rawValue, virtualSize: image.size, backing: backing?.name,
             backingFormat: backing?.format.rawValue)
     }

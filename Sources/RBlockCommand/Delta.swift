@@ -1,10 +1,12 @@
 import ArgumentParser
 import Arguments
 import BlockImage
+import Catalog
 import FormatCore
 import HostStorage
 import ImageFormats
 import ImageTools
+import Reports
 import SystemPackage
 
 /// `rblock delta`: what of a disk has changed, as an image over the one that it was.
@@ -111,26 +113,7 @@ struct Delta: ParsableCommand {
         return list
     }
 
-    /// What --output json prints.
-    private struct Document: Encodable {
-        var path: String
-        var format = "qcow2"
-        var virtualSize: UInt64
-        var backing: String
-        var backingFormat: String
-        var bytesChanged: UInt64
-        var bytesWritten: UInt64
-
-        private enum CodingKeys: String, CodingKey {
-            case path, format, backing
-            case virtualSize = "virtual-size"
-            case backingFormat = "backing-format"
-            case bytesChanged = "bytes-changed"
-            case bytesWritten = "bytes-written"
-        }
-    }
-
-    private func write(_ list: ImageOptionList) throws -> Document {
+    private func write(_ list: ImageOptionList) throws -> DeltaReport {
         var (was, now) = (try options.image(base), try options.image(changed))
         (was.format, now.format) = (formatBase ?? was.format, formatChanged ?? now.format)
         try now.choose(snapshot: snapshot)
@@ -161,7 +144,7 @@ struct Delta: ParsableCommand {
         try reading.checkUnchanged(disks.now)
         try place.place()
         bar.hide()
-        return Document(
+        return DeltaReport(
             path: out, virtualSize: image.size, backing: nameText(backing.name),
             backingFormat: backing.format, bytesChanged: result.changed, bytesWritten: result.stored)
     }
@@ -199,7 +182,7 @@ struct Delta: ParsableCommand {
         return .bitmap(ranges)
     }
 
-    private func report(_ document: Document) throws {
+    private func report(_ document: DeltaReport) throws {
         let output = StandardOutput()
         let name = "\(printable(document.path)): \(document.format) over \(printable(document.backing))"
         try output.write(

@@ -3,6 +3,7 @@ import BlockImage
 import HostStorage
 import ImageFormats
 import ImageTools
+import Reports
 import SystemPackage
 
 /// `rblock diff`: where two disks differ.
@@ -100,8 +101,8 @@ struct Diff: ParsableCommand {
             case .human: DiffText(output, form: form)
             case .json:
                 DiffDocument(
-                    output, form: form, first: DiffDocument.Disk(path: first, snapshot: snapshotA),
-                    second: DiffDocument.Disk(path: second, snapshot: snapshotB))
+                    output, form: form, DiffReport.Disk(path: first, snapshot: snapshotA),
+                    DiffReport.Disk(path: second, snapshot: snapshotB))
             }
         try printer.begin()
         do {
@@ -192,39 +193,15 @@ private struct DiffText: DiffPrinter {
 
 /// A JSON document. Its array is written element by element: there may be any number of them.
 private final class DiffDocument: DiffPrinter {
-    /// A disk, as it was named.
-    struct Disk: Encodable {
-        var path: String
-        var snapshot: String?
-    }
-
-    /// What could not be read of `disk`, "a" or "b".
-    private struct Lost: Encodable {
-        var disk: String
-        var start: UInt64
-        var length: UInt64
-        var error: String
-    }
-
-    /// What stands beside the array.
-    private struct Rest: Encodable {
-        var a: Disk
-        var b: Disk
-        var summary: DiskDifference?
-        var identical: Bool?
-        var error: String?
-        var lost: [Lost]?
-    }
-
     private let output: StandardOutput
     private let form: DiffForm
-    private var rest: Rest
+    private let disks: (a: DiffReport.Disk, b: DiffReport.Disk)
     private var separator = ""
 
-    init(_ output: StandardOutput, form: DiffForm, first: Disk, second: Disk) {
+    init(_ output: StandardOutput, form: DiffForm, _ a: DiffReport.Disk, _ b: DiffReport.Disk) {
         self.output = output
         self.form = form
-        rest = Rest(a: first, b: second)
+        disks = (a, b)
     }
 
     func begin() throws {
@@ -249,24 +226,12 @@ private final class DiffDocument: DiffPrinter {
         separator = ","
     }
 
-    func end(_ difference: DiskDifference) throws {
-        rest.summary = difference
-        rest.identical = difference.sectors == 0
-        let lost = zip(["a", "b"], difference.lost).flatMap { disk, lost in
-            lost.ranges.map { Lost(disk: disk, start: $0.start, length: $0.length, error: $0.error.description) }
-        }
-        // Two disks of which something is lost are never known to be the same.
-        if !lost.isEmpty { (rest.lost, rest.identical) = (lost, nil) }
-        try finish()
-    }
+    func end(_ difference: DiskDifference) throws { try finish(DiffReport(disks.a, disks.b, difference)) }
 
-    func end(_ error: ImageError) throws {
-        rest.error = error.description
-        try finish()
-    }
+    func end(_ error: ImageError) throws { try finish(DiffReport(disks.a, disks.b, error)) }
 
-    private func finish() throws {
-        let text = try jsonText(rest)
+    private func finish(_ report: DiffReport) throws {
+        let text = try jsonText(report)
         // The object goes on where the array ends.
         try output.write(form == .summary ? text : "\n  ],\(text.dropFirst())")
         try output.write("\n")

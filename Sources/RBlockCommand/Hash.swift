@@ -2,6 +2,7 @@ import ArgumentParser
 import BlockImage
 import Encryption
 import ImageTools
+import Reports
 import SystemPackage
 
 extension HashAlgorithm: ExpressibleByArgument {}
@@ -41,17 +42,6 @@ struct Hash: ParsableCommand {
     @Option(help: "human: as sha256sum prints it; or json: an array of objects.") var output = OutputForm.human
     @Argument(help: ArgumentHelp("The images.", valueName: "IMAGE"), completion: .file()) var images: [String]
 
-    /// What one image came to.
-    private struct Line: Encodable {
-        var path: String
-        var snapshot: String?
-        var algorithm: String
-        var hash: String
-        var size: UInt64
-        /// What could not be read, and was hashed as zeros; nil where that is not asked for.
-        var lost: [LostRange]?
-    }
-
     func validate() throws {
         guard !images.isEmpty else { throw ValidationError("Missing expected argument 'IMAGE'") }
         try under.check(images)
@@ -60,7 +50,7 @@ struct Hash: ParsableCommand {
     func run() throws {
         var failed: ExitCode?
         var hasLost = false
-        var lines: [Line] = []
+        var lines: [HashReport] = []
         let printer = StandardOutput()
         for path in images {
             do {
@@ -88,7 +78,7 @@ struct Hash: ParsableCommand {
         if hasLost { throw ExitCode(2) }
     }
 
-    private func hash(_ path: String) throws -> Line {
+    private func hash(_ path: String) throws -> HashReport {
         var image = try options.image(path)
         try image.choose(snapshot: snapshot)
         under.apply(to: &image)
@@ -99,12 +89,8 @@ struct Hash: ParsableCommand {
         let (digest, lost) = try stream.digestAndLost(algorithm, path: path) { bar.update($0) }
         bar.hide()
         try reading.checkUnchanged(disk)
-        return Line(
-            path: path, snapshot: snapshot, algorithm: algorithm.rawValue, hash: hexadecimal(digest),
-            size: stream.count, lost: ignoreReadErrors ? lost.ranges : nil)
-    }
-
-    private func hexadecimal(_ bytes: [UInt8]) -> String {
-        bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+        return HashReport(
+            path: path, snapshot: snapshot, algorithm: algorithm.rawValue, digest: digest, size: stream.count,
+            lost: ignoreReadErrors ? lost.ranges : nil)
     }
 }

@@ -5,6 +5,7 @@ import Glibc
 import ImageFormats
 import ImageTools
 import PartitionTable
+import Reports
 
 /// What is known of an image as people know it from `qemu-img info`, and more after it.
 struct HumanInfo {

@@ -2,6 +2,7 @@ import ArgumentParser
 import BlockImage
 import ImageFormats
 import ImageTools
+import Reports
 
 /// `rblock info`: what an image is.
 struct Info: ParsableCommand {

@@ -1,8 +1,11 @@
 import ArgumentParser
 import BlockImage
+import Catalog
+import FormatCore
 import HostStorage
 import ImageFormats
 import ImageTools
+import Reports
 import SystemPackage
 
 /// `rblock inspect`: an image's structures, byte by byte.
@@ -33,7 +36,7 @@ struct Inspect: ParsableCommand {
     @Option(
         name: .shortAndLong,
         help: ArgumentHelp(
-            "Take the image for one of this format: raw, qcow2 or vmdk; by default what its content says, else its name.",
+            "Take the image for one of this format: \(ImageFormat.names(before: "or") { $0.driver is any InspectableFormat }); by default what its content says, else its name.",
             valueName: "format"))
     var format: ImageFormat?
 

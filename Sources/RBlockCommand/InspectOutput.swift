@@ -1,7 +1,9 @@
 import BlockImage
+import Catalog
 import Glibc
 import HostStorage
 import ImageTools
+import Reports
 import SystemPackage
 
 /// What standard output can show.

@@ -3,6 +3,7 @@ import Arguments
 import BlockImage
 import ImageFormats
 import ImageTools
+import Reports
 
 /// `rblock map`: where the disk is stored, run by run.
 struct Map: ParsableCommand {

@@ -4,6 +4,7 @@ import FormatCore
 import HostStorage
 import ImageFormats
 import ImageTools
+import Reports
 import SystemPackage
 
 /// What is said to every verb of how a new image is made.
@@ -43,12 +44,15 @@ struct NewImageOptions: ParsableArguments {
     }
 }
 
+/// The formats that new images can have, for people.
+var creatableFormats: String { ImageFormat.names(before: "or") { $0.driver is any CreatableFormat } }
+
 /// The format of the new image at `path`: `named`, or else what the extension says.
 func newFormat(_ named: ImageFormat?, of path: String, option: String) throws(Failure) -> ImageFormat {
     if let named { return named }
     if case .format(let format)? = ImageFormat.naming(of: path.nameBytes) { return format }
-    let names = ImageFormat.names(before: "or") { $0.driver is any CreatableFormat }
-    throw Failure("\(path): the name does not say the format of the new image; \(option) \(names) says it", status: 64)
+    throw Failure(
+        "\(path): the name does not say the format of the new image; \(option) \(creatableFormats) says it", status: 64)
 }
 
 /// Does `work`, of which an option fault is wrong usage.

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Arguments
 import BlockImage
+import Catalog
 import Encryption
 import HostStorage
 import ImageFormats
@@ -19,7 +20,7 @@ struct ImageOptions: ParsableArguments {
     @Option(
         name: .shortAndLong,
         help: ArgumentHelp(
-            "The format of the image: raw, qcow2 or vmdk; by default what its name says, else its content.",
+            "The format of the image: \(ImageFormat.names(before: "or")); by default what its name says, else its content.",
             valueName: "format"))
     var format: ImageFormat?
 

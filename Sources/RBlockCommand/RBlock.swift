@@ -9,7 +9,7 @@ struct RBlock: AsyncParsableCommand {
         commandName: "rblock",
         abstract: "Look into virtual-machine disk images, and make them.",
         discussion: """
-            Images are QCOW2, VMDK and raw; what they name (backing files, extents) is opened in the folder of the image, \
+            Images are \(ImageFormat.names()); what they name (backing files, extents) is opened in the folder of the image, \
             and in those of --allow-path. APPLIANCE.ova/DISK is a disk in an OVA, as a mount names it; the only one needs \
             no name. IMAGE@SNAPSHOT, IMAGE/p1, IMAGE@SNAPSHOT/p1, IMAGE@SNAPSHOT/vmstate and IMAGE/layers/1 are disks in \
             an image.

@@ -3,6 +3,7 @@ import Arguments
 import BlockImage
 import FoundationEssentials
 import ImageTools
+import Reports
 
 /// `rblock read`: the bytes of a disk.
 struct Read: ParsableCommand {
@@ -48,20 +49,6 @@ struct Read: ParsableCommand {
                 + "at most 4M."))
     var output = OutputForm.human
     @Argument(help: ArgumentHelp("The image.", valueName: "IMAGE"), completion: .file()) var image: String
-
-    /// What --output json prints.
-    private struct Document: Encodable {
-        var path: String
-        var snapshot: String?
-        /// The first byte, and how many they are.
-        var offset: UInt64
-        var length: UInt64
-        /// The size of the disk.
-        var size: UInt64
-        var data: Data
-        /// What could not be read, and is zeros; nil where that is not asked for.
-        var lost: [LostRange]?
-    }
 
     func validate() throws {
         if hex && output == .json { throw ValidationError("--hex is for people, and --output json is not: choose one") }
@@ -140,9 +127,9 @@ struct Read: ParsableCommand {
             }
         }
         try writeJSON(
-            Document(
-                path: image, snapshot: snapshot, offset: UInt64(offset.count), length: stream.count, size: size,
-                data: data, lost: ignoreReadErrors ? lost.ranges : nil))
+            ReadReport(
+                path: image, snapshot: snapshot, offset: UInt64(offset.count), size: size, data: data,
+                lost: ignoreReadErrors ? lost.ranges : nil))
         return lost
     }
 }

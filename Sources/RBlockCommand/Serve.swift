@@ -1,9 +1,11 @@
 import ArgumentParser
 import BlockImage
+import Catalog
 import ControlRPC
 import ImageTools
 import Logging
 import NBDServer
+import Reports
 import ServiceLifecycle
 import Sockets
 
@@ -72,12 +74,6 @@ struct Serve: AsyncParsableCommand {
     var output = OutputForm.human
     @Argument(help: ArgumentHelp("The images, and folders of images.", valueName: "IMAGE"), completion: .file())
     var images: [String]
-
-    /// What --output json prints.
-    private struct Addresses: Encodable {
-        var nbd: [String]
-        var rpc: [String]
-    }
 
     /// The sockets of both protocols.
     private struct Sockets {
@@ -196,10 +192,10 @@ struct Serve: AsyncParsableCommand {
             for socket in sockets.nbd { Failure.say("NBD at \(socket.address.nbdURI)") }
             for socket in sockets.ofRPC { Failure.say("JSON-RPC at \(socket.address)") }
         case .json:
-            let addresses = Addresses(
+            let addresses = AddressReport(
                 nbd: sockets.nbd.map { "\($0.address)" }, rpc: sockets.ofRPC.map { "\($0.address)" })
             let printer = StandardOutput()
-            try printer.write(try JSON.line(encoding: addresses) + "\n")
+            try printer.write(try jsonLine(addresses) + "\n")
             try printer.flush()
         }
     }

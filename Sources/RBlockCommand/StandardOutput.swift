@@ -1,6 +1,6 @@
 import BlockImage
-import FoundationEssentials
 import Glibc
+import Reports
 import SystemPackage
 
 /// What a verb prints, gathered into large writes. Used by one thread.
@@ -72,11 +72,4 @@ func writeJSON(_ document: some Encodable) throws {
     let output = StandardOutput()
     try output.write("\(try jsonText(document))\n")
     try output.flush()
-}
-
-/// `document` as JSON: an object over several lines, without a newline at its end.
-func jsonText(_ document: some Encodable) throws -> String {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-    return String(decoding: try encoder.encode(document), as: UTF8.self).withoutRawBytes
 }

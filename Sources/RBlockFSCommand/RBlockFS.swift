@@ -22,7 +22,7 @@ struct RBlockFS: ParsableCommand {
         abstract: "Mount a folder of virtual-machine disk images as flat raw disks.",
         usage: "rblockfs [options] IMAGES MOUNTPOINT",
         discussion: """
-            Every .qcow2, .vmdk, .raw and .img of IMAGES and its subfolders, or the one image that it is, becomes a folder \
+            Every \(ImageFormat.extensions) of IMAGES and its subfolders, or the one image that it is, becomes a folder \
             of MOUNTPOINT with a flat disk.raw, its partitions, map.json and stats.json in it; an .ova a folder with one \
             for each of its disks. Images are read, never written.
 
@@ -90,7 +90,7 @@ struct RBlockFS: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "The format of the one image that IMAGES is: raw, qcow2 or vmdk; by default what its name says, else its "
+            "The format of the one image that IMAGES is: \(ImageFormat.names(before: "or")); by default what its name says, else its "
                 + "content.",
             valueName: "format"))
     var format: ImageFormat?

@@ -63,7 +63,7 @@ struct `rblock delta from a bitmap` {
             (["--from-bitmap", "all", "base.qcow2", "disk.qcow2"], ["bitmap \"all\"", "was not saved"]),
             (["--from-bitmap", "any", "base.qcow2", "disk.qcow2"], ["no bitmap \"any\"", "\"all\", \"disabled\""]),
             (["--from-bitmap", "any", "base.qcow2", "base.qcow2"], ["no bitmap \"any\"", "it has none"]),
-            (["--from-bitmap", "all", "base.qcow2", "base.raw"], ["is raw", "only qcow2"]),
+            (["--from-bitmap", "all", "base.qcow2", "base.raw"], ["is raw, which has no dirty bitmaps"]),
         ] {
             let result = try RBlock.run(["delta"] + arguments + ["d.qcow2"], in: disks.path)
             #expect(result.status == 1, "\(arguments): \(result.errors)")

@@ -1,6 +1,7 @@
 import TestImages
 import Testing
 
+@testable import Catalog
 @testable import ControlRPC
 @testable import ImageTools
 

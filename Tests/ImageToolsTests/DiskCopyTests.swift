@@ -2,6 +2,7 @@ import BlockImage
 import TestImages
 import Testing
 
+@testable import Catalog
 @testable import ImageTools
 
 struct `A copy of a disk` {

@@ -1,4 +1,5 @@
 import BlockImage
+import Catalog
 import Encryption
 import ImageTools
 import SystemPackage

@@ -1,7 +1,9 @@
 import BlockImage
+import Catalog
 import Foundation
 import ImageFormats
 import ImageTools
+import Reports
 import SystemPackage
 import TestImages
 import Testing

@@ -1,6 +1,7 @@
 import TestImages
 import Testing
 
+@testable import Catalog
 @testable import ImageTools
 @testable import NBDServer
 

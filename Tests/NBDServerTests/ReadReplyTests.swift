@@ -4,7 +4,7 @@ import SystemPackage
 import TestImages
 import Testing
 
-@testable import ImageTools
+@testable import Catalog
 @testable import NBDServer
 
 struct `A read` {
@@ -16,8 +16,8 @@ struct `A read` {
         let opened = try catalog.open("")
         let layer = CountingLayer(size: 3_500_000, runSize: 5000)
         let export = Export(
-            name: "a.raw", summary: "", image: Image(layer: layer), opened: opened.opened, isWhole: true,
-            isPrompt: true, paths: opened.paths)
+            "a.raw", ImageDisks.Listed(suffix: "", summary: "", image: Image(layer: layer)),
+            of: ImageDisks(of: opened.opened), isWhole: true, paths: opened.paths)
         let session = Session(export: export, form: form, contexts: [])
         let request = Request(flags: [], command: .read, cookie: 1, offset: 12_345, length: length)
         var reply = ReadReply(request, of: session, with: ReplyEncoder(form: form))

@@ -1,7 +1,9 @@
 import BlockImage
+import Catalog
 import Foundation
 import ImageFormats
 import ImageTools
+import Reports
 import SystemPackage
 import TestImages
 
@@ -26,7 +28,7 @@ struct CheckVerdict: Equatable {
     /// What this program says, and what it found.
     static func ours(_ path: String, _ format: ImageFormat) throws -> (CheckVerdict, [CheckFinding]) {
         do throws(ImageError) {
-            guard let report = try NamedImage(FilePath(path), format: format).check() else {
+            guard let report = try NamedImage(FilePath(path), format: format).checkReport() else {
                 return (CheckVerdict(63, [:]), [])
             }
             let data = try? JSONEncoder().encode(report)

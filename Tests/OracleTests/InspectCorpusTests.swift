@@ -1,6 +1,7 @@
 import BlockImage
 import HostStorage
 import ImageTools
+import Reports
 import SystemPackage
 import Testing
 

@@ -1,9 +1,11 @@
 import BlockImage
+import Catalog
 import FormatCore
 import Foundation
 import HostStorage
 import ImageFormats
 import ImageTools
+import Reports
 import SystemPackage
 import TestImages
 import Testing
@@ -76,6 +78,10 @@ struct Oracle {
     /// than the mount, that as well.
     func differencesOfInfo(_ opened: OpenedImage, _ format: ImageFormat) throws -> [String] {
         let layer = try #require(opened.layers.first)
+        // ext4 takes a block more or less for a file once it is written back.
+        for file in layer.files {
+            try FileHandle(forReadingFrom: URL(fileURLWithPath: file.path)).synchronize()
+        }
         let theirs = try QemuImg.info(layer.file.path, format: format.rawValue)
         let ours = try JSONSerialization.jsonObject(with: try JSONEncoder().encode(ImageInfo(layer)))
         let found = QemuImg.differences(theirs, ours)

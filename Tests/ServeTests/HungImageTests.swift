@@ -31,7 +31,7 @@ struct `A server with an image that does not answer` {
                     c = Client(path); c.s.settimeout(timeout); c.go(name); return c
 
                 """ + script
-        let result = try Tool.run(NBDPython.interpreter, ["-c", text, server.socket], timeout: 120)
+        let result = try Tool.run(NBDPython.interpreter, ["-c", text, server.socket], timeout: 300)
         #expect(result.status == 0, "\(result.text)\(result.errors)")
     }
 

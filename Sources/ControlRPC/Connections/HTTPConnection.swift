@@ -1,4 +1,4 @@
-import ImageTools
+import Catalog
 import NIOCore
 import NIOHTTP1
 

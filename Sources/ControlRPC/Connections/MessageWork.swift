@@ -1,5 +1,5 @@
 import BlockImage
-import ImageTools
+import Catalog
 
 /// What one message asks for, while it is done request by request. Used by one thread after another.
 final class MessageWork: Sendable {

@@ -1,5 +1,5 @@
 import BlockImage
-import ImageTools
+import Catalog
 
 /// One request of a message while it is worked on, and the memory that it has until it is answered. May be used from any
 /// thread.

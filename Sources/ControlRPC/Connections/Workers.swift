@@ -1,5 +1,5 @@
 import BlockImage
-import ImageTools
+import Catalog
 import NIOCore
 
 /// The threads that requests are done on. What reads an image is done on threads of that image, and what takes long apart

@@ -1,5 +1,5 @@
 import BlockImage
-import ImageTools
+import Catalog
 
 /// A method: its description, and what does it.
 struct Method: Sendable {

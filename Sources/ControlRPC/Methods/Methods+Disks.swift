@@ -2,6 +2,7 @@ import BlockImage
 import FoundationEssentials
 import ImageFormats
 import ImageTools
+import Reports
 
 /// What is asked of disks: images, what snapshots keep, partitions.
 extension Method {
@@ -50,9 +51,9 @@ extension Method {
         call.session.server.countRead(count)
         // Safe: the pointer is used in this call only.
         let data = unsafe buffer.bytes.withUnsafeBytes { unsafe Data($0) }
-        let told = goesOn ? ",\"lost\":\(try JSON.line(encoding: lost.ranges, naming: export.paths))" : ""
-        return "{\"image\":\(jsonString(export.name)),\"offset\":\(start),\"length\":\(length),\"size\":\(size),"
-            + "\"data\":\"\(data.base64EncodedString())\"\(told)}"
+        let report = ReadReport(
+            image: export.name, offset: start, size: size, data: data, lost: goesOn ? lost.ranges : nil)
+        return try jsonLine(report, naming: export.paths)
     }
 
     private static let mapLength = Parameter(
@@ -88,39 +89,6 @@ extension Method {
         name: "sector-size", kind: .count(least: 512, most: 4096),
         summary: "The bytes of a sector: 512, or 4096")
 
-    /// What `rblock diff --output json` prints, but that disks have their names.
-    private struct Comparison: Encodable {
-        struct Disk: Encodable {
-            var image: String
-        }
-
-        /// What could not be read of `disk`, "a" or "b".
-        struct Lost: Encodable {
-            var disk: String
-            var start: UInt64
-            var length: UInt64
-            var error: ErrorText
-        }
-
-        var a: Disk
-        var b: Disk
-        var ranges: [SectorRange]?
-        var summary: DiskDifference
-        /// Nil where something is lost: then it is not known.
-        var identical: Bool?
-        var lost: [Lost]?
-
-        init(_ a: String, _ b: String, _ ranges: [SectorRange]?, _ difference: DiskDifference) {
-            (self.a, self.b) = (Disk(image: a), Disk(image: b))
-            self.ranges = ranges
-            summary = difference
-            let lost = zip(["a", "b"], difference.lost).flatMap { disk, lost in
-                lost.ranges.map { Lost(disk: disk, start: $0.start, length: $0.length, error: $0.error) }
-            }
-            if lost.isEmpty { identical = difference.sectors == 0 } else { self.lost = lost }
-        }
-    }
-
     static let diff = Method(
         name: "diff", summary: "Tells which sectors differ between two disks, as 'rblock diff' does in JSON.",
         parameters: [first, second, summaryOnly, sectorSize, ignoresErrors],
@@ -152,6 +120,8 @@ extension Method {
             })
         try a.checkUnchanged()
         try b.checkUnchanged()
-        return try JSON.line(encoding: Comparison(a.name, b.name, ranges, difference), naming: a.paths)
+        let report = DiffReport(
+            DiffReport.Disk(image: a.name), DiffReport.Disk(image: b.name), difference, ranges: ranges)
+        return try jsonLine(report, naming: a.paths)
     }
 }

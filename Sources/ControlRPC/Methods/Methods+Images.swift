@@ -1,7 +1,9 @@
 import BlockImage
+import Catalog
 import FoundationEssentials
 import ImageFormats
 import ImageTools
+import Reports
 
 /// What is asked of images as such: which there are, and what they are.
 extension Method {
@@ -71,7 +73,7 @@ extension Method {
             reports[index].rename(index == 0 ? name : paths.name(of: reports[index].filename))
         }
         return wholeChain
-            ? try JSON.line(encoding: reports, naming: paths) : try JSON.line(encoding: reports.first, naming: paths)
+            ? try jsonLine(reports, naming: paths) : try jsonLine(reports.first, naming: paths)
     }
 
     private static let entries = Parameter(
@@ -130,7 +132,7 @@ extension Method {
         parameters: [.image, data, force], result: "What was counted and found", isLong: true
     ) { call in
         let (name, named) = try call.namedImage()
-        let report = try named.check(
+        let report = try named.checkReport(
             readsData: call.arguments.flag(data), force: call.arguments.flag(force)
         ) { call.request.report($0) }
         guard var report else {
@@ -138,6 +140,6 @@ extension Method {
                 .unsupported, "\(name): the format has nothing to check; \"data\": true reads it")
         }
         report.filename = name
-        return try JSON.line(encoding: report, naming: call.session.server.catalog.paths)
+        return try jsonLine(report, naming: call.session.server.catalog.paths)
     }
 }

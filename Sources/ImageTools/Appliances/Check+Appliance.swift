@@ -1,4 +1,5 @@
 import BlockImage
+import Catalog
 import ImageFormats
 import OVA
 
@@ -12,25 +13,25 @@ extension NamedImage {
     /// it was cancelled.
     package func check(
         readsData: Bool = false, force: Bool = false, progress: (Double) -> Void = { _ in }
-    ) throws(ImageError) -> CheckReport? {
+    ) throws(ImageError) -> CheckedImage? {
         guard let place = appliancePlace else {
             return try checkImage(readsData: readsData, force: force, progress: progress)
         }
         let open = try openAppliance(place)
         guard place.disk != nil else { return try checkAppliance(open, place, readsData, force, progress) }
         let disk = try open.disk(place)
-        let report = try checkImage(readsData: readsData, force: force) { progress($0 / 2) }
-        var result = report?.result ?? CheckResult()
+        let checked = try checkImage(readsData: readsData, force: force) { progress($0 / 2) }
+        var result = checked?.result ?? CheckResult()
         let members = open.members(of: disk)
         let isCompared = try ManifestCheck(open: open).run(of: members, into: &result) { progress(0.5 + $0 / 2) }
-        guard report != nil || isCompared else { return nil }
-        return CheckReport(filename: path.text, format: report?.format ?? ImageFormat.raw.rawValue, result)
+        guard checked != nil || isCompared else { return nil }
+        return CheckedImage(format: checked?.format ?? ImageFormat.raw.rawValue, result: result)
     }
 
     /// Checks the archive, the files that its manifest has, and every disk; nil where there is nothing to check.
     private func checkAppliance(
         _ open: OpenAppliance, _ place: AppliancePlace, _ readsData: Bool, _ force: Bool, _ progress: (Double) -> Void
-    ) throws(ImageError) -> CheckReport? {
+    ) throws(ImageError) -> CheckedImage? {
         let appliance = open.appliance
         var result = CheckResult()
         if let fault = appliance.fault {
@@ -44,11 +45,11 @@ extension NamedImage {
             let start = 0.5 + Double(index) / Double(appliance.disks.count) / 2
             let image = named(disk, in: place)
             do throws(ImageError) {
-                let report = try image.checkImage(readsData: readsData, force: force) {
+                let checked = try image.checkImage(readsData: readsData, force: force) {
                     progress(start + $0 / Double(appliance.disks.count) / 2)
                 }
-                guard let report else { continue }
-                result.add(report.result, of: name, in: appliance.file.path)
+                guard let checked else { continue }
+                result.add(checked.result, of: name, in: appliance.file.path)
             } catch {
                 guard !error.isCancelled else { throw error }
                 let isDamage = error.code == .corrupt || error.code == .truncated
@@ -60,7 +61,7 @@ extension NamedImage {
             isChecked = true
         }
         guard isChecked || appliance.fault != nil else { return nil }
-        return CheckReport(filename: path.text, format: "ova", result)
+        return CheckedImage(format: "ova", result: result)
     }
 }
 

@@ -5,6 +5,7 @@ import OVA
 import PartitionTable
 import TestImages
 
+@testable import Catalog
 @testable import ControlRPC
 @testable import Encryption
 @testable import ImageTools

@@ -2,6 +2,7 @@ import BlockImage
 import FormatCore
 import ImageFormats
 import ImageTools
+import Reports
 import TestImages
 
 /// An image made of the bytes of a fuzzer, and everything that is done to images.

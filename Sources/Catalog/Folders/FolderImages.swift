@@ -1,0 +1,95 @@
+import BlockImage
+import HostStorage
+import ImageFormats
+import SystemPackage
+
+/// The images and appliances in a folder of the host and in the folders below it, and what else is there. May be used from any
+/// thread.
+package final class FolderImages: Sendable {
+    /// The most names that are looked at: what comes after them in the order of the names is not looked for.
+    private static let limit = 100_000
+    /// How long a folder is waited for; what does not answer by then is passed over.
+    private static let patience = Duration.seconds(2)
+    /// Of how many folders it is remembered what did not answer.
+    private static let listerLimit = 1024
+
+    /// What makes a file an image.
+    let rules: FolderRules
+    private let location: FilePath
+    private let listings = SharedWork<FilePath, [FolderItem]?>(threadLimit: 16)
+    private let listers = Guarded<[FilePath: FolderLister]>([:])
+
+    /// An image, or an appliance.
+    package struct Found: Sendable {
+        /// Its path below the folder, as a name: see `exportName`.
+        package var name: String
+        /// Where it is.
+        package var location: FilePath
+        /// Its format, where another image says it, and its own name says none.
+        package var format: ImageFormat?
+    }
+
+    /// What was found, and what is not shown.
+    package struct Look: Sendable {
+        package var found: [Found] = []
+        package var skipped = SkippedFiles()
+        fileprivate var left = FolderImages.limit
+    }
+
+    /// Those of `folder`, canonical, that are what `rules` say.
+    package init(_ folder: FilePath, _ rules: FolderRules) {
+        location = folder
+        self.rules = rules
+    }
+
+    /// What is there now, in the order of the names' bytes.
+    package func look() -> Look {
+        var look = Look()
+        list(location, named: "", below: [], into: &look)
+        return look
+    }
+
+    /// `ancestors`: the folders that `folder` lies in. A link back to one of them would make the tree endless.
+    private func list(_ folder: FilePath, named prefix: String, below ancestors: [FilePath], into look: inout Look) {
+        guard let items = items(in: folder) else {
+            return look.skipped.add(prefix.isEmpty ? "." : prefix, .unreadable)
+        }
+        for item in items {
+            guard look.left > 0 else { return }
+            look.left -= 1
+            let name = prefix + exportName(item.name)
+            switch item.kind {
+            case .folder(let place):
+                guard item.isCertain else {
+                    look.skipped.add(name, .unreadable)
+                    continue
+                }
+                guard place != folder, !ancestors.contains(place) else { continue }
+                list(place, named: "\(name)/", below: ancestors + [folder], into: &look)
+            case .image(let format, let source):
+                let said = source == .content ? format : nil
+                look.found.append(Found(name: name, location: item.location, format: said))
+            case .appliance:
+                look.found.append(Found(name: name, location: item.location))
+            case .skipped(let reason):
+                look.skipped.add(name, reason)
+            }
+        }
+    }
+
+    /// What is in `folder`; nil where it cannot be listed, or does not answer.
+    private func items(in folder: FilePath) -> [FolderItem]? {
+        let lister = listers.withLock { listers -> FolderLister in
+            if let known = listers[folder] { return known }
+            if listers.count >= Self.listerLimit { listers = [:] }
+            let lister = FolderLister(of: folder, rules)
+            listers[folder] = lister
+            return lister
+        }
+        let items = try? listings.value(for: folder, of: .named("folder"), within: Self.patience) {
+            let time = (try? FileStatus(at: folder, followingLinks: false))?.modified
+            return lister.list(changed: time)?.items
+        }
+        return items ?? nil
+    }
+}

@@ -1,0 +1,183 @@
+import BlockImage
+import FoundationEssentials
+import ImageTools
+
+/// What `rblock hash` says of one disk.
+package struct HashReport: Encodable, Sendable {
+    /// The image, and the snapshot, as they were named.
+    package var path: String
+    package var snapshot: String?
+    /// The hash function, and its value in hexadecimal digits.
+    package var algorithm: String
+    package var hash: String
+    /// The bytes of the disk.
+    package var size: UInt64
+    /// What could not be read, and was hashed as zeros; nil where that is not asked for.
+    package var lost: [LostRange]?
+
+    package init(
+        path: String, snapshot: String?, algorithm: String, digest: [UInt8], size: UInt64, lost: [LostRange]?
+    ) {
+        (self.path, self.snapshot, self.algorithm, self.size, self.lost) = (path, snapshot, algorithm, size, lost)
+        hash = digest.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+    }
+}
+
+/// What `rblock read` and the method `read` say of a part of a disk.
+package struct ReadReport: Encodable, Sendable {
+    /// The image, and the snapshot, as they were named; by a client of JSON-RPC as `image`.
+    package var path: String?
+    package var image: String?
+    package var snapshot: String?
+    /// The first byte, and how many they are.
+    package var offset: UInt64
+    package var length: UInt64
+    /// The bytes of the disk.
+    package var size: UInt64
+    package var data: Data
+    /// What could not be read, and is zeros; nil where that is not asked for.
+    package var lost: [LostRange]?
+
+    package init(
+        path: String? = nil, image: String? = nil, snapshot: String? = nil, offset: UInt64, size: UInt64, data: Data,
+        lost: [LostRange]?
+    ) {
+        (self.path, self.image, self.snapshot) = (path, image, snapshot)
+        (self.offset, length, self.size) = (offset, UInt64(data.count), size)
+        (self.data, self.lost) = (data, lost)
+    }
+}
+
+/// What `rblock create` made.
+package struct CreateReport: Encodable, Sendable {
+    /// The new image, and what is its backing file, as they were named.
+    package var path: String
+    package var format: String
+    package var virtualSize: UInt64
+    package var backing: String?
+    package var backingFormat: String?
+
+    package init(path: String, format: String, virtualSize: UInt64, backing: String?, backingFormat: String?) {
+        (self.path, self.format, self.virtualSize) = (path, format, virtualSize)
+        (self.backing, self.backingFormat) = (backing, backingFormat)
+    }
+
+    private enum CodingKeys: String, CodingKey {
+        case path, format, backing
+        case virtualSize = "virtual-size"
+        case backingFormat = "backing-format"
+    }
+}
+
+/// What `rblock convert` made, and of what.
+package struct ConvertReport: Encodable, Sendable {
+    /// The new image, as it was named.
+    package var path: String
+    package var format: String
+    package var virtualSize: UInt64
+    /// The bytes that were read, that were stored, and that are zeros and were not.
+    package var bytesRead: UInt64
+    package var bytesWritten: UInt64
+    package var bytesZero: UInt64
+    /// What could not be read, and is zeros in the new image.
+    package var lost: [LostRange]
+
+    /// The new image, of which `copy` was stored.
+    package init(path: String, format: String, virtualSize: UInt64, _ copy: CopyResult) {
+        (self.path, self.format, self.virtualSize) = (path, format, virtualSize)
+        (bytesRead, bytesWritten, lost) = (copy.bytesRead, copy.bytesStored, copy.losses.ranges)
+        bytesZero = virtualSize - min(virtualSize, copy.bytesStored)
+    }
+
+    private enum CodingKeys: String, CodingKey {
+        case path, format, lost
+        case virtualSize = "virtual-size"
+        case bytesRead = "bytes-read"
+        case bytesWritten = "bytes-written"
+        case bytesZero = "bytes-zero"
+    }
+}
+
+/// What `rblock delta` made.
+package struct DeltaReport: Encodable, Sendable {
+    /// The new image, as it was named, and what it calls its backing file.
+    package var path: String
+    package var format = "qcow2"
+    package var virtualSize: UInt64
+    package var backing: String
+    package var backingFormat: String
+    /// The bytes that differ, and that were stored for it.
+    package var bytesChanged: UInt64
+    package var bytesWritten: UInt64
+
+    package init(
+        path: String, virtualSize: UInt64, backing: String, backingFormat: String, bytesChanged: UInt64,
+        bytesWritten: UInt64
+    ) {
+        (self.path, self.virtualSize) = (path, virtualSize)
+        (self.backing, self.backingFormat) = (backing, backingFormat)
+        (self.bytesChanged, self.bytesWritten) = (bytesChanged, bytesWritten)
+    }
+
+    private enum CodingKeys: String, CodingKey {
+        case path, format, backing
+        case virtualSize = "virtual-size"
+        case backingFormat = "backing-format"
+        case bytesChanged = "bytes-changed"
+        case bytesWritten = "bytes-written"
+    }
+}
+
+/// What `rblock diff` and the method `diff` say of two disks; `rblock diff` writes `ranges`, of which there may be any number,
+/// by itself.
+package struct DiffReport: Encodable, Sendable {
+    /// A disk, as it was named; by a client of JSON-RPC as `image`.
+    package struct Disk: Encodable, Sendable {
+        package var path: String?
+        package var image: String?
+        package var snapshot: String?
+
+        package init(path: String, snapshot: String?) { (self.path, self.snapshot) = (path, snapshot) }
+        package init(image: String) { self.image = image }
+    }
+
+    /// What could not be read of `disk`, "a" or "b".
+    private struct Lost: Encodable {
+        var disk: String
+        var start: UInt64
+        var length: UInt64
+        var error: ErrorText
+    }
+
+    private var a: Disk
+    private var b: Disk
+    private var ranges: [SectorRange]?
+    private var summary: DiskDifference?
+    /// Nil where something is lost, or the comparison ended early: then it is not known.
+    private var identical: Bool?
+    private var lost: [Lost]?
+    private var error: ErrorText?
+
+    /// A comparison that came to `difference`.
+    package init(_ a: Disk, _ b: Disk, _ difference: DiskDifference, ranges: [SectorRange]? = nil) {
+        (self.a, self.b, self.ranges, summary) = (a, b, ranges, difference)
+        let lost = zip(["a", "b"], difference.lost).flatMap { disk, lost in
+            lost.ranges.map { Lost(disk: disk, start: $0.start, length: $0.length, error: $0.error) }
+        }
+        // Two disks of which something is lost are never known to be the same.
+        if lost.isEmpty { identical = difference.sectors == 0 } else { self.lost = lost }
+    }
+
+    /// A comparison that ended with `error`.
+    package init(_ a: Disk, _ b: Disk, _ error: ImageError) {
+        (self.a, self.b, self.error) = (a, b, error.text)
+    }
+}
+
+/// Where `rblock serve` listens.
+package struct AddressReport: Encodable, Sendable {
+    package var nbd: [String]
+    package var rpc: [String]
+
+    package init(nbd: [String], rpc: [String]) { (self.nbd, self.rpc) = (nbd, rpc) }
+}

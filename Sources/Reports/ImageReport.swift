@@ -1,0 +1,230 @@
+import BlockImage
+import Catalog
+import FormatCore
+import FoundationEssentials
+import ImageFormats
+import PartitionTable
+
+/// What is known of one image file: the keys of `qemu-img info --output=json`, an `error` where something is wrong, and
+/// an object `rblock` with what qemu-img does not say.
+package struct ImageReport: Encodable, Sendable {
+    /// What qemu-img does not say; what does not apply is left out.
+    package struct More: Encodable, Sendable {
+        /// Whether only the content of the file, and neither a name nor another image, said its format.
+        package var probed: Bool
+        /// What people should know of the image, in sentences.
+        package var notes: [ErrorText]?
+        /// What QEMU's locks say of who uses the files that were opened.
+        package var inUse: ImageUse?
+        /// The header extensions of unknown types.
+        package var unknownHeaderExtensions: [HeaderExtensionInfo]?
+        /// What the disk's partition table says, where the disk can be read from the files that were opened.
+        package var partitionTable: PartitionTableInfo?
+        /// How the disk is stored, over the whole chain.
+        package var allocation: Allocation?
+        /// Why it is not known how the disk is stored.
+        package var allocationError: ImageError?
+        /// What of the disk could not be found when that was counted.
+        package var lost: [LostRange]?
+        /// The dirty bitmaps with how much they call dirty.
+        package var bitmaps: [MeasuredBitmap]?
+
+        private enum CodingKeys: String, CodingKey {
+            case probed, notes, allocation, bitmaps, lost
+            case inUse = "in-use"
+            case unknownHeaderExtensions = "unknown-header-extensions"
+            case partitionTable = "partition-table"
+            case allocationError = "allocation-error"
+        }
+
+        /// What is known of a file of a chain; nil: of one that could not be opened.
+        package init(_ layer: LayerDescription?) {
+            guard let layer else {
+                probed = false
+                return
+            }
+            probed = layer.wasProbed
+            notes = layer.notes.isEmpty ? nil : layer.notes
+            inUse = ImageUse(layer.files)
+            unknownHeaderExtensions = layer.unknownHeaderExtensions
+        }
+    }
+
+    /// The file: as it was named, or, further down the chain, its canonical path.
+    package var filename: String
+    /// What qemu-img says as well; nil where the file could not be opened.
+    package var info: ImageInfo?
+    /// What it is taken for, where the file could not be opened; nil where that is not known, and in `info` else.
+    package var format: String?
+    /// What is known of an appliance, where that was named; nil for an image.
+    package var appliance: ApplianceReport?
+    /// The snapshot that keeps the disk; nil: it is the current one.
+    package var snapshot: SnapshotInfo?
+    /// What is wrong.
+    package var error: ImageError?
+    /// What qemu-img does not say; nil where the file could not be opened.
+    package var more: More?
+
+    private enum CodingKeys: String, CodingKey {
+        case filename, error, rblock, format, ova, snapshot
+        case filenameBytes = "filename-bytes"
+        case actualSize = "actual-size"
+    }
+
+    /// Whether anything is known of it but its name.
+    package var isDescribed: Bool { info != nil || appliance != nil }
+
+    /// What a file of a chain says of itself, under its own name or `filename`; `listsAll`: with its snapshots and dirty
+    /// bitmaps.
+    package init(_ layer: LayerDescription, filename: String? = nil, listsAll: Bool = true) {
+        var info = ImageInfo(layer, listsAll: listsAll)
+        if let filename { info.filename = PathText(filename) }
+        self.info = info
+        self.filename = info.filename.text
+        more = More(layer)
+    }
+
+    /// An image that could not be opened, or an appliance.
+    package init(filename: String, error: ImageError?) {
+        self.filename = filename
+        self.error = error
+    }
+
+    /// Calls the file `name`.
+    package mutating func rename(_ name: String) {
+        filename = name
+        info?.filename = PathText(named: name)
+    }
+
+    /// The keys of the image's description, and those of the report beside them.
+    package func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        if let info {
+            try info.encode(to: encoder)
+        } else {
+            try container.encode(filename, forKey: .filename)
+            try container.encodeIfPresent(appliance == nil ? format : "ova", forKey: .format)
+        }
+        try container.encodeIfPresent(bytesInJSON(ofName: filename), forKey: .filenameBytes)
+        if let appliance {
+            try container.encode(appliance.actualSize, forKey: .actualSize)
+            try container.encode(appliance.info, forKey: .ova)
+            if !appliance.notes.isEmpty { try container.encode(["notes": appliance.notes], forKey: .rblock) }
+        }
+        try container.encodeIfPresent(snapshot, forKey: .snapshot)
+        try container.encodeIfPresent(error, forKey: .error)
+        try container.encodeIfPresent(more, forKey: .rblock)
+    }
+
+    /// Adds what is known of the disk `id` of the image: its size, the snapshot that keeps it, its partition table, and, with
+    /// `allocation`, how it is stored. `file` names those of partitions by their numbers, where they have any.
+    package mutating func add(
+        _ id: DiskID, of disks: ImageDisks, allocation: Bool, file: (Int) -> String? = { _ in nil }
+    ) {
+        let disk = disks.disk(id)
+        if let index = id.snapshot, disks.opened.snapshots.indices.contains(index) {
+            snapshot = SnapshotInfo(disks.opened.snapshots[index])
+        }
+        if id != .current { info?.virtualSize = disk?.image?.virtualSize }
+        let table =
+            id.part == .whole ? disks.partitionTable(of: id.snapshot) : disk?.image.map { PartitionTable(of: $0) }
+        more = more ?? More(nil)
+        more?.partitionTable = table.flatMap { PartitionTableInfo($0, file: file) }
+        guard allocation else { return }
+        let measured = disk?.allocation
+        more?.allocation = measured?.whole
+        more?.allocationError = measured?.error
+        more?.lost = (measured?.lost.ranges).flatMap { $0.isEmpty ? nil : $0 }
+        // The bitmaps are those of the current disk; and there may be many, as snapshots.
+        let bitmaps = id == .current ? disks.opened.bitmaps : []
+        more?.bitmaps = bitmaps.isEmpty ? nil : bitmaps
+    }
+}
+
+/// The bytes of the file name whose text is `name`, which JSON has in Base64; nil for UTF-8, of which a string has them all.
+func bytesInJSON(ofName name: String) -> Data? {
+    name.hasRawBytes ? Data(name.nameBytes) : nil
+}
+
+extension NamedImage {
+    /// What is known of it, and, with `chain`, of every image under it, topmost first. Never throws: what is wrong is in
+    /// the last report.
+    ///
+    /// Without `chain` and `allocation`, which adds how the disk is stored, no other file than its own is opened.
+    package func reports(chain: Bool = false, allocation: Bool = false) -> [ImageReport] {
+        let name = path.text + place.text
+        do throws(ImageError) {
+            guard place == DiskPlace() else { return [try diskReport(named: name, allocation: allocation)] }
+            if let report = try applianceReport() { return [report] }
+            var reports =
+                chain || allocation
+                ? try chainReports(named: name, whole: chain, allocation: allocation)
+                : [try ownReport(named: name)]
+            let notes = manifestNotes()
+            let others = reports[0].more?.notes ?? []
+            if !notes.isEmpty { reports[0].more?.notes = notes + others }
+            return reports
+        } catch {
+            return [ImageReport(filename: name, error: error)]
+        }
+    }
+
+    private func ownReport(named name: String) throws(ImageError) -> ImageReport {
+        let (opened, error, wasProbed, notes) = try openAlone()
+        guard let layer = opened.layers.first else {
+            return ImageReport(filename: name, error: opened.disk.error ?? Self.nothing(name))
+        }
+        var report = ImageReport(layer, filename: name)
+        report.error = error == layer.missingKey ? nil : error
+        report.more?.probed = wasProbed
+        let allNotes = notes + layer.notes
+        report.more?.notes = allNotes.isEmpty ? nil : allNotes
+        if report.info?.backingFilename == nil {
+            report.more?.partitionTable = opened.disk.image.flatMap { PartitionTableInfo(PartitionTable(of: $0)) }
+        }
+        return report
+    }
+
+    private func chainReports(
+        named name: String, whole: Bool, allocation: Bool
+    ) throws(ImageError) -> [ImageReport] {
+        var image = self
+        image.options.followsEncrypted = true
+        // They are in the reports.
+        image.onNote = nil
+        let opened = try image.open()
+        var reports = opened.layers.prefix(whole ? .max : 1).enumerated().map { index, layer in
+            ImageReport(layer, filename: index == 0 ? name : nil)
+        }
+        let lacksKey = opened.layers.contains { $0.missingKey != nil && $0.missingKey == opened.disk.error }
+        // Without its key an image can be described, but not how its disk is stored.
+        let error = lacksKey && !allocation ? nil : opened.disk.error
+        guard !reports.isEmpty else {
+            return [ImageReport(filename: name, error: error ?? Self.nothing(name))]
+        }
+        reports[reports.count - 1].error = error
+        reports[0].add(.current, of: ImageDisks(of: opened), allocation: allocation)
+        return reports
+    }
+
+    /// What is known of a disk that the image holds: what the image, or the one of its chain that is meant, says of itself,
+    /// with the size and the partition table of that disk.
+    private func diskReport(named name: String, allocation: Bool) throws(ImageError) -> ImageReport {
+        var image = self
+        image.onNote = nil
+        let disks = ImageDisks(of: try image.open())
+        let id = try image.find(in: disks)
+        _ = try disks.disk(id)?.result.get()
+        var depth = 0
+        if case .layer(let layer) = id.part { depth = layer }
+        guard disks.opened.layers.indices.contains(depth) else { throw Self.nothing(name) }
+        var report = ImageReport(disks.opened.layers[depth], filename: name)
+        report.add(id, of: disks, allocation: allocation)
+        return report
+    }
+
+    /// What is said where an opener answered neither a layer nor an error.
+    private static func nothing(_ name: String) -> ImageError {
+        ImageError(.unsupported, path: name, "nothing can be said of it")
+    }
+}

@@ -1,0 +1,40 @@
+import BlockImage
+import ByteFormat
+import FoundationEssentials
+
+/// `document` as JSON: an object over several lines, without a newline at its end.
+package func jsonText(_ document: some Encodable) throws -> String {
+    try text(of: document, .prettyPrinted)
+}
+
+/// The same in one line; paths are called what `naming` says.
+package func jsonLine(_ document: some Encodable, naming: (any PathNaming)? = nil) throws -> String {
+    try text(of: document, [], naming)
+}
+
+private func text(
+    of document: some Encodable, _ form: JSONEncoder.OutputFormatting, _ naming: (any PathNaming)? = nil
+) throws -> String {
+    let encoder = JSONEncoder()
+    if let naming, let key = CodingUserInfoKey.pathNaming { encoder.userInfo[key] = naming }
+    encoder.outputFormatting = form.union([.sortedKeys, .withoutEscapingSlashes])
+    return String(decoding: try encoder.encode(document), as: UTF8.self).withoutRawBytes
+}
+
+/// `text` as a string of JSON, for documents that are written piece by piece, as their lists may be of any length.
+///
+/// Foundation's encoder leaves DEL and the control characters from U+0080 on as they are, and a terminal obeys them.
+package func jsonString(_ text: String) -> String {
+    var result = "\""
+    for scalar in text.withoutRawBytes.unicodeScalars {
+        switch scalar {
+        case "\"", "\\": result += "\\\(scalar)"
+        case "\n": result += "\\n"
+        // What JSON may not have as it is, and what would steer a terminal that the text is shown on.
+        case _ where scalar.value < 0x20 || (0x7f...0x9f).contains(scalar.value):
+            result += "\\u" + hexDigits(scalar.value, 4)
+        default: result.unicodeScalars.append(scalar)
+        }
+    }
+    return result + "\""
+}
