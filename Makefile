@@ -27,7 +27,7 @@ PYTHON_PACKAGES := dissect.hypervisor==3.21 dissect.cstruct==4.7 dissect.util==3
 SECOND_READER := .build-python/dissect.hypervisor-3.21
 
 .PHONY: all deps deps-test deps-bench build release run test test-unit test-programs test-modules build-sanitizers \
-	build-threads test-threads build-fuzz fuzz fuzz-shortly bench format lint install clean
+	build-threads test-threads build-fuzz fuzz fuzz-shortly bench docs format lint install clean
 
 all: build
 
@@ -166,6 +166,15 @@ bench: deps-bench
 	$(SWIFT) build -c release
 	set -e; bench="$$($(SWIFT) build -c release --show-bin-path)/rblock-bench"; "$$bench" $(BENCH); \
 	$(if $(BENCH),,"$$bench" convert; "$$bench" serve)
+
+# The documentation of the library.
+docs: deps
+	mkdir -p .build/symbols
+	$(SWIFT) build --target RBlock -Xswiftc -emit-symbol-graph -Xswiftc -emit-symbol-graph-dir -Xswiftc .build/symbols \
+		--scratch-path .build-docs
+	rm -rf .build/RBlock.symbols; mkdir -p .build/RBlock.symbols && mv .build/symbols/RBlock.symbols.json .build/RBlock.symbols
+	docc convert Sources/RBlock/RBlock.docc --additional-symbol-graph-dir .build/RBlock.symbols --warnings-as-errors \
+		--output-path .build/RBlock.doccarchive --fallback-display-name RBlock --fallback-bundle-identifier rblock
 
 format:
 	$(SWIFT) format -i -r Package.swift Sources Tests

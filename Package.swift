@@ -34,6 +34,7 @@ let package = Package(
     products: [
         .executable(name: "rblock", targets: ["rblock"]),
         .executable(name: "rblockfs", targets: ["rblockfs"]),
+        .library(name: "RBlock", targets: ["RBlock"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
@@ -100,6 +101,10 @@ let package = Package(
                 "BlockImage", "ByteFormat", "Catalog", "FormatCore", "ImageFormats", "ImageTools", "OVA",
                 "PartitionTable",
             ],
+            swiftSettings: strict),
+        .target(
+            name: "RBlock",
+            dependencies: ["BlockImage", "Catalog", "FormatCore", "ImageFormats", "PartitionTable", system],
             swiftSettings: strict),
         .target(name: "Sockets", dependencies: ["BlockImage"], swiftSettings: strict),
         .target(
@@ -214,6 +219,7 @@ let package = Package(
             swiftSettings: forTests),
         .testTarget(
             name: "ReportsTests", dependencies: ["BlockImage", "Catalog", "Reports"], swiftSettings: forTests),
+        .testTarget(name: "RBlockTests", dependencies: ["RBlock", "TestImages"], swiftSettings: forTests),
         .testTarget(name: "FuseTests", dependencies: ["Fuse", "TestImages", system], swiftSettings: forTests),
         .executableTarget(
             name: "rblock-toy",
