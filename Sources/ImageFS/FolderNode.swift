@@ -139,7 +139,9 @@ final class FolderNode: Entry {
     /// looked up.
     private func list(into state: inout State) -> Bool {
         var entries: [[UInt8]: any Entry] = [:]
-        let listing = lister.list(changed: state.listed?.time) { found in
+        // A folder that is gone, or cannot be read any more, has nothing in it.
+        let listing = source.rules.policy.list(location)?.entries ?? []
+        let (items, isComplete) = lister.items(in: listing, changed: state.listed?.time) { found in
             // What a link leads to may be another thing by now.
             guard let known = state.entries[found.name], found.kind != .link,
                 known is FolderNode == (found.kind == .folder)
@@ -147,8 +149,7 @@ final class FolderNode: Entry {
             entries[found.name] = known
             return true
         }
-        // A folder that is gone, or cannot be read any more, has nothing in it.
-        for item in listing?.items ?? [] {
+        for item in items {
             entries[item.name] = entry(of: item, unless: state.entries[item.name])
         }
         for (name, entry) in state.entries where entries[name]?.number != entry.number {
@@ -156,7 +157,7 @@ final class FolderNode: Entry {
         }
         state.entries = entries
         state.names = entries.keys.sorted { $0.lexicographicallyPrecedes($1) }
-        return listing?.isComplete ?? true
+        return isComplete
     }
 
     /// What `item` is shown as: `known` where that is still right, and nil where it is not shown.

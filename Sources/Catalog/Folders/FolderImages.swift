@@ -8,16 +8,22 @@ import SystemPackage
 package final class FolderImages: Sendable {
     /// The most names that are looked at: what comes after them in the order of the names is not looked for.
     private static let limit = 100_000
-    /// How long a folder is waited for; what does not answer by then is passed over.
-    private static let patience = Duration.seconds(2)
+    /// How long a folder is waited for to be listed; one that does not answer by then is passed over.
+    private static let patience = Duration.seconds(1)
     /// Of how many folders it is remembered what did not answer.
     private static let listerLimit = 1024
 
     /// What makes a file an image.
     let rules: FolderRules
     private let location: FilePath
-    private let listings = SharedWork<FilePath, [FolderItem]?>(threadLimit: 16)
+    private let listings = SharedWork<FilePath, Listing?>(threadLimit: 16)
     private let listers = Guarded<[FilePath: FolderLister]>([:])
+
+    /// The names in a folder, and when it was last changed before they were listed.
+    private struct Listing: Sendable {
+        var entries: [FolderListing.Entry]
+        var time: FileTime?
+    }
 
     /// An image, or an appliance.
     package struct Found: Sendable {
@@ -79,6 +85,11 @@ package final class FolderImages: Sendable {
 
     /// What is in `folder`; nil where it cannot be listed, or does not answer.
     private func items(in folder: FilePath) -> [FolderItem]? {
+        let found = try? listings.value(for: folder, of: .named("folder"), within: Self.patience) { [rules] in
+            let time = (try? FileStatus(at: folder, followingLinks: false))?.modified
+            return rules.policy.list(folder).map { Listing(entries: $0.entries, time: time) }
+        }
+        guard let listing = found ?? nil else { return nil }
         let lister = listers.withLock { listers -> FolderLister in
             if let known = listers[folder] { return known }
             if listers.count >= Self.listerLimit { listers = [:] }
@@ -86,10 +97,6 @@ package final class FolderImages: Sendable {
             listers[folder] = lister
             return lister
         }
-        let items = try? listings.value(for: folder, of: .named("folder"), within: Self.patience) {
-            let time = (try? FileStatus(at: folder, followingLinks: false))?.modified
-            return lister.list(changed: time)?.items
-        }
-        return items ?? nil
+        return lister.items(in: listing.entries, changed: listing.time).items
     }
 }

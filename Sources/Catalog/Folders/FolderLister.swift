@@ -3,7 +3,7 @@ import HostStorage
 import ImageFormats
 import SystemPackage
 
-/// Lists a folder of the host: which of its files are images and appliances, and what else is in it. Files and links that do
+/// Tells of the names in a folder of the host which are images and appliances, and what the others are. Files and links that do
 /// not answer are waited for as long as `TimedLookups` says. Every method may be called from any thread.
 package final class FolderLister: Sendable {
     /// The folder's path.
@@ -24,15 +24,15 @@ package final class FolderLister: Sendable {
         self.rules = rules
     }
 
-    /// What is in the folder, in the order of the names' bytes, as it was last changed at `time`, and whether all of it could
-    /// be looked up. Nil where it cannot be listed.
+    /// What `listing`, that of the folder as it was last changed at `time`, has, in the order of the names' bytes; and
+    /// whether all of it could be looked up.
     ///
     /// `isKnown`: what the folder itself says enough of, since it was listed before: of these there is no item, unless they
     /// are parts of others.
-    package func list(
-        changed time: FileTime?, unless isKnown: (FolderListing.Entry) -> Bool = { _ in false }
-    ) -> (items: [FolderItem], isComplete: Bool)? {
-        guard let listing = rules.policy.list(location)?.entries else { return nil }
+    package func items(
+        in listing: [FolderListing.Entry], changed time: FileTime?,
+        unless isKnown: (FolderListing.Entry) -> Bool = { _ in false }
+    ) -> (items: [FolderItem], isComplete: Bool) {
         let found = contents(of: listing, changed: time)
         // Where a file does not answer, names decide until it does, and what was found before.
         let contents =
