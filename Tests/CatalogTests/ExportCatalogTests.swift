@@ -110,7 +110,7 @@ struct `A catalog of exports` {
             ($0 as? ImageError)?.code == .system(errno: ETIMEDOUT)
         }
         _ = try? catalog.list()
-        let isThere = TestImages.wait(seconds: 20) { (try? catalog.images().count) ?? 0 > 0 }
+        let isThere = TestImages.wait(seconds: 60) { (try? catalog.images().count) ?? 0 > 0 }
         #expect(isThere)
     }
 }

@@ -58,7 +58,7 @@ struct `A part of a VMDK disk` {
         let mount = try Mount(folder.path)
         // A folder that takes long to look at is listed by names alone at first.
         #expect(
-            try wait(seconds: 20) {
+            try wait(seconds: 60) {
                 try Shell.check("ls -I stats.json \"$1\"", mount.path) == shown.joined(separator: "\n")
             })
         for name in shown {
@@ -69,7 +69,7 @@ struct `A part of a VMDK disk` {
         }
         let server = try ImageServer([folder.path])
         #expect(
-            try wait(seconds: 20) {
+            try wait(seconds: 60) {
                 let list = try RBlock.run(["rpc", server.rpcSocket, "list"])
                 let names = try JSONValue(parsing: list.output).array?.compactMap { $0["name"]?.text } ?? []
                 return names.filter { !$0.contains("/") } == shown
@@ -95,7 +95,7 @@ struct `A part of a VMDK disk` {
         let lost = try RBlock.run(["hash", "srv.vmdk"], in: folder.path)
         #expect(lost.status == 1 && lost.errors.contains("srv-flat.vmdk beside it may hold its disk"), "\(lost.errors)")
         let mount = try Mount(folder.path)
-        #expect(wait(seconds: 20) { FileManager.default.fileExists(atPath: mount.disk("srv-flat.vmdk")) })
+        #expect(wait(seconds: 60) { FileManager.default.fileExists(atPath: mount.disk("srv-flat.vmdk")) })
         try Tool.check("cmp", folder.file("disk"), mount.disk("srv-flat.vmdk"))
         #expect(try mount.document("srv.vmdk")["error", "message"]?.text?.contains("srv-flat.vmdk") == true)
     }
@@ -121,7 +121,7 @@ struct `A part of a VMDK disk` {
             "n\\374.vmdk", "other.vmdk",
         ]
         #expect(
-            try wait(seconds: 20) {
+            try wait(seconds: 60) {
                 let listed = try Shell.check("cd \"$1\"; LC_ALL=C ls -b -I stats.json", mount.path)
                 return listed.split(separator: "\n").map(String.init).sorted() == shown.sorted()
             })

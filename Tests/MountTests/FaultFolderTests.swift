@@ -40,7 +40,7 @@ struct FaultFolderTests {
             #expect(try faults.waitForHeld(), "\(operation) hangs")
             #expect(!FileManager.default.fileExists(atPath: folder.file("out.done")))
             try faults.clear()
-            #expect(wait(seconds: 20) { FileManager.default.fileExists(atPath: folder.file("out.done")) })
+            #expect(wait(seconds: 60) { FileManager.default.fileExists(atPath: folder.file("out.done")) })
         }
     }
 

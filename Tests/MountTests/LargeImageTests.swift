@@ -74,7 +74,7 @@ struct LargeImageTests {
         let document = try mount.document("big.\(format)")
         isSoon("stats.json")
         #expect(document["virtual-size"]?.number == 1 << 40)
-        #expect(try wait(seconds: 30) { try Status(mount.disk("big.\(format)")).blocks * 512 == 1 << 20 })
+        #expect(try wait(seconds: 60) { try Status(mount.disk("big.\(format)")).blocks * 512 == 1 << 20 })
         start = .now
         #expect(try OpenedFile(mount.disk("big.\(format)")).next(hole: false, from: 0) == 1000 << 30)
         isSoon("SEEK_DATA")

@@ -26,7 +26,7 @@ struct ManyImagesTests {
         #expect(try Shell.check("ls -l \"$1\" | grep -c '^dr-xr-xr-x'", mount.path) == "10000")
         #expect(try Shell.check("ls -I stats.json \"$1\" | sort | tail -n 1", mount.path) == "disk-10000.qcow2")
         // The server may still have had the folder open when it was asked first.
-        #expect(try wait(seconds: 30) { try mount.openFiles() <= before }, "A listing opens no image.")
+        #expect(try wait(seconds: 60) { try mount.openFiles() <= before }, "A listing opens no image.")
         let idle = try mount.openFiles()
         #expect(try mount.document("disk-05000.qcow2")["virtual-size"]?.number == 1 << 20)
         // Held open: unused, its file would be closed soon.

@@ -32,7 +32,7 @@ struct SlowImageTests {
             folder.file("images/fast.raw"), mount.disk("fast.raw"), mount.stats("fast.raw"), mount.file("fast.raw"))
         #expect(answer.status == 0, "The other image is read: \(answer.errors)")
         kill(far.server, SIGCONT)
-        let whole = wait(seconds: 30) {
+        let whole = wait(seconds: 60) {
             (1...60).allSatisfy { (try? Status(folder.file("part\($0)")).size) == 65536 }
         }
         #expect(whole, "Who waited gets what it asked for.")
