@@ -98,7 +98,9 @@ final class FolderNode: Entry {
         return state.withLock { state in
             guard let known = state.entries[name], known.number == image.number else { return state.entries[name] }
             image.letGo()
-            let entry = source.image(at: image.location, image.format, isSaid: image.isFormatSaid)
+            var naming = (format: image.format, isSaid: image.isFormatSaid)
+            if case .image(let format, let said) = lister.kind(ofFile: name) { naming = (format, said == .person) }
+            let entry = source.image(at: image.location, naming.format, isSaid: naming.isSaid)
             entry.noteChange(of: image.location.text)
             state.entries[name] = entry
             return entry

@@ -8,6 +8,9 @@ import SystemPackage
 
 /// One image of the mount, opened when it is first looked into. Every method may be called from any thread.
 final class ImageNode: Entry, Closable {
+    /// How long a failure to open stands: long enough for one `ls`, short for a person who has just put the missing file
+    /// there.
+    private static let failureLifetime = Duration.seconds(1)
     /// How many of the sizes that the kernel got are kept.
     private static let knownLimit = 1 << 16
 
@@ -19,12 +22,12 @@ final class ImageNode: Entry, Closable {
         /// The size of each disk that the kernel got last.
         var knownSizes: [DiskID: UInt64] = [:]
         var counters: [DiskID: MountCounters] = [:]
-        /// The size of `map.json`, and what it is of.
-        var mapSize: (disks: WeakDisks, size: UInt64)?
     }
 
-    private struct WeakDisks {
+    /// The size of `map.json`, and what it is of.
+    private struct MapSize {
         weak var disks: ImageDisks?
+        var size: UInt64
     }
 
     private let id: EntryNumber
@@ -42,6 +45,8 @@ final class ImageNode: Entry, Closable {
     private let readAheadGate = RequestGate(limit: ReadAheadQueue.limitPerImage)
     private let source: CatalogImage
     private let state = Guarded(State())
+    /// Held while the size is found out: it is the same for all.
+    private let knownMapSize = Guarded<MapSize?>(nil)
 
     /// The image that `open` opens, which counts in the counters it is given.
     init(
@@ -52,7 +57,7 @@ final class ImageNode: Entry, Closable {
         self.location = location
         self.format = format
         self.isFormatSaid = isFormatSaid
-        source = CatalogImage(open: open)
+        source = CatalogImage(failureLifetime: Self.failureLifetime, open: open)
         requests = gate ?? RequestGate()
     }
 
@@ -80,10 +85,12 @@ final class ImageNode: Entry, Closable {
     func mapSize() -> UInt64? {
         let disks = disks()
         guard let disk = disks.opened.disk.image else { return nil }
-        if let known = state.withLock({ $0.mapSize }), known.disks.disks === disks { return known.size }
-        let size = MapText(disk).size() ?? 0
-        state.withLock { $0.mapSize = (WeakDisks(disks: disks), size) }
-        return size
+        return knownMapSize.withLock { known in
+            if let known, known.disks === disks { return known.size }
+            let size = MapText(disk).size() ?? 0
+            known = MapSize(disks: disks, size: size)
+            return size
+        }
     }
 
     /// One of its disks, or why it cannot be read.

@@ -57,6 +57,14 @@ struct `A catalog of exports` {
         #expect(throws: ImageError.self) { try catalog.open("new.raw") }
     }
 
+    @Test(.enabled(if: Tool.areThere("qemu-img"))) func `opens at once what was mended`() throws {
+        try folder.write([0x51, 0x46, 0x49, 0xfb], to: "disks/b.qcow2")
+        let catalog = try catalog("disks")
+        #expect(throws: ImageError.self) { try catalog.open("b.qcow2") }
+        try Tool.check("qemu-img", "create", "-q", "-f", "qcow2", folder.file("disks/b.qcow2"), "1M")
+        #expect(try catalog.open("b.qcow2").image.virtualSize == 1 << 20)
+    }
+
     @Test func `has one image for each name`() throws {
         let several = try catalog("disks", "secret.raw")
         let names = try several.images()

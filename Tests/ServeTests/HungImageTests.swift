@@ -126,4 +126,16 @@ struct `A server with an image that does not answer` {
         try faults.clear()
         #expect(try server.connect().call("check", "{\"image\":\"hung.qcow2\",\"data\":true}")["result"] != nil)
     }
+
+    @Test func `lists what was there while its folder does not answer`() throws {
+        let server = try ImageServer([faults.path])
+        func names() throws -> [String] {
+            try server.connect().call("list")["result"]?.array?.compactMap { $0["name"]?.text } ?? []
+        }
+        #expect(try wait(seconds: 60) { try names() == ["good.raw", "hung.qcow2", "hung.raw"] })
+        try faults.hang(.list, of: "")
+        #expect(try names() == ["good.raw", "hung.qcow2", "hung.raw"])
+        #expect(try server.connect().call("open", "{\"image\":\"good.raw\"}")["result"] != nil)
+        try faults.clear()
+    }
 }

@@ -51,7 +51,7 @@ package final class ExportCatalog: Sendable {
     /// What answers to clients say of the host's paths.
     package let paths: HostPaths
     private let openings = SharedWork<ExactName, ImageDisks>(threadLimit: 64)
-    private let parts = SharedWork<ExactName, [ImageDisks.Listed]>(threadLimit: 64)
+    private let parts = SharedWork<ObjectIdentifier, [ImageDisks.Listed]>(threadLimit: 64)
     private let appliances = SharedWork<ExactName, [(name: String, image: NamedImage)]>(threadLimit: 64)
     /// Ask images for lists.
     let listers = KeyedThreads<ObjectIdentifier>(threadsPerKey: listedAtOnce, threadLimit: 64)
@@ -126,7 +126,9 @@ package final class ExportCatalog: Sendable {
     /// did.
     package func images() throws(ImageError) -> [ExactName: NamedImage] {
         do throws(ImageError) {
-            return try scans.value(for: 0, of: .named("folders"), within: scanPatience) { [self] in lookThrough() }
+            return try scans.value(for: 0, of: .named("folders"), within: scanPatience) {
+                [self] () throws(ImageError) in try lookThrough()
+            }
         } catch {
             let last = scan.withLock { $0 }
             guard last.madeAt != nil else { throw error }
@@ -134,13 +136,18 @@ package final class ExportCatalog: Sendable {
         }
     }
 
-    private func lookThrough() -> [ExactName: NamedImage] {
+    /// Of a folder that does not answer, what was there before.
+    private func lookThrough() throws(ImageError) -> [ExactName: NamedImage] {
         var images: [ExactName: NamedImage] = [:]
+        let last = scan.withLock { $0 }
+        var unanswered: [String] = []
         for source in sources {
             switch source {
             case .image(let name, let image): images[ExactName(name)] = image
             case .folder(let prefix, let folder, let options):
-                for found in folder.look().found {
+                let look = folder.look()
+                unanswered += look.unanswered.map { prefix + $0 }
+                for found in look.found {
                     var image = options
                     image.path = found.location
                     image.confines = folder.rules.policy
@@ -148,6 +155,12 @@ package final class ExportCatalog: Sendable {
                     images[ExactName(Self.free(prefix + found.name, in: images))] = image
                 }
             }
+        }
+        for (name, image) in last.images where unanswered.contains(where: { name.text.utf8.starts(with: $0.utf8) }) {
+            if images[name] == nil { images[name] = image }
+        }
+        guard !images.isEmpty || unanswered.isEmpty || last.madeAt != nil else {
+            throw ImageError(.system(errno: ETIMEDOUT), about: .named("folders"), "does not answer")
         }
         let found = images
         scan.withLock { $0 = Scan(images: found, madeAt: .now) }
@@ -361,7 +374,8 @@ package final class ExportCatalog: Sendable {
         if isWhole, let known = disks.knownList {
             list = known
         } else {
-            list = try parts.value(for: ExactName(name), of: .export(name), within: limit) { () throws(ImageError) in
+            list = try parts.value(for: ObjectIdentifier(disks), of: .export(name), within: limit) {
+                () throws(ImageError) in
                 guard !isWhole else { return disks.list() }
                 let disk = try image.disk(of: disks).result.get()
                 return [ImageDisks.Listed(suffix: "", summary: "disk of an image", image: disk)]

@@ -1,4 +1,5 @@
 import BlockImage
+import Glibc
 import HostStorage
 import ImageFormats
 import SystemPackage
@@ -6,8 +7,11 @@ import SystemPackage
 /// The images and appliances in a folder of the host and in the folders below it, and what else is there. May be used from any
 /// thread.
 package final class FolderImages: Sendable {
-    /// The most names that are looked at: what comes after them in the order of the names is not looked for.
-    private static let limit = 100_000
+    /// The most images that are found, and the most names that are looked at: what comes after them in the order of the
+    /// names is not looked for, which is said.
+    private static let limits = (images: 100_000, names: 1_000_000)
+    /// How many milliseconds the files of a folder are waited for.
+    private static let filePatience = 1000
     /// How long a folder is waited for to be listed; one that does not answer by then is passed over.
     private static let patience = Duration.seconds(1)
     /// Of how many folders it is remembered what did not answer.
@@ -39,7 +43,9 @@ package final class FolderImages: Sendable {
     package struct Look: Sendable {
         package var found: [Found] = []
         package var skipped = SkippedFiles()
-        fileprivate var left = FolderImages.limit
+        /// The folders that did not answer in time, as what the names of images in them begin with: "" is the folder itself.
+        package var unanswered: [String] = []
+        fileprivate var names = 0
     }
 
     /// Those of `folder`, canonical, that are what `rules` say.
@@ -57,16 +63,23 @@ package final class FolderImages: Sendable {
 
     /// `ancestors`: the folders that `folder` lies in. A link back to one of them would make the tree endless.
     private func list(_ folder: FilePath, named prefix: String, below ancestors: [FilePath], into look: inout Look) {
-        guard let items = items(in: folder) else {
+        let items: [FolderItem]
+        do throws(ImageError) {
+            items = try self.items(in: folder)
+        } catch {
+            if error.code == .system(errno: ETIMEDOUT) { look.unanswered.append(prefix) }
             return look.skipped.add(prefix.isEmpty ? "." : prefix, .unreadable)
         }
         for item in items {
-            guard look.left > 0 else { return }
-            look.left -= 1
+            guard look.found.count < Self.limits.images, look.names < Self.limits.names else {
+                return look.skipped.add(prefix + exportName(item.name), .beyondLimit)
+            }
+            look.names += 1
             let name = prefix + exportName(item.name)
             switch item.kind {
             case .folder(let place):
                 guard item.isCertain else {
+                    look.unanswered.append("\(name)/")
                     look.skipped.add(name, .unreadable)
                     continue
                 }
@@ -83,17 +96,19 @@ package final class FolderImages: Sendable {
         }
     }
 
-    /// What is in `folder`; nil where it cannot be listed, or does not answer.
-    private func items(in folder: FilePath) -> [FolderItem]? {
-        let found = try? listings.value(for: folder, of: .named("folder"), within: Self.patience) { [rules] in
+    /// What is in `folder`. Throws `system` with ETIMEDOUT where it does not answer, and `denied` where it cannot be listed.
+    private func items(in folder: FilePath) throws(ImageError) -> [FolderItem] {
+        let found = try listings.value(for: folder, of: .named("folder"), within: Self.patience) { [rules] in
             let time = (try? FileStatus(at: folder, followingLinks: false))?.modified
             return rules.policy.list(folder).map { Listing(entries: $0.entries, time: time) }
         }
-        guard let listing = found ?? nil else { return nil }
+        guard let listing = found else {
+            throw ImageError(.denied, path: folder.text, "cannot be listed")
+        }
         let lister = listers.withLock { listers -> FolderLister in
             if let known = listers[folder] { return known }
             if listers.count >= Self.listerLimit { listers = [:] }
-            let lister = FolderLister(of: folder, rules)
+            let lister = FolderLister(of: folder, rules, patience: Self.filePatience)
             listers[folder] = lister
             return lister
         }

@@ -10,18 +10,21 @@ package final class FolderLister: Sendable {
     private let location: FilePath
     private let rules: FolderRules
     /// What its files say of themselves.
-    private let contents = TimedLookups<FilePath, FolderContents>()
+    private let contents: TimedLookups<FilePath, FolderContents>
     /// What that came to where it took long: less than is waited for it.
-    private let late = LateFindings<FolderContents>(longerThan: .milliseconds(250))
+    private let late: LateFindings<FolderContents>
     /// The files that only their content called images when it was last listed.
     private let probed = Guarded(ProbedFiles())
     /// Where links lead, and what subfolders are.
-    private let places = TimedLookups<FilePath, (kind: FileStatus.Kind, location: FilePath)?>()
+    private let places: TimedLookups<FilePath, (kind: FileStatus.Kind, location: FilePath)?>
 
-    /// Of the folder at `location`, whose files are what `rules` say.
-    package init(of location: FilePath, _ rules: FolderRules) {
+    /// Of the folder at `location`, whose files are what `rules` say, and are waited for `patience` milliseconds.
+    package init(of location: FilePath, _ rules: FolderRules, patience: Int = 500) {
         self.location = location
         self.rules = rules
+        contents = TimedLookups(patience: patience)
+        places = TimedLookups(patience: patience)
+        late = LateFindings(longerThan: .milliseconds(patience / 2))
     }
 
     /// What `listing`, that of the folder as it was last changed at `time`, has, in the order of the names' bytes; and
@@ -53,6 +56,11 @@ package final class FolderLister: Sendable {
         items += unknown.map { item(for: $0, in: places, contents.probed) }
         items.sort { $0.name.lexicographicallyPrecedes($1.name) }
         return (items, places.count == paths.count && found != nil)
+    }
+
+    /// What the file `name` is, in the folder as it was last listed.
+    package func kind(ofFile name: [UInt8]) -> FolderItem.Kind {
+        kind(ofFile: name, probed.withLock { $0 })
     }
 
     private func kind(ofFile name: [UInt8], _ probed: ProbedFiles) -> FolderItem.Kind {

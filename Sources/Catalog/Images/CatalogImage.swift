@@ -5,10 +5,6 @@ import Synchronization
 /// An image that a catalog has: opened when it is first asked for, and anew when its files have changed since. Every method
 /// may be called from any thread; those that open it wait for each other.
 package final class CatalogImage: Closable {
-    /// How long a failure to open stands before it is tried again: long enough for one `ls`, short for a person who
-    /// has just put the missing file there.
-    private static let failureLifetime = Duration.seconds(1)
-
     private struct State {
         var disks: ImageDisks?
         /// The same, also after it was let go: it is open still where it is used.
@@ -19,13 +15,16 @@ package final class CatalogImage: Closable {
 
     /// What the layers of the image count.
     package let counters = ReadCounters()
+    private let failureLifetime: Duration
     private let open: @Sendable (ReadCounters) -> OpenedImage
     private let state = Guarded(State())
     /// Whether the file has lost its name, so that it will not be opened any more.
     private let hasLostName = Atomic(false)
 
-    /// The image that `open` opens, which counts in the counters it is given.
-    package init(open: @escaping @Sendable (ReadCounters) -> OpenedImage) {
+    /// The image that `open` opens, which counts in the counters it is given. A failure to open it stands for
+    /// `failureLifetime` before it is tried again.
+    package init(failureLifetime: Duration = .zero, open: @escaping @Sendable (ReadCounters) -> OpenedImage) {
+        self.failureLifetime = failureLifetime
         self.open = open
     }
 
@@ -105,7 +104,7 @@ package final class CatalogImage: Closable {
 
     /// Whether `opened` is what opening the image now would lead to, as far as that can be known.
     private func isFresh(_ opened: OpenedImage, _ state: State) -> Bool {
-        guard opened.disk.error == nil else { return state.openedAt.duration(to: .now) < Self.failureLifetime }
+        guard opened.disk.error == nil else { return state.openedAt.duration(to: .now) < failureLifetime }
         return opened.isCurrent && !opened.mayBeOutdated
     }
 }

@@ -5,12 +5,18 @@ import Dispatch
 /// takes long is left to a thread of its own, so that who lists the folder goes on without it. Every method may be called
 /// from any thread.
 final class TimedLookups<Key: Hashable & Sendable, Value: Sendable>: Sendable {
-    /// How long the first is waited for, and every other one after one was given up.
-    private static var patience: (first: Int, later: Int) { (500, 50) }
+    /// How many milliseconds every other one is waited for after one was given up.
+    private static var laterPatience: Int { 50 }
     /// The most that may be stuck, each with a thread.
     private static var limit: Int { 8 }
 
+    private let patience: Int
     private let stuck = Guarded<Set<Key>>([])
+
+    /// Look-ups of which the first is waited for so many milliseconds.
+    init(patience: Int) {
+        self.patience = patience
+    }
 
     /// The look-ups that one thread does.
     private final class Round: Sendable {
@@ -28,13 +34,13 @@ final class TimedLookups<Key: Hashable & Sendable, Value: Sendable>: Sendable {
         guard !keys.isEmpty else { return [:] }
         var values: [Key: Value] = [:]
         var left = stuck.withLock { stuck in keys.filter { !stuck.contains($0) } }[...]
-        var patience = Self.patience.first
+        var patience = self.patience
         while !left.isEmpty, stuck.withLock({ $0.count }) < Self.limit {
             let found = firstValues(of: Array(left), patience, lookUp)
             for (key, value) in zip(left, found) { values[key] = value }
             // The next one is stuck.
             left = left.dropFirst(found.count + 1)
-            patience = Self.patience.later
+            patience = Self.laterPatience
         }
         return values
     }

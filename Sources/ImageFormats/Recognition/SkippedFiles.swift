@@ -10,6 +10,8 @@ package struct SkippedFiles: Hashable, Sendable {
         case part = "part-of-an-image"
         /// It is a folder that cannot be listed, or a link that leads nowhere, or where nothing may be opened.
         case unreadable
+        /// It, and what comes after it in its folder, was not looked at: there are too many.
+        case beyondLimit = "beyond-limit"
     }
 
     /// The most names of one reason that are kept.
@@ -65,6 +67,7 @@ package struct SkippedFiles: Hashable, Sendable {
         case .noKnownExtension: "without a known extension"
         case .part: "that are parts of other images"
         case .unreadable: "that cannot be read"
+        case .beyondLimit: "behind the most names that are looked at"
         }
     }
 }
