@@ -2,15 +2,15 @@ import Glibc
 
 /// Aligned memory for one borrower at a time: filled through an `OutputRawSpan`, read through a `RawSpan`.
 @safe
-package final class AlignedBuffer: @unchecked Sendable {
+public final class AlignedBuffer: @unchecked Sendable {
     // Safe to send: a buffer has one user at a time; a pool hands it on only after it was given back.
     private let memory: UnsafeMutableRawBufferPointer
     /// How many bytes, from the first, were filled last.
-    package private(set) var count = 0
+    public private(set) var count = 0
 
     /// A buffer of `capacity` bytes, not initialized, whose first lies at a multiple of `alignment`: a page, unless it is
     /// one of many that are kept, each of which would waste most of a page.
-    package init(capacity: Int, alignment: Int = 4096) {
+    public init(capacity: Int, alignment: Int = 4096) {
         // Safe: freed in deinit only, and reachable only through the spans below, which borrow this object.
         unsafe memory = UnsafeMutableRawBufferPointer.allocate(byteCount: max(capacity, 1), alignment: alignment)
     }
@@ -20,10 +20,10 @@ package final class AlignedBuffer: @unchecked Sendable {
     }
 
     /// How many bytes it can hold.
-    package var capacity: Int { unsafe memory.count }
+    public var capacity: Int { unsafe memory.count }
 
     /// Lets `body` write up to `limit` bytes from the start; what it appended becomes `bytes`, also when it throws.
-    package func fill<Failure: Error, Result>(
+    public func fill<Failure: Error, Result>(
         _ limit: Int, _ body: (inout OutputRawSpan) throws(Failure) -> Result
     ) throws(Failure) -> Result {
         let window = unsafe UnsafeMutableRawBufferPointer(rebasing: memory[0..<limit])
@@ -40,7 +40,7 @@ package final class AlignedBuffer: @unchecked Sendable {
     }
 
     /// What was filled last.
-    package var bytes: RawSpan {
+    public var bytes: RawSpan {
         @_lifetime(borrow self)
         get {
             // Safe: the first `count` bytes are initialized, and the span borrows this object.
@@ -50,7 +50,7 @@ package final class AlignedBuffer: @unchecked Sendable {
     }
 
     /// A copy of what was filled last.
-    package var array: [UInt8] {
+    public var array: [UInt8] {
         unsafe [UInt8](memory[0..<count])
     }
 }
@@ -58,7 +58,7 @@ package final class AlignedBuffer: @unchecked Sendable {
 extension OutputRawSpan {
     /// Appends `count` zero bytes, for which there must be room.
     @_lifetime(self: copy self)
-    package mutating func appendZeros(_ count: Int) {
+    public mutating func appendZeros(_ count: Int) {
         unsafe withUnsafeMutableBytes { room, initializedCount in
             let zeros = unsafe UnsafeMutableRawBufferPointer(
                 rebasing: room[initializedCount..<initializedCount + count])
@@ -71,7 +71,7 @@ extension OutputRawSpan {
 
     /// Appends a copy of `bytes`, for which there must be room.
     @_lifetime(self: copy self)
-    package mutating func append(copying bytes: RawSpan) {
+    public mutating func append(copying bytes: RawSpan) {
         guard bytes.byteCount > 0 else { return }
         unsafe withUnsafeMutableBytes { room, initializedCount in
             let end = initializedCount + bytes.byteCount

@@ -1,37 +1,37 @@
 /// How many bytes of a disk are stored in which way, over the whole chain; in JSON, under the names that they have here.
-package struct Allocation: Hashable, Encodable, Sendable {
+public struct Allocation: Hashable, Encodable, Sendable {
     /// Bytes stored as they are, without the holes that the host file has there, or encrypted.
-    package var data: UInt64 = 0
+    public var data: UInt64 = 0
     /// Bytes that are stored compressed, counted as the guest sees them.
-    package var compressed: UInt64 = 0
+    public var compressed: UInt64 = 0
     /// Bytes that a layer says are zeros, and holes of the host file where data would lie.
-    package var zero: UInt64 = 0
+    public var zero: UInt64 = 0
     /// Bytes that no layer of the chain stores.
-    package var unallocated: UInt64 = 0
+    public var unallocated: UInt64 = 0
 
     /// Nothing counted yet.
-    package init() {}
+    public init() {}
 
     /// Bytes that a reader can expect something in.
-    package var allocated: UInt64 { data + compressed }
+    public var allocated: UInt64 { data + compressed }
 }
 
 /// What a count of how a disk is stored came to.
-package struct MeasuredAllocation: Sendable {
+public struct MeasuredAllocation: Sendable {
     /// What was counted.
-    package var sum = Allocation()
+    public var sum = Allocation()
     /// What could not be found, where the count went on behind it.
-    package var lost = LostRanges()
+    public var lost = LostRanges()
     /// What ended the count early: the sum is of the disk's beginning only.
-    package var error: ImageError?
+    public var error: ImageError?
     /// The look-ups that the count took: see `WalkBudget`.
-    package var lookUps = 0
+    public var lookUps = 0
 
     /// Nothing counted yet.
-    package init() {}
+    public init() {}
 
     /// The sum, where it is that of the whole disk but for what is lost; nil: it is not known.
-    package var whole: Allocation? { error == nil ? sum : nil }
+    public var whole: Allocation? { error == nil ? sum : nil }
 }
 
 extension DiskRun {
@@ -50,20 +50,20 @@ extension DiskRun {
 extension Image {
     /// The most look-ups in layers that one walk makes, whatever files the disk is stored in: those of 1 TiB in scattered
     /// clusters of 64 KiB.
-    package static let walkLimit = 1 << 24
+    public static let walkLimit = 1 << 24
 
     /// Walks the whole disk and adds up how it is stored, in time proportional to the tables that exist.
     ///
     /// Damaged metadata, or more runs than `walkLimit` or than the disk's files can have, ends the walk: the second value
     /// says where, and what was found before it stands.
-    package func allocation(walkLimit: Int = Image.walkLimit) -> (Allocation, ImageError?) {
+    public func allocation(walkLimit: Int = Image.walkLimit) -> (Allocation, ImageError?) {
         let measured = measure(walkLimit: walkLimit, ignoresErrors: false)
         return (measured.sum, measured.error)
     }
 
     /// Walks the whole disk and adds up how it is stored. `ignoresErrors`: goes on behind what cannot be found, and tells
     /// it as lost.
-    package func measure(walkLimit: Int = Image.walkLimit, ignoresErrors: Bool = true) -> MeasuredAllocation {
+    public func measure(walkLimit: Int = Image.walkLimit, ignoresErrors: Bool = true) -> MeasuredAllocation {
         var measured = MeasuredAllocation()
         var runs = walk(walkLimit, ignoresErrors: ignoresErrors)
         var position: UInt64 = 0
@@ -96,7 +96,7 @@ extension Image {
     ///
     /// After `walkLimit` look-ups, or more than the disk's files can hold, it answers what is never wrong, as lseek(2)
     /// allows: that data is here, or that there is no hole before the end.
-    package func next(
+    public func next(
         hole: Bool, from start: GuestOffset, walkLimit: Int = Image.walkLimit
     ) throws(ImageError) -> GuestOffset? {
         var runs = walk(walkLimit, ignoresErrors: false)

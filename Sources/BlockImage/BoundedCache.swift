@@ -7,7 +7,7 @@
 ///
 /// Foundation's NSCache has a cost limit too, but holds to it as it likes ("not a strict limit"), and removes by key only;
 /// swift-collections has no cache.
-package final class BoundedCache<Key: Hashable & Sendable, Value: AnyObject & Sendable>: Sendable {
+public final class BoundedCache<Key: Hashable & Sendable, Value: AnyObject & Sendable>: Sendable {
     fileprivate struct Slot {
         var key: Key
         var value: Value
@@ -24,19 +24,19 @@ package final class BoundedCache<Key: Hashable & Sendable, Value: AnyObject & Se
     }
 
     /// The most that the values held may cost together, in bytes.
-    package let capacity: Int
+    public let capacity: Int
     private let contents = Guarded(Contents())
 
     /// A cache whose values may cost `capacity` bytes together.
-    package init(capacity: Int) {
+    public init(capacity: Int) {
         self.capacity = capacity
     }
 
     /// What the values held cost together, in bytes.
-    package var cost: Int { contents.withLock { $0.cost } }
+    public var cost: Int { contents.withLock { $0.cost } }
 
     /// The value kept for `key`, if any.
-    package func value(for key: Key) -> Value? {
+    public func value(for key: Key) -> Value? {
         contents.withLock { contents in
             guard let index = contents.slotOfKey[key] else { return nil }
             contents.slots[index].chances = 2
@@ -48,7 +48,7 @@ package final class BoundedCache<Key: Hashable & Sendable, Value: AnyObject & Se
     ///
     /// Others are dropped to make space. A value that costs more than the whole capacity is answered, but not kept.
     @discardableResult
-    package func insert(_ value: Value, cost: Int, for key: Key) -> Value {
+    public func insert(_ value: Value, cost: Int, for key: Key) -> Value {
         guard cost <= capacity else { return value }
         return contents.withLock { contents in
             if let index = contents.slotOfKey[key] { return contents.slots[index].value }
@@ -61,7 +61,7 @@ package final class BoundedCache<Key: Hashable & Sendable, Value: AnyObject & Se
     }
 
     /// Drops every value whose key fits.
-    package func removeAll(where fits: (Key) -> Bool) {
+    public func removeAll(where fits: (Key) -> Bool) {
         contents.withLock { contents in
             for index in contents.slots.indices.reversed() where fits(contents.slots[index].key) {
                 contents.remove(at: index)

@@ -2,15 +2,15 @@ import Synchronization
 
 /// Buffers for the reads that are under way, kept between them: a read allocates nothing, and takes no lock. Every method
 /// may be called from any thread.
-package final class BufferPool: Sendable {
+public final class BufferPool: Sendable {
     /// The bytes of each buffer that is kept.
-    package let capacity: Int
+    public let capacity: Int
     /// The addresses of idle buffers, each of which is kept alive here; 0 where there is none.
     private let slots = InlineArray<32, Atomic<UInt>> { _ in Atomic(0) }
 
     /// A pool of up to 32 idle buffers of `capacity` bytes. By default what the kernel asks a FUSE server for at most:
     /// 256 pages.
-    package init(capacity: Int = 1 << 20) {
+    public init(capacity: Int = 1 << 20) {
         self.capacity = capacity
     }
 
@@ -19,7 +19,7 @@ package final class BufferPool: Sendable {
     }
 
     /// A buffer of at least `count` bytes, to be given back.
-    package func take(_ count: Int) -> AlignedBuffer {
+    public func take(_ count: Int) -> AlignedBuffer {
         guard count <= capacity else { return AlignedBuffer(capacity: count) }
         // The first that is there was used last, most likely, and lies in a processor's cache.
         for index in slots.indices {
@@ -29,7 +29,7 @@ package final class BufferPool: Sendable {
     }
 
     /// Keeps a buffer for the next read.
-    package func giveBack(_ buffer: AlignedBuffer) {
+    public func giveBack(_ buffer: AlignedBuffer) {
         guard buffer.capacity == capacity else { return }
         // Safe: the reference is kept, by its address in a slot, until `take` or the end above.
         let kept = unsafe Unmanaged.passRetained(buffer)

@@ -1,7 +1,7 @@
 /// One thing that a check of an image found.
-package struct CheckFinding: Hashable, Sendable {
+public struct CheckFinding: Hashable, Sendable {
     /// What it means for the image.
-    package enum Severity: String, Hashable, Sendable, Encodable {
+    public enum Severity: String, Hashable, Sendable, Encodable {
         /// The image's structures contradict each other, or the format: data is lost, or may be lost by the next write.
         case corruption
         /// Host space is taken that nothing uses; no data is in danger.
@@ -13,7 +13,7 @@ package struct CheckFinding: Hashable, Sendable {
     }
 
     /// What is wrong, by a name that stays the same from version to version.
-    package enum Kind: String, Hashable, Sendable, Encodable, CaseIterable {
+    public enum Kind: String, Hashable, Sendable, Encodable, CaseIterable {
         /// Host space that is marked as used, and that nothing uses, or not as often.
         case leak
         /// Host space that is used more often than its refcount says.
@@ -61,28 +61,28 @@ package struct CheckFinding: Hashable, Sendable {
     }
 
     /// What is wrong.
-    package var kind: Kind
+    public var kind: Kind
     /// What it means for the image.
-    package var severity: Severity
+    public var severity: Severity
     /// The file that it is about.
-    package var path: String
+    public var path: String
     /// The byte of the file that it is about, where there is one.
-    package var hostOffset: HostOffset?
+    public var hostOffset: HostOffset?
     /// The byte of the disk that it is about, where there is one.
-    package var guestOffset: GuestOffset?
+    public var guestOffset: GuestOffset?
     /// How often it counts: a table that is used several times has its faults several times.
-    package var times: UInt64
+    public var times: UInt64
     /// Where and what it is, and what it must be; without the file.
-    package var message: ErrorText
+    public var message: ErrorText
     /// How many more findings of the same kind there are in the same table behind it, which are not told one by one.
-    package var more: UInt64 = 0
+    public var more: UInt64 = 0
     /// Where the last of those is.
-    package var lastOffset: HostOffset?
+    public var lastOffset: HostOffset?
     /// Whether it is about a place of the host that is used, so that a check can say by what.
-    package var hasUsers = false
+    public var hasUsers = false
 
     /// A finding about `path`.
-    package init(
+    public init(
         _ kind: Kind, _ severity: Severity, path: String, at hostOffset: HostOffset? = nil,
         guest guestOffset: GuestOffset? = nil, times: UInt64 = 1, _ message: ErrorText
     ) {
@@ -97,44 +97,44 @@ package struct CheckFinding: Hashable, Sendable {
 }
 
 /// What a check of one image found, and how much of it.
-package struct CheckResult: Sendable {
+public struct CheckResult: Sendable {
     /// The most findings of one kind that are kept; the counts go on. So what is rare is not lost among what is not: a
     /// damaged table of 2 MiB alone can have 262,144 findings of one kind.
-    package static let findingLimit = 1000
+    public static let findingLimit = 1000
     /// The most findings of one kind in one table that are kept: the others are counted with the last of these.
-    package static let tableLimit = 10
+    public static let tableLimit = 10
 
     /// How many corruptions there are.
-    package private(set) var corruptions: UInt64 = 0
+    public private(set) var corruptions: UInt64 = 0
     /// How many leaked clusters there are.
-    package private(set) var leaks: UInt64 = 0
+    public private(set) var leaks: UInt64 = 0
     /// How many things could not be checked.
-    package private(set) var checkErrors: UInt64 = 0
+    public private(set) var checkErrors: UInt64 = 0
     /// The end of the last host cluster in use; nil for formats that do not count use.
-    package var imageEndOffset: UInt64?
+    public var imageEndOffset: UInt64?
     /// The clusters of the disk; nil for formats without clusters.
-    package var totalClusters: UInt64?
+    public var totalClusters: UInt64?
     /// Those of them that have a place on the host.
-    package var allocatedClusters: UInt64 = 0
+    public var allocatedClusters: UInt64 = 0
     /// Those of them that do not lie behind their neighbour.
-    package var fragmentedClusters: UInt64 = 0
+    public var fragmentedClusters: UInt64 = 0
     /// Those of them that are compressed.
-    package var compressedClusters: UInt64 = 0
+    public var compressedClusters: UInt64 = 0
     /// What was found, up to `findingLimit` of each kind, in the order in which it was.
-    package private(set) var findings: [CheckFinding] = []
+    public private(set) var findings: [CheckFinding] = []
     /// How many findings of each kind were not kept, nor counted with one that was.
-    package private(set) var omitted: [CheckFinding.Kind: UInt64] = [:]
+    public private(set) var omitted: [CheckFinding.Kind: UInt64] = [:]
     private var kept: [CheckFinding.Kind: Int] = [:]
     /// Of each kind, the table that the last finding was in, how many are kept of it, and which is the last of these.
     private var tables: [CheckFinding.Kind: (table: UInt64, count: Int, last: Int)] = [:]
     /// How many findings there were in all.
-    package private(set) var findingCount: UInt64 = 0
+    public private(set) var findingCount: UInt64 = 0
 
     /// Nothing found yet.
-    package init() {}
+    public init() {}
 
     /// Counts `finding`, and keeps it while there is room.
-    package mutating func add(_ finding: CheckFinding) {
+    public mutating func add(_ finding: CheckFinding) {
         add(finding.kind, finding.severity, times: finding.times, at: finding.hostOffset) { finding }
     }
 
@@ -143,7 +143,7 @@ package struct CheckResult: Sendable {
     ///
     /// `table` tells the tables, or the ranges of a file, apart in which such findings are, one table after the other: of
     /// many in one table the first are kept.
-    package mutating func add(
+    public mutating func add(
         _ kind: CheckFinding.Kind, _ severity: CheckFinding.Severity, times: UInt64 = 1, in table: UInt64? = nil,
         at offset: HostOffset? = nil, _ finding: () -> CheckFinding
     ) {
@@ -172,7 +172,7 @@ package struct CheckResult: Sendable {
     }
 
     /// Adds `sentence` to the message of the kept finding `index`.
-    package mutating func explain(_ index: Int, _ sentence: ErrorText) {
+    public mutating func explain(_ index: Int, _ sentence: ErrorText) {
         findings[index].message += sentence
     }
 

@@ -2,7 +2,7 @@
 ///
 /// Single flight: the first to need a cluster inflates it while holding that cluster's own lock, and others wait on
 /// that lock, not on the cache.
-package final class ClusterCache: Sendable {
+public final class ClusterCache: Sendable {
     /// The place in a file at which the encoded bytes of a cluster begin: two guest clusters may share them.
     private struct Key: Hashable, Sendable {
         var file: HostFileID
@@ -18,12 +18,12 @@ package final class ClusterCache: Sendable {
     private let entries: BoundedCache<Key, Entry>
 
     /// The most bytes that it keeps.
-    package var capacity: Int { entries.capacity }
+    public var capacity: Int { entries.capacity }
     /// How many bytes it keeps now.
-    package var cost: Int { entries.cost }
+    public var cost: Int { entries.cost }
 
     /// A cache that keeps up to `capacity` bytes of inflated clusters.
-    package init(capacity: Int) {
+    public init(capacity: Int) {
         entries = BoundedCache(capacity: capacity)
     }
 
@@ -32,7 +32,7 @@ package final class ClusterCache: Sendable {
     ///
     /// A cluster that could not be decoded is tried again by the next reader. Clusters of different `number`s are
     /// decoded each for itself, so that `decode` may check whether the bytes are those of this cluster.
-    package func read(
+    public func read(
         _ count: Int, skipping skip: Int, of size: Int, encodedAt offset: HostOffset, numbered number: UInt64 = 0,
         in file: any HostFile, into output: inout OutputRawSpan,
         decode: (inout OutputRawSpan) throws(ImageError) -> Void
@@ -71,7 +71,7 @@ package final class ClusterCache: Sendable {
     }
 
     /// Forgets the clusters of a file that is being closed.
-    package func removeClusters(of file: HostFileID) {
+    public func removeClusters(of file: HostFileID) {
         entries.removeAll { $0.file == file }
     }
 }

@@ -1,19 +1,19 @@
 /// A part of the disk that a bitmap marks as written to.
-package struct DirtyRange: Hashable, Sendable {
+public struct DirtyRange: Hashable, Sendable {
     /// Where it begins.
-    package var start: GuestOffset
+    public var start: GuestOffset
     /// Its bytes; at least one.
-    package var count: UInt64
+    public var count: UInt64
 
     /// The `count` bytes from `start` on.
-    package init(start: GuestOffset, count: UInt64) {
+    public init(start: GuestOffset, count: UInt64) {
         self.start = start
         self.count = count
     }
 }
 
 /// The parts of a disk that one bitmap marks as written to, in order, found while they are asked for.
-package protocol DirtyRangeReader: Sendable {
+public protocol DirtyRangeReader: Sendable {
     /// The next range, which does not touch the one before; nil at the end. Throws what is wrong with the bitmap.
     mutating func next() throws(ImageError) -> DirtyRange?
 }

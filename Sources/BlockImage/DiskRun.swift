@@ -2,18 +2,18 @@
 /// works on runs, and looks no place up twice.
 ///
 /// A value; may be used from any thread, for as long as the image that it is a run of is open.
-package struct DiskRun: Sendable {
+public struct DiskRun: Sendable {
     /// Where it begins on the disk.
-    package internal(set) var start: GuestOffset
+    public internal(set) var start: GuestOffset
     /// How the layer stores it, never `unallocated`. `extent.start` counts in the layer's own disk, which differs from
     /// `start` where the disk is a part of that one (`SliceLayer`).
-    package internal(set) var extent: Extent
+    public internal(set) var extent: Extent
     /// The layer that stores it, and can decode it.
-    package internal(set) var layer: any ImageLayer
+    public internal(set) var layer: any ImageLayer
     /// How far down the chain that layer is; 0 is the topmost.
-    package internal(set) var depth: Int
+    public internal(set) var depth: Int
     /// Whether the host file has a hole there, which reads as zeros: known only of runs that `DiskRuns.splitAtHoles` saw.
-    package internal(set) var isHostHole = false
+    public internal(set) var isHostHole = false
     private var failure: Failure?
 
     /// A box: runs that cannot be found are few, and the others are to be small.
@@ -23,7 +23,7 @@ package struct DiskRun: Sendable {
     }
 
     /// The run that `extent` of `layer` is, for a disk whose places are those of the layer.
-    package init(_ extent: Extent, of layer: any ImageLayer, depth: Int = 0) {
+    public init(_ extent: Extent, of layer: any ImageLayer, depth: Int = 0) {
         start = extent.start
         self.extent = extent
         self.layer = layer
@@ -37,16 +37,16 @@ package struct DiskRun: Sendable {
     }
 
     /// How many bytes it has; at least one.
-    package var count: UInt64 { extent.count }
+    public var count: UInt64 { extent.count }
 
     /// Where it ends.
-    package var end: UInt64 { start.rawValue + extent.count }
+    public var end: UInt64 { start.rawValue + extent.count }
 
     /// Why it cannot be found, and is taken for zeros; nil: it was found.
-    package var error: ImageError? { failure?.error }
+    public var error: ImageError? { failure?.error }
 
     /// Whether it is known to read as zeros.
-    package var isZeros: Bool {
+    public var isZeros: Bool {
         switch extent.storage {
         case .zero, .unallocated: true
         case .data, .encoded: isHostHole
@@ -54,7 +54,7 @@ package struct DiskRun: Sendable {
     }
 
     /// What of it lies from `position`, which it holds, on, in at most `limit` bytes.
-    package func part(from position: UInt64, limit: UInt64) -> DiskRun {
+    public func part(from position: UInt64, limit: UInt64) -> DiskRun {
         if position == start.rawValue, limit >= extent.count { return self }
         var part = self
         part.start = GuestOffset(position)
@@ -65,7 +65,7 @@ package struct DiskRun: Sendable {
     /// Appends all of its bytes to `output`, which must have that much capacity left.
     ///
     /// Throws what its file and its layer throw; what was read before that stays in `output`.
-    package func read(into output: inout OutputRawSpan) throws(ImageError) {
+    public func read(into output: inout OutputRawSpan) throws(ImageError) {
         let count = Int(clamping: extent.count)
         switch extent.storage {
         case _ where isHostHole: output.appendZeros(count)
@@ -77,7 +77,7 @@ package struct DiskRun: Sendable {
 
     /// Whether `other`, which begins at the same place of another disk, has the same bytes, as far as both go: they are
     /// the same bytes of the same file, stored in the same way.
-    package func isStored(as other: DiskRun) -> Bool {
+    public func isStored(as other: DiskRun) -> Bool {
         switch (extent.storage, other.extent.storage) {
         case _ where isZeros && other.isZeros: true
         case (.data(let file, let offset), .data(let otherFile, let otherOffset)):

@@ -2,7 +2,7 @@
 ///
 /// A walk: not to be shared by threads, but what it answers may be. Bounded where that is asked for: a small hostile image
 /// can have any number of runs (`WalkBudget`).
-package struct DiskRuns: Sendable {
+public struct DiskRuns: Sendable {
     private let image: Image
     /// Where on the disk nothing more is asked for.
     private let limit: UInt64
@@ -13,7 +13,7 @@ package struct DiskRuns: Sendable {
     /// What the last look-up cost, which the next one pays for.
     private var cost = 1
     /// The look-ups in layers that were made so far; see `WalkBudget`.
-    package private(set) var lookUps = 0
+    public private(set) var lookUps = 0
     /// What was found and not gone past yet, the first run last.
     private var found: [DiskRun] = []
     /// What was found last of the holes of each file: one answer of the host often covers many clusters.
@@ -30,7 +30,7 @@ package struct DiskRuns: Sendable {
     private static let batchSize: UInt64 = 2 << 20
 
     /// The runs of `image` up to the byte `limit`; by default, to its end. Nothing is looked up yet.
-    package init(of image: Image, to limit: UInt64 = .max, ignoresErrors: Bool = false, budget: WalkBudget? = nil) {
+    public init(of image: Image, to limit: UInt64 = .max, ignoresErrors: Bool = false, budget: WalkBudget? = nil) {
         self.image = image
         self.limit = limit
         self.ignoresErrors = ignoresErrors
@@ -42,7 +42,7 @@ package struct DiskRuns: Sendable {
     ///
     /// Throws what damaged metadata throws, unless that is ignored; `unsupported` where the budget is used up; and that
     /// what this thread does was cancelled.
-    package mutating func run(at start: UInt64, limit: UInt64) throws(ImageError) -> DiskRun {
+    public mutating func run(at start: UInt64, limit: UInt64) throws(ImageError) -> DiskRun {
         guard start < image.virtualSize else {
             let zeros = Extent(start: GuestOffset(start), count: limit, storage: .zero(explicit: false))
             return DiskRun(zeros, of: image.layer)
@@ -82,7 +82,7 @@ package struct DiskRuns: Sendable {
 
     /// How many of the `limit` bytes at `start`, about which `run` threw, are lost with it: the walk goes on behind them.
     /// All of them, once the budget is used up.
-    package mutating func skipLost(at start: UInt64, limit: UInt64) -> UInt64 {
+    public mutating func skipLost(at start: UInt64, limit: UInt64) -> UInt64 {
         guard !isOver else { return limit }
         let count = image.lost(at: GuestOffset(start), limit: limit)
         cost = WalkBudget.lookUps(in: 2 * image.layersAsked, of: image, for: count)
@@ -90,10 +90,10 @@ package struct DiskRuns: Sendable {
     }
 
     /// Whether the walk ended early, since the disk is stored in too many runs.
-    package var isOver: Bool { budget?.isUsedUp == true }
+    public var isOver: Bool { budget?.isUsedUp == true }
 
     /// Takes the reading of the first `count` bytes of `run`. Throws `unsupported` where more is read than the files hold.
-    package mutating func takeReading(_ count: UInt64, of run: DiskRun) throws(ImageError) {
+    public mutating func takeReading(_ count: UInt64, of run: DiskRun) throws(ImageError) {
         guard budget != nil, !run.isZeros else { return }
         guard budget?.takeReading(run.part(from: run.start.rawValue, limit: count).extent) ?? true else {
             throw ImageError(
@@ -102,7 +102,7 @@ package struct DiskRuns: Sendable {
     }
 
     /// What `run` begins with: a hole of its host file, or what is no hole. Asks the host, which may wait for a disk.
-    package mutating func splitAtHoles(_ run: DiskRun) -> DiskRun {
+    public mutating func splitAtHoles(_ run: DiskRun) -> DiskRun {
         guard case .data(let file, let offset) = run.extent.storage else { return run }
         let (isHole, count) = stretch(of: file, at: offset.rawValue, limit: run.count)
         var part = run.part(from: run.start.rawValue, limit: count)

@@ -2,7 +2,7 @@
 /// they are two files, two snapshots, two exports.
 
 /// Whether two names are written differently, and mean the same to whoever reads them: canonically equivalent in Unicode.
-package func areEquivalent(_ left: some Collection<UInt8>, _ right: some Collection<UInt8>) -> Bool {
+public func areEquivalent(_ left: some Collection<UInt8>, _ right: some Collection<UInt8>) -> Bool {
     guard !left.elementsEqual(right), let left = String(validating: left, as: UTF8.self),
         let right = String(validating: right, as: UTF8.self)
     else { return false }
@@ -10,7 +10,7 @@ package func areEquivalent(_ left: some Collection<UInt8>, _ right: some Collect
 }
 
 /// What a given name for one of several things comes to.
-package enum NameMatch: Hashable, Sendable {
+public enum NameMatch: Hashable, Sendable {
     /// Nothing is called so.
     case none
     /// The first that has exactly these bytes.
@@ -21,7 +21,7 @@ package enum NameMatch: Hashable, Sendable {
     case ambiguous([Int])
 
     /// What `name` comes to among `names`.
-    package init(_ name: [UInt8], among names: some Sequence<[UInt8]>) {
+    public init(_ name: [UInt8], among names: some Sequence<[UInt8]>) {
         // Nothing that is written otherwise is equivalent to ASCII, but for three signs that are not used in names.
         let isPlain = name.allSatisfy { $0 < 0x80 }
         var others: [Int] = []
@@ -41,7 +41,7 @@ extension NameMatch {
     /// where there is none.
     ///
     /// `kind`: what is named, for people. Throws `denied` about `subject` where several look like it, and none is it.
-    package static func find(
+    public static func find(
         _ name: [UInt8], among names: [[UInt8]], kind: String, of subject: ImageError.Subject
     ) throws(ImageError) -> (index: Int, note: ErrorText?)? {
         switch NameMatch(name, among: names) {
@@ -64,7 +64,7 @@ extension NameMatch {
 }
 
 /// `name` with everything but ASCII written as `\u{301}` or `\xfc`, by which names that look the same can be told apart.
-package func spelled(_ name: some Collection<UInt8>) -> String {
+public func spelled(_ name: some Collection<UInt8>) -> String {
     guard let text = String(validating: name, as: UTF8.self) else { return printable(name) }
     return text.unicodeScalars.map { scalar in
         scalar.isASCII ? printable(String(scalar)) : "\\u{\(String(scalar.value, radix: 16))}"

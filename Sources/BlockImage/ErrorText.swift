@@ -3,7 +3,7 @@
 ///
 /// Made of a string literal: `"backing file \"\(path: name)\": is no file"`. An error or a text in one brings its own
 /// pieces.
-package struct ErrorText: Sendable {
+public struct ErrorText: Sendable {
     fileprivate enum Piece: Sendable {
         case plain(String)
         /// A path of this host, or a file name that an image states, which may have folders in it.
@@ -17,12 +17,12 @@ package struct ErrorText: Sendable {
     fileprivate var pieces: [Piece]
 
     /// `text`, in which no path is.
-    package init(_ text: String) {
+    public init(_ text: String) {
         pieces = [.plain(text)]
     }
 
     /// `texts` with `separator` between them.
-    package init(_ texts: [ErrorText], separator: String) {
+    public init(_ texts: [ErrorText], separator: String) {
         pieces = []
         for text in texts {
             if !pieces.isEmpty { pieces.append(.plain(separator)) }
@@ -31,7 +31,7 @@ package struct ErrorText: Sendable {
     }
 
     /// The text for readers who know paths by the names of `naming`; nil: for the user of this host, who gets all of it.
-    package func text(naming: (any PathNaming)?) -> String {
+    public func text(naming: (any PathNaming)?) -> String {
         guard let naming else { return description }
         return pieces.reduce(into: "") { text, piece in
             switch piece {
@@ -44,10 +44,10 @@ package struct ErrorText: Sendable {
     }
 
     /// Whether it has no words.
-    package var isEmpty: Bool { description.isEmpty }
+    public var isEmpty: Bool { description.isEmpty }
 
     /// The text with `transform` of all its words.
-    package func map(_ transform: (String) -> String) -> Self {
+    public func map(_ transform: (String) -> String) -> Self {
         var text = self
         text.pieces = pieces.map { piece in
             switch piece {
@@ -61,47 +61,47 @@ package struct ErrorText: Sendable {
     }
 
     /// Both, one after the other.
-    package static func + (left: Self, right: Self) -> Self {
+    public static func + (left: Self, right: Self) -> Self {
         var sum = left
         sum += right
         return sum
     }
 
     /// Appends `more`.
-    package static func += (text: inout Self, more: Self) {
+    public static func += (text: inout Self, more: Self) {
         text.pieces += more.pieces
     }
 }
 
 /// How readers who are not at this host know its files.
-package protocol PathNaming: Sendable {
+public protocol PathNaming: Sendable {
     /// What they call the file at `path`, of this host or as an image states it.
     func name(of path: String) -> String
 }
 
 extension CodingUserInfoKey {
     /// The `PathNaming` that texts are encoded with; without it they are for the user of this host.
-    package static let pathNaming = CodingUserInfoKey(rawValue: "pathNaming")
+    public static let pathNaming = CodingUserInfoKey(rawValue: "pathNaming")
 }
 
 extension Encoder {
     /// How paths are written here: see `pathNaming`.
-    package var pathNaming: (any PathNaming)? {
+    public var pathNaming: (any PathNaming)? {
         CodingUserInfoKey.pathNaming.flatMap { userInfo[$0] } as? any PathNaming
     }
 }
 
 extension ErrorText: Hashable {
     /// Whether the user of this host reads the same.
-    package static func == (left: Self, right: Self) -> Bool { left.description == right.description }
+    public static func == (left: Self, right: Self) -> Bool { left.description == right.description }
 
     /// See `Hashable`.
-    package func hash(into hasher: inout Hasher) { hasher.combine(description) }
+    public func hash(into hasher: inout Hasher) { hasher.combine(description) }
 }
 
 extension ErrorText: CustomStringConvertible {
     /// The whole text, for the user of this host.
-    package var description: String {
+    public var description: String {
         pieces.reduce(into: "") { text, piece in
             switch piece {
             case .plain(let words), .path(let words), .quote(let words), .hint(let words): text += words
@@ -112,7 +112,7 @@ extension ErrorText: CustomStringConvertible {
 
 extension ErrorText: Encodable {
     /// One string.
-    package func encode(to encoder: any Encoder) throws {
+    public func encode(to encoder: any Encoder) throws {
         var container = encoder.singleValueContainer()
         try container.encode(text(naming: encoder.pathNaming))
     }
@@ -120,40 +120,40 @@ extension ErrorText: Encodable {
 
 extension ErrorText: ExpressibleByStringInterpolation {
     /// See `ExpressibleByStringInterpolation`.
-    package struct StringInterpolation: StringInterpolationProtocol {
+    public struct StringInterpolation: StringInterpolationProtocol {
         fileprivate var pieces: [Piece] = []
 
         /// See `StringInterpolationProtocol`.
-        package init(literalCapacity: Int, interpolationCount: Int) {
+        public init(literalCapacity: Int, interpolationCount: Int) {
             pieces.reserveCapacity(2 * interpolationCount + 1)
         }
 
         /// See `StringInterpolationProtocol`.
-        package mutating func appendLiteral(_ literal: String) {
+        public mutating func appendLiteral(_ literal: String) {
             if !literal.isEmpty { pieces.append(.plain(literal)) }
         }
 
         /// Words, or a number.
-        package mutating func appendInterpolation(_ value: some Any) { pieces.append(.plain("\(value)")) }
+        public mutating func appendInterpolation(_ value: some Any) { pieces.append(.plain("\(value)")) }
 
         /// A path of this host, or a file name that an image states.
-        package mutating func appendInterpolation(path: String) { pieces.append(.path(path)) }
+        public mutating func appendInterpolation(path: String) { pieces.append(.path(path)) }
 
         /// A text of an image, a line for instance, in which any number of file names may be.
-        package mutating func appendInterpolation(quoting words: String) { pieces.append(.quote(words)) }
+        public mutating func appendInterpolation(quoting words: String) { pieces.append(.quote(words)) }
 
         /// What the user of this host can do, such as an option of the command, with what separates it from the words
         /// before it.
-        package mutating func appendInterpolation(hint: String) { pieces.append(.hint(hint)) }
+        public mutating func appendInterpolation(hint: String) { pieces.append(.hint(hint)) }
 
         /// Another text.
-        package mutating func appendInterpolation(_ text: ErrorText) { pieces += text.pieces }
+        public mutating func appendInterpolation(_ text: ErrorText) { pieces += text.pieces }
 
         /// The whole line of an error, hint included.
-        package mutating func appendInterpolation(_ error: ImageError) { pieces += error.text.pieces }
+        public mutating func appendInterpolation(_ error: ImageError) { pieces += error.text.pieces }
 
         /// An error of any kind.
-        package mutating func appendInterpolation(_ error: any Error) {
+        public mutating func appendInterpolation(_ error: any Error) {
             if let error = error as? ImageError {
                 appendInterpolation(error)
             } else {
@@ -162,7 +162,7 @@ extension ErrorText: ExpressibleByStringInterpolation {
         }
 
         /// What an error is about.
-        package mutating func appendInterpolation(_ subject: ImageError.Subject) {
+        public mutating func appendInterpolation(_ subject: ImageError.Subject) {
             if case .file(let path) = subject {
                 pieces.append(.path(path))
             } else {
@@ -172,8 +172,8 @@ extension ErrorText: ExpressibleByStringInterpolation {
     }
 
     /// See `ExpressibleByStringInterpolation`.
-    package init(stringLiteral text: String) { self.init(text) }
+    public init(stringLiteral text: String) { self.init(text) }
 
     /// See `ExpressibleByStringInterpolation`.
-    package init(stringInterpolation: StringInterpolation) { pieces = stringInterpolation.pieces }
+    public init(stringInterpolation: StringInterpolation) { pieces = stringInterpolation.pieces }
 }

@@ -1,31 +1,31 @@
 /// A name as the key of a set or a dictionary: one that is written with other bytes is another name, though Swift's
 /// strings call them equal.
-package struct ExactName: Hashable, Comparable, Sendable, ExpressibleByStringLiteral {
+public struct ExactName: Hashable, Comparable, Sendable, ExpressibleByStringLiteral {
     /// The name.
-    package let text: String
+    public let text: String
 
     /// The name `text`.
-    package init(_ text: String) {
+    public init(_ text: String) {
         self.text = text
     }
 
     /// A name of the program's own.
-    package init(stringLiteral text: String) {
+    public init(stringLiteral text: String) {
         self.text = text
     }
 
     /// Whether both have the same bytes.
-    package static func == (left: Self, right: Self) -> Bool {
+    public static func == (left: Self, right: Self) -> Bool {
         left.text.utf8.elementsEqual(right.text.utf8)
     }
 
     /// The order of their bytes.
-    package static func < (left: Self, right: Self) -> Bool {
+    public static func < (left: Self, right: Self) -> Bool {
         left.text.utf8.lexicographicallyPrecedes(right.text.utf8)
     }
 
     /// Hashes the bytes.
-    package func hash(into hasher: inout Hasher) {
+    public func hash(into hasher: inout Hasher) {
         // The bytes as they are; a string's own hash is that of its normal form.
         for byte in text.utf8 { hasher.combine(byte) }
     }

@@ -1,7 +1,7 @@
 /// A run of the guest's disk that one layer stores in one way.
-package struct Extent: Sendable {
+public struct Extent: Sendable {
     /// Why bytes on the host are not those of the guest.
-    package enum Encoding: Hashable, Sendable {
+    public enum Encoding: Hashable, Sendable {
         /// They are those of a compressed cluster or grain, whatever part of it the run is.
         case compressed
         /// They are encrypted in sectors of 512 bytes: all that the run reaches into, from the one that its start lies in.
@@ -9,7 +9,7 @@ package struct Extent: Sendable {
     }
 
     /// How a run is stored.
-    package enum Storage: Sendable {
+    public enum Storage: Sendable {
         /// Byte for byte, from `offset` of `file` on.
         case data(file: any HostFile, offset: HostOffset)
         /// All zeros. `explicit`: this layer says so; otherwise nothing was ever written there and nothing lies below.
@@ -21,31 +21,31 @@ package struct Extent: Sendable {
     }
 
     /// Room in a file that holds nothing of the disk yet.
-    package struct Reserved: Sendable {
+    public struct Reserved: Sendable {
         /// The file.
-        package var file: any HostFile
+        public var file: any HostFile
         /// The first byte.
-        package var offset: HostOffset
+        public var offset: HostOffset
 
         /// The room at `offset` of `file`.
-        package init(file: any HostFile, offset: HostOffset) {
+        public init(file: any HostFile, offset: HostOffset) {
             self.file = file
             self.offset = offset
         }
     }
 
     /// Where the run begins.
-    package var start: GuestOffset
+    public var start: GuestOffset
     /// How many bytes it has; at least one.
-    package var count: UInt64
+    public var count: UInt64
     /// How it is stored.
-    package var storage: Storage
+    public var storage: Storage
     /// Where room is set aside for a run that the layer does not store there: zeros, or what the backing image has.
-    package var reserved: Reserved?
+    public var reserved: Reserved?
 
     /// The `count` bytes from `start` on, stored as `storage`.
     @inlinable
-    package init(start: GuestOffset, count: UInt64, storage: Storage) {
+    public init(start: GuestOffset, count: UInt64, storage: Storage) {
         self.start = start
         self.count = count
         self.storage = storage
@@ -54,7 +54,7 @@ package struct Extent: Sendable {
 
 /// One file's part of a disk: what a format decodes, without the backing chain under it. Immutable once open; every
 /// method may be called from any thread.
-package protocol ImageLayer: AnyObject, Sendable {
+public protocol ImageLayer: AnyObject, Sendable {
     /// The size of the disk in bytes.
     var virtualSize: UInt64 { get }
 
@@ -91,27 +91,27 @@ package protocol ImageLayer: AnyObject, Sendable {
 
 extension ImageLayer {
     /// For layers that store what they answer.
-    package func run(at start: GuestOffset, limit: UInt64) throws(ImageError) -> DiskRun {
+    public func run(at start: GuestOffset, limit: UInt64) throws(ImageError) -> DiskRun {
         DiskRun(try extent(at: start, limit: limit), of: self)
     }
 
     /// For layers of no files.
-    package var files: [any HostFile] { [] }
+    public var files: [any HostFile] { [] }
 
     /// One: for layers that ask no other.
-    package var layersAsked: Int { 1 }
+    public var layersAsked: Int { 1 }
 
     /// For layers whose files are not known: walks over them are bounded by nothing else than their limits.
-    package var hostSize: UInt64 { .max }
+    public var hostSize: UInt64 { .max }
 
     /// For layers without tables.
-    package var granuleSize: UInt64 { 1 << 62 }
+    public var granuleSize: UInt64 { 1 << 62 }
 
     /// For layers that know nothing better: the sector.
-    package func lost(at start: GuestOffset, limit: UInt64) -> UInt64 { min(limit, 512 - start.rawValue % 512) }
+    public func lost(at start: GuestOffset, limit: UInt64) -> UInt64 { min(limit, 512 - start.rawValue % 512) }
 
     /// For layers that never answer `encoded`.
-    package func decode(_ extent: Extent, into output: inout OutputRawSpan) throws(ImageError) {
+    public func decode(_ extent: Extent, into output: inout OutputRawSpan) throws(ImageError) {
         preconditionFailure("this layer encodes nothing")
     }
 }

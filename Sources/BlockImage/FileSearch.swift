@@ -1,7 +1,7 @@
 import Glibc
 
 /// Looks for the files that one image names. To be used by one thread.
-package struct FileSearch {
+public struct FileSearch {
     /// The file that names them.
     private let image: any HostFile
     private let policy: any OpenPolicy
@@ -22,14 +22,14 @@ package struct FileSearch {
     private static let (componentLimit, listingLimit) = (16, 64)
 
     /// A search for what `image` names, among the files that `policy` allows. `above`: the images that it lies under.
-    package init(of image: any HostFile, policy: any OpenPolicy, above: Set<FileIdentity> = []) {
+    public init(of image: any HostFile, policy: any OpenPolicy, above: Set<FileIdentity> = []) {
         self.image = image
         self.policy = policy
         self.above = image.identity.map { above.union([$0]) } ?? above
     }
 
     /// What people should know of what was found.
-    package var notes: [ErrorText] {
+    public var notes: [ErrorText] {
         let more = replacements.count - Self.noteLimit
         return replacements.prefix(Self.noteLimit)
             + (more > 0 ? ["\(path: image.path): \(more) more names are read so"] : [])
@@ -43,7 +43,7 @@ package struct FileSearch {
     /// from the last component just in the case of its letters is opened. Throws what the policy says of the first
     /// candidate, and `denied` for devices, for a candidate that is there and may not be opened, and where several names
     /// are equivalent.
-    package mutating func open(
+    public mutating func open(
         _ name: SoughtName, as role: FileReference.Role
     ) throws(ImageError) -> any HostFile {
         var failure: ImageError?

@@ -2,39 +2,39 @@
 /// thread.
 ///
 /// It has neither a descriptor, which would reach what lies around the part, nor an identity of its own.
-package final class FileSlice: HostFile {
+public final class FileSlice: HostFile {
     /// Not that of the file around it, so that caches keep both apart.
-    package let id = HostFileID()
+    public let id = HostFileID()
     /// The path it was opened by, for messages and for resolving names beside it: the name that it was given.
-    package let path: String
+    public let path: String
     /// Its size in bytes when it was opened.
-    package let size: UInt64
+    public let size: UInt64
     /// Nil, because a file's identity is that of the whole.
-    package var identity: FileIdentity? { nil }
+    public var identity: FileIdentity? { nil }
     /// Which files of the host its bytes lie in: the file around it.
-    package var identities: Set<FileIdentity> { file.identities }
+    public var identities: Set<FileIdentity> { file.identities }
     /// When its content last changed, as of opening: when the file around it changed.
-    package var modified: FileTime { file.modified }
+    public var modified: FileTime { file.modified }
     /// Whether its path still leads to this very file, unchanged since it was opened: whether the file around it is
     /// unchanged.
-    package var isCurrent: Bool { file.isCurrent }
+    public var isCurrent: Bool { file.isCurrent }
     /// Whether the file that was opened has not been written to since, whatever its path leads to by now.
-    package var isUnchanged: Bool { file.isUnchanged }
+    public var isUnchanged: Bool { file.isUnchanged }
     /// Whether its file system dates it by the clock whenever it is asked, as qemu-storage-daemon's exports over FUSE
     /// do.
-    package var isDatedByClock: Bool { file.isDatedByClock }
+    public var isDatedByClock: Bool { file.isDatedByClock }
     /// How another program has locked it, by QEMU's convention: how the file around it is locked.
-    package var imageLock: ImageLock? { file.imageLock }
+    public var imageLock: ImageLock? { file.imageLock }
     /// Nil: no descriptor has its first byte at offset 0.
-    package var descriptor: CInt? { nil }
+    public var descriptor: CInt? { nil }
     /// Whether the host can be asked for bytes without waiting for a disk, as `ReadScope.withoutBlocking` does, and can
     /// be asked about the file at once.
-    package var isPrompt: Bool { file.isPrompt }
+    public var isPrompt: Bool { file.isPrompt }
 
     /// The file that it is a part of.
-    package let file: any HostFile
+    public let file: any HostFile
     /// Where in that file it begins.
-    package let offset: HostOffset
+    public let offset: HostOffset
 
     /// The most runs of holes and data that `allocatedSize` looks at; what follows them counts as data.
     static let runLimit = 256
@@ -42,7 +42,7 @@ package final class FileSlice: HostFile {
     /// The `size` bytes of `file` from `offset` on, which messages call `path`.
     ///
     /// Throws `truncated` when the file ends first.
-    package init(of file: any HostFile, offset: HostOffset, size: UInt64, path: String) throws(ImageError) {
+    public init(of file: any HostFile, offset: HostOffset, size: UInt64, path: String) throws(ImageError) {
         guard offset.rawValue <= file.size, size <= file.size - offset.rawValue else {
             throw ImageError(
                 .truncated, path: path,
@@ -56,7 +56,7 @@ package final class FileSlice: HostFile {
 
     /// The bytes it takes on the host's file system now: less than `size` where it has holes. Where the file around it
     /// has holes, they are looked for here, as far as `runLimit` goes.
-    package var allocatedSize: UInt64 {
+    public var allocatedSize: UInt64 {
         guard file.allocatedSize < file.size else { return size }
         var sum: UInt64 = 0
         var position: UInt64 = 0
@@ -72,7 +72,7 @@ package final class FileSlice: HostFile {
     }
 
     /// Appends exactly the `count` bytes at `offset` to `output`, which must have space for them.
-    package func read(_ count: Int, at offset: HostOffset, into output: inout OutputRawSpan) throws(ImageError) {
+    public func read(_ count: Int, at offset: HostOffset, into output: inout OutputRawSpan) throws(ImageError) {
         // Nothing can be read anywhere, as in any file.
         if count == 0 { return }
         guard offset.rawValue <= size, UInt64(clamping: count) <= size - offset.rawValue else {
@@ -85,14 +85,14 @@ package final class FileSlice: HostFile {
     }
 
     /// Tells the host that the `count` bytes at `offset` will be read soon, and does not wait for them.
-    package func willNeed(_ count: UInt64, at offset: HostOffset) {
+    public func willNeed(_ count: UInt64, at offset: HostOffset) {
         guard offset.rawValue < size else { return }
         file.willNeed(min(count, size - offset.rawValue), at: self.offset.advanced(by: offset.rawValue))
     }
 
     /// How the host keeps the bytes from `offset` on: whether they are a hole, and for how many bytes, at most `limit`,
     /// that stays so. A run ends where the slice does; past its end there is nothing but a hole.
-    package func run(at offset: HostOffset, limit: UInt64) -> (isHole: Bool, count: UInt64) {
+    public func run(at offset: HostOffset, limit: UInt64) -> (isHole: Bool, count: UInt64) {
         guard offset.rawValue < size else { return (true, limit) }
         let rest = min(limit, size - offset.rawValue)
         return file.run(at: self.offset.advanced(by: offset.rawValue), limit: rest)

@@ -6,12 +6,12 @@ import Glibc
 /// kernel (a priority-inheriting futex): for the short look-ups here, with as many threads as wait for reads, each of
 /// them then sleeps for nearly every lock, and reading falls to an eighth of the speed. Here whoever comes first takes it.
 // Safe: the value is touched only by the thread that holds the mutex, which is allocated so that it never moves.
-@safe package struct Guarded<Value: ~Copyable>: ~Copyable, @unchecked Sendable {
+@safe public struct Guarded<Value: ~Copyable>: ~Copyable, @unchecked Sendable {
     private let mutex: UnsafeMutablePointer<pthread_mutex_t>
     private let value: UnsafeMutablePointer<Value>
 
     /// Guards `value`.
-    package init(_ value: consuming sending Value) {
+    public init(_ value: consuming sending Value) {
         unsafe mutex = UnsafeMutablePointer.allocate(capacity: 1)
         unsafe mutex.initialize(to: pthread_mutex_t())
         unsafe _ = pthread_mutex_init(mutex, nil)
@@ -27,7 +27,7 @@ import Glibc
     }
 
     /// Lets `body` use the value while no other thread does.
-    package borrowing func withLock<Result: ~Copyable, Failure: Error>(
+    public borrowing func withLock<Result: ~Copyable, Failure: Error>(
         _ body: (inout sending Value) throws(Failure) -> sending Result
     ) throws(Failure) -> sending Result {
         unsafe pthread_mutex_lock(mutex)
@@ -36,7 +36,7 @@ import Glibc
     }
 
     /// Lets `body` use the value if no other thread does; nil if one does.
-    package borrowing func withLockIfAvailable<Result, Failure: Error>(
+    public borrowing func withLockIfAvailable<Result, Failure: Error>(
         _ body: (inout sending Value) throws(Failure) -> sending Result
     ) throws(Failure) -> sending Result? {
         guard unsafe pthread_mutex_trylock(mutex) == 0 else { return nil }

@@ -1,51 +1,51 @@
 import Synchronization
 
 /// Which file this is, whatever its name: two names of one file have the same identity.
-package struct FileIdentity: Hashable, Sendable {
+public struct FileIdentity: Hashable, Sendable {
     /// The number of the device that holds the file (st_dev).
-    package var device: UInt64
+    public var device: UInt64
     /// The file's number on that device (st_ino).
-    package var inode: UInt64
+    public var inode: UInt64
 
     /// The file numbered `inode` on the device numbered `device`.
-    package init(device: UInt64, inode: UInt64) {
+    public init(device: UInt64, inode: UInt64) {
         self.device = device
         self.inode = inode
     }
 }
 
 /// A moment, as file systems keep it.
-package struct FileTime: Hashable, Comparable, Sendable {
+public struct FileTime: Hashable, Comparable, Sendable {
     /// Seconds since 1970-01-01 00:00 UTC.
-    package var seconds: Int64
+    public var seconds: Int64
     /// Nanoseconds after that, 0 to 999,999,999.
-    package var nanoseconds: Int
+    public var nanoseconds: Int
 
     /// The moment `seconds` and `nanoseconds` after 1970 began.
-    package init(seconds: Int64, nanoseconds: Int) {
+    public init(seconds: Int64, nanoseconds: Int) {
         self.seconds = seconds
         self.nanoseconds = nanoseconds
     }
 
     /// Order in time.
-    package static func < (left: Self, right: Self) -> Bool {
+    public static func < (left: Self, right: Self) -> Bool {
         (left.seconds, left.nanoseconds) < (right.seconds, right.nanoseconds)
     }
 }
 
 /// The number of one opening of one file, never used twice in a process: the key under which caches keep its parts.
-package struct HostFileID: Hashable, Sendable {
+public struct HostFileID: Hashable, Sendable {
     private static let last = Atomic<UInt64>(0)
     private let number: UInt64
 
     /// A number not given out before.
-    package init() {
+    public init() {
         number = Self.last.add(1, ordering: .relaxed).newValue
     }
 }
 
 /// What a lock on an image file says of the programs that use it.
-package enum ImageLock: Hashable, Sendable {
+public enum ImageLock: Hashable, Sendable {
     /// A program reads it.
     case reading
     /// A program may write to it.
@@ -53,7 +53,7 @@ package enum ImageLock: Hashable, Sendable {
 }
 
 /// A file on the host that holds image bytes, open for reading. Every method may be called from any thread.
-package protocol HostFile: AnyObject, Sendable {
+public protocol HostFile: AnyObject, Sendable {
     /// The number of this opening.
     var id: HostFileID { get }
     /// The path it was opened by, for messages and for resolving names beside it; of a part of a file, the path of the
@@ -109,33 +109,33 @@ package protocol HostFile: AnyObject, Sendable {
 
 extension HostFile {
     /// Does nothing: for files that need not be fetched, or are read seldom.
-    package func willNeed(_ count: UInt64, at offset: HostOffset) {}
+    public func willNeed(_ count: UInt64, at offset: HostOffset) {}
 
     /// For files whose bytes only `read` gets.
-    package func isCached(_ count: UInt64, at offset: HostOffset) -> Bool { false }
+    public func isCached(_ count: UInt64, at offset: HostOffset) -> Bool { false }
 
     /// For files that are made of no others.
-    package var identities: Set<FileIdentity> { Set([identity].compactMap { $0 }) }
+    public var identities: Set<FileIdentity> { Set([identity].compactMap { $0 }) }
 
     /// For files that were not opened by a name of their own.
-    package var isLinked: Bool { false }
+    public var isLinked: Bool { false }
 
     /// For files of which that is not known.
-    package var isPrompt: Bool { false }
+    public var isPrompt: Bool { false }
 
     /// For files that no other process can write to.
-    package var isUnchanged: Bool { true }
+    public var isUnchanged: Bool { true }
 
     /// For files with times of their own.
-    package var isDatedByClock: Bool { false }
+    public var isDatedByClock: Bool { false }
 
     /// For files that no other process can lock.
-    package var imageLock: ImageLock? { nil }
+    public var imageLock: ImageLock? { nil }
 
     /// The `count` bytes at `offset`, for metadata: nothing is allocated before the file is known to hold them.
     ///
     /// `what` names the structure in the error.
-    package func bytes(_ count: Int, at offset: HostOffset, of what: String) throws(ImageError) -> [UInt8] {
+    public func bytes(_ count: Int, at offset: HostOffset, of what: String) throws(ImageError) -> [UInt8] {
         guard offset.rawValue <= size, UInt64(clamping: count) <= size - offset.rawValue else {
             throw ImageError(
                 .truncated, path: path, offset: offset,

@@ -1,5 +1,5 @@
 /// What a part of an image file is used for.
-package enum HostUse: UInt8, CaseIterable, Sendable {
+public enum HostUse: UInt8, CaseIterable, Sendable {
     /// The file has it, and nothing uses it.
     case free
     /// The header, its extensions, the backing file's name.
@@ -46,7 +46,7 @@ package enum HostUse: UInt8, CaseIterable, Sendable {
     case overlap
 
     /// What legends call it.
-    package var name: String {
+    public var name: String {
         switch self {
         case .free: "free"
         case .header: "header"
@@ -75,7 +75,7 @@ package enum HostUse: UInt8, CaseIterable, Sendable {
 }
 
 /// What records what the parts of a file are used for. For use by one thread.
-package protocol HostUseRecorder: AnyObject {
+public protocol HostUseRecorder: AnyObject {
     /// The `count` bytes at `offset` are used for `use`. What is past the file's end is passed over.
     ///
     /// Where they were recorded before, `mayShare` says of the place and its earlier use whether both can be right; if

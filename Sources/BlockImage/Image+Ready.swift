@@ -3,7 +3,7 @@ extension Image {
     /// what is compressed as far as caches keep it, and tells the host of what lies in many places.
     ///
     /// What goes wrong here will go wrong again when it is read, and be told then.
-    package func makeReady(_ range: Range<UInt64>) {
+    public func makeReady(_ range: Range<UInt64>) {
         var runs = DiskRuns(of: self, to: range.upperBound)
         var position = range.lowerBound
         while position < range.upperBound {

@@ -1,24 +1,24 @@
 /// A disk: one layer and, under it, the image that backs it. Chains live here, not in layers.
 /// Immutable; every method may be called from any thread.
-package final class Image: Sendable {
+public final class Image: Sendable {
     /// The topmost layer.
-    package let layer: any ImageLayer
+    public let layer: any ImageLayer
     /// The image under it, if any.
-    package let backing: Image?
+    public let backing: Image?
     /// The size of the disk in bytes.
-    package let virtualSize: UInt64
+    public let virtualSize: UInt64
     /// The most layers that are asked where one place of the disk is stored.
-    package let layersAsked: Int
+    public let layersAsked: Int
     /// The bytes of all files that it is stored in.
-    package let hostSize: UInt64
+    public let hostSize: UInt64
     /// The fewest bytes that an entry of a table is for, in all its layers.
     let granuleSize: UInt64
 
     /// The files of all of its layers.
-    package var files: [any HostFile] { layer.files + (backing?.files ?? []) }
+    public var files: [any HostFile] { layer.files + (backing?.files ?? []) }
 
     /// The disk that `layer` makes over `backing`.
-    package init(layer: any ImageLayer, backing: Image? = nil) {
+    public init(layer: any ImageLayer, backing: Image? = nil) {
         self.layer = layer
         self.backing = backing
         virtualSize = layer.virtualSize
@@ -32,7 +32,7 @@ package final class Image: Sendable {
     ///
     /// `start` must lie inside the disk and `limit` be at least one; `outOfRange` otherwise. Also throws what a layer
     /// throws for its metadata.
-    package func resolve(at start: GuestOffset, limit: UInt64) throws(ImageError) -> DiskRun {
+    public func resolve(at start: GuestOffset, limit: UInt64) throws(ImageError) -> DiskRun {
         guard start.rawValue < virtualSize, limit > 0 else {
             throw ImageError(
                 .outOfRange, about: .disk, "nothing at \(start): the disk has \(virtualSize) bytes")
@@ -67,7 +67,7 @@ package final class Image: Sendable {
     /// Appends exactly the `count` bytes of the disk from `start` on to `output`, which must have that much capacity left.
     ///
     /// Throws `outOfRange` when the disk ends first; what was read before an error stays in `output`.
-    package func read(_ count: Int, at start: GuestOffset, into output: inout OutputRawSpan) throws(ImageError) {
+    public func read(_ count: Int, at start: GuestOffset, into output: inout OutputRawSpan) throws(ImageError) {
         if layersAsked > DiskRuns.shortChain, count > DiskRuns.shortRead,
             let found = try? resolveAll(count, from: start)
         {
@@ -87,7 +87,7 @@ package final class Image: Sendable {
 
 extension Image {
     /// The disk as the image `depth` steps down the chain has it; nil where the chain is shorter.
-    package func layer(_ depth: Int) -> Image? {
+    public func layer(_ depth: Int) -> Image? {
         var (image, left): (Image?, Int) = (self, depth)
         while left > 0, let layer = image { (image, left) = (layer.backing, left - 1) }
         return image

@@ -1,9 +1,9 @@
 /// What is wrong with an image: which file, which byte, what it is and what it must be, in the format's own terms.
 ///
 /// A value: front ends make words of it, and those who read images over a network get names instead of paths, and no hint.
-package struct ImageError: Error, Hashable, Sendable, CustomStringConvertible {
+public struct ImageError: Error, Hashable, Sendable, CustomStringConvertible {
     /// The few stable kinds of trouble; front ends map them to errno values, exit statuses and RPC codes.
-    package enum Code: Hashable, Sendable {
+    public enum Code: Hashable, Sendable {
         /// The bytes contradict the format.
         case corrupt
         /// The image is sound as far as we know, but needs something this program does not do.
@@ -18,7 +18,7 @@ package struct ImageError: Error, Hashable, Sendable, CustomStringConvertible {
         case system(errno: CInt)
 
         /// The stable name that `stats.json` and `--output json` show.
-        package var name: String {
+        public var name: String {
             switch self {
             case .corrupt: "corrupt"
             case .unsupported: "unsupported"
@@ -31,7 +31,7 @@ package struct ImageError: Error, Hashable, Sendable, CustomStringConvertible {
     }
 
     /// What an error is about.
-    package enum Subject: Hashable, Sendable, CustomStringConvertible {
+    public enum Subject: Hashable, Sendable, CustomStringConvertible {
         /// A file or a device, by its path, which only the user of this host gets.
         case file(String)
         /// The disk that is read.
@@ -42,7 +42,7 @@ package struct ImageError: Error, Hashable, Sendable, CustomStringConvertible {
         case named(String)
 
         /// What the user of this host reads.
-        package var description: String {
+        public var description: String {
             switch self {
             case .file(let name), .named(let name): name
             case .disk: "disk"
@@ -52,32 +52,32 @@ package struct ImageError: Error, Hashable, Sendable, CustomStringConvertible {
         }
 
         /// What those read who know paths by the names of `naming`.
-        package func text(naming: any PathNaming) -> String {
+        public func text(naming: any PathNaming) -> String {
             if case .file(let path) = self { naming.name(of: path) } else { description }
         }
     }
 
     /// What kind of trouble it is.
-    package var code: Code
+    public var code: Code
     /// What it is about.
-    package var subject: Subject
+    public var subject: Subject
     /// The byte of the file that it is about, where there is one.
-    package var offset: HostOffset?
+    public var offset: HostOffset?
     /// What is wrong and what it must be.
-    package var detail: ErrorText
+    public var detail: ErrorText
     /// What the user of this host can do about it, such as an option of the command; nil where nothing is known. Servers
     /// do not send it: their clients have no such option.
-    package var hint: String?
+    public var hint: String?
 
     /// An error about the byte at `offset`, if any, of the file at `path`.
-    package init(
+    public init(
         _ code: Code, path: String, offset: HostOffset? = nil, _ detail: ErrorText, hint: String? = nil
     ) {
         self.init(code, about: .file(path), offset: offset, detail, hint: hint)
     }
 
     /// An error about `subject`.
-    package init(
+    public init(
         _ code: Code, about subject: Subject, offset: HostOffset? = nil, _ detail: ErrorText, hint: String? = nil
     ) {
         self.code = code
@@ -88,19 +88,19 @@ package struct ImageError: Error, Hashable, Sendable, CustomStringConvertible {
     }
 
     /// What it is about, for the user of this host: the path of a file.
-    package var path: String { subject.description }
+    public var path: String { subject.description }
 
     /// What is wrong and what it must be, for the user of this host.
-    package var message: String { detail.description }
+    public var message: String { detail.description }
 
     /// `path: at 0x…: message; hint`, one line.
-    package var text: ErrorText {
+    public var text: ErrorText {
         let place: ErrorText = offset.map { "\(subject): at \($0)" } ?? "\(subject)"
         return "\(place): \(detail)\(hint: hint.map { "; \($0)" } ?? "")"
     }
 
     /// The line, for the user of this host.
-    package var description: String { text.description }
+    public var description: String { text.description }
 }
 
 extension ImageError: Encodable {
@@ -110,7 +110,7 @@ extension ImageError: Encodable {
 
     /// `{"code": …, "message": …, "offset": …}`, as `stats.json` and `--output json` show what is wrong: the message is
     /// the whole line, and the offset is there where the error is about a byte.
-    package func encode(to encoder: any Encoder) throws {
+    public func encode(to encoder: any Encoder) throws {
         var container = encoder.container(keyedBy: CodingKeys.self)
         try container.encode(code.name, forKey: .code)
         try container.encode(text, forKey: .message)

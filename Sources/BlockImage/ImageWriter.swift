@@ -2,7 +2,7 @@
 ///
 /// Pieces come in the order of the disk, none twice. What no piece covers is not allocated: it reads as the backing
 /// image's bytes, and without one as zeros. Used by one thread at a time.
-package protocol ImageWriter: AnyObject {
+public protocol ImageWriter: AnyObject {
     /// The bytes that pieces are made of: a piece begins at a multiple of them, and ends at one or at the end of the disk.
     /// A power of two: a cluster (with extended L2 entries a subcluster), a grain, a sector.
     var granularity: Int { get }
@@ -28,7 +28,7 @@ package protocol ImageWriter: AnyObject {
 }
 
 /// How a new image encodes the units of its disk. Any number of threads encode at once.
-package protocol UnitEncoder: Sendable {
+public protocol UnitEncoder: Sendable {
     /// The bytes of the disk that are encoded as one: a cluster, a grain. A multiple of the writer's granularity. The
     /// last unit of a disk that ends inside of it is filled up with zeros.
     var unitSize: Int { get }

@@ -1,36 +1,36 @@
 /// Several files, one after the other, as one. Immutable; every method may be called from any thread.
 ///
 /// It has neither a descriptor nor an identity, even when it has one part only.
-package final class JoinedFile: HostFile {
+public final class JoinedFile: HostFile {
     /// Not that of any part, so that caches keep them apart.
-    package let id = HostFileID()
+    public let id = HostFileID()
     /// The path it was opened by, for messages and for resolving names beside it: the name that it was given.
-    package let path: String
+    public let path: String
     /// Its size in bytes when it was opened: the sum of the parts.
-    package let size: UInt64
+    public let size: UInt64
     /// Which file it is: nil, because it is no file of the host.
-    package var identity: FileIdentity? { nil }
+    public var identity: FileIdentity? { nil }
     /// Which files of the host its bytes lie in: those of its parts.
-    package var identities: Set<FileIdentity> { parts.reduce(into: []) { $0.formUnion($1.file.identities) } }
+    public var identities: Set<FileIdentity> { parts.reduce(into: []) { $0.formUnion($1.file.identities) } }
     /// When its content last changed, as of opening: when the part that changed last did so.
-    package let modified: FileTime
+    public let modified: FileTime
     /// Whether its path still leads to this very file, unchanged since it was opened: whether every part is unchanged.
-    package var isCurrent: Bool { parts.allSatisfy { $0.file.isCurrent } }
+    public var isCurrent: Bool { parts.allSatisfy { $0.file.isCurrent } }
     /// Whether the file that was opened has not been written to since, whatever its path leads to by now.
-    package var isUnchanged: Bool { parts.allSatisfy { $0.file.isUnchanged } }
+    public var isUnchanged: Bool { parts.allSatisfy { $0.file.isUnchanged } }
     /// Whether its file system dates it by the clock whenever it is asked, as qemu-storage-daemon's exports over FUSE
     /// do.
-    package var isDatedByClock: Bool { parts.contains { $0.file.isDatedByClock } }
+    public var isDatedByClock: Bool { parts.contains { $0.file.isDatedByClock } }
     /// How another program has locked it, by QEMU's convention: how a part is locked, for writing if any is.
-    package var imageLock: ImageLock? {
+    public var imageLock: ImageLock? {
         let locks = parts.compactMap { $0.file.imageLock }
         return locks.contains(.writing) ? .writing : locks.first
     }
     /// Nil: no descriptor has its first byte at offset 0.
-    package var descriptor: CInt? { nil }
+    public var descriptor: CInt? { nil }
     /// Whether the host can be asked for bytes without waiting for a disk, as `ReadScope.withoutBlocking` does, and can
     /// be asked about the file at once: whether every part is.
-    package var isPrompt: Bool { parts.allSatisfy { $0.file.isPrompt } }
+    public var isPrompt: Bool { parts.allSatisfy { $0.file.isPrompt } }
 
     private struct Part {
         var file: any HostFile
@@ -44,7 +44,7 @@ package final class JoinedFile: HostFile {
     /// The bytes of `files` in their order, as a file that messages call `path`.
     ///
     /// Throws `corrupt` when they have more bytes together than any file can have.
-    package init(_ files: [any HostFile], path: String) throws(ImageError) {
+    public init(_ files: [any HostFile], path: String) throws(ImageError) {
         var parts: [Part] = []
         var end: UInt64 = 0
         var modified: FileTime?
@@ -64,13 +64,13 @@ package final class JoinedFile: HostFile {
     }
 
     /// The bytes it takes on the host's file system now: the sum of the parts.
-    package var allocatedSize: UInt64 {
+    public var allocatedSize: UInt64 {
         parts.reduce(0) { saturatingSum($0, $1.file.allocatedSize) }
     }
 
     /// Appends exactly the `count` bytes at `offset` to `output`, which must have space for them. Errors of a part are
     /// about that part.
-    package func read(_ count: Int, at offset: HostOffset, into output: inout OutputRawSpan) throws(ImageError) {
+    public func read(_ count: Int, at offset: HostOffset, into output: inout OutputRawSpan) throws(ImageError) {
         // Nothing can be read anywhere, as in any file.
         if count == 0 { return }
         guard offset.rawValue <= size, UInt64(clamping: count) <= size - offset.rawValue else {
@@ -94,7 +94,7 @@ package final class JoinedFile: HostFile {
 
     /// How the host keeps the bytes from `offset` on: whether they are a hole, and for how many bytes, at most `limit`,
     /// that stays so. A run ends where its part does; past the last there is nothing but a hole.
-    package func run(at offset: HostOffset, limit: UInt64) -> (isHole: Bool, count: UInt64) {
+    public func run(at offset: HostOffset, limit: UInt64) -> (isHole: Bool, count: UInt64) {
         guard offset.rawValue < size else { return (true, limit) }
         let part = parts[partIndex(at: offset.rawValue)]
         let rest = min(limit, part.end - offset.rawValue)

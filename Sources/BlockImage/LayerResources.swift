@@ -1,31 +1,31 @@
 import Synchronization
 
 /// What happened while an image was read, since it was first opened. Every counter may be counted up from any thread.
-package final class ReadCounters: Sendable {
+public final class ReadCounters: Sendable {
     /// How often a piece of a table was found in the cache.
-    package let tableHits = Atomic<UInt64>(0)
+    public let tableHits = Atomic<UInt64>(0)
     /// How often a piece of a table had to be read from its file.
-    package let tableMisses = Atomic<UInt64>(0)
+    public let tableMisses = Atomic<UInt64>(0)
     /// How many compressed clusters or grains were inflated.
-    package let decompressions = Atomic<UInt64>(0)
+    public let decompressions = Atomic<UInt64>(0)
 
     /// All at zero.
-    package init() {}
+    public init() {}
 }
 
 /// What the layers of every open image share: the bounded caches; and what each image has for itself: its counters.
-package struct LayerResources: Sendable {
+public struct LayerResources: Sendable {
     /// Pieces of L1, L2, grain directories and grain tables.
-    package let tables: TableCache
+    public let tables: TableCache
     /// Inflated clusters and grains.
-    package let clusters: ClusterCache
+    public let clusters: ClusterCache
     /// Where this image counts what it does.
-    package let counters: ReadCounters
+    public let counters: ReadCounters
 
     /// Caches of `cacheSize` bytes together: a third for tables, the rest for inflated clusters.
     ///
     /// A third of the default, 16 MiB, keeps the L2 tables of 93 GiB of a disk with 64 KiB clusters.
-    package init(cacheSize: Int = LayerResources.defaultCacheSize) {
+    public init(cacheSize: Int = LayerResources.defaultCacheSize) {
         let tableCapacity = cacheSize / 3
         tables = TableCache(capacity: tableCapacity)
         clusters = ClusterCache(capacity: cacheSize - tableCapacity)
@@ -39,10 +39,10 @@ package struct LayerResources: Sendable {
     }
 
     /// The same caches, with the counters of another image.
-    package func counting(in counters: ReadCounters) -> LayerResources {
+    public func counting(in counters: ReadCounters) -> LayerResources {
         LayerResources(sharing: self, counters: counters)
     }
 
     /// What the caches may take unless told otherwise: 48 MiB.
-    package static let defaultCacheSize = 48 << 20
+    public static let defaultCacheSize = 48 << 20
 }

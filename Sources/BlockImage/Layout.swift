@@ -1,14 +1,14 @@
 /// A structure of an image file as `inspect` shows it: a header, an extension, a table.
-package struct LayoutStructure: Hashable, Sendable {
+public struct LayoutStructure: Hashable, Sendable {
     /// What it is called, in the format's own terms.
-    package var name: String
+    public var name: String
     /// Where it begins in the file; nil for what has no one place.
-    package var offset: HostOffset?
+    public var offset: HostOffset?
     /// How many bytes it takes; nil where that is not known.
-    package var size: UInt64?
+    public var size: UInt64?
 
     /// The structure `name` in the `size` bytes at `offset`.
-    package init(_ name: String, at offset: HostOffset?, size: UInt64?) {
+    public init(_ name: String, at offset: HostOffset?, size: UInt64?) {
         self.name = name
         self.offset = offset
         self.size = size
@@ -16,28 +16,28 @@ package struct LayoutStructure: Hashable, Sendable {
 }
 
 /// One field of a structure as it stands in the file.
-package struct LayoutField: Hashable, Sendable {
+public struct LayoutField: Hashable, Sendable {
     /// The most bytes of a field that are shown as they are.
-    package static let rawLimit = 64
+    public static let rawLimit = 64
 
     /// The specification's name for it.
-    package var name: String
+    public var name: String
     /// Where it begins in the file.
-    package var offset: HostOffset
+    public var offset: HostOffset
     /// How many bytes it takes.
-    package var size: UInt64
+    public var size: UInt64
     /// Its bytes in the file's order, the first `rawLimit` of them; fewer than `size` as well where the file ends
     /// early, none where they are kept back, as those of salts.
-    package var raw: [UInt8]
+    public var raw: [UInt8]
     /// The number that it is; nil for texts and the like.
-    package var number: UInt64?
+    public var number: UInt64?
     /// What it means, for people: no text of the image stands in it that could do more than be shown.
-    package var value: ErrorText
+    public var value: ErrorText
     /// What is wrong with it and what it must be; nil where nothing is.
-    package var fault: ErrorText?
+    public var fault: ErrorText?
 
     /// A field with all that is known of it.
-    package init(
+    public init(
         _ name: String, at offset: HostOffset, size: UInt64, raw: [UInt8], number: UInt64? = nil, value: ErrorText,
         fault: ErrorText? = nil
     ) {
@@ -52,11 +52,11 @@ package struct LayoutField: Hashable, Sendable {
 }
 
 /// An entry of a table, or a run of equal ones that say "nothing here".
-package struct LayoutEntry: Hashable, Sendable {
+public struct LayoutEntry: Hashable, Sendable {
     /// Something that an entry says.
-    package struct Fact: Hashable, Sendable {
+    public struct Fact: Hashable, Sendable {
         /// What it is.
-        package enum Value: Hashable, Sendable {
+        public enum Value: Hashable, Sendable {
             /// A place, which people read in hexadecimal.
             case offset(UInt64)
             /// A part of the disk: its start and its bytes. For a run of entries, those of the first.
@@ -70,32 +70,32 @@ package struct LayoutEntry: Hashable, Sendable {
         }
 
         /// What is said: "host", "refcount".
-        package var name: String
+        public var name: String
         /// What is said of it.
-        package var value: Value
+        public var value: Value
 
         /// That `name` is `value`.
-        package init(_ name: String, _ value: Value) {
+        public init(_ name: String, _ value: Value) {
             self.name = name
             self.value = value
         }
     }
 
     /// Its place in the table, counted from 0.
-    package var index: UInt64
+    public var index: UInt64
     /// How many entries it stands for; more than 1 for a run of equal ones.
-    package var count: UInt64
+    public var count: UInt64
     /// Where it begins in the file.
-    package var offset: HostOffset
+    public var offset: HostOffset
     /// The words that it is stored as.
-    package var raw: [UInt64]
+    public var raw: [UInt64]
     /// What it says.
-    package var facts: [Fact]
+    public var facts: [Fact]
     /// What is wrong with it and what it must be; nil where nothing is.
-    package var fault: String?
+    public var fault: String?
 
     /// An entry with all that is known of it.
-    package init(
+    public init(
         _ index: UInt64, count: UInt64 = 1, at offset: HostOffset, raw: [UInt64], facts: [Fact], fault: String? = nil
     ) {
         self.index = index
@@ -111,7 +111,7 @@ package struct LayoutEntry: Hashable, Sendable {
 ///
 /// Between `begin` and `end` of a structure come its fields, then its entries, then the structures that belong to it;
 /// faults and what is left out at any time. What it throws ends the listing. For use by one thread.
-package protocol LayoutConsumer: AnyObject {
+public protocol LayoutConsumer: AnyObject {
     /// A structure begins; it belongs to the one that has begun and not ended yet.
     func begin(_ structure: LayoutStructure) throws(ImageError)
     /// The structure has this field.
@@ -130,7 +130,7 @@ package protocol LayoutConsumer: AnyObject {
 
 extension LayoutConsumer {
     /// Tells of a structure all of which is said in `body`.
-    package func structure(
+    public func structure(
         _ structure: LayoutStructure, _ body: () throws(ImageError) -> Void
     ) throws(ImageError) {
         try begin(structure)
@@ -140,21 +140,21 @@ extension LayoutConsumer {
 }
 
 /// How much is listed.
-package struct LayoutOptions: Sendable {
+public struct LayoutOptions: Sendable {
     /// Whether the entries of the second tables are listed: L2 entries, grain table entries, and the markers of streams.
-    package var showsEntries: Bool
+    public var showsEntries: Bool
     /// The most entries of each kind of table that are listed, all tables of the kind together.
-    package var entryLimit: UInt64
+    public var entryLimit: UInt64
 
     /// Lists at most `entryLimit` entries of each kind, those of the second tables where `showsEntries`.
-    package init(showsEntries: Bool = false, entryLimit: UInt64 = .max) {
+    public init(showsEntries: Bool = false, entryLimit: UInt64 = .max) {
         self.showsEntries = showsEntries
         self.entryLimit = entryLimit
     }
 }
 
 /// Lists entries of one kind up to a limit, runs of equal empty ones as one, and says what is left out.
-package struct LayoutEntryLister {
+public struct LayoutEntryLister {
     private let consumer: any LayoutConsumer
     private let what: String
     private var left: UInt64
@@ -162,17 +162,17 @@ package struct LayoutEntryLister {
     private var run: LayoutEntry?
 
     /// A lister of at most `limit` entries called `what`.
-    package init(_ consumer: any LayoutConsumer, _ what: String, limit: UInt64) {
+    public init(_ consumer: any LayoutConsumer, _ what: String, limit: UInt64) {
         self.consumer = consumer
         self.what = what
         left = limit
     }
 
     /// Whether no more entries will be listed.
-    package var isExhausted: Bool { left == 0 }
+    public var isExhausted: Bool { left == 0 }
 
     /// Tells of `entry`; one that is part of a run is kept until the run ends. `isEmpty`: it says "nothing here".
-    package mutating func add(_ entry: LayoutEntry, isEmpty: Bool) throws(ImageError) {
+    public mutating func add(_ entry: LayoutEntry, isEmpty: Bool) throws(ImageError) {
         if isEmpty, entry.fault == nil {
             if run == nil { run = entry } else { run?.count += entry.count }
             return
@@ -182,12 +182,12 @@ package struct LayoutEntryLister {
     }
 
     /// Counts `count` entries as left out that were not looked at.
-    package mutating func omit(_ count: UInt64) {
+    public mutating func omit(_ count: UInt64) {
         omitted += min(count, .max - omitted)
     }
 
     /// Ends a table: tells of the run that is kept, and of what was left out.
-    package mutating func finish() throws(ImageError) {
+    public mutating func finish() throws(ImageError) {
         try flush()
         if omitted > 0 { try consumer.omit(omitted, what) }
         omitted = 0

@@ -1,18 +1,18 @@
 /// Walks over the fields of one structure and tells a consumer of each: the next begins where the last ended, so that
 /// they tile the structure. Goes on behind what is wrong, and behind the end of the bytes, where every field is faulty.
-package struct LayoutCursor {
+public struct LayoutCursor {
     /// Where the structure begins in the file.
-    package let start: HostOffset
+    public let start: HostOffset
     /// The next byte to look at, counted from the structure's start.
-    package private(set) var position = 0
+    public private(set) var position = 0
     /// What is wrong, by the byte of the structure that it is about: told with the field that has the byte.
-    package var faults: [Int: ErrorText] = [:]
+    public var faults: [Int: ErrorText] = [:]
     private let bytes: [UInt8]
     private let isLittleEndian: Bool
     private let consumer: any LayoutConsumer
 
     /// A cursor at the first of `bytes`, which lie at `start` of the file, that tells `consumer`.
-    package init(
+    public init(
         _ bytes: [UInt8], at start: HostOffset, isLittleEndian: Bool, telling consumer: any LayoutConsumer
     ) {
         self.bytes = bytes
@@ -22,13 +22,13 @@ package struct LayoutCursor {
     }
 
     /// How many bytes are left.
-    package var remaining: Int { max(0, bytes.count - position) }
+    public var remaining: Int { max(0, bytes.count - position) }
 
     /// Tells of an integer of `size` bytes, 1 to 8, and answers it; bytes that are missing count as zeros.
     ///
     /// `meaning` says what the number means; an empty text: nothing but itself.
     @discardableResult
-    package mutating func number(
+    public mutating func number(
         _ name: String, size: Int, _ meaning: (UInt64) -> String = { _ in "" }
     ) throws(ImageError) -> UInt64 {
         let raw = next(size)
@@ -46,7 +46,7 @@ package struct LayoutCursor {
     ///
     /// Where `isSecret`, they are kept back.
     @discardableResult
-    package mutating func bytes(
+    public mutating func bytes(
         _ name: String, size: Int, isSecret: Bool = false, _ meaning: ([UInt8]) -> ErrorText
     ) throws(ImageError) -> [UInt8] {
         let raw = next(size)
@@ -56,19 +56,19 @@ package struct LayoutCursor {
 
     /// Tells of `size` bytes of text that ends at a NUL, if there is one.
     @discardableResult
-    package mutating func text(_ name: String, size: Int) throws(ImageError) -> [UInt8] {
+    public mutating func text(_ name: String, size: Int) throws(ImageError) -> [UInt8] {
         try bytes(name, size: size) { "\"\(path: printable($0.prefix { $0 != 0 }))\"" }
     }
 
     /// Tells of `size` bytes that the format reserves.
-    package mutating func reserved(_ name: String, size: Int) throws(ImageError) {
+    public mutating func reserved(_ name: String, size: Int) throws(ImageError) {
         try bytes(name, size: size) { raw in
             raw.firstIndex { $0 != 0 }.map { "not all zeros: byte \($0) is 0x\(String(raw[$0], radix: 16))" } ?? "zeros"
         }
     }
 
     /// The integer of `size` bytes, 1 to 8, at `position`, which is not passed over; nil where the bytes end before.
-    package func peek(_ size: Int, at position: Int) -> UInt64? {
+    public func peek(_ size: Int, at position: Int) -> UInt64? {
         guard position >= 0, position <= bytes.count, size <= bytes.count - position else { return nil }
         let stored = bytes[position..<position + size]
         return isLittleEndian
@@ -76,7 +76,7 @@ package struct LayoutCursor {
     }
 
     /// Passes over `size` bytes, of which nothing is reported.
-    package mutating func skip(_ size: Int) {
+    public mutating func skip(_ size: Int) {
         position += size
     }
 

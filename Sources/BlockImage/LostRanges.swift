@@ -1,41 +1,41 @@
 /// A part of a disk that cannot be read, and why; in JSON, under the names that they have here.
-package struct LostRange: Hashable, Encodable, Sendable {
+public struct LostRange: Hashable, Encodable, Sendable {
     /// The first byte of the disk.
-    package var start: UInt64
+    public var start: UInt64
     /// How many bytes; at least one.
-    package var length: UInt64
+    public var length: UInt64
     /// Why the first of them cannot be read.
-    package var error: ErrorText
+    public var error: ErrorText
 
     /// The `length` bytes from `start` on, which cannot be read because of `error`.
-    package init(start: UInt64, length: UInt64, error: ErrorText) {
+    public init(start: UInt64, length: UInt64, error: ErrorText) {
         self.start = start
         self.length = length
         self.error = error
     }
 
     /// Where it ends.
-    package var end: UInt64 { start.addingReportingOverflow(length).overflow ? .max : start + length }
+    public var end: UInt64 { start.addingReportingOverflow(length).overflow ? .max : start + length }
 }
 
 /// What of a disk cannot be read, in the order of the disk. Neighbours are one range. Bounded: a hostile image can have
 /// any number of them.
-package struct LostRanges: Hashable, Sendable {
+public struct LostRanges: Hashable, Sendable {
     /// The most ranges that are kept.
-    package static let limit = 10_000
+    public static let limit = 10_000
 
     private var kept: [LostRange] = []
     /// What is not kept: how many ranges, from where to where, and how many bytes in them.
     private var others: (count: UInt64, bytes: Range<UInt64>, size: UInt64)?
 
     /// Nothing is lost.
-    package init() {}
+    public init() {}
 
     /// Whether nothing is lost.
-    package var isEmpty: Bool { kept.isEmpty }
+    public var isEmpty: Bool { kept.isEmpty }
 
     /// Every range; where there are more than `limit`, the last one stands for all others, and says so.
-    package var ranges: [LostRange] {
+    public var ranges: [LostRange] {
         guard let others else { return kept }
         return kept + [
             LostRange(
@@ -45,10 +45,10 @@ package struct LostRanges: Hashable, Sendable {
     }
 
     /// How many bytes cannot be read.
-    package var size: UInt64 { kept.reduce(others?.size ?? 0) { $0 &+ $1.length } }
+    public var size: UInt64 { kept.reduce(others?.size ?? 0) { $0 &+ $1.length } }
 
     /// Adds the `length` bytes from `start` on, which begin behind those that were added before.
-    package mutating func add(_ start: UInt64, _ length: UInt64, _ error: @autoclosure () -> ErrorText) {
+    public mutating func add(_ start: UInt64, _ length: UInt64, _ error: @autoclosure () -> ErrorText) {
         guard length > 0 else { return }
         let end = start.addingReportingOverflow(length).overflow ? .max : start + length
         if let others {
@@ -67,15 +67,15 @@ package struct LostRanges: Hashable, Sendable {
     }
 
     /// Adds `ranges`, which begin behind those that were added before.
-    package mutating func add(_ ranges: [LostRange]) {
+    public mutating func add(_ ranges: [LostRange]) {
         for range in ranges { add(range.start, range.length, range.error) }
     }
 
     /// Whether both hold the same.
-    package static func == (left: Self, right: Self) -> Bool { left.ranges == right.ranges }
+    public static func == (left: Self, right: Self) -> Bool { left.ranges == right.ranges }
 
     /// Goes by the ranges, as `==` does.
-    package func hash(into hasher: inout Hasher) { hasher.combine(ranges) }
+    public func hash(into hasher: inout Hasher) { hasher.combine(ranges) }
 }
 
 extension Image {
@@ -86,7 +86,7 @@ extension Image {
 
     /// How many bytes of the disk from `start` on, where `resolve` throws, cannot be found for the same reason: at least
     /// one, at most `limit`. So what a truncated file lacks is one range, and is passed in one step.
-    package func lost(at start: GuestOffset, limit: UInt64) -> UInt64 {
+    public func lost(at start: GuestOffset, limit: UInt64) -> UInt64 {
         var (limit, image) = (limit, self)
         while start.rawValue < image.virtualSize {
             limit = min(limit, image.virtualSize - start.rawValue)
@@ -101,7 +101,7 @@ extension Image {
 
     /// Appends the bytes `part` of the disk to `output`. What cannot be read is zeros, and goes to `lost`; `note` hears the
     /// error of each place.
-    package func read(
+    public func read(
         _ part: Range<UInt64>, into output: inout OutputRawSpan, _ lost: inout LostRanges,
         note: (ImageError) -> Void = { _ in }
     ) {

@@ -6,7 +6,7 @@ private let rawByteBase: UInt32 = 0x10ff00
 private let rawBytes: ClosedRange<UInt32> = 0x10ff80...0x10ffff
 
 /// The text of the name `bytes`, which has them all.
-package func nameText(_ bytes: some Collection<UInt8>) -> String {
+public func nameText(_ bytes: some Collection<UInt8>) -> String {
     // Only what begins with F4 may be one of those characters.
     if !bytes.contains(0xf4), let text = String(validating: bytes, as: UTF8.self) { return text }
     var text = String.UnicodeScalarView()
@@ -35,7 +35,7 @@ package func nameText(_ bytes: some Collection<UInt8>) -> String {
 
 extension String {
     /// The bytes of the name that this is the text of.
-    package var nameBytes: [UInt8] {
+    public var nameBytes: [UInt8] {
         guard hasRawBytes else { return Array(utf8) }
         var bytes: [UInt8] = []
         for scalar in unicodeScalars {
@@ -45,13 +45,13 @@ extension String {
     }
 
     /// Whether it is the text of a name that is not UTF-8.
-    package var hasRawBytes: Bool {
+    public var hasRawBytes: Bool {
         // F4 begins the characters from U+100000 on.
         utf8.contains(0xf4) && unicodeScalars.contains { $0.rawByte != nil }
     }
 
     /// The same for documents in Unicode: U+FFFD stands for each byte that is no text, as everywhere.
-    package var withoutRawBytes: String {
+    public var withoutRawBytes: String {
         guard hasRawBytes else { return self }
         var text = String.UnicodeScalarView()
         for scalar in unicodeScalars { text.append(scalar.rawByte == nil ? scalar : "\u{fffd}") }

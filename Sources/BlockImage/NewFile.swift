@@ -1,12 +1,12 @@
 /// Bytes that lie in a file already: what a new file may share with it, where the host can.
-package struct StoredBytes: Sendable {
+public struct StoredBytes: Sendable {
     /// The file.
-    package var file: any HostFile
+    public var file: any HostFile
     /// Where in it they begin.
-    package var offset: HostOffset
+    public var offset: HostOffset
 
     /// The bytes of `file` from `offset` on.
-    package init(file: any HostFile, offset: HostOffset) {
+    public init(file: any HostFile, offset: HostOffset) {
         self.file = file
         self.offset = offset
     }
@@ -14,7 +14,7 @@ package struct StoredBytes: Sendable {
 
 /// A file on the host that is being made. It has no place among the others until all of its image is finished; what is
 /// dropped before that leaves nothing behind. Every method may be called from any thread.
-package protocol NewFile: AnyObject, Sendable {
+public protocol NewFile: AnyObject, Sendable {
     /// The path that it will have, for messages.
     var path: String { get }
 
@@ -34,19 +34,19 @@ package protocol NewFile: AnyObject, Sendable {
 
 extension NewFile {
     /// Writes `bytes` at `offset`.
-    package func write(_ bytes: RawSpan, at offset: HostOffset) throws(ImageError) {
+    public func write(_ bytes: RawSpan, at offset: HostOffset) throws(ImageError) {
         try write(bytes, at: offset, stored: nil)
     }
 
     /// Writes `bytes` at `offset`.
-    package func write(_ bytes: [UInt8], at offset: HostOffset) throws(ImageError) {
+    public func write(_ bytes: [UInt8], at offset: HostOffset) throws(ImageError) {
         // Safe: integers have no bytes that are not set.
         unsafe try write(bytes.span.bytes, at: offset, stored: nil)
     }
 }
 
 /// The files of one new image. They get their places together, or none does.
-package protocol NewFiles: AnyObject {
+public protocol NewFiles: AnyObject {
     /// A new file beside the image; `name` has no folder. Throws `system` with EEXIST where there is one already that
     /// must not be replaced.
     func file(named name: String) throws(ImageError) -> any NewFile

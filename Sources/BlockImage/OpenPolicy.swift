@@ -1,7 +1,7 @@
 /// A name of another file, as it stands in an image.
-package struct FileReference: Hashable, Sendable {
+public struct FileReference: Hashable, Sendable {
     /// What the named file is to the image, as messages say it.
-    package enum Role: String, Sendable {
+    public enum Role: String, Sendable {
         /// The image under a QCOW2 overlay.
         case backing = "backing file"
         /// The image under a VMDK delta.
@@ -15,7 +15,7 @@ package struct FileReference: Hashable, Sendable {
     }
 
     /// Which folder a relative name begins in.
-    package enum Folder: Hashable, Sendable {
+    public enum Folder: Hashable, Sendable {
         /// That of the name by which the image was opened, which may be a link: there QEMU looks.
         case ofName
         /// That of the image's file, where links led.
@@ -23,25 +23,25 @@ package struct FileReference: Hashable, Sendable {
     }
 
     /// The name's bytes as the image has them: a file system's names need not be UTF-8.
-    package var name: [UInt8]
+    public var name: [UInt8]
     /// What the file is to the image.
-    package var role: Role
+    public var role: Role
     /// Where it begins, if it is relative.
-    package var folder: Folder
+    public var folder: Folder
 
     /// The file `name`, which is the image's `role`, and begins in `folder` if it is relative.
-    package init(_ name: [UInt8], role: Role, in folder: Folder = .ofName) {
+    public init(_ name: [UInt8], role: Role, in folder: Folder = .ofName) {
         self.name = name
         self.role = role
         self.folder = folder
     }
 
     /// The name for people, with what is not UTF-8 replaced.
-    package var text: String { String(decoding: name, as: UTF8.self) }
+    public var text: String { String(decoding: name, as: UTF8.self) }
 }
 
 /// Decides which files an image may make this process open. The only way to a file that an image names.
-package protocol OpenPolicy: Sendable {
+public protocol OpenPolicy: Sendable {
     /// Opens the file that the image in `file` names; a relative name is looked for in the reference's folder.
     ///
     /// Throws `denied` for a name that the image may not use, and `system` when the file cannot be opened; both errors
@@ -61,13 +61,13 @@ package protocol OpenPolicy: Sendable {
 
 extension OpenPolicy {
     /// For policies that look at nothing but what they open.
-    package func isThere(_ reference: FileReference, namedBy file: any HostFile) -> Bool { false }
+    public func isThere(_ reference: FileReference, namedBy file: any HostFile) -> Bool { false }
 
     /// For policies that know of no folders: no names.
-    package func names(besides file: any HostFile) -> [[UInt8]] { [] }
+    public func names(besides file: any HostFile) -> [[UInt8]] { [] }
 
     /// For policies that know of no folders but that of the image.
-    package func names(in reference: FileReference, besides file: any HostFile) -> [[UInt8]] {
+    public func names(in reference: FileReference, besides file: any HostFile) -> [[UInt8]] {
         reference.name.isEmpty ? names(besides: file) : []
     }
 }

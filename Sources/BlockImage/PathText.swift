@@ -1,18 +1,18 @@
 /// A path of this host in a document, or a file name that an image states. Readers over a network get the name that they
 /// know the file by: see `PathNaming`.
-package struct PathText: Hashable, Sendable {
+public struct PathText: Hashable, Sendable {
     /// The path.
-    package var text: String
+    public var text: String
     /// Whether it is what readers call the file already.
     private var isName = false
 
     /// The path `text`.
-    package init(_ text: String) {
+    public init(_ text: String) {
         self.text = text
     }
 
     /// A file that readers call `name`.
-    package init(named name: String) {
+    public init(named name: String) {
         text = name
         isName = true
     }
@@ -20,17 +20,17 @@ package struct PathText: Hashable, Sendable {
 
 extension PathText: CustomStringConvertible {
     /// The path.
-    package var description: String { text }
+    public var description: String { text }
 }
 
 extension PathText: ExpressibleByStringLiteral {
     /// See `ExpressibleByStringLiteral`.
-    package init(stringLiteral text: String) { self.init(text) }
+    public init(stringLiteral text: String) { self.init(text) }
 }
 
 extension PathText: Encodable {
     /// One string.
-    package func encode(to encoder: any Encoder) throws {
+    public func encode(to encoder: any Encoder) throws {
         var container = encoder.singleValueContainer()
         try container.encode(isName ? text : encoder.pathNaming?.name(of: text) ?? text)
     }

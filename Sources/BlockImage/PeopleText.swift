@@ -2,7 +2,7 @@
 /// anything into them. Characters that control, format or separate lines, those that no XML may have, and the bytes of
 /// names that are not UTF-8 (see `nameText`) become `\x1b` or `\u{202e}`, and a backslash, which would look like the start
 /// of one, becomes two where there is such a character.
-package func printable(_ text: String) -> String {
+public func printable(_ text: String) -> String {
     func isUnsafe(_ scalar: Unicode.Scalar) -> Bool {
         if scalar.isASCII { return scalar.value < 0x20 || scalar.value == 0x7f }
         if scalar.rawByte != nil { return true }
@@ -30,12 +30,12 @@ package func printable(_ text: String) -> String {
 }
 
 /// The same of `bytes`, of which those that are not UTF-8 become `\xfc` too.
-package func printable(_ bytes: some Collection<UInt8>) -> String {
+public func printable(_ bytes: some Collection<UInt8>) -> String {
     printable(nameText(bytes))
 }
 
 /// A number of bytes with three digits that count, as qemu-img writes it: `352 KiB`, `2.19 MiB`, `0.977 KiB`.
-package func humanSize(_ count: UInt64) -> String {
+public func humanSize(_ count: UInt64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]
     var unit = 0
     var scale = 1.0
@@ -61,13 +61,13 @@ package func humanSize(_ count: UInt64) -> String {
 
 /// `number` of what `noun` calls one, as people count: `1 entry`, `2 entries`. `plural`: what several are called, where
 /// that is no `noun` with an s.
-package func counted(_ number: some BinaryInteger, _ noun: String, _ plural: String? = nil) -> String {
+public func counted(_ number: some BinaryInteger, _ noun: String, _ plural: String? = nil) -> String {
     "\(number) \(number == 1 ? noun : plural ?? noun + "s")"
 }
 
 /// The number of bytes that people write as 1048576, 512K, 48M, 1G, 2T or 0x100000, in upper or lower case; nil for what
 /// is none, or more than a file can have.
-package func byteCount(of text: String) -> UInt64? {
+public func byteCount(of text: String) -> UInt64? {
     let shifts: [Character: UInt64] = ["K": 10, "M": 20, "G": 30, "T": 40, "P": 50]
     let shift = text.last.flatMap { shifts[Character($0.uppercased())] }
     let digits = shift == nil ? text[...] : text.dropLast()

@@ -1,7 +1,7 @@
 /// Writes a disk byte for byte to one file, in which zeros are holes. Used by one thread at a time.
-package final class RawWriter: ImageWriter {
+public final class RawWriter: ImageWriter {
     /// What space the file gets where nothing is written, by the names that QEMU gives it.
-    package enum Preallocation: String, CaseIterable, Sendable {
+    public enum Preallocation: String, CaseIterable, Sendable {
         /// None: holes.
         case off
         /// Space that the file system sets aside.
@@ -11,14 +11,14 @@ package final class RawWriter: ImageWriter {
     }
 
     /// A page, the smallest hole that file systems keep.
-    package let granularity = 4096
+    public let granularity = 4096
     /// Encodes what is written: a raw disk is not encoded.
-    package var encoder: (any UnitEncoder)? { nil }
+    public var encoder: (any UnitEncoder)? { nil }
 
     private let file: any NewFile
 
     /// A disk of `size` bytes in `file`. Throws what the host throws when it cannot take it, and nothing is written.
-    package init(size: UInt64, preallocation: Preallocation = .off, in file: any NewFile) throws(ImageError) {
+    public init(size: UInt64, preallocation: Preallocation = .off, in file: any NewFile) throws(ImageError) {
         self.file = file
         try file.setSize(size)
         switch preallocation {
@@ -28,18 +28,18 @@ package final class RawWriter: ImageWriter {
     }
 
     /// Stores `bytes`, which the caller knows not to be all zeros, as they are.
-    package func write(_ bytes: RawSpan, at start: GuestOffset, stored: StoredBytes?) throws(ImageError) {
+    public func write(_ bytes: RawSpan, at start: GuestOffset, stored: StoredBytes?) throws(ImageError) {
         try file.write(bytes, at: HostOffset(start.rawValue), stored: stored)
     }
 
     /// Never called, since there is no encoder.
-    package func write(encoded bytes: RawSpan, at start: GuestOffset) throws(ImageError) {
+    public func write(encoded bytes: RawSpan, at start: GuestOffset) throws(ImageError) {
         preconditionFailure("a raw disk encodes nothing")
     }
 
     /// Has `count` bytes read as zeros, also where a backing image has others: what no piece covers is zeros.
-    package func writeZeros(_ count: UInt64, at start: GuestOffset) {}
+    public func writeZeros(_ count: UInt64, at start: GuestOffset) {}
 
     /// Writes what is left to write: nothing, as the file has its size from the beginning.
-    package func finish() {}
+    public func finish() {}
 }

@@ -5,7 +5,7 @@ import Glibc
 ///
 /// This is a property of the thread and no parameter: a read passes through images, formats and caches on its way to the
 /// file, and only the two ends of the way know of it.
-package final class ReadScope: Sendable {
+public final class ReadScope: Sendable {
     /// The reason of a read that would have blocked.
     private static let wouldBlock = ImageError.Code.system(errno: EAGAIN)
     /// The reason of a read that was cancelled.
@@ -45,37 +45,37 @@ package final class ReadScope: Sendable {
     private static let withoutBlocking = ReadScope(mayBlock: false) { false }
 
     /// Does `body`, in which reads of files throw an error that `isWouldBlock` knows instead of waiting for a disk.
-    package static func withoutBlocking<Result, Failure: Error>(
+    public static func withoutBlocking<Result, Failure: Error>(
         _ body: () throws(Failure) -> Result
     ) throws(Failure) -> Result {
         try withoutBlocking.run(body)
     }
 
     /// Does `body`, in which reads of files throw an error that `isCancelled` knows once `isCancelled` answers true.
-    package static func cancelled<Result, Failure: Error>(
+    public static func cancelled<Result, Failure: Error>(
         when isCancelled: @escaping @Sendable () -> Bool, _ body: () throws(Failure) -> Result
     ) throws(Failure) -> Result {
         try ReadScope(mayBlock: true, isCancelled: isCancelled).run(body)
     }
 
     /// Whether this thread may wait for a disk, or for another thread that does.
-    package static var mayBlock: Bool { current?.mayBlock ?? true }
+    public static var mayBlock: Bool { current?.mayBlock ?? true }
 
     /// Throws where what this thread does was cancelled: for loops that read little. Costs a few nanoseconds.
-    package static func checkWanted() throws(ImageError) {
+    public static func checkWanted() throws(ImageError) {
         guard let current, current.isCancelled() else { return }
         throw ImageError(Self.cancelled, about: .named("request"), "was cancelled")
     }
 
     /// What a read throws that would block.
-    package static func blocked(_ path: String) -> ImageError {
+    public static func blocked(_ path: String) -> ImageError {
         ImageError(Self.wouldBlock, path: path, "would wait for the disk")
     }
 }
 
 extension ImageError {
     /// Whether it only says that a read would have blocked where it must not.
-    package var isWouldBlock: Bool { code == .system(errno: EAGAIN) }
+    public var isWouldBlock: Bool { code == .system(errno: EAGAIN) }
     /// Whether it only says that the request was cancelled.
-    package var isCancelled: Bool { code == .system(errno: ECANCELED) }
+    public var isCancelled: Bool { code == .system(errno: ECANCELED) }
 }

@@ -1,27 +1,27 @@
 /// A part of a disk whose runs have been found: reading it looks nothing up. Its runs have no gaps between them.
 ///
 /// A value; may be used from any thread, as `DiskRun`.
-package struct RunList: Sendable {
+public struct RunList: Sendable {
     /// The runs, in order.
-    package private(set) var runs: [DiskRun] = []
+    public private(set) var runs: [DiskRun] = []
 
     /// Nothing yet.
-    package init() {}
+    public init() {}
 
     /// Whether it has no byte.
-    package var isEmpty: Bool { runs.isEmpty }
+    public var isEmpty: Bool { runs.isEmpty }
 
     /// The bytes of the disk that it is.
-    package var bytes: Range<UInt64> { (runs.first?.start.rawValue ?? 0)..<(runs.last?.end ?? 0) }
+    public var bytes: Range<UInt64> { (runs.first?.start.rawValue ?? 0)..<(runs.last?.end ?? 0) }
 
     /// Adds `run`, which begins where the part ends, unless it is empty.
-    package mutating func append(_ run: DiskRun) {
+    public mutating func append(_ run: DiskRun) {
         precondition(isEmpty || run.start.rawValue == bytes.upperBound, "a run that does not follow")
         runs.append(run)
     }
 
     /// Drops what lies before `position`.
-    package mutating func drop(to position: UInt64) {
+    public mutating func drop(to position: UInt64) {
         runs.removeFirst(runs.prefix { $0.end <= position }.count)
         if let first = runs.first, first.start.rawValue < position {
             runs[0] = first.part(from: position, limit: .max)
@@ -29,7 +29,7 @@ package struct RunList: Sendable {
     }
 
     /// What of it lies in `range`.
-    package func part(_ range: Range<UInt64>) -> RunList {
+    public func part(_ range: Range<UInt64>) -> RunList {
         var part = RunList()
         for run in runs[index(holding: range.lowerBound)...] where run.start.rawValue < range.upperBound {
             part.append(run.part(in: range))
@@ -40,7 +40,7 @@ package struct RunList: Sendable {
     /// Appends the bytes `range` of the disk, which lie in the part, to `output`, which must have that much capacity left.
     ///
     /// Throws what reading a run throws; what was read before that stays in `output`.
-    package func read(_ range: Range<UInt64>, into output: inout OutputRawSpan) throws(ImageError) {
+    public func read(_ range: Range<UInt64>, into output: inout OutputRawSpan) throws(ImageError) {
         for run in runs[index(holding: range.lowerBound)...] where run.start.rawValue < range.upperBound {
             try run.part(in: range).read(into: &output)
         }
@@ -48,7 +48,7 @@ package struct RunList: Sendable {
 
     /// The same; what cannot be read, or was not found, is zeros in `output` and goes to `lost`. Slower where something is
     /// lost: it is looked for sector by sector, in `image`, which the part is of.
-    package func read(
+    public func read(
         _ range: Range<UInt64>, of image: Image, into output: inout OutputRawSpan, _ lost: inout LostRanges,
         note: (ImageError) -> Void = { _ in }
     ) {

@@ -3,15 +3,15 @@
 /// It stores nothing: each place is found through the whole chain of the disk, so that data, zeros, holes of the host
 /// and encoded clusters of a part are just those of the disk. `unallocated` is never answered, since the disk below has
 /// decided already.
-package final class SliceLayer: ImageLayer {
+public final class SliceLayer: ImageLayer {
     /// The size of the part in bytes.
-    package let virtualSize: UInt64
+    public let virtualSize: UInt64
     /// Where on the disk the part begins.
-    package let start: GuestOffset
+    public let start: GuestOffset
     private let disk: Image
 
     /// The `size` bytes of `disk` from `start` on; what of them is past the end of the disk is left out.
-    package init(of disk: Image, from start: GuestOffset, size: UInt64) {
+    public init(of disk: Image, from start: GuestOffset, size: UInt64) {
         self.disk = disk
         self.start = start
         virtualSize = start.rawValue < disk.virtualSize ? min(size, disk.virtualSize - start.rawValue) : 0
@@ -19,25 +19,25 @@ package final class SliceLayer: ImageLayer {
 
     /// The most layers that one `extent(at:limit:)` asks, this one included: 1, unless it is a view of a whole chain:
     /// every layer of the disk may have to be asked.
-    package var layersAsked: Int { disk.layersAsked }
+    public var layersAsked: Int { disk.layersAsked }
 
     /// The bytes of the files that it is stored in: they bound what walks over its tables may take.
-    package var hostSize: UInt64 { disk.hostSize }
+    public var hostSize: UInt64 { disk.hostSize }
 
     /// The fewest bytes that an entry of its tables is for.
-    package var granuleSize: UInt64 { disk.granuleSize }
+    public var granuleSize: UInt64 { disk.granuleSize }
 
     /// How many bytes of the layer from `start` on, where `extent(at:limit:)` throws, have no extent for the same
     /// reason: at least one, at most `limit`: what the disk has lost there.
-    package func lost(at start: GuestOffset, limit: UInt64) -> UInt64 {
+    public func lost(at start: GuestOffset, limit: UInt64) -> UInt64 {
         disk.lost(at: self.start.advanced(by: start.rawValue), limit: min(limit, virtualSize - start.rawValue))
     }
 
     /// The files of all layers of the disk.
-    package var files: [any HostFile] { disk.files }
+    public var files: [any HostFile] { disk.files }
 
     /// What the disk has at that place, from where this part counts; its own layer decodes it.
-    package func run(at start: GuestOffset, limit: UInt64) throws(ImageError) -> DiskRun {
+    public func run(at start: GuestOffset, limit: UInt64) throws(ImageError) -> DiskRun {
         guard start.rawValue < virtualSize else {
             throw ImageError(
                 .outOfRange, about: .disk, "nothing at \(start): the part of the disk has \(virtualSize) bytes")
@@ -61,21 +61,21 @@ package final class SliceLayer: ImageLayer {
     }
 
     /// What `run` has there, as if this layer stored it.
-    package func extent(at start: GuestOffset, limit: UInt64) throws(ImageError) -> Extent {
+    public func extent(at start: GuestOffset, limit: UInt64) throws(ImageError) -> Extent {
         var extent = try run(at: start, limit: limit).extent
         extent.start = start
         return extent
     }
 
     /// The disk finds again which of its layers can decode that place. Its tables are kept by then.
-    package func decode(_ extent: Extent, into output: inout OutputRawSpan) throws(ImageError) {
+    public func decode(_ extent: Extent, into output: inout OutputRawSpan) throws(ImageError) {
         try disk.read(Int(clamping: extent.count), at: start.advanced(by: extent.start.rawValue), into: &output)
     }
 }
 
 extension Image {
     /// The `size` bytes from `start` on as a disk; what of them is past the end of this disk is left out.
-    package func slice(from start: GuestOffset, size: UInt64) -> Image {
+    public func slice(from start: GuestOffset, size: UInt64) -> Image {
         Image(layer: SliceLayer(of: self, from: start, size: size))
     }
 }

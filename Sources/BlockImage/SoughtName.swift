@@ -1,32 +1,32 @@
 /// The name of a file as it stands in an image, and all that it is looked for by.
-package struct SoughtName: Hashable, Sendable {
+public struct SoughtName: Hashable, Sendable {
     /// One way to understand the name on this host.
-    package struct Candidate: Hashable, Sendable {
+    public struct Candidate: Hashable, Sendable {
         /// The name to look for.
-        package var name: [UInt8]
+        public var name: [UInt8]
         /// What is read when it is found, for people; nil where that is just what the image says.
-        package var reading: ErrorText?
+        public var reading: ErrorText?
 
         /// The name `name`, of which `reading` tells people if the image says something else.
-        package init(name: [UInt8], reading: ErrorText? = nil) {
+        public init(name: [UInt8], reading: ErrorText? = nil) {
             self.name = name
             self.reading = reading
         }
     }
 
     /// The name for people.
-    package var text: String
+    public var text: String
     /// What of the image has it, for people.
-    package var place: String
+    public var place: String
     /// The names to look for, the best first. None for a device.
-    package var candidates: [Candidate]
+    public var candidates: [Candidate]
     /// The name without its folders; nil where nothing is left.
-    package var lastComponent: [UInt8]?
+    public var lastComponent: [UInt8]?
     /// Whether other letters of the alphabet in another case are the same, as for Windows.
-    package var ignoresCase: Bool
+    public var ignoresCase: Bool
 
     /// The name `text` of `place`, that is looked for by `candidates` and by `lastComponent`.
-    package init(text: String, place: String, candidates: [Candidate], lastComponent: [UInt8]?, ignoresCase: Bool) {
+    public init(text: String, place: String, candidates: [Candidate], lastComponent: [UInt8]?, ignoresCase: Bool) {
         self.text = text
         self.place = place
         self.candidates = candidates
@@ -39,7 +39,7 @@ extension SoughtName {
     /// The name in a QCOW2 header: looked for as it is; by its last two components beside the image's folder; and by its
     /// last component beside the image, because chains are moved and copied without anybody changing what they say. A
     /// device, and what QEMU reads as a protocol (block.c, path_has_protocol), is looked for as it is only.
-    package init(inHeader name: [UInt8]) {
+    public init(inHeader name: [UInt8]) {
         var candidates = [Candidate(name: name)]
         var path = name[...]
         let mark = path.firstIndex { $0 == colon || $0 == slash }

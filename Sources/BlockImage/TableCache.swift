@@ -1,31 +1,31 @@
 /// A piece of a table, decoded to 64-bit entries. Immutable.
-package final class TablePage: Sendable {
+public final class TablePage: Sendable {
     /// The entries in the table's order.
-    package let entries: [UInt64]
+    public let entries: [UInt64]
 
     /// A page of `entries`.
-    package init(_ entries: [UInt64]) {
+    public init(_ entries: [UInt64]) {
         self.entries = entries
     }
 }
 
 /// A table of equally sized entries in a file: where it lies and how its bytes become entries.
-package struct TableLocation: Sendable {
+public struct TableLocation: Sendable {
     /// The file that holds it.
-    package var file: any HostFile
+    public var file: any HostFile
     /// Where its first entry lies.
-    package var offset: HostOffset
+    public var offset: HostOffset
     /// How many entries it has.
-    package var count: Int
+    public var count: Int
     /// The bytes of one entry.
-    package var entrySize: Int
+    public var entrySize: Int
     /// Makes entries of the bytes of any whole number of them.
-    package var decode: @Sendable (RawSpan) -> [UInt64]
+    public var decode: @Sendable (RawSpan) -> [UInt64]
     /// What it is, for messages: "L2 table".
-    package var name: String
+    public var name: String
 
     /// The table of `count` entries of `entrySize` bytes at `offset` of `file`, which `decode` makes entries of.
-    package init(
+    public init(
         file: any HostFile, offset: HostOffset, count: Int, entrySize: Int, name: String,
         decode: @escaping @Sendable (RawSpan) -> [UInt64]
     ) {
@@ -42,9 +42,9 @@ package struct TableLocation: Sendable {
 ///
 /// A table is read in pages of at most 4,096 entries: a 2 MiB L2 table need not be read for one random access, and a
 /// hostile image with a 32 MiB L1 table takes no more memory than any other.
-package final class TableCache: Sendable {
+public final class TableCache: Sendable {
     /// The most entries that one page holds.
-    package static let pageEntries = 4096
+    public static let pageEntries = 4096
 
     private struct Key: Hashable, Sendable {
         var file: HostFileID
@@ -56,12 +56,12 @@ package final class TableCache: Sendable {
     /// Parts of the cache, by the page's place in its file: random reads by many threads seldom meet at one lock.
     private let parts: [BoundedCache<Key, TablePage>]
     /// The most bytes that it keeps.
-    package let capacity: Int
+    public let capacity: Int
     /// How many bytes it keeps now.
-    package var cost: Int { parts.reduce(0) { $0 + $1.cost } }
+    public var cost: Int { parts.reduce(0) { $0 + $1.cost } }
 
     /// A cache that keeps up to `capacity` bytes of entries.
-    package init(capacity: Int) {
+    public init(capacity: Int) {
         self.capacity = capacity
         // A part has space for some thirty pages at least.
         let count = max(1, min(16, capacity >> 20))
@@ -79,7 +79,7 @@ package final class TableCache: Sendable {
     ///
     /// A page of a table that the file cuts short has the entries that are there. Throws what reading the file throws,
     /// and `truncated` where it ends before the entry.
-    package func page(
+    public func page(
         of table: borrowing TableLocation, at index: Int, counters: ReadCounters
     ) throws(ImageError) -> (page: TablePage, index: Int) {
         let found = try loadedPage(of: table, at: index, counters: counters)
@@ -111,7 +111,7 @@ package final class TableCache: Sendable {
     }
 
     /// Forgets the tables of a file that is being closed.
-    package func removeTables(of file: HostFileID) {
+    public func removeTables(of file: HostFileID) {
         for pages in parts { pages.removeAll { $0.file == file } }
     }
 

@@ -3,12 +3,12 @@
 ///
 /// A small hostile image can have any number of runs, if all its L1 entries name one L2 table; walks over an image that
 /// names each of its tables and clusters once do not come to these limits.
-package struct WalkBudget: Sendable {
+public struct WalkBudget: Sendable {
     private var lookUps: UInt64
     private var plainBytes: UInt64
     private var compressedBytes: UInt64
     /// Whether more look-ups were wanted than there were: there are none from then on.
-    package private(set) var isUsedUp = false
+    public private(set) var isUsedUp = false
 
     /// The budget of a disk whose files have `hostSize` bytes together.
     ///
@@ -17,14 +17,14 @@ package struct WalkBudget: Sendable {
     /// makes at most 1032 of one. What is there besides is for small images, and of compressed bytes 1 GiB, which takes
     /// about a second: zstd makes any number of one byte, as of a disk that is filled with one letter, and only its
     /// clusters' tables take space.
-    package init(hostSize: UInt64, mostLookUps: UInt64 = .max) {
+    public init(hostSize: UInt64, mostLookUps: UInt64 = .max) {
         lookUps = min(mostLookUps, Self.lookUpLimit(hostSize: hostSize))
         plainBytes = 64 << 20 + Self.product(hostSize, 4)
         compressedBytes = 1 << 30 + Self.product(hostSize, 1032)
     }
 
     /// The most look-ups of a disk whose files have `hostSize` bytes together.
-    package static func lookUpLimit(hostSize: UInt64) -> UInt64 { 1 << 16 + hostSize / 4 }
+    public static func lookUpLimit(hostSize: UInt64) -> UInt64 { 1 << 16 + hostSize / 4 }
 
     private static func product(_ size: UInt64, _ factor: UInt64) -> UInt64 {
         let (product, overflow) = size.multipliedReportingOverflow(by: factor)
@@ -33,20 +33,20 @@ package struct WalkBudget: Sendable {
     }
 
     /// Takes `count` look-ups; false where there are not so many left.
-    package mutating func takeLookUps(_ count: Int) -> Bool {
+    public mutating func takeLookUps(_ count: Int) -> Bool {
         isUsedUp = isUsedUp || !Self.take(UInt64(clamping: count), of: &lookUps)
         return !isUsedUp
     }
 
     /// What it costs to have asked `layers` layers of `image` for a run that came to `count` bytes: each looked at the
     /// entries of one page of a table at most, eight of which take as long as a look-up.
-    package static func lookUps(in layers: Int, of image: Image, for count: UInt64) -> Int {
+    public static func lookUps(in layers: Int, of image: Image, for count: UInt64) -> Int {
         let entries = min(UInt64(TableCache.pageEntries), count / image.granuleSize)
         return layers.multipliedReportingOverflow(by: 1 + Int(entries) / 8).partialValue
     }
 
     /// Takes the reading of `extent`; false where there is not so much left.
-    package mutating func takeReading(_ extent: Extent) -> Bool {
+    public mutating func takeReading(_ extent: Extent) -> Bool {
         switch extent.storage {
         case .zero, .unallocated: true
         case .data, .encoded(.encrypted, _, _, _): Self.take(extent.count, of: &plainBytes)

@@ -1,13 +1,13 @@
 /// A run of bits in a stored integer, named once by its lowest bit and its width, so that masks are derived.
-package struct BitField<Storage: FixedWidthInteger & UnsignedInteger & Sendable>: Hashable, Sendable {
+public struct BitField<Storage: FixedWidthInteger & UnsignedInteger & Sendable>: Hashable, Sendable {
     /// The lowest bit of the field.
-    package let lowestBit: Int
+    public let lowestBit: Int
     /// How many bits the field has.
-    package let width: Int
+    public let width: Int
 
     /// The field that takes the bits of `bits`; both bounds must lie in the stored integer.
     @inlinable
-    package init(_ bits: ClosedRange<Int>) {
+    public init(_ bits: ClosedRange<Int>) {
         precondition(bits.lowerBound >= 0 && bits.upperBound < Storage.bitWidth)
         lowestBit = bits.lowerBound
         width = bits.count
@@ -15,31 +15,31 @@ package struct BitField<Storage: FixedWidthInteger & UnsignedInteger & Sendable>
 
     /// The field of the single bit `bit`.
     @inlinable
-    package init(_ bit: Int) {
+    public init(_ bit: Int) {
         self.init(bit...bit)
     }
 
     /// All bits of the field set, in place.
     @inlinable
-    package var mask: Storage {
+    public var mask: Storage {
         (Storage.max >> Storage(Storage.bitWidth - width)) << Storage(lowestBit)
     }
 
     /// The field's value, shifted down to bit 0.
     @inlinable
-    package func value(in storage: Storage) -> Storage {
+    public func value(in storage: Storage) -> Storage {
         (storage & mask) >> Storage(lowestBit)
     }
 
     /// The field's bits where they stand: for offsets whose low bits are implied zeros.
     @inlinable
-    package func masked(in storage: Storage) -> Storage {
+    public func masked(in storage: Storage) -> Storage {
         storage & mask
     }
 
     /// Whether any bit of the field is set.
     @inlinable
-    package func isSet(in storage: Storage) -> Bool {
+    public func isSet(in storage: Storage) -> Bool {
         storage & mask != 0
     }
 }

@@ -1,5 +1,5 @@
 /// How the bytes of an integer are ordered on disk.
-package enum ByteOrder: Sendable {
+public enum ByteOrder: Sendable {
     /// Most significant byte first, as in QCOW2.
     case big
     /// Least significant byte first, as in VMDK.
@@ -7,38 +7,38 @@ package enum ByteOrder: Sendable {
 }
 
 /// What is wrong with a structure, at which byte of it. Knows no file: the loader makes an error of the image from it.
-package struct ParseFault: Error, Hashable, Sendable {
+public struct ParseFault: Error, Hashable, Sendable {
     /// Where in the structure, in bytes from its start.
-    package var position: Int
+    public var position: Int
     /// What is wrong and what it must be, in the parts before and after `quote`.
-    package let parts: (String, String)
+    public let parts: (String, String)
     /// A text of the image that the message quotes, where that may have names of files in it.
-    package let quote: String?
+    public let quote: String?
 
     /// What is wrong and what it must be.
-    package var message: String { quote.map { "\(parts.0)\"\($0)\"\(parts.1)" } ?? parts.0 }
+    public var message: String { quote.map { "\(parts.0)\"\($0)\"\(parts.1)" } ?? parts.0 }
 
     /// A fault at `position`, with a message that says what it is and what it must be.
-    package init(at position: Int, _ message: String) {
+    public init(at position: Int, _ message: String) {
         self.position = position
         parts = (message, "")
         quote = nil
     }
 
     /// The same, with a message that quotes a text of the image.
-    package init(at position: Int, _ start: String = "", quoting quote: String, _ end: String) {
+    public init(at position: Int, _ start: String = "", quoting quote: String, _ end: String) {
         self.position = position
         parts = (start, end)
         self.quote = quote
     }
 
     /// Whether both say the same of the same place.
-    package static func == (left: Self, right: Self) -> Bool {
+    public static func == (left: Self, right: Self) -> Bool {
         left.position == right.position && left.message == right.message
     }
 
     /// See `Hashable`.
-    package func hash(into hasher: inout Hasher) {
+    public func hash(into hasher: inout Hasher) {
         hasher.combine(position)
         hasher.combine(message)
     }
@@ -47,29 +47,29 @@ package struct ParseFault: Error, Hashable, Sendable {
 /// A bounds-checked cursor over the bytes of one on-disk structure. Byte order is part of every read.
 ///
 /// Apple's swift-binary-parsing does the same; up to version 0.0.4 it is experimental, and throws without a type.
-package struct ByteReader: Sendable {
+public struct ByteReader: Sendable {
     /// The whole structure.
-    package let bytes: [UInt8]
+    public let bytes: [UInt8]
     /// The next byte to read, counted from the structure's start; never beyond `bytes.count`.
-    package private(set) var position: Int
+    public private(set) var position: Int
 
     /// A reader that begins at the first of `bytes`.
     @inlinable
-    package init(_ bytes: [UInt8]) {
+    public init(_ bytes: [UInt8]) {
         self.init(bytes, at: 0)
     }
 
     /// A reader that begins at `position`, which is held to the end of `bytes`.
-    package init(_ bytes: [UInt8], at position: Int) {
+    public init(_ bytes: [UInt8], at position: Int) {
         self.bytes = bytes
         self.position = min(max(position, 0), bytes.count)
     }
 
     /// How many bytes are left.
-    package var remaining: Int { bytes.count - position }
+    public var remaining: Int { bytes.count - position }
 
     /// Reads one integer of the caller's type in `order`; throws when the structure ends first.
-    package mutating func read<Value: FixedWidthInteger>(
+    public mutating func read<Value: FixedWidthInteger>(
         _ order: ByteOrder, as type: Value.Type = Value.self
     ) throws(ParseFault) -> Value {
         let size = Value.bitWidth / 8
@@ -84,20 +84,20 @@ package struct ByteReader: Sendable {
     }
 
     /// Reads the next `count` bytes as they are; throws when the structure ends first.
-    package mutating func read(bytes count: Int) throws(ParseFault) -> [UInt8] {
+    public mutating func read(bytes count: Int) throws(ParseFault) -> [UInt8] {
         guard count >= 0, remaining >= count else { throw ended(wanting: count) }
         defer { position += count }
         return Array(bytes[position..<position + count])
     }
 
     /// Passes over `count` bytes; throws when the structure ends first.
-    package mutating func skip(_ count: Int) throws(ParseFault) {
+    public mutating func skip(_ count: Int) throws(ParseFault) {
         guard count >= 0, remaining >= count else { throw ended(wanting: count) }
         position += count
     }
 
     /// Passes over the bytes up to the next multiple of `alignment` from the structure's start; stops at its end.
-    package mutating func align(to alignment: Int) {
+    public mutating func align(to alignment: Int) {
         let over = position % alignment
         if over != 0 { position = min(position + alignment - over, bytes.count) }
     }

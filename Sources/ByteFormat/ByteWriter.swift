@@ -1,18 +1,18 @@
 /// The bytes of one on-disk structure, built field by field in the order of the disk. Byte order is part of every write.
-package struct ByteWriter: Sendable {
+public struct ByteWriter: Sendable {
     /// What was written so far.
-    package private(set) var bytes: [UInt8] = []
+    public private(set) var bytes: [UInt8] = []
 
     /// An empty structure, with space for `capacity` bytes before it has to grow.
-    package init(capacity: Int = 0) {
+    public init(capacity: Int = 0) {
         bytes.reserveCapacity(capacity)
     }
 
     /// Where the next byte goes, counted from the structure's start.
-    package var position: Int { bytes.count }
+    public var position: Int { bytes.count }
 
     /// Writes one integer in `order`.
-    package mutating func write<Value: FixedWidthInteger>(_ value: Value, _ order: ByteOrder) {
+    public mutating func write<Value: FixedWidthInteger>(_ value: Value, _ order: ByteOrder) {
         let size = Value.bitWidth / 8
         for index in 0..<size {
             let shift = 8 * (order == .big ? size - 1 - index : index)
@@ -21,17 +21,17 @@ package struct ByteWriter: Sendable {
     }
 
     /// Writes `bytes` as they are.
-    package mutating func write(bytes: some Sequence<UInt8>) {
+    public mutating func write(bytes: some Sequence<UInt8>) {
         self.bytes.append(contentsOf: bytes)
     }
 
     /// Writes zeros up to `position`; none where the structure has that many bytes already.
-    package mutating func pad(to position: Int) {
+    public mutating func pad(to position: Int) {
         bytes.append(contentsOf: repeatElement(0, count: max(0, position - bytes.count)))
     }
 
     /// Writes zeros up to the next multiple of `alignment` from the structure's start.
-    package mutating func align(to alignment: Int) {
+    public mutating func align(to alignment: Int) {
         pad(to: (bytes.count + alignment - 1) / alignment * alignment)
     }
 }

@@ -1,7 +1,7 @@
 /// Decodes a whole table of `Stored` integers into 64-bit entries; bytes after the last whole entry are left out.
 ///
 /// This is the hot loop of every table load, so it is one byte-swapping pass over the bytes.
-package func decodeTable<Stored: FixedWidthInteger & UnsignedInteger & BitwiseCopyable>(
+public func decodeTable<Stored: FixedWidthInteger & UnsignedInteger & BitwiseCopyable>(
     _ bytes: RawSpan, of type: Stored.Type, _ order: ByteOrder
 ) -> [UInt64] {
     let size = MemoryLayout<Stored>.size
@@ -18,7 +18,7 @@ package func decodeTable<Stored: FixedWidthInteger & UnsignedInteger & BitwiseCo
 }
 
 /// The bytes of a table of `entries`, in `order`.
-package func encodeTable<Stored: FixedWidthInteger & UnsignedInteger & BitwiseCopyable>(
+public func encodeTable<Stored: FixedWidthInteger & UnsignedInteger & BitwiseCopyable>(
     _ entries: some Collection<Stored>, _ order: ByteOrder
 ) -> [UInt8] {
     let size = MemoryLayout<Stored>.size

@@ -2,20 +2,20 @@ import CDeflate
 
 /// The check sum CRC-32 of gzip and zlib (RFC 1952, section 8), which also protects a GPT (UEFI Specification 2.10,
 /// section 5.3.1).
-package struct CRC32: Hashable, Sendable {
+public struct CRC32: Hashable, Sendable {
     /// The check sum of all bytes so far.
-    package private(set) var value: UInt32 = 0
+    public private(set) var value: UInt32 = 0
 
     /// That of no bytes.
-    package init() {}
+    public init() {}
 
     /// That of `bytes`.
-    package init(of bytes: [UInt8]) {
+    public init(of bytes: [UInt8]) {
         update(bytes)
     }
 
     /// Goes on with `bytes`.
-    package mutating func update(_ bytes: RawSpan) {
+    public mutating func update(_ bytes: RawSpan) {
         // Safe: the library gets the memory and its length, and keeps neither. Where there is no memory it would begin
         // anew.
         unsafe bytes.withUnsafeBytes { memory in
@@ -26,7 +26,7 @@ package struct CRC32: Hashable, Sendable {
     }
 
     /// Goes on with `bytes`.
-    package mutating func update(_ bytes: [UInt8]) {
+    public mutating func update(_ bytes: [UInt8]) {
         // Safe: integers have no bytes that are not set.
         unsafe update(bytes.span.bytes)
     }

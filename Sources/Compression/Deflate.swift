@@ -2,19 +2,19 @@ import CDeflate
 import CZlib
 
 /// Why compressed bytes could not be decoded.
-package struct DecompressionFault: Error, Hashable, Sendable {
+public struct DecompressionFault: Error, Hashable, Sendable {
     /// What is wrong, in the codec's terms.
-    package var message: String
+    public var message: String
 }
 
 /// RFC 1951, as QCOW2 compresses clusters: no header, no check sum.
-package enum Deflate {
+public enum Deflate {
     /// Appends exactly `count` bytes, inflated from the start of `input`, to `output`, which must have space for them.
     ///
     /// Bytes of `input` past the end of the stream are passed over: a QCOW2 cluster's length is given in sectors.
     /// A stream that holds more than `count` bytes, or is cut where it has given that many, is accepted as QEMU accepts
     /// it. Throws when it gives fewer or is damaged; nothing is appended then. May be called from any thread.
-    package static func inflate(
+    public static func inflate(
         _ input: RawSpan, count: Int, into output: inout OutputRawSpan
     ) throws(DecompressionFault) {
         // Safe: both libraries are given the length of the input, and of the part of the free space that they may fill.
@@ -33,13 +33,13 @@ package enum Deflate {
     }
 
     /// How hard `compress` can try: the first level is the fastest, the last gives the shortest streams.
-    package static let levels = 1...12
+    public static let levels = 1...12
 
     /// Appends a stream of `input` to `output`, which must have space for `limit` bytes; answers false, with nothing
     /// appended, where the stream would be longer, or where there is no memory to make it.
     ///
     /// `level` is one of `levels`. The same input gives the same stream. May be called from any thread.
-    package static func compress(
+    public static func compress(
         _ input: RawSpan, level: Int, limit: Int, into output: inout OutputRawSpan
     ) -> Bool {
         unsafe DeflateCompressor.compress(

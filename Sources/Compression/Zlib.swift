@@ -1,7 +1,7 @@
 import CDeflate
 
 /// RFC 1950, which is RFC 1951 with a header and a check sum around it, as VMDK compresses grains.
-package enum Zlib {
+public enum Zlib {
     /// Appends all that the stream at the start of `input` holds, at most `limit` bytes, to `output`, which must have
     /// space for that many; answers how many bytes they were.
     ///
@@ -10,7 +10,7 @@ package enum Zlib {
     /// May be called from any thread.
     ///
     /// libdeflate alone decodes it: unlike a QCOW2 cluster, a grain is a whole stream, and that it takes if zlib does.
-    package static func inflate(
+    public static func inflate(
         _ input: RawSpan, limit: Int, into output: inout OutputRawSpan
     ) throws(DecompressionFault) -> Int {
         // Safe: the library is given the length of the input, and of the part of the free space that it may fill.
@@ -28,7 +28,7 @@ package enum Zlib {
     }
 
     /// The most bytes that the stream of `count` bytes has, at any level: a little more than they are themselves.
-    package static func compressBound(_ count: Int) -> Int {
+    public static func compressBound(_ count: Int) -> Int {
         libdeflate_zlib_compress_bound(nil, count)
     }
 
@@ -36,7 +36,7 @@ package enum Zlib {
     /// answers false, with nothing appended, where the stream would be longer, or where there is no memory to make it.
     ///
     /// `level` is one of `Deflate.levels`. The same input gives the same stream. May be called from any thread.
-    package static func compress(
+    public static func compress(
         _ input: RawSpan, level: Int, limit: Int, into output: inout OutputRawSpan
     ) -> Bool {
         unsafe DeflateCompressor.compress(

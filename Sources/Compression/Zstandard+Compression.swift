@@ -2,13 +2,13 @@ import CZstd
 
 extension Zstandard {
     /// How hard `compress` can try: the first level is the fastest, the last gives the shortest frames.
-    package static let levels = 1...19
+    public static let levels = 1...19
 
     /// Appends one frame of `input`, without a check sum, to `output`, which must have space for `limit` bytes; answers
     /// false, with nothing appended, where the frame would be longer, or where there is no memory to make it.
     ///
     /// `level` is one of `levels`. The same input gives the same frame. May be called from any thread.
-    package static func compress(
+    public static func compress(
         _ input: RawSpan, level: Int, limit: Int, into output: inout OutputRawSpan
     ) -> Bool {
         let compressor = Compressor.pool.take { $0.level == level } ?? Compressor(level: level)

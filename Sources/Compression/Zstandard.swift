@@ -1,13 +1,13 @@
 import CZstd
 
 /// RFC 8878, as QCOW2 compresses clusters: one frame or several, with padding after them.
-package enum Zstandard {
+public enum Zstandard {
     /// Appends exactly `count` bytes, decompressed from the start of `input`, to `output`, which must have space for
     /// them.
     ///
     /// Bytes of `input` after the frame that completes them are passed over. Throws when the frames give fewer, do not
     /// end with the last byte wanted, or are damaged; nothing is appended then. May be called from any thread.
-    package static func decompress(
+    public static func decompress(
         _ input: RawSpan, count: Int, into output: inout OutputRawSpan
     ) throws(DecompressionFault) {
         let context = Context.pool.take() ?? Context()

@@ -1,7 +1,7 @@
 /// Why something encrypted cannot be read. Never holds a byte of a passphrase or a key.
-package struct EncryptionFault: Error, Hashable, Sendable {
+public struct EncryptionFault: Error, Hashable, Sendable {
     /// The few kinds of faults that callers distinguish.
-    package enum Code: Hashable, Sendable {
+    public enum Code: Hashable, Sendable {
         /// The bytes contradict the format.
         case corrupt
         /// The header is sound as far as we know, but asks for something that is not done here.
@@ -13,14 +13,14 @@ package struct EncryptionFault: Error, Hashable, Sendable {
     }
 
     /// What kind of trouble it is.
-    package var code: Code
+    public var code: Code
     /// The byte of the header that it is about, where there is one.
-    package var position: Int?
+    public var position: Int?
     /// What is wrong and what it must be.
-    package var message: String
+    public var message: String
 
     /// A fault about the byte at `position` of the header, if any.
-    package init(_ code: Code, at position: Int? = nil, _ message: String) {
+    public init(_ code: Code, at position: Int? = nil, _ message: String) {
         self.code = code
         self.position = position
         self.message = message
@@ -33,7 +33,7 @@ package struct EncryptionFault: Error, Hashable, Sendable {
 }
 
 /// Why a header was not unlocked.
-package enum UnlockFailure<Failure: Error>: Error {
+public enum UnlockFailure<Failure: Error>: Error {
     /// The header, its key slots or the passphrase.
     case encryption(EncryptionFault)
     /// The key material could not be read.

@@ -1,7 +1,7 @@
 import CCrypto
 
 /// Hash functions, by the names that LUKS headers and OpenSSL have for them.
-package enum HashAlgorithm: String, Hashable, Sendable, CaseIterable {
+public enum HashAlgorithm: String, Hashable, Sendable, CaseIterable {
     /// MD5 and SHA-1, of which two contents of one digest can be made; the SHA-2 family; and RIPEMD-160.
     case md5, sha1, sha224, sha256, sha384, sha512, ripemd160
 
@@ -14,7 +14,7 @@ package enum HashAlgorithm: String, Hashable, Sendable, CaseIterable {
     }
 
     /// The bytes of a digest.
-    package var size: Int {
+    public var size: Int {
         switch self {
         case .md5: 16
         case .sha1, .ripemd160: 20

@@ -2,7 +2,7 @@ import BlockImage
 import ByteFormat
 
 /// The passphrases of encrypted images, and the ciphers that they unlocked. May be used from any thread.
-package final class ImageKeys: Sendable {
+public final class ImageKeys: Sendable {
     private let secrets: [ExactName: Secret]
     private let workLimit: UInt64
     private let slowKeyHint: String?
@@ -24,7 +24,7 @@ package final class ImageKeys: Sendable {
 
     /// The passphrases of images by their file names or paths. At most `workLimit` HMACs are done for one of them;
     /// `slowKeyHint` says what to do where it takes more.
-    package init(
+    public init(
         _ secrets: [ExactName: Secret] = [:], workLimit: UInt64 = LUKS1Header.usualWorkLimit, slowKeyHint: String? = nil
     ) {
         self.secrets = secrets
@@ -33,11 +33,11 @@ package final class ImageKeys: Sendable {
     }
 
     /// Whether a passphrase was given for the image in `file`.
-    package func hasSecret(for file: any HostFile) -> Bool { secret(for: file) != nil }
+    public func hasSecret(for file: any HostFile) -> Bool { secret(for: file) != nil }
 
     /// What decrypts the image in `file` by QEMU's older method; nil where no passphrase was given for it. Throws what is
     /// wrong with the passphrase.
-    package func legacyCipher(for file: any HostFile) throws(ImageError) -> SectorCipher? {
+    public func legacyCipher(for file: any HostFile) throws(ImageError) -> SectorCipher? {
         guard let secret = secret(for: file) else { return nil }
         do throws(EncryptionFault) {
             return try LegacyAES.cipher(for: secret)
@@ -50,7 +50,7 @@ package final class ImageKeys: Sendable {
     ///
     /// Throws `denied` where the passphrase fits none of the header's key slots, `corrupt` where these are damaged, and
     /// `unsupported` for ciphers that are not done here.
-    package func luksCipher(at start: HostOffset, in file: any HostFile) throws(ImageError) -> SectorCipher? {
+    public func luksCipher(at start: HostOffset, in file: any HostFile) throws(ImageError) -> SectorCipher? {
         guard let secret = secret(for: file) else { return nil }
         var reader = ByteReader(try file.bytes(LUKS1Header.size, at: start, of: "LUKS header"))
         let header: LUKS1Header

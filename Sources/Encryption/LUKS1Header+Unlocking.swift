@@ -1,27 +1,27 @@
 extension LUKS1Header {
     /// Into how many parts every writer splits the master key; QEMU and cryptsetup read no other number.
-    package static let stripeCount: UInt32 = 4000
+    public static let stripeCount: UInt32 = 4000
     /// The most HMACs that a passphrase that fits no key slot may cost: 2^27.
     ///
     /// Writers choose the iterations of a slot so that it takes 2 seconds on their machine, and those of the digest so
     /// that it takes a fraction of that. Eight slots of 2 seconds on a machine that does 8.4 million HMACs a second,
     /// twice what a server's core with instructions for SHA-256 did in 2026, make 8 · 2 · 8.4 million = 2^27. They take
     /// half a minute there, where the fields alone would allow 2^37.6 and most of a day.
-    package static let workLimit: UInt64 = 1 << 27
+    public static let workLimit: UInt64 = 1 << 27
 
     /// The most HMACs that are done for one passphrase unless more is allowed: 2^25, which are two seconds for one slot and
     /// its digest where 8.4 million are done a second, and another slot that is a bit slower.
-    package static let usualWorkLimit: UInt64 = 1 << 25
+    public static let usualWorkLimit: UInt64 = 1 << 25
 
     /// The bytes of key material of a slot: whole sectors, of which the splitter may leave the end unused.
-    package var keyMaterialSize: Int {
+    public var keyMaterialSize: Int {
         (Int(keyBytes) * Int(Self.stripeCount) + SectorCipher.sectorSize - 1)
             / SectorCipher.sectorSize * SectorCipher.sectorSize
     }
 
     /// Checks every field that unlocking depends on: the ciphers and hashes are known, the key slots lie apart from
     /// each other, from the header and from the data, and the work stays below `workLimit`.
-    package func check() throws(EncryptionFault) {
+    public func check() throws(EncryptionFault) {
         _ = try parameters()
     }
 
@@ -30,7 +30,7 @@ extension LUKS1Header {
     /// `keyMaterial` reads `count` bytes at `offset`, counted from the header's first byte; the header does not know
     /// where its file ends. Checks the header first. Takes as long as its writer wanted it to, seconds for each slot, and
     /// at most `workLimit` HMACs: throws `unsupported` before a slot that takes more.
-    package func unlock<Failure: Error>(
+    public func unlock<Failure: Error>(
         with secret: Secret, workLimit: UInt64 = LUKS1Header.usualWorkLimit,
         keyMaterial: (_ offset: UInt64, _ count: Int) throws(Failure) -> [UInt8]
     ) throws(UnlockFailure<Failure>) -> SectorCipher {

@@ -12,34 +12,34 @@ import ByteFormat
 ///        108    4 key-bytes
 ///
 /// All integers are big-endian; the texts end with a NUL.
-package struct LUKS1Header: Hashable, Sendable {
+public struct LUKS1Header: Hashable, Sendable {
     /// The first six bytes of every LUKS header, of version 2 too.
-    package static let magic: [UInt8] = [0x4c, 0x55, 0x4b, 0x53, 0xba, 0xbe]
+    public static let magic: [UInt8] = [0x4c, 0x55, 0x4b, 0x53, 0xba, 0xbe]
     /// The bytes of the header.
-    package static let size = 592
+    public static let size = 592
     /// How many key slots there are, used or not.
-    package static let keySlotCount = 8
+    public static let keySlotCount = 8
 
     /// The name of the block cipher, such as "aes".
-    package var cipherName: String
+    public var cipherName: String
     /// The mode and the IV generator, such as "xts-plain64" and "cbc-essiv:sha256".
-    package var cipherMode: String
+    public var cipherMode: String
     /// The name of the hash function of PBKDF2 and of the key splitter.
-    package var hashSpec: String
+    public var hashSpec: String
     /// Where the encrypted data begins, in sectors from the header's start. QCOW2 has its own idea of that.
-    package var payloadOffset: UInt32
+    public var payloadOffset: UInt32
     /// The bytes of the master key.
-    package var keyBytes: UInt32
+    public var keyBytes: UInt32
     /// 20 bytes of PBKDF2 of the master key, to recognize it by.
-    package var masterKeyDigest: [UInt8]
+    public var masterKeyDigest: [UInt8]
     /// The salt of that, 32 bytes.
-    package var masterKeyDigestSalt: [UInt8]
+    public var masterKeyDigestSalt: [UInt8]
     /// The iterations of that.
-    package var masterKeyDigestIterations: UInt32
+    public var masterKeyDigestIterations: UInt32
     /// The name of this encryption, for people; nothing depends on it. Empty where it is no printable text.
-    package var uuid: String
+    public var uuid: String
     /// The eight key slots.
-    package var keySlots: [KeySlot]
+    public var keySlots: [KeySlot]
 
     /// A place for the master key, encrypted with a passphrase of its own.
     ///
@@ -49,20 +49,20 @@ package struct LUKS1Header: Hashable, Sendable {
     ///          8   32 salt
     ///         40    4 key-material-offset
     ///         44    4 stripes
-    package struct KeySlot: Hashable, Sendable {
+    public struct KeySlot: Hashable, Sendable {
         /// The bytes of a key slot in the header.
-        package static let size = 48
+        public static let size = 48
 
         /// Whether the slot holds a key.
-        package var isActive: Bool
+        public var isActive: Bool
         /// The iterations of PBKDF2 that make the slot's key from the passphrase.
-        package var iterations: UInt32
+        public var iterations: UInt32
         /// The salt of that, 32 bytes.
-        package var salt: [UInt8]
+        public var salt: [UInt8]
         /// Where the encrypted key material begins, in sectors from the header's start.
-        package var keyMaterialOffset: UInt32
+        public var keyMaterialOffset: UInt32
         /// Into how many parts of its own size the master key was split.
-        package var stripes: UInt32
+        public var stripes: UInt32
 
         fileprivate init(_ number: Int, parsing reader: inout ByteReader) throws(ParseFault) {
             let start = reader.position
@@ -82,7 +82,7 @@ package struct LUKS1Header: Hashable, Sendable {
     }
 
     /// Parses the header from its first byte on. What it asks for may still be wrong or not supported: see `check()`.
-    package init(parsing reader: inout ByteReader) throws(EncryptionFault) {
+    public init(parsing reader: inout ByteReader) throws(EncryptionFault) {
         let start = reader.position
         let version: UInt16
         do throws(ParseFault) {

@@ -1,11 +1,11 @@
 import CCrypto
 
 /// A passphrase; its bytes are wiped when the last reference goes, and never printed.
-package final class Secret: Sendable, CustomStringConvertible, CustomReflectable {
+public final class Secret: Sendable, CustomStringConvertible, CustomReflectable {
     let bytes: WipedBytes
 
     /// Takes over `bytes`: where nothing else holds the array, it is wiped too.
-    package init(_ bytes: consuming [UInt8]) {
+    public init(_ bytes: consuming [UInt8]) {
         var own = WipedBytes(zeros: bytes.count)
         for index in bytes.indices { own[index] = bytes[index] }
         self.bytes = own
@@ -14,10 +14,10 @@ package final class Secret: Sendable, CustomStringConvertible, CustomReflectable
     }
 
     /// A fixed text: a secret that is printed by mistake does not show.
-    package var description: String { "<secret>" }
+    public var description: String { "<secret>" }
 
     /// Shows nothing of what is inside, for `dump` and debuggers.
-    package var customMirror: Mirror { Mirror(self, children: []) }
+    public var customMirror: Mirror { Mirror(self, children: []) }
 }
 
 /// Memory for keys, wiped when its owner goes.

@@ -1,9 +1,9 @@
 import BlockImage
 
 /// Decrypts sectors of 512 bytes. Every method may be called from any thread, by several at once.
-package final class SectorCipher: Sendable {
+public final class SectorCipher: Sendable {
     /// The bytes that are encrypted with one initial vector.
-    package static let sectorSize = 512
+    public static let sectorSize = 512
     /// The most contexts that are kept for the next readers; one is about a KiB.
     private static let poolLimit = 16
 
@@ -33,7 +33,7 @@ package final class SectorCipher: Sendable {
     /// Decrypts `bytes` in place: whole sectors, of which the first has the number `firstSector`.
     ///
     /// Throws when they are not whole sectors; nothing is changed then.
-    package func decrypt(_ bytes: inout MutableRawSpan, firstSector: UInt64) throws(EncryptionFault) {
+    public func decrypt(_ bytes: inout MutableRawSpan, firstSector: UInt64) throws(EncryptionFault) {
         guard bytes.byteCount % Self.sectorSize == 0 else {
             throw EncryptionFault(
                 .corrupt, "\(bytes.byteCount) bytes cannot be decrypted: encrypted data comes in sectors of 512 bytes")
@@ -65,12 +65,12 @@ package final class SectorCipher: Sendable {
 }
 
 /// The encryption of QCOW2 that is older than LUKS: crypt_method 1. Its passphrase *is* the key, which cannot be checked.
-package enum LegacyAES {
+public enum LegacyAES {
     /// AES-128-CBC whose IVs are the guest's sector numbers.
     ///
     /// The specification says "256 bit AES", but QEMU has always used the first 16 bytes of the passphrase, filled up
     /// with zeros, as a key of 128 bits. A wrong passphrase gives wrong bytes and no fault.
-    package static func cipher(for secret: Secret) throws(EncryptionFault) -> SectorCipher {
+    public static func cipher(for secret: Secret) throws(EncryptionFault) -> SectorCipher {
         var key = WipedBytes(zeros: 16)
         for index in 0..<min(key.count, secret.bytes.count) { key[index] = secret.bytes[index] }
         return try SectorCipher(CipherSpecification(mode: .cbc, keyBits: 128, initialVector: .plain64), key: key)

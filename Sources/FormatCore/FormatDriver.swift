@@ -4,7 +4,7 @@ import BlockImage
 /// a format is reached through its driver. What only some formats have are protocols that the driver (`SplitFormat`,
 /// `InspectableFormat`, `CreatableFormat`) or its descriptions (`SnapshotImage`, `BitmapImage`, `CheckableImage`) have as
 /// well. Any thread may call any method.
-package protocol FormatDriver: Sendable {
+public protocol FormatDriver: Sendable {
     /// The name, as `--format`, headers with the format of a backing file and QEMU's options have it: "qcow2".
     var name: String { get }
     /// What an image of it is called in messages, with its article; nil where no content makes a file one: raw.
@@ -30,14 +30,14 @@ package protocol FormatDriver: Sendable {
 
 extension FormatDriver {
     /// Most formats have nowhere to say it.
-    package var storesBackingFormat: Bool { false }
+    public var storesBackingFormat: Bool { false }
 
     /// Any error may, unless the format knows better.
-    package func mayBeOtherFormat(_ error: ImageError, _ file: any HostFile) -> Bool { true }
+    public func mayBeOtherFormat(_ error: ImageError, _ file: any HostFile) -> Bool { true }
 }
 
 /// A format whose disks may lie in several files, most of which are no images by themselves.
-package protocol SplitFormat: FormatDriver {
+public protocol SplitFormat: FormatDriver {
     /// Whether the file that `image` describes may be a part of another image's disk.
     func mayBePart(_ image: any FormatImage) -> Bool
 
@@ -62,20 +62,20 @@ package protocol SplitFormat: FormatDriver {
 
 extension SplitFormat {
     /// Whether `file` may be a part of another image's disk: it cannot be described, or not without that image.
-    package func mayBePart(_ file: any HostFile) -> Bool {
+    public func mayBePart(_ file: any HostFile) -> Bool {
         (try? describe(file)).map { mayBePart($0) } ?? true
     }
 }
 
 /// A format whose files have structures to show: `inspect`.
-package protocol InspectableFormat: FormatDriver {
+public protocol InspectableFormat: FormatDriver {
     /// Looks at the structures of `file`, sound or not. `policy` opens what the file names, to say where that leads; nil: it
     /// is not followed. Throws where the file cannot be read at all.
     func layout(of file: any HostFile, policy: (any OpenPolicy)?) throws(ImageError) -> any FormatLayout
 }
 
 /// The structures of one file as they stand in it.
-package protocol FormatLayout: Sendable {
+public protocol FormatLayout: Sendable {
     /// The bytes in which the file's space is used: a cluster, a sector.
     var unit: UInt64 { get }
 
@@ -87,7 +87,7 @@ package protocol FormatLayout: Sendable {
 }
 
 /// A format in which images can be made.
-package protocol CreatableFormat: FormatDriver {
+public protocol CreatableFormat: FormatDriver {
     /// The options of a new image, as `-o` has them, and what they mean, a line each.
     var options: [(name: String, help: String)] { get }
     /// Whether a level of compression alone says that a new image is compressed.
@@ -101,7 +101,7 @@ package protocol CreatableFormat: FormatDriver {
 }
 
 /// What a new image is to be.
-package protocol NewFormatImage: Sendable {
+public protocol NewFormatImage: Sendable {
     /// The size of the disk in bytes, as it is made.
     var diskSize: UInt64 { get }
 
@@ -119,16 +119,16 @@ package protocol NewFormatImage: Sendable {
 }
 
 /// The image under a new one.
-package struct NewBacking: Sendable {
+public struct NewBacking: Sendable {
     /// Its name, as the new image is to have it.
-    package var name: [UInt8]
+    public var name: [UInt8]
     /// The name of its format.
-    package var format: String
+    public var format: String
     /// What it says of itself; nil where it was not opened.
-    package var image: (any FormatImage)?
+    public var image: (any FormatImage)?
 
     /// The image called `name`, of the format `format`, which `image` describes.
-    package init(name: [UInt8], format: String, image: (any FormatImage)? = nil) {
+    public init(name: [UInt8], format: String, image: (any FormatImage)? = nil) {
         self.name = name
         self.format = format
         self.image = image
@@ -136,7 +136,7 @@ package struct NewBacking: Sendable {
 }
 
 /// How the units of a new image are compressed, by the names that QEMU gives it.
-package enum CompressionType: String, CaseIterable, Sendable {
+public enum CompressionType: String, CaseIterable, Sendable {
     /// RFC 1951.
     case zlib
     /// RFC 8878.

@@ -3,7 +3,7 @@ import Encryption
 
 /// What one image file says of itself and, once it could be made ready to read, its part of the disk. A value: any thread may
 /// use its own.
-package protocol FormatImage: Sendable {
+public protocol FormatImage: Sendable {
     /// The image's own part of its disk; nil before `makeReadable`, and where that threw.
     var layer: (any ImageLayer)? { get }
     /// Why it cannot be read as it is, though its structures may be sound; nil where nothing is known to keep it from that.
@@ -37,25 +37,25 @@ package protocol FormatImage: Sendable {
 
 extension FormatImage {
     /// Nothing is known to keep it from being read.
-    package var refusal: ImageError? { nil }
+    public var refusal: ImageError? { nil }
     /// It is not encrypted.
-    package var missingKey: ImageError? { nil }
+    public var missingKey: ImageError? { nil }
     /// None.
-    package var backing: BackingName? { nil }
+    public var backing: BackingName? { nil }
     /// None.
-    package var notes: [ErrorText] { [] }
+    public var notes: [ErrorText] { [] }
     /// None.
-    package var nameNotes: [ErrorText] { [] }
+    public var nameNotes: [ErrorText] { [] }
     /// None.
-    package var contentNotes: [ErrorText] { [] }
+    public var contentNotes: [ErrorText] { [] }
     /// None.
-    package var unknownHeaderExtensions: [HeaderExtensionInfo] { [] }
+    public var unknownHeaderExtensions: [HeaderExtensionInfo] { [] }
     /// There is no way to tell.
-    package func backingFault(_ backing: (any FormatImage)?, in file: any HostFile) -> BackingFault? { nil }
+    public func backingFault(_ backing: (any FormatImage)?, in file: any HostFile) -> BackingFault? { nil }
 }
 
 /// An image with internal snapshots.
-package protocol SnapshotImage: FormatImage {
+public protocol SnapshotImage: FormatImage {
     /// The snapshots whose entries can be read, in the order of the image.
     var snapshots: [DiskSnapshot] { get }
     /// Why other snapshots are unknown; nil where there are no others.
@@ -71,45 +71,45 @@ package protocol SnapshotImage: FormatImage {
 }
 
 /// An internal snapshot.
-package struct DiskSnapshot: Hashable, Sendable {
+public struct DiskSnapshot: Hashable, Sendable {
     /// Tells one content from another: snapshots with the same have the same disk.
-    package struct ContentID: Hashable, Sendable {
+    public struct ContentID: Hashable, Sendable {
         private let first: UInt64
         private let second: UInt64
 
         /// A content with these two marks of the format's.
-        package init(_ first: UInt64, _ second: UInt64) {
+        public init(_ first: UInt64, _ second: UInt64) {
             self.first = first
             self.second = second
         }
     }
 
     /// The bytes of its unique name within the image, usually a number.
-    package var idBytes: [UInt8]
+    public var idBytes: [UInt8]
     /// The bytes of what its maker called it.
-    package var nameBytes: [UInt8]
+    public var nameBytes: [UInt8]
     /// When it was taken: seconds since 1970.
-    package var dateSeconds: UInt32
+    public var dateSeconds: UInt32
     /// Nanoseconds after that.
-    package var dateNanoseconds: UInt32
+    public var dateNanoseconds: UInt32
     /// How long the guest had been running, in nanoseconds.
-    package var vmClock: UInt64
+    public var vmClock: UInt64
     /// The bytes of saved machine state; 0: none.
-    package var vmStateSize: UInt64
+    public var vmStateSize: UInt64
     /// The size of the disk when it was taken, in bytes; nil where the image does not say.
-    package var diskSize: UInt64?
+    public var diskSize: UInt64?
     /// Instructions executed, in record/replay; nil where there are none.
-    package var instructionCount: UInt64?
+    public var instructionCount: UInt64?
     /// Which content it has.
-    package var content: ContentID
+    public var content: ContentID
 
     /// Its unique name, with bytes that are not UTF-8 replaced.
-    package var id: String { String(decoding: idBytes, as: UTF8.self) }
+    public var id: String { String(decoding: idBytes, as: UTF8.self) }
     /// What its maker called it, with bytes replaced likewise.
-    package var name: String { String(decoding: nameBytes, as: UTF8.self) }
+    public var name: String { String(decoding: nameBytes, as: UTF8.self) }
 
     /// The snapshot `nameBytes` with the unique name `idBytes`, whose disk is `content`.
-    package init(
+    public init(
         idBytes: [UInt8], nameBytes: [UInt8], dateSeconds: UInt32 = 0, dateNanoseconds: UInt32 = 0, vmClock: UInt64 = 0,
         vmStateSize: UInt64 = 0, diskSize: UInt64? = nil, instructionCount: UInt64? = nil, content: ContentID
     ) {
@@ -126,7 +126,7 @@ package struct DiskSnapshot: Hashable, Sendable {
 }
 
 /// An image with dirty bitmaps.
-package protocol BitmapImage: FormatImage {
+public protocol BitmapImage: FormatImage {
     /// The bitmaps, in the order of the image.
     var bitmaps: [DirtyBitmap] { get }
     /// Why the bitmaps are unknown, although the image says that it has some; nil where they are known.
@@ -142,29 +142,29 @@ package protocol BitmapImage: FormatImage {
 }
 
 /// A dirty bitmap.
-package struct DirtyBitmap: Hashable, Sendable {
+public struct DirtyBitmap: Hashable, Sendable {
     /// Which of the image's it is.
-    package var index: Int
+    public var index: Int
     /// The bytes of its name.
-    package var nameBytes: [UInt8]
+    public var nameBytes: [UInt8]
     /// The bytes of the disk that one bit stands for.
-    package var granularity: UInt64
+    public var granularity: UInt64
     /// How many bits it has.
-    package var bitCount: UInt64
+    public var bitCount: UInt64
     /// Its flags, by the names that `qemu-img info` gives them.
-    package var flagNames: [String]
+    public var flagNames: [String]
     /// Whether it is kept up to date by who writes to the image.
-    package var isEnabled: Bool
+    public var isEnabled: Bool
     /// Whether nothing can be learned from it.
-    package var isInconsistent: Bool
+    public var isInconsistent: Bool
     /// Where the image's file has its entry.
-    package var entryOffset: HostOffset
+    public var entryOffset: HostOffset
 
     /// Its name, with bytes that are not UTF-8 replaced.
-    package var name: String { String(decoding: nameBytes, as: UTF8.self) }
+    public var name: String { String(decoding: nameBytes, as: UTF8.self) }
 
     /// The bitmap `index` of an image.
-    package init(
+    public init(
         index: Int, nameBytes: [UInt8], granularity: UInt64, bitCount: UInt64, flagNames: [String], isEnabled: Bool,
         isInconsistent: Bool, entryOffset: HostOffset
     ) {
@@ -180,7 +180,7 @@ package struct DirtyBitmap: Hashable, Sendable {
 }
 
 /// An image whose structures can be checked against each other.
-package protocol CheckableImage: FormatImage {
+public protocol CheckableImage: FormatImage {
     /// Checks the structures of the image's own files; reads no data of the disk, and writes nothing. `progress` gets the
     /// part that is done, 0 to 1. Nil where they cannot be checked since the image could not be made ready to read.
     ///

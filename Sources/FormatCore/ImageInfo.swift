@@ -2,32 +2,32 @@ import BlockImage
 
 /// What is known of an image: a superset of what `qemu-img info --output=json` prints, under the same keys with the
 /// same meaning. What does not apply to an image, or could not be found out, is left out.
-package struct ImageInfo: Encodable, Sendable {
+public struct ImageInfo: Encodable, Sendable {
     /// The file's canonical path.
-    package var filename: PathText
+    public var filename: PathText
     /// The name of its format: "raw", "qcow2", "vmdk".
-    package var format: String
+    public var format: String
     /// The size of the disk in bytes.
-    package var virtualSize: UInt64?
+    public var virtualSize: UInt64?
     /// The bytes that the image takes on the host, without its backing file, and, as QEMU counts, without the external
     /// data file of a QCOW2 image.
-    package var actualSize: UInt64
+    public var actualSize: UInt64
     /// The bytes of a cluster, or of a grain.
-    package var clusterSize: UInt64?
+    public var clusterSize: UInt64?
     /// True where the disk is encrypted; left out otherwise.
-    package var encrypted: Bool?
+    public var encrypted: Bool?
     /// Whether the image was not closed properly.
-    package var dirtyFlag: Bool?
+    public var dirtyFlag: Bool?
     /// The backing file's name as it stands in the image.
-    package var backingFilename: PathText?
+    public var backingFilename: PathText?
     /// The same, joined to the image's folder.
-    package var fullBackingFilename: PathText?
+    public var fullBackingFilename: PathText?
     /// The backing file's format, where the image says it.
-    package var backingFilenameFormat: String?
+    public var backingFilenameFormat: String?
     /// The internal snapshots; left out where there are none.
-    package var snapshots: [SnapshotInfo]?
+    public var snapshots: [SnapshotInfo]?
     /// What only this format has.
-    package var formatSpecific: FormatSpecific?
+    public var formatSpecific: FormatSpecific?
 
     private enum CodingKeys: String, CodingKey {
         case filename, format, encrypted, snapshots
@@ -42,7 +42,7 @@ package struct ImageInfo: Encodable, Sendable {
     }
 
     /// The image in the file at `path`, of the format `format`, of which nothing else is known.
-    package init(path: String, format: String, actualSize: UInt64) {
+    public init(path: String, format: String, actualSize: UInt64) {
         filename = PathText(path)
         self.format = format
         self.actualSize = actualSize
@@ -50,7 +50,7 @@ package struct ImageInfo: Encodable, Sendable {
 
     /// The file `name` in the folder of the file at `path`. An absolute name stays as it is, and so does one with a
     /// colon before its first slash, which QEMU reads as `protocol:rest`.
-    package static func joined(_ name: String, besides path: String) -> String {
+    public static func joined(_ name: String, besides path: String) -> String {
         let mark = name.first { $0 == ":" || $0 == "/" }
         if name.hasPrefix("/") || mark == ":" { return name }
         return path[...(path.lastIndex(of: "/") ?? path.startIndex)] + name
@@ -58,25 +58,25 @@ package struct ImageInfo: Encodable, Sendable {
 }
 
 /// An internal snapshot, under the keys of `qemu-img info`.
-package struct SnapshotInfo: Encodable, Sendable {
+public struct SnapshotInfo: Encodable, Sendable {
     /// Its unique name within the image, usually a number.
-    package var id: String
+    public var id: String
     /// What its maker called it.
-    package var name: String
+    public var name: String
     /// The bytes of saved machine state; 0: none.
-    package var vmStateSize: UInt64
+    public var vmStateSize: UInt64
     /// When it was taken: seconds since 1970.
-    package var dateSec: UInt32
+    public var dateSec: UInt32
     /// Nanoseconds after that.
-    package var dateNsec: UInt32
+    public var dateNsec: UInt32
     /// How long the guest had been running, in seconds.
-    package var vmClockSec: UInt64
+    public var vmClockSec: UInt64
     /// Nanoseconds after that.
-    package var vmClockNsec: UInt64
+    public var vmClockNsec: UInt64
     /// Instructions executed, in record/replay.
-    package var icount: UInt64?
+    public var icount: UInt64?
     /// The size of the disk when it was taken.
-    package var diskSize: UInt64?
+    public var diskSize: UInt64?
 
     private enum CodingKeys: String, CodingKey {
         case id, name, icount
@@ -89,7 +89,7 @@ package struct SnapshotInfo: Encodable, Sendable {
     }
 
     /// What the snapshot table says of `snapshot`; beyond `qemu-img info`, the size that the disk had.
-    package init(_ snapshot: DiskSnapshot) {
+    public init(_ snapshot: DiskSnapshot) {
         id = snapshot.id
         name = snapshot.name
         vmStateSize = snapshot.vmStateSize
@@ -103,24 +103,24 @@ package struct SnapshotInfo: Encodable, Sendable {
 }
 
 /// What only one format has, under the keys of `qemu-img info`: `{"type": …, "data": …}`.
-package struct FormatSpecific: Encodable, Sendable {
+public struct FormatSpecific: Encodable, Sendable {
     /// The name of the format.
-    package var type: String
+    public var type: String
     /// An object with what it has.
-    package var data: any Encodable & Sendable
+    public var data: any Encodable & Sendable
 
     private enum CodingKeys: String, CodingKey {
         case type, data
     }
 
     /// What the format `type` has.
-    package init(type: String, data: any Encodable & Sendable) {
+    public init(type: String, data: any Encodable & Sendable) {
         self.type = type
         self.data = data
     }
 
     /// Encodes both.
-    package func encode(to encoder: any Encoder) throws {
+    public func encode(to encoder: any Encoder) throws {
         var container = encoder.container(keyedBy: CodingKeys.self)
         try container.encode(type, forKey: .type)
         try data.encode(to: container.superEncoder(forKey: .data))
@@ -128,14 +128,14 @@ package struct FormatSpecific: Encodable, Sendable {
 }
 
 /// A header extension of a type that the format's specification does not give.
-package struct HeaderExtensionInfo: Encodable, Sendable {
+public struct HeaderExtensionInfo: Encodable, Sendable {
     /// The type, as `0x…`.
-    package var type: String
+    public var type: String
     /// How many bytes it has.
-    package var size: UInt32
+    public var size: UInt32
 
     /// The extension of the type `type` with `size` bytes.
-    package init(type: UInt32, size: UInt32) {
+    public init(type: UInt32, size: UInt32) {
         self.type = "0x" + String(type, radix: 16)
         self.size = size
     }

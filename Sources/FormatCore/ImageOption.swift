@@ -1,17 +1,17 @@
 import BlockImage
 
 /// An option of a new image is not what it must be: one sentence for the person who wrote it.
-package struct OptionFault: Error, Hashable, Sendable {
+public struct OptionFault: Error, Hashable, Sendable {
     /// What is wrong and what it must be.
-    package var message: String
+    public var message: String
 
     /// The fault that `message` says.
-    package init(message: String) {
+    public init(message: String) {
         self.message = message
     }
 
     /// Throws where `level` is none of the `levels` of the compression `name`.
-    package static func check(_ level: Int, _ levels: ClosedRange<Int>, _ name: String) throws(OptionFault) {
+    public static func check(_ level: Int, _ levels: ClosedRange<Int>, _ name: String) throws(OptionFault) {
         guard levels.contains(level) else {
             throw OptionFault(
                 message: "level: is \(level), but must be from \(levels.lowerBound) to \(levels.upperBound) for \(name)"
@@ -22,17 +22,17 @@ package struct OptionFault: Error, Hashable, Sendable {
 
 /// The options of a new image as people write them, as for `qemu-img create -o`: `cluster_size=64k,compat=1.1`, where
 /// a comma of a value is two.
-package struct ImageOptionList: Sendable {
+public struct ImageOptionList: Sendable {
     /// The names and values, in the order that they were written in.
-    package private(set) var items: [(name: String, value: String)] = []
+    public private(set) var items: [(name: String, value: String)] = []
     /// Whether the options are asked for.
-    package private(set) var asksForHelp = false
+    public private(set) var asksForHelp = false
 
     /// No options.
-    package init() {}
+    public init() {}
 
     /// Adds what `text` says. Throws for what is no `name=value`.
-    package mutating func add(_ text: String) throws(OptionFault) {
+    public mutating func add(_ text: String) throws(OptionFault) {
         for piece in Self.pieces(of: text) {
             if piece == "help" || piece == "?" {
                 asksForHelp = true
@@ -47,7 +47,7 @@ package struct ImageOptionList: Sendable {
 
     /// Takes the value of `name` out of the list: the last one, as a later option takes the place of an earlier one. Nil
     /// where it is not there.
-    package mutating func take(_ name: String) -> String? {
+    public mutating func take(_ name: String) -> String? {
         let value = items.last { $0.name == name }?.value
         items.removeAll { $0.name == name }
         return value
@@ -76,15 +76,15 @@ package struct ImageOptionList: Sendable {
 }
 
 /// An option that a new image of one format has.
-package struct ImageOption<New>: Sendable {
+public struct ImageOption<New>: Sendable {
     /// What people write before the equals sign.
-    package let name: String
+    public let name: String
     /// What it may be and what it means, in one line.
-    package let help: String
+    public let help: String
     private let set: @Sendable (inout New, OptionValue) throws(OptionFault) -> Void
 
     /// The option `name`, which `help` explains; `set` sets what its value says.
-    package init(
+    public init(
         name: String, help: String, set: @escaping @Sendable (inout New, OptionValue) throws(OptionFault) -> Void
     ) {
         self.name = name
@@ -93,7 +93,7 @@ package struct ImageOption<New>: Sendable {
     }
 
     /// Sets what `list` says of `new`. Throws for an option that `format` does not have, and for a wrong value.
-    package static func apply(
+    public static func apply(
         _ list: ImageOptionList, _ options: [ImageOption], to new: inout New, format: String
     ) throws(OptionFault) {
         for (name, value) in list.items {
@@ -107,31 +107,31 @@ package struct ImageOption<New>: Sendable {
 }
 
 /// The value of an option, as it was written.
-package struct OptionValue {
+public struct OptionValue {
     /// The name of the option.
-    package let name: String
+    public let name: String
     /// The value.
-    package let text: String
+    public let text: String
 
     /// The fault that it is not `wanted`.
-    package func fault(_ wanted: String) -> OptionFault {
+    public func fault(_ wanted: String) -> OptionFault {
         OptionFault(message: "option \(name): is \"\(text)\", but must be \(wanted)")
     }
 
     /// A number of bytes, as `65536` or `64k`.
-    package func size() throws(OptionFault) -> UInt64 {
+    public func size() throws(OptionFault) -> UInt64 {
         guard let size = byteCount(of: text) else { throw fault("a number of bytes, as 65536 or 64k") }
         return size
     }
 
     /// A number.
-    package func number<Number: FixedWidthInteger>() throws(OptionFault) -> Number {
+    public func number<Number: FixedWidthInteger>() throws(OptionFault) -> Number {
         guard let number = Number(text) else { throw fault("a number") }
         return number
     }
 
     /// Yes or no, as QEMU takes it.
-    package func flag() throws(OptionFault) -> Bool {
+    public func flag() throws(OptionFault) -> Bool {
         switch text {
         case "on", "yes", "true", "y": return true
         case "off", "no", "false", "n": return false
@@ -140,7 +140,7 @@ package struct OptionValue {
     }
 
     /// One of the values that have names.
-    package func choice<Choice: RawRepresentable<String> & CaseIterable>() throws(OptionFault) -> Choice {
+    public func choice<Choice: RawRepresentable<String> & CaseIterable>() throws(OptionFault) -> Choice {
         guard let choice = Choice(rawValue: text) else {
             throw fault("one of \(Choice.allCases.map(\.rawValue).joined(separator: ", "))")
         }

@@ -2,13 +2,13 @@ import BlockImage
 import Encryption
 
 /// What an image may use while it is made ready to read. May be used from any thread.
-package struct LayerServices: Sendable {
+public struct LayerServices: Sendable {
     /// Opens the files that the image names.
-    package let policy: any OpenPolicy
+    public let policy: any OpenPolicy
     /// The passphrases of encrypted images.
-    package let keys: ImageKeys
+    public let keys: ImageKeys
     /// The caches that layers share, and where the image counts what it does.
-    package let resources: LayerResources
+    public let resources: LayerResources
     /// The images that it lies under, itself among them: a name that is found by searching must not lead back to one.
     private let above: Set<FileIdentity>
     /// Whether files are searched for where they are not under the name that the image has.
@@ -16,7 +16,7 @@ package struct LayerServices: Sendable {
 
     /// The services for an image that lies under `above`. `isSearching`: whether its names are searched for, also where they
     /// are not what it says.
-    package init(
+    public init(
         policy: any OpenPolicy, keys: ImageKeys, resources: LayerResources, above: Set<FileIdentity>, isSearching: Bool
     ) {
         self.policy = policy
@@ -28,7 +28,7 @@ package struct LayerServices: Sendable {
 
     /// Opens what the image in `file` calls `name`, and adds what people should know of that to `notes`. Throws what
     /// `FileSearch.open` throws.
-    package func find(
+    public func find(
         _ name: SoughtName, as role: FileReference.Role, for file: any HostFile, notes: inout [ErrorText]
     ) throws(ImageError) -> any HostFile {
         if !isSearching, let stored = name.candidates.first {
@@ -41,20 +41,20 @@ package struct LayerServices: Sendable {
 }
 
 /// The image that another one lies over, as that one calls it.
-package struct BackingName: Sendable {
+public struct BackingName: Sendable {
     /// The bytes of the name in the image.
-    package var bytes: [UInt8]
+    public var bytes: [UInt8]
     /// What it is looked for by.
-    package var sought: SoughtName
+    public var sought: SoughtName
     /// What it is to the image.
-    package var role: FileReference.Role
+    public var role: FileReference.Role
     /// Its format, where the image says it, by the name that it has there.
-    package var storedFormat: String?
+    public var storedFormat: String?
     /// Its format where neither the image nor the name says one; nil: its content decides.
-    package var usualFormat: String?
+    public var usualFormat: String?
 
     /// The image that is stored as `bytes`, looked for as `sought`.
-    package init(
+    public init(
         bytes: [UInt8], sought: SoughtName, role: FileReference.Role, storedFormat: String? = nil,
         usualFormat: String? = nil
     ) {
@@ -67,16 +67,16 @@ package struct BackingName: Sendable {
 }
 
 /// That an image may not be the one that another was made over.
-package struct BackingFault: Sendable {
+public struct BackingFault: Sendable {
     /// What is wrong.
-    package var message: ErrorText
+    public var message: ErrorText
     /// Where the upper image says what it wants; nil where that is no place of its file.
-    package var offset: HostOffset?
+    public var offset: HostOffset?
     /// Whether it is known to be another; otherwise nothing tells.
-    package var isKnown: Bool
+    public var isKnown: Bool
 
     /// The fault `message`, about the place `offset` of the upper image.
-    package init(_ message: ErrorText, at offset: HostOffset?, isKnown: Bool) {
+    public init(_ message: ErrorText, at offset: HostOffset?, isKnown: Bool) {
         self.message = message
         self.offset = offset
         self.isKnown = isKnown

@@ -4,14 +4,14 @@ import Synchronization
 import SystemPackage
 
 /// A mount whose server is gone: every access to it fails with ENOTCONN, "Transport endpoint is not connected".
-package struct DeadMount: Hashable, Sendable {
+public struct DeadMount: Hashable, Sendable {
     /// The absolute path where it is mounted, without links.
-    package let mountpoint: FilePath
+    public let mountpoint: FilePath
 
     /// The dead mount at `path`, if it is of the type "fuse.subtype"; nil where there is nothing, another file system,
     /// or one that answers. Waits for a server that is slow to answer. Callable from any thread, but not about a mount
     /// that this process serves.
-    package init?(at path: FilePath, subtype: String) {
+    public init?(at path: FilePath, subtype: String) {
         // Safe: realpath returns a C string that is ours to free, or nil.
         guard let resolved = unsafe path.withPlatformString({ unsafe realpath($0, nil) }) else { return nil }
         defer { unsafe free(resolved) }
@@ -40,7 +40,7 @@ package struct DeadMount: Hashable, Sendable {
 
     /// Takes it away, and answers whether it is gone. Who has a file of it open keeps what there is to keep: errors. An
     /// ordinary user does it through fusermount3, which lets everyone do so to mounts of their own.
-    package func remove() -> Bool {
+    public func remove() -> Bool {
         let before = MountedFileSystem(at: mountpoint)
         // Safe: a string of ours.
         if unsafe mountpoint.withPlatformString({ unsafe umount2($0, CInt(MNT_DETACH)) }) != 0 { unmountAsUser() }

@@ -2,7 +2,7 @@ internal import CFuse3
 import Glibc
 
 /// Answers a question for an extended attribute. Answer once; dropped, it answers EIO.
-package struct ExtendedAttributeReply: ~Copyable {
+public struct ExtendedAttributeReply: ~Copyable {
     private let request: Request
     private let capacity: Int
 
@@ -13,18 +13,18 @@ package struct ExtendedAttributeReply: ~Copyable {
 
     /// The attribute's value, at most 65,536 bytes. A caller that only asks how large it is, or whose buffer is too
     /// small, is answered so.
-    package consuming func value(_ bytes: [UInt8]) {
+    public consuming func value(_ bytes: [UInt8]) {
         answer(request, bytes, capacity: capacity)
     }
 
     /// There is no such attribute (`noData`), or it cannot be read.
-    package consuming func failure(_ error: ErrorNumber) {
+    public consuming func failure(_ error: ErrorNumber) {
         request.fail(error)
     }
 }
 
 /// Answers a question for the names of extended attributes. Answer once; dropped, it answers EIO.
-package struct ExtendedAttributeNamesReply: ~Copyable {
+public struct ExtendedAttributeNamesReply: ~Copyable {
     private let request: Request
     private let capacity: Int
 
@@ -35,12 +35,12 @@ package struct ExtendedAttributeNamesReply: ~Copyable {
 
     /// The names, each with its namespace as "user.format" and without NUL, at most 65,536 bytes in all. A caller that
     /// only asks how long the list is, or whose buffer is too small, is answered so.
-    package consuming func names(_ names: [[UInt8]]) {
+    public consuming func names(_ names: [[UInt8]]) {
         answer(request, names.flatMap { $0 + [0] }, capacity: capacity)
     }
 
     /// The names cannot be listed.
-    package consuming func failure(_ error: ErrorNumber) {
+    public consuming func failure(_ error: ErrorNumber) {
         request.fail(error)
     }
 }

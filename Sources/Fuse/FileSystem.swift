@@ -3,7 +3,7 @@
 /// NUL.
 ///
 /// Nothing here writes: `Session` answers every operation that would change something with EROFS.
-package protocol FileSystem: AnyObject, Sendable {
+public protocol FileSystem: AnyObject, Sendable {
     /// The kernel has finished the handshake: the mount will answer. Called once, on the thread of `Session.run`,
     /// before the first request is served; it must not touch the mount. By default does nothing.
     func started()
@@ -71,31 +71,31 @@ package protocol FileSystem: AnyObject, Sendable {
 
 extension FileSystem {
     /// Does nothing.
-    package func started() {}
+    public func started() {}
 
     /// Does nothing.
-    package func serving() {}
+    public func serving() {}
 
     /// Does nothing: for a file system whose inodes stay.
-    package func forget(_ inode: Inode, count: UInt64) {}
+    public func forget(_ inode: Inode, count: UInt64) {}
 
     /// Answers EINVAL: for a file system without links.
-    package func linkTarget(of inode: Inode, reply: consuming LinkReply) {
+    public func linkTarget(of inode: Inode, reply: consuming LinkReply) {
         reply.failure(.invalidArgument)
     }
 
     /// Tells of the whole mount.
-    package func statistics(of inode: Inode, reply: consuming StatisticsReply) {
+    public func statistics(of inode: Inode, reply: consuming StatisticsReply) {
         statistics(reply: reply)
     }
 
     /// Answers ENODATA: for a file system without extended attributes.
-    package func extendedAttribute(_ name: [UInt8], of inode: Inode, reply: consuming ExtendedAttributeReply) {
+    public func extendedAttribute(_ name: [UInt8], of inode: Inode, reply: consuming ExtendedAttributeReply) {
         reply.failure(.noData)
     }
 
     /// Answers that there are none.
-    package func extendedAttributeNames(of inode: Inode, reply: consuming ExtendedAttributeNamesReply) {
+    public func extendedAttributeNames(of inode: Inode, reply: consuming ExtendedAttributeNamesReply) {
         reply.names([])
     }
 }

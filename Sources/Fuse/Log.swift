@@ -3,10 +3,10 @@ import Glibc
 import Synchronization
 
 /// libfuse's messages: gathered into whole lines, and handed to one handler for the whole process.
-package enum Log {
+public enum Log {
     /// Sets who gets each line, without its newline, on the thread that caused it; several threads may call at once.
     /// Until it is set, lines go to standard error. Callable from any thread.
-    package static func setHandler(_ handler: @escaping @Sendable (String) -> Void) {
+    public static func setHandler(_ handler: @escaping @Sendable (String) -> Void) {
         state.withLock { $0.handler = handler }
     }
 

@@ -2,15 +2,15 @@ import Glibc
 import SystemPackage
 
 /// One mount, as the kernel's table of mounts shows it (proc(5), /proc/self/mountinfo).
-package struct MountedFileSystem: Hashable, Sendable {
+public struct MountedFileSystem: Hashable, Sendable {
     /// Its device number, as "0:57".
-    package let device: String
+    public let device: String
     /// Its type, as "ext4" or "fuse.rblockfs".
-    package let type: String
+    public let type: String
 
     /// What is mounted uppermost at `mountpoint`, an absolute path without links; nil when nothing is, or the table
     /// cannot be read. Callable from any thread; never touches the mount itself.
-    package init?(at mountpoint: FilePath) {
+    public init?(at mountpoint: FilePath) {
         // Safe: a string of ours.
         let table = unsafe Glibc.open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC)
         guard table >= 0 else { return nil }
@@ -37,7 +37,7 @@ package struct MountedFileSystem: Hashable, Sendable {
 
     /// Where file systems of a type are mounted, as absolute paths without links. Callable from any thread; touches
     /// none of them.
-    package static func mountpoints(ofType type: String) -> [FilePath] {
+    public static func mountpoints(ofType type: String) -> [FilePath] {
         // Safe: a string of ours.
         let table = unsafe Glibc.open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC)
         guard table >= 0 else { return [] }
@@ -60,7 +60,7 @@ package struct MountedFileSystem: Hashable, Sendable {
 
     /// Raises (or lowers) the mount's read-ahead to `kibibytes`, and answers whether this process may: only root may,
     /// and the kernel's 128 KiB are a third of the speed that sequential reads can have.
-    package func setReadAhead(kibibytes: Int) -> Bool {
+    public func setReadAhead(kibibytes: Int) -> Bool {
         // Safe: the path is a string of ours, and write reads as many bytes as the array has.
         let setting = unsafe Glibc.open("/sys/class/bdi/\(device)/read_ahead_kb", O_WRONLY | O_CLOEXEC)
         guard setting >= 0 else { return false }

@@ -2,13 +2,13 @@ import Glibc
 
 /// A FUSE device that another program has opened, and mounted already: mount.fuse3 does so with `-o drop_privileges`,
 /// and hands it over as a mountpoint of the form "/dev/fd/N" (fuse(8)). Where it is mounted is not known to who gets it.
-package struct PassedDevice: Hashable, Sendable {
+public struct PassedDevice: Hashable, Sendable {
     /// The number of the descriptor.
-    package let descriptor: CInt
+    public let descriptor: CInt
 
     /// The descriptor that `mountpoint` names; nil where it is the path of a directory. Whether it is open, and the
     /// device of FUSE, `isFuse` says.
-    package init?(mountpoint: String) {
+    public init?(mountpoint: String) {
         let prefix = "/dev/fd/"
         let digits = mountpoint.dropFirst(prefix.count)
         guard mountpoint.hasPrefix(prefix), digits.allSatisfy({ $0.isASCII && $0.isNumber }),
@@ -18,7 +18,7 @@ package struct PassedDevice: Hashable, Sendable {
     }
 
     /// Whether it is an open descriptor of the device, /dev/fuse under any name, and none of the standard three.
-    package var isFuse: Bool {
+    public var isFuse: Bool {
         var attributes = stat()
         // Safe: fstat fills a structure of ours.
         guard descriptor > STDERR_FILENO, unsafe fstat(descriptor, &attributes) == 0 else { return false }

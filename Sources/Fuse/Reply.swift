@@ -30,14 +30,14 @@ import Glibc
 }
 
 /// Answers a lookup. Answer once; dropped, it answers EIO.
-package struct EntryReply: ~Copyable {
+public struct EntryReply: ~Copyable {
     let request: Request
 
     /// The name exists. The kernel may use the name for `entryTimeout` seconds and the attributes for
     /// `attributesTimeout` seconds without asking again. False when the mount is at its end, and the kernel has not counted
     /// a reference.
     @discardableResult
-    package consuming func entry(_ attributes: Attributes, entryTimeout: Double, attributesTimeout: Double) -> Bool {
+    public consuming func entry(_ attributes: Attributes, entryTimeout: Double, attributesTimeout: Double) -> Bool {
         var entry = fuse_entry_param()
         entry.ino = attributes.inode.rawValue
         entry.attr = stat(attributes)
@@ -48,7 +48,7 @@ package struct EntryReply: ~Copyable {
     }
 
     /// The name does not exist (ENOENT), and the kernel need not ask again for `timeout` seconds.
-    package consuming func noEntry(timeout: Double) {
+    public consuming func noEntry(timeout: Double) {
         var entry = fuse_entry_param()
         entry.entry_timeout = timeout
         // Safe: inode 0 means "no such name"; libfuse copies the entry.
@@ -56,53 +56,53 @@ package struct EntryReply: ~Copyable {
     }
 
     /// The lookup failed.
-    package consuming func failure(_ error: ErrorNumber) {
+    public consuming func failure(_ error: ErrorNumber) {
         request.fail(error)
     }
 }
 
 /// Answers a question for attributes. Answer once; dropped, it answers EIO.
-package struct AttributesReply: ~Copyable {
+public struct AttributesReply: ~Copyable {
     let request: Request
 
     /// The attributes, which the kernel may use for `timeout` seconds without asking again.
-    package consuming func attributes(_ attributes: Attributes, timeout: Double) {
+    public consuming func attributes(_ attributes: Attributes, timeout: Double) {
         var attributes = stat(attributes)
         // Safe: libfuse copies the attributes; the request is answered once.
         unsafe _ = fuse_reply_attr(request.take(), &attributes, timeout)
     }
 
     /// The attributes cannot be read.
-    package consuming func failure(_ error: ErrorNumber) {
+    public consuming func failure(_ error: ErrorNumber) {
         request.fail(error)
     }
 }
 
 /// Answers where a link leads. Answer once; dropped, it answers EIO.
-package struct LinkReply: ~Copyable {
+public struct LinkReply: ~Copyable {
     let request: Request
 
     /// The path that it leads to, without NUL; at most 4,095 bytes.
-    package consuming func target(_ path: [UInt8]) {
+    public consuming func target(_ path: [UInt8]) {
         let path = (path + [0]).map(CChar.init(bitPattern:))
         // Safe: libfuse copies the path up to its NUL; the request is answered once.
         unsafe _ = fuse_reply_readlink(request.take(), path)
     }
 
     /// It cannot be read, or is no link (`invalidArgument`).
-    package consuming func failure(_ error: ErrorNumber) {
+    public consuming func failure(_ error: ErrorNumber) {
         request.fail(error)
     }
 }
 
 /// Answers the opening of a file or directory. Answer once; dropped, it answers EIO.
-package struct OpenReply: ~Copyable {
+public struct OpenReply: ~Copyable {
     let request: Request
 
     /// It is open, and `handle` will come back with every use. False when the caller was interrupted and is gone: then
     /// nothing will be closed, and the file system must let go of the handle itself.
     @discardableResult
-    package consuming func opened(_ handle: FileHandle, _ options: OpenOptions = OpenOptions()) -> Bool {
+    public consuming func opened(_ handle: FileHandle, _ options: OpenOptions = OpenOptions()) -> Bool {
         var info = fuse_file_info()
         info.fh = handle.rawValue
         info.keep_cache = options.keepCache ? 1 : 0
@@ -112,18 +112,18 @@ package struct OpenReply: ~Copyable {
     }
 
     /// It cannot be opened.
-    package consuming func failure(_ error: ErrorNumber) {
+    public consuming func failure(_ error: ErrorNumber) {
         request.fail(error)
     }
 }
 
 /// Answers a read. Answer once; dropped, it answers EIO.
-package struct DataReply: ~Copyable {
+public struct DataReply: ~Copyable {
     let request: Request
 
     /// The bytes, at most as many as were asked for; none at the end of the file. They go to the kernel straight from
     /// the caller's memory, before this returns.
-    package consuming func bytes(_ bytes: RawSpan) {
+    public consuming func bytes(_ bytes: RawSpan) {
         let request = unsafe request.take()
         // Safe: the span keeps its memory alive during the call, and libfuse keeps no pointer to it.
         unsafe bytes.withUnsafeBytes { buffer in
@@ -132,33 +132,33 @@ package struct DataReply: ~Copyable {
     }
 
     /// The bytes cannot be read.
-    package consuming func failure(_ error: ErrorNumber) {
+    public consuming func failure(_ error: ErrorNumber) {
         request.fail(error)
     }
 }
 
 /// Answers a seek. Answer once; dropped, it answers EIO.
-package struct SeekReply: ~Copyable {
+public struct SeekReply: ~Copyable {
     let request: Request
 
     /// Where the data or hole begins, in bytes from the start of the file.
-    package consuming func offset(_ offset: UInt64) {
+    public consuming func offset(_ offset: UInt64) {
         // Safe: the request is answered once.
         unsafe _ = fuse_reply_lseek(request.take(), off_t(clamping: offset))
     }
 
     /// Nothing was found (`noSuchAddress`), or looking failed.
-    package consuming func failure(_ error: ErrorNumber) {
+    public consuming func failure(_ error: ErrorNumber) {
         request.fail(error)
     }
 }
 
 /// Answers `statfs`. Answer once; dropped, it answers EIO.
-package struct StatisticsReply: ~Copyable {
+public struct StatisticsReply: ~Copyable {
     let request: Request
 
     /// The mount's figures.
-    package consuming func statistics(_ statistics: Statistics) {
+    public consuming func statistics(_ statistics: Statistics) {
         var result = statvfs()
         result.f_bsize = UInt(statistics.blockSize)
         result.f_frsize = UInt(statistics.blockSize)
@@ -170,7 +170,7 @@ package struct StatisticsReply: ~Copyable {
     }
 
     /// The figures cannot be read.
-    package consuming func failure(_ error: ErrorNumber) {
+    public consuming func failure(_ error: ErrorNumber) {
         request.fail(error)
     }
 }
@@ -204,7 +204,7 @@ extension FileKind {
 }
 
 /// Answers a listing: add entries until one does not fit or none is left, then `finish`. Dropped, it answers EIO.
-package struct DirectoryReply: ~Copyable {
+public struct DirectoryReply: ~Copyable {
     private let request: Request
     private var buffer: [UInt8]
     private var used = 0
@@ -216,7 +216,7 @@ package struct DirectoryReply: ~Copyable {
 
     /// Adds an entry; "." and ".." are entries like others. False when the kernel's buffer has no space for it: it will
     /// ask again with the last `nextPosition` it got. Positions are the file system's own; 0 means the start.
-    package mutating func add(name: [UInt8], inode: Inode, kind: FileKind, nextPosition: UInt64) -> Bool {
+    public mutating func add(name: [UInt8], inode: Inode, kind: FileKind, nextPosition: UInt64) -> Bool {
         var attributes = stat()
         attributes.st_ino = ino_t(inode.rawValue)
         attributes.st_mode = kind.mode
@@ -234,7 +234,7 @@ package struct DirectoryReply: ~Copyable {
     }
 
     /// Sends what was added. Nothing added means the end of the directory.
-    package consuming func finish() {
+    public consuming func finish() {
         let used = used
         let request = unsafe request.take()
         // Safe: `used` is within the buffer, which libfuse reads before it returns; the request is answered once.
@@ -245,7 +245,7 @@ package struct DirectoryReply: ~Copyable {
     }
 
     /// The directory cannot be listed.
-    package consuming func failure(_ error: ErrorNumber) {
+    public consuming func failure(_ error: ErrorNumber) {
         request.fail(error)
     }
 }

@@ -4,14 +4,14 @@ import Synchronization
 import SystemPackage
 
 /// Why a session could not be made, mounted or served.
-package struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
+public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
     /// The kind of failure.
-    package let errorNumber: ErrorNumber
+    public let errorNumber: ErrorNumber
     /// One line that says what failed, and why, in the words of libfuse or fusermount3 where they had any.
-    package let message: String
+    public let message: String
 
     /// The message.
-    package var description: String { message }
+    public var description: String { message }
 
     /// An error with libfuse's lines as its message, or the system's text where there are none.
     init(_ errorNumber: ErrorNumber, subject: String, lines: [String]) {
@@ -30,7 +30,7 @@ package struct SessionError: Error, Hashable, Sendable, CustomStringConvertible 
 /// SIGTERM, SIGINT and SIGHUP for itself and for threads that it starts, so that they end `run` rather than the process.
 // Safe: libfuse's session is touched by `mount` and `run` on their one thread and by the workers, as libfuse's own loop
 // does; `unmount` and `stop` come from any thread and are ordered by the mutex.
-@safe package final class Session: @unchecked Sendable {
+@safe public final class Session: @unchecked Sendable {
     private let session: OpaquePointer
     private let box: FileSystemBox
     private let state = Mutex(State())
@@ -55,7 +55,7 @@ package struct SessionError: Error, Hashable, Sendable, CustomStringConvertible 
     /// A session that is not mounted yet. `name` is what the mount table shows as its source, `subtype` makes its type
     /// "fuse.subtype". Of `mountOptions` (each as after `-o`), one that libfuse does not know is an error that names it;
     /// whatever they say, the mount is read-only.
-    package init(
+    public init(
         fileSystem: any FileSystem,
         name: String,
         subtype: String,
@@ -91,7 +91,7 @@ package struct SessionError: Error, Hashable, Sendable, CustomStringConvertible 
     /// The absolute path of a mountpoint, without symbolic links: what the mount table will show.
     /// Throws when it is not there or is no directory. Callable from any thread, but not on a mount that this process
     /// serves.
-    package static func canonicalMountpoint(_ path: FilePath) throws(SessionError) -> FilePath {
+    public static func canonicalMountpoint(_ path: FilePath) throws(SessionError) -> FilePath {
         var attributes = stat()
         // Safe: realpath returns a C string that is ours to free, or nil; lstat fills a structure of ours.
         guard let resolved = unsafe path.withPlatformString({ unsafe realpath($0, nil) }),
@@ -113,7 +113,7 @@ package struct SessionError: Error, Hashable, Sendable, CustomStringConvertible 
     /// At "/dev/fd/N" it serves what another program has mounted, and never unmounts it (see `PassedDevice`). With the
     /// mount option `auto_unmount`, the mount goes however this process ends: a helper that fusermount3 leaves behind
     /// unmounts it, also where this process has given up the right to.
-    package func mount(at mountpoint: FilePath) throws(SessionError) {
+    public func mount(at mountpoint: FilePath) throws(SessionError) {
         let passed = PassedDevice(mountpoint: mountpoint.description)
         let path = try passed == nil ? Self.canonicalMountpoint(mountpoint) : mountpoint
         passed?.closeOnExec()
@@ -155,7 +155,7 @@ package struct SessionError: Error, Hashable, Sendable, CustomStringConvertible 
     /// after the file system's own `started`; where it answers false, the run ends at once. `ending` is called before
     /// the mount goes.
     @discardableResult
-    package func run(
+    public func run(
         threads: Int, replacements: Int = 0, started: () -> Bool = { true }, ending: () -> Void = {}
     ) throws(SessionError) -> Int {
         state.withLock { $0.runner = pthread_self() }
@@ -189,7 +189,7 @@ package struct SessionError: Error, Hashable, Sendable, CustomStringConvertible 
 
     /// Ends the mount: at once, or if `run` is serving it, by `stop`. Does nothing when nothing is mounted. Callable
     /// from any thread.
-    package func unmount() {
+    public func unmount() {
         state.withLock { state in
             guard state.runner == nil else { return stop(&state) }
             let mounted = ownMount(state)
@@ -226,7 +226,7 @@ package struct SessionError: Error, Hashable, Sendable, CustomStringConvertible 
 
     /// Asks `run` to end, soon and without waiting for it; one that has not begun will end at once. Callable from any
     /// thread, also while answering a request.
-    package func stop() {
+    public func stop() {
         state.withLock { stop(&$0) }
     }
 

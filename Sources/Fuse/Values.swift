@@ -1,30 +1,30 @@
 /// The number of a file or directory within one mount. The kernel names everything by it.
-package struct Inode: RawRepresentable, Hashable, Sendable {
+public struct Inode: RawRepresentable, Hashable, Sendable {
     /// The number as the kernel sees it; 0 is never a file.
-    package let rawValue: UInt64
+    public let rawValue: UInt64
 
     /// Wraps a number.
-    package init(rawValue: UInt64) {
+    public init(rawValue: UInt64) {
         self.rawValue = rawValue
     }
 
     /// The directory at the mountpoint.
-    package static let root = Inode(rawValue: 1)
+    public static let root = Inode(rawValue: 1)
 }
 
 /// What a file system chose to name one open file or directory: it comes back with every read, and with the close.
-package struct FileHandle: RawRepresentable, Hashable, Sendable {
+public struct FileHandle: RawRepresentable, Hashable, Sendable {
     /// Any number; the kernel only carries it.
-    package let rawValue: UInt64
+    public let rawValue: UInt64
 
     /// Wraps a number.
-    package init(rawValue: UInt64) {
+    public init(rawValue: UInt64) {
         self.rawValue = rawValue
     }
 }
 
 /// The kinds of file that a mount can show.
-package enum FileKind: Hashable, Sendable {
+public enum FileKind: Hashable, Sendable {
     /// A directory.
     case directory
     /// A file of bytes.
@@ -34,48 +34,48 @@ package enum FileKind: Hashable, Sendable {
 }
 
 /// A moment, counted from 1970-01-01T00:00:00Z.
-package struct Timestamp: Hashable, Sendable {
+public struct Timestamp: Hashable, Sendable {
     /// Whole seconds; negative before 1970.
-    package var seconds: Int64
+    public var seconds: Int64
     /// Nanoseconds after `seconds`, 0 to 999,999,999.
-    package var nanoseconds: Int
+    public var nanoseconds: Int
 
     /// A moment `seconds` and `nanoseconds` after the start of 1970.
-    package init(seconds: Int64, nanoseconds: Int = 0) {
+    public init(seconds: Int64, nanoseconds: Int = 0) {
         self.seconds = seconds
         self.nanoseconds = nanoseconds
     }
 }
 
 /// What `stat` reports about a file.
-package struct Attributes: Hashable, Sendable {
+public struct Attributes: Hashable, Sendable {
     /// The file's number.
-    package var inode: Inode
+    public var inode: Inode
     /// File, directory or link.
-    package var kind: FileKind
+    public var kind: FileKind
     /// The twelve permission bits, such as 0o444.
-    package var permissions: UInt16
+    public var permissions: UInt16
     /// Bytes of content; at most `Int64.max`.
-    package var size: UInt64
+    public var size: UInt64
     /// Allocated units of 512 bytes. `cp` and `tar` look for holes only if this is less than `size` has.
-    package var blocks: UInt64
+    public var blocks: UInt64
     /// The preferred size of a read, in bytes.
-    package var blockSize: UInt32
+    public var blockSize: UInt32
     /// Number of names; for a directory 2 and one for each directory in it.
-    package var linkCount: UInt32
+    public var linkCount: UInt32
     /// The owner.
-    package var userID: UInt32
+    public var userID: UInt32
     /// The owner's group.
-    package var groupID: UInt32
+    public var groupID: UInt32
     /// When it was last read.
-    package var accessed: Timestamp
+    public var accessed: Timestamp
     /// When its content last changed.
-    package var modified: Timestamp
+    public var modified: Timestamp
     /// When its attributes last changed.
-    package var changed: Timestamp
+    public var changed: Timestamp
 
     /// Attributes with one time for all three, and sizes to be set afterwards where 0 is wrong.
-    package init(inode: Inode, kind: FileKind, permissions: UInt16, time: Timestamp) {
+    public init(inode: Inode, kind: FileKind, permissions: UInt16, time: Timestamp) {
         self.inode = inode
         self.kind = kind
         self.permissions = permissions
@@ -92,21 +92,21 @@ package struct Attributes: Hashable, Sendable {
 }
 
 /// How the kernel shall treat one open file.
-package struct OpenOptions: Hashable, Sendable {
+public struct OpenOptions: Hashable, Sendable {
     /// Keep what the page cache holds from earlier opens: right when the content cannot have changed.
-    package var keepCache: Bool
+    public var keepCache: Bool
     /// Send every read here, past the page cache. The file can then not be mapped into memory.
-    package var directIO: Bool
+    public var directIO: Bool
 
     /// Without arguments: cached while open, and read afresh at the next open.
-    package init(keepCache: Bool = false, directIO: Bool = false) {
+    public init(keepCache: Bool = false, directIO: Bool = false) {
         self.keepCache = keepCache
         self.directIO = directIO
     }
 }
 
 /// What a seek looks for.
-package enum SeekTarget: Hashable, Sendable {
+public enum SeekTarget: Hashable, Sendable {
     /// The first byte that is stored, at or after the offset.
     case data
     /// The first byte that is not stored, at or after the offset; the end of the file counts as one.
@@ -114,18 +114,18 @@ package enum SeekTarget: Hashable, Sendable {
 }
 
 /// What `df` reports about the mount. Nothing is free: it cannot be written to.
-package struct Statistics: Hashable, Sendable {
+public struct Statistics: Hashable, Sendable {
     /// Bytes in a block.
-    package var blockSize: UInt64
+    public var blockSize: UInt64
     /// Blocks in all.
-    package var blocks: UInt64
+    public var blocks: UInt64
     /// Number of files.
-    package var files: UInt64
+    public var files: UInt64
     /// The longest name, in bytes: NAME_MAX, as on the file systems of the host.
-    package static let maximumNameSize = 255
+    public static let maximumNameSize = 255
 
     /// Statistics of a full file system.
-    package init(blockSize: UInt64, blocks: UInt64, files: UInt64) {
+    public init(blockSize: UInt64, blocks: UInt64, files: UInt64) {
         self.blockSize = blockSize
         self.blocks = blocks
         self.files = files

@@ -10,7 +10,7 @@ import SystemPackage
 /// wait for itself. The links of others are followed one by
 /// one, never into that mount, and where they end is found with openat2(2), which holds it below its folder. What is
 /// found is looked at before it is opened: a FIFO never blocks, and a device is never touched.
-package final class ConfinedOpenPolicy: OpenPolicy {
+public final class ConfinedOpenPolicy: OpenPolicy {
     private struct Folder {
         var location: FilePath
         /// The path that was given, absolute: images may call the folder so, and it may have links in it.
@@ -19,9 +19,9 @@ package final class ConfinedOpenPolicy: OpenPolicy {
     }
 
     /// The folder of images, canonical.
-    package let images: FilePath
+    public let images: FilePath
     /// All the folders that files are opened in, canonical.
-    package var locations: [FilePath] { folders.map(\.location) }
+    public var locations: [FilePath] { folders.map(\.location) }
     private let folders: [Folder]
 
     /// Where files are served from and never opened.
@@ -35,7 +35,7 @@ package final class ConfinedOpenPolicy: OpenPolicy {
     ///
     /// Throws `system` naming the folder that cannot be opened. A folder stays the one that it was now,
     /// whatever is renamed later, until its path leads to another folder (see `FolderHandle`).
-    package init(
+    public init(
         images: FilePath, allowed: [FilePath] = [], excluding mountpoint: FilePath? = nil, checksAdvice: Bool = false
     ) throws(ImageError) {
         self.mountpoint = mountpoint
@@ -59,13 +59,13 @@ package final class ConfinedOpenPolicy: OpenPolicy {
     ///
     /// Throws `denied` for what is no regular file or a link that leads out of the confines, and `system` when it cannot
     /// be opened.
-    package func openImage(at location: FilePath) throws(ImageError) -> LocalFile {
+    public func openImage(at location: FilePath) throws(ImageError) -> LocalFile {
         try open(location, subject: "this image", about: location.text)
     }
 
     /// What `path`, absolute, leads to: its kind, and where it is, without links. Nil where there is nothing, and where
     /// it leads out of the confines or into the mount.
-    package func place(of path: FilePath) -> (kind: FileStatus.Kind, location: FilePath)? {
+    public func place(of path: FilePath) -> (kind: FileStatus.Kind, location: FilePath)? {
         guard case .inside(let found)? = try? find(path) else { return nil }
         defer { try? found.close() }
         guard let status = try? FileStatus(found), let location = try? Self.location(of: found) else { return nil }
@@ -74,7 +74,7 @@ package final class ConfinedOpenPolicy: OpenPolicy {
 
     /// What is in the folder that `path`, absolute, leads to; nil where that is no folder of the confines, or cannot be
     /// listed.
-    package func list(_ path: FilePath) -> FolderListing? {
+    public func list(_ path: FilePath) -> FolderListing? {
         guard case .inside(let found)? = try? find(path) else { return nil }
         defer { try? found.close() }
         // The folder that was found, and no other, whatever its name leads to by now.
@@ -82,14 +82,14 @@ package final class ConfinedOpenPolicy: OpenPolicy {
     }
 
     /// Opens the file that the image in `file` names; a relative name is looked for in the reference's folder.
-    package func open(_ reference: FileReference, namedBy file: any HostFile) throws(ImageError) -> any HostFile {
+    public func open(_ reference: FileReference, namedBy file: any HostFile) throws(ImageError) -> any HostFile {
         let subject: ErrorText = "\(reference.role.rawValue) \"\(path: reference.text)\""
         return try open(try path(of: reference, subject, namedBy: file), subject: subject, about: file.path)
     }
 
     /// Whether there is something that `reference`, which may be one that `open` denies, leads to. False for what leads
     /// into the mount, where nothing is looked at.
-    package func isThere(_ reference: FileReference, namedBy file: any HostFile) -> Bool {
+    public func isThere(_ reference: FileReference, namedBy file: any HostFile) -> Bool {
         guard let path = try? path(of: reference, "", namedBy: file), let end = (try? follow(path)) ?? nil else {
             return false
         }
@@ -119,13 +119,13 @@ package final class ConfinedOpenPolicy: OpenPolicy {
     }
 
     /// The names in the folder of `file`, for images whose writers did not tell `a` from `A` in a name.
-    package func names(besides file: any HostFile) -> [[UInt8]] {
+    public func names(besides file: any HostFile) -> [[UInt8]] {
         names(in: FileReference([], role: .extent), besides: file)
     }
 
     /// The same of the folder that `reference`, as the image in `file` would name it, leads to; an empty name is its
     /// own.
-    package func names(in reference: FileReference, besides file: any HostFile) -> [[UInt8]] {
+    public func names(in reference: FileReference, besides file: any HostFile) -> [[UInt8]] {
         guard let folder = folder(of: file, reference.folder), !reference.name.contains(0) else { return [] }
         var name = reference.name[...]
         if reference.role == .backing { name = (try? Self.plainName(name, subject: "", about: "")) ?? [] }
@@ -303,7 +303,7 @@ private func readLink(_ path: FilePath) throws(Errno) -> FilePath? {
 /// The path with every link followed and every `.` and `..` resolved, as realpath(3) does it.
 ///
 /// Throws `system` when it leads nowhere.
-package func canonical(_ path: FilePath) throws(ImageError) -> FilePath {
+public func canonical(_ path: FilePath) throws(ImageError) -> FilePath {
     do {
         return try resolve(path)
     } catch {
@@ -331,22 +331,22 @@ private func resolve(_ path: FilePath) throws(Errno) -> FilePath {
 
 extension FilePath {
     /// The path that has exactly these bytes, which hold no NUL.
-    package init(bytes: some Sequence<UInt8>) {
+    public init(bytes: some Sequence<UInt8>) {
         let terminated = bytes.map { CChar(bitPattern: $0) } + [0]
         // Safe: the array ends in NUL.
         self = unsafe terminated.withUnsafeBufferPointer { unsafe FilePath(platformString: $0.baseAddress!) }
     }
 
     /// The path of `text`, as `text` has it.
-    package init(text: String) {
+    public init(text: String) {
         self.init(bytes: text.nameBytes)
     }
 
     /// Its text, from which `init(text:)` makes the same path, whether it is UTF-8 or not: see `nameText`.
-    package var text: String { nameText(bytes) }
+    public var text: String { nameText(bytes) }
 
     /// The path's bytes, without the NUL.
-    package var bytes: [UInt8] {
+    public var bytes: [UInt8] {
         // Safe: a platform string ends in NUL, and `length` does not count it.
         unsafe withPlatformString { text in
             (0..<length).map { unsafe UInt8(bitPattern: text[$0]) }

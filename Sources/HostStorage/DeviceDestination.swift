@@ -5,9 +5,9 @@ import SystemPackage
 
 /// A block device that a raw image is written to, from its start to its end: what the device had is lost. Used by one
 /// thread at a time.
-package final class DeviceDestination: ImageDestination {
+public final class DeviceDestination: ImageDestination {
     /// The name of the image's own file, for `file(named:)`.
-    package let imageName: String
+    public let imageName: String
     private let file: NewDeviceFile
     private let isFlushed: Bool
 
@@ -15,7 +15,7 @@ package final class DeviceDestination: ImageDestination {
     ///
     /// Throws `denied` for a device that is a source, and `system` with EEXIST where its content must not be replaced,
     /// and with EBUSY where it is mounted or else in use.
-    package init(at location: FilePath, _ options: DestinationOptions) throws(ImageError) {
+    public init(at location: FilePath, _ options: DestinationOptions) throws(ImageError) {
         let path = location.text
         imageName = path
         isFlushed = options.isFlushed
@@ -34,7 +34,7 @@ package final class DeviceDestination: ImageDestination {
     }
 
     /// A new file beside the image: there is but the device.
-    package func file(named name: String) throws(ImageError) -> any NewFile {
+    public func file(named name: String) throws(ImageError) -> any NewFile {
         guard name == imageName else {
             throw ImageError(.denied, path: name, "no file can lie beside a device")
         }
@@ -42,7 +42,7 @@ package final class DeviceDestination: ImageDestination {
     }
 
     /// All but zeros at the end is in its place already.
-    package func place() throws(ImageError) {
+    public func place() throws(ImageError) {
         try file.fillToEnd()
         if isFlushed { try file.flush() }
     }

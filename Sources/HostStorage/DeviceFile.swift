@@ -6,28 +6,28 @@ import SystemPackage
 /// A block device of this host, open for reading. Every method may be called from any thread.
 ///
 /// Only for devices that a person names: what an image names is opened by an `OpenPolicy`, never as a device.
-package final class DeviceFile: HostFile {
+public final class DeviceFile: HostFile {
     /// The number of this opening.
-    package let id = HostFileID()
+    public let id = HostFileID()
     /// The path it was opened by, for messages and for resolving names beside it; of a part of a file, the path of the
     /// whole and the part's name. Made once: it is asked for by each read.
-    package let path: String
+    public let path: String
     /// The path that it was opened by.
-    package let location: FilePath
+    public let location: FilePath
     /// Its size in bytes when it was opened: the size of the device when it was opened.
-    package let size: UInt64
+    public let size: UInt64
     /// All of it, since a device does not report what it keeps.
-    package var allocatedSize: UInt64 { size }
+    public var allocatedSize: UInt64 { size }
     /// The number of the device, whatever node it was opened by. No file has the inode 0.
-    package let identity: FileIdentity?
+    public let identity: FileIdentity?
     /// When it was opened. Nothing dates what is written to a device, so that no two openings are taken for one state.
-    package let modified = FileTime.now
+    public let modified = FileTime.now
     private let handle: FileDescriptor
 
     /// Opens the block device that `location` leads to.
     ///
     /// Throws `denied` for anything else, which is not read from, and `system` when it cannot be opened.
-    package init(at location: FilePath) throws(ImageError) {
+    public init(at location: FilePath) throws(ImageError) {
         path = location.text
         do {
             // A FIFO that took the place of the device meanwhile must not block.
@@ -57,33 +57,33 @@ package final class DeviceFile: HostFile {
     }
 
     /// The open descriptor, for what only the kernel can do with it: offset 0 of both is the same byte.
-    package var descriptor: CInt? { handle.rawValue }
+    public var descriptor: CInt? { handle.rawValue }
     /// Whether the host can be asked for bytes without waiting for a disk, as `ReadScope.withoutBlocking` does, and can
     /// be asked about the file at once.
-    package var isPrompt: Bool { clinux_is_prompt(handle.rawValue) == 1 }
+    public var isPrompt: Bool { clinux_is_prompt(handle.rawValue) == 1 }
     /// How another program has locked it, by QEMU's convention; nil where none has.
-    package var imageLock: ImageLock? { handle.imageLock }
+    public var imageLock: ImageLock? { handle.imageLock }
 
     /// Whether the path leads to this device, and it has its size still.
-    package var isCurrent: Bool {
+    public var isCurrent: Bool {
         guard case .blockDevice(let number)? = try? FileStatus(at: location).kind else { return false }
         return number == identity?.device && isUnchanged
     }
 
     /// Whether the device has its size still. What was written to it is not known.
-    package var isUnchanged: Bool {
+    public var isUnchanged: Bool {
         let end = try? handle.seek(offset: 0, from: .end)
         return end.map { UInt64(clamping: $0) } == size
     }
 
     /// Appends exactly the `count` bytes at `offset` to `output`, which must have space for them.
-    package func read(_ count: Int, at offset: HostOffset, into output: inout OutputRawSpan) throws(ImageError) {
+    public func read(_ count: Int, at offset: HostOffset, into output: inout OutputRawSpan) throws(ImageError) {
         try handle.read(count, at: offset, of: path, into: &output)
     }
 
     /// How the host keeps the bytes from `offset` on: whether they are a hole, and for how many bytes, at most `limit`,
     /// that stays so: all is data, since a device does not report holes.
-    package func run(at offset: HostOffset, limit: UInt64) -> (isHole: Bool, count: UInt64) {
+    public func run(at offset: HostOffset, limit: UInt64) -> (isHole: Bool, count: UInt64) {
         (false, limit)
     }
 }

@@ -3,9 +3,9 @@ import Glibc
 import SystemPackage
 
 /// What stat(2) says of a file.
-package struct FileStatus: Hashable, Sendable {
+public struct FileStatus: Hashable, Sendable {
     /// What a directory entry or an inode can be.
-    package enum Kind: Hashable, Sendable {
+    public enum Kind: Hashable, Sendable {
         /// A file with bytes of its own.
         case regular
         /// A folder.
@@ -17,18 +17,18 @@ package struct FileStatus: Hashable, Sendable {
     }
 
     /// What it is.
-    package var kind: Kind
+    public var kind: Kind
     /// Its size in bytes.
-    package var size: UInt64
+    public var size: UInt64
     /// The bytes it takes on the host's file system.
-    package var allocatedSize: UInt64
+    public var allocatedSize: UInt64
     /// Which file it is.
-    package var identity: FileIdentity
+    public var identity: FileIdentity
     /// When its content last changed.
-    package var modified: FileTime
+    public var modified: FileTime
 
     /// Whether all its times are that of now, or of a moment before: the kernel keeps what a file system said of a file.
-    package var isDatedNow: Bool
+    public var isDatedNow: Bool
 
     /// Of the open file.
     init(_ handle: FileDescriptor) throws(Errno) {
@@ -39,7 +39,7 @@ package struct FileStatus: Hashable, Sendable {
     }
 
     /// Of what the path leads to now; of a link itself where `followingLinks` is false.
-    package init(at location: FilePath, followingLinks: Bool = true) throws(Errno) {
+    public init(at location: FilePath, followingLinks: Bool = true) throws(Errno) {
         var status = stat()
         let flags = followingLinks ? 0 : AT_SYMLINK_NOFOLLOW
         // Safe: fstatat reads a NUL-terminated string and fills the structure that it is given.
@@ -75,7 +75,7 @@ package struct FileStatus: Hashable, Sendable {
 
 extension FileStatus.Kind {
     /// What it is, for messages.
-    package var text: String {
+    public var text: String {
         switch self {
         case .regular: "a regular file"
         case .folder: "a folder"
@@ -87,7 +87,7 @@ extension FileStatus.Kind {
 
 extension FileTime {
     /// The host's clock, by which its file systems date changes.
-    package static var now: FileTime {
+    public static var now: FileTime {
         var time = timespec()
         // Safe: clock_gettime fills the structure that it is given.
         unsafe _ = clock_gettime(CLOCK_REALTIME, &time)
@@ -96,12 +96,12 @@ extension FileTime {
 }
 
 /// How much of a file system of the host is in use, as statvfs(3) says.
-package struct FileSystemUse: Hashable, Sendable {
+public struct FileSystemUse: Hashable, Sendable {
     /// The bytes in use.
-    package var usedSize: UInt64
+    public var usedSize: UInt64
 
     /// Of the file system that `location` is on; nil where that is not known.
-    package init?(at location: FilePath) {
+    public init?(at location: FilePath) {
         var status = statvfs()
         // Safe: statvfs reads a NUL-terminated string and fills the structure that it is given.
         guard unsafe location.withPlatformString({ unsafe statvfs($0, &status) }) == 0 else { return nil }

@@ -7,9 +7,9 @@ import SystemPackage
 ///
 /// They have no names while they are written, where the file system has such files, and hidden ones elsewhere: whatever
 /// ends the process leaves nothing behind, even SIGKILL, but where names are hidden. Used by one thread at a time.
-package final class FolderDestination: ImageDestination {
+public final class FolderDestination: ImageDestination {
     /// The name of the image's own file; bytes that are not UTF-8 are replaced.
-    package let imageName: String
+    public let imageName: String
     private let name: FilePath.Component
     private let location: FilePath
     private let folder: FileDescriptor
@@ -20,7 +20,7 @@ package final class FolderDestination: ImageDestination {
     ///
     /// Throws `denied` where something is there that is no regular file, or is a source, and `system` for a file that
     /// must not be replaced, or a folder that is not there.
-    package init(at path: FilePath, _ options: DestinationOptions) throws(ImageError) {
+    public init(at path: FilePath, _ options: DestinationOptions) throws(ImageError) {
         let text = path.text
         guard let last = path.lastComponent, last.kind == .regular else {
             throw ImageError(.denied, path: text, "names a folder, and must name a file")
@@ -52,7 +52,7 @@ package final class FolderDestination: ImageDestination {
     }
 
     /// A new file beside the image; `name` has no folder.
-    package func file(named name: String) throws(ImageError) -> any NewFile {
+    public func file(named name: String) throws(ImageError) -> any NewFile {
         guard name == imageName || !name.contains("/"), let component = FilePath(text: name).lastComponent else {
             throw ImageError(.denied, path: name, "is no name of a file")
         }
@@ -91,7 +91,7 @@ package final class FolderDestination: ImageDestination {
     }
 
     /// Puts what was written in its place: the image's own file comes last.
-    package func place() throws(ImageError) {
+    public func place() throws(ImageError) {
         files.sort { ($0.name == name ? 1 : 0) < ($1.name == name ? 1 : 0) }
         if options.replaces {
             for (name, file) in files { try file.keepAttributes(of: name, in: folder) }

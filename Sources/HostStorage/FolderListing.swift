@@ -3,17 +3,17 @@ import Glibc
 import SystemPackage
 
 /// The names in a folder and what they are, without looking at any of them.
-package struct FolderListing: Sendable {
+public struct FolderListing: Sendable {
     /// One name.
-    package struct Entry: Hashable, Sendable {
+    public struct Entry: Hashable, Sendable {
         /// The name's bytes.
-        package var name: [UInt8]
+        public var name: [UInt8]
         /// What the folder itself says of it.
-        package var kind: Kind
+        public var kind: Kind
     }
 
     /// What a folder says of an entry without looking at it.
-    package enum Kind: Hashable, Sendable {
+    public enum Kind: Hashable, Sendable {
         /// A folder.
         case folder
         /// A link, which may lead anywhere; or the file system does not tell.
@@ -23,10 +23,10 @@ package struct FolderListing: Sendable {
     }
 
     /// The entries, in the folder's own order, without "." and "..".
-    package let entries: [Entry]
+    public let entries: [Entry]
 
     /// Lists `folder`. Throws `system` when it cannot be read.
-    package init(_ folder: FilePath) throws(ImageError) {
+    public init(_ folder: FilePath) throws(ImageError) {
         guard let stream = unsafe folder.withPlatformString({ unsafe opendir($0) }) else {
             throw ImageError.system(Errno(rawValue: errno), path: folder.text, "list the folder")
         }

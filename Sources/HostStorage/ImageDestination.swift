@@ -2,7 +2,7 @@ import BlockImage
 import SystemPackage
 
 /// Where a new image goes that a person named: to files of a folder, or to a block device. Used by one thread at a time.
-package protocol ImageDestination: NewFiles {
+public protocol ImageDestination: NewFiles {
     /// The name of the image's own file, for `file(named:)`.
     var imageName: String { get }
 
@@ -12,27 +12,27 @@ package protocol ImageDestination: NewFiles {
 }
 
 /// How a new image is written to its place.
-package struct DestinationOptions: Sendable {
+public struct DestinationOptions: Sendable {
     /// Whether it may replace what is there.
-    package var replaces = false
+    public var replaces = false
     /// Whether it is on the disk, and not only on its way to it, when it is in its place.
-    package var isFlushed = true
+    public var isFlushed = true
     /// Whether a device is known to have zeros wherever nothing is written.
-    package var isZero = false
+    public var isZero = false
     /// What is made, for messages.
-    package var what = "image"
+    public var what = "image"
     /// The files that must stay as they are: those that the image is made of.
-    package var sources: Set<FileIdentity> = []
+    public var sources: Set<FileIdentity> = []
 
     /// Nothing is replaced, and all is flushed.
-    package init() {}
+    public init() {}
 }
 
 /// The place `path` of a new image: a block device, or else a file that there is not, or that is to be replaced.
 ///
 /// A link is followed: the image takes the place of what it leads to. Throws `denied` for what is neither, or is one of
 /// the sources, and `system` with EEXIST for what must not be replaced; nothing is written yet.
-package func imageDestination(at path: FilePath, _ options: DestinationOptions) throws(ImageError)
+public func imageDestination(at path: FilePath, _ options: DestinationOptions) throws(ImageError)
     -> any ImageDestination
 {
     if let location = try? canonical(path), case .blockDevice? = try? FileStatus(at: location).kind {

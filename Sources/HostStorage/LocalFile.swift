@@ -4,11 +4,11 @@ import Glibc
 import SystemPackage
 
 /// A regular file of this host, open for reading. Every method may be called from any thread.
-package final class LocalFile: HostFile {
+public final class LocalFile: HostFile {
     /// The link by which a file was opened.
-    package struct Link: Sendable {
+    public struct Link: Sendable {
         /// Where the link is: a folder without links, and its own name.
-        package let path: FilePath
+        public let path: FilePath
         private let status: FileStatus
 
         /// The link at `path`; nil where there is none.
@@ -26,27 +26,27 @@ package final class LocalFile: HostFile {
     }
 
     /// The number of this opening.
-    package let id = HostFileID()
+    public let id = HostFileID()
     /// The path it was opened by, for messages and for resolving names beside it; of a part of a file, the path of the
     /// whole and the part's name. Made once: it is asked for by each read.
-    package let path: String
+    public let path: String
     /// The canonical path, as the host has it.
-    package let location: FilePath
+    public let location: FilePath
     /// The link that led there; nil where the file was opened by the name that it has.
-    package let link: Link?
+    public let link: Link?
     /// Its size in bytes when it was opened.
-    package let size: UInt64
+    public let size: UInt64
     /// The bytes it takes on the host's file system now: less than `size` where it has holes.
-    package var allocatedSize: UInt64 { (try? FileStatus(handle))?.allocatedSize ?? 0 }
+    public var allocatedSize: UInt64 { (try? FileStatus(handle))?.allocatedSize ?? 0 }
     /// Which file it is; nil when it lives in memory, or is made of parts of files (`FileSlice`, `JoinedFile`).
-    package let identity: FileIdentity?
+    public let identity: FileIdentity?
     /// When its content last changed, as of opening.
-    package let modified: FileTime
+    public let modified: FileTime
     /// Whether the host can be asked for bytes without waiting for a disk, as `ReadScope.withoutBlocking` does, and can
     /// be asked about the file at once.
-    package let isPrompt: Bool
+    public let isPrompt: Bool
     /// It is on FUSE, and all its times were those of its opening.
-    package let isDatedByClock: Bool
+    public let isDatedByClock: Bool
     private let handle: FileDescriptor
 
     /// Takes over `handle`, open for reading on the regular file at `location`, to which `link` led, and closes it in the
@@ -68,21 +68,21 @@ package final class LocalFile: HostFile {
     }
 
     /// The open descriptor, for what only the kernel can do with it: offset 0 of both is the same byte.
-    package var descriptor: CInt? { handle.rawValue }
+    public var descriptor: CInt? { handle.rawValue }
 
     /// Appends exactly the `count` bytes at `offset` to `output`, which must have space for them.
-    package func read(_ count: Int, at offset: HostOffset, into output: inout OutputRawSpan) throws(ImageError) {
+    public func read(_ count: Int, at offset: HostOffset, into output: inout OutputRawSpan) throws(ImageError) {
         try handle.read(count, at: offset, of: path, into: &output)
     }
 
     /// Tells the host that the `count` bytes at `offset` will be read soon, and does not wait for them.
-    package func willNeed(_ count: UInt64, at offset: HostOffset) {
+    public func willNeed(_ count: UInt64, at offset: HostOffset) {
         guard let start = off_t(exactly: offset.rawValue) else { return }
         _ = posix_fadvise(handle.rawValue, start, off_t(clamping: count), POSIX_FADV_WILLNEED)
     }
 
     /// Whether the host has all of the `count` bytes at `offset` in its memory: then nothing waits for a disk.
-    package func isCached(_ count: UInt64, at offset: HostOffset) -> Bool {
+    public func isCached(_ count: UInt64, at offset: HostOffset) -> Bool {
         guard let start = off_t(exactly: offset.rawValue), let count = Int(exactly: count),
             !start.addingReportingOverflow(off_t(count)).overflow
         else { return false }
@@ -90,19 +90,19 @@ package final class LocalFile: HostFile {
     }
 
     /// Whether it was opened by a link that is in another folder than the file itself.
-    package var isLinked: Bool {
+    public var isLinked: Bool {
         link.map { $0.path.removingLastComponent() != location.removingLastComponent() } ?? false
     }
 
     /// Whether its path still leads to this very file, unchanged since it was opened.
-    package var isCurrent: Bool {
+    public var isCurrent: Bool {
         guard link?.isCurrent ?? true else { return false }
         guard let status = try? FileStatus(at: location) else { return false }
         return status.identity == identity && hasContent(of: status)
     }
 
     /// Whether the file that was opened has not been written to since, whatever its path leads to by now.
-    package var isUnchanged: Bool {
+    public var isUnchanged: Bool {
         guard let status = try? FileStatus(handle) else { return false }
         return hasContent(of: status)
     }
@@ -114,11 +114,11 @@ package final class LocalFile: HostFile {
     }
 
     /// How another program has locked it, by QEMU's convention; nil where none has.
-    package var imageLock: ImageLock? { handle.imageLock }
+    public var imageLock: ImageLock? { handle.imageLock }
 
     /// How the host keeps the bytes from `offset` on: whether they are a hole, and for how many bytes, at most `limit`,
     /// that stays so. Asks the file system with SEEK_DATA and SEEK_HOLE.
-    package func run(at offset: HostOffset, limit: UInt64) -> (isHole: Bool, count: UInt64) {
+    public func run(at offset: HostOffset, limit: UInt64) -> (isHole: Bool, count: UInt64) {
         guard let start = off_t(exactly: offset.rawValue) else { return (false, limit) }
         let data = lseek(handle.rawValue, start, clinux_SEEK_DATA)
         if data < 0 {

@@ -2,17 +2,17 @@ import BlockImage
 import SystemPackage
 
 /// A file as a person names it, maybe by a link to it.
-package struct PathByName: Sendable {
+public struct PathByName: Sendable {
     /// The path with the name that was given: its folder without links, and the name, which may be a link.
-    package let path: FilePath
+    public let path: FilePath
     /// Where the file is, without links.
-    package let location: FilePath
+    public let location: FilePath
     /// The folder that the path names, where that is not just the file's: one of a link, in which what the image names is
     /// looked for first, or another name of the same.
-    package let folders: [FilePath]
+    public let folders: [FilePath]
 
     /// The file that `given` leads to. Throws `system` where there is none.
-    package init(_ given: FilePath) throws(ImageError) {
+    public init(_ given: FilePath) throws(ImageError) {
         location = try canonical(given)
         let folder = given.removingLastComponent()
         let named = try canonical(folder.isEmpty ? "." : folder)

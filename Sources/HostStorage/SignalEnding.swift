@@ -3,9 +3,9 @@ import SystemPackage
 
 /// What is undone when SIGINT, SIGTERM, SIGHUP or SIGPIPE ends this process: the one place that handles these signals in
 /// the commands. Afterwards the process ends by the signal, as it would have without this.
-package enum SignalEnding {
+public enum SignalEnding {
     /// Has the line that the cursor is in erased on standard error. May be called from any thread.
-    package static func erasesLine() {
+    public static func erasesLine() {
         clinux_ending_erase_line()
     }
 }

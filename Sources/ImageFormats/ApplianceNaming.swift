@@ -3,7 +3,7 @@ import OVA
 
 extension ImageFormat {
     /// Whether a file's name says that it is an appliance, an archive of disks: `.ova`, in upper or lower case.
-    package static func isAppliance(_ name: [UInt8]) -> Bool {
+    public static func isAppliance(_ name: [UInt8]) -> Bool {
         String(decoding: name.suffix(4), as: UTF8.self).lowercased() == ".ova"
     }
 }
@@ -11,7 +11,7 @@ extension ImageFormat {
 extension ApplianceDisk {
     /// What its name says of its format, else what the descriptor does; nil: its content decides. `probesImg`: whether a
     /// `.img` is recognised by its content; otherwise it is raw.
-    package func format(probesImg: Bool = true) -> ImageFormat? {
+    public func format(probesImg: Bool = true) -> ImageFormat? {
         switch ImageFormat.naming(of: folderName) {
         case .format(let format): format
         case .ambiguous: probesImg ? nil : .raw

@@ -1,25 +1,25 @@
 import BlockImage
 
 /// A run of a disk that is stored in one way, under the keys of `qemu-img map --output=json` with their meaning.
-package struct MapEntry: Hashable, Sendable {
+public struct MapEntry: Hashable, Sendable {
     /// Where it begins on the disk, in bytes.
-    package var start: UInt64
+    public var start: UInt64
     /// How many bytes it has.
-    package var length: UInt64
+    public var length: UInt64
     /// The place in the chain of the image that stores it; 0 is the topmost.
-    package var depth: Int
+    public var depth: Int
     /// Whether an image of the chain stores it, be it as zeros.
-    package var present: Bool
+    public var present: Bool
     /// Whether it reads as zeros without looking at it.
-    package var zero: Bool
+    public var zero: Bool
     /// Whether there are bytes for it on the host.
-    package var data: Bool
+    public var data: Bool
     /// Whether these are compressed.
-    package var compressed: Bool
+    public var compressed: Bool
     /// Where in its file they lie, where they lie as they are, or have room; they may be a hole of that file.
-    package var offset: UInt64?
+    public var offset: UInt64?
     /// The file that they lie in, compressed or not.
-    package var file: HostFileID?
+    public var file: HostFileID?
 
     /// Whether `next`, which begins where this ends, goes on in the same way.
     fileprivate func isContinued(by next: MapEntry) -> Bool {
@@ -30,16 +30,16 @@ package struct MapEntry: Hashable, Sendable {
 
 /// The runs of a disk, or of a part of it, in their order, with neighbours that are alike joined into one. Each is looked
 /// up when it is asked for.
-package struct DiskMap: Sendable {
+public struct DiskMap: Sendable {
     /// The first byte behind what is mapped.
-    package let limit: UInt64
+    public let limit: UInt64
     private var runs: DiskRuns
     private var position: UInt64
     /// The run that the next one may continue.
     private var pending: MapEntry?
 
     /// The map of `image` from the byte `start` on, of at most `count` bytes. Empty where nothing of the disk is there.
-    package init(_ image: Image, from start: UInt64 = 0, count: UInt64 = .max) {
+    public init(_ image: Image, from start: UInt64 = 0, count: UInt64 = .max) {
         position = start
         let end = start.addingReportingOverflow(count)
         limit = min(image.virtualSize, end.overflow ? .max : end.partialValue)
@@ -47,10 +47,10 @@ package struct DiskMap: Sendable {
     }
 
     /// Where the runs that were answered, and what is known of the one after them, end.
-    package var end: UInt64 { position }
+    public var end: UInt64 { position }
 
     /// Goes on behind the place that `next` threw about: answers what is lost with it.
-    package mutating func skipLost() -> (start: UInt64, length: UInt64) {
+    public mutating func skipLost() -> (start: UInt64, length: UInt64) {
         let rest = limit - min(position, limit)
         let length = rest == 0 ? 0 : runs.skipLost(at: position, limit: rest)
         defer { position += length }
@@ -59,7 +59,7 @@ package struct DiskMap: Sendable {
 
     /// The next run; nil at the end. Throws what damaged metadata throws, once the runs before it have been
     /// answered; and `unsupported` where there are more runs than the disk's files can have.
-    package mutating func next() throws(ImageError) -> MapEntry? {
+    public mutating func next() throws(ImageError) -> MapEntry? {
         while position < limit {
             let entry: MapEntry
             do throws(ImageError) {

@@ -5,18 +5,18 @@ import Raw
 import VMDK
 
 /// A disk image format that this program reads: the name of a driver.
-package struct ImageFormat: RawRepresentable, Hashable, CaseIterable, Sendable {
+public struct ImageFormat: RawRepresentable, Hashable, CaseIterable, Sendable {
     /// What knows the format.
-    package let driver: any FormatDriver
+    public let driver: any FormatDriver
     /// The name: "raw", "qcow2", "vmdk".
-    package var rawValue: String { driver.name }
+    public var rawValue: String { driver.name }
 
     /// The disk, byte for byte.
-    package static let raw = ImageFormat(RawDriver())
+    public static let raw = ImageFormat(RawDriver())
     /// QEMU's copy-on-write format, versions 2 and 3.
-    package static let qcow2 = ImageFormat(QCOW2Driver())
+    public static let qcow2 = ImageFormat(QCOW2Driver())
     /// VMware's virtual disk format.
-    package static let vmdk = ImageFormat(VMDKDriver())
+    public static let vmdk = ImageFormat(VMDKDriver())
     /// The formats of this program. This is the only place that names them all.
     private static let builtIn: [ImageFormat] = [raw, qcow2, vmdk]
     private static let added = Guarded<[ImageFormat]>([])
@@ -26,22 +26,22 @@ package struct ImageFormat: RawRepresentable, Hashable, CaseIterable, Sendable {
     }
 
     /// The format called `name`; nil where there is none.
-    package init?(rawValue name: String) {
+    public init?(rawValue name: String) {
         guard let format = Self.allCases.first(where: { $0.rawValue == name }) else { return nil }
         self = format
     }
 
     /// All formats, raw first.
-    package static var allCases: [ImageFormat] { builtIn + added.withLock { $0 } }
+    public static var allCases: [ImageFormat] { builtIn + added.withLock { $0 } }
 
     /// Adds the format of `driver` to those that are known from then on; for programs that bring a format of their own. To be
     /// done before any image is opened; a name or an extension that is known already keeps its format.
-    package static func add(_ driver: any FormatDriver) {
+    public static func add(_ driver: any FormatDriver) {
         added.withLock { $0.append(ImageFormat(driver)) }
     }
 
     /// The names of all formats that `condition` holds for, as a list for people: "qcow2, vmdk and raw".
-    package static func names(before last: String = "and", where condition: (ImageFormat) -> Bool = { _ in true })
+    public static func names(before last: String = "and", where condition: (ImageFormat) -> Bool = { _ in true })
         -> String
     {
         let names = (allCases.filter { $0 != raw } + [raw]).filter(condition).map(\.rawValue)
@@ -50,15 +50,15 @@ package struct ImageFormat: RawRepresentable, Hashable, CaseIterable, Sendable {
     }
 
     /// Whether both have one name.
-    package static func == (first: ImageFormat, second: ImageFormat) -> Bool { first.rawValue == second.rawValue }
+    public static func == (first: ImageFormat, second: ImageFormat) -> Bool { first.rawValue == second.rawValue }
 
     /// Hashes the name.
-    package func hash(into hasher: inout Hasher) { hasher.combine(rawValue) }
+    public func hash(into hasher: inout Hasher) { hasher.combine(rawValue) }
 }
 
 extension ImageFormat {
     /// What a file's name says about its format.
-    package enum Naming: Hashable, Sendable {
+    public enum Naming: Hashable, Sendable {
         /// The name says that it is of this format; nothing else is looked at.
         case format(ImageFormat)
         /// An image, but of which format only its content tells: `.img`.
@@ -66,13 +66,13 @@ extension ImageFormat {
     }
 
     /// The extensions that call files images, as a list for people: ".qcow2, .vmdk, .raw and .img".
-    package static var extensions: String {
+    public static var extensions: String {
         let formats = allCases.filter { $0 != raw } + [raw]
         return "\(formats.flatMap(\.driver.extensions).map { ".\($0)" }.joined(separator: ", ")) and .img"
     }
 
     /// What the name's extension says, in upper or lower case; nil for a file that its name does not call an image.
-    package static func naming(of fileName: some Collection<UInt8>) -> Naming? {
+    public static func naming(of fileName: some Collection<UInt8>) -> Naming? {
         guard let dot = fileName.lastIndexOfDot else { return nil }
         let suffix = String(decoding: fileName[dot...].dropFirst(), as: UTF8.self).lowercased()
         if suffix == "img" { return .ambiguous }
@@ -80,7 +80,7 @@ extension ImageFormat {
     }
 
     /// What the file's first bytes say. Every file is at least raw.
-    package static func probe(_ file: any HostFile) throws(ImageError) -> ImageFormat {
+    public static func probe(_ file: any HostFile) throws(ImageError) -> ImageFormat {
         let start = try file.bytes(Int(min(file.size, 4096)), at: HostOffset(0), of: "first bytes")
         return allCases.first { $0.driver.recognizes(firstBytes: start) } ?? .raw
     }

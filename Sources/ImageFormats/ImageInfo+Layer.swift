@@ -3,7 +3,7 @@ import FormatCore
 
 extension ImageInfo {
     /// What `layer`, one file of a chain, says of itself; `listsAll`: with its snapshots and dirty bitmaps.
-    package init(_ layer: LayerDescription, listsAll: Bool = true) {
+    public init(_ layer: LayerDescription, listsAll: Bool = true) {
         self.init(path: layer.file.path, format: layer.format.rawValue, actualSize: layer.file.allocatedSize)
         // One that could not be described has no size to speak of.
         guard let image = layer.image else { return }

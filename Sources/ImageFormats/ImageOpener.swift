@@ -4,24 +4,24 @@ import HostStorage
 
 /// Opens images with the chains under them: finds the format of each file, and follows what it names as far as the
 /// policy goes. May be used from any thread.
-package struct ImageOpener: Sendable {
+public struct ImageOpener: Sendable {
     /// The most files that one chain may have. QEMU sets no limit; chains of more than a few dozen are not seen.
-    package static let depthLimit = 256
+    public static let depthLimit = 256
 
     private let policy: any OpenPolicy
     private let resources: LayerResources
     /// How images are opened.
-    package var options: OpeningOptions
+    public var options: OpeningOptions
 
     /// An opener of files that `policy` allows, as `options` say, whose layers share the caches of `resources`.
-    package init(policy: any OpenPolicy, resources: LayerResources, options: OpeningOptions = OpeningOptions()) {
+    public init(policy: any OpenPolicy, resources: LayerResources, options: OpeningOptions = OpeningOptions()) {
         self.policy = policy
         self.resources = resources
         self.options = options
     }
 
     /// An opener with the same options and caches of files that `policy` allows.
-    package func confined(to policy: any OpenPolicy) -> ImageOpener {
+    public func confined(to policy: any OpenPolicy) -> ImageOpener {
         ImageOpener(policy: policy, resources: resources, options: options)
     }
 
@@ -29,7 +29,7 @@ package struct ImageOpener: Sendable {
     ///
     /// `format` nil: the content decides, and then the image may name no other file, since a guest can write whatever
     /// it likes to the start of a raw disk; what is neither an image nor a disk by its content is refused. Never throws: what is wrong is the result of the answer.
-    package func open(_ file: any HostFile, as format: ImageFormat?, counters: ReadCounters) -> OpenedImage {
+    public func open(_ file: any HostFile, as format: ImageFormat?, counters: ReadCounters) -> OpenedImage {
         var chain = Chain(policy: policy, resources: resources.counting(in: counters), options: options)
         do throws(ImageError) {
             let image = try chain.open(file, as: format)

@@ -2,20 +2,20 @@ import BlockImage
 import FormatCore
 
 /// What QEMU's locks on the files of an image say of who uses it.
-package struct ImageUse: Encodable, Sendable {
+public struct ImageUse: Encodable, Sendable {
     /// The locked file.
-    package var filename: PathText
+    public var filename: PathText
     /// Whether another program may write to it; otherwise one reads it.
-    package var writing: Bool
+    public var writing: Bool
 
     /// A lock on the file called `filename`.
-    package init(filename: String, writing: Bool) {
+    public init(filename: String, writing: Bool) {
         self.filename = PathText(filename)
         self.writing = writing
     }
 
     /// The first of `files` that is locked, those that are written to before those that are read; nil where none is.
-    package init?(_ files: [any HostFile]) {
+    public init?(_ files: [any HostFile]) {
         let locked = files.compactMap { file in file.imageLock.map { (file, $0) } }
         guard let (file, lock) = locked.first(where: { $0.1 == .writing }) ?? locked.first else { return nil }
         filename = PathText(file.path)
@@ -23,14 +23,14 @@ package struct ImageUse: Encodable, Sendable {
     }
 
     /// What people should know of it: that what is read may be wrong; nil where no program writes to it.
-    package var note: ErrorText? {
+    public var note: ErrorText? {
         guard writing else { return nil }
         return
             "\(path: filename.text): another program is writing to it, and what is read may be a mixture of old and new"
     }
 
     /// What people should know of those of `files` whose times tell nothing.
-    package static func timeNotes(_ files: [any HostFile]) -> [ErrorText] {
+    public static func timeNotes(_ files: [any HostFile]) -> [ErrorText] {
         files.filter(\.isDatedByClock).map {
             "\(path: $0.path): its file system dates it by the clock, so that nothing tells whether it is written to meanwhile"
         }
@@ -44,7 +44,7 @@ extension MeasuredBitmap: Encodable {
     }
 
     /// What the bitmap directory says of it, and `dirty-bytes` or the `error` that keeps them from being counted.
-    package func encode(to encoder: any Encoder) throws {
+    public func encode(to encoder: any Encoder) throws {
         var container = encoder.container(keyedBy: CodingKeys.self)
         try container.encode(bitmap.name, forKey: .name)
         try container.encode(bitmap.granularity, forKey: .granularity)

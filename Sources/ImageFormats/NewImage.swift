@@ -2,17 +2,17 @@ import BlockImage
 import FormatCore
 
 /// What a new image is to be, in any format that can be written.
-package struct NewImage: Sendable {
+public struct NewImage: Sendable {
     /// Its format.
-    package let format: ImageFormat
+    public let format: ImageFormat
     /// What the format's driver makes.
-    package private(set) var image: any NewFormatImage
+    public private(set) var image: any NewFormatImage
 
     /// A disk of `size` bytes in `format`, without a backing image, that is as `options` say.
     ///
     /// Throws for options that the format does not have, and values that they cannot have by themselves; whether they go
     /// together is seen when it is made. Throws as well for a format in which no image can be made.
-    package init(_ format: ImageFormat, size: UInt64, _ options: ImageOptionList = .init()) throws(OptionFault) {
+    public init(_ format: ImageFormat, size: UInt64, _ options: ImageOptionList = .init()) throws(OptionFault) {
         self.format = format
         image = try Self.driver(of: format).newImage(size: size, options)
     }
@@ -26,29 +26,29 @@ package struct NewImage: Sendable {
     }
 
     /// The size of the disk in bytes, as it is made: in whole sectors, but for a raw one.
-    package var size: UInt64 { image.diskSize }
+    public var size: UInt64 { image.diskSize }
 
     /// The options of a format and what they mean, a line each. Throws for a format in which no image can be made.
-    package static func options(of format: ImageFormat) throws(OptionFault) -> [(name: String, help: String)] {
+    public static func options(of format: ImageFormat) throws(OptionFault) -> [(name: String, help: String)] {
         try driver(of: format).options
     }
 
     /// Has what is written to it compressed, by `type` if one is given, as hard as `level` says if one is given.
     ///
     /// Throws where the format cannot do that, or the level is none.
-    package mutating func compress(_ type: CompressionType?, level: Int?) throws(OptionFault) {
+    public mutating func compress(_ type: CompressionType?, level: Int?) throws(OptionFault) {
         try image.compress(type, level: level)
     }
 
     /// Has `backing` be under it. Throws where this format cannot have that one under it.
-    package mutating func setBacking(_ backing: NewBacking) throws(OptionFault) {
+    public mutating func setBacking(_ backing: NewBacking) throws(OptionFault) {
         try image.setBacking(backing)
     }
 
     /// Begins to write it to the file `name` of `files`, and to others beside it where the format wants that.
     ///
     /// Throws `unsupported` where its options do not go together, and what making the files throws.
-    package func writer(named name: String, in files: any NewFiles) throws(ImageError) -> any ImageWriter {
+    public func writer(named name: String, in files: any NewFiles) throws(ImageError) -> any ImageWriter {
         try image.writer(named: name, in: files)
     }
 }

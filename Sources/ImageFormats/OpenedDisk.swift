@@ -2,9 +2,9 @@ import BlockImage
 
 /// A disk of an image: the one that it is, or the one that a snapshot keeps; or why it cannot be read.
 /// Every method may be called from any thread.
-package final class OpenedDisk: Sendable {
+public final class OpenedDisk: Sendable {
     /// The disk, or why it cannot be read.
-    package let result: Result<Image, ImageError>
+    public let result: Result<Image, ImageError>
     private let measured = Guarded<MeasuredAllocation?>(nil)
     private let estimated = Guarded<UInt64?>(nil)
     /// The look-ups that are left for it and other disks of its image; nil: it has its own.
@@ -13,7 +13,7 @@ package final class OpenedDisk: Sendable {
     private let counting = Guarded(())
 
     /// The disk of `result`, or why there is none.
-    package convenience init(_ result: Result<Image, ImageError>) {
+    public convenience init(_ result: Result<Image, ImageError>) {
         self.init(result, sharing: nil)
     }
 
@@ -24,17 +24,17 @@ package final class OpenedDisk: Sendable {
     }
 
     /// The disk; nil where it cannot be read.
-    package var image: Image? { try? result.get() }
+    public var image: Image? { try? result.get() }
 
     /// Why it cannot be read; nil where it can.
-    package var error: ImageError? {
+    public var error: ImageError? {
         if case .failure(let error) = result { return error }
         return nil
     }
 
     /// How the disk is stored, what of it is lost, and what ended the count early, if anything did. Walks the tables when
     /// first asked, and keeps the answer. Nil where there is no disk.
-    package var allocation: MeasuredAllocation? {
+    public var allocation: MeasuredAllocation? {
         guard let image else { return nil }
         if let known = measured.withLock({ $0 }) { return known }
         return counting.withLock { _ in
@@ -62,7 +62,7 @@ package final class OpenedDisk: Sendable {
 
     /// How many bytes of the disk are stored, as `allocation` has it where that is known or quickly told; else at most as
     /// many as the disk has, and as its files take on the host. Nil where there is no disk.
-    package var allocatedSize: UInt64? {
+    public var allocatedSize: UInt64? {
         guard let image else { return nil }
         if let known = measured.withLock({ $0 })?.whole { return known.allocated }
         if let known = estimated.withLock({ $0 }) { return known }

@@ -3,15 +3,15 @@ import FormatCore
 import Synchronization
 
 /// One file of a chain, as it describes itself.
-package struct LayerDescription: Sendable {
+public struct LayerDescription: Sendable {
     /// The file that was opened for it, open still.
-    package var file: any HostFile
+    public var file: any HostFile
     /// Its format.
-    package var format: ImageFormat
+    public var format: ImageFormat
     /// Whether only its content, and neither a name nor another image, said that it has this format.
-    package var wasProbed: Bool
+    public var wasProbed: Bool
     /// What the format says of it; nil where it could not be described.
-    package var image: (any FormatImage)?
+    public var image: (any FormatImage)?
     /// What was found when the files under it were looked for.
     var chainNotes: [ErrorText] = []
     /// What was read in place of the files that its header, or its parent's hint, names.
@@ -20,22 +20,22 @@ package struct LayerDescription: Sendable {
     var contentNotes: [ErrorText] = []
 
     /// Those of `notes` that say that it may be another thing than it is taken for.
-    package var contentWarnings: [ErrorText] { contentNotes + (image?.contentNotes ?? []) }
+    public var contentWarnings: [ErrorText] { contentNotes + (image?.contentNotes ?? []) }
 
     /// Every file that the layer's bytes come from, each once.
-    package var files: [any HostFile] { image?.layer?.files ?? [file] }
+    public var files: [any HostFile] { image?.layer?.files ?? [file] }
 
     /// Why it cannot be read, where that is for want of a key and of nothing else; nil otherwise, and where it is open.
-    package var missingKey: ImageError? { image?.missingKey }
+    public var missingKey: ImageError? { image?.missingKey }
 
     /// What people should know of it, in sentences: what was read another way than usual, and why.
-    package var notes: [ErrorText] { contentNotes + (image?.notes ?? []) + searchNotes + chainNotes }
+    public var notes: [ErrorText] { contentNotes + (image?.notes ?? []) + searchNotes + chainNotes }
 
     /// Those of `notes` that say that another file was read than the image names, or one of several.
-    package var nameNotes: [ErrorText] { (image?.nameNotes ?? []) + searchNotes }
+    public var nameNotes: [ErrorText] { (image?.nameNotes ?? []) + searchNotes }
 
     /// The header extensions that the format's specification does not give; nil for none.
-    package var unknownHeaderExtensions: [HeaderExtensionInfo]? {
+    public var unknownHeaderExtensions: [HeaderExtensionInfo]? {
         let found = image?.unknownHeaderExtensions ?? []
         return found.isEmpty ? nil : found
     }
@@ -43,13 +43,13 @@ package struct LayerDescription: Sendable {
 
 /// What opening an image led to: as much of its chain as could be described, and its disks or why there are none.
 /// Every method may be called from any thread.
-package final class OpenedImage: Sendable {
+public final class OpenedImage: Sendable {
     /// The files of the chain, topmost first, as far as the chain could be followed.
-    package let layers: [LayerDescription]
+    public let layers: [LayerDescription]
     /// The disk that the image is.
-    package let disk: OpenedDisk
+    public let disk: OpenedDisk
     /// The internal snapshots whose disks can be asked for: none where the image itself cannot be read.
-    package let snapshots: [DiskSnapshot]
+    public let snapshots: [DiskSnapshot]
     private let snapshotDisks = Guarded<[Int: OpenedDisk]>([:])
     private let shared: SharedLookUps
     private let measuredBitmaps = Guarded<[MeasuredBitmap]?>(nil)
@@ -74,18 +74,18 @@ package final class OpenedImage: Sendable {
     }
 
     /// An image whose file could not even be opened.
-    package convenience init(failure: ImageError) {
+    public convenience init(failure: ImageError) {
         self.init(layers: [], result: .failure(failure))
     }
 
     /// A part of the image as a disk of its own: a snapshot, a partition, an image of the chain. What counting all of them
     /// takes is in proportion to the image's files.
-    package func part(_ result: Result<Image, ImageError>) -> OpenedDisk {
+    public func part(_ result: Result<Image, ImageError>) -> OpenedDisk {
         OpenedDisk(result, sharing: shared)
     }
 
     /// The disk that the snapshot `index` keeps; nil where there is no such snapshot.
-    package func snapshotDisk(_ index: Int) -> OpenedDisk? {
+    public func snapshotDisk(_ index: Int) -> OpenedDisk? {
         guard snapshots.indices.contains(index), let top = layers.first?.image as? any SnapshotImage else { return nil }
         return snapshotDisks.withLock { disks in
             if let disk = disks[index] { return disk }
@@ -105,7 +105,7 @@ package final class OpenedImage: Sendable {
 
     /// The machine state that the snapshot `index` keeps, as if it were a disk; nil where there is none. Throws why it
     /// cannot be read.
-    package func vmState(_ index: Int) throws(ImageError) -> Image? {
+    public func vmState(_ index: Int) throws(ImageError) -> Image? {
         guard snapshots.indices.contains(index), let top = layers.first?.image as? any SnapshotImage else { return nil }
         return try top.vmState(ofSnapshot: index).map { Image(layer: $0) }
     }
@@ -116,7 +116,7 @@ package final class OpenedImage: Sendable {
 
     /// The dirty bitmaps of the topmost layer, with how many bytes each calls dirty, or why that cannot be told. Their
     /// tables are read when this is first asked.
-    package var bitmaps: [MeasuredBitmap] {
+    public var bitmaps: [MeasuredBitmap] {
         guard let image = layers.first?.image as? any BitmapImage, let file = layers.first?.file else { return [] }
         return measuredBitmaps.withLock { measured in
             if let measured { return measured }
@@ -142,29 +142,29 @@ package final class OpenedImage: Sendable {
     }
 
     /// Whether the allocation of one of its disks is being found now, which may take long.
-    package var isBeingCounted: Bool {
+    public var isBeingCounted: Bool {
         disk.isBeingCounted || snapshotDisks.withLock { $0.values.contains { $0.isBeingCounted } }
     }
 
     /// Whether every file of the chain is still the one that was opened, unchanged.
-    package var isCurrent: Bool {
+    public var isCurrent: Bool {
         files.allSatisfy { $0.isCurrent }
     }
 
     /// Whether it should be opened anew by who can: the times of one of its files do not tell whether it was written to,
     /// and it was opened a while ago.
-    package var mayBeOutdated: Bool {
+    public var mayBeOutdated: Bool {
         openedAt.duration(to: .now) > .seconds(1) && files.contains { $0.isDatedByClock }
     }
 
     /// A file of the chain that was written to since it was opened; nil where all are as they were, whatever their names
     /// lead to by now.
-    package var changedFile: (any HostFile)? {
+    public var changedFile: (any HostFile)? {
         files.first { !$0.isUnchanged }
     }
 
     /// The same for every read: the files are looked at every 20 milliseconds at most.
-    package var fileChangedLately: (any HostFile)? {
+    public var fileChangedLately: (any HostFile)? {
         let elapsed = openedAt.duration(to: .now).components
         let now = elapsed.seconds * 1_000_000_000 + elapsed.attoseconds / 1_000_000_000
         let last = lookedAt.load(ordering: .relaxed)
@@ -178,10 +178,10 @@ package final class OpenedImage: Sendable {
     }
 
     /// Whether all of its files are on disks of this host: see `HostFile`.
-    package var isPrompt: Bool { files.allSatisfy(\.isPrompt) }
+    public var isPrompt: Bool { files.allSatisfy(\.isPrompt) }
 
     /// Tells one state of the chain's files from another: what was read from equal ones is equal.
-    package var stamp: [FileStamp] {
+    public var stamp: [FileStamp] {
         files.map(FileStamp.init)
     }
 
@@ -189,21 +189,21 @@ package final class OpenedImage: Sendable {
 }
 
 /// A dirty bitmap, and what it says.
-package struct MeasuredBitmap: Sendable {
+public struct MeasuredBitmap: Sendable {
     /// What the bitmap directory says of it.
-    package var bitmap: DirtyBitmap
+    public var bitmap: DirtyBitmap
     /// How many bytes of the disk it calls dirty, or why that cannot be told.
-    package var dirtyBytes: Result<UInt64, ImageError>
+    public var dirtyBytes: Result<UInt64, ImageError>
 }
 
 /// One state of a file.
-package struct FileStamp: Hashable, Sendable {
+public struct FileStamp: Hashable, Sendable {
     private let identity: FileIdentity?
     private let size: UInt64
     private let modified: FileTime
 
     /// The state that `file` was opened in.
-    package init(_ file: any HostFile) {
+    public init(_ file: any HostFile) {
         identity = file.identity
         size = file.size
         modified = file.modified

@@ -1,2 +1,2 @@
 /// The version that `--version`, `stats.json` and `rblock` tell.
-package let rblockVersion = "0.1.0"
+public let rblockVersion = "0.1.0"

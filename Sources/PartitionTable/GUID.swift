@@ -10,14 +10,14 @@ import ByteFormat
 ///
 /// Foundation's UUID is sixteen bytes in the order of the text, and writes capitals: the fields would have to be put in
 /// order, and the text made small, all the same.
-package struct GUID: Hashable, Sendable, CustomStringConvertible {
+public struct GUID: Hashable, Sendable, CustomStringConvertible {
     /// The first 16 digits of the text.
-    package var high: UInt64
+    public var high: UInt64
     /// The last 16 digits of the text.
-    package var low: UInt64
+    public var low: UInt64
 
     /// The identifier whose text has these digits.
-    package init(high: UInt64, low: UInt64) {
+    public init(high: UInt64, low: UInt64) {
         self.high = high
         self.low = low
     }
@@ -32,10 +32,10 @@ package struct GUID: Hashable, Sendable, CustomStringConvertible {
     }
 
     /// Whether all digits are 0: the type of an entry that is not used.
-    package var isZero: Bool { high == 0 && low == 0 }
+    public var isZero: Bool { high == 0 && low == 0 }
 
     /// The text as RFC 9562 has it: `0fc63daf-8483-4772-8e79-3d69d8477de4`.
-    package var description: String {
+    public var description: String {
         let groups = [
             hexDigits(high >> 32, 8), hexDigits(high >> 16 & 0xffff, 4), hexDigits(high & 0xffff, 4),
             hexDigits(low >> 48, 4), hexDigits(low & 0xffff_ffff_ffff, 12),

@@ -1,9 +1,9 @@
 import BlockImage
 
 /// A part of a disk that its partition table names.
-package struct Partition: Hashable, Sendable {
+public struct Partition: Hashable, Sendable {
     /// What only one kind of table says of a partition.
-    package enum Entry: Hashable, Sendable {
+    public enum Entry: Hashable, Sendable {
         /// An entry of a boot record: `type` is its system indicator; `isActive` is set for the one to boot from.
         case mbr(type: UInt8, isActive: Bool)
         /// An entry of a GPT: what it is for, which one it is, the bits of its attributes (0: the platform needs it,
@@ -17,19 +17,19 @@ package struct Partition: Hashable, Sendable {
 
     /// The number that Linux gives it: MBR primaries have 1 to 4, logical partitions follow from 5 on, and then what
     /// BSD disklabels name; a GPT partition has the index of its entry and one.
-    package var number: Int
+    public var number: Int
     /// Where on the disk it begins.
-    package var start: GuestOffset
+    public var start: GuestOffset
     /// Its bytes that are on the disk; at least one sector.
-    package var size: UInt64
+    public var size: UInt64
     /// What its entry says besides.
-    package var entry: Entry
+    public var entry: Entry
     /// What Linux finds it by (PARTUUID), as under /dev/disk/by-partuuid: a GPT partition's own identifier, or the
     /// MBR's signature and the number in hexadecimal. Nil where the MBR has no signature.
-    package var uuid: String?
+    public var uuid: String?
 
     /// The partition `number`, `size` bytes from `start` on.
-    package init(number: Int, start: GuestOffset, size: UInt64, entry: Entry, uuid: String? = nil) {
+    public init(number: Int, start: GuestOffset, size: UInt64, entry: Entry, uuid: String? = nil) {
         self.number = number
         self.start = start
         self.size = size
@@ -38,10 +38,10 @@ package struct Partition: Hashable, Sendable {
     }
 
     /// Where on the disk it ends: the byte after its last.
-    package var end: GuestOffset { start.advanced(by: size) }
+    public var end: GuestOffset { start.advanced(by: size) }
 
     /// What people call its type; nil for a type that few disks have.
-    package var typeName: String? {
+    public var typeName: String? {
         switch entry {
         case .mbr(let type, _): TypeNames.mbr[type]
         case .gpt(let type, _, _, _): TypeNames.gpt[type.description]
@@ -50,7 +50,7 @@ package struct Partition: Hashable, Sendable {
     }
 
     /// Whether it is an extended partition, which holds logical partitions and no data of its own.
-    package var isExtended: Bool {
+    public var isExtended: Bool {
         if case .mbr(let type, _) = entry { BootRecord.Entry.extendedTypes.contains(type) } else { false }
     }
 
@@ -60,7 +60,7 @@ package struct Partition: Hashable, Sendable {
     }
 
     /// The partition as a disk; `disk` must be the one whose table names it.
-    package func image(in disk: Image) -> Image {
+    public func image(in disk: Image) -> Image {
         disk.slice(from: start, size: size)
     }
 }

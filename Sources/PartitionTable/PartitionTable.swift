@@ -1,9 +1,9 @@
 import BlockImage
 
 /// What partitions a disk has, as its MBR or GPT says. A table that is damaged gives what can be read of it, and notes.
-package struct PartitionTable: Hashable, Sendable {
+public struct PartitionTable: Hashable, Sendable {
     /// The kinds of tables.
-    package enum Scheme: String, Sendable {
+    public enum Scheme: String, Sendable {
         /// The disk has no table that is known here: perhaps a file system, or nothing.
         case none
         /// A master boot record, with logical partitions where there is an extended one.
@@ -13,22 +13,22 @@ package struct PartitionTable: Hashable, Sendable {
     }
 
     /// The kind of the table.
-    package internal(set) var scheme = Scheme.none
+    public internal(set) var scheme = Scheme.none
     /// What the table counts in.
-    package internal(set) var sectorSize = SectorSize.bytes512
+    public internal(set) var sectorSize = SectorSize.bytes512
     /// The identifier of the disk: the GPT's DiskGUID, or the MBR's signature as `0x1234abcd`; nil where it is 0.
-    package internal(set) var diskID: String?
+    public internal(set) var diskID: String?
     /// The partitions by number; every one lies on the disk, but they may overlap.
-    package internal(set) var partitions: [Partition] = []
+    public internal(set) var partitions: [Partition] = []
     /// The extended partition, in which an MBR's logical partitions lie: it has no data itself, though Linux numbers
     /// it.
-    package internal(set) var extendedPartitions: [Partition] = []
+    public internal(set) var extendedPartitions: [Partition] = []
     /// What is damaged, or not as it should be, each a sentence; at most 65.
-    package internal(set) var notes: [ErrorText] = []
+    public internal(set) var notes: [ErrorText] = []
     /// Whether a GPT was read from the end of the disk, since the one at its start is damaged.
-    package internal(set) var usedBackup = false
+    public internal(set) var usedBackup = false
     /// Why the first sector could not be read, on which all depends.
-    package internal(set) var fault: ImageError?
+    public internal(set) var fault: ImageError?
 
     /// Reads the table of `disk`.
     ///
@@ -36,7 +36,7 @@ package struct PartitionTable: Hashable, Sendable {
     /// and an MBR is read in sectors of 512 bytes, unless its first logical partition is there only with 4096.
     ///
     /// Work and memory are bounded whatever the disk holds: at most two dozen MiB are read.
-    package init(of disk: Image, sectorSize: SectorSize? = nil) {
+    public init(of disk: Image, sectorSize: SectorSize? = nil) {
         guard disk.virtualSize >= UInt64(BootRecord.size) else { return }
         do throws(ImageError) {
             let first = Sectors(disk: disk, sectorSize: .bytes512)
@@ -51,7 +51,7 @@ package struct PartitionTable: Hashable, Sendable {
     init() {}
 
     /// The partition `number`; nil where there is none.
-    package func partition(_ number: Int) -> Partition? {
+    public func partition(_ number: Int) -> Partition? {
         partitions.first { $0.number == number }
     }
 }

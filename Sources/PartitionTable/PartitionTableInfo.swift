@@ -1,29 +1,29 @@
 import BlockImage
 
 /// What `stats.json` and `rblock info` say of a disk's partition table.
-package struct PartitionTableInfo: Encodable, Sendable {
+public struct PartitionTableInfo: Encodable, Sendable {
     /// One partition.
-    package struct Entry: Encodable, Sendable {
+    public struct Entry: Encodable, Sendable {
         /// The number that Linux gives it.
-        package var number: Int
+        public var number: Int
         /// Its file in a mount; nil where there is none, as for an extended partition.
-        package var file: String?
+        public var file: String?
         /// Where it begins on the disk, in bytes.
-        package var start: UInt64
+        public var start: UInt64
         /// How many bytes it has.
-        package var size: UInt64
+        public var size: UInt64
         /// The type as its table writes it: two hexadecimal digits, or a GUID.
-        package var type: String
+        public var type: String
         /// What the type is called; nil for one that is not known.
-        package var typeName: String?
+        public var typeName: String?
         /// The name in a GPT.
-        package var name: String?
+        public var name: String?
         /// What Linux calls PARTUUID.
-        package var uuid: String?
+        public var uuid: String?
         /// Whether an MBR calls it active.
-        package var active: Bool?
+        public var active: Bool?
         /// The attribute bits of a GPT, as `0x…`.
-        package var attributes: String?
+        public var attributes: String?
 
         private enum CodingKeys: String, CodingKey {
             case number, file, start, size, type, name, uuid, active, attributes
@@ -51,21 +51,21 @@ package struct PartitionTableInfo: Encodable, Sendable {
     }
 
     /// "mbr", "gpt" or "none".
-    package var scheme: String
+    public var scheme: String
     /// What the table counts in, in bytes.
-    package var sectorSize: Int
+    public var sectorSize: Int
     /// The identifier of the disk.
-    package var id: String?
+    public var id: String?
     /// True where a GPT was read from the end of the disk.
-    package var usedBackup: Bool?
+    public var usedBackup: Bool?
     /// The partitions by number.
-    package var partitions: [Entry]
+    public var partitions: [Entry]
     /// The extended partition, in which logical partitions lie.
-    package var extended: [Entry]?
+    public var extended: [Entry]?
     /// What is damaged, or not as it should be, each a sentence.
-    package var notes: [ErrorText]?
+    public var notes: [ErrorText]?
     /// Why the first sector could not be read.
-    package var error: ImageError?
+    public var error: ImageError?
 
     private enum CodingKeys: String, CodingKey {
         case scheme, id, partitions, extended, notes, error
@@ -75,7 +75,7 @@ package struct PartitionTableInfo: Encodable, Sendable {
 
     /// The facts of `table`; nil where the disk has none, and nothing is odd about that. `file` answers the file of a
     /// partition's number in a mount.
-    package init?(_ table: PartitionTable, file: (Int) -> String? = { _ in nil }) {
+    public init?(_ table: PartitionTable, file: (Int) -> String? = { _ in nil }) {
         guard table.scheme != .none || !table.notes.isEmpty || table.fault != nil else { return nil }
         scheme = table.scheme.rawValue
         sectorSize = table.sectorSize.rawValue

@@ -1,7 +1,7 @@
 import BlockImage
 
 /// The bytes of a sector of a disk, in which partition tables count. Images do not say it.
-package enum SectorSize: Int, CaseIterable, Hashable, Sendable {
+public enum SectorSize: Int, CaseIterable, Hashable, Sendable {
     /// What almost all virtual disks have.
     case bytes512 = 512
     /// "4K native" disks.

@@ -8,56 +8,56 @@ import ByteFormat
 ///          8    4 bitmap_table_size        17    1 granularity_bits
 ///         12    4 flags                    18    2 name_size
 ///                                          20    4 extra_data_size, then extra data, name, padding to 8
-package struct Bitmap: Hashable, Sendable {
+public struct Bitmap: Hashable, Sendable {
     /// The most bitmaps that an image may have, as in QEMU (QCOW2_MAX_BITMAPS).
     static let countLimit: UInt32 = 65535
     /// The most bytes that a bitmap directory may take, as in QEMU (QCOW2_MAX_BITMAP_DIRECTORY_SIZE).
     static let directorySizeLimit: UInt64 = 1024 * 65535
 
     /// Flag bits of a bitmap.
-    package struct Flags: OptionSet, Hashable, Sendable {
+    public struct Flags: OptionSet, Hashable, Sendable {
         /// The bits as stored.
-        package let rawValue: UInt32
+        public let rawValue: UInt32
         /// The flags whose bits are set in `rawValue`.
-        package init(rawValue: UInt32) { self.rawValue = rawValue }
+        public init(rawValue: UInt32) { self.rawValue = rawValue }
 
         /// It was not saved properly, and says nothing.
-        package static let inUse = Self(rawValue: 1 << 0)
+        public static let inUse = Self(rawValue: 1 << 0)
         /// Writers must keep it up to date.
-        package static let auto = Self(rawValue: 1 << 1)
+        public static let auto = Self(rawValue: 1 << 1)
         /// It may be used by those that do not know its extra data.
-        package static let extraDataCompatible = Self(rawValue: 1 << 2)
+        public static let extraDataCompatible = Self(rawValue: 1 << 2)
 
         /// The flags by the names that `qemu-img info` gives them.
-        package var names: [String] {
+        public var names: [String] {
             [(Self.inUse, "in-use"), (.auto, "auto")].filter { contains($0.0) }.map(\.1)
         }
     }
 
     /// The bytes of the disk that one bit stands for.
-    package var granularity: UInt64 { 1 << UInt64(granularityBits) }
+    public var granularity: UInt64 { 1 << UInt64(granularityBits) }
 
     /// Where its entry of the bitmap directory begins.
-    package internal(set) var entryOffset = HostOffset(0)
+    public internal(set) var entryOffset = HostOffset(0)
     /// Whether nothing can be learned from it: it was in use when the image was last closed, or the image was written
     /// to by a program that knows no bitmaps and cleared the autoclear bit.
-    package internal(set) var isInconsistent = false
+    public internal(set) var isInconsistent = false
     /// Where its table begins.
-    package var tableOffset: UInt64
+    public var tableOffset: UInt64
     /// Entries in its table.
-    package var tableSize: UInt32
+    public var tableSize: UInt32
     /// What holds of it.
-    package var flags: Flags
+    public var flags: Flags
     /// 1: it marks what was written to. The format has no other.
-    package var type: UInt8
+    public var type: UInt8
     /// log2 of the bytes of the disk that one bit stands for: 9 to 31.
-    package var granularityBits: UInt8
+    public var granularityBits: UInt8
     /// The bytes of its extra data, which the format does not define.
-    package var extraDataSize: UInt32
+    public var extraDataSize: UInt32
     /// The bytes of its name.
-    package let nameBytes: [UInt8]
+    public let nameBytes: [UInt8]
     /// Its name; bytes that are not UTF-8 are replaced.
-    package var name: String { String(decoding: nameBytes, as: UTF8.self) }
+    public var name: String { String(decoding: nameBytes, as: UTF8.self) }
 
     /// Lists the bitmaps of an image. `fault`: why there are none, `corrupt` or `truncated` about a directory that the
     /// autoclear bit vouches for, or what reading the file throws; another directory may lie in clusters that have been

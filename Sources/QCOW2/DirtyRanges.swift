@@ -42,7 +42,7 @@ struct BitmapTableEntry: RawRepresentable, Hashable {
 
 /// The parts of the disk that one bitmap marks as written to, in order, found while they are asked for: memory for one
 /// cluster of bits and one page of the bitmap's table is all it takes, however large the bitmap is.
-package struct DirtyRanges: DirtyRangeReader {
+public struct DirtyRanges: DirtyRangeReader {
     /// The entries of the bitmap's table that are read at once.
     private static let pageEntries: UInt64 = 4096
 
@@ -75,7 +75,7 @@ package struct DirtyRanges: DirtyRangeReader {
     /// The next range, which does not touch the one before; nil at the end.
     ///
     /// Throws `corrupt` and `truncated` about the bitmap's table and its clusters of bits.
-    package mutating func next() throws(ImageError) -> DirtyRange? {
+    public mutating func next() throws(ImageError) -> DirtyRange? {
         guard let first = try firstBit(from: position, isDirty: true) else {
             position = bitCount
             return nil
@@ -164,7 +164,7 @@ extension Bitmap {
     static let sizeLimit: UInt64 = 512 << 20
 
     /// The bits that a disk of `diskSize` bytes needs.
-    package func bitCount(diskSize: UInt64) -> UInt64 {
+    public func bitCount(diskSize: UInt64) -> UInt64 {
         let granularity: UInt64 = 1 << UInt64(granularityBits)
         return diskSize / granularity + (diskSize % granularity == 0 ? 0 : 1)
     }
@@ -202,7 +202,7 @@ extension QCOW2Description {
     /// image's.
     ///
     /// Throws `unsupported` for a bitmap from which nothing can be learned, and `corrupt` about its directory entry.
-    package func dirtyRanges(
+    public func dirtyRanges(
         of bitmap: Bitmap, in file: any HostFile, from start: GuestOffset = GuestOffset(0)
     ) throws(ImageError) -> DirtyRanges {
         try bitmap.check(header, file)
@@ -213,7 +213,7 @@ extension QCOW2Description {
     /// How many bytes of the disk `bitmap` marks as written to. Reads the whole bitmap; throws what `dirtyRanges` and
     /// its `next` throw, and `unsupported` where the bytes lie in more than 2^24 ranges: a small hostile image may name
     /// one cluster of bits again and again.
-    package func dirtyBytes(of bitmap: Bitmap, in file: any HostFile) throws(ImageError) -> UInt64 {
+    public func dirtyBytes(of bitmap: Bitmap, in file: any HostFile) throws(ImageError) -> UInt64 {
         var ranges = try dirtyRanges(of: bitmap, in: file)
         var sum: UInt64 = 0
         for _ in 0..<1 << 24 {

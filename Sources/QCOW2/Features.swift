@@ -1,50 +1,50 @@
 /// Header bits that a reader must understand; otherwise it must refuse the image.
-package struct IncompatibleFeatures: OptionSet, Hashable, Sendable {
+public struct IncompatibleFeatures: OptionSet, Hashable, Sendable {
     /// The bits as stored.
-    package let rawValue: UInt64
+    public let rawValue: UInt64
     /// The features whose bits are set in `rawValue`.
-    package init(rawValue: UInt64) { self.rawValue = rawValue }
+    public init(rawValue: UInt64) { self.rawValue = rawValue }
 
     /// Refcounts may be stale: no matter to a reader.
-    package static let dirty = Self(rawValue: 1 << 0)
+    public static let dirty = Self(rawValue: 1 << 0)
     /// Metadata was found damaged: readable, not writable.
-    package static let corrupt = Self(rawValue: 1 << 1)
+    public static let corrupt = Self(rawValue: 1 << 1)
     /// The guest's data lies in a file of its own.
-    package static let externalDataFile = Self(rawValue: 1 << 2)
+    public static let externalDataFile = Self(rawValue: 1 << 2)
     /// `compressionType` is not deflate.
-    package static let compressionType = Self(rawValue: 1 << 3)
+    public static let compressionType = Self(rawValue: 1 << 3)
     /// L2 entries of 16 bytes, with subclusters.
-    package static let extendedL2 = Self(rawValue: 1 << 4)
+    public static let extendedL2 = Self(rawValue: 1 << 4)
 }
 
 /// Header bits that a reader may ignore.
-package struct CompatibleFeatures: OptionSet, Hashable, Sendable {
+public struct CompatibleFeatures: OptionSet, Hashable, Sendable {
     /// The bits as stored.
-    package let rawValue: UInt64
+    public let rawValue: UInt64
     /// The features whose bits are set in `rawValue`.
-    package init(rawValue: UInt64) { self.rawValue = rawValue }
+    public init(rawValue: UInt64) { self.rawValue = rawValue }
 
     /// Refcounts are written late.
-    package static let lazyRefcounts = Self(rawValue: 1 << 0)
+    public static let lazyRefcounts = Self(rawValue: 1 << 0)
 }
 
 /// Header bits that a writer clears when it does not understand them.
-package struct AutoclearFeatures: OptionSet, Hashable, Sendable {
+public struct AutoclearFeatures: OptionSet, Hashable, Sendable {
     /// The bits as stored.
-    package let rawValue: UInt64
+    public let rawValue: UInt64
     /// The features whose bits are set in `rawValue`.
-    package init(rawValue: UInt64) { self.rawValue = rawValue }
+    public init(rawValue: UInt64) { self.rawValue = rawValue }
 
     /// The bitmaps extension is consistent with the data.
-    package static let bitmaps = Self(rawValue: 1 << 0)
+    public static let bitmaps = Self(rawValue: 1 << 0)
     /// The external data file is the disk, byte for byte.
-    package static let rawExternalData = Self(rawValue: 1 << 1)
+    public static let rawExternalData = Self(rawValue: 1 << 1)
 }
 
 /// One line of the feature name table: what a feature bit is called by the program that set it.
-package struct FeatureName: Hashable, Sendable {
+public struct FeatureName: Hashable, Sendable {
     /// Which of the header's three feature fields the bit is in.
-    package enum Kind: UInt8, Sendable {
+    public enum Kind: UInt8, Sendable {
         /// `incompatibleFeatures`
         case incompatible = 0
         /// `compatibleFeatures`
@@ -54,11 +54,11 @@ package struct FeatureName: Hashable, Sendable {
     }
 
     /// The field that the bit is in; nil for a kind that the format does not have.
-    package var kind: Kind?
+    public var kind: Kind?
     /// The bit's number, 0 to 63.
-    package var bit: UInt8
+    public var bit: UInt8
     /// Its name; bytes that are not UTF-8 are replaced.
-    package var name: String
+    public var name: String
 }
 
 extension FeatureName {
@@ -82,7 +82,7 @@ extension FeatureName {
 
 extension IncompatibleFeatures {
     /// The names of the bits that are set: those of the specification, else of the image's feature name table.
-    package func names(in table: [FeatureName]) -> [String] {
+    public func names(in table: [FeatureName]) -> [String] {
         (0..<64).filter { rawValue & (1 << UInt64($0)) != 0 }.map { bit in
             if let name = FeatureName.name(of: bit, .incompatible, in: FeatureName.specified) { return name }
             let named = FeatureName.name(of: bit, .incompatible, in: table)

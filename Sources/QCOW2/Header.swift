@@ -17,51 +17,51 @@ import ByteFormat
 ///         60    4 nb_snapshots
 ///
 /// All integers are big-endian.
-package struct Header: Hashable, Sendable {
+public struct Header: Hashable, Sendable {
     /// The first four bytes of every QCOW image, of version 1 too.
-    package static let magic: [UInt8] = [0x51, 0x46, 0x49, 0xfb]
+    public static let magic: [UInt8] = [0x51, 0x46, 0x49, 0xfb]
 
     /// 2 or 3.
-    package var version: UInt32
+    public var version: UInt32
     /// Where the backing file's name stands in the file; 0: there is none.
-    package var backingFileOffset: UInt64
+    public var backingFileOffset: UInt64
     /// The bytes of the backing file's name, which has no NUL; at most 1023.
-    package var backingFileSize: UInt32
+    public var backingFileSize: UInt32
     /// log2 of the cluster size: 9 (512 bytes) to 21 (2 MiB), as in QEMU.
-    package var clusterBits: UInt32
+    public var clusterBits: UInt32
     /// The size of the disk in bytes.
-    package var size: UInt64
+    public var size: UInt64
     /// 0: not encrypted, 1: AES, 2: LUKS.
-    package var cryptMethod: UInt32
+    public var cryptMethod: UInt32
     /// Entries in the active L1 table; may be more than the disk needs.
-    package var l1Size: UInt32
+    public var l1Size: UInt32
     /// Where the active L1 table begins; a multiple of the cluster size.
-    package var l1TableOffset: UInt64
+    public var l1TableOffset: UInt64
     /// Where the refcount table begins; a multiple of the cluster size.
-    package var refcountTableOffset: UInt64
+    public var refcountTableOffset: UInt64
     /// The clusters that the refcount table takes; at least 1.
-    package var refcountTableClusters: UInt32
+    public var refcountTableClusters: UInt32
     /// How many internal snapshots there are (nb_snapshots).
-    package var snapshotCount: UInt32
+    public var snapshotCount: UInt32
     /// Where the snapshot table begins; a multiple of the cluster size.
-    package var snapshotsOffset: UInt64
+    public var snapshotsOffset: UInt64
     /// What a reader must understand; 0 in version 2.
-    package var incompatibleFeatures: IncompatibleFeatures
+    public var incompatibleFeatures: IncompatibleFeatures
     /// What a reader may ignore; 0 in version 2.
-    package var compatibleFeatures: CompatibleFeatures
+    public var compatibleFeatures: CompatibleFeatures
     /// What a writer that does not understand it must clear; 0 in version 2.
-    package var autoclearFeatures: AutoclearFeatures
+    public var autoclearFeatures: AutoclearFeatures
     /// log2 of the bits of one refcount: 0 to 6; 4 in version 2.
-    package var refcountOrder: UInt32
+    public var refcountOrder: UInt32
     /// The bytes of the header: 72 in version 2, at least 104 and a multiple of 8 in version 3.
-    package var headerLength: UInt32
+    public var headerLength: UInt32
     /// How compressed clusters are compressed: 0 deflate, 1 zstd.
-    package var compressionType: UInt8
+    public var compressionType: UInt8
 }
 
 extension Header {
     /// Parses the header from the image's first bytes, and checks what they show alone.
-    package init(parsing reader: inout ByteReader) throws(ParseFault) {
+    public init(parsing reader: inout ByteReader) throws(ParseFault) {
         guard try reader.read(bytes: 4) == Self.magic else {
             throw ParseFault(at: 0, "no QCOW2 image: it does not begin with the magic 'QFI\\xfb'")
         }
@@ -127,20 +127,20 @@ extension Header {
 
 extension Header {
     /// The bytes of a cluster. Only of a header whose `clusterBits` were checked.
-    package var clusterSize: UInt64 { 1 << UInt64(clusterBits) }
+    public var clusterSize: UInt64 { 1 << UInt64(clusterBits) }
 
     /// log2 of the entries of an L2 table.
-    package var l2Bits: UInt32 { clusterBits - (incompatibleFeatures.contains(.extendedL2) ? 4 : 3) }
+    public var l2Bits: UInt32 { clusterBits - (incompatibleFeatures.contains(.extendedL2) ? 4 : 3) }
 
     /// The bytes of the disk that one L2 table covers.
-    package var l2Coverage: UInt64 { 1 << UInt64(clusterBits + l2Bits) }
+    public var l2Coverage: UInt64 { 1 << UInt64(clusterBits + l2Bits) }
 
     /// The disk's size as its guest sees it. QEMU counts in sectors of 512 bytes, and so does everything that was
     /// written by a guest: what is left of `size` after the last whole sector is not part of the disk.
-    package var virtualSize: UInt64 { size & ~511 }
+    public var virtualSize: UInt64 { size & ~511 }
 
     /// The L1 entries that the disk needs.
-    package var neededL1Size: UInt64 { l1Size(for: size) }
+    public var neededL1Size: UInt64 { l1Size(for: size) }
 
     /// The L1 entries that `size` bytes need.
     func l1Size(for size: UInt64) -> UInt64 { size / l2Coverage + (size % l2Coverage == 0 ? 0 : 1) }

@@ -2,7 +2,7 @@ import ByteFormat
 
 /// The header extensions, which follow the header up to the backing file's name or the end of the first cluster:
 /// docs/interop/qcow2 "Header extensions". A record is type (4), length (4), data, padding to a multiple of 8.
-package struct HeaderExtensions: Hashable, Sendable {
+public struct HeaderExtensions: Hashable, Sendable {
     /// The types that the specification gives.
     enum Kind {
         static let end: UInt32 = 0
@@ -14,49 +14,49 @@ package struct HeaderExtensions: Hashable, Sendable {
     }
 
     /// Where the bitmap directory lies.
-    package struct Bitmaps: Hashable, Sendable {
+    public struct Bitmaps: Hashable, Sendable {
         /// How many bitmaps the directory lists; at least 1.
-        package var count: UInt32
+        public var count: UInt32
         /// The directory's bytes.
-        package var directorySize: UInt64
+        public var directorySize: UInt64
         /// Where the directory begins; a multiple of the cluster size.
-        package var directoryOffset: UInt64
+        public var directoryOffset: UInt64
     }
 
     /// Where the LUKS header lies.
-    package struct EncryptionHeader: Hashable, Sendable {
+    public struct EncryptionHeader: Hashable, Sendable {
         /// Where it begins; a multiple of the cluster size.
-        package var offset: UInt64
+        public var offset: UInt64
         /// Its bytes.
-        package var length: UInt64
+        public var length: UInt64
     }
 
     /// An extension of a type that the specification does not give.
-    package struct Unknown: Hashable, Sendable {
+    public struct Unknown: Hashable, Sendable {
         /// Its type.
-        package var type: UInt32
+        public var type: UInt32
         /// The bytes of its data.
-        package var length: UInt32
+        public var length: UInt32
     }
 
     /// The format of the backing file, as "raw" or "qcow2".
-    package var backingFormat: String?
+    public var backingFormat: String?
     /// What the feature bits are called.
-    package var featureNames: [FeatureName] = []
+    public var featureNames: [FeatureName] = []
     /// Where the bitmap directory lies.
-    package var bitmaps: Bitmaps?
+    public var bitmaps: Bitmaps?
     /// Where the LUKS header lies.
-    package var encryptionHeader: EncryptionHeader?
+    public var encryptionHeader: EncryptionHeader?
     /// The external data file's name, as stored.
-    package var dataFile: [UInt8]?
+    public var dataFile: [UInt8]?
     /// What else there is, in the image's order.
-    package var unknown: [Unknown] = []
+    public var unknown: [Unknown] = []
 
     /// None.
     init() {}
 
     /// Parses the extensions from the reader's position up to `end`. A missing end record is legal.
-    package init(parsing reader: inout ByteReader, upTo end: Int) throws(ParseFault) {
+    public init(parsing reader: inout ByteReader, upTo end: Int) throws(ParseFault) {
         while reader.position + 8 <= end {
             let start = reader.position
             let type: UInt32 = try reader.read(.big)

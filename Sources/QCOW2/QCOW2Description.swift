@@ -3,32 +3,32 @@ import ByteFormat
 
 /// What a QCOW2 image says of itself: the first of the two steps of opening it. An image that cannot be read because
 /// it needs what this program does not do has a description all the same.
-package struct QCOW2Description: Sendable {
+public struct QCOW2Description: Sendable {
     /// The header.
-    package let header: Header
+    public let header: Header
     /// The header extensions.
-    package let extensions: HeaderExtensions
+    public let extensions: HeaderExtensions
     /// The backing file's name as stored; nil where there is none.
-    package let backingFile: [UInt8]?
+    public let backingFile: [UInt8]?
     /// The internal snapshots, in the table's order; those whose entries can be read.
-    package let snapshots: [Snapshot]
+    public let snapshots: [Snapshot]
     /// Why other snapshots are unknown; nil where there are no others.
-    package let snapshotFault: ImageError?
+    public let snapshotFault: ImageError?
     /// The dirty bitmaps, in the directory's order. Where the autoclear bit does not vouch for them they are all
     /// inconsistent, and left out where the directory is damaged.
-    package let bitmaps: [Bitmap]
+    public let bitmaps: [Bitmap]
     /// Why the bitmaps are unknown, although the header says that the image has some; nil where they are known.
-    package let bitmapFault: ImageError?
+    public let bitmapFault: ImageError?
     /// Why the image cannot be read as it is, though its tables may be sound.
-    package var refusal: ImageError? { refusalWithKey ?? refusalWithoutKey }
+    public var refusal: ImageError? { refusalWithKey ?? refusalWithoutKey }
     /// The same for a reader that has the key of an encrypted image.
-    package let refusalWithKey: ImageError?
+    public let refusalWithKey: ImageError?
     private let refusalWithoutKey: ImageError?
     /// Whether nothing but the key keeps it from being read.
-    package var lacksKey: Bool { refusalWithKey == nil && refusalWithoutKey != nil }
+    public var lacksKey: Bool { refusalWithKey == nil && refusalWithoutKey != nil }
 
     /// Whether a file that begins with `bytes` is a QCOW image, of any version.
-    package static func recognizes(_ bytes: some Collection<UInt8>) -> Bool {
+    public static func recognizes(_ bytes: some Collection<UInt8>) -> Bool {
         bytes.starts(with: Header.magic)
     }
 
@@ -37,7 +37,7 @@ package struct QCOW2Description: Sendable {
     /// Throws `corrupt` and `truncated` about what is damaged of that, and `unsupported` for QCOW version 1 and unknown
     /// versions. Damaged tables of snapshots and of bitmaps, which the disk does not need, do not keep it from being
     /// described: see `snapshotFault` and `bitmapFault`.
-    package init(_ file: any HostFile) throws(ImageError) {
+    public init(_ file: any HostFile) throws(ImageError) {
         let start = try file.bytes(Int(min(file.size, 4096)), at: HostOffset(0), of: "header")
         var reader = ByteReader(start)
         if Self.recognizes(start), start.count >= 8, start[4..<7] != [0, 0, 0] || !(2...3).contains(start[7]) {
@@ -74,7 +74,7 @@ package struct QCOW2Description: Sendable {
     }
 
     /// What people should know of the image, and does not keep its disk from being read.
-    package var notes: [ErrorText] {
+    public var notes: [ErrorText] {
         var notes: [ErrorText] = []
         if let snapshotFault {
             notes.append(
@@ -86,7 +86,7 @@ package struct QCOW2Description: Sendable {
     }
 
     /// The name of the external data file, which must be opened for the layer; nil where there is none.
-    package var dataFile: [UInt8]? {
+    public var dataFile: [UInt8]? {
         header.incompatibleFeatures.contains(.externalDataFile) ? extensions.dataFile : nil
     }
 

@@ -3,14 +3,14 @@ import ByteFormat
 
 extension QCOW2Layer {
     /// The bytes of the files that it is stored in: they bound what walks over its tables may take.
-    package var hostSize: UInt64 { files.reduce(0) { $0.addingReportingOverflow($1.size).partialValue } }
+    public var hostSize: UInt64 { files.reduce(0) { $0.addingReportingOverflow($1.size).partialValue } }
 
     /// The fewest bytes that an entry of its tables is for.
-    package var granuleSize: UInt64 { source.format.clusterSize }
+    public var granuleSize: UInt64 { source.format.clusterSize }
 
     /// Without its L2 table all that this covers is lost, without its entry a cluster; neighbours whose entries lead
     /// nowhere either are one.
-    package func lost(at start: GuestOffset, limit: UInt64) -> UInt64 {
+    public func lost(at start: GuestOffset, limit: UInt64) -> UInt64 {
         let limit = min(limit, virtualSize - start.rawValue)
         let coverage = source.header.l2Coverage
         let position = origin + start.rawValue

@@ -6,9 +6,9 @@ import Synchronization
 /// A QCOW2 image's own part of its disk, or of one that a snapshot keeps: where each cluster lies, by L1 and L2 tables.
 ///
 /// Immutable once open; every method may be called from any thread. Source: docs/interop/qcow2 "Cluster mapping".
-package final class QCOW2Layer: ImageLayer {
+public final class QCOW2Layer: ImageLayer {
     /// The size of the disk in bytes.
-    package let virtualSize: UInt64
+    public let virtualSize: UInt64
     let source: ClusterSource
     let l1Table: TableLocation
     /// Where the layer begins in the address space of its tables: 0 for a disk; saved machine state lies after one.
@@ -20,7 +20,7 @@ package final class QCOW2Layer: ImageLayer {
     /// `dataFile` is the open file that `description.dataFile` names, and `cipher` decrypts the clusters of an
     /// encrypted image; both are not looked at where the image has no use for them. Throws the description's refusal,
     /// if it has one, unless a cipher overcomes it; and `denied` where the data file is missing.
-    package convenience init(
+    public convenience init(
         _ description: QCOW2Description, file: any HostFile, dataFile: (any HostFile)? = nil,
         cipher: SectorCipher? = nil, resources: LayerResources
     ) throws(ImageError) {
@@ -55,15 +55,15 @@ package final class QCOW2Layer: ImageLayer {
     }
 
     /// What came up while the disk was read, in sentences.
-    package var notes: [ErrorText] { source.findings.all }
+    public var notes: [ErrorText] { source.findings.all }
 
     /// Every file that the layer's bytes come from, each once.
-    package var files: [any HostFile] {
+    public var files: [any HostFile] {
         source.format.hasDataFile ? [source.file, source.dataFile] : [source.file]
     }
 
     /// How the layer stores the disk from `start`, which lies inside it, on.
-    package func extent(at start: GuestOffset, limit: UInt64) throws(ImageError) -> Extent {
+    public func extent(at start: GuestOffset, limit: UInt64) throws(ImageError) -> Extent {
         let limit = min(limit, virtualSize - start.rawValue)
         switch try l2Table(at: start, limit: limit) {
         case .missing(let count): return Extent(start: start, count: count, storage: .unallocated)
@@ -75,7 +75,7 @@ package final class QCOW2Layer: ImageLayer {
     }
 
     /// Inflates a compressed cluster, or takes it from the cache; decrypts encrypted sectors.
-    package func decode(_ extent: Extent, into output: inout OutputRawSpan) throws(ImageError) {
+    public func decode(_ extent: Extent, into output: inout OutputRawSpan) throws(ImageError) {
         guard case .encoded(let encoding, let file, let offset, let count) = extent.storage else {
             preconditionFailure("only an encoded extent is decoded")
         }

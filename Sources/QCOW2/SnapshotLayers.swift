@@ -5,7 +5,7 @@ extension QCOW2Layer {
     /// it. What it does not store is the business of the same backing image.
     ///
     /// Throws `corrupt` about the snapshot's entry; other snapshots, and the active disk, can be read all the same.
-    package func layer(of snapshot: Snapshot) throws(ImageError) -> QCOW2Layer {
+    public func layer(of snapshot: Snapshot) throws(ImageError) -> QCOW2Layer {
         let size = try diskSize(of: snapshot)
         let count = min(UInt64(try checkedL1Size(of: snapshot)), source.header.l1Size(for: size))
         return QCOW2Layer(source, try l1Table(of: snapshot, count: count), origin: 0, size: size & ~511)
@@ -15,7 +15,7 @@ extension QCOW2Layer {
     ///
     /// It is stored like the disk, from the first L1 entry on that the disk does not need. Throws `corrupt` about the
     /// snapshot's entry.
-    package func vmState(of snapshot: Snapshot) throws(ImageError) -> QCOW2Layer? {
+    public func vmState(of snapshot: Snapshot) throws(ImageError) -> QCOW2Layer? {
         guard snapshot.vmStateSize > 0 else { return nil }
         let header = source.header
         let first = header.l1Size(for: try diskSize(of: snapshot))

@@ -15,7 +15,7 @@ import ByteFormat
 ///         36    4 extra_data_size
 ///         40      extra data: vm_state_size (64 bits), disk_size, icount, each only if extra_data_size covers it
 ///                 id, name, padding to a multiple of 8
-package struct Snapshot: Hashable, Sendable {
+public struct Snapshot: Hashable, Sendable {
     /// The most snapshots that an image may have, as in QEMU (QCOW_MAX_SNAPSHOTS).
     static let countLimit: UInt32 = 65536
     /// The most bytes of extra data that a snapshot may have, as in QEMU (QCOW_MAX_SNAPSHOT_EXTRA_DATA).
@@ -24,34 +24,34 @@ package struct Snapshot: Hashable, Sendable {
     static let tableSizeLimit: UInt64 = 1024 * 65536
 
     /// Where its entry of the snapshot table begins.
-    package internal(set) var entryOffset = HostOffset(0)
+    public internal(set) var entryOffset = HostOffset(0)
     /// Where that ends, padding excluded.
     var entryEnd = HostOffset(0)
     /// The bytes of the entry's extra data; version 3 has at least 16.
     var extraDataSize: UInt32
     /// Where the snapshot's L1 table begins.
-    package var l1TableOffset: UInt64
+    public var l1TableOffset: UInt64
     /// Entries in the snapshot's L1 table.
-    package var l1Size: UInt32
+    public var l1Size: UInt32
     /// The bytes of `id` and `name`, as the table has them.
-    package let idBytes: [UInt8]
-    package let nameBytes: [UInt8]
+    public let idBytes: [UInt8]
+    public let nameBytes: [UInt8]
     /// The snapshot's unique name within the image, usually a number; bytes that are not UTF-8 are replaced.
-    package var id: String { String(decoding: idBytes, as: UTF8.self) }
+    public var id: String { String(decoding: idBytes, as: UTF8.self) }
     /// What its maker called it, with bytes replaced likewise.
-    package var name: String { String(decoding: nameBytes, as: UTF8.self) }
+    public var name: String { String(decoding: nameBytes, as: UTF8.self) }
     /// When it was taken: seconds since 1970.
-    package var dateSeconds: UInt32
+    public var dateSeconds: UInt32
     /// Nanoseconds after that.
-    package var dateNanoseconds: UInt32
+    public var dateNanoseconds: UInt32
     /// How long the guest had been running, in nanoseconds.
-    package var vmClock: UInt64
+    public var vmClock: UInt64
     /// The bytes of saved machine state; 0: none.
-    package var vmStateSize: UInt64
+    public var vmStateSize: UInt64
     /// The size of the disk when it was taken; nil where the table does not say.
-    package var diskSize: UInt64?
+    public var diskSize: UInt64?
     /// Instructions executed, in record/replay; nil where there are none.
-    package var instructionCount: UInt64?
+    public var instructionCount: UInt64?
 
     /// Reads the snapshot table that the header names. `fault`: why the entries after those that are there cannot be
     /// read, `corrupt` or `truncated` about the table, or what reading the file throws. The disk does not need them.

@@ -8,12 +8,12 @@ import ByteFormat
 ///      9-55 offset of the L2 table; 0: none
 ///     56-62 reserved
 ///     63    COPIED: the L2 table's refcount is exactly one (active table only)
-package struct L1Entry: RawRepresentable, Hashable, Sendable {
+public struct L1Entry: RawRepresentable, Hashable, Sendable {
     /// The entry as stored.
-    package let rawValue: UInt64
+    public let rawValue: UInt64
     /// The entry stored as `rawValue`.
     @inlinable
-    package init(rawValue: UInt64) { self.rawValue = rawValue }
+    public init(rawValue: UInt64) { self.rawValue = rawValue }
 
     static let reservedLow = BitField<UInt64>(0...8)
     static let offset = BitField<UInt64>(9...55)

@@ -2,35 +2,35 @@ import BlockImage
 import FormatCore
 
 /// Disks that are stored byte for byte.
-package struct RawDriver: CreatableFormat, InspectableFormat {
+public struct RawDriver: CreatableFormat, InspectableFormat {
     /// "raw"
-    package let name = "raw"
+    public let name = "raw"
     /// No content makes a file a disk.
-    package let imageName: String? = nil
+    public let imageName: String? = nil
     /// `.raw`; what `.img` is, its content decides.
-    package let extensions = ["raw"]
+    public let extensions = ["raw"]
 
     /// The driver.
-    package init() {}
+    public init() {}
 
     /// Never: see `imageName`.
-    package func recognizes(firstBytes bytes: [UInt8]) -> Bool { false }
+    public func recognizes(firstBytes bytes: [UInt8]) -> Bool { false }
 
     /// Never throws: every file is a disk.
-    package func describe(_ file: any HostFile) throws(ImageError) -> any FormatImage { RawImage(file: file) }
+    public func describe(_ file: any HostFile) throws(ImageError) -> any FormatImage { RawImage(file: file) }
 
     /// Says that there are no structures, and what the host keeps of the file.
-    package func layout(of file: any HostFile, policy: (any OpenPolicy)?) throws(ImageError) -> any FormatLayout {
+    public func layout(of file: any HostFile, policy: (any OpenPolicy)?) throws(ImageError) -> any FormatLayout {
         RawLayout(file: file)
     }
 
     /// `preallocation`
-    package var options: [(name: String, help: String)] { NewRaw.options.map { ($0.name, $0.help) } }
+    public var options: [(name: String, help: String)] { NewRaw.options.map { ($0.name, $0.help) } }
     /// It is never compressed.
-    package var isCompressedByLevel: Bool { false }
+    public var isCompressedByLevel: Bool { false }
 
     /// A disk of zeros.
-    package func newImage(size: UInt64, _ options: ImageOptionList) throws(OptionFault) -> any NewFormatImage {
+    public func newImage(size: UInt64, _ options: ImageOptionList) throws(OptionFault) -> any NewFormatImage {
         var new = NewRaw(size: size)
         try ImageOption.apply(options, NewRaw.options, to: &new, format: name)
         return new
@@ -57,11 +57,11 @@ struct RawImage: FormatImage {
 }
 
 /// What a new raw disk is to be.
-package struct NewRaw: Hashable, NewFormatImage {
+public struct NewRaw: Hashable, NewFormatImage {
     /// Its size in bytes.
-    package var size: UInt64
+    public var size: UInt64
     /// What space its file gets where nothing is written.
-    package var preallocation = RawWriter.Preallocation.off
+    public var preallocation = RawWriter.Preallocation.off
 
     static let options: [ImageOption<Self>] = [
         ImageOption(name: "preallocation", help: "off, falloc (set space aside) or full (write zeros)") {
@@ -70,25 +70,25 @@ package struct NewRaw: Hashable, NewFormatImage {
     ]
 
     /// A disk of `size` bytes.
-    package init(size: UInt64) {
+    public init(size: UInt64) {
         self.size = size
     }
 
     /// Its size.
-    package var diskSize: UInt64 { size }
+    public var diskSize: UInt64 { size }
 
     /// Always throws.
-    package mutating func compress(_ type: CompressionType?, level: Int?) throws(OptionFault) {
+    public mutating func compress(_ type: CompressionType?, level: Int?) throws(OptionFault) {
         throw OptionFault(message: "a raw image cannot be compressed; qcow2 and vmdk can")
     }
 
     /// Always throws.
-    package mutating func setBacking(_ backing: NewBacking) throws(OptionFault) {
+    public mutating func setBacking(_ backing: NewBacking) throws(OptionFault) {
         throw OptionFault(message: "a raw image cannot have a backing image; qcow2 and vmdk can")
     }
 
     /// Begins to write it to the file `name` of `files`.
-    package func writer(named name: String, in files: any NewFiles) throws(ImageError) -> any ImageWriter {
+    public func writer(named name: String, in files: any NewFiles) throws(ImageError) -> any ImageWriter {
         try RawWriter(size: size, preallocation: preallocation, in: try files.file(named: name))
     }
 }

@@ -21,29 +21,29 @@ import ByteFormat
 ///       1640    8 reserved
 ///       1648    4 uncleanShutdown
 ///       1652  396 padding
-package struct COWDHeader: Hashable, Sendable {
+public struct COWDHeader: Hashable, Sendable {
     /// 1.
-    package let version: UInt32
+    public let version: UInt32
     /// 3 in the files that are known; says nothing about how to read them.
-    package let flags: UInt32
+    public let flags: UInt32
     /// The size of the extent in sectors (numSectors).
-    package let capacity: UInt32
+    public let capacity: UInt32
     /// The size of a grain in sectors: a power of two, at most `SparseHeader.grainSizeLimit`; 1 in the files of ESX.
-    package let grainSize: UInt32
+    public let grainSize: UInt32
     /// The sector of the grain directory, 4 in the files of ESX (gdOffset).
-    package let directoryOffset: UInt32
+    public let directoryOffset: UInt32
     /// How many entries the grain directory has; those beyond the capacity are not used (numGDEntries).
-    package let directoryEntryCount: UInt32
+    public let directoryEntryCount: UInt32
     /// The sector at which the next grain would be written.
-    package let freeSector: UInt32
+    public let freeSector: UInt32
     /// The parent's file name, as the bytes that stand there up to the first NUL; nil where no name stands there, as
     /// in a disk that has no parent.
-    package let parentFileName: [UInt8]?
+    public let parentFileName: [UInt8]?
     /// Whether the file was open for writing when its writer ended. Says nothing about how to read it.
-    package let uncleanShutdown: Bool
+    public let uncleanShutdown: Bool
 
     /// The bytes that the header takes: four sectors.
-    package static let size = 2048
+    public static let size = 2048
     /// How many entries every grain table has.
     static let tableEntryCount = 4096
 

@@ -4,23 +4,23 @@ import ByteFormat
 /// The text that describes a disk: its keys and its extents (Virtual Disk Format 5.0, "The Descriptor File").
 ///
 /// It is a file of its own, or is embedded in a sparse extent.
-package struct Descriptor: Hashable, Sendable {
+public struct Descriptor: Hashable, Sendable {
     /// A line `key = "value"`.
-    package struct Entry: Hashable, Sendable {
+    public struct Entry: Hashable, Sendable {
         /// The key as it is written.
-        package let key: String
+        public let key: String
         /// The value without its quotes, decoded; with what cannot be decoded replaced.
-        package var value: String { written.text }
+        public var value: String { written.text }
         /// The value as a name: of the parent, for one.
         let written: DescriptorName
         /// Where the line begins, in bytes from the start of the descriptor.
-        package let position: Int
+        public let position: Int
     }
 
     /// The keys and their values, in the order of the lines.
-    package let entries: [Entry]
+    public let entries: [Entry]
     /// The extents, in the order of the lines, which is their order on the disk.
-    package let extents: [DescriptorExtent]
+    public let extents: [DescriptorExtent]
     /// What people should know of the text, in sentences: that it is in UTF-16, that it or a line stands there twice.
     let notes: [ErrorText]
     /// Why the text as a whole is ambiguous.
@@ -41,13 +41,13 @@ package struct Descriptor: Hashable, Sendable {
     let hasMark: Bool
 
     /// The most bytes that a descriptor may have, as in QEMU: 1 MiB less one.
-    package static let sizeLimit = (1 << 20) - 1
+    public static let sizeLimit = (1 << 20) - 1
     /// The most extents that a disk may have: 8,192.
     ///
     /// Workstation's largest disk, 8 TiB, takes 8 * 2^20 / 2047 = 4,099 files of 2,047 MiB in the twoGbMaxExtent
     /// layouts; this is the double of it. The 32,785 files of a disk of 64 TiB would neither fit a descriptor of
     /// `sizeLimit` bytes, at some 45 bytes a line, nor the number of files that processes may hold open.
-    package static let extentLimit = 8192
+    public static let extentLimit = 8192
 
     /// The most keys that a descriptor may have: 4,096, since they are looked through one by one. VMware's have some
     /// thirty.
@@ -61,22 +61,22 @@ package struct Descriptor: Hashable, Sendable {
     }
 
     /// The value of the first entry whose key is `key`, in any case; nil when there is none.
-    package func value(of key: String) -> String? { entry(key)?.value }
+    public func value(of key: String) -> String? { entry(key)?.value }
 
     /// The version of the descriptor, as it is written. Says nothing: ESXi writes 4 and more for disks that are as they
     /// always were.
-    package var version: String? { value(of: "version") }
+    public var version: String? { value(of: "version") }
     /// The encoding of its texts by its own words; nil where it names none, and they are UTF-8. Some writers name it in
     /// the disk database.
-    package var encoding: String? { value(of: "encoding") ?? value(of: "ddb.encoding") }
+    public var encoding: String? { value(of: "encoding") ?? value(of: "ddb.encoding") }
     /// The kind of disk, as it is written: `monolithicSparse`, `vmfs`… Nothing is decided by it.
-    package var createType: String? { value(of: "createType") }
+    public var createType: String? { value(of: "createType") }
     /// The content identifier, which changes when the disk is written; nil where it is missing or no number.
-    package var cid: UInt32? { value(of: "CID").flatMap(Self.contentID) }
+    public var cid: UInt32? { value(of: "CID").flatMap(Self.contentID) }
     /// The content identifier of the parent; nil where it is missing or no number.
-    package var parentCID: UInt32? { value(of: "parentCID").flatMap(Self.contentID) }
+    public var parentCID: UInt32? { value(of: "parentCID").flatMap(Self.contentID) }
     /// The name of the parent, for who wants to look for it; nil where there is none, or an empty one.
-    package var parentFileNameHint: DescriptorName? {
+    public var parentFileNameHint: DescriptorName? {
         entry("parentFileNameHint").flatMap { $0.value.isEmpty ? nil : $0.written }
     }
 
@@ -84,10 +84,10 @@ package struct Descriptor: Hashable, Sendable {
     ///
     /// A parentCID of ffffffff says that there is no parent, whatever the hint says, as in VMware's products. Where
     /// there is no parentCID, the hint says that there is one.
-    package var parent: DescriptorName? { parentCID == Self.noParent ? nil : parentFileNameHint }
+    public var parent: DescriptorName? { parentCID == Self.noParent ? nil : parentFileNameHint }
 
     /// The value of parentCID that says that there is no parent (CID_NOPARENT).
-    package static let noParent: UInt32 = 0xffff_ffff
+    public static let noParent: UInt32 = 0xffff_ffff
 
     private static func contentID(_ text: String) -> UInt32? {
         let digits = text.lowercased().hasPrefix("0x") ? text.dropFirst(2) : text[...]
@@ -146,7 +146,7 @@ extension Descriptor {
 }
 
 /// A content identifier as descriptors write it.
-package func contentIDText(_ contentID: UInt32) -> String {
+public func contentIDText(_ contentID: UInt32) -> String {
     hexDigits(contentID, 8)
 }
 

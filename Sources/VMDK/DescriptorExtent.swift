@@ -3,9 +3,9 @@ import BlockImage
 /// A line of the descriptor that describes an extent (Virtual Disk Format 5.0, "The Extent Description"):
 ///
 ///     ACCESS SECTORS TYPE ["FILE" [OFFSET [PARTITION-UUID [DEVICE-ID]]]]
-package struct DescriptorExtent: Hashable, Sendable {
+public struct DescriptorExtent: Hashable, Sendable {
     /// What the virtual machine may do with the extent.
-    package enum Access: String, Hashable, Sendable {
+    public enum Access: String, Hashable, Sendable {
         /// Read and write it.
         case readWrite = "RW"
         /// Read it.
@@ -15,7 +15,7 @@ package struct DescriptorExtent: Hashable, Sendable {
     }
 
     /// How an extent is stored, for the types that are known.
-    package enum Kind: String, Hashable, Sendable, CaseIterable {
+    public enum Kind: String, Hashable, Sendable, CaseIterable {
         /// Byte for byte in a file or a device.
         case flat = "FLAT"
         /// In a hosted sparse extent.
@@ -35,30 +35,30 @@ package struct DescriptorExtent: Hashable, Sendable {
     }
 
     /// What the virtual machine may do with it.
-    package let access: Access
+    public let access: Access
     /// Its size in sectors, as the line has it.
-    package let sectors: UInt64
+    public let sectors: UInt64
     /// The type's name in capitals, also of a type that is not known.
-    package let kindName: String
+    public let kindName: String
     /// The file that holds it; nil where the line names none.
-    package let name: DescriptorName?
+    public let name: DescriptorName?
     /// The sector of that file at which a flat extent begins; 0 where the line has none.
-    package let offset: UInt64
+    public let offset: UInt64
     /// What identifies the partition that holds it, on a physical disk; nil where the line does not say it.
-    package let partitionUUID: String?
+    public let partitionUUID: String?
     /// What identifies the device that holds it; nil where the line does not say it.
-    package let deviceID: String?
+    public let deviceID: String?
     /// Where the line begins, in bytes from the start of the descriptor.
-    package let position: Int
+    public let position: Int
 
     /// The type, where it is a known one.
-    package var kind: Kind? { Kind(rawValue: kindName) }
+    public var kind: Kind? { Kind(rawValue: kindName) }
 
     /// The bytes that it has on the disk by its line.
-    package var virtualSize: UInt64 { sectors <= sectorLimit ? sectors * sectorSize : .max }
+    public var virtualSize: UInt64 { sectors <= sectorLimit ? sectors * sectorSize : .max }
 
     /// The byte of its file at which it begins; nil where it is not stored byte for byte.
-    package var hostOffset: HostOffset? {
+    public var hostOffset: HostOffset? {
         guard name != nil, kind == .flat || kind == .vmfs, offset <= sectorLimit else { return nil }
         return HostOffset(offset * sectorSize)
     }

@@ -2,16 +2,16 @@ import BlockImage
 import Glibc
 
 /// The name of a file as it stands in a descriptor, by the host that wrote it.
-package struct DescriptorName: Hashable, Sendable {
+public struct DescriptorName: Hashable, Sendable {
     /// The name decoded, or the text of its bytes (see `nameText`).
-    package let text: String
+    public let text: String
     /// Whether `text` stands for exactly these bytes, and no byte was replaced.
     let isDecoded: Bool
     /// The bytes where they are not those of `text`: seldom.
     private let otherBytes: [UInt8]?
 
     /// The bytes between the quotes.
-    package var bytes: [UInt8] { otherBytes ?? Array(text.utf8) }
+    public var bytes: [UInt8] { otherBytes ?? Array(text.utf8) }
 
     /// The name `bytes`, which `decoded` stands for; nil where they could not be decoded.
     init(_ bytes: some Collection<UInt8>, decoded: String?) {

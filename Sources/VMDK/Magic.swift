@@ -45,7 +45,7 @@ enum Magic: Sendable {
 ///
 /// It is one when it begins with the magic of a sparse extent, or with comment and blank lines of which one says
 /// `# Disk DescriptorFile`, in any case and spacing, as products write it.
-package func isVMDK(firstBytes bytes: [UInt8]) -> Bool {
+public func isVMDK(firstBytes bytes: [UInt8]) -> Bool {
     if Magic(firstBytes: bytes) != nil { return true }
     for line in DescriptorLines(DescriptorText.utf8(fromUTF16: bytes) ?? bytes) {
         guard let first = line.first else { continue }

@@ -21,13 +21,13 @@ import ByteFormat
 ///        176   16 offset and size of the back map
 ///        192   16 offset and size of the grains
 ///        208  304 padding
-package struct SESparseHeader: Hashable, Sendable {
+public struct SESparseHeader: Hashable, Sendable {
     /// A part of the file, in sectors.
-    package struct Area: Hashable, Sendable {
+    public struct Area: Hashable, Sendable {
         /// Its first sector.
-        package let offset: UInt64
+        public let offset: UInt64
         /// How many sectors it has; the file may end before they do, where they are not used yet.
-        package let size: UInt64
+        public let size: UInt64
 
         fileprivate init(_ reader: inout ByteReader) throws(ParseFault) {
             offset = try reader.read(.little)
@@ -39,28 +39,28 @@ package struct SESparseHeader: Hashable, Sendable {
     }
 
     /// 0x0000000200000001: 2.1.
-    package let version: UInt64
+    public let version: UInt64
     /// The size of the extent in sectors.
-    package let capacity: UInt64
+    public let capacity: UInt64
     /// The size of a grain in sectors: 8.
-    package let grainSize: UInt64
+    public let grainSize: UInt64
     /// The size of a grain table in sectors: 64.
-    package let grainTableSize: UInt64
+    public let grainTableSize: UInt64
     /// 0.
-    package let flags: UInt64
+    public let flags: UInt64
     /// The volatile header.
-    package let volatileHeader: Area
+    public let volatileHeader: Area
     /// The grain directory.
-    package let directory: Area
+    public let directory: Area
     /// The grain tables, which the entries of the grain directory count.
-    package let tables: Area
+    public let tables: Area
     /// The grains, which the entries of the grain tables count.
-    package let grains: Area
+    public let grains: Area
     /// The first byte that is not 0 where all are reserved.
     private let reservedFault: Int?
 
     /// The bytes that the header takes: one sector.
-    package static let size = 512
+    public static let size = 512
     /// The only version that is known.
     static let knownVersion: UInt64 = 0x0000_0002_0000_0001
     /// The only size of a grain that is known, in sectors.

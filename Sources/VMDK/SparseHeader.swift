@@ -18,44 +18,44 @@ import ByteFormat
 ///         73    4 the newline check: 0A 20 0D 0A
 ///         77    2 compressAlgorithm
 ///         79  433 padding
-package struct SparseHeader: Hashable, Sendable {
+public struct SparseHeader: Hashable, Sendable {
     /// 1; 2 where grain table entries may say "zeros"; 3 for changed-block tracking and for long streams.
-    package let version: UInt32
+    public let version: UInt32
     /// The features in use: the low 16 bits may be ignored by who does not know them, the high 16 may not.
-    package let flags: UInt32
+    public let flags: UInt32
     /// The size of the extent in sectors; need not be a multiple of the grain.
-    package let capacity: UInt64
+    public let capacity: UInt64
     /// The size of a grain in sectors: a power of two, at most `grainSizeLimit`.
-    package let grainSize: UInt64
+    public let grainSize: UInt64
     /// The sector of the embedded descriptor; 0 when there is none.
-    package let descriptorOffset: UInt64
+    public let descriptorOffset: UInt64
     /// How many sectors the embedded descriptor has.
-    package let descriptorSize: UInt64
+    public let descriptorSize: UInt64
     /// How many entries a grain table has, 512 in VMware's own files (numGTEsPerGT).
-    package let grainTableEntryCount: UInt32
+    public let grainTableEntryCount: UInt32
     /// The sector of the redundant grain directory; means nothing unless `hasRedundantDirectory` (rgdOffset).
-    package let redundantDirectoryOffset: UInt64
+    public let redundantDirectoryOffset: UInt64
     /// The sector of the grain directory (gdOffset).
-    package let directoryOffset: UInt64
+    public let directoryOffset: UInt64
     /// How many sectors of metadata lie before the first grain (overHead).
-    package let overhead: UInt64
+    public let overhead: UInt64
     /// Whether the file was open for writing when its writer ended. Says nothing about how to read it.
-    package let uncleanShutdown: Bool
+    public let uncleanShutdown: Bool
     /// 0 for plain grains, 1 for deflate.
-    package let compressAlgorithm: UInt16
+    public let compressAlgorithm: UInt16
 
     /// The bytes that the header takes: one sector.
-    package static let size = 512
+    public static let size = 512
     /// The largest grain that is read, in sectors: 2^21, which are 1 GiB, as in QEMU. VMware writes 128.
-    package static let grainSizeLimit: UInt64 = 1 << 21
+    public static let grainSizeLimit: UInt64 = 1 << 21
     /// The largest compressed grain that is read, in sectors: 8,192, which are 4 MiB. Reading it takes memory of three
     /// times that, as the stream may have twice the grain's size. VMware, VirtualBox and QEMU write 128.
-    package static let compressedGrainSizeLimit: UInt64 = 8192
+    public static let compressedGrainSizeLimit: UInt64 = 8192
     /// The most entries that a grain table may have: 4,096, so that it fits a page of the table cache. QEMU reads 512.
-    package static let grainTableEntryLimit: UInt32 = 4096
+    public static let grainTableEntryLimit: UInt32 = 4096
     /// The most entries that a grain directory may have, as in QEMU: 32 Mi of them, of 512 grains each, reach the
     /// 8 TiB of a disk with the smallest grain; as each takes 4 bytes, the directory has at most 128 MiB.
-    package static let directoryEntryLimit: UInt64 = 32 << 20
+    public static let directoryEntryLimit: UInt64 = 32 << 20
     /// The value of gdOffset that says: the grain directory is found through the footer at the end of the file.
     static let directoryAtEnd = UInt64.max
 
@@ -70,11 +70,11 @@ package struct SparseHeader: Hashable, Sendable {
     static let unknownIncompatibleFlags = BitField<UInt32>(18...31)
 
     /// Whether the file has a second grain directory with grain tables of its own.
-    package var hasRedundantDirectory: Bool { Self.redundantDirectoryFlag.isSet(in: flags) }
+    public var hasRedundantDirectory: Bool { Self.redundantDirectoryFlag.isSet(in: flags) }
     /// Whether a grain table entry of 1 says that the grain is zeros.
-    package var hasZeroedGrains: Bool { Self.zeroedGrainFlag.isSet(in: flags) }
+    public var hasZeroedGrains: Bool { Self.zeroedGrainFlag.isSet(in: flags) }
     /// Whether grains are compressed, as in streamOptimized disks.
-    package var isCompressed: Bool { Self.compressedGrainsFlag.isSet(in: flags) }
+    public var isCompressed: Bool { Self.compressedGrainsFlag.isSet(in: flags) }
     /// Whether every grain and every piece of metadata has a marker before it.
     var hasMarkers: Bool { Self.markersFlag.isSet(in: flags) }
     /// Whether the grain directory is found through the footer only.

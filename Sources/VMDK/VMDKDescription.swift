@@ -2,44 +2,44 @@ import BlockImage
 import ByteFormat
 
 /// What a VMDK image says of itself: enough to show also of an image that cannot be read.
-package struct VMDKDescription: Sendable {
+public struct VMDKDescription: Sendable {
     /// The file that was looked at.
-    package let path: String
+    public let path: String
     /// Its sparse header, or the footer that takes its place, where that is at the end of the file; nil for a
     /// descriptor that is a file of its own, and for a file of ESX.
-    package let sparseHeader: SparseHeader?
+    public let sparseHeader: SparseHeader?
     /// Its descriptor; nil for a sparse extent that comes without one.
-    package let descriptor: Descriptor?
+    public let descriptor: Descriptor?
     /// What people should know, and does not keep the image from being read.
-    package let notes: [ErrorText]
+    public let notes: [ErrorText]
     /// Why the image is not read, although it is sound as far as it was looked at; nil when it can be opened.
-    package let refusal: ImageError?
+    public let refusal: ImageError?
     /// The sectors of the disk that a VMFSSPARSE or SESPARSE extent is by itself; nil for other files.
     var bareCapacity: UInt64?
 
     /// The kind of disk by its own words, which decide nothing; nil where there are none.
-    package var createType: String? { descriptor?.createType }
+    public var createType: String? { descriptor?.createType }
     /// The content identifier; nil where the image has none.
-    package var cid: UInt32? { descriptor?.cid }
+    public var cid: UInt32? { descriptor?.cid }
     /// The parent's content identifier, `ffffffff` for none; nil where the image has no such number.
-    package var parentCID: UInt32? { descriptor?.parentCID }
+    public var parentCID: UInt32? { descriptor?.parentCID }
     /// The name of the parent, where the image is a delta; nil where it is a disk of its own.
-    package var parent: DescriptorName? { descriptor?.parent }
+    public var parent: DescriptorName? { descriptor?.parent }
     /// Where parentCID stands in the file; nil where it does not.
-    package var parentCIDOffset: HostOffset? {
+    public var parentCIDOffset: HostOffset? {
         guard let descriptor, !descriptor.isUTF16, let entry = descriptor.entry("parentCID") else { return nil }
         // An embedded descriptor was found to lie in the file.
         let base = (sparseHeader?.descriptorOffset ?? 0).multipliedReportingOverflow(by: sectorSize).partialValue
         return HostOffset(base).advanced(by: UInt64(entry.position))
     }
     /// The keys of the descriptor, `ddb.…` among them, in their order.
-    package var entries: [Descriptor.Entry] { descriptor?.entries ?? [] }
+    public var entries: [Descriptor.Entry] { descriptor?.entries ?? [] }
     /// The extent lines of the descriptor.
-    package var extents: [DescriptorExtent] { descriptor?.extents ?? [] }
+    public var extents: [DescriptorExtent] { descriptor?.extents ?? [] }
 
     /// The size of the disk in bytes by this file alone: a sparse header's capacity, or the sum of the extent lines;
     /// nil where neither says it. The sparse extents that are named may know better: see `VMDKLayer`.
-    package var virtualSize: UInt64? {
+    public var virtualSize: UInt64? {
         let ownSectors = bareCapacity ?? sparseHeader?.capacity
         guard let sectors = namesExtents ? descriptor?.sectors : ownSectors else { return nil }
         return sectors <= sectorLimit ? sectors * sectorSize : nil
@@ -56,7 +56,7 @@ package struct VMDKDescription: Sendable {
     ///
     /// Throws `corrupt` or `truncated` for what cannot be made sense of, and what reading the file throws. What is
     /// sound but not supported becomes the `refusal`.
-    package static func describe(_ file: any HostFile) throws(ImageError) -> VMDKDescription {
+    public static func describe(_ file: any HostFile) throws(ImageError) -> VMDKDescription {
         let start = try file.bytes(Int(min(file.size, 4096)), at: HostOffset(0), of: "VMDK image")
         switch Magic(firstBytes: start) {
         case .hostedSparse: return try describeSparse(file)
@@ -173,7 +173,7 @@ package struct VMDKDescription: Sendable {
     }
 
     /// What `describe` throws where `file` is of another format.
-    package static func noVMDK(_ file: any HostFile) -> ImageError {
+    public static func noVMDK(_ file: any HostFile) -> ImageError {
         ImageError(
             .corrupt, path: file.path, offset: HostOffset(0),
             "magic: is no VMDK image's, which begins with \"KDMV\" or is a text that begins \"# Disk DescriptorFile\"")

@@ -2,7 +2,7 @@ import BlockImage
 
 /// A part of the disk, ready to be read: what an extent line, or a sparse file by itself, stands for. Immutable; a class,
 /// since each read passes one on, and a copy of all that is in it would take as long as the look-up.
-package final class VMDKExtent: Sendable {
+public final class VMDKExtent: Sendable {
     enum Storage: Sendable {
         /// Byte for byte in a file, from an offset on.
         case flat(any HostFile, HostOffset)
@@ -15,14 +15,14 @@ package final class VMDKExtent: Sendable {
     }
 
     /// Where it begins on the disk.
-    package let start: GuestOffset
+    public let start: GuestOffset
     /// How many bytes of the disk it holds; at least one sector.
-    package let virtualSize: UInt64
+    public let virtualSize: UInt64
     /// The name of its type as the descriptor has it, in capitals. Empty for a sparse file that is opened itself and
     /// not through an extent line, as `qemu-img info` prints it.
-    package let kindName: String
+    public let kindName: String
     /// The line of the descriptor that it stands for; nil where there is none.
-    package let line: DescriptorExtent?
+    public let line: DescriptorExtent?
     let storage: Storage
 
     init(
@@ -36,7 +36,7 @@ package final class VMDKExtent: Sendable {
     }
 
     /// The file that holds it; nil where none is needed.
-    package var file: (any HostFile)? {
+    public var file: (any HostFile)? {
         switch storage {
         case .flat(let file, _): file
         case .sparse(let extent): extent.file
@@ -45,16 +45,16 @@ package final class VMDKExtent: Sendable {
     }
 
     /// The path of the file that holds it; nil where none is needed.
-    package var path: String? { file?.path }
+    public var path: String? { file?.path }
 
     /// The bytes of a grain; nil for an extent that is not stored in grains.
-    package var clusterSize: Int? {
+    public var clusterSize: Int? {
         // At most 2^30.
         if case .sparse(let extent) = storage { Int(extent.grainSize) } else { nil }
     }
 
     /// Whether its grains are compressed.
-    package var isCompressed: Bool {
+    public var isCompressed: Bool {
         if case .sparse(let extent) = storage { extent.compression != nil } else { false }
     }
 

@@ -2,14 +2,14 @@ import BlockImage
 
 extension VMDKLayer {
     /// The bytes of the files that it is stored in: they bound what walks over its tables may take.
-    package var hostSize: UInt64 { files.reduce(0) { $0.addingReportingOverflow($1.size).partialValue } }
+    public var hostSize: UInt64 { files.reduce(0) { $0.addingReportingOverflow($1.size).partialValue } }
 
     /// The fewest bytes that an entry of its tables is for.
-    package var granuleSize: UInt64 { extents.compactMap(\.clusterSize).min().map { UInt64($0) } ?? 1 << 62 }
+    public var granuleSize: UInt64 { extents.compactMap(\.clusterSize).min().map { UInt64($0) } ?? 1 << 62 }
 
     /// How many bytes of the layer from `start` on, where `extent(at:limit:)` throws, have no extent for the same
     /// reason: at least one, at most `limit`.
-    package func lost(at start: GuestOffset, limit: UInt64) -> UInt64 {
+    public func lost(at start: GuestOffset, limit: UInt64) -> UInt64 {
         guard let extent = try? extent(holding: start) else { return limit }
         return extent.lost(at: start, limit: min(limit, extent.end - start.rawValue))
     }

@@ -4,22 +4,22 @@ import ByteFormat
 /// A VMDK disk, open for reading: its extents one after the other.
 ///
 /// Immutable; every method may be called from any thread.
-package final class VMDKLayer: ImageLayer {
+public final class VMDKLayer: ImageLayer {
     /// What the image says of itself.
-    package let description: VMDKDescription
+    public let description: VMDKDescription
     /// The size of the disk in bytes.
-    package let virtualSize: UInt64
+    public let virtualSize: UInt64
     /// The parts of the disk in their order. Lines of 0 sectors are left out.
-    package let extents: [VMDKExtent]
+    public let extents: [VMDKExtent]
     /// Every file that the layer holds open, the descriptor's first, each once.
-    package let files: [any HostFile]
+    public let files: [any HostFile]
     /// What was read in place of the files that the image names.
-    package let nameNotes: [ErrorText]
+    public let nameNotes: [ErrorText]
     private let openingNotes: [VMDKNote]
     private let resources: LayerResources
 
     /// What people should know of the image and of the files that it names; it grows when more comes up.
-    package var notes: [ErrorText] { kindNotes.map(\.text) }
+    public var notes: [ErrorText] { kindNotes.map(\.text) }
 
     /// The same, with the kinds of findings that they are.
     var kindNotes: [VMDKNote] {
@@ -30,7 +30,7 @@ package final class VMDKLayer: ImageLayer {
     }
 
     /// The bytes of a grain, where all extents that have a file have grains of one size; nil otherwise.
-    package var clusterSize: Int? {
+    public var clusterSize: Int? {
         let sizes = Set(extents.filter { $0.file != nil }.map(\.clusterSize))
         return sizes.count == 1 ? sizes.first ?? nil : nil
     }
@@ -39,7 +39,7 @@ package final class VMDKLayer: ImageLayer {
     ///
     /// Throws the description's refusal, what `policy` throws, and `corrupt`, `truncated` or `unsupported` for an
     /// extent's file.
-    package init(
+    public init(
         _ description: VMDKDescription, file: any HostFile, policy: any OpenPolicy, resources: LayerResources
     ) throws(ImageError) {
         if let refusal = description.refusal { throw refusal }
@@ -66,12 +66,12 @@ package final class VMDKLayer: ImageLayer {
     }
 
     /// How the layer stores the disk from `start`, which lies inside it, on.
-    package func extent(at start: GuestOffset, limit: UInt64) throws(ImageError) -> Extent {
+    public func extent(at start: GuestOffset, limit: UInt64) throws(ImageError) -> Extent {
         try extent(holding: start).extent(at: start, limit: limit)
     }
 
     /// Appends the `extent.count` bytes of an `encoded` extent that this layer answered to `output`.
-    package func decode(_ extent: Extent, into output: inout OutputRawSpan) throws(ImageError) {
+    public func decode(_ extent: Extent, into output: inout OutputRawSpan) throws(ImageError) {
         try self.extent(holding: extent.start).decode(extent, into: &output)
     }
 

@@ -2,7 +2,7 @@ import BlockImage
 import FormatCore
 
 /// Those of the names in a folder that are parts of the disks of others, in any format.
-package struct DiskParts: Sendable {
+public struct DiskParts: Sendable {
     private let parts: Set<[UInt8]>
 
     private static var drivers: [any SplitFormat] {
@@ -11,15 +11,15 @@ package struct DiskParts: Sendable {
 
     /// Looks at the folder that holds `names`, whose files `open` opens; nil for what cannot be opened. Only files whose names
     /// look like parts, and those that may name them, are looked into.
-    package init(among names: [[UInt8]], open: ([UInt8]) -> (any HostFile)?) {
+    public init(among names: [[UInt8]], open: ([UInt8]) -> (any HostFile)?) {
         parts = Self.drivers.reduce(into: []) { $0.formUnion($1.parts(among: names, open: open)) }
     }
 
     /// Those that look like parts of others of `names`, where nothing is looked into.
-    package init(named names: [[UInt8]]) {
+    public init(named names: [[UInt8]]) {
         parts = Self.drivers.reduce(into: []) { $0.formUnion($1.parts(named: names)) }
     }
 
     /// Whether `name` is one.
-    package func contains(_ name: [UInt8]) -> Bool { parts.contains(name) }
+    public func contains(_ name: [UInt8]) -> Bool { parts.contains(name) }
 }

@@ -5,15 +5,15 @@ import BlockImage
 ///
 /// A disk may begin with anything, since its guest writes it. So this is asked where nothing but the content says what a
 /// file is, and for what people should know.
-package struct ForeignContent: Hashable, Sendable {
+public struct ForeignContent: Hashable, Sendable {
     /// What it is, with its article.
-    package let name: String
+    public let name: String
     /// What can be done about it, as a sentence; nil where there is nothing.
-    package let advice: String?
+    public let advice: String?
     /// Whether it is also what a whole disk may hold: a file system, an encrypted volume.
-    package let isVolume: Bool
+    public let isVolume: Bool
     /// Whether it is a text, of whatever kind.
-    package let isText: Bool
+    public let isText: Bool
 
     init(_ name: String, _ advice: String? = nil, isVolume: Bool = false, isText: Bool = false) {
         self.name = name
@@ -24,7 +24,7 @@ package struct ForeignContent: Hashable, Sendable {
 
     /// What the first and the last bytes of `file` say; nil for what may be a disk. Throws where the first ones cannot be
     /// read.
-    package init?(of file: any HostFile) throws(ImageError) {
+    public init?(of file: any HostFile) throws(ImageError) {
         let start = try file.bytes(Int(min(file.size, 4096)), at: HostOffset(0), of: "first bytes")
         // A rescue must not end at a bad last sector.
         let size = min(file.size, 512)

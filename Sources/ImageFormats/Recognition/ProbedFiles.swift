@@ -3,17 +3,17 @@ import FormatCore
 
 /// Those files of a folder whose names do not call them images, but whose content does: an image of a format with a magic, or a disk that
 /// begins with a partition table.
-package struct ProbedFiles: Sendable {
+public struct ProbedFiles: Sendable {
     private var formats: [[UInt8]: ImageFormat?] = [:]
 
     /// None.
-    package init() {}
+    public init() {}
 
     /// Looks into the files `unnamed` of a folder; `images` are those that their names call images, and `open` opens both.
     ///
     /// What such an image names may be opened only where an image that is called one says, as its backing file with a
     /// format, what it is: else a guest may have written it.
-    package init(_ unnamed: [[UInt8]], besides images: [[UInt8]], open: ([UInt8]) -> (any HostFile)?) {
+    public init(_ unnamed: [[UInt8]], besides images: [[UInt8]], open: ([UInt8]) -> (any HostFile)?) {
         for name in unnamed {
             if let file = open(name), Self.isImage(file) { formats.updateValue(nil, forKey: name) }
         }
@@ -34,7 +34,7 @@ package struct ProbedFiles: Sendable {
     }
 
     /// Whether `name` is one of them, and its format, where another image says it; nil: only its content does.
-    package subscript(name: [UInt8]) -> (isImage: Bool, format: ImageFormat?) {
+    public subscript(name: [UInt8]) -> (isImage: Bool, format: ImageFormat?) {
         guard let format = formats[name] else { return (false, nil) }
         return (true, format)
     }

@@ -3,11 +3,11 @@ import FormatCore
 import HostStorage
 
 /// Which format a file is taken for, and what people should know of that.
-package struct Recognition: Sendable {
+public struct Recognition: Sendable {
     /// The format.
-    package let format: ImageFormat
+    public let format: ImageFormat
     /// That the content says something else than the name, or that nothing but the content of a device says it.
-    package let notes: [ErrorText]
+    public let notes: [ErrorText]
 
     /// Looks at `file`, which is `named` by something else than its content; nil: only the content says what it is.
     /// `isSaid`: whether a person said it, who knows. `under`: for a file that another image names, the command by which
@@ -15,7 +15,7 @@ package struct Recognition: Sendable {
     ///
     /// Throws `unsupported` for what neither a name nor an option calls a disk, and is something else by its content: it is never a raw disk by
     /// itself.
-    package init(_ file: any HostFile, named: ImageFormat?, isSaid: Bool = false, under: String? = nil)
+    public init(_ file: any HostFile, named: ImageFormat?, isSaid: Bool = false, under: String? = nil)
         throws(ImageError)
     {
         guard let named else {
@@ -59,7 +59,7 @@ package struct Recognition: Sendable {
 
     /// Looks at `file`, which is called an image of the format of `driver`, is none, and is no part of another: nil unless its
     /// name makes it the flat extent of one, which is the whole disk, as far as anybody knows. Throws where it cannot be read.
-    package init?(flatExtent file: any HostFile, of driver: any SplitFormat) throws(ImageError) {
+    public init?(flatExtent file: any HostFile, of driver: any SplitFormat) throws(ImageError) {
         guard driver.isFlatExtent(file), try ImageFormat.probe(file) == .raw, try ForeignContent(of: file) == nil
         else { return nil }
         format = .raw

@@ -1,9 +1,9 @@
 import BlockImage
 
 /// What folders hold and is not shown, counted by the reason, with the names of some.
-package struct SkippedFiles: Hashable, Sendable {
+public struct SkippedFiles: Hashable, Sendable {
     /// Why a file is not shown.
-    package enum Reason: String, CaseIterable, Sendable {
+    public enum Reason: String, CaseIterable, Sendable {
         /// Its name does not call it an image, so that it may be anything.
         case noKnownExtension = "no-known-extension"
         /// It holds a part of a VMDK disk, which is shown under the name of its descriptor.
@@ -15,7 +15,7 @@ package struct SkippedFiles: Hashable, Sendable {
     }
 
     /// The most names of one reason that are kept.
-    package static let nameLimit = 20
+    public static let nameLimit = 20
 
     private struct Group: Hashable, Sendable, Encodable {
         var count = 0
@@ -25,25 +25,25 @@ package struct SkippedFiles: Hashable, Sendable {
     private var groups: [Reason: Group] = [:]
 
     /// Nothing so far.
-    package init() {}
+    public init() {}
 
     /// Whether there is nothing.
-    package var isEmpty: Bool { groups.isEmpty }
+    public var isEmpty: Bool { groups.isEmpty }
 
     /// Whether there is nothing but what is shown under another name.
-    package var isHarmless: Bool { groups.keys.allSatisfy { $0 == .part } }
+    public var isHarmless: Bool { groups.keys.allSatisfy { $0 == .part } }
 
     /// How many are skipped for `reason`.
-    package func count(_ reason: Reason) -> Int { groups[reason]?.count ?? 0 }
+    public func count(_ reason: Reason) -> Int { groups[reason]?.count ?? 0 }
 
     /// Counts `name`, the path of a file below the folder that is looked through.
-    package mutating func add(_ name: String, _ reason: Reason) {
+    public mutating func add(_ name: String, _ reason: Reason) {
         groups[reason, default: Group()].count += 1
         if count(reason) <= Self.nameLimit { groups[reason]?.names.append(name) }
     }
 
     /// Adds those of another folder, whose names begin with `prefix` here.
-    package mutating func add(_ other: SkippedFiles, named prefix: String) {
+    public mutating func add(_ other: SkippedFiles, named prefix: String) {
         for (reason, group) in other.groups {
             groups[reason, default: Group()].count += group.count
             let left = max(0, Self.nameLimit - (groups[reason]?.names.count ?? 0))
@@ -52,7 +52,7 @@ package struct SkippedFiles: Hashable, Sendable {
     }
 
     /// All of it in one line, for people.
-    package var summary: String {
+    public var summary: String {
         let parts = Reason.allCases.compactMap { reason in
             groups[reason].map { group in
                 let more = group.count > group.names.count ? ", …" : ""
@@ -83,7 +83,7 @@ extension SkippedFiles: Encodable {
     }
 
     /// `{"no-known-extension": {"count": …, "names": […]}, …}` with the reasons that there are.
-    package func encode(to encoder: any Encoder) throws {
+    public func encode(to encoder: any Encoder) throws {
         var container = encoder.container(keyedBy: Key.self)
         for (reason, group) in groups { try container.encode(group, forKey: Key(reason)) }
     }

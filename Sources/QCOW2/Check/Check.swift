@@ -10,7 +10,7 @@ extension QCOW2Description {
     /// Throws the image's refusal, `unsupported` where checking would take more than `limits`, and what reading the
     /// file throws. Memory is bounded by the limits, and follows the parts of the file that are in use; time follows
     /// the bytes of the file that are no holes.
-    package func check(
+    public func check(
         _ file: any HostFile, limits: QCOW2CheckLimits = QCOW2CheckLimits(), progress: (Double) -> Void = { _ in }
     ) throws(ImageError) -> CheckResult {
         if let refusal = refusalWithKey { throw refusal }

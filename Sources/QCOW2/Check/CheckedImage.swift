@@ -2,21 +2,21 @@ import BlockImage
 import ByteFormat
 
 /// What a check may take, in bytes and entries. An image that needs more is not checked, which is said.
-package struct QCOW2CheckLimits: Sendable {
+public struct QCOW2CheckLimits: Sendable {
     /// The bytes that the use counts of host clusters take together; where they do not suffice, there are several
     /// passes. See `UseCounts`.
-    package var countBytes = UseCounts.defaultBudget
+    public var countBytes = UseCounts.defaultBudget
     /// The most entries of L1 tables and of bitmap tables: 2^28, 2 GiB of them. Snapshots of a 64 TiB disk with clusters
     /// of 64 KiB have 131,072 each, so that 2,000 of them are checked.
-    package var entries: UInt64 = 1 << 28
+    public var entries: UInt64 = 1 << 28
     /// The most L2 tables, each counted once: 2^22, those of 2 PiB with clusters of 64 KiB. They take 32 bytes each.
-    package var tables = 1 << 22
+    public var tables = 1 << 22
     /// The most entries in L2 tables that do not begin at a cluster, since those may overlap: 2^24. All others lie side
     /// by side in the file, of which no part is read twice, and no hole.
-    package var unalignedEntries: UInt64 = 1 << 24
+    public var unalignedEntries: UInt64 = 1 << 24
 
     /// The limits of the command.
-    package init() {}
+    public init() {}
 }
 
 /// The structures of an image whose use of host clusters is counted: all but the L1 tables' entries, which are gathered

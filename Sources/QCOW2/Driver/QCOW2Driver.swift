@@ -2,39 +2,39 @@ import BlockImage
 import FormatCore
 
 /// QEMU's copy-on-write format, versions 2 and 3.
-package struct QCOW2Driver: InspectableFormat, CreatableFormat {
+public struct QCOW2Driver: InspectableFormat, CreatableFormat {
     /// "qcow2"
-    package let name = "qcow2"
+    public let name = "qcow2"
     /// What it is called in messages.
-    package let imageName: String? = "a QCOW2 image"
+    public let imageName: String? = "a QCOW2 image"
     /// `.qcow2`, and `.qcow`, which old tools gave to both versions.
-    package let extensions = ["qcow2", "qcow"]
+    public let extensions = ["qcow2", "qcow"]
     /// The header extension 0xe2792aca has it.
-    package let storesBackingFormat = true
+    public let storesBackingFormat = true
 
     /// The driver.
-    package init() {}
+    public init() {}
 
     /// Whether it begins with the magic, which QCOW of version 1 has as well.
-    package func recognizes(firstBytes bytes: [UInt8]) -> Bool { QCOW2Description.recognizes(bytes) }
+    public func recognizes(firstBytes bytes: [UInt8]) -> Bool { QCOW2Description.recognizes(bytes) }
 
     /// Reads the header, its extensions and the tables of snapshots and bitmaps: see `QCOW2Description`.
-    package func describe(_ file: any HostFile) throws(ImageError) -> any FormatImage {
+    public func describe(_ file: any HostFile) throws(ImageError) -> any FormatImage {
         QCOW2Image(try QCOW2Description(file), file: file)
     }
 
     /// Every structure, by `QCOW2Layout`.
-    package func layout(of file: any HostFile, policy: (any OpenPolicy)?) throws(ImageError) -> any FormatLayout {
+    public func layout(of file: any HostFile, policy: (any OpenPolicy)?) throws(ImageError) -> any FormatLayout {
         try QCOW2Layout(file)
     }
 
     /// What `-o` takes.
-    package var options: [(name: String, help: String)] { NewQCOW2.options.map { ($0.name, $0.help) } }
+    public var options: [(name: String, help: String)] { NewQCOW2.options.map { ($0.name, $0.help) } }
     /// Compression must be asked for.
-    package var isCompressedByLevel: Bool { false }
+    public var isCompressedByLevel: Bool { false }
 
     /// An image as QEMU makes it by default, and as `options` say.
-    package func newImage(size: UInt64, _ options: ImageOptionList) throws(OptionFault) -> any NewFormatImage {
+    public func newImage(size: UInt64, _ options: ImageOptionList) throws(OptionFault) -> any NewFormatImage {
         var new = NewQCOW2(size: size)
         try ImageOption.apply(options, NewQCOW2.options, to: &new, format: name)
         return NewQCOW2Image(new: new)
@@ -42,17 +42,17 @@ package struct QCOW2Driver: InspectableFormat, CreatableFormat {
 }
 
 /// A new image, and whether what is written to it is compressed.
-package struct NewQCOW2Image: Hashable, NewFormatImage {
+public struct NewQCOW2Image: Hashable, NewFormatImage {
     /// What it is to be.
-    package var new: NewQCOW2
+    public var new: NewQCOW2
     /// How hard clusters are compressed; nil: they are not.
-    package var compressionLevel: Int?
+    public var compressionLevel: Int?
 
     /// The size of the disk in bytes, in whole sectors.
-    package var diskSize: UInt64 { new.diskSize }
+    public var diskSize: UInt64 { new.diskSize }
 
     /// Throws for a level that the type does not have.
-    package mutating func compress(_ type: CompressionType?, level: Int?) throws(OptionFault) {
+    public mutating func compress(_ type: CompressionType?, level: Int?) throws(OptionFault) {
         new.compressionType = type ?? new.compressionType
         let level = level ?? new.compressionType.defaultLevel
         try OptionFault.check(level, new.compressionType.levels, new.compressionType.rawValue)
@@ -60,12 +60,12 @@ package struct NewQCOW2Image: Hashable, NewFormatImage {
     }
 
     /// Never throws: a backing file may have any format.
-    package mutating func setBacking(_ backing: NewBacking) throws(OptionFault) {
+    public mutating func setBacking(_ backing: NewBacking) throws(OptionFault) {
         new.backing = NewQCOW2.Backing(name: backing.name, format: backing.format)
     }
 
     /// Begins to write it to the file `name` of `files`.
-    package func writer(named name: String, in files: any NewFiles) throws(ImageError) -> any ImageWriter {
+    public func writer(named name: String, in files: any NewFiles) throws(ImageError) -> any ImageWriter {
         try QCOW2Writer(new, compressionLevel: compressionLevel, in: try files.file(named: name))
     }
 }

@@ -3,14 +3,14 @@ import Encryption
 import FormatCore
 
 /// A QCOW2 image, described and, where that is possible, ready to read.
-package struct QCOW2Image: SnapshotImage, BitmapImage, CheckableImage {
+public struct QCOW2Image: SnapshotImage, BitmapImage, CheckableImage {
     /// What the image says of itself.
-    package let description: QCOW2Description
+    public let description: QCOW2Description
     /// Its own part of the disk; nil where it could not be made ready to read.
-    package private(set) var clusters: QCOW2Layer?
+    public private(set) var clusters: QCOW2Layer?
     private let file: any HostFile
     /// What was read in place of the data file that the header names.
-    package private(set) var nameNotes: [ErrorText] = []
+    public private(set) var nameNotes: [ErrorText] = []
 
     /// The image in `file`, which `description` describes.
     init(_ description: QCOW2Description, file: any HostFile) {
@@ -19,14 +19,14 @@ package struct QCOW2Image: SnapshotImage, BitmapImage, CheckableImage {
     }
 
     /// `clusters`
-    package var layer: (any ImageLayer)? { clusters }
+    public var layer: (any ImageLayer)? { clusters }
     /// The features that are not supported, or the want of a key.
-    package var refusal: ImageError? { description.refusal }
+    public var refusal: ImageError? { description.refusal }
     /// The refusal, where there is no key and nothing else is wrong.
-    package var missingKey: ImageError? { clusters == nil && description.lacksKey ? description.refusal : nil }
+    public var missingKey: ImageError? { clusters == nil && description.lacksKey ? description.refusal : nil }
 
     /// The backing file of the header, with the format of its extension.
-    package var backing: BackingName? {
+    public var backing: BackingName? {
         description.backingFile.map { name in
             BackingName(
                 bytes: name, sought: SoughtName(inHeader: name), role: .backing,
@@ -35,15 +35,15 @@ package struct QCOW2Image: SnapshotImage, BitmapImage, CheckableImage {
     }
 
     /// What came up while it was described, while its data file was looked for, and while it was read.
-    package var notes: [ErrorText] { description.notes + (clusters?.notes ?? []) + nameNotes }
+    public var notes: [ErrorText] { description.notes + (clusters?.notes ?? []) + nameNotes }
 
     /// The header extensions that docs/interop/qcow2 does not give.
-    package var unknownHeaderExtensions: [HeaderExtensionInfo] {
+    public var unknownHeaderExtensions: [HeaderExtensionInfo] {
         description.extensions.unknown.map { HeaderExtensionInfo(type: $0.type, size: $0.length) }
     }
 
     /// Unlocks an encrypted image, and opens the data file.
-    package mutating func makeReadable(with services: LayerServices) throws(ImageError) {
+    public mutating func makeReadable(with services: LayerServices) throws(ImageError) {
         let cipher = try description.cipher(with: services.keys, in: file)
         // No file is opened for an image that cannot be read all the same.
         if let refusal = cipher == nil ? description.refusal : description.refusalWithKey { throw refusal }
@@ -56,7 +56,7 @@ package struct QCOW2Image: SnapshotImage, BitmapImage, CheckableImage {
     }
 
     /// The keys that `qemu-img info` has, and the dirty bitmaps where all is listed.
-    package func add(to info: inout ImageInfo, listsAll: Bool) {
+    public func add(to info: inout ImageInfo, listsAll: Bool) {
         let header = description.header
         info.virtualSize = header.virtualSize
         info.clusterSize = header.clusterSize
@@ -67,14 +67,14 @@ package struct QCOW2Image: SnapshotImage, BitmapImage, CheckableImage {
     }
 
     /// Checks clusters and refcounts: see `QCOW2Description.check`. Needs no key.
-    package func check(progress: (Double) -> Void) throws(ImageError) -> CheckResult? {
+    public func check(progress: (Double) -> Void) throws(ImageError) -> CheckResult? {
         try description.check(file, progress: progress)
     }
 }
 
 extension QCOW2Image {
     /// Those of the snapshot table.
-    package var snapshots: [DiskSnapshot] {
+    public var snapshots: [DiskSnapshot] {
         description.snapshots.map { snapshot in
             DiskSnapshot(
                 idBytes: snapshot.idBytes, nameBytes: snapshot.nameBytes, dateSeconds: snapshot.dateSeconds,
@@ -85,22 +85,22 @@ extension QCOW2Image {
     }
 
     /// What is wrong with the snapshot table.
-    package var snapshotFault: ImageError? { description.snapshotFault }
+    public var snapshotFault: ImageError? { description.snapshotFault }
 
     /// The disk by the snapshot's L1 table.
-    package func layer(ofSnapshot index: Int) throws(ImageError) -> (any ImageLayer)? {
+    public func layer(ofSnapshot index: Int) throws(ImageError) -> (any ImageLayer)? {
         try clusters?.layer(of: description.snapshots[index])
     }
 
     /// What the snapshot's L1 table has past the end of the disk.
-    package func vmState(ofSnapshot index: Int) throws(ImageError) -> (any ImageLayer)? {
+    public func vmState(ofSnapshot index: Int) throws(ImageError) -> (any ImageLayer)? {
         try clusters?.vmState(of: description.snapshots[index])
     }
 }
 
 extension QCOW2Image {
     /// Those of the bitmap directory.
-    package var bitmaps: [DirtyBitmap] {
+    public var bitmaps: [DirtyBitmap] {
         description.bitmaps.enumerated().map { index, bitmap in
             DirtyBitmap(
                 index: index, nameBytes: bitmap.nameBytes, granularity: bitmap.granularity,
@@ -111,16 +111,16 @@ extension QCOW2Image {
     }
 
     /// What is wrong with the bitmap directory.
-    package var bitmapFault: ImageError? { description.bitmapFault }
+    public var bitmapFault: ImageError? { description.bitmapFault }
 
     /// What the bitmap's table and clusters of bits mark.
-    package func dirtyRanges(of bitmap: DirtyBitmap, from start: GuestOffset) throws(ImageError) -> any DirtyRangeReader
+    public func dirtyRanges(of bitmap: DirtyBitmap, from start: GuestOffset) throws(ImageError) -> any DirtyRangeReader
     {
         try description.dirtyRanges(of: description.bitmaps[bitmap.index], in: file, from: start)
     }
 
     /// The sum of these ranges.
-    package func dirtyBytes(of bitmap: DirtyBitmap) throws(ImageError) -> UInt64 {
+    public func dirtyBytes(of bitmap: DirtyBitmap) throws(ImageError) -> UInt64 {
         try description.dirtyBytes(of: description.bitmaps[bitmap.index], in: file)
     }
 }

@@ -6,7 +6,7 @@ extension QCOW2Layout {
     /// size, whatever the tables say: none is walked over twice, and all walks together read at most twice the file.
     ///
     /// Damage is passed over: `list` reports it. Throws nothing but what reading the file throws.
-    package func recordUse(in recorder: any HostUseRecorder) throws(ImageError) {
+    public func recordUse(in recorder: any HostUseRecorder) throws(ImageError) {
         guard let header = clusters else {
             recorder.record(.header, at: HostOffset(0), count: UInt64(start.count)) { _, _ in false }
             return

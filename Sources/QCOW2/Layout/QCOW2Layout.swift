@@ -4,7 +4,7 @@ import FormatCore
 
 /// The structures of a QCOW2 file as they stand in it, sound or not: what `inspect` shows. Where a reader refuses, it
 /// goes on; what is wrong is reported with the field that it is about.
-package struct QCOW2Layout: FormatLayout {
+public struct QCOW2Layout: FormatLayout {
     let file: any HostFile
     /// The bytes of the first cluster, or of what stands for it where the header does not say how large that is.
     let start: [UInt8]
@@ -13,10 +13,10 @@ package struct QCOW2Layout: FormatLayout {
     /// What is wrong with the header, where there is one.
     let headerFaults: [ParseFault]
     /// The version as stored; nil where the file is shorter than that.
-    package let version: UInt32?
+    public let version: UInt32?
 
     /// Reads the header of `file`, whatever it is. Throws where the file cannot be read at all.
-    package init(_ file: any HostFile) throws(ImageError) {
+    public init(_ file: any HostFile) throws(ImageError) {
         self.file = file
         let first = try file.bytes(Int(min(file.size, 4096)), at: HostOffset(0), of: "header")
         version = first.count < 8 ? nil : first[4..<8].reduce(0) { $0 << 8 | UInt32($1) }
@@ -47,7 +47,7 @@ package struct QCOW2Layout: FormatLayout {
     }
 
     /// The bytes of a cluster; a sector where the header does not say it.
-    package var unit: UInt64 { clusterSize ?? 512 }
+    public var unit: UInt64 { clusterSize ?? 512 }
 
     /// The header where clusters can be counted by it; nil where cluster_bits is wrong.
     var clusters: Header? {
@@ -64,10 +64,10 @@ package struct QCOW2Layout: FormatLayout {
     func l2Format(_ header: Header) -> L2Format { L2Format(header) }
 
     /// The bytes of a cluster; nil where the header does not say it.
-    package var clusterSize: UInt64? { clusters?.clusterSize }
+    public var clusterSize: UInt64? { clusters?.clusterSize }
 
     /// Reports every structure to `consumer`. Throws what the consumer throws.
-    package func list(to consumer: any LayoutConsumer, _ options: LayoutOptions) throws(ImageError) {
+    public func list(to consumer: any LayoutConsumer, _ options: LayoutOptions) throws(ImageError) {
         guard let header else {
             if version == 1 { return try listVersion1(to: consumer) }
             return try consumer.structure(LayoutStructure("header", at: HostOffset(0), size: 72)) {

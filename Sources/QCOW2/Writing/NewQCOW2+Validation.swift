@@ -5,7 +5,7 @@ extension NewQCOW2 {
     /// `qemu-img create` and `qemu-img convert` refuse, before anything is written.
     ///
     /// Throws `unsupported`, about the new file `path`, with what must be.
-    package func validate(compressionLevel: Int? = nil, path: String) throws(ImageError) {
+    public func validate(compressionLevel: Int? = nil, path: String) throws(ImageError) {
         if let fault = faultOfLayout ?? faultOfVersion ?? faultOfBacking ?? faultOfSize {
             throw ImageError(.unsupported, path: path, "\(fault)")
         }

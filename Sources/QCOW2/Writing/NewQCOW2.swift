@@ -3,23 +3,23 @@ import ByteFormat
 import FormatCore
 
 /// What a new QCOW2 image is to be: what `qemu-img create -o` lets people choose, with QEMU's defaults.
-package struct NewQCOW2: Hashable, Sendable {
+public struct NewQCOW2: Hashable, Sendable {
     /// The image under a new one.
-    package struct Backing: Hashable, Sendable {
+    public struct Backing: Hashable, Sendable {
         /// Its name as it goes into the header: 1 to 1023 bytes, looked for from the folder of the new image.
-        package var name: [UInt8]
+        public var name: [UInt8]
         /// The name of its format, as "raw" or "qcow2": without it, QEMU would have to guess. 1 to 15 bytes.
-        package var format: String
+        public var format: String
 
         /// The image `name` of the format `format`.
-        package init(name: [UInt8], format: String) {
+        public init(name: [UInt8], format: String) {
             self.name = name
             self.format = format
         }
     }
 
     /// What space the clusters get that nothing is written to, by the names that QEMU gives it.
-    package enum Preallocation: String, CaseIterable, Sendable {
+    public enum Preallocation: String, CaseIterable, Sendable {
         /// None: they are not allocated.
         case off
         /// Host clusters, which are holes of the file.
@@ -31,27 +31,27 @@ package struct NewQCOW2: Hashable, Sendable {
     }
 
     /// The size of the disk in bytes. Where it is no multiple of 512, the disk ends with a sector that zeros fill up.
-    package var size: UInt64
+    public var size: UInt64
     /// 2 (`compat` 0.10) or 3 (1.1).
-    package var version: UInt32 = 3
+    public var version: UInt32 = 3
     /// The bytes of a cluster: a power of two from 512 to 2 MiB.
-    package var clusterSize: UInt64 = 65536
+    public var clusterSize: UInt64 = 65536
     /// The bits of a refcount: a power of two from 1 to 64; 16 in version 2.
-    package var refcountBits: UInt32 = 16
+    public var refcountBits: UInt32 = 16
     /// Whether L2 entries have 16 bytes, and clusters 32 subclusters (`extended_l2`). Version 3, clusters of at least 16
     /// KiB.
-    package var hasExtendedL2 = false
+    public var hasExtendedL2 = false
     /// How clusters are compressed, if they are.
-    package var compressionType = CompressionType.zlib
+    public var compressionType = CompressionType.zlib
     /// Whether programs that write to the image may put off its refcounts (`lazy_refcounts`). Version 3.
-    package var hasLazyRefcounts = false
+    public var hasLazyRefcounts = false
     /// The image under it, if there is one.
-    package var backing: Backing?
+    public var backing: Backing?
     /// What space clusters get that nothing is written to.
-    package var preallocation = Preallocation.off
+    public var preallocation = Preallocation.off
 
     /// An image of `size` bytes, as QEMU makes it by default.
-    package init(size: UInt64) {
+    public init(size: UInt64) {
         self.size = size
     }
 }
@@ -78,7 +78,7 @@ extension NewQCOW2 {
     }
 
     /// The size of the disk in whole sectors, as QEMU counts it.
-    package var diskSize: UInt64 {
+    public var diskSize: UInt64 {
         let (sum, overflow) = size.addingReportingOverflow(511)
         return (overflow ? .max : sum) & ~511
     }

@@ -7,11 +7,11 @@ import ByteFormat
 /// data; at the end the refcount table and the L1 table; last the header itself. What lies where depends on what is
 /// written only, not on the pieces that it is written in. Memory is taken for the L1 table, one L2 table and one
 /// refcount block.
-package final class QCOW2Writer: ImageWriter {
+public final class QCOW2Writer: ImageWriter {
     /// A cluster, or a subcluster where there are any.
-    package let granularity: Int
+    public let granularity: Int
     /// Encodes what is written: nil unless the image is to be compressed.
-    package let encoder: (any UnitEncoder)?
+    public let encoder: (any UnitEncoder)?
 
     private let image: NewQCOW2
     private let file: any NewFile
@@ -27,7 +27,7 @@ package final class QCOW2Writer: ImageWriter {
     /// nil: it has no encoder.
     ///
     /// Throws what `image.validate` throws.
-    package init(_ image: NewQCOW2, compressionLevel: Int? = nil, in file: any NewFile) throws(ImageError) {
+    public init(_ image: NewQCOW2, compressionLevel: Int? = nil, in file: any NewFile) throws(ImageError) {
         try image.validate(compressionLevel: compressionLevel, path: file.path)
         self.image = image
         self.file = file
@@ -43,7 +43,7 @@ package final class QCOW2Writer: ImageWriter {
     }
 
     /// Stores `bytes`, which the caller knows not to be all zeros, as they are.
-    package func write(_ bytes: RawSpan, at start: GuestOffset, stored: StoredBytes?) throws(ImageError) {
+    public func write(_ bytes: RawSpan, at start: GuestOffset, stored: StoredBytes?) throws(ImageError) {
         try preallocate(upTo: start.rawValue)
         var done = 0
         while done < bytes.byteCount {
@@ -59,7 +59,7 @@ package final class QCOW2Writer: ImageWriter {
     }
 
     /// Stores what the encoder made of the unit at `start`.
-    package func write(encoded bytes: RawSpan, at start: GuestOffset) throws(ImageError) {
+    public func write(encoded bytes: RawSpan, at start: GuestOffset) throws(ImageError) {
         let index = try l2Index(of: start.rawValue)
         let host = try clusters.take(compressed: bytes.byteCount)
         let mapping = ClusterMapping.compressed(host, count: UInt64(bytes.byteCount))
@@ -75,7 +75,7 @@ package final class QCOW2Writer: ImageWriter {
     }
 
     /// By the flags that version 3 has for it; in version 2 host clusters that are holes of the file.
-    package func writeZeros(_ count: UInt64, at start: GuestOffset) throws(ImageError) {
+    public func writeZeros(_ count: UInt64, at start: GuestOffset) throws(ImageError) {
         var done: UInt64 = 0
         while done < count {
             let guest = start.rawValue + done
@@ -93,7 +93,7 @@ package final class QCOW2Writer: ImageWriter {
     }
 
     /// Writes what is left to write: nothing can be written afterwards.
-    package func finish() throws(ImageError) {
+    public func finish() throws(ImageError) {
         try preallocate(upTo: header.size)
         try writeL2Table()
         let l1Size = UInt64(l1Table.count) * 8

@@ -8,7 +8,7 @@ extension VMDKLayer {
     ///
     /// What is wrong with the chain is for who opened it to say. Throws `unsupported` where tables name each other more
     /// often than they can, and what reading the files throws.
-    package func check(
+    public func check(
         useCapacity: Int? = nil, progress: (Double) -> Void = { _ in }
     ) throws(ImageError) -> CheckResult {
         var result = CheckResult()

@@ -2,11 +2,11 @@ import BlockImage
 import FormatCore
 
 /// A VMDK image, described and, where that is possible, ready to read.
-package struct VMDKImage: CheckableImage {
+public struct VMDKImage: CheckableImage {
     /// What the image says of itself.
-    package let description: VMDKDescription
+    public let description: VMDKDescription
     /// Its own part of the disk; nil where it could not be made ready to read.
-    package private(set) var disk: VMDKLayer?
+    public private(set) var disk: VMDKLayer?
     private let file: any HostFile
 
     /// The image in `file`, which `description` describes.
@@ -16,30 +16,30 @@ package struct VMDKImage: CheckableImage {
     }
 
     /// `disk`
-    package var layer: (any ImageLayer)? { disk }
+    public var layer: (any ImageLayer)? { disk }
 
     /// The parent of a delta, which VMware's products make of VMDK images only; the descriptor does not say it. Another
     /// extension is believed, and a `.img` is looked into as everywhere, since a guest may have written it.
-    package var backing: BackingName? {
+    public var backing: BackingName? {
         description.parent.map { name in
             BackingName(bytes: name.bytes, sought: name.sought, role: .parent, usualFormat: "vmdk")
         }
     }
 
     /// What came up while it was described and read, and while its extents were looked for.
-    package var notes: [ErrorText] { disk?.notes ?? description.notes }
+    public var notes: [ErrorText] { disk?.notes ?? description.notes }
     /// What was read in place of the extents that the descriptor names.
-    package var nameNotes: [ErrorText] { disk?.nameNotes ?? [] }
+    public var nameNotes: [ErrorText] { disk?.nameNotes ?? [] }
     /// That an extent comes without its descriptor.
-    package var contentNotes: [ErrorText] { description.descriptor == nil ? description.notes : [] }
+    public var contentNotes: [ErrorText] { description.descriptor == nil ? description.notes : [] }
 
     /// Opens the extents.
-    package mutating func makeReadable(with services: LayerServices) throws(ImageError) {
+    public mutating func makeReadable(with services: LayerServices) throws(ImageError) {
         disk = try VMDKLayer(description, file: file, policy: services.policy, resources: services.resources)
     }
 
     /// The keys that `qemu-img info` has, and what else the descriptor says.
-    package func add(to info: inout ImageInfo, listsAll: Bool) {
+    public func add(to info: inout ImageInfo, listsAll: Bool) {
         info.virtualSize = disk?.virtualSize ?? description.virtualSize
         info.clusterSize = disk?.clusterSize.map(UInt64.init)
         info.actualSize = (disk?.files ?? [file]).reduce(0) { sum, file in
@@ -51,13 +51,13 @@ package struct VMDKImage: CheckableImage {
     }
 
     /// Checks grain tables and extents: see `VMDKLayer.check`.
-    package func check(progress: (Double) -> Void) throws(ImageError) -> CheckResult? {
+    public func check(progress: (Double) -> Void) throws(ImageError) -> CheckResult? {
         try disk?.check(progress: progress)
     }
 
     /// Whether the parent has the content identifier that it had when the delta was made: whoever writes to a disk changes
     /// it. Where the delta does not say it, its description has a note.
-    package func backingFault(_ backing: (any FormatImage)?, in file: any HostFile) -> BackingFault? {
+    public func backingFault(_ backing: (any FormatImage)?, in file: any HostFile) -> BackingFault? {
         guard let wanted = description.parentCID else { return nil }
         guard let found = (backing as? VMDKImage)?.description.cid else {
             return BackingFault(

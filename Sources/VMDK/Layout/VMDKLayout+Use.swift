@@ -6,7 +6,7 @@ extension VMDKLayout {
     /// tables that lie in the file, each table once for each entry that names it, but at most twice the file in all.
     ///
     /// Damage is passed over: `list` reports it.
-    package func recordUse(in recorder: any HostUseRecorder) throws(ImageError) {
+    public func recordUse(in recorder: any HostUseRecorder) throws(ImageError) {
         switch magic {
         case nil:
             recorder.record(.descriptor, at: HostOffset(0), count: file.size) { _, _ in false }

@@ -4,7 +4,7 @@ import FormatCore
 
 /// The structures of a VMDK file as they stand in it, sound or not: what `inspect` shows. Where a reader refuses, it goes
 /// on; what is wrong is reported with the field that it is about.
-package struct VMDKLayout: FormatLayout {
+public struct VMDKLayout: FormatLayout {
     let file: any HostFile
     /// What the first bytes say; nil for a descriptor, and for what is none of them.
     let magic: Magic?
@@ -13,7 +13,7 @@ package struct VMDKLayout: FormatLayout {
 
     /// Looks at the first bytes of `file`, whatever it is; `policy` opens what extent lines name, if they are to be
     /// followed. Throws where the file cannot be read at all.
-    package init(_ file: any HostFile, policy: (any OpenPolicy)? = nil) throws(ImageError) {
+    public init(_ file: any HostFile, policy: (any OpenPolicy)? = nil) throws(ImageError) {
         self.file = file
         self.policy = policy
         let start = try file.bytes(Int(min(file.size, 16)), at: HostOffset(0), of: "VMDK image")
@@ -21,10 +21,10 @@ package struct VMDKLayout: FormatLayout {
     }
 
     /// A sector.
-    package var unit: UInt64 { sectorSize }
+    public var unit: UInt64 { sectorSize }
 
     /// Reports every structure to `consumer`. Throws what the consumer throws.
-    package func list(to consumer: any LayoutConsumer, _ options: LayoutOptions) throws(ImageError) {
+    public func list(to consumer: any LayoutConsumer, _ options: LayoutOptions) throws(ImageError) {
         switch magic {
         case .hostedSparse: try listHosted(to: consumer, options)
         case .cowd: try listCOWD(to: consumer, options)

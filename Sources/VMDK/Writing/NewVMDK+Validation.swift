@@ -5,7 +5,7 @@ extension NewVMDK {
     /// `qemu-img create` refuses, and some that it makes and no program reads, before anything is written.
     ///
     /// Throws `unsupported`, about `path`, with what must be changed.
-    package func validate(path: String) throws(ImageError) {
+    public func validate(path: String) throws(ImageError) {
         let name = String(path.split(separator: "/").last ?? "")
         if let message = sizeFault ?? optionFault ?? parentFault ?? nameFault(name) {
             throw ImageError(.unsupported, path: path, "\(message)")

@@ -2,9 +2,9 @@ import BlockImage
 import Compression
 
 /// What a new VMDK disk is to be: what `qemu-img create -o` lets people choose, with QEMU's defaults.
-package struct NewVMDK: Hashable, Sendable {
+public struct NewVMDK: Hashable, Sendable {
     /// How the disk lies in files (Virtual Disk Format 5.0, "createType").
-    package enum Subformat: String, Hashable, Sendable, CaseIterable {
+    public enum Subformat: String, Hashable, Sendable, CaseIterable {
         /// In grains, in one file that holds the descriptor as well.
         case monolithicSparse
         /// Byte for byte, in one file beside that of the descriptor.
@@ -18,7 +18,7 @@ package struct NewVMDK: Hashable, Sendable {
     }
 
     /// The disk controller that the virtual machine has for it (ddb.adapterType).
-    package enum AdapterType: String, Hashable, Sendable, CaseIterable {
+    public enum AdapterType: String, Hashable, Sendable, CaseIterable {
         /// IDE.
         case ide
         /// BusLogic's SCSI.
@@ -30,44 +30,44 @@ package struct NewVMDK: Hashable, Sendable {
     }
 
     /// The image that has the bytes that the new one does not.
-    package struct Parent: Hashable, Sendable {
+    public struct Parent: Hashable, Sendable {
         /// Its name, as the descriptor is to have it (parentFileNameHint).
-        package var name: String
+        public var name: String
         /// Its content identifier, by which readers see whether it was changed since (parentCID).
-        package var cid: UInt32
+        public var cid: UInt32
 
         /// The parent called `name` whose content identifier is `cid`.
-        package init(name: String, cid: UInt32) {
+        public init(name: String, cid: UInt32) {
             self.name = name
             self.cid = cid
         }
     }
 
     /// The size of the disk in bytes. VMDK counts in sectors: the last one is filled up with zeros.
-    package var size: UInt64
+    public var size: UInt64
     /// How it lies in files (`subformat`).
-    package var subformat = Subformat.monolithicSparse
+    public var subformat = Subformat.monolithicSparse
     /// The disk controller (`adapter_type`).
-    package var adapterType = AdapterType.ide
+    public var adapterType = AdapterType.ide
     /// The version of the virtual hardware (`hwversion`, ddb.virtualHWVersion): 4 is what every product reads, 6 came
     /// with Workstation 6 (`compat6`).
-    package var hardwareVersion = 4
+    public var hardwareVersion = 4
     /// The version of VMware Tools in the guest (`toolsversion`, ddb.toolsVersion): 2,147,483,647, which VMware writes
     /// where it does not manage them.
-    package var toolsVersion = Int(Int32.max)
+    public var toolsVersion = Int(Int32.max)
     /// Whether zeros over a parent are an entry of a grain table, and not grains full of zeros (`zeroed_grain`).
     /// VirtualBox does not read such disks.
-    package var hasZeroedGrains = false
+    public var hasZeroedGrains = false
     /// The image under it; nil for a disk of its own.
-    package var parent: Parent?
+    public var parent: Parent?
     /// How hard the grains of streamOptimized are compressed, one of `compressionLevels`.
-    package var compressionLevel = 6
+    public var compressionLevel = 6
 
     /// The levels of compression that there are: the first is the fastest, the last makes the least of what it is given.
-    package static let compressionLevels = Deflate.levels
+    public static let compressionLevels = Deflate.levels
 
     /// A disk of `size` bytes in one sparse file.
-    package init(size: UInt64) {
+    public init(size: UInt64) {
         self.size = size
     }
 }
@@ -86,7 +86,7 @@ extension NewVMDK {
     var sectors: UInt64 { size / sectorSize + (size % sectorSize == 0 ? 0 : 1) }
 
     /// The size of the disk in bytes, in whole sectors.
-    package var diskSize: UInt64 {
+    public var diskSize: UInt64 {
         let (count, overflow) = sectors.multipliedReportingOverflow(by: sectorSize)
         return overflow ? .max : count
     }

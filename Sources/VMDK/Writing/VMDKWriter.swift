@@ -3,11 +3,11 @@ import BlockImage
 /// Builds a new VMDK disk from its start to its end. Used by one thread at a time.
 ///
 /// What it keeps in memory is one grain table for each extent, and of streamOptimized the grain directory.
-package final class VMDKWriter: ImageWriter {
+public final class VMDKWriter: ImageWriter {
     /// A grain; of flat disks the 4 KiB of which file systems make holes.
-    package let granularity: Int
+    public let granularity: Int
     /// Encodes what is written: there where the disk is streamOptimized.
-    package let encoder: (any UnitEncoder)?
+    public let encoder: (any UnitEncoder)?
 
     /// The file of the descriptor.
     private let image: any NewFile
@@ -19,7 +19,7 @@ package final class VMDKWriter: ImageWriter {
     /// Begins `disk`, whose image is to be called `name`; where it takes more files, their names are made of that.
     ///
     /// Throws what `validate` throws, and what making the files throws.
-    package init(_ disk: NewVMDK, named name: String, in files: any NewFiles) throws(ImageError) {
+    public init(_ disk: NewVMDK, named name: String, in files: any NewFiles) throws(ImageError) {
         let image = try files.file(named: name)
         try disk.validate(path: image.path)
         let encoder = GrainEncoder(level: disk.compressionLevel, path: image.path)
@@ -51,7 +51,7 @@ package final class VMDKWriter: ImageWriter {
 
     /// Stores `bytes`, which the caller knows not to be all zeros, as they are. Where the disk is streamOptimized the
     /// bytes are compressed here, by the calling thread.
-    package func write(_ bytes: RawSpan, at start: GuestOffset, stored: StoredBytes?) throws(ImageError) {
+    public func write(_ bytes: RawSpan, at start: GuestOffset, stored: StoredBytes?) throws(ImageError) {
         content.add(.bytes, UInt64(bytes.byteCount), at: start.rawValue)
         content.update(bytes)
         try inExtents(UInt64(bytes.byteCount), at: start) { extent, range, offset throws(ImageError) in
@@ -63,7 +63,7 @@ package final class VMDKWriter: ImageWriter {
     }
 
     /// Stores what the encoder made of the unit at `start`.
-    package func write(encoded bytes: RawSpan, at start: GuestOffset) throws(ImageError) {
+    public func write(encoded bytes: RawSpan, at start: GuestOffset) throws(ImageError) {
         guard let stream = extents.first as? StreamExtentWriter else {
             preconditionFailure("the grains of this disk are not encoded")
         }
@@ -73,7 +73,7 @@ package final class VMDKWriter: ImageWriter {
     }
 
     /// Has `count` bytes read as zeros, also where a backing image has others.
-    package func writeZeros(_ count: UInt64, at start: GuestOffset) throws(ImageError) {
+    public func writeZeros(_ count: UInt64, at start: GuestOffset) throws(ImageError) {
         content.add(.zeros, count, at: start.rawValue)
         try inExtents(count, at: start) { extent, range, offset throws(ImageError) in
             try extent.writeZeros(UInt64(range.count), at: offset)
@@ -81,7 +81,7 @@ package final class VMDKWriter: ImageWriter {
     }
 
     /// Writes what is left to write: nothing can be written afterwards.
-    package func finish() throws(ImageError) {
+    public func finish() throws(ImageError) {
         for extent in extents { try extent.finish() }
         let descriptor = NewDescriptor(disk: disk, extents: lines, cid: content.value)
         try image.write(descriptor.bytes, at: HostOffset(disk.subformat.hasEmbeddedDescriptor ? sectorSize : 0))
