@@ -8,8 +8,7 @@ import SystemPackage
 
 /// One image of the mount, opened when it is first looked into. Every method may be called from any thread.
 final class ImageNode: Entry, Closable {
-    /// How long a failure to open stands: long enough for one `ls`, short for a person who has just put the missing file
-    /// there.
+    /// How long a failure to open stands: long enough for one `ls`, short for a person that has put the missing file there.
     private static let failureLifetime = Duration.seconds(1)
     /// How many of the sizes that the kernel got are kept.
     private static let knownLimit = 1 << 16

@@ -37,7 +37,7 @@ struct SkippedFilesTests {
         let folder = try images()
         let mount = try Mount(folder.path)
         let unknown = ["base", "disk", "middle", "sub/notes.txt", "web.snap1", "web.snap2"]
-        // Who asks waits half a second for what is there now.
+        // Reading stats.json waits half a second for what is there now.
         #expect(try wait(seconds: 60) { try skipped(mount, "no-known-extension") == unknown })
         #expect(try skipped(mount, "part-of-an-image") == ["flat-flat.vmdk"])
         #expect(try skipped(mount, "unreadable") == ["gone"])
