@@ -1,6 +1,7 @@
 /// Decodes a whole table of `Stored` integers into 64-bit entries; bytes after the last whole entry are left out.
 ///
 /// This is the hot loop of every table load, so it is one byte-swapping pass over the bytes.
+@inlinable
 public func decodeTable<Stored: FixedWidthInteger & UnsignedInteger & BitwiseCopyable>(
     _ bytes: RawSpan, of type: Stored.Type, _ order: ByteOrder
 ) -> [UInt64] {
