@@ -93,8 +93,8 @@ extension ExportCatalog {
     private func entries(_ name: String, _ image: NamedImage, within patience: Duration) -> [Entry] {
         do throws(ImageError) {
             let disks = try disks(name, of: image, within: patience)
-            return try exports(name, of: image, disks, within: patience).map {
-                Entry(name: $0.name, summary: $0.summary, size: .success($0.image.virtualSize))
+            return try listed(name, of: image, disks, within: patience).map {
+                Entry(name: name + $0.suffix, summary: $0.summary, size: .success($0.image.virtualSize))
             }
         } catch {
             return [Entry(name: name, summary: "", size: .failure(error))]

@@ -227,10 +227,11 @@ package final class ExportCatalog: Sendable {
         let bytes = Array(name.utf8)
         for found in parts(of: bytes, before: Self.marks(in: bytes)) {
             let disks = try disks(found.name, of: found.image, within: Self.openPatience)
-            let exports = try exports(found.name, of: found.image, disks, within: Self.openPatience)
+            let list = try listed(found.name, of: found.image, disks, within: Self.openPatience)
             let wanted = found.name + String(decoding: bytes[found.mark...], as: UTF8.self)
-            if let index = try Self.place(of: wanted, in: exports.map(\.name), noting: found.image) {
-                return exports[index]
+            if let index = try Self.place(of: wanted, in: list.map { found.name + $0.suffix }, noting: found.image) {
+                let isWhole = index == 0 && found.image.place == DiskPlace()
+                return Export(found.name, list[index], of: disks, isWhole: isWhole, paths: paths)
             }
         }
         throw Self.missing(name)
@@ -240,9 +241,9 @@ package final class ExportCatalog: Sendable {
     private func whole(_ name: String, _ image: NamedImage) throws(ImageError) -> Export {
         let disks = try disks(name, of: image, within: Self.openPatience)
         if image.place == DiskPlace() { return Export(name, try disks.whole(), of: disks, isWhole: true, paths: paths) }
-        let exports = try exports(name, of: image, disks, within: Self.openPatience)
-        guard let only = exports.first else { throw Self.missing(name) }
-        return only
+        let list = try listed(name, of: image, disks, within: Self.openPatience)
+        guard let only = list.first else { throw Self.missing(name) }
+        return Export(name, only, of: disks, isWhole: false, paths: paths)
     }
 
     /// The image, or the disk of an appliance, whose name is `bytes` before one of `marks`, each with its mark; the longest
@@ -366,22 +367,17 @@ package final class ExportCatalog: Sendable {
     }
 
     /// The disks that are offered of the image `name`: all of `disks`, or the one of them that was named.
-    func exports(
+    func listed(
         _ name: String, of image: NamedImage, _ disks: ImageDisks, within limit: Duration
-    ) throws(ImageError) -> [Export] {
+    ) throws(ImageError) -> [ImageDisks.Listed] {
         let isWhole = image.place == DiskPlace()
-        let list: [ImageDisks.Listed]
-        if isWhole, let known = disks.knownList {
-            list = known
-        } else {
-            list = try parts.value(for: ObjectIdentifier(disks), of: .export(name), within: limit) {
-                () throws(ImageError) in
-                guard !isWhole else { return disks.list() }
-                let disk = try image.disk(of: disks).result.get()
-                return [ImageDisks.Listed(suffix: "", summary: "disk of an image", image: disk)]
-            }
+        if isWhole, let known = disks.knownList { return known }
+        return try parts.value(for: ObjectIdentifier(disks), of: .export(name), within: limit) {
+            () throws(ImageError) in
+            guard !isWhole else { return disks.list() }
+            let disk = try image.disk(of: disks).result.get()
+            return [ImageDisks.Listed(suffix: "", summary: "disk of an image", image: disk)]
         }
-        return list.enumerated().map { Export(name, $1, of: disks, isWhole: isWhole && $0 == 0, paths: paths) }
     }
 
     private func noteUse(of files: [any HostFile]) {
