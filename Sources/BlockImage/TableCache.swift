@@ -1,3 +1,5 @@
+import Synchronization
+
 /// A piece of a table, decoded to 64-bit entries. Immutable.
 public final class TablePage: Sendable {
     /// The entries in the table's order.

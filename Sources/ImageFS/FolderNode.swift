@@ -168,7 +168,7 @@ final class FolderNode: Entry {
         guard item.isCertain else { return known }
         switch item.kind {
         case .folder(let place): return (known as? FolderNode)?.location == place ? known : makeEntry(of: item)
-        case .image, .appliance: return known is FolderNode ? makeEntry(of: item) : known
+        case .image, .container: return known is FolderNode ? makeEntry(of: item) : known
         case .skipped: return nil
         }
     }
@@ -177,7 +177,7 @@ final class FolderNode: Entry {
     private func makeEntry(of item: FolderItem) -> (any Entry)? {
         switch item.kind {
         case .image(let format, let said): source.image(at: item.location, format, isSaid: said == .person)
-        case .appliance: ApplianceNode(at: item.location, from: source)
+        case .container(let format): ContainerNode(at: item.location, as: format, from: source)
         case .folder(let place): makeFolder(at: place)
         case .skipped: nil
         }

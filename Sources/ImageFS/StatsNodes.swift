@@ -2,6 +2,8 @@ import BlockImage
 import Catalog
 import Fuse
 import HostStorage
+import ImageFormats
+import Logging
 
 /// A `stats.json`. Its counters move all the time.
 protocol StatsNode: Node {
@@ -46,18 +48,18 @@ struct MountStats: StatsNode {
     func time(in mount: ImageFileSystem) -> FileTime? { mount.startTime }
 }
 
-/// `stats.json` of an appliance.
-struct ApplianceStats: StatsNode {
-    let appliance: ApplianceNode
-    var gate: RequestGate? { appliance.gate }
+/// `stats.json` of a container of disks.
+struct ContainerStats: StatsNode {
+    let container: ContainerNode
+    var gate: RequestGate? { container.gate }
 
     func text(in mount: ImageFileSystem) throws -> [UInt8] {
-        defer { mount.openImages.note(appliance) }
-        return try ApplianceDocument(appliance).text()
+        defer { mount.openImages.note(container) }
+        return try ContainerDocument(container).text()
     }
 
     func time(in mount: ImageFileSystem) -> FileTime? {
-        try? FileStatus(at: appliance.location, followingLinks: false).modified
+        try? FileStatus(at: container.location, followingLinks: false).modified
     }
 }
 

@@ -72,11 +72,19 @@ extension ImageFormat {
     }
 
     /// What the name's extension says, in upper or lower case; nil for a file that its name does not call an image.
-    public static func naming(of fileName: some Collection<UInt8>) -> Naming? {
-        guard let dot = fileName.lastIndexOfDot else { return nil }
-        let suffix = String(decoding: fileName[dot...].dropFirst(), as: UTF8.self).lowercased()
+    public static func naming(of fileName: some BidirectionalCollection<UInt8>) -> Naming? {
+        guard let suffix = fileName.fileExtension else { return nil }
         if suffix == "img" { return .ambiguous }
         return allCases.first { $0.driver.extensions.contains(suffix) }.map { .format($0) }
+    }
+
+    /// The extensions of images that are not read here, which in a container are disks all the same: opening one says what it is.
+    private static let foreignExtensions = ["qcow", "qed", "vdi", "vhd", "vhdx"]
+
+    /// Whether the extension of `name` calls it a disk image, one that is read here or not, and is not all of the name.
+    public static func isDiskName(_ name: [UInt8]) -> Bool {
+        guard let suffix = name.fileExtension, name.count > suffix.utf8.count + 1 else { return false }
+        return naming(of: name) != nil || foreignExtensions.contains(suffix)
     }
 
     /// What the file's first bytes say. Every file is at least raw.
@@ -96,8 +104,9 @@ extension ImageFormat {
     }
 }
 
-extension Collection where Element == UInt8 {
-    fileprivate var lastIndexOfDot: Index? {
-        indices.reversed().first { self[$0] == UInt8(ascii: ".") }
+extension BidirectionalCollection where Element == UInt8 {
+    /// What comes after the last dot of a file's name, in lower case; nil where there is no dot.
+    var fileExtension: String? {
+        lastIndex(of: UInt8(ascii: ".")).map { String(decoding: self[$0...].dropFirst(), as: UTF8.self).lowercased() }
     }
 }

@@ -1,12 +1,13 @@
 import BlockImage
 import ByteFormat
+import FormatCore
 
 /// A file in an appliance's archive, and what is known of it.
 package struct ApplianceMember: Hashable, Sendable {
     /// What the archive says of it.
     package var entry: TarMember
     /// Its digest, as the manifest says; nil where it says none. `rblock check` compares it.
-    package var digest: OVFManifest.Entry?
+    package var digest: FileDigest?
 
     /// Its name as the archive has it.
     package var name: [UInt8] { entry.name }
@@ -49,7 +50,7 @@ package final class Appliance: Sendable {
     package let manifestError: ImageError?
     /// The digests of the manifest, and the place in `members` of the file that each is of; nil where the archive has no
     /// such file.
-    package let digests: [(entry: OVFManifest.Entry, member: Int?)]
+    package let digests: [(entry: FileDigest, member: Int?)]
     /// Whether there is a certificate. It is not looked at.
     package let hasCertificate: Bool
     /// The disk images: first those of the descriptor, in its order, then those that it does not mention.
@@ -66,11 +67,12 @@ package final class Appliance: Sendable {
     /// The members as files, by their index; nil for those that are no files.
     let files: [Result<any HostFile, ImageError>?]
 
-    /// Opens the appliance in `file`. Reads the headers of the archive, the descriptor and the manifest, and no image.
+    /// Opens the appliance in `file`. Reads the headers of the archive, the descriptor and the manifest, and no image. `isImage`:
+    /// whether a member with that name is a disk, where the descriptor does not say it.
     ///
     /// Throws when the file is no tar archive, as `TarArchive` does. Whatever else is wrong is in `fault`, `notes`,
     /// and the disks.
-    package init(_ file: any HostFile) throws(ImageError) {
+    package init(_ file: any HostFile, isImage: ([UInt8]) -> Bool) throws(ImageError) {
         let archive = try TarArchive(reading: file)
         var notes = NoteList(limit: Self.noteLimit)
         if let fault = archive.fault { notes.append("the archive is read up to where it is damaged: \(fault)") }
@@ -85,7 +87,7 @@ package final class Appliance: Sendable {
         var assembly = DiskAssembly(
             names: names, members: archive.members, files: files, archive: file, folder: descriptorFolder, notes: notes)
         if let envelope { assembly.addDisks(of: envelope) }
-        assembly.addOtherImages(beside: envelope)
+        assembly.addOtherImages(beside: envelope, isImage: isImage)
 
         self.file = file
         self.names = names
@@ -224,7 +226,7 @@ private struct PackageFiles {
     }
 
     /// What `manifest` has digests of, seen from its folder.
-    func digests(_ manifest: OVFManifest?) -> [(entry: OVFManifest.Entry, member: Int?)] {
+    func digests(_ manifest: OVFManifest?) -> [(entry: FileDigest, member: Int?)] {
         let folder = manifestMember.map { OVA.folder(of: members[$0].name) } ?? []
         return (manifest?.entries ?? []).map { entry in
             (entry, names.member(entry.name, from: folder) ?? names.onlyMember(lastComponentOf: entry.name))
@@ -232,7 +234,7 @@ private struct PackageFiles {
     }
 
     /// All members with their digests.
-    func members(with digests: [(entry: OVFManifest.Entry, member: Int?)]) -> [ApplianceMember] {
+    func members(with digests: [(entry: FileDigest, member: Int?)]) -> [ApplianceMember] {
         var result = members.map { ApplianceMember(entry: $0, digest: nil) }
         for (entry, member) in digests {
             if let member { result[member].digest = entry }

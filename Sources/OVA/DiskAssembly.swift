@@ -63,11 +63,11 @@ struct DiskAssembly {
     }
 
     /// Adds the images of the archive that no disk of the descriptor has, and the chunks of such.
-    mutating func addOtherImages(beside envelope: OVFEnvelope?) {
+    mutating func addOtherImages(beside envelope: OVFEnvelope?, isImage: ([UInt8]) -> Bool) {
         for index in names.all where !taken.contains(index) {
             let name = withoutDot(members[index].name)
             let part = chunk(name)
-            guard part == nil || part?.number == 0, Self.isImage(part?.file ?? name) else { continue }
+            guard part == nil || part?.number == 0, isImage(part?.file ?? name) else { continue }
             if envelope != nil {
                 notes.append(
                     "\"\(path: members[index].shortText)\": looks like a disk image, but no Disk of the descriptor has it"
@@ -77,14 +77,6 @@ struct DiskAssembly {
             if let part, let chunks = names.chunks(part.file) { found = joined(chunks, reference: nil) }
             taken.formUnion(found.members)
             add(part?.file ?? name, found, disk: nil, reference: nil)
-        }
-    }
-
-    /// Whether a member's name is that of a disk image.
-    static func isImage(_ name: [UInt8]) -> Bool {
-        let name = lowercased(name)
-        return [".vmdk", ".qcow2", ".qcow", ".img", ".raw"].contains { suffix in
-            name.count > suffix.utf8.count && name.suffix(suffix.utf8.count).elementsEqual(suffix.utf8)
         }
     }
 

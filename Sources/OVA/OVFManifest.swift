@@ -1,27 +1,11 @@
 import ByteFormat
+import FormatCore
 
 /// The manifest of a package: digests of its files (DMTF DSP0243, "OVF Package Structure"), as lines like
 /// `SHA256(disk1.vmdk)= 0f3a…`. Nothing is checked against them here.
 package struct OVFManifest: Hashable, Sendable {
-    /// The digest of one file.
-    package struct Entry: Hashable, Sendable {
-        /// The algorithm in capitals: "SHA1", "SHA256"…
-        package var algorithm: String
-        /// The name of the file, as it is written.
-        package var name: [UInt8]
-        /// The digest: as many bytes as the algorithm gives.
-        package var digest: [UInt8]
-
-        /// The digest in hexadecimal digits, small letters.
-        package var text: String {
-            let digits = Array("0123456789abcdef".utf8)
-            return String(
-                decoding: digest.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
-        }
-    }
-
     /// The entries, in the order of the lines.
-    package let entries: [Entry]
+    package let entries: [FileDigest]
     /// The lines that are no entries, counted from 1, at most `noteLimit` of them.
     package let unreadLines: [Int]
 
@@ -48,7 +32,7 @@ package struct OVFManifest: Hashable, Sendable {
             throw ParseFault(
                 at: 0, "manifest: has \(bytes.count) bytes, and must have no more than \(Self.sizeLimit)")
         }
-        var entries: [Entry] = []
+        var entries: [FileDigest] = []
         var unread: [Int] = []
         let text = bytes.starts(with: [0xef, 0xbb, 0xbf]) ? bytes.dropFirst(3) : bytes[...]
         var number = 0
@@ -72,7 +56,7 @@ package struct OVFManifest: Hashable, Sendable {
 
     /// The entry in a line without blanks around it: an algorithm, a name in parentheses, `=`, and a digest. A name may
     /// have parentheses and equals signs itself, but a digest has none.
-    private static func entry(in line: ArraySlice<UInt8>) -> Entry? {
+    private static func entry(in line: ArraySlice<UInt8>) -> FileDigest? {
         guard let open = line.firstIndex(of: UInt8(ascii: "(")),
             let equals = line.lastIndex(of: UInt8(ascii: "=")), open < equals
         else { return nil }
@@ -81,7 +65,7 @@ package struct OVFManifest: Hashable, Sendable {
         guard let count = algorithms[algorithm], name.last == UInt8(ascii: ")"), name.count > 1,
             let digest = hexadecimal(trimmed(line[(equals + 1)...])), digest.count == count
         else { return nil }
-        return Entry(algorithm: algorithm, name: Array(trimmed(name.dropLast())), digest: digest)
+        return FileDigest(algorithm: algorithm, name: Array(trimmed(name.dropLast())), digest: digest)
     }
 
     private static func hexadecimal(_ digits: ArraySlice<UInt8>) -> [UInt8]? {

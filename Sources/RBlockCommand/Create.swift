@@ -1,6 +1,7 @@
 import ArgumentParser
 import Arguments
 import BlockImage
+import Catalog
 import FormatCore
 import HostStorage
 import ImageFormats
@@ -106,7 +107,7 @@ struct Create: ParsableCommand {
             var named = try options.image(
                 FilePath(text: path).removingLastComponent().pushing(FilePath(text: backing.name)).text)
             named.format = backing.format
-            guard !named.isInAppliance else {
+            guard !named.isInContainer else {
                 throw Failure(
                     "\(backing.name): is in an archive, and cannot be a backing file; rblock convert makes a file of it"
                 )

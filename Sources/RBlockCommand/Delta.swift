@@ -118,7 +118,7 @@ struct Delta: ParsableCommand {
         (was.format, now.format) = (formatBase ?? was.format, formatChanged ?? now.format)
         try now.choose(snapshot: snapshot)
         try was.checkIsWhole()
-        guard backingName != nil || !was.isInAppliance else {
+        guard backingName != nil || !was.isInContainer else {
             throw Failure(
                 "\(base): is in an archive, and cannot be a backing file; rblock convert makes a file of it, and "
                     + "--backing-name says what OUT is to call that")

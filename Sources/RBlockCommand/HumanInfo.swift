@@ -14,7 +14,7 @@ struct HumanInfo {
 
     /// The text of `report`; empty where the image could not be opened.
     init(_ report: ImageReport) {
-        if let appliance = report.appliance { add(appliance, named: report.filename) }
+        if let container = report.container { add(container, named: report.filename) }
         guard let info = report.info else { return }
         add(info)
         if let snapshots = info.snapshots { add(snapshots) }
@@ -39,12 +39,12 @@ struct HumanInfo {
         if let format = info.backingFilenameFormat { line("backing file format", format) }
     }
 
-    private mutating func add(_ appliance: ApplianceReport, named name: String) {
+    private mutating func add(_ container: ContainerReport, named name: String) {
         line("image", name)
-        line("file format", "ova")
-        line("disk size", humanSize(appliance.actualSize))
-        if let facts = Facts(of: appliance.info) { add("Appliance", facts) }
-        for note in appliance.notes { line("note", note.description) }
+        line("file format", container.format)
+        line("disk size", humanSize(container.actualSize))
+        if let facts = Facts(of: container.info) { add("Contents", facts) }
+        for note in container.notes { line("note", note.description) }
     }
 
     private mutating func line(_ name: String, _ value: String, indent: Int = 0) {

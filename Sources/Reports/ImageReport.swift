@@ -2,6 +2,7 @@ import BlockImage
 import Catalog
 import FormatCore
 import FoundationEssentials
+import HostStorage
 import ImageFormats
 import PartitionTable
 
@@ -56,8 +57,8 @@ package struct ImageReport: Encodable, Sendable {
     package var info: ImageInfo?
     /// What it is taken for, where the file could not be opened; nil where that is not known, and in `info` else.
     package var format: String?
-    /// What is known of an appliance, where that was named; nil for an image.
-    package var appliance: ApplianceReport?
+    /// What is known of a container of disks, where that was named; nil for an image.
+    package var container: ContainerReport?
     /// The snapshot that keeps the disk; nil: it is the current one.
     package var snapshot: SnapshotInfo?
     /// What is wrong.
@@ -66,13 +67,22 @@ package struct ImageReport: Encodable, Sendable {
     package var more: More?
 
     private enum CodingKeys: String, CodingKey {
-        case filename, error, rblock, format, ova, snapshot
+        case filename, error, rblock, format, snapshot
         case filenameBytes = "filename-bytes"
         case actualSize = "actual-size"
     }
 
+    /// The name of a container's format, as a key.
+    private struct FormatKey: CodingKey {
+        var stringValue: String
+        var intValue: Int? { nil }
+
+        init(stringValue: String) { self.stringValue = stringValue }
+        init?(intValue: Int) { nil }
+    }
+
     /// Whether anything is known of it but its name.
-    package var isDescribed: Bool { info != nil || appliance != nil }
+    package var isDescribed: Bool { info != nil || container != nil }
 
     /// What a file of a chain says of itself, under its own name or `filename`; `listsAll`: with its snapshots and dirty
     /// bitmaps.
@@ -84,7 +94,7 @@ package struct ImageReport: Encodable, Sendable {
         more = More(layer)
     }
 
-    /// An image that could not be opened, or an appliance.
+    /// An image that could not be opened, or a container.
     package init(filename: String, error: ImageError?) {
         self.filename = filename
         self.error = error
@@ -98,22 +108,23 @@ package struct ImageReport: Encodable, Sendable {
 
     /// The keys of the image's description, and those of the report beside them.
     package func encode(to encoder: any Encoder) throws {
-        var container = encoder.container(keyedBy: CodingKeys.self)
+        var keyed = encoder.container(keyedBy: CodingKeys.self)
         if let info {
             try info.encode(to: encoder)
         } else {
-            try container.encode(filename, forKey: .filename)
-            try container.encodeIfPresent(appliance == nil ? format : "ova", forKey: .format)
+            try keyed.encode(filename, forKey: .filename)
+            try keyed.encodeIfPresent(container?.format ?? format, forKey: .format)
         }
-        try container.encodeIfPresent(bytesInJSON(ofName: filename), forKey: .filenameBytes)
-        if let appliance {
-            try container.encode(appliance.actualSize, forKey: .actualSize)
-            try container.encode(appliance.info, forKey: .ova)
-            if !appliance.notes.isEmpty { try container.encode(["notes": appliance.notes], forKey: .rblock) }
+        try keyed.encodeIfPresent(bytesInJSON(ofName: filename), forKey: .filenameBytes)
+        if let container {
+            try keyed.encode(container.actualSize, forKey: .actualSize)
+            var named = encoder.container(keyedBy: FormatKey.self)
+            try container.info.encode(to: named.superEncoder(forKey: FormatKey(stringValue: container.format)))
+            if !container.notes.isEmpty { try keyed.encode(["notes": container.notes], forKey: .rblock) }
         }
-        try container.encodeIfPresent(snapshot, forKey: .snapshot)
-        try container.encodeIfPresent(error, forKey: .error)
-        try container.encodeIfPresent(more, forKey: .rblock)
+        try keyed.encodeIfPresent(snapshot, forKey: .snapshot)
+        try keyed.encodeIfPresent(error, forKey: .error)
+        try keyed.encodeIfPresent(more, forKey: .rblock)
     }
 
     /// Adds what is known of the disk `id` of the image: its size, the snapshot that keeps it, its partition table, and, with
@@ -155,7 +166,7 @@ extension NamedImage {
         let name = path.text + place.text
         do throws(ImageError) {
             guard place == DiskPlace() else { return [try diskReport(named: name, allocation: allocation)] }
-            if let report = try applianceReport() { return [report] }
+            if let report = try containerReport() { return [report] }
             var reports =
                 chain || allocation
                 ? try chainReports(named: name, whole: chain, allocation: allocation)

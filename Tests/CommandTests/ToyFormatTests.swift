@@ -2,7 +2,7 @@ import Foundation
 import TestImages
 import Testing
 
-/// A format that comes with a driver and a line that adds it (Tests/ToyFormat), and nothing else.
+/// A format, and one of containers, that come with a driver and a line that adds it (Tests/ToyFormat), and nothing else.
 @Suite(.enabled(if: Tool.canMount("qemu-img", "nbdcopy", "cmp")))
 struct `A format of its own` {
     @Test func `is on every surface what the built-in ones are`() throws {
@@ -21,6 +21,10 @@ struct `A format of its own` {
             header = (b'TOYDISK\\n' + struct.pack('<I', 300)).ljust(4096, b'\\0')
             open('images/a.toy', 'wb').write(header + b''.join(reversed(blocks)))
             open('images/short.toy', 'wb').write(header)
+            box = b'TOYBOX\\n'
+            for name, bytes in (('first.toy', header + b''.join(reversed(blocks))), ('second.raw', bytes(4096))):
+                box += struct.pack('<32sQ', name.encode(), len(bytes)) + bytes
+            open('images/two.toybox', 'wb').write(box)
             END
             cp images/a.toy images/unnamed.img
             set -e
@@ -37,12 +41,22 @@ struct `A format of its own` {
             "$toy" read images/short.toy >/dev/null 2>errors || { echo read: $?; cat errors; }
             "$toy" serve --nbd unix:nbd --rpc unix:rpc images 2>log & server=$!
             for i in {1..300}; do test -S rpc && test -S nbd && break; sleep 0.1; done
+            nbdcopy 'nbd+unix:///two.toybox/first.toy?socket=nbd' nbd.raw; cmp nbd.raw disk.raw
+            "$toy" rpc --raw rpc read image=two.toybox/first.toy offset=0 length=8192 | cmp -n 8192 - disk.raw
             nbdcopy 'nbd+unix:///a.toy?socket=nbd' nbd.raw; cmp nbd.raw disk.raw
             "$toy" rpc --raw rpc read image=a.toy offset=0 length=8192 | cmp -n 8192 - disk.raw
             kill $server; wait $server || true
             RBLOCK_TOY=mount "$toy" images mnt
             cmp mnt/a.toy/disk.raw disk.raw; jq -c '[.format]' mnt/a.toy/stats.json; ls mnt
+            cmp mnt/two.toybox/first.toy/disk.raw disk.raw
+            jq -c '[.format, .toybox, .error]' mnt/two.toybox/stats.json
             fusermount3 -u mnt
+            "$toy" info --output json images/two.toybox | jq -c '[.format, .toybox, .filename]'
+            "$toy" info images/two.toybox/first.toy | grep format
+            "$toy" read images/two.toybox/first.toy | cmp - disk.raw
+            "$toy" hash images/two.toybox/second.raw
+            "$toy" check images/two.toybox || echo box: $?
+            "$toy" read images/two.toybox 2>errors || cat errors
             """, Tool.rblock, folder.path)
         let expected = """
             ["toy",1228800,4096]
@@ -55,6 +69,12 @@ struct `A format of its own` {
             create: 64
             toy images can be read, and not made; qcow2, vmdk and raw can
             read: 1
+            ["toybox",{"count":2},null]
+            ["toybox",{"count":2},"images/two.toybox"]
+            file format: toy
+            ad7facb2586fc6e966c004d7d1d16b024f5805ff7cb47c7a85dabd8b48892ca7  images/two.toybox/second.raw
+            box: 63
+            the toy box has several disks, of which one must be named
             """
         for line in expected.split(separator: "\n") { #expect(seen.contains(line), "\(seen)") }
         #expect(seen.contains("past the end of the file") && seen.contains("unnamed.img"), "\(seen)")

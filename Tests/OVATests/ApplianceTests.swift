@@ -1,8 +1,18 @@
 import BlockImage
+import FormatCore
+import ImageFormats
+import Synchronization
 import TestImages
 import Testing
 
 @testable import OVA
+
+extension Appliance {
+    /// The appliance in `file`, of which images are what the program takes for such by their names.
+    convenience init(_ file: any HostFile) throws(ImageError) {
+        try self.init(file, isImage: ImageFormat.isDiskName)
+    }
+}
 
 /// An appliance of these members, in their order.
 func appliance(_ members: [(String, [UInt8])], path: String = "a.ova") throws -> Appliance {

@@ -30,12 +30,12 @@ extension ExportCatalog {
         return Dictionary(grouping: images.keys.map(\.text).filter { marks[$0] != nil }) { marks[$0] ?? 0 }
     }
 
-    /// Those of `images` with the names of appliances that stand before a slash of `bytes`, the shortest first.
+    /// Those of `images` with the names of containers that stand before a slash of `bytes`, the shortest first.
     static func archives(
         in bytes: [UInt8], of images: [ExactName: NamedImage]
     ) -> [(name: String, image: NamedImage)] {
         marks(in: bytes).reversed().compactMap { mark in
-            guard bytes[mark] == UInt8(ascii: "/"), ImageFormat.isAppliance(Array(bytes[..<mark].suffix(4))) else {
+            guard bytes[mark] == UInt8(ascii: "/"), ContainerFormat.naming(of: bytes[..<mark].suffix(16)) != nil else {
                 return nil
             }
             let name = String(decoding: bytes[..<mark], as: UTF8.self)
@@ -47,7 +47,7 @@ extension ExportCatalog {
         let names = disks.prefix(16).map { "\"\($0.name)\"" }.joined(separator: ", ")
         return ImageError(
             .system(errno: ENOENT), about: .export(name),
-            "is an appliance, of which each disk has a name of its own: \(names.isEmpty ? "it has none" : names)"
+            "holds several disks, of which each has a name of its own: \(names.isEmpty ? "it has none" : names)"
                 + (disks.count > 16 ? " and \(disks.count - 16) more" : ""))
     }
 

@@ -52,7 +52,7 @@ package final class ExportCatalog: Sendable {
     package let paths: HostPaths
     private let openings = SharedWork<ExactName, ImageDisks>(threadLimit: 64)
     private let parts = SharedWork<ObjectIdentifier, [ImageDisks.Listed]>(threadLimit: 64)
-    private let appliances = SharedWork<ExactName, [(name: String, image: NamedImage)]>(threadLimit: 64)
+    private let containers = SharedWork<ExactName, [(name: String, image: NamedImage)]>(threadLimit: 64)
     /// Ask images for lists.
     let listers = KeyedThreads<ObjectIdentifier>(threadsPerKey: listedAtOnce, threadLimit: 64)
     /// How many images one list asks at a time.
@@ -65,7 +65,7 @@ package final class ExportCatalog: Sendable {
 
     /// What `named` leads to, images and folders, opened as each says. Images share the caches of `resources`.
     ///
-    /// An image has its file's name, and a disk of an appliance the archive's name and its own. The images of a folder have
+    /// An image has its file's name, and a disk in a container that one's name and its own. The images of a folder have
     /// their path below the folder, and before that, where more than the one folder is served, the folder's name. Throws `system` for what is not there, and `denied` where
     /// two have one name.
     /// `probesAll`: whether files of folders whose names do not call them images are offered where their content does.
@@ -82,11 +82,11 @@ package final class ExportCatalog: Sendable {
         var names: Set<ExactName> = []
         var folders: [String] = []
         for image in named {
-            let place = image.appliancePlace
+            let place = image.containerPlace
             let file = place?.archive ?? image.path
             let location = try canonical(file)
             if let place, place.disk != nil {
-                _ = try image.openAppliance(place).disk(place)
+                _ = try image.openContainer(place).disk(place)
             }
             let path = image.path.text
             // "." and "disks/" have a name, too; a link to an image has its own.
@@ -121,7 +121,7 @@ package final class ExportCatalog: Sendable {
         }
     }
 
-    /// Every image by its name, as it is to be opened, appliances as a whole; folders are looked through anew.
+    /// Every image by its name, as it is to be opened, containers as a whole; folders are looked through anew.
     /// Where they do not answer, the images are those that were there before; throws `system` with ETIMEDOUT where they never
     /// did.
     package func images() throws(ImageError) -> [ExactName: NamedImage] {
@@ -184,7 +184,7 @@ package final class ExportCatalog: Sendable {
         }
     }
 
-    /// The image called `name`, or that holds the disk called so, as it is to be opened, and the name; also an appliance as a
+    /// The image called `name`, or that holds the disk called so, as it is to be opened, and the name; also a container as a
     /// whole. Empty: the only one that there is. Throws `system` with ENOENT where there is none.
     package func image(_ name: String) throws(ImageError) -> (name: String, image: NamedImage) {
         do throws(ImageError) {
@@ -217,7 +217,7 @@ package final class ExportCatalog: Sendable {
             named = nil
         }
         if let named {
-            guard !named.image.isAppliance else {
+            guard !named.image.isContainer else {
                 let disks = try disks(of: named.image, called: named.name, within: Self.openPatience)
                 throw Self.several(named.name, disks)
             }
@@ -246,7 +246,7 @@ package final class ExportCatalog: Sendable {
         return Export(name, only, of: disks, isWhole: false, paths: paths)
     }
 
-    /// The image, or the disk of an appliance, whose name is `bytes` before one of `marks`, each with its mark; the longest
+    /// The image, or the disk in a container, whose name is `bytes` before one of `marks`, each with its mark; the longest
     /// name comes first. They are among those that were just looked for.
     private func parts(of bytes: [UInt8], before marks: [Int]) -> [(mark: Int, name: String, image: NamedImage)] {
         let images = scan.withLock { $0.images }
@@ -254,18 +254,18 @@ package final class ExportCatalog: Sendable {
         let alike = Self.alike(bytes, before: marks, in: images)
         return marks.compactMap { mark in
             let name = String(decoding: bytes[..<mark], as: UTF8.self)
-            if let image = images[ExactName(name)] { return image.isAppliance ? nil : (mark, name, image) }
+            if let image = images[ExactName(name)] { return image.isContainer ? nil : (mark, name, image) }
             if let disk = try? disk(name, of: archives) { return (mark, name, disk) }
             guard let names = alike[mark],
                 let index = try? Self.place(of: name, in: names, noting: images[ExactName(names[0])]),
-                let image = images[ExactName(names[index])], !image.isAppliance
+                let image = images[ExactName(names[index])], !image.isContainer
             else { return nil }
             return (mark, names[index], image)
         }
     }
 
     /// The name of the image that a disk called `name` is of, as far as that is known without looking: the longest name of
-    /// the last scan, for an appliance its own. Nil where there is none.
+    /// the last scan, for a container its own. Nil where there is none.
     package func knownImage(of name: String) -> String? {
         let images = scan.withLock { $0.images }
         if name.isEmpty { return images.count == 1 ? images.first?.key.text : nil }
@@ -307,22 +307,22 @@ package final class ExportCatalog: Sendable {
         return (names[index], image)
     }
 
-    /// The disk called `name` of the first of the appliances `archives` that its name begins with; nil where there is none.
+    /// The disk called `name` of the first of the containers `archives` that its name begins with; nil where there is none.
     private func disk(
         _ name: String, of archives: [(name: String, image: NamedImage)]
     ) throws(ImageError) -> NamedImage? {
-        guard let found = archives.first(where: { name.utf8.starts(with: "\($0.name)/".utf8) && $0.image.isAppliance })
+        guard let found = archives.first(where: { name.utf8.starts(with: "\($0.name)/".utf8) && $0.image.isContainer })
         else { return nil }
         let disks = try disks(of: found.image, called: found.name, within: Self.openPatience)
         return disks.first { ExactName($0.name) == ExactName(name) }?.image
     }
 
-    /// The disks of an image: itself, or those of an appliance.
+    /// The disks of an image: itself, or those of a container.
     func disks(
         of image: NamedImage, called name: String, within limit: Duration
     ) throws(ImageError) -> [(name: String, image: NamedImage)] {
-        guard image.isAppliance else { return [(name, image)] }
-        return try appliances.value(for: ExactName(name), of: .export(name), within: limit) {
+        guard image.isContainer else { return [(name, image)] }
+        return try containers.value(for: ExactName(name), of: .export(name), within: limit) {
             () throws(ImageError) in try image.disks(called: name)
         }
     }

@@ -4,7 +4,7 @@ import HostStorage
 import ImageFormats
 import SystemPackage
 
-/// The images and appliances in a folder of the host and in the folders below it, and what else is there. May be used from any
+/// The images and containers of disks in a folder of the host and in the folders below it, and what else is there. May be used from any
 /// thread.
 package final class FolderImages: Sendable {
     /// The most images that are found, and the most names that are looked at: what comes after them in the order of the
@@ -88,7 +88,7 @@ package final class FolderImages: Sendable {
             case .image(let format, let source):
                 let said = source == .content ? format : nil
                 look.found.append(Found(name: name, location: item.location, format: said))
-            case .appliance:
+            case .container:
                 look.found.append(Found(name: name, location: item.location))
             case .skipped(let reason):
                 look.skipped.add(name, reason)

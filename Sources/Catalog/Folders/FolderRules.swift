@@ -27,7 +27,7 @@ package struct FolderRules: Sendable {
     /// What a file called `name` is taken for, by its name alone; nil where it is no image by that.
     package func kind(ofFile name: [UInt8]) -> FolderItem.Kind? {
         if let saidFormat { return .image(saidFormat, .person) }
-        if ImageFormat.isAppliance(name) { return .appliance }
+        if let container = ContainerFormat.naming(of: name) { return .container(container) }
         switch ImageFormat.naming(of: name) {
         case .format(let format): return .image(format, .name)
         case .ambiguous: return probesImg ? .image(nil, .name) : .image(.raw, .person)
@@ -42,7 +42,7 @@ package struct FolderRules: Sendable {
         }
         var contents = FolderContents(parts: DiskParts(among: listing.map(\.name), open: open))
         guard probesAll else { return contents }
-        let files = listing.filter { $0.kind != .folder && kind(ofFile: $0.name) != .appliance }.map(\.name)
+        let files = listing.filter { $0.kind != .folder && ContainerFormat.naming(of: $0.name) == nil }.map(\.name)
         let images = files.filter { kind(ofFile: $0) != nil }
         contents.probed = ProbedFiles(files.filter { kind(ofFile: $0) == nil }, besides: images, open: open)
         return contents
@@ -68,8 +68,8 @@ package struct FolderItem: Sendable {
     package enum Kind: Hashable, Sendable {
         /// An image of that format; nil: its content decides.
         case image(ImageFormat?, FormatSource)
-        /// An archive of disks.
-        case appliance
+        /// A file that holds disks.
+        case container(ContainerFormat)
         /// A folder, and where it is, without links.
         case folder(FilePath)
         /// Nothing that is shown.

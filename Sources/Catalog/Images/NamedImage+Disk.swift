@@ -2,6 +2,7 @@ import BlockImage
 import FormatCore
 import HostStorage
 import ImageFormats
+import PartitionTable
 import SystemPackage
 
 extension NamedImage {
@@ -23,7 +24,7 @@ extension NamedImage {
 
     /// Whether there is a file of that name, or such a disk in an appliance.
     private var isThere: Bool {
-        if let place = appliancePlace { return place.disk == nil || (try? openAppliance(place).disk(place)) != nil }
+        if let place = containerPlace { return place.disk == nil || (try? openContainer(place).disk(place)) != nil }
         return (try? FileStatus(at: path)) != nil
     }
 

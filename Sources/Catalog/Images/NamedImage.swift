@@ -13,7 +13,7 @@ package struct NamedImage: Sendable {
     /// elsewhere is refused. `allowed` is part of it.
     package var confines: ConfinedOpenPolicy?
     /// The appliances that are open.
-    package var appliances = OpenAppliances()
+    package var containers = OpenContainers()
     /// Its format; nil: its name says it, else its content. One that is found by its content may name no other file,
     /// since a guest can write whatever it likes to the start of a raw disk.
     package var format: ImageFormat?
@@ -64,7 +64,7 @@ package struct NamedImage: Sendable {
 
     /// Opens its own file, and nothing that it names.
     package func openFile() throws(ImageError) -> OwnFile {
-        if let place = appliancePlace { return try openDisk(place) }
+        if let place = containerPlace { return try openDisk(place) }
         if let confines {
             return OwnFile(
                 file: try confines.openImage(at: path), policy: confines, formatOfName: Self.format(of: path))
@@ -156,7 +156,7 @@ extension NamedImage {
     /// The folders whose files that image may name.
     func backingFolders() throws(ImageError) -> [FilePath] {
         guard let backing else { return [] }
-        let name = try PathByName(NamedImage(backing).appliancePlace?.archive ?? backing)
+        let name = try PathByName(NamedImage(backing).containerPlace?.archive ?? backing)
         return [name.location.removingLastComponent()] + name.folders
     }
 

@@ -1,5 +1,6 @@
 import BlockImage
 import ByteFormat
+import ImageFormats
 import NIOCore
 import OVA
 import PartitionTable
@@ -63,7 +64,8 @@ enum FuzzTarget: String, CaseIterable, Sendable {
     }
 
     private static func runAppliance(_ bytes: [UInt8]) -> Int {
-        guard let appliance = try? Appliance(MemoryFile(bytes, path: "memory.ova")) else { return 0 }
+        guard let appliance = try? Appliance(MemoryFile(bytes, path: "memory.ova"), isImage: ImageFormat.isDiskName)
+        else { return 0 }
         for case .success(let file) in appliance.disks.map(\.file) {
             _ = try? file.bytes(Int(min(file.size, 4096)), at: HostOffset(0), of: "first bytes")
             guard file.size > 4096 else { continue }

@@ -1,19 +1,19 @@
 import BlockImage
 import Catalog
+import FormatCore
 import Fuse
 import HostStorage
 import ImageFormats
-import OVA
 import SystemPackage
 
-/// An appliance (`.ova`) of the mount, opened when it is first looked into: a folder with a folder for each disk in it.
+/// A container of disks in the mount, as an appliance (`.ova`) is, opened when it is first looked into: a folder with a folder for each disk in it.
 /// Every method may be called from any thread.
-final class ApplianceNode: Entry, Closable {
+final class ContainerNode: Entry, Closable {
     /// How long a failure to open stands before it is tried again, as for images.
     private static let failureLifetime = Duration.seconds(1)
 
     private struct State {
-        var opened: Result<Appliance, ImageError>?
+        var opened: Result<any DiskContainer, ImageError>?
         var openedAt = ContinuousClock.now
         /// The state of the archive that `disks` belong to.
         var stamp: FileStamp?
@@ -23,12 +23,14 @@ final class ApplianceNode: Entry, Closable {
     private let id: EntryNumber
     var number: UInt64 { id.value }
     let location: FilePath
+    let format: ContainerFormat
     /// Bounds the threads that serve it and its disks, which are all in one file.
     let gate: RequestGate? = RequestGate()
     private let source: ImageSource
     private let state = Guarded(State())
 
-    init(at location: FilePath, from source: ImageSource) {
+    init(at location: FilePath, as format: ContainerFormat, from source: ImageSource) {
+        self.format = format
         id = source.numbers.next()
         self.location = location
         self.source = source
@@ -39,7 +41,7 @@ final class ApplianceNode: Entry, Closable {
     }
 
     /// What is in the archive, or why it cannot be read.
-    func opened() -> Result<Appliance, ImageError> {
+    func opened() -> Result<any DiskContainer, ImageError> {
         state.withLock { opened(&$0) }
     }
 
@@ -56,7 +58,7 @@ final class ApplianceNode: Entry, Closable {
             _ = opened(&state)
             return state.disks
         }
-        return [(NodeName.stats, ApplianceStats(appliance: self))] + disks.map { ($0.name, $0.node) }
+        return [(NodeName.stats, ContainerStats(container: self))] + disks.map { ($0.name, $0.node) }
     }
 
     /// Lets go of the archive; the images in it that are open hold it themselves.
@@ -75,15 +77,15 @@ final class ApplianceNode: Entry, Closable {
         }
     }
 
-    private func opened(_ state: inout State) -> Result<Appliance, ImageError> {
+    private func opened(_ state: inout State) -> Result<any DiskContainer, ImageError> {
         switch state.opened {
-        case .success(let appliance)? where appliance.file.isCurrent: return .success(appliance)
+        case .success(let container)? where container.file.isCurrent: return .success(container)
         case .failure(let error)? where state.openedAt.duration(to: .now) < Self.failureLifetime: return .failure(error)
         default: break
         }
-        let opened: Result<Appliance, ImageError>
+        let opened: Result<any DiskContainer, ImageError>
         do throws(ImageError) {
-            opened = .success(try Appliance(try source.rules.policy.openImage(at: location)))
+            opened = .success(try format.open(try source.rules.policy.openImage(at: location)))
         } catch {
             opened = .failure(error)
         }
@@ -93,25 +95,27 @@ final class ApplianceNode: Entry, Closable {
         // The disks of an archive that is the same are the same.
         if stamp == nil || stamp != state.stamp {
             for (_, node) in state.disks { node.letGo() }
-            state.disks = (try? opened.get())?.disks.map { ($0.folderName, makeNode($0)) } ?? []
+            state.disks = (try? opened.get())?.disks.map { ($0.name, makeNode($0)) } ?? []
             state.stamp = stamp
         }
         return opened
     }
 
-    private func makeNode(_ disk: ApplianceDisk) -> ImageNode {
-        let name = disk.folderName
-        let format = disk.format(probesImg: source.rules.probesImg)
-        let source = self.source
+    private func makeNode(_ disk: ContainedDisk) -> ImageNode {
+        let name = disk.name
+        let format = disk.imageFormat(probesImg: source.rules.probesImg)
+        let (source, container) = (self.source, self.format)
         return ImageNode(
             number: source.numbers.next(), at: location.appending(FilePath(bytes: name).components),
             format: format, gate: gate
         ) { [weak self] counters in
-            guard let self else { return OpenedImage(failure: Self.gone(name)) }
+            guard let self else { return OpenedImage(failure: Self.gone(name, from: container)) }
             do throws(ImageError) {
-                let appliance = try self.opened().get()
-                guard let disk = appliance.disks.first(where: { $0.folderName == name }) else { throw Self.gone(name) }
-                let opener = source.opener.confined(to: appliance.policy)
+                let opened = try self.opened().get()
+                guard let disk = opened.disks.first(where: { $0.name == name }) else {
+                    throw Self.gone(name, from: container)
+                }
+                let opener = source.opener.confined(to: opened.policy)
                 return opener.open(try disk.file.get(), as: format, counters: counters)
             } catch {
                 return OpenedImage(failure: error)
@@ -119,9 +123,9 @@ final class ApplianceNode: Entry, Closable {
         }
     }
 
-    private static func gone(_ name: [UInt8]) -> ImageError {
+    private static func gone(_ name: [UInt8], from container: ContainerFormat) -> ImageError {
         ImageError(
             .system(errno: Errno.noSuchFileOrDirectory.rawValue), path: nameText(name),
-            "the appliance has no such disk any more")
+            "the \(container.driver.noun) has no such disk any more")
     }
 }

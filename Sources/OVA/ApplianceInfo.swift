@@ -1,9 +1,9 @@
 import BlockImage
-import OVA
+import FormatCore
 
 /// What is known of an appliance: the machines and disks of its OVF descriptor, and the files of its archive with their
 /// digests from the manifest.
-package struct ApplianceInfo: Encodable, Sendable {
+struct ApplianceInfo: Encodable, Sendable {
     /// A machine of the descriptor.
     struct Machine: Encodable {
         var id: String
@@ -80,7 +80,7 @@ package struct ApplianceInfo: Encodable, Sendable {
     var signed: Bool
 
     /// What `appliance` says of itself.
-    package init(_ appliance: Appliance) {
+    init(_ appliance: Appliance) {
         machines = (appliance.envelope?.systems ?? []).map { Machine(id: $0.id, name: $0.name, disks: $0.diskIds) }
         disks = appliance.disks.map { Disk($0) } + appliance.emptyDisks.map { Disk($0) }
         files = appliance.members.filter { $0.entry.isFile }.map(File.init)

@@ -1,10 +1,12 @@
 import BlockImage
+import FormatCore
+import HostStorage
 import ImageFormats
 import Reports
 
-/// `stats.json` of an appliance: its report (`ImageReport`), whose notes are in an object `rblockfs`, with what only the mount
+/// `stats.json` of a container of disks: its report (`ImageReport`), whose notes are in an object `rblockfs`, with what only the mount
 /// knows.
-struct ApplianceDocument: Encodable {
+struct ContainerDocument: Encodable {
     /// What only the mount knows.
     private struct Mount: Encodable {
         var version = rblockVersion
@@ -18,18 +20,18 @@ struct ApplianceDocument: Encodable {
     private var report: ImageReport
     private var mount = Mount()
 
-    /// The document of an appliance as it is now.
-    init(_ node: ApplianceNode) {
+    /// The document of a container as it is now.
+    init(_ node: ContainerNode) {
         switch node.opened() {
         case .failure(let error):
             report = ImageReport(filename: node.location.text, error: error)
-            report.format = "ova"
-        case .success(let appliance):
-            report = ImageReport(filename: node.location.text, error: appliance.fault)
-            var found = ApplianceReport(appliance)
+            report.format = node.format.name
+        case .success(let container):
+            report = ImageReport(filename: node.location.text, error: container.fault)
+            var found = ContainerReport(container, of: node.format)
             mount.notes = found.notes.isEmpty ? nil : found.notes
             found.notes = []
-            report.appliance = found
+            report.container = found
         }
     }
 
