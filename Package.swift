@@ -4,6 +4,7 @@ import PackageDescription
 /// What every Swift target of this package is built with: Swift 6 mode, every use of unsafe constructs marked, no
 /// warning tolerated. `Lifetimes` lets owners of memory hand out `RawSpan`s, as SwiftNIO and swift-system do.
 let strict: [SwiftSetting] = [
+    .enableUpcomingFeature("MemberImportVisibility"),
     .strictMemorySafety(),
     .treatAllWarnings(as: .error),
     .enableExperimentalFeature("Lifetimes"),
@@ -11,6 +12,7 @@ let strict: [SwiftSetting] = [
 
 /// What tests, and the code that only they use, are built with.
 let forTests: [SwiftSetting] = [
+    .enableUpcomingFeature("MemberImportVisibility"), .treatAllWarnings(as: .error),
     .enableExperimentalFeature("Lifetimes"),
 ]
 

@@ -1,4 +1,5 @@
 internal import CFuse3
+import Dispatch
 import Glibc
 import Synchronization
 import SystemPackage

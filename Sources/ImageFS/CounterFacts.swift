@@ -1,4 +1,5 @@
 import BlockImage
+import Synchronization
 
 /// The live counters, as `stats.json` has them.
 struct CounterFacts: Encodable {

@@ -3,6 +3,7 @@ import Catalog
 import Fuse
 import Glibc
 import ImageFormats
+import Logging
 
 /// A file that is a disk: `disk.raw`, a partition, an image of the chain, or a saved state.
 struct DiskNode: ImagePart {

@@ -1,8 +1,10 @@
+import BlockImage
 import Catalog
 import FormatCore
 import Fuse
 import HostStorage
 import ImageFormats
+import PartitionTable
 
 import struct SystemPackage.FilePath
 

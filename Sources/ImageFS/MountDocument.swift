@@ -1,4 +1,5 @@
 import BlockImage
+import Catalog
 import HostStorage
 import ImageFormats
 

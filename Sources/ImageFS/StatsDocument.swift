@@ -1,6 +1,7 @@
 import BlockImage
 import Catalog
 import FormatCore
+import HostStorage
 import ImageFormats
 import Reports
 

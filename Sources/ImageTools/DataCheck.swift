@@ -1,4 +1,5 @@
 import BlockImage
+import FormatCore
 import ImageFormats
 
 /// Reads all that one file of a chain stores of its disk, and inflates what is compressed.

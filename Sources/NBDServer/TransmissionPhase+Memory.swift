@@ -1,3 +1,5 @@
+import Catalog
+import Logging
 import NIOCore
 
 /// The memory that answers take.

@@ -1,3 +1,5 @@
+import Catalog
+import Logging
 import NIOCore
 
 /// Gathering and flushing of answers, and the end of the connection.

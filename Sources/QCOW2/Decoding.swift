@@ -1,6 +1,7 @@
 import BlockImage
 import Compression
 import Encryption
+import Synchronization
 
 extension ClusterSource {
     /// Appends `wanted` bytes, from byte `skip` on, of the compressed cluster that lies in the `count` bytes at

@@ -1,5 +1,6 @@
 import ArgumentParser
 import BlockImage
+import Catalog
 import FormatCore
 import HostStorage
 import ImageFormats

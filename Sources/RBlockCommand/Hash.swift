@@ -1,5 +1,6 @@
 import ArgumentParser
 import BlockImage
+import Catalog
 import Encryption
 import ImageTools
 import Reports

@@ -2,6 +2,7 @@ import BlockImage
 import Catalog
 import Glibc
 import HostStorage
+import ImageFormats
 import ImageTools
 import Reports
 import SystemPackage

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Arguments
 import BlockImage
+import Catalog
 import ImageFormats
 import ImageTools
 import Reports

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Arguments
 import BlockImage
+import Catalog
 import FoundationEssentials
 import ImageTools
 import Reports

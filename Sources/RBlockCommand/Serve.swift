@@ -2,12 +2,14 @@ import ArgumentParser
 import BlockImage
 import Catalog
 import ControlRPC
+import ImageFormats
 import ImageTools
 import Logging
 import NBDServer
 import Reports
 import ServiceLifecycle
 import Sockets
+import UnixSignals
 
 /// `rblock serve`: disks for programs that ask over sockets.
 struct Serve: AsyncParsableCommand {

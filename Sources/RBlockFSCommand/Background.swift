@@ -1,7 +1,9 @@
 import Arguments
+import CFuse3
 import CLinux
 import Fuse
 import Glibc
+import HostStorage
 import SystemPackage
 
 /// Mounting in the background: this program starts itself again in the foreground, waits until that process says

@@ -1,4 +1,6 @@
+import CFuse3
 import Glibc
+import HostStorage
 import SystemPackage
 
 /// The file of `--pid-file`: it has this process's number for as long as the mount answers.

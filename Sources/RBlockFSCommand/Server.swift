@@ -1,3 +1,4 @@
+import Arguments
 import BlockImage
 import CLinux
 import Encryption

@@ -1,5 +1,6 @@
 import BlockImage
 import Catalog
+import HostStorage
 import ImageTools
 
 /// What a check found: what `qemu-img check --output=json` prints, under the same keys with the same meaning, and each

@@ -1,6 +1,7 @@
 import BlockImage
 import ByteFormat
 import Compression
+import Synchronization
 
 /// How the grains of a streamOptimized extent are read: each is a zlib stream after a marker.
 struct CompressedGrains: Sendable {

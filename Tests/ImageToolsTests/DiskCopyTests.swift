@@ -1,4 +1,5 @@
 import BlockImage
+import SystemPackage
 import TestImages
 import Testing
 

@@ -1,6 +1,7 @@
 import BlockImage
 import ImageFormats
 import ImageTools
+import Synchronization
 import TestImages
 import Testing
 

@@ -1,3 +1,4 @@
+import BlockImage
 import ByteFormat
 import TestImages
 import Testing

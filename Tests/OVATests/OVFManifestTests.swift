@@ -1,4 +1,5 @@
 import ByteFormat
+import FormatCore
 import TestImages
 import Testing
 

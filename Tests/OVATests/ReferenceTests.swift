@@ -1,4 +1,5 @@
 import BlockImage
+import FormatCore
 import TestImages
 import Testing
 

@@ -1,3 +1,4 @@
+import BlockImage
 import ImageFormats
 import TestImages
 import Testing

@@ -1,3 +1,4 @@
+import BlockImage
 import Foundation
 import PartitionTable
 import TestImages

@@ -1,6 +1,7 @@
 import BlockImage
 import Foundation
 import PartitionTable
+import Synchronization
 import TestImages
 import Testing
 

@@ -1,5 +1,7 @@
 import BlockImage
+import FormatCore
 import Foundation
+import Synchronization
 import TestImages
 import Testing
 

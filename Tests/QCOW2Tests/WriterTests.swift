@@ -1,4 +1,5 @@
 import BlockImage
+import FormatCore
 import Foundation
 import TestImages
 import Testing

@@ -1,4 +1,5 @@
 import BlockImage
+import ByteFormat
 import TestImages
 import Testing
 

@@ -1,4 +1,6 @@
 import BlockImage
+import ByteFormat
+import Synchronization
 import TestImages
 import Testing
 

@@ -1,4 +1,5 @@
 import BlockImage
+import Catalog
 import FoundationEssentials
 import ImageFormats
 import ImageTools

@@ -1,4 +1,5 @@
 import BlockImage
+import ByteFormat
 
 /// What uses host clusters.
 enum ClusterUser: Hashable {

@@ -1,4 +1,5 @@
 import BlockImage
+import ByteFormat
 
 /// Looks refcounts up one at a time: docs/interop/qcow2 "Host cluster management". Holds one page of each kind of table,
 /// so that neighbours cost nothing. For use by one thread.

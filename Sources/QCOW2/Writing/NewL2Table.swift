@@ -1,4 +1,5 @@
 import BlockImage
+import ByteFormat
 
 /// An L2 table that is being made: docs/interop/qcow2 "Cluster mapping".
 struct NewL2Table {

@@ -1,4 +1,5 @@
 import BlockImage
+import FormatCore
 
 extension NewQCOW2 {
     /// Checks that there can be such an image, compressed by an encoder of this level if one is given: refuses what

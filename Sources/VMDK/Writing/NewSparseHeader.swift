@@ -1,4 +1,5 @@
 import BlockImage
+import ByteFormat
 
 extension SparseHeader {
     /// The sectors of a grain in new extents: 64 KiB, as in all that VMware writes.
