@@ -29,8 +29,8 @@ let nioSSL: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl
 /// What is fuzzed, and tested with the same inputs.
 let fuzzed: [Target.Dependency] = [
     "BlockImage", "ByteFormat", "Catalog", "ControlRPC", "Encryption", "FormatCore", "ImageFormats", "ImageTools",
-    "NBDServer",
-    "OVA", "PartitionTable", "QCOW2", "Reports", "TestImages", "VMDK", .product(name: "NIOCore", package: "swift-nio"),
+    "NBDServer", "HostTools", "OVA", "PartitionTable", "QCOW2", "Reports", "TestImages", "VMDK",
+    .product(name: "NIOCore", package: "swift-nio"),
 ]
 
 let package = Package(
@@ -150,107 +150,119 @@ let package = Package(
         .executableTarget(name: "rblockfs", dependencies: ["RBlockFSCommand"], swiftSettings: strict),
         .executableTarget(name: "rblock", dependencies: ["RBlockCommand"], swiftSettings: strict),
 
+        .target(name: "HostTools", dependencies: ["CLinux"], swiftSettings: forTests),
         .target(
-            name: "TestImages", dependencies: ["BlockImage", "CLinux", "CZlib", "CZstd"], swiftSettings: forTests),
+            name: "TestImages", dependencies: ["BlockImage", "CLinux", "CZlib", "CZstd", "HostTools"],
+            path: "Tests/Support", swiftSettings: forTests),
         .target(name: "CBench"),
         .executableTarget(name: "rblock-bench-floor", dependencies: ["CFuse3"]),
         .executableTarget(name: "rblock-faultfs", dependencies: ["CFuse3"]),
         .executableTarget(
-            name: "rblock-bench", dependencies: ["Arguments", "CBench", "TestImages", argumentParser],
+            name: "rblock-bench", dependencies: ["Arguments", "CBench", "HostTools", argumentParser],
             swiftSettings: forTests),
 
         .testTarget(
-            name: "VMDKTests", dependencies: ["BlockImage", "ByteFormat", "TestImages", "VMDK"], swiftSettings: forTests
+            name: "VMDKTests", dependencies: ["BlockImage", "ByteFormat", "HostTools", "TestImages", "VMDK"],
+            swiftSettings: forTests
         ),
 
-        .testTarget(name: "ByteFormatTests", dependencies: ["ByteFormat", "TestImages"], swiftSettings: forTests),
-        .testTarget(name: "BlockImageTests", dependencies: ["BlockImage", "TestImages"], swiftSettings: forTests),
         .testTarget(
-            name: "HostStorageTests", dependencies: ["BlockImage", "HostStorage", "TestImages", system],
+            name: "ByteFormatTests", dependencies: ["ByteFormat", "HostTools", "TestImages"], swiftSettings: forTests),
+        .testTarget(
+            name: "BlockImageTests", dependencies: ["BlockImage", "HostTools", "TestImages"], swiftSettings: forTests),
+        .testTarget(
+            name: "HostStorageTests", dependencies: ["BlockImage", "HostStorage", "HostTools", "TestImages", system],
             swiftSettings: forTests),
         .testTarget(
-            name: "CompressionTests", dependencies: ["BlockImage", "Compression", "TestImages"],
+            name: "CompressionTests", dependencies: ["BlockImage", "Compression", "HostTools", "TestImages"],
             swiftSettings: forTests),
         .testTarget(
-            name: "QCOW2Tests", dependencies: ["BlockImage", "ByteFormat", "FormatCore", "QCOW2", "TestImages"],
+            name: "QCOW2Tests",
+            dependencies: ["BlockImage", "ByteFormat", "FormatCore", "QCOW2", "HostTools", "TestImages"],
             swiftSettings: forTests),
         .testTarget(
             name: "OVATests",
             dependencies: [
-                "BlockImage", "ByteFormat", "HostStorage", "ImageFormats", "OVA", "TestImages", system,
+                "BlockImage", "ByteFormat", "HostStorage", "ImageFormats", "OVA", "HostTools", "TestImages", system,
             ],
             swiftSettings: forTests),
         .testTarget(
             name: "ImageFormatsTests",
             dependencies: [
-                "BlockImage", "FormatCore", "HostStorage", "ImageFormats", "QCOW2", "Raw", "TestImages", "VMDK", system,
+                "BlockImage", "FormatCore", "HostStorage", "ImageFormats", "QCOW2", "Raw", "HostTools", "TestImages",
+                "VMDK", system,
             ],
             swiftSettings: forTests),
         .testTarget(
             name: "OracleTests",
             dependencies: [
                 "BlockImage", "Catalog", "FormatCore", "HostStorage", "ImageFormats", "ImageTools", "QCOW2",
-                "Reports", "TestImages", "VMDK",
+                "Reports", "HostTools", "TestImages", "VMDK",
                 system,
             ],
             swiftSettings: forTests),
         .testTarget(
             name: "PartitionTableTests",
-            dependencies: ["BlockImage", "HostStorage", "ImageFormats", "PartitionTable", "TestImages", system],
+            dependencies: [
+                "BlockImage", "HostStorage", "ImageFormats", "PartitionTable", "HostTools", "TestImages", system,
+            ],
             swiftSettings: forTests),
         .testTarget(
-            name: "SocketsTests", dependencies: ["BlockImage", "Sockets", "TestImages"], swiftSettings: forTests),
+            name: "SocketsTests", dependencies: ["BlockImage", "Sockets", "HostTools", "TestImages"],
+            swiftSettings: forTests),
         .testTarget(name: "TidyTests", dependencies: [], swiftSettings: forTests),
         .testTarget(
-            name: "EncryptionTests", dependencies: ["ByteFormat", "CCrypto", "Encryption", "TestImages"],
+            name: "EncryptionTests", dependencies: ["ByteFormat", "CCrypto", "Encryption", "HostTools", "TestImages"],
             swiftSettings: forTests),
         .testTarget(
             name: "QCOW2ExtensionTests",
             dependencies: [
                 "BlockImage", "ByteFormat", "Encryption", "FormatCore", "HostStorage", "ImageFormats", "QCOW2",
-                "TestImages", system,
+                "HostTools", "TestImages", system,
             ],
             swiftSettings: forTests),
         .testTarget(
             name: "CatalogTests",
-            dependencies: ["BlockImage", "Catalog", "ImageFormats", "QCOW2", "TestImages", system],
+            dependencies: ["BlockImage", "Catalog", "ImageFormats", "QCOW2", "HostTools", "TestImages", system],
             swiftSettings: forTests),
         .testTarget(
             name: "ImageToolsTests",
             dependencies: [
-                "BlockImage", "Catalog", "Encryption", "ImageTools", "QCOW2", "TestImages", system,
+                "BlockImage", "Catalog", "Encryption", "ImageTools", "QCOW2", "HostTools", "TestImages", system,
             ],
             swiftSettings: forTests),
         .testTarget(
             name: "ReportsTests", dependencies: ["BlockImage", "Catalog", "Reports"], swiftSettings: forTests),
-        .testTarget(name: "RBlockTests", dependencies: ["RBlock", "TestImages"], swiftSettings: forTests),
-        .testTarget(name: "FuseTests", dependencies: ["Fuse", "TestImages", system], swiftSettings: forTests),
+        .testTarget(name: "RBlockTests", dependencies: ["RBlock", "HostTools", "TestImages"], swiftSettings: forTests),
+        .testTarget(
+            name: "FuseTests", dependencies: ["Fuse", "HostTools", "TestImages", system], swiftSettings: forTests),
         .executableTarget(
             name: "rblock-toy",
             dependencies: ["BlockImage", "FormatCore", "ImageFormats", "RBlockCommand", "RBlockFSCommand"],
             path: "Tests/ToyFormat", swiftSettings: forTests),
         .testTarget(name: "ImageFSTests", dependencies: ["Catalog", "Fuse", "ImageFS"], swiftSettings: forTests),
-        .testTarget(name: "MountTests", dependencies: ["TestImages"], swiftSettings: forTests),
+        .testTarget(name: "MountTests", dependencies: ["HostTools", "TestImages"], swiftSettings: forTests),
         .testTarget(
             name: "InspectTests",
             dependencies: [
-                "BlockImage", "Catalog", "HostStorage", "ImageFormats", "ImageTools", "QCOW2", "Reports", "TestImages",
+                "BlockImage", "Catalog", "HostStorage", "ImageFormats", "ImageTools", "QCOW2", "Reports", "HostTools",
+                "TestImages",
                 "VMDK",
                 system,
             ],
             swiftSettings: forTests),
         .testTarget(
             name: "NBDServerTests",
-            dependencies: ["Catalog", "NBDServer", "TestImages", system] + nio,
+            dependencies: ["Catalog", "NBDServer", "HostTools", "TestImages", system] + nio,
             swiftSettings: forTests),
-        .testTarget(name: "ServeTests", dependencies: ["TestImages"], swiftSettings: forTests),
-        .testTarget(name: "CommandTests", dependencies: ["TestImages"], swiftSettings: forTests),
+        .testTarget(name: "ServeTests", dependencies: ["HostTools", "TestImages"], swiftSettings: forTests),
+        .testTarget(name: "CommandTests", dependencies: ["HostTools", "TestImages"], swiftSettings: forTests),
         .testTarget(
             name: "FuzzTests", dependencies: fuzzed, exclude: ["Fuzzer"], swiftSettings: forTests),
-        .testTarget(name: "BootTests", dependencies: ["TestImages"], swiftSettings: forTests),
+        .testTarget(name: "BootTests", dependencies: ["HostTools", "TestImages"], swiftSettings: forTests),
         .testTarget(
             name: "ControlRPCTests",
-            dependencies: ["BlockImage", "Catalog", "ControlRPC", "ImageTools", "TestImages", system],
+            dependencies: ["BlockImage", "Catalog", "ControlRPC", "ImageTools", "HostTools", "TestImages", system],
             swiftSettings: forTests),
     ],
     swiftLanguageModes: [.v6]

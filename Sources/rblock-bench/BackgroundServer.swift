@@ -1,5 +1,5 @@
 import Foundation
-import TestImages
+import HostTools
 
 /// A server that runs in the background until it is let go of.
 final class BackgroundServer {

@@ -1,5 +1,5 @@
 import Foundation
-import TestImages
+import HostTools
 
 /// The measures of one image, server beside server.
 struct Comparison {

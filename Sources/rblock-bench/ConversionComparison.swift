@@ -1,5 +1,5 @@
 import Foundation
-import TestImages
+import HostTools
 
 /// One conversion, done by several programs.
 struct ConversionComparison {

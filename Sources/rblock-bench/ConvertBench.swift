@@ -1,6 +1,6 @@
 import ArgumentParser
 import Foundation
-import TestImages
+import HostTools
 
 /// Measures `rblock convert` beside `qemu-img convert`, in one run.
 struct ConvertBench: ParsableCommand {

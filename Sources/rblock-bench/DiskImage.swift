@@ -1,5 +1,5 @@
 import Foundation
-import TestImages
+import HostTools
 
 /// An image of the guest's disk, and the files that it is made of.
 struct DiskImage {

@@ -1,6 +1,6 @@
 import Foundation
+import HostTools
 import Synchronization
-import TestImages
 
 /// What happens when Ctrl-C is pressed, or a signal asks the benchmark to end.
 enum Ending {

@@ -1,7 +1,7 @@
 import CBench
 import Foundation
+import HostTools
 import Synchronization
-import TestImages
 
 /// A flat file that is read as programs do it. Reading costs this one as little as can be: what it measures are others.
 final class FlatFile: Sendable {

@@ -1,5 +1,5 @@
 import Foundation
-import TestImages
+import HostTools
 
 /// A disk as a guest has it: a partition with an ext4 file system full of real files, which compress as real files do.
 struct GuestDisk {

@@ -1,6 +1,6 @@
 import CBench
 import Foundation
-import TestImages
+import HostTools
 
 /// What people do with a guest's disk: they look at its files, or copy it.
 enum GuestFiles {

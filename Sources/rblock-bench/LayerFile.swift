@@ -1,6 +1,6 @@
 import CBench
 import Foundation
-import TestImages
+import HostTools
 
 /// The clusters of a raw disk, from which images are written.
 final class ClusterSource {

@@ -1,5 +1,5 @@
 import Foundation
-import TestImages
+import HostTools
 
 /// A way of reading a flat file. The raw value is its name on the command line and in JSON; the order is that of the
 /// table, in which all that stream come before those that do not.

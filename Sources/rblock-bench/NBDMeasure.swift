@@ -1,6 +1,6 @@
 import CBench
 import Foundation
-import TestImages
+import HostTools
 
 /// A way of reading an NBD export. The raw value is its name on the command line and in JSON.
 enum NBDMeasure: String, CaseIterable {

@@ -1,7 +1,7 @@
 import ArgumentParser
 import Arguments
 import Foundation
-import TestImages
+import HostTools
 
 /// The benchmarks of this package, each beside the peers for its job.
 @main

@@ -1,7 +1,7 @@
 import ArgumentParser
 import Arguments
 import Foundation
-import TestImages
+import HostTools
 
 /// Measures reading through the mount beside the peers for this job and the bare file, in one run.
 struct ReadBench: ParsableCommand {

@@ -1,6 +1,6 @@
 import ArgumentParser
 import Foundation
-import TestImages
+import HostTools
 
 /// Measures `rblock serve` beside qemu-nbd and nbdkit, in one run.
 struct ServeBench: ParsableCommand {

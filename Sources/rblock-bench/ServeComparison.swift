@@ -1,5 +1,5 @@
 import Foundation
-import TestImages
+import HostTools
 
 /// One image, served over NBD by several servers.
 struct ServeComparison {

@@ -1,5 +1,5 @@
 import Foundation
-import TestImages
+import HostTools
 
 /// A flat file that is there until it is let go of: a server's, or the disk itself.
 final class ServedFile {

@@ -1,4 +1,4 @@
-import TestImages
+import HostTools
 
 /// What shows an image as a flat file. The raw value is its name on the command line and in JSON.
 enum ServerKind: String, CaseIterable {

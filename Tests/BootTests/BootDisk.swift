@@ -1,4 +1,5 @@
 import Foundation
+import HostTools
 import TestImages
 
 /// The kernel that disks of tests boot: Debian's for machines in clouds, which `make deps-test` unpacks into the folder

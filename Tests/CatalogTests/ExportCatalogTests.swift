@@ -1,6 +1,7 @@
 import BlockImage
 import Catalog
 import Foundation
+import HostTools
 import SystemPackage
 import TestImages
 import Testing
@@ -118,7 +119,7 @@ struct `A catalog of exports` {
             ($0 as? ImageError)?.code == .system(errno: ETIMEDOUT)
         }
         _ = try? catalog.list()
-        let isThere = TestImages.wait(seconds: 60) { (try? catalog.images().count) ?? 0 > 0 }
+        let isThere = HostTools.wait(seconds: 60) { (try? catalog.images().count) ?? 0 > 0 }
         #expect(isThere)
     }
 }

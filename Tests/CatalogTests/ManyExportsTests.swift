@@ -1,5 +1,6 @@
 import BlockImage
 import Foundation
+import HostTools
 import QCOW2
 import SystemPackage
 import TestImages

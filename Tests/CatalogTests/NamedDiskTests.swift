@@ -1,6 +1,7 @@
 import BlockImage
 import Catalog
 import Glibc
+import HostTools
 import SystemPackage
 import TestImages
 import Testing

@@ -1,3 +1,4 @@
+import HostTools
 import TestImages
 
 /// A folder with `one.ova`, of one disk, and `two.ova`, of two, and what is in them.

@@ -1,4 +1,5 @@
 import Foundation
+import HostTools
 import TestImages
 
 /// Runs scripts where mounts and processes are their own, and are gone with the script: in a mount and a process

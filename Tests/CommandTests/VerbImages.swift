@@ -1,3 +1,4 @@
+import HostTools
 import TestImages
 
 /// A folder with images of the kinds that `rblock info` and `rblock map` are shown. `base.raw` is always there.

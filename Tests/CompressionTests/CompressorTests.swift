@@ -1,6 +1,7 @@
 import BlockImage
 import Compression
 import Foundation
+import HostTools
 import TestImages
 import Testing
 

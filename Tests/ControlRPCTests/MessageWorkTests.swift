@@ -1,5 +1,6 @@
 import BlockImage
 import Catalog
+import HostTools
 import ImageTools
 import SystemPackage
 import TestImages

@@ -1,5 +1,6 @@
 import ByteFormat
 import CCrypto
+import HostTools
 import TestImages
 
 @testable import Encryption

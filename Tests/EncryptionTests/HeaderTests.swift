@@ -1,4 +1,5 @@
 import ByteFormat
+import HostTools
 import TestImages
 import Testing
 

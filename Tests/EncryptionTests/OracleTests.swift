@@ -1,5 +1,6 @@
 import ByteFormat
 import Foundation
+import HostTools
 import TestImages
 import Testing
 

@@ -1,3 +1,4 @@
+import HostTools
 import SystemPackage
 import TestImages
 import Testing

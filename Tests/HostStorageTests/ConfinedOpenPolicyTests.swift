@@ -1,6 +1,7 @@
 import BlockImage
 import Foundation
 import HostStorage
+import HostTools
 import SystemPackage
 import TestImages
 import Testing

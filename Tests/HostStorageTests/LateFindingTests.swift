@@ -1,5 +1,6 @@
 import BlockImage
 import HostStorage
+import HostTools
 import SystemPackage
 import TestImages
 import Testing

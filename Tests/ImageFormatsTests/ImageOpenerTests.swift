@@ -1,6 +1,7 @@
 import BlockImage
 import Foundation
 import HostStorage
+import HostTools
 import ImageFormats
 import SystemPackage
 import TestImages

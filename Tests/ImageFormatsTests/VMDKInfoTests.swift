@@ -1,6 +1,7 @@
 import BlockImage
 import FormatCore
 import Foundation
+import HostTools
 import ImageFormats
 import TestImages
 import Testing

@@ -1,4 +1,5 @@
 import BlockImage
+import HostTools
 import SystemPackage
 import TestImages
 import Testing

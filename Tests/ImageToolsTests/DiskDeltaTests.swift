@@ -1,4 +1,5 @@
 import BlockImage
+import HostTools
 import ImageTools
 import TestImages
 import Testing

@@ -1,6 +1,7 @@
 import BlockImage
 import Encryption
 import Foundation
+import HostTools
 import ImageTools
 import Synchronization
 import TestImages

@@ -1,5 +1,6 @@
 import BlockImage
 import Foundation
+import HostTools
 import ImageTools
 import TestImages
 import Testing

@@ -1,6 +1,7 @@
 import BlockImage
 import Catalog
 import Encryption
+import HostTools
 import ImageTools
 import SystemPackage
 import TestImages

@@ -1,6 +1,7 @@
 import BlockImage
 import Catalog
 import Foundation
+import HostTools
 import ImageFormats
 import ImageTools
 import Reports

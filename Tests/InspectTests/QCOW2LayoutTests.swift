@@ -1,4 +1,5 @@
 import BlockImage
+import HostTools
 import ImageFormats
 import ImageTools
 import TestImages

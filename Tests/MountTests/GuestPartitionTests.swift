@@ -1,5 +1,5 @@
 import Foundation
-import TestImages
+import HostTools
 import Testing
 
 @Suite(

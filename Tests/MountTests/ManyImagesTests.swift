@@ -1,5 +1,5 @@
 import Foundation
-import TestImages
+import HostTools
 import Testing
 
 @Suite("Many images", .serialized, .enabled(if: Tool.canMount("qemu-img", "find", "prlimit", "python3", "jq")))

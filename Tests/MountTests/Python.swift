@@ -1,5 +1,5 @@
 import Foundation
-import TestImages
+import HostTools
 import Testing
 
 /// Short Python programs for tests: they make the system calls that shell commands do not make one by one.

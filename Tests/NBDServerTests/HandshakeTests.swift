@@ -1,4 +1,5 @@
 import Catalog
+import HostTools
 import NIOCore
 import SystemPackage
 import TestImages

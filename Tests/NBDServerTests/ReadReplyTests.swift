@@ -1,4 +1,5 @@
 import BlockImage
+import HostTools
 import NIOCore
 import SystemPackage
 import TestImages

@@ -1,5 +1,6 @@
 import BlockImage
 import FormatCore
+import HostTools
 import ImageFormats
 import Synchronization
 import TestImages

@@ -1,5 +1,6 @@
 import BlockImage
 import Foundation
+import HostTools
 import ImageFormats
 import TestImages
 import Testing

@@ -3,6 +3,7 @@ import Catalog
 import FormatCore
 import Foundation
 import HostStorage
+import HostTools
 import ImageFormats
 import ImageTools
 import Reports

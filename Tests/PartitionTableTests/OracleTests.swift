@@ -1,5 +1,6 @@
 import BlockImage
 import Foundation
+import HostTools
 import TestImages
 import Testing
 

@@ -1,6 +1,7 @@
 import BlockImage
 import ByteFormat
 import Foundation
+import HostTools
 import TestImages
 import Testing
 

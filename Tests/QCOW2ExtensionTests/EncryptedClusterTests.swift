@@ -2,6 +2,7 @@ import BlockImage
 import ByteFormat
 import Encryption
 import Foundation
+import HostTools
 import ImageFormats
 import TestImages
 import Testing

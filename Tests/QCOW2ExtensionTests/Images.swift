@@ -2,6 +2,7 @@ import BlockImage
 import FormatCore
 import Foundation
 import HostStorage
+import HostTools
 import ImageFormats
 import QCOW2
 import SystemPackage

@@ -1,5 +1,6 @@
 import BlockImage
 import Foundation
+import HostTools
 import Synchronization
 import TestImages
 import Testing

@@ -1,3 +1,4 @@
+import HostTools
 import TestImages
 
 extension ImageServer {

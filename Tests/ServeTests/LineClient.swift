@@ -1,4 +1,5 @@
 import Foundation
+import HostTools
 import TestImages
 
 /// A client of JSON-RPC that sends what no library would. One thread may send while another one reads.

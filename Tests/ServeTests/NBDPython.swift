@@ -1,3 +1,4 @@
+import HostTools
 import TestImages
 
 /// Clients that are written in Python: with libnbd (`nbd`), or with nothing but sockets.

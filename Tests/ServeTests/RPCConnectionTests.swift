@@ -1,4 +1,5 @@
 import Foundation
+import HostTools
 import TestImages
 import Testing
 
@@ -172,9 +173,9 @@ struct RPCConnectionTests {
                 if isReset { client.resetWhenClosed() }
                 try client.send(batch(1000))
                 if endsFirst { client.endOutput() }
-                #expect(try TestImages.wait(seconds: 60) { try done() > before })
+                #expect(try HostTools.wait(seconds: 60) { try done() > before })
             }
-            #expect(try TestImages.wait(seconds: 60) { try other.call("stats")["result", "connections"]?.number == 1 })
+            #expect(try HostTools.wait(seconds: 60) { try other.call("stats")["result", "connections"]?.number == 1 })
             // What was begun may be counted yet.
             usleep(300_000)
             let count = try done()
@@ -194,7 +195,7 @@ struct RPCConnectionTests {
         #expect(try late.answer().code == -32013)
         #expect(try late.line() == nil)
         clients.removeLast(50)
-        let isServed = TestImages.wait(seconds: 60) { (try? served.connect().call("get_version"))?["result"] != nil }
+        let isServed = HostTools.wait(seconds: 60) { (try? served.connect().call("get_version"))?["result"] != nil }
         #expect(isServed)
         #expect(try clients[0].call("read", "[0,8]")["result", "data"]?.text == Self.base64(at: 0))
         withExtendedLifetime(folder) {}

@@ -1,4 +1,5 @@
 import Foundation
+import HostTools
 import TestImages
 import Testing
 
@@ -174,7 +175,7 @@ struct RPCMethodTests {
         #expect(try first.call("open")["result", "size"]?.number == 2 << 20)
         try Shell.check(
             "qemu-io -f qcow2 -c 'write 0 64k' \"$1\" >/dev/null; touch -d '+1 hour' \"$1\"", folder.file("disk.qcow2"))
-        let isTold = TestImages.wait(seconds: 60) { (try? first.call("read", read))?.code == -32006 }
+        let isTold = HostTools.wait(seconds: 60) { (try? first.call("read", read))?.code == -32006 }
         #expect(isTold)
         #expect(try second.call("read", read)["result", "size"]?.number == 2 << 20)
     }

@@ -1,5 +1,6 @@
 import BlockImage
 import Foundation
+import HostTools
 import Sockets
 import TestImages
 import Testing

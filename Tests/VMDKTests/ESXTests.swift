@@ -1,5 +1,6 @@
 import BlockImage
 import ByteFormat
+import HostTools
 import Synchronization
 import TestImages
 import Testing

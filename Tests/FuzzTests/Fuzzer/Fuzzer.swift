@@ -1,4 +1,5 @@
 import Glibc
+import HostTools
 import TestImages
 
 // The functions that libFuzzer calls (LLVM, "libFuzzer – a library for coverage-guided fuzz testing"). The environment

@@ -1,3 +1,4 @@
+import HostTools
 import TestImages
 
 /// Changes of files whose structures are integers at fixed places: what a fuzzer that knows only bytes takes long to find.

@@ -1,4 +1,5 @@
 import Foundation
+import HostTools
 
 /// Another reader of VMDK than QEMU's, the Python package dissect.hypervisor, for what qemu-img refuses or reads wrong.
 ///

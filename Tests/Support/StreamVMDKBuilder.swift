@@ -1,3 +1,5 @@
+import HostTools
+
 /// Writes streamOptimized extents, knowing nothing of how they are read (Virtual Disk Format 5.0, "Stream-Optimized
 /// Compressed Sparse Extents").
 package struct StreamVMDKBuilder: Sendable {

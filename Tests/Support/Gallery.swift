@@ -1,4 +1,5 @@
 import Foundation
+import HostTools
 
 /// One disk, kept as every kind of image that qemu-img writes and rblockfs reads, in a folder of its own.
 package final class Gallery: Sendable {

@@ -1,5 +1,6 @@
 import BlockImage
 import Foundation
+import HostTools
 
 extension Image {
     /// The `count` bytes of the disk at `offset`.

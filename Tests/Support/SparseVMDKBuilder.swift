@@ -1,3 +1,5 @@
+import HostTools
+
 /// Writes hosted sparse extents with plain grains, knowing nothing of how they are read (Virtual Disk Format 5.0,
 /// "Hosted Sparse Extents").
 package struct SparseVMDKBuilder: Sendable {

@@ -1,4 +1,5 @@
 import Foundation
+import HostTools
 
 /// The text of a VMDK descriptor, as products write it or as a test wants it.
 package struct VMDKDescriptorText: Sendable {

@@ -68,7 +68,7 @@ package enum Tool {
             groups?.isOver = true
             for leader in groups?.leaders ?? [] { kill(-leader, SIGKILL) }
         }
-        _ = TestImages.wait(seconds: 60) { groups.withLock { $0?.leaders.isEmpty ?? true } }
+        _ = HostTools.wait(seconds: 60) { groups.withLock { $0?.leaders.isEmpty ?? true } }
     }
 
     /// Starts a program, unless everything ends.

@@ -1,3 +1,5 @@
+import HostTools
+
 /// Writes the copy-on-write disks of ESX (COWD, VMFSSPARSE in descriptors), knowing nothing of how they are read
 /// (Virtual Disk Format 5.0, "ESX Server Sparse Extents").
 package struct COWDBuilder: Sendable {

@@ -1,3 +1,5 @@
+import HostTools
+
 /// Writes the space-efficient sparse extents of ESXi (SESPARSE in descriptors), knowing nothing of how they are read.
 ///
 /// No document describes them; where the fields lie is what QEMU's reader and the images of ESXi show.

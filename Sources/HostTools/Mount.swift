@@ -12,7 +12,7 @@ extension Tool {
         ProcessInfo.processInfo.environment["RBLOCK"] ?? built("rblock")
     }
 
-    static func built(_ name: String) -> String {
+    package static func built(_ name: String) -> String {
         let program = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? ""
         return URL(fileURLWithPath: program).deletingLastPathComponent().appendingPathComponent(name).path
     }
@@ -38,7 +38,7 @@ extension Tool {
     package static var isRoot: Bool { geteuid() == 0 }
 
     /// Says why tests are skipped; answers whether they run all the same, as they do in CI.
-    static func skip(_ reason: String) -> Bool {
+    package static func skip(_ reason: String) -> Bool {
         print("skipped: \(reason)")
         return ProcessInfo.processInfo.environment["CI"] != nil
     }

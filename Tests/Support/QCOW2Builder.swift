@@ -1,3 +1,5 @@
+import HostTools
+
 /// Writes QCOW2 images in memory, cluster by cluster as a test wants them, knowing nothing of how they are read.
 package struct QCOW2Builder: Sendable {
     /// How a cluster of the disk is stored.

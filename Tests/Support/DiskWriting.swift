@@ -1,4 +1,5 @@
 import BlockImage
+import HostTools
 
 extension ImageWriter {
     /// Writes what `disk` has that its `parent` has not, in pieces whose lengths `random` draws, and finishes it.

@@ -1,5 +1,6 @@
 import BlockImage
 import Foundation
+import HostTools
 import Synchronization
 
 /// A new file that is where it will be from the start, for tests of what is written into it.

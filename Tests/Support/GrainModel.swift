@@ -1,3 +1,5 @@
+import HostTools
+
 /// What a disk, or one extent of it, holds: grain by grain, as the builders of VMDK files store it.
 ///
 /// Every sector tells where it belongs, by `Pattern`; `salt` tells it from the same sector of other models.

@@ -1,4 +1,5 @@
 import Foundation
+import HostTools
 
 /// Contents of disks in which every sector tells where it belongs: bytes read from a wrong place never look right.
 package enum Pattern {

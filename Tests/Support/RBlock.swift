@@ -1,4 +1,5 @@
 import Foundation
+import HostTools
 
 /// The command `rblock`, run by tests.
 package enum RBlock {

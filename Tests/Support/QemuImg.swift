@@ -1,4 +1,5 @@
 import Foundation
+import HostTools
 
 /// `qemu-img` and `qemu-io`, the judges of this project. Every call has a time limit.
 package enum QemuImg {

@@ -1,4 +1,5 @@
 import Foundation
+import HostTools
 
 /// A file system of the kernel for one test, mounted for writing, and unmounted with the last reference.
 package final class HostFileSystem: Sendable {

@@ -1,4 +1,5 @@
 import Foundation
+import HostTools
 
 /// A running `rblock serve`, which speaks NBD at a Unix socket, and JSON-RPC at another and at a port of 127.0.0.1. It ends
 /// with the last reference.
