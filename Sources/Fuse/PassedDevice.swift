@@ -1,3 +1,4 @@
+internal import CFuse3
 import Glibc
 
 /// A FUSE device that another program has opened, and mounted already: mount.fuse3 does so with `-o drop_privileges`,

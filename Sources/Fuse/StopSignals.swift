@@ -1,3 +1,4 @@
+internal import CFuse3
 import Glibc
 
 /// The signals that end `Session.run`. They are blocked and waited for, not handled: so none is missed, and the answer
