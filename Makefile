@@ -205,10 +205,12 @@ install: release
 				-e 's/^\.Xr rblock\./.Xr rblock-/' "$$page" >"$(SHARE)/man/man1/$$title.1"; \
 		done; \
 	done
-	install -D -m 644 Documents/rblock-json.5 "$(SHARE)/man/man5/rblock-json.5"
+	for page in Documents/rblock-*.[57]; do \
+		install -D -m 644 "$$page" "$(SHARE)/man/man$${page##*.}/$${page##*/}" || exit 1; \
+	done
 	sed 's|@PREFIX@|$(PREFIX)|' Sources/RBlockFSCommand/Samples/rblockfs@.service \
 		>"$(DESTDIR)$(PREFIX)/lib/systemd/system/rblockfs@.service"
-	install -m 644 README.md Sources/RBlockFSCommand/Samples/fstab Sources/RBlockFSCommand/Samples/mnt-rb.mount "$(SHARE)/doc/rblockfs"
+	install -m 644 README.md SECURITY.md CHANGELOG.md Sources/RBlockFSCommand/Samples/fstab Sources/RBlockFSCommand/Samples/mnt-rb.mount "$(SHARE)/doc/rblockfs"
 
 clean:
 	$(SWIFT) package clean
