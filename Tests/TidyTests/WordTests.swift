@@ -11,9 +11,12 @@ struct `The words` {
 
     @Test(arguments: banned)
     func `of sources, tests and documents are those of the field`(word: String) throws {
-        let kinds: Set<String> = ["swift", "c", "h", "md", "sh", "service", "mount", "fstab"]
-        var files = try ["Sources", "Tests", "findings"].flatMap { try Sources.files(in: $0, kinds: kinds) }
-        for name in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "Makefile", "Package.swift"] {
+        let kinds: Set<String> = ["swift", "c", "h", "md", "sh", "service", "mount", "fstab", "5", "7"]
+        var files = try ["Sources", "Tests", "Documents", "findings"].flatMap {
+            try Sources.files(in: $0, kinds: kinds)
+        }
+        let pages = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"]
+        for name in pages + ["Makefile", "Package.swift"] {
             files.append(Sources.File(module: "", name: name, lines: try Sources.lines(of: name)))
         }
         for file in files where !file.name.hasSuffix("/WordTests.swift") {
