@@ -1,7 +1,7 @@
 import ArgumentParser
 import BlockImage
 
-/// A number of bytes as people write it: 1048576, 512K, 48M, 1G, 2T, 0x100000.
+/// A number of bytes as people write it (`byteCount`).
 package struct ByteSize: ExpressibleByArgument, Hashable, Sendable {
     /// How many bytes.
     package var count: Int
@@ -15,6 +15,14 @@ package struct ByteSize: ExpressibleByArgument, Hashable, Sendable {
     package init?(argument: String) {
         guard let count = byteCount(of: argument).flatMap({ Int(exactly: $0) }) else { return nil }
         self.count = count
+    }
+
+    /// The same for an option or an argument: throws which forms there are.
+    @Sendable package static func parse(_ argument: String) throws -> ByteSize {
+        guard let size = ByteSize(argument: argument) else {
+            throw ValidationError("a size is \(byteCountForms)")
+        }
+        return size
     }
 
     /// As the help shows a default: in MiB where it is a number of them.

@@ -71,7 +71,7 @@ extension Image {
             do throws(ImageError) {
                 let run = runs.splitAtHoles(try runs.run(at: position, limit: virtualSize - position))
                 if let error = run.error {
-                    measured.lost.add(position, run.count, error.text)
+                    measured.lost.add(position, run.count, error)
                 } else {
                     measured.sum[keyPath: run.kind] += run.count
                 }

@@ -105,15 +105,18 @@ public struct ImageError: Error, Hashable, Sendable, CustomStringConvertible {
 
 extension ImageError: Encodable {
     private enum CodingKeys: String, CodingKey {
-        case code, message, offset
+        case code, message, file, offset, hint
     }
 
-    /// `{"code": …, "message": …, "offset": …}`, as `stats.json` and `--output json` show what is wrong: the message is
-    /// the whole line, and the offset is there where the error is about a byte.
+    /// `{"code": …, "message": …, "file": …, "offset": …, "hint": …}`, as `stats.json` and `--output json` show what is wrong:
+    /// the message is the whole line; the file, the offset in it and the hint are there by themselves, too, where there
+    /// are such. Clients of servers, for whom files have other names than their paths, get no hint.
     public func encode(to encoder: any Encoder) throws {
         var container = encoder.container(keyedBy: CodingKeys.self)
         try container.encode(code.name, forKey: .code)
         try container.encode(text, forKey: .message)
+        if case .file(let path) = subject { try container.encode(PathText(path), forKey: .file) }
         try container.encodeIfPresent(offset?.rawValue, forKey: .offset)
+        if encoder.pathNaming == nil { try container.encodeIfPresent(hint, forKey: .hint) }
     }
 }

@@ -5,10 +5,10 @@ public struct LostRange: Hashable, Encodable, Sendable {
     /// How many bytes; at least one.
     public var length: UInt64
     /// Why the first of them cannot be read.
-    public var error: ErrorText
+    public var error: ImageError
 
     /// The `length` bytes from `start` on, which cannot be read because of `error`.
-    public init(start: UInt64, length: UInt64, error: ErrorText) {
+    public init(start: UInt64, length: UInt64, error: ImageError) {
         self.start = start
         self.length = length
         self.error = error
@@ -40,7 +40,9 @@ public struct LostRanges: Hashable, Sendable {
         return kept + [
             LostRange(
                 start: others.bytes.lowerBound, length: UInt64(others.bytes.count),
-                error: "\(counted(others.count, "more range")) in here cannot be read, \(counted(others.size, "byte"))")
+                error: ImageError(
+                    .corrupt, about: .disk,
+                    "\(counted(others.count, "more range")) in here cannot be read, \(counted(others.size, "byte"))"))
         ]
     }
 
@@ -48,7 +50,7 @@ public struct LostRanges: Hashable, Sendable {
     public var size: UInt64 { kept.reduce(others?.size ?? 0) { $0 &+ $1.length } }
 
     /// Adds the `length` bytes from `start` on, which begin behind those that were added before.
-    public mutating func add(_ start: UInt64, _ length: UInt64, _ error: @autoclosure () -> ErrorText) {
+    public mutating func add(_ start: UInt64, _ length: UInt64, _ error: @autoclosure () -> ImageError) {
         guard length > 0 else { return }
         let end = start.addingReportingOverflow(length).overflow ? .max : start + length
         if let others {
@@ -129,7 +131,7 @@ extension Image {
                 }
                 output.appendZeros(Int(gone))
                 note(error)
-                lost.add(position, gone, error.text)
+                lost.add(position, gone, error)
                 position += gone
             }
         }

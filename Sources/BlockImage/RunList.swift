@@ -56,7 +56,7 @@ public struct RunList: Sendable {
             let part = run.part(in: range)
             let before = output.byteCount
             do throws(ImageError) {
-                if let error = run.error { lost.add(part.start.rawValue, part.count, error.text) }
+                if let error = run.error { lost.add(part.start.rawValue, part.count, error) }
                 try part.read(into: &output)
             } catch {
                 let position = part.start.rawValue + UInt64(output.byteCount - before)

@@ -120,7 +120,7 @@ public struct OptionValue {
 
     /// A number of bytes, as `65536` or `64k`.
     public func size() throws(OptionFault) -> UInt64 {
-        guard let size = byteCount(of: text) else { throw fault("a number of bytes, as 65536 or 64k") }
+        guard let size = byteCount(of: text) else { throw fault("a number of bytes, as \(byteCountForms)") }
         return size
     }
 

@@ -4,8 +4,8 @@ import HostStorage
 import ImageFormats
 import Reports
 
-/// `stats.json` of a container of disks: its report (`ImageReport`), whose notes are in an object `rblockfs`, with what only the mount
-/// knows.
+/// `stats.json` of a container of disks: its report (`ImageReport`), whose notes are in the object `rblock`, with what only the
+/// mount knows.
 struct ContainerDocument: Encodable {
     /// What only the mount knows.
     private struct Mount: Encodable {
@@ -14,6 +14,8 @@ struct ContainerDocument: Encodable {
     }
 
     private enum CodingKeys: String, CodingKey {
+        case rblock
+        /// What older versions call `rblock`.
         case rblockfs
     }
 
@@ -38,6 +40,7 @@ struct ContainerDocument: Encodable {
     func encode(to encoder: any Encoder) throws {
         try report.encode(to: encoder)
         var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encode(mount, forKey: .rblock)
         try container.encode(mount, forKey: .rblockfs)
     }
 

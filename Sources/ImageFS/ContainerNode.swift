@@ -106,7 +106,7 @@ final class ContainerNode: Entry, Closable {
         let format = disk.imageFormat(probesImg: source.rules.probesImg)
         let (source, container) = (self.source, self.format)
         return ImageNode(
-            number: source.numbers.next(), at: location.appending(FilePath(bytes: name).components),
+            number: source.numbers.next(), at: location.appending(FilePath(bytes: name).components), in: location,
             format: format, gate: gate
         ) { [weak self] counters in
             guard let self else { return OpenedImage(failure: Self.gone(name, from: container)) }

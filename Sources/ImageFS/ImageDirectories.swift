@@ -45,7 +45,7 @@ extension ImageDirectory {
     var kind: FileKind { .directory }
 
     func status(in mount: ImageFileSystem) throws(ErrorNumber) -> NodeStatus {
-        NodeStatus(ofDirectoryFor: image.location)
+        NodeStatus(ofDirectoryFor: image.hostFile)
     }
 }
 

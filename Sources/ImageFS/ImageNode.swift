@@ -33,6 +33,8 @@ final class ImageNode: Entry, Closable {
     var number: UInt64 { id.value }
     /// The file's path, or that of the archive and the file's name in it.
     let location: FilePath
+    /// The file of the host that it is, or lies in.
+    let hostFile: FilePath
     /// What the name says of the format; nil: the content decides.
     let format: ImageFormat?
     /// Whether a person said the format.
@@ -47,13 +49,16 @@ final class ImageNode: Entry, Closable {
     /// Held while the size is found out: it is the same for all.
     private let knownMapSize = Guarded<MapSize?>(nil)
 
-    /// The image that `open` opens, which counts in the counters it is given.
+    /// The image that `open` opens, which counts in the counters it is given; `container`: the file that it lies in, unless
+    /// it is one itself.
     init(
-        number: consuming EntryNumber, at location: FilePath, format: ImageFormat?, isFormatSaid: Bool = false,
+        number: consuming EntryNumber, at location: FilePath, in container: FilePath? = nil, format: ImageFormat?,
+        isFormatSaid: Bool = false,
         gate: RequestGate? = nil, open: @escaping @Sendable (ReadCounters) -> OpenedImage
     ) {
         id = number
         self.location = location
+        hostFile = container ?? location
         self.format = format
         self.isFormatSaid = isFormatSaid
         source = CatalogImage(failureLifetime: Self.failureLifetime, open: open)

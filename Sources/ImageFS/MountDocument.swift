@@ -31,6 +31,8 @@ struct MountDocument: Encodable {
     }
 
     private enum RootKeys: String, CodingKey {
+        case rblock
+        /// What older versions call `rblock`.
         case rblockfs
     }
 
@@ -50,7 +52,13 @@ struct MountDocument: Encodable {
 
     func encode(to encoder: any Encoder) throws {
         var root = encoder.container(keyedBy: RootKeys.self)
-        var container = root.nestedContainer(keyedBy: CodingKeys.self, forKey: .rblockfs)
+        for key in [RootKeys.rblock, .rblockfs] {
+            var container = root.nestedContainer(keyedBy: CodingKeys.self, forKey: key)
+            try encode(in: &container)
+        }
+    }
+
+    private func encode(in container: inout KeyedEncodingContainer<CodingKeys>) throws {
         try container.encode(version, forKey: .version)
         try container.encode(images, forKey: .images)
         try container.encode(entries, forKey: .entries)

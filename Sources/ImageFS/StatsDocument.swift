@@ -5,8 +5,8 @@ import HostStorage
 import ImageFormats
 import Reports
 
-/// `stats.json` of an image: its report (`ImageReport`), but that what qemu-img does not say is in an object `rblockfs`, with
-/// what only the mount knows.
+/// `stats.json` of an image: its report (`ImageReport`), with what only the mount knows in the
+/// object `rblock`.
 struct StatsDocument: Encodable {
     /// One file of the chain.
     struct Layer: Encodable {
@@ -40,6 +40,8 @@ struct StatsDocument: Encodable {
     }
 
     private enum CodingKeys: String, CodingKey {
+        case rblock
+        /// What older versions call `rblock`.
         case rblockfs
     }
 
@@ -83,12 +85,14 @@ struct StatsDocument: Encodable {
     func encode(to encoder: any Encoder) throws {
         try report.encode(to: encoder)
         var container = encoder.container(keyedBy: CodingKeys.self)
-        let nested = container.superEncoder(forKey: .rblockfs)
-        try more.encode(to: nested)
-        try mount.encode(to: nested)
+        for key in [CodingKeys.rblock, .rblockfs] {
+            let nested = container.superEncoder(forKey: key)
+            try more.encode(to: nested)
+            try mount.encode(to: nested)
+        }
     }
 
-    /// The text, padded with spaces at its end to the size that it has with the largest figures: so `st_size` holds for
+    /// The text, padded with spaces to the size that it has with the largest figures: so `st_size` holds for
     /// every reading of one and the same image, whatever was counted, and however its files grew, meanwhile.
     func text() throws -> [UInt8] {
         var widest = self
@@ -104,10 +108,21 @@ struct StatsDocument: Encodable {
         return try Self.padded(self, as: widest)
     }
 
-    /// The text of `document`, with as many spaces after it as that of `widest` is longer.
+    /// The text of `document`, with as many spaces in it as that of `widest` is longer. They are at the ends of lines, where
+    /// they mean nothing and are not seen: up to the width of a terminal, and what is left in all lines alike.
     static func padded<Document: Encodable>(_ document: Document, as widest: Document) throws -> [UInt8] {
         let text = Array(try jsonText(document).utf8)
-        let spaces = max(0, try jsonText(widest).utf8.count - text.count)
-        return text + Array(repeating: UInt8(ascii: " "), count: spaces) + [UInt8(ascii: "\n")]
+        var spaces = max(0, try jsonText(widest).utf8.count - text.count)
+        var lines = text.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).map { Array($0) }
+        var width = 79
+        while spaces > 0 {
+            for index in lines.indices.dropLast() where spaces > 0 && lines[index].count < width {
+                let count = min(spaces, width - lines[index].count)
+                lines[index] += Array(repeating: UInt8(ascii: " "), count: count)
+                spaces -= count
+            }
+            width += 40
+        }
+        return Array(lines.joined(separator: CollectionOfOne(UInt8(ascii: "\n")))) + [UInt8(ascii: "\n")]
     }
 }

@@ -199,7 +199,7 @@ struct ComparisonPlan {
         defer {
             for (disk, run) in [left, right].enumerated() {
                 guard let error = run.error else { continue }
-                lost[disk].append(LostRange(start: position, length: count, error: error.text))
+                lost[disk].append(LostRange(start: position, length: count, error: error))
             }
             position += count
         }

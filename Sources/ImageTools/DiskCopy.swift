@@ -154,7 +154,7 @@ struct CopyPlan {
         guard end > position else { return nil }
         var job = take(end - position, isZeros: true)
         job.lost = job.parts.map {
-            LostRange(start: $0.lowerBound, length: UInt64($0.count), error: error.text)
+            LostRange(start: $0.lowerBound, length: UInt64($0.count), error: error)
         }
         if skipsZeros { job.parts = [] }
         return job

@@ -76,7 +76,7 @@ package struct DiskStream: Sendable {
         let buffers = BufferPool(capacity: Int(Self.jobSize))
         let work = OrderedWork<Job, Output> { job throws(ImageError) in
             var result = Output(piece: .zeros(job.count))
-            if let error = job.error { result.lost.add(job.start, job.count, error.text) }
+            if let error = job.error { result.lost.add(job.start, job.count, error) }
             guard !job.part.isEmpty else { return result }
             let buffer = buffers.take(Int(job.count))
             try buffer.fill(Int(job.count)) { output throws(ImageError) in

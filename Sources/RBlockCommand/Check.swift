@@ -35,6 +35,7 @@ struct Check: ParsableCommand {
 
     @OptionGroup var options: ImageOptions
     @OptionGroup var sharing: SharingOption
+    @OptionGroup var progress: ProgressOption
     @OptionGroup var under: BackingOption
     @Option(help: "human, or json: the keys of qemu-img check, and the findings; of several images an array.")
     var output = OutputForm.human
@@ -47,6 +48,7 @@ struct Check: ParsableCommand {
     }
 
     func run() throws {
+        progress.begin(output)
         var statuses: Set<Int32> = []
         try Failure.reported {
             let printer = StandardOutput()
@@ -55,12 +57,15 @@ struct Check: ParsableCommand {
             for path in images {
                 let (report, status) = check(path)
                 statuses.insert(status)
-                guard let report else { continue }
                 switch output {
-                case .human: try show(report, printer)
+                case .human:
+                    if case .success(let report) = report { try show(report, printer) }
                 case .json:
                     if isArray { try printer.write(count == 0 ? "\n" : ",\n") }
-                    try printer.write(try jsonText(report))
+                    switch report {
+                    case .success(let report): try printer.write(try jsonText(report))
+                    case .failure(let failure): try printer.write(try jsonText(failure.report))
+                    }
                     if !isArray { try printer.write("\n") }
                 }
                 count += 1
@@ -76,21 +81,27 @@ struct Check: ParsableCommand {
 
     private var isArray: Bool { output == .json && images.count > 1 }
 
+    /// Why there is no report of an image.
+    private struct NoReport: Error {
+        var report: FailureReport
+    }
+
     /// Checks one image, and answers its exit status; without a report, why there is none was said.
-    private func check(_ path: String) -> (CheckReport?, Int32) {
+    private func check(_ path: String) -> (Result<CheckReport, NoReport>, Int32) {
         let bar = ProgressBar("checking \(path)")
         do throws(ImageError) {
             var image = try options.image(path)
             under.apply(to: &image)
             let report = try image.checkReport(readsData: data, force: sharing.forceShare) { bar.update(part: $0) }
             bar.hide()
-            if let report { return (report, report.verdict.rawValue) }
-            Failure.say("\(path): the format has nothing to check; --data reads it")
-            return (nil, 63)
+            if let report { return (.success(report), report.verdict.rawValue) }
+            let message = "\(path): the format has nothing to check; --data reads it"
+            Failure.say(message)
+            return (.failure(NoReport(report: FailureReport(filename: path, .other(message)))), 63)
         } catch {
             bar.hide()
             Failure.say(error.description)
-            return (nil, 1)
+            return (.failure(NoReport(report: FailureReport(filename: path, .image(error)))), 1)
         }
     }
 

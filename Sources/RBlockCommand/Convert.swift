@@ -61,9 +61,11 @@ struct Convert: ParsableCommand {
     @OptionGroup var new: NewImageOptions
     @Option(help: ArgumentHelp("Compress the new image: zlib, or zstd for qcow2.", valueName: "type"))
     var compress: CompressionType?
+    @Flag(name: .customShort("c"), help: "Compress it by the usual type of the format.") var compressed = false
     @Option(help: ArgumentHelp("How hard to compress: 1 to 12 for zlib, 1 to 19 for zstd.", valueName: "N"))
     var level: Int?
     @Option(
+        name: [.customShort("l"), .long],
         help: ArgumentHelp("Copy the disk of this internal snapshot (its name, or else its ID).", valueName: "name"))
     var snapshot: String?
     @Option(
@@ -73,6 +75,7 @@ struct Convert: ParsableCommand {
     var fromSectors: String?
     @Option(help: ArgumentHelp("The bytes of a sector of --from-sectors: 512 or 4096.", valueName: "size"))
     var sectorSize = 512
+    @Option(name: .customShort("t"), help: .hidden) var cacheMode: String?
     @Flag(help: "The device that is DST has zeros everywhere, so that none are written. New files have, anyway.")
     var targetIsZero = false
     @Flag(help: "Go on where SRC cannot be read: zeros take the place of the sectors that are lost, which are named.")
@@ -85,15 +88,19 @@ struct Convert: ParsableCommand {
         guard [512, 4096].contains(sectorSize) else {
             throw ValidationError("--sector-size is \(sectorSize), and must be 512 or 4096")
         }
+        guard cacheMode == nil else {
+            throw ValidationError("-t: how files are cached is not chosen; --no-sync waits for no disk, as -t unsafe")
+        }
     }
 
     func run() throws {
+        reading.progress.begin(output)
         let list = try new.list()
         guard !list.asksForHelp else {
             return try Failure.reported { try printOptions(of: try format(of: destination)) }
         }
         var hasLost = false
-        try Failure.reported {
+        try Failure.reported(as: output, filename: destination) {
             let document = try copy(to: destination, list)
             hasLost = !document.lost.isEmpty
             switch output {
@@ -145,12 +152,12 @@ struct Convert: ParsableCommand {
                 status: 64)
         }
         let isImplied = (format.driver as? any CreatableFormat)?.isCompressedByLevel ?? false
-        guard level == nil || compress != nil || isImplied else {
+        guard level == nil || compress != nil || compressed || isImplied else {
             throw Failure("--level: goes with --compress", status: 64)
         }
         return try usage { () throws(OptionFault) in
             var image = try NewImage(format, size: size, list)
-            if compress != nil || level != nil { try image.compress(compress, level: level) }
+            if compress != nil || compressed || level != nil { try image.compress(compress, level: level) }
             return image
         }
     }
@@ -181,6 +188,7 @@ struct Convert: ParsableCommand {
 
     private func report(_ document: ConvertReport) throws {
         sayLost(document.lost, of: source, "could not be read, and are zeros in \(document.path)")
+        guard !new.quiet else { return }
         let output = StandardOutput()
         try output.write(
             "\(printable(document.path)): \(document.format), \(humanSize(document.virtualSize)), of which "

@@ -14,7 +14,7 @@ struct Create: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Make a new image, whose disk is empty or that of a backing image.",
         discussion: """
-            SIZE is in bytes, as 1073741824, 512M or 20G (also K and T). With -b, the disk is that of the image BACKING, \
+            SIZE is in bytes, as 1073741824, 512M, 1.5G or 20GiB (also K, T and P, of powers of 1024), or 20GB (of powers of 1000). With -b, the disk is that of the image BACKING, \
             until FILE is written to; SIZE is its size, if none is given. BACKING is looked for from the folder of \
             FILE, and must be there. It must not be changed any more afterwards.
 
@@ -45,7 +45,8 @@ struct Create: ParsableCommand {
     @OptionGroup var new: NewImageOptions
     @Option(help: "human, or json: what was made.") var output = OutputForm.human
     @Argument(help: ArgumentHelp("The new image.", valueName: "FILE"), completion: .file()) var file: String?
-    @Argument(help: ArgumentHelp("The size of its disk.", valueName: "SIZE")) var size: ByteSize?
+    @Argument(help: ArgumentHelp("The size of its disk.", valueName: "SIZE"), transform: ByteSize.parse) var size:
+        ByteSize?
 
     func validate() throws {
         guard try file != nil || new.list().asksForHelp else {
@@ -60,10 +61,11 @@ struct Create: ParsableCommand {
         }
         // What qemu-img has for these options is understood as well.
         let (name, backingFormat) = (list.take("backing_file"), list.take("backing_fmt"))
-        try Failure.reported {
+        try Failure.reported(as: output, filename: file) {
             let document = try make(file, over: try backingImage(name, backingFormat), list)
             switch output {
             case .human:
+                guard !new.quiet else { break }
                 let output = StandardOutput()
                 try output.write(
                     "\(printable(document.path)): \(document.format), \(humanSize(document.virtualSize))\n")

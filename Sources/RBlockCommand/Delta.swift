@@ -63,8 +63,9 @@ struct Delta: ParsableCommand {
         help: ArgumentHelp("Take what this dirty bitmap of CHANGED marks, and compare nothing.", valueName: "name"))
     var fromBitmap: String?
     @Option(help: ArgumentHelp("What OUT calls its backing file.", valueName: "name")) var backingName: String?
-    @Option(help: ArgumentHelp("The bytes of a cluster: -o cluster_size.", valueName: "size")) var clusterSize:
-        ByteSize?
+    @Option(
+        help: ArgumentHelp("The bytes of a cluster: -o cluster_size.", valueName: "size"), transform: ByteSize.parse)
+    var clusterSize: ByteSize?
     @Flag(
         name: .customLong("extended-l2"),
         help: "Store single subclusters, of which a cluster has 32: -o extended_l2=on.")
@@ -89,9 +90,10 @@ struct Delta: ParsableCommand {
     }
 
     func run() throws {
+        reading.progress.begin(output)
         let list = try optionList()
         if list.asksForHelp { return try Failure.reported { try printOptions(of: .qcow2) } }
-        try Failure.reported {
+        try Failure.reported(as: output, filename: out) {
             let document = try write(list)
             switch output {
             case .human: try report(document)
@@ -183,6 +185,7 @@ struct Delta: ParsableCommand {
     }
 
     private func report(_ document: DeltaReport) throws {
+        guard !new.quiet else { return }
         let output = StandardOutput()
         let name = "\(printable(document.path)): \(document.format) over \(printable(document.backing))"
         try output.write(

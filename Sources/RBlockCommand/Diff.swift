@@ -76,8 +76,9 @@ struct Diff: ParsableCommand {
     }
 
     func run() throws {
+        reading.progress.begin(output)
         var differs = false
-        try Failure.reported({ differs = try compare() }, status: Self.trouble)
+        try Failure.reported(as: output, status: Self.trouble) { differs = try compare() }
         if differs { throw ExitCode(1) }
     }
 

@@ -1,5 +1,6 @@
 import ArgumentParser
 import BlockImage
+import Reports
 import SystemPackage
 
 /// Why a verb could not be done: one line for people, and the exit status.
@@ -16,17 +17,39 @@ struct Failure: Error {
         self.init(error.description, status: status)
     }
 
-    /// Does `work`; where that fails, says why on standard error, and ends with the failure's status.
-    static func reported(_ work: () throws -> Void, status: Int32 = 1) throws {
+    /// Does `work`; where that fails, says why on standard error, and ends with the failure's status. As JSON, a document
+    /// about `filename` says it as well, unless `work` has printed one.
+    static func reported(
+        as output: OutputForm = .human, filename: String? = nil, status: Int32 = 1, _ work: () throws -> Void
+    ) throws {
         do {
             try work()
         } catch let error as Failure {
             say(error.message)
+            let reason: FailureReport.Reason = error.status == 64 ? .usage(error.message) : .other(error.message)
+            if output == .json { try? write(FailureReport(filename: filename, reason)) }
             throw ExitCode(error.status)
         } catch let error as ImageError {
             say(error.description)
+            if output == .json { try? write(FailureReport(filename: filename, .image(error))) }
             throw ExitCode(status)
         }
+    }
+
+    private static func write(_ report: FailureReport) throws {
+        if !StandardOutput.isUsed { try writeJSON(report) }
+    }
+
+    /// Ends the program for `error`, which came of its arguments or of a verb; wrong usage is a document, too, where one was
+    /// asked for.
+    static func end(_ error: any Error, arguments: [String]) -> Never {
+        let asksForJSON =
+            arguments.contains("--output=json")
+            || zip(arguments, arguments.dropFirst()).contains { $0 == "--output" && $1 == "json" }
+        if asksForJSON, RBlock.exitCode(for: error) == .validationFailure {
+            try? write(FailureReport(.usage(RBlock.message(for: error))))
+        }
+        RBlock.exit(withError: error)
     }
 
     private static let warned = Guarded<Set<ExactName>>([])

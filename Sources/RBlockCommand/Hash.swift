@@ -49,14 +49,21 @@ struct Hash: ParsableCommand {
     }
 
     func run() throws {
+        reading.progress.begin(output)
         var failed: ExitCode?
         var hasLost = false
-        var lines: [HashReport] = []
+        var documents: [HashDocument] = []
         let printer = StandardOutput()
         for path in images {
             do {
                 try Failure.reported {
-                    let line = try hash(path)
+                    let line: HashReport
+                    do {
+                        line = try hash(path)
+                    } catch let error as ImageError {
+                        documents.append(.failure(FailureReport(filename: path, .image(error))))
+                        throw error
+                    }
                     if let lost = line.lost, !lost.isEmpty {
                         hasLost = true
                         sayLost(lost, of: path, "could not be read, and are zeros in the hash")
@@ -67,14 +74,14 @@ struct Hash: ParsableCommand {
                     case .human:
                         try printer.write("\(line.hash)  \(line.path)\n")
                         try printer.flush()
-                    case .json: lines.append(line)
+                    case .json: documents.append(.hash(line))
                     }
                 }
             } catch let code as ExitCode {
                 failed = code
             }
         }
-        if output == .json { try Failure.reported { try writeJSON(lines) } }
+        if output == .json { try Failure.reported { try writeJSON(documents) } }
         if let failed { throw failed }
         if hasLost { throw ExitCode(2) }
     }
@@ -93,5 +100,18 @@ struct Hash: ParsableCommand {
         return HashReport(
             path: path, snapshot: snapshot, algorithm: algorithm.rawValue, digest: digest, size: stream.count,
             lost: ignoreReadErrors ? lost.ranges : nil)
+    }
+}
+
+/// What is printed of one image.
+private enum HashDocument: Encodable {
+    case hash(HashReport)
+    case failure(FailureReport)
+
+    func encode(to encoder: any Encoder) throws {
+        switch self {
+        case .hash(let report): try report.encode(to: encoder)
+        case .failure(let report): try report.encode(to: encoder)
+        }
     }
 }

@@ -34,6 +34,7 @@ struct Info: ParsableCommand {
             """)
 
     @OptionGroup var options: ImageOptions
+    @OptionGroup var sharing: SharingOption
     @OptionGroup var under: BackingOption
     @Option(help: "human, or json: the keys of qemu-img info, and more.") var output = OutputForm.human
     @Flag(help: "Tell of the images under it as well, and open all files that they name.") var backingChain = false
@@ -52,7 +53,7 @@ struct Info: ParsableCommand {
     func run() throws {
         var failed = false
         var hasLost = false
-        try Failure.reported {
+        try Failure.reported(as: output) {
             let named = try images.map { path throws(ImageError) in
                 var image = try options.image(path)
                 under.apply(to: &image)
@@ -68,7 +69,7 @@ struct Info: ParsableCommand {
                     }
                 case .json:
                     if named.count > 1 { try text.write(index == 0 ? "[\n" : ",\n") }
-                    let document = backingChain ? try jsonText(reports) : try jsonText(reports.first)
+                    let document = backingChain ? try jsonText(reports) : try jsonText(reports[0])
                     try text.write(document)
                     if index == named.count - 1 { try text.write(named.count > 1 ? "\n]\n" : "\n") }
                 }

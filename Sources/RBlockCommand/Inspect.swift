@@ -75,7 +75,7 @@ struct Inspect: ParsableCommand {
 
     func run() throws {
         var faults: UInt64 = 0
-        try Failure.reported { faults = try show() }
+        try Failure.reported(as: output, filename: image) { faults = try show() }
         if faults > 0 { throw ExitCode(2) }
     }
 

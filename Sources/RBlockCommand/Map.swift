@@ -46,10 +46,11 @@ struct Map: ParsableCommand {
     var depth: Int?
     @Option(
         help: ArgumentHelp(
-            "Where on the disk to begin, in bytes or as 64K, 1M, 2G.", valueName: "offset"))
+            "Where on the disk to begin, in bytes or as 64K, 1M, 2G.", valueName: "offset"), transform: ByteSize.parse)
     var startOffset: ByteSize?
     @Option(
-        help: ArgumentHelp("How much of the disk to look at, in bytes or as 64K, 1M, 2G.", valueName: "size"))
+        help: ArgumentHelp("How much of the disk to look at, in bytes or as 64K, 1M, 2G.", valueName: "size"),
+        transform: ByteSize.parse)
     var maxLength: ByteSize?
     @Option(
         help: ArgumentHelp("The internal snapshot whose disk is meant, by its name or ID.", valueName: "name"))
@@ -63,7 +64,7 @@ struct Map: ParsableCommand {
 
     func run() throws {
         var lost = LostRanges()
-        try Failure.reported {
+        try Failure.reported(as: output, filename: image) {
             var named = try options.image(image)
             try named.choose(snapshot: snapshot)
             under.apply(to: &named)
@@ -101,7 +102,7 @@ struct Map: ParsableCommand {
                 run = try runs.next()
             } catch {
                 let (start, length) = runs.skipLost()
-                lost.add(start, length, error.text)
+                lost.add(start, length, error)
                 try text.write(row(hex(start), hex(length), "error", error.description))
                 continue
             }

@@ -18,6 +18,8 @@ struct NewImageOptions: ParsableArguments {
 
     @Flag(help: "Replace what is there: a file, or the content of a device.") var force = false
 
+    @Flag(name: .shortAndLong, help: "Print nothing when it is done.") var quiet = false
+
     @Flag(
         name: .customLong("no-sync"),
         help: "Do not wait until the image is on the disk; quicker, and lost when the power fails now.")

@@ -74,9 +74,25 @@ struct SharingOption: ParsableArguments {
     var forceShare = false
 }
 
+/// What is said to verbs that may take long.
+struct ProgressOption: ParsableArguments {
+    @Flag(
+        name: [.customShort("p"), .long],
+        help:
+            "Print how far it has got to standard error each second, where that is no terminal; JSON with --output json."
+    )
+    var progress = false
+
+    /// Has it printed so, where it was asked for.
+    func begin(_ output: OutputForm) {
+        if progress { ProgressBar.print(as: output == .json ? .json : .lines) }
+    }
+}
+
 /// The same for verbs that read whole disks.
 struct ReadingOptions: ParsableArguments {
     @OptionGroup var sharing: SharingOption
+    @OptionGroup var progress: ProgressOption
     @Flag(
         name: .customLong("ignore-changes"),
         help: "Go on where an image was written to while it was read, though the result may be a mixture.")

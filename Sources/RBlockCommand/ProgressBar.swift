@@ -1,12 +1,52 @@
 import BlockImage
 import Glibc
 import HostStorage
+import Reports
+import Synchronization
 import SystemPackage
 
-/// How far a verb has got, on standard error: per cent, speed, and the time that is left. Only on a terminal, and only
-/// once it has taken a second; nothing of it stays, also where a signal ends the process. Used by one thread.
+/// Whether SIGUSR1 has come, which asks for the progress, since it was last printed.
+private let isProgressAsked = Atomic(false)
+
+/// How far a verb has got, on standard error: per cent, speed, and the time that is left. On a terminal it is a line that
+/// changes, once it has taken a second; nothing of it stays, also where a signal ends the process. Elsewhere it is printed
+/// where that was asked for, and, as by qemu-img, on SIGUSR1. Used by one thread.
 final class ProgressBar {
+    /// How it is printed where it was asked for.
+    enum Form {
+        /// A line each, for people.
+        case lines
+        /// A document each, in a line.
+        case json
+    }
+
+    private struct Document: Encodable {
+        private struct Progress: Encodable {
+            var what: String
+            var done: UInt64
+            var total: UInt64
+        }
+
+        private var progress: Progress
+
+        init(_ what: String, _ done: UInt64, of total: UInt64) {
+            progress = Progress(what: what, done: min(done, total), total: total)
+        }
+    }
+
     private static let interval = Duration.milliseconds(100)
+    private static let lineInterval = Duration.seconds(1)
+    private static let form = Guarded<Form?>(nil)
+
+    /// Has all progress printed in `form` from now on.
+    static func print(as form: Form) { Self.form.withLock { $0 = form } }
+
+    /// Has SIGUSR1 ask for it from now on.
+    static func listensToSignal() {
+        isProgressAsked.store(false, ordering: .relaxed)
+        // What the handler does may be done in one, and system calls go on after it.
+        signal(SIGUSR1) { _ in isProgressAsked.store(true, ordering: .relaxed) }
+    }
 
     /// The parts of work that is not measured in bytes.
     private static let parts: UInt64 = 1 << 20
@@ -43,9 +83,19 @@ final class ProgressBar {
     /// was drawn now.
     @discardableResult
     func update(_ done: UInt64) -> Bool {
-        guard isOnTerminal else { return false }
+        if isProgressAsked.load(ordering: .relaxed), isProgressAsked.exchange(false, ordering: .relaxed) {
+            hide()
+            write(text(done, after: start.duration(to: .now)) + "\n")
+        }
+        let form = Self.form.withLock { $0 }
+        guard isOnTerminal || form != nil else { return false }
         let now = ContinuousClock.now
         guard now >= due else { return false }
+        if let form, form == .json || !isOnTerminal {
+            due = now + Self.lineInterval
+            write((form == .json ? json(done) : text(done, after: start.duration(to: now))) + "\n")
+            return false
+        }
         due = now + Self.interval
         if !isShown { SignalEnding.erasesLine() }
         isShown = true
@@ -72,6 +122,10 @@ final class ProgressBar {
         if isInBytes { text += "  \(humanSize(UInt64(min(speed, 1e18))))/s" }
         if speed > 0 { text += "  \(Self.time(Double(total - min(done, total)) / speed)) left" }
         return text
+    }
+
+    private func json(_ done: UInt64) -> String {
+        (try? jsonLine(Document(what, done, of: total))) ?? ""
     }
 
     /// "0:07", "1:02:03".

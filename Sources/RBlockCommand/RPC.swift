@@ -45,7 +45,9 @@ struct RPC: ParsableCommand {
             guard case .number(let start)? = range.members?["start"], let start = UInt64(start),
                 case .number(let length)? = range.members?["length"], let length = UInt64(length)
             else { return nil }
-            return LostRange(start: start, length: length, error: ErrorText(range.members?["error"]?.string ?? ""))
+            let message = range.members?["error"]?.members?["message"]?.string ?? ""
+            return LostRange(
+                start: start, length: length, error: ImageError(.corrupt, about: .disk, ErrorText(message)))
         }
     }
 
@@ -56,7 +58,7 @@ struct RPC: ParsableCommand {
 
     func run() throws {
         var lost: [LostRange] = []
-        try Failure.reported {
+        try Failure.reported(as: output) {
             let client = try RPCClient(at: address)
             let bar = ProgressBar(method)
             let result = try client.call(method, try parsedParams()) { bar.update(part: $0) }

@@ -34,8 +34,11 @@ struct Read: ParsableCommand {
     @OptionGroup var options: ImageOptions
     @OptionGroup var reading: ReadingOptions
     @OptionGroup var under: BackingOption
-    @Option(help: ArgumentHelp("The first byte of the disk.", valueName: "size")) var offset = ByteSize(count: 0)
-    @Option(help: ArgumentHelp("How many bytes; by default to the end of the disk.", valueName: "size"))
+    @Option(help: ArgumentHelp("The first byte of the disk.", valueName: "size"), transform: ByteSize.parse)
+    var offset = ByteSize(count: 0)
+    @Option(
+        help: ArgumentHelp("How many bytes; by default to the end of the disk.", valueName: "size"),
+        transform: ByteSize.parse)
     var length: ByteSize?
     @Flag(help: "Write lines for people, as hexdump -C does; lines that repeat the one before them become a '*'.")
     var hex = false
@@ -56,8 +59,9 @@ struct Read: ParsableCommand {
     }
 
     func run() throws {
+        reading.progress.begin(output)
         var lost = LostRanges()
-        try Failure.reported {
+        try Failure.reported(as: output, filename: image) {
             var named = try options.image(image)
             try named.choose(snapshot: snapshot)
             under.apply(to: &named)

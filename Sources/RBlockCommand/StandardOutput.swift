@@ -8,6 +8,10 @@ import SystemPackage
 /// Whoever reads it may have had enough, as head(1) has: then this process ends quietly, by SIGPIPE, as others do.
 final class StandardOutput {
     private static let capacity = 1 << 16
+    private static let used = Guarded(false)
+
+    /// Whether anything was printed, or is to be.
+    static var isUsed: Bool { used.withLock { $0 } }
 
     private var pending: [UInt8] = []
     private let bar: ProgressBar?
@@ -21,6 +25,7 @@ final class StandardOutput {
 
     /// Prints `text` sooner or later.
     func write(_ text: String) throws(ImageError) {
+        if pending.isEmpty { Self.used.withLock { $0 = true } }
         pending += text.nameBytes
         if pending.count >= Self.capacity { try flush() }
     }
@@ -68,8 +73,13 @@ final class StandardOutput {
 }
 
 /// Writes `document` to standard output as JSON, as every verb with --output json does.
-func writeJSON(_ document: some Encodable) throws {
+func writeJSON(_ document: some Encodable) throws { try writeJSON(text: jsonText(document)) }
+
+/// The same for an array of documents.
+func writeJSON(_ documents: [some Encodable]) throws { try writeJSON(text: jsonText(documents)) }
+
+private func writeJSON(text: String) throws {
     let output = StandardOutput()
-    try output.write("\(try jsonText(document))\n")
+    try output.write("\(text)\n")
     try output.flush()
 }

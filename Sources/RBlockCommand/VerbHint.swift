@@ -1,6 +1,9 @@
 import ArgumentParser
 import Arguments
+import BlockImage
 import HostStorage
+import ImageFormats
+import SystemPackage
 
 extension RBlock {
     private static let verbs = configuration.subcommands.map { $0._commandName } + ["help"]
@@ -10,13 +13,24 @@ extension RBlock {
     static func main() async {
         // A split VMDK of 2 TiB has more files than the usual limit.
         raiseDescriptorLimit()
-        await main(arguments())
+        ProgressBar.listensToSignal()
+        let arguments = ProgramArguments.strings
+        do {
+            var command = try parseAsRoot(withVerb(arguments))
+            if var command = command as? any AsyncParsableCommand {
+                try await command.run()
+            } else {
+                try command.run()
+            }
+        } catch {
+            Failure.end(error, arguments: arguments)
+        }
     }
 
     /// The same where nothing but help can be given, for the reason `missing`.
     static func help(without missing: String) -> Never {
         do {
-            var command = try parseAsRoot(arguments())
+            var command = try parseAsRoot(withVerb(ProgramArguments.strings))
             if configuration.subcommands.contains(where: { $0 == type(of: command) }) {
                 Failure.say(missing)
                 throw ExitCode(70)
@@ -28,24 +42,41 @@ extension RBlock {
         }
     }
 
-    /// What is to be parsed; ends the process where it begins with a verb that there is not.
-    private static func arguments() -> [String] {
-        let arguments = argumentsWithVerb(ProgramArguments.strings)
-        if let name = arguments.first, !name.hasPrefix("-"), !verbs.contains(name) {
-            let near = verbs.filter { distance(name, $0) <= 2 }.min { distance(name, $0) < distance(name, $1) }
-            let hint = near.map { "; did you mean '\($0)'?" } ?? ""
-            exit(withError: ValidationError("There is no subcommand '\(name)'\(hint)"))
+    /// What is to be parsed: `arguments`, with the verb in front where it was said as an option, `rblock IMAGE --inspect`, and
+    /// with `info` where there is an image in the place of a verb. Throws where they begin with a verb that there is not.
+    private static func withVerb(_ arguments: [String]) throws -> [String] {
+        guard let name = arguments.first, !verbs.contains(name) else { return arguments }
+        if let place = arguments.prefix(while: { $0 != "--" }).firstIndex(of: "--inspect") {
+            return ["inspect"] + arguments[..<place] + arguments[(place + 1)...]
         }
-        return arguments
+        guard !name.hasPrefix("-") else { return arguments }
+        if isImage(name) { return ["info"] + arguments }
+        if let hint = otherVerbs[name] { throw ValidationError("There is no subcommand '\(name)'; \(hint)") }
+        let near = verbs.filter { distance(name, $0) <= 2 }.min { distance(name, $0) < distance(name, $1) }
+        let hint = near.map { "; did you mean '\($0)'?" } ?? ""
+        throw ValidationError("There is no subcommand '\(name)'\(hint)")
     }
 
-    /// The arguments with the verb in front where it was said as an option: `rblock IMAGE --inspect`.
-    private static func argumentsWithVerb(_ arguments: [String]) -> [String] {
-        let options = arguments.prefix { $0 != "--" }
-        guard let first = arguments.first, !verbs.contains(first), let place = options.firstIndex(of: "--inspect")
-        else { return arguments }
-        return ["inspect"] + arguments[..<place] + arguments[(place + 1)...]
+    /// Whether `name` is that of a file, or looks like an image's.
+    private static func isImage(_ name: String) -> Bool {
+        ImageFormat.naming(of: name.nameBytes) != nil || ContainerFormat.naming(of: name.nameBytes) != nil
+            || (try? FileStatus(at: FilePath(text: name))) != nil
     }
+
+    /// The subcommands of qemu-img that there are not, and what does the same.
+    private static let otherVerbs = [
+        "amend": "'rblock convert' makes an image with other options",
+        "bench": "fio(1) measures a disk, as 'rblock serve' serves it or rblockfs(1) mounts it",
+        "bitmap":
+            "'rblock info' lists dirty bitmaps, and 'rblock delta --from-bitmap' goes by one; qemu-img makes them",
+        "commit": "'rblock convert' makes one image of a chain; nothing is written to an image that is there",
+        "compare": "'rblock diff' compares two disks",
+        "dd": "'rblock read --offset N --length N' writes a part of a disk, and 'rblock convert' a whole one",
+        "rebase":
+            "'rblock delta' makes an image over another backing file; nothing is written to an image that is there",
+        "resize": "nothing is written to an image that is there; 'rblock create -b' makes a larger one over it",
+        "snapshot": "'rblock info' lists snapshots, and IMAGE@NAME is the disk of one; qemu-img makes them",
+    ]
 
     /// How many letters must be put in, left out, replaced or exchanged with their neighbour to make `left` of `right`.
     private static func distance(_ left: String, _ right: String) -> Int {

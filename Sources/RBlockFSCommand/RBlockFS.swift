@@ -1,5 +1,6 @@
 import ArgumentParser
 import Arguments
+import BlockImage
 import Encryption
 import Fuse
 import Glibc
@@ -66,7 +67,8 @@ struct RBlockFS: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "The most memory for tables and decompressed clusters, as 48M or 1G.", valueName: "size"))
+            "The most memory for tables and decompressed clusters, as 48M or 1G.", valueName: "size"),
+        transform: ByteSize.parse)
     var cacheSize = ByteSize(count: 48 << 20)
 
     @Option(
@@ -159,7 +161,7 @@ struct RBlockFS: ParsableCommand {
             case ("allow_path", let value?): allowPaths.append(value)
             case ("cache_size", let value?):
                 guard let size = ByteSize(argument: value) else {
-                    throw ValidationError("-o cache_size: '\(value)' is no size; write 48M or 1G")
+                    throw ValidationError("-o cache_size: '\(value)' is no size: \(byteCountForms)")
                 }
                 cacheSize = size
             case ("log_level", let value?):

@@ -4,7 +4,8 @@ import ImageTools
 
 /// What `rblock hash` says of one disk.
 package struct HashReport: Encodable, Sendable {
-    /// The image, and the snapshot, as they were named.
+    /// The image, and the snapshot, as they were named; `path` is what older versions call `filename`.
+    package var filename: String
     package var path: String
     package var snapshot: String?
     /// The hash function, and its value in hexadecimal digits.
@@ -18,14 +19,17 @@ package struct HashReport: Encodable, Sendable {
     package init(
         path: String, snapshot: String?, algorithm: String, digest: [UInt8], size: UInt64, lost: [LostRange]?
     ) {
-        (self.path, self.snapshot, self.algorithm, self.size, self.lost) = (path, snapshot, algorithm, size, lost)
+        (filename, self.path, self.snapshot) = (path, path, snapshot)
+        (self.algorithm, self.size, self.lost) = (algorithm, size, lost)
         hash = digest.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
     }
 }
 
 /// What `rblock read` and the method `read` say of a part of a disk.
 package struct ReadReport: Encodable, Sendable {
-    /// The image, and the snapshot, as they were named; by a client of JSON-RPC as `image`.
+    /// The image, and the snapshot, as they were named; by a client of JSON-RPC as `image`. `path` is what older versions call
+    /// `filename`.
+    package var filename: String?
     package var path: String?
     package var image: String?
     package var snapshot: String?
@@ -42,7 +46,7 @@ package struct ReadReport: Encodable, Sendable {
         path: String? = nil, image: String? = nil, snapshot: String? = nil, offset: UInt64, size: UInt64, data: Data,
         lost: [LostRange]?
     ) {
-        (self.path, self.image, self.snapshot) = (path, image, snapshot)
+        (filename, self.path, self.image, self.snapshot) = (path ?? image, path, image, snapshot)
         (self.offset, length, self.size) = (offset, UInt64(data.count), size)
         (self.data, self.lost) = (data, lost)
     }
@@ -50,7 +54,8 @@ package struct ReadReport: Encodable, Sendable {
 
 /// What `rblock create` made.
 package struct CreateReport: Encodable, Sendable {
-    /// The new image, and what is its backing file, as they were named.
+    /// The new image, and what is its backing file, as they were named; `path` is what older versions call `filename`.
+    package var filename: String
     package var path: String
     package var format: String
     package var virtualSize: UInt64
@@ -58,12 +63,12 @@ package struct CreateReport: Encodable, Sendable {
     package var backingFormat: String?
 
     package init(path: String, format: String, virtualSize: UInt64, backing: String?, backingFormat: String?) {
-        (self.path, self.format, self.virtualSize) = (path, format, virtualSize)
+        (filename, self.path, self.format, self.virtualSize) = (path, path, format, virtualSize)
         (self.backing, self.backingFormat) = (backing, backingFormat)
     }
 
     private enum CodingKeys: String, CodingKey {
-        case path, format, backing
+        case filename, path, format, backing
         case virtualSize = "virtual-size"
         case backingFormat = "backing-format"
     }
@@ -71,7 +76,8 @@ package struct CreateReport: Encodable, Sendable {
 
 /// What `rblock convert` made, and of what.
 package struct ConvertReport: Encodable, Sendable {
-    /// The new image, as it was named.
+    /// The new image, as it was named; `path` is what older versions call `filename`.
+    package var filename: String
     package var path: String
     package var format: String
     package var virtualSize: UInt64
@@ -84,13 +90,13 @@ package struct ConvertReport: Encodable, Sendable {
 
     /// The new image, of which `copy` was stored.
     package init(path: String, format: String, virtualSize: UInt64, _ copy: CopyResult) {
-        (self.path, self.format, self.virtualSize) = (path, format, virtualSize)
+        (filename, self.path, self.format, self.virtualSize) = (path, path, format, virtualSize)
         (bytesRead, bytesWritten, lost) = (copy.bytesRead, copy.bytesStored, copy.losses.ranges)
         bytesZero = virtualSize - min(virtualSize, copy.bytesStored)
     }
 
     private enum CodingKeys: String, CodingKey {
-        case path, format, lost
+        case filename, path, format, lost
         case virtualSize = "virtual-size"
         case bytesRead = "bytes-read"
         case bytesWritten = "bytes-written"
@@ -100,7 +106,8 @@ package struct ConvertReport: Encodable, Sendable {
 
 /// What `rblock delta` made.
 package struct DeltaReport: Encodable, Sendable {
-    /// The new image, as it was named, and what it calls its backing file.
+    /// The new image, as it was named, and what it calls its backing file; `path` is what older versions call `filename`.
+    package var filename: String
     package var path: String
     package var format = "qcow2"
     package var virtualSize: UInt64
@@ -114,13 +121,13 @@ package struct DeltaReport: Encodable, Sendable {
         path: String, virtualSize: UInt64, backing: String, backingFormat: String, bytesChanged: UInt64,
         bytesWritten: UInt64
     ) {
-        (self.path, self.virtualSize) = (path, virtualSize)
+        (filename, self.path, self.virtualSize) = (path, path, virtualSize)
         (self.backing, self.backingFormat) = (backing, backingFormat)
         (self.bytesChanged, self.bytesWritten) = (bytesChanged, bytesWritten)
     }
 
     private enum CodingKeys: String, CodingKey {
-        case path, format, backing
+        case filename, path, format, backing
         case virtualSize = "virtual-size"
         case backingFormat = "backing-format"
         case bytesChanged = "bytes-changed"
@@ -131,14 +138,17 @@ package struct DeltaReport: Encodable, Sendable {
 /// What `rblock diff` and the method `diff` say of two disks; `rblock diff` writes `ranges`, of which there may be any number,
 /// by itself.
 package struct DiffReport: Encodable, Sendable {
-    /// A disk, as it was named; by a client of JSON-RPC as `image`.
+    /// A disk, as it was named; by a client of JSON-RPC as `image`. `path` is what older versions call `filename`.
     package struct Disk: Encodable, Sendable {
+        package var filename: String?
         package var path: String?
         package var image: String?
         package var snapshot: String?
 
-        package init(path: String, snapshot: String?) { (self.path, self.snapshot) = (path, snapshot) }
-        package init(image: String) { self.image = image }
+        package init(path: String, snapshot: String?) {
+            (filename, self.path, self.snapshot) = (path, path, snapshot)
+        }
+        package init(image: String) { (filename, self.image) = (image, image) }
     }
 
     /// What could not be read of `disk`, "a" or "b".
@@ -146,7 +156,7 @@ package struct DiffReport: Encodable, Sendable {
         var disk: String
         var start: UInt64
         var length: UInt64
-        var error: ErrorText
+        var error: ImageError
     }
 
     private var a: Disk
@@ -156,7 +166,7 @@ package struct DiffReport: Encodable, Sendable {
     /// Nil where something is lost, or the comparison ended early: then it is not known.
     private var identical: Bool?
     private var lost: [Lost]?
-    private var error: ErrorText?
+    private var error: ImageError?
 
     /// A comparison that came to `difference`.
     package init(_ a: Disk, _ b: Disk, _ difference: DiskDifference, ranges: [SectorRange]? = nil) {
@@ -170,7 +180,7 @@ package struct DiffReport: Encodable, Sendable {
 
     /// A comparison that ended with `error`.
     package init(_ a: Disk, _ b: Disk, _ error: ImageError) {
-        (self.a, self.b, self.error) = (a, b, error.text)
+        (self.a, self.b, self.error) = (a, b, error)
     }
 }
 

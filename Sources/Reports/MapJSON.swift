@@ -39,10 +39,9 @@ package struct MapJSON: Sendable {
             return separated(Self.text(of: entry))
         } catch {
             let (start, length) = map.skipLost()
-            lost.add(start, length, error.text)
+            lost.add(start, length, error)
             return separated(
-                "{ \"start\": \(start), \"length\": \(length), \"error\": \(jsonString(error.text.text(naming: naming)))}"
-            )
+                "{ \"start\": \(start), \"length\": \(length), \"error\": \(errorText(error, naming: naming))}")
         }
     }
 

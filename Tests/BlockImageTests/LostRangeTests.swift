@@ -3,19 +3,21 @@ import TestImages
 import Testing
 
 @Suite struct `Lost ranges` {
+    private func bad(_ words: ErrorText) -> ImageError { ImageError(.corrupt, about: .disk, words) }
+
     @Test func `are joined where they touch, and are bounded`() {
         var lost = LostRanges()
         #expect(lost.isEmpty && lost.ranges == [])
-        lost.add(0, 512, "first")
-        lost.add(512, 512, "second")
-        #expect(lost.ranges == [LostRange(start: 0, length: 1024, error: "first")] && lost.size == 1024)
-        for index in 1...UInt64(LostRanges.limit) + 5 { lost.add(index * 2048, 512, "bad") }
+        lost.add(0, 512, bad("first"))
+        lost.add(512, 512, bad("second"))
+        #expect(lost.ranges == [LostRange(start: 0, length: 1024, error: bad("first"))] && lost.size == 1024)
+        for index in 1...UInt64(LostRanges.limit) + 5 { lost.add(index * 2048, 512, bad("more")) }
         #expect(lost.ranges.count == LostRanges.limit + 1)
         #expect(lost.size == 1024 + 512 * UInt64(LostRanges.limit + 5))
         let last = lost.ranges.last
         #expect(
             last?.start == UInt64(LostRanges.limit) * 2048 && last?.end == UInt64(LostRanges.limit + 5) * 2048 + 512)
-        #expect(last?.error == "6 more ranges in here cannot be read, 3072 bytes")
+        #expect(last?.error.detail == "6 more ranges in here cannot be read, 3072 bytes")
     }
 
     @Test func `of a file with bad sectors are reported to the sector, and all else is read`() throws {
@@ -29,7 +31,7 @@ import Testing
         for range in bad { expected.replaceSubrange(range, with: Array(repeating: 0, count: range.count)) }
         #expect(areSame(buffer.array, expected))
         #expect(lost.ranges.map { Int($0.start)..<Int($0.end) } == bad)
-        #expect(lost.ranges.allSatisfy { $0.error.contains("Input/output error") })
+        #expect(lost.ranges.allSatisfy { $0.error.description.contains("Input/output error") })
     }
 
     @Test func `have the length that a layer tells, through a chain and a part of the disk`() throws {

@@ -38,7 +38,7 @@ struct `Paths of the host in what clients read` {
         struct Document: Encodable {
             var errors = HostErrors.all
             var notes = HostErrors.all.map(\.text)
-            var lost = HostErrors.all.map { LostRange(start: 0, length: 1, error: $0.text) }
+            var lost = HostErrors.all.map { LostRange(start: 0, length: 1, error: $0) }
             var file: PathText = "/srv/top-secret/a.raw"
         }
         let encoder = JSONEncoder()

@@ -170,7 +170,7 @@ struct `rblock diff` {
         let json = try diff("--output", "json", bad, good)
         let document = try JSONValue(parsing: json.output)
         #expect(json.status == 2 && json.errors == damaged.errors)
-        #expect(document["error"]?.text.map { "rblock: \($0)\n" } == damaged.errors)
+        #expect(document["error", "message"]?.text.map { "rblock: \($0)\n" } == damaged.errors)
         #expect(document["ranges"]?.array?.count == 1 && document["summary"] == nil)
         #expect(mkfifo(folder.file("fifo"), 0o600) == 0)
         for (path, word) in [

@@ -75,8 +75,10 @@ struct `rblock hash` {
         #expect(result.status == 1)
         #expect(result.errors == "rblock: \(folder.file("gone.raw")): No such file or directory\n")
         let documents = try #require(try JSONValue(parsing: result.output).array)
-        #expect(documents.map { $0["path"]?.text } == paths)
-        for document in documents {
+        #expect(documents.map { $0["filename"]?.text } == [paths[0], folder.file("gone.raw"), paths[1]])
+        #expect(documents[1]["error", "code"]?.text == "system" && documents[1]["hash"] == nil)
+        for document in [documents[0], documents[2]] {
+            #expect(document["path"] == document["filename"])
             #expect(
                 document["hash"]?.text == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
             #expect(document["algorithm"]?.text == "sha256" && document["size"]?.number == 3)

@@ -35,7 +35,7 @@ struct `An image of which a part is lost` {
         #expect(ranges.count == 1)
         #expect(ranges.first?["start"]?.number == Self.lost.lowerBound)
         #expect(ranges.first?["length"]?.number == Self.lost.count)
-        #expect(ranges.first?["error"]?.text?.contains("0x4000000000") == true)
+        #expect(ranges.first?["error", "message"]?.text?.contains("0x4000000000") == true)
         #expect(ranges.first?["disk"]?.text == disk)
     }
 

@@ -137,7 +137,7 @@ struct `rblock map` {
         let covered = 64 * 512
         let lost = runs.filter { $0["error"] != nil }
         #expect(lost.count == 1 && lost[0]["start"]?.number == covered && lost[0]["length"]?.number == covered)
-        #expect(lost.first?["error"]?.text?.contains("0x4000000000") == true)
+        #expect(lost.first?["error", "message"]?.text?.contains("0x4000000000") == true)
         #expect(runs.reduce(0) { $0 + ($1["length"]?.number ?? 0) } == 1 << 20)
         let human = try RBlock.run(["map", path])
         #expect(human.status == 2 && human.errors == json.errors && human.text.contains("error"), "\(human.text)")

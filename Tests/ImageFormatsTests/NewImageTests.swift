@@ -49,7 +49,8 @@ struct `What a new image is to be` {
     @Test(
         arguments: [
             (.qcow2, "size", "name=value"), (.qcow2, "=1", "name=value"), (.qcow2, "custer_size=1", "cluster_size"),
-            (.qcow2, "cluster_size=", "64k"), (.qcow2, "cluster_size=-1", "64k"), (.qcow2, "cluster_size=64x", "64k"),
+            (.qcow2, "cluster_size=", "512K"), (.qcow2, "cluster_size=-1", "512K"),
+            (.qcow2, "cluster_size=64x", "512K"),
             (.qcow2, "refcount_bits=99999999999", "a number"), (.qcow2, "extended_l2=maybe", "on or off"),
             (.qcow2, "preallocation=some", "metadata, falloc"), (.qcow2, "compat=2", "0.10"),
             (.vmdk, "subformat=flat", "monolithicFlat"), (.vmdk, "cluster_size=64k", "subformat"),
@@ -89,9 +90,15 @@ struct `What a new image is to be` {
     @Test(
         arguments: [
             ("0", 0), ("512", 512), ("64k", 65536), ("64K", 65536), ("2M", 2 << 20), ("3G", 3 << 30), ("1T", 1 << 40),
-            ("2P", 2 << 50), ("0x200", 512), ("0X1k", 1024), ("", nil), ("k", nil), ("-1", nil), ("1.5G", nil),
+            ("2P", 2 << 50), ("0x200", 512), ("0X1k", 1024), ("", nil), ("k", nil), ("-1", nil), ("1.5G", 3 << 29),
             ("8192P", nil), ("9223372036854775807", 9_223_372_036_854_775_807), ("9223372036854775808", nil),
-            ("18446744073709551616", nil), ("1 M", nil),
+            ("18446744073709551616", nil), ("1 M", nil), ("10GiB", 10 << 30), ("10gib", 10 << 30),
+            ("10GB", 10_000_000_000),
+            ("1kB", 1000), ("0.5K", 512), ("0.0001M", 104), ("7.999999P", 9_007_198_128_841_085), ("1.5", nil),
+            ("1.", nil),
+            (".5G", nil), ("1.5.5G", nil), ("1.G", nil), ("8PB", 8_000_000_000_000_000), ("10B", nil), ("1KiBs", nil),
+            ("1E", nil),
+            ("0x1G", 1 << 30), ("0x1GB", nil), ("0x1B", 27), ("1e3", nil), ("९", nil),
         ] as [(String, UInt64?)])
     func `has sizes as people write them`(text: String, count: UInt64?) {
         #expect(byteCount(of: text) == count)

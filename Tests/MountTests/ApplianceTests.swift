@@ -53,6 +53,9 @@ struct ApplianceTests {
             #expect(document["error"] == nil)
         }
         #expect(try Shell.check("find \"$1\" -newermt 2100-01-01 | wc -l", mount.path) == "0")
+        let times = try Shell.check(
+            "cd \"$1\"; stat -c %y vm.ova vm.ova/big.vmdk \"$2\" | uniq", mount.path, folder.file("images/vm.ova"))
+        #expect(times.split(separator: "\n").count == 1, "A folder has the time of the archive: \(times)")
     }
 
     @Test("Its stats.json lists the descriptor's disks, the files, and the digests of the manifest")

@@ -68,7 +68,8 @@ extension NamedImage {
             guard id.snapshot != nil, let disk = disks.disk(DiskID(snapshot: id.snapshot)) else {
                 // It may be one of those that the damaged table hides.
                 if let fault = (disks.opened.layers.first?.image as? any SnapshotImage)?.snapshotFault { throw fault }
-                throw ImageError(.outOfRange, path: path.text, "has no snapshot \"\(snapshot)\"")
+                throw ImageError(
+                    .outOfRange, path: path.text, "has no snapshot \"\(snapshot)\"; \(Self.list(of: disks.opened.snapshots))")
             }
             _ = try disk.result.get()
         }
@@ -76,7 +77,7 @@ extension NamedImage {
         return id
     }
 
-    /// Which of the snapshots is called `name`, or else has it for its ID.
+    /// Which of the snapshots is called `name`, or else has it for its ID, or is called so by mounts and servers.
     private func index(of name: String, in disks: ImageDisks) throws(ImageError) -> Int? {
         let bytes = name.nameBytes
         if place.isListed, let listed = disks.snapshot(called: bytes) { return listed }
@@ -84,8 +85,20 @@ extension NamedImage {
         let named = try NameMatch.find(bytes, among: snapshots.map(\.nameBytes), kind: "snapshot", of: .file(path.text))
         if let named, named.note == nil { return named.index }
         if let index = snapshots.firstIndex(where: { $0.idBytes == bytes }) { return index }
+        // As mounts and servers call them.
+        let listed = disks.snapshot(called: bytes) ?? disks.snapshotNames.firstIndex {
+            SnapshotNames.text(of: $0).utf8.elementsEqual(name.utf8)
+        }
+        if let listed { return listed }
         if let note = named?.note { onNote?(note.description) }
         return named?.index
+    }
+
+    /// Which snapshots there are, in words.
+    private static func list(of snapshots: [DiskSnapshot]) -> String {
+        guard !snapshots.isEmpty else { return "it has none" }
+        let names = snapshots.prefix(16).map { "\"\($0.name)\"" }.joined(separator: ", ")
+        return "it has \(names)" + (snapshots.count > 16 ? " and \(snapshots.count - 16) more" : "")
     }
 
     /// That `disks` have none of that place, and which they have.

@@ -16,12 +16,13 @@ extension Method {
         do throws(ImageError) { listed = try call.session.server.catalog.list() } catch {
             throw call.session.error(error)
         }
-        let entries = listed.map { entry in
+        let entries = try listed.map { entry in
             var members: [String: JSON] = ["name": .string(entry.name), "summary": .string(entry.summary)]
             switch entry.size {
             case .success(let size): members["size"] = .count(size)
             case .failure(let error):
-                members["error"] = .string(error.text.text(naming: call.session.server.catalog.paths))
+                members["error"] = try JSON(
+                    parsing: Array(errorText(error, naming: call.session.server.catalog.paths).utf8))
             }
             return JSON.object(members)
         }
@@ -73,7 +74,7 @@ extension Method {
             reports[index].rename(index == 0 ? name : paths.name(of: reports[index].filename))
         }
         return wholeChain
-            ? try jsonLine(reports, naming: paths) : try jsonLine(reports.first, naming: paths)
+            ? try jsonLine(reports, naming: paths) : try jsonLine(reports[0], naming: paths)
     }
 
     private static let entries = Parameter(

@@ -116,6 +116,11 @@ package final class LayoutJSON: LayoutConsumer {
         levels[levels.count - 1].omitted.append(object.text)
     }
 
+    /// All structures end that have begun.
+    func endAll() throws(ImageError) {
+        while !levels.isEmpty { try end() }
+    }
+
     /// The structure ends.
     package func end() throws(ImageError) {
         guard let level = levels.popLast() else { return }
