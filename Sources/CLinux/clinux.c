@@ -157,7 +157,16 @@ static int reads_now(int descriptor, off_t offset, size_t count) {
     return 1;
 }
 
-int clinux_is_cached(int descriptor, off_t offset, size_t count) {
+void *clinux_map_unread(int descriptor, size_t size) {
+    void *map = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_NORESERVE, descriptor, 0);
+    return map == MAP_FAILED ? NULL : map;
+}
+
+void clinux_unmap(void *map, size_t size) {
+    munmap(map, size);
+}
+
+int clinux_is_cached(int descriptor, const void *map, off_t offset, size_t count) {
     enum { most = 4096 };
     unsigned char pages[most];
     char byte;
@@ -169,15 +178,11 @@ int clinux_is_cached(int descriptor, off_t offset, size_t count) {
     off_t start = offset - offset % (off_t)page;
     size_t size = count + (size_t)(offset - start);
     size_t page_count = (size + page - 1) / page;
-    if (page_count > most || !may_know(descriptor))
+    if (map == NULL || page_count > most || !may_know(descriptor))
         return reads_now(descriptor, offset, count);
-    void *map = mmap(NULL, size, PROT_READ, MAP_PRIVATE, descriptor, start);
-    if (map == MAP_FAILED)
-        return 0;
-    int result = mincore(map, size, pages) == 0;
+    int result = mincore((char *)map + start, size, pages) == 0;
     for (size_t index = 0; result && index < page_count; index++)
         result = pages[index] & 1;
-    munmap(map, size);
     return result;
 }
 

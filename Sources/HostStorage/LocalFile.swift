@@ -48,6 +48,8 @@ public final class LocalFile: HostFile {
     /// It is on FUSE, and all its times were those of its opening.
     public let isDatedByClock: Bool
     private let handle: FileDescriptor
+    /// Nil until it was asked what of the file is in the page cache.
+    private let cacheMap = Guarded<PageCacheMap?>(nil)
 
     /// Takes over `handle`, open for reading on the regular file at `location`, to which `link` led, and closes it in the
     /// end.
@@ -86,7 +88,12 @@ public final class LocalFile: HostFile {
         guard let start = off_t(exactly: offset.rawValue), let count = Int(exactly: count),
             !start.addingReportingOverflow(off_t(count)).overflow
         else { return false }
-        return clinux_is_cached(handle.rawValue, start, count) == 1
+        let map = cacheMap.withLock { map in
+            let known = map ?? PageCacheMap(of: handle.rawValue, size: size)
+            map = known
+            return known
+        }
+        return map.has(count, at: start, of: handle.rawValue)
     }
 
     /// Whether it was opened by a link that is in another folder than the file itself.

@@ -217,6 +217,7 @@ final class TransmissionPhase: ChannelDuplexHandler {
             latency.noteWait()
             return false
         case .promised(let error): fail(error, context)
+        case nil where stored != nil: latency.noteSent()
         case nil: latency.note(load.bytes, took: (NIODeadline.now() - start).nanosecondsOfRead)
         }
         return true
@@ -237,7 +238,7 @@ final class TransmissionPhase: ChannelDuplexHandler {
             let (made, behind, done, failed) = (buffer, stored, reply, fault)
             channel.eventLoop.execute {
                 let (phase, context) = bound.value
-                phase.latency.note(load.bytes, took: time)
+                if behind == nil { phase.latency.note(load.bytes, took: time) } else { phase.latency.noteSent() }
                 if let failed { return phase.fail(failed, context) }
                 phase.send(made, behind, done, load, context)
                 phase.flushSoon(context)

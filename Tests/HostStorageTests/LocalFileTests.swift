@@ -27,6 +27,30 @@ struct `A local file` {
         return buffer.array
     }
 
+    @Test func `says of which of its bytes a read waits for no disk, also behind the size that it had`() throws {
+        let path = folder.file("a.raw")
+        // Written out, so that the page cache may lose it.
+        try Shell.check("head -c 2M /dev/urandom >\"$1\"; sync \"$1\"", path)
+        let file = try open("a.raw")
+        try Shell.check("dd if=\"$1\" of=/dev/null iflag=nocache count=0 status=none", path)
+        let descriptor = try #require(file.descriptor)
+        posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED)
+        // What is read at random is not followed by more.
+        posix_fadvise(descriptor, 0, 0, POSIX_FADV_RANDOM)
+        guard !file.isCached(4096, at: HostOffset(1 << 20)) else { return }  // A file system in memory.
+        _ = try read(file, 512 << 10, at: 256 << 10)
+        #expect(file.isCached(512 << 10, at: HostOffset(256 << 10)))
+        #expect(file.isCached(1, at: HostOffset(256 << 10)) && !file.isCached(0, at: HostOffset(256 << 10)))
+        #expect(!file.isCached((512 << 10) + 4096, at: HostOffset(256 << 10)))
+        #expect(!file.isCached(1 << 20, at: HostOffset(0)))
+        // The pages in the middle count, and not only the ends.
+        _ = try read(file, 4096, at: 0)
+        #expect(!file.isCached(768 << 10, at: HostOffset(0)))
+        try Shell.check("head -c 1M /dev/zero >>\"$1\"", path)
+        #expect(file.isCached(1 << 20, at: HostOffset(2 << 20)) && !file.isCached(2 << 20, at: HostOffset(2 << 20)))
+        #expect(!file.isCached(2, at: HostOffset(UInt64(Int64.max))) && !file.isCached(.max, at: HostOffset(1)))
+    }
+
     @Test func `has its size, its place and its identity`() throws {
         let path = try folder.write([1, 2, 3], to: "a.raw")
         try FileManager.default.linkItem(atPath: path, toPath: folder.file("b.raw"))

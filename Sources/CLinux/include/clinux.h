@@ -43,9 +43,15 @@ int clinux_is_prompt(int descriptor);
 /// Reads as pread(2) does, but only what is in memory; -1 with EAGAIN where nothing of it is, or that is not known.
 ssize_t clinux_read_now(int descriptor, void *bytes, size_t count, off_t offset);
 
+/// Addresses for the first `size` bytes of a file, at which nothing can be read: they are for `clinux_is_cached`. NULL where
+/// there are none. `clinux_unmap` gives them back.
+void *clinux_map_unread(int descriptor, size_t size);
+void clinux_unmap(void *map, size_t size);
+
 /// Whether all of the `count` bytes at `offset` are in memory, so that to read or to send them waits for no disk. 0 also
-/// where that is not known.
-int clinux_is_cached(int descriptor, off_t offset, size_t count);
+/// where that is not known. `map` has their addresses, as `clinux_map_unread` made them; NULL: there are none, and it takes
+/// longer.
+int clinux_is_cached(int descriptor, const void *map, off_t offset, size_t count);
 
 /// Gives memory back to the system that was freed: glibc keeps it otherwise.
 void clinux_trim_heap(void);
