@@ -17,15 +17,22 @@ struct Hash: ParsableCommand {
             sees, whatever the format. Images of one disk in two formats have one hash. Holes and zero clusters are not \
             read. An IMAGE may be a block device.
 
+            Several hash functions are computed while the disk is read once; then each line says which it is, as sha256sum \
+            --tag prints it. --check compares the disks of images with a list of hashes in either form, and says OK or FAILED \
+            of each.
+
             EXAMPLES
               rblock hash disk.qcow2
               rblock hash --snapshot daily disk.qcow2
               rblock hash --algorithm sha1 --output json disk.vmdk /dev/loop0
+              rblock hash --algorithm md5 --algorithm sha256 disk.qcow2
+              rblock hash *.qcow2 > SHA256SUMS; rblock hash --check SHA256SUMS
               rblock hash --ignore-read-errors /dev/sdx
 
             EXIT STATUS
               0   every image was hashed
-              1   an image cannot be opened or read; the others are hashed all the same
+              1   an image cannot be opened or read, or, with --check, has another hash;
+                  the others are hashed all the same
               2   a hash is that of a disk with zeros for what could not be read:
                   only with --ignore-read-errors
               64  wrong usage
@@ -34,22 +41,33 @@ struct Hash: ParsableCommand {
     @OptionGroup var options: ImageOptions
     @OptionGroup var reading: ReadingOptions
     @OptionGroup var under: BackingOption
-    @Option(help: ArgumentHelp("The hash function.", valueName: "name")) var algorithm = HashAlgorithm.sha256
+    @Option(help: ArgumentHelp("The hash function; sha256 where none is given. Repeatable.", valueName: "name"))
+    var algorithm: [HashAlgorithm] = []
+    @Option(
+        name: .shortAndLong,
+        help: ArgumentHelp("Compare with the hashes in this list, or standard input for -.", valueName: "file"),
+        completion: .file())
+    var check: String?
     @Option(
         help: ArgumentHelp("Hash the disk of this internal snapshot (its name, or else its ID).", valueName: "name"))
     var snapshot: String?
     @Flag(help: "Go on where an image cannot be read: zeros are hashed for what is lost, which is reported.")
     var ignoreReadErrors = false
     @Option(help: "human: as sha256sum prints it; or json: an array of objects.") var output = OutputForm.human
-    @Argument(help: ArgumentHelp("The images.", valueName: "IMAGE"), completion: .file()) var images: [String]
+    @Argument(help: ArgumentHelp("The images.", valueName: "IMAGE"), completion: .file()) var images: [String] = []
 
     func validate() throws {
-        guard !images.isEmpty else { throw ValidationError("Missing expected argument 'IMAGE'") }
+        guard !images.isEmpty || check != nil else { throw ValidationError("Missing expected argument 'IMAGE'") }
+        guard images.isEmpty || check == nil else {
+            throw ValidationError("--check: the list names the images, so that no IMAGE is given")
+        }
+        guard algorithm.count < 2 || check == nil else { throw ValidationError("--check: goes with one --algorithm") }
         try under.check(images)
     }
 
     func run() throws {
         reading.progress.begin(output)
+        if let check { return try compare(with: check) }
         var failed: ExitCode?
         var hasLost = false
         var documents: [HashDocument] = []
@@ -59,7 +77,7 @@ struct Hash: ParsableCommand {
                 try Failure.reported {
                     let line: HashReport
                     do {
-                        line = try hash(path)
+                        line = try hash(path, by: algorithm.isEmpty ? [.sha256] : algorithm)
                     } catch let error as ImageError {
                         documents.append(.failure(FailureReport(filename: path, .image(error))))
                         throw error
@@ -72,7 +90,7 @@ struct Hash: ParsableCommand {
                     // One that takes long is not kept back for the others.
                     switch output {
                     case .human:
-                        try printer.write("\(line.hash)  \(line.path)\n")
+                        try printer.write(text(of: line))
                         try printer.flush()
                     case .json: documents.append(.hash(line))
                     }
@@ -86,7 +104,16 @@ struct Hash: ParsableCommand {
         if hasLost { throw ExitCode(2) }
     }
 
-    private func hash(_ path: String) throws -> HashReport {
+    private func text(of report: HashReport) -> String {
+        guard algorithm.count > 1 else { return "\(report.hash)  \(report.filename)\n" }
+        return algorithm.map {
+            "\($0.rawValue.uppercased()) (\(report.filename)) = \(report.hashes[$0.rawValue] ?? "")\n"
+        }
+        .joined()
+    }
+
+    /// The hashes of the disk of the image at `path` by `algorithms`.
+    func hash(_ path: String, by algorithms: [HashAlgorithm]) throws -> HashReport {
         var image = try options.image(path)
         try image.choose(snapshot: snapshot)
         under.apply(to: &image)
@@ -94,11 +121,11 @@ struct Hash: ParsableCommand {
         var stream = try DiskStream(of: disk.image, path: path)
         stream.ignoresReadErrors = ignoreReadErrors
         let bar = ProgressBar(path, total: stream.count)
-        let (digest, lost) = try stream.digestAndLost(algorithm, path: path) { bar.update($0) }
+        let (digests, lost) = try stream.digests(algorithms, path: path) { bar.update($0) }
         bar.hide()
         try reading.checkUnchanged(disk)
         return HashReport(
-            path: path, snapshot: snapshot, algorithm: algorithm.rawValue, digest: digest, size: stream.count,
+            path: path, snapshot: snapshot, Array(zip(algorithms.map(\.rawValue), digests)), size: stream.count,
             lost: ignoreReadErrors ? lost.ranges : nil)
     }
 }

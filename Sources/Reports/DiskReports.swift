@@ -1,4 +1,5 @@
 import BlockImage
+import ByteFormat
 import FoundationEssentials
 import ImageTools
 
@@ -8,20 +9,43 @@ package struct HashReport: Encodable, Sendable {
     package var filename: String
     package var path: String
     package var snapshot: String?
-    /// The hash function, and its value in hexadecimal digits.
+    /// The first hash function, and its value in hexadecimal digits.
     package var algorithm: String
     package var hash: String
+    /// The values of all of them, by their names.
+    package var hashes: [String: String]
     /// The bytes of the disk.
     package var size: UInt64
     /// What could not be read, and was hashed as zeros; nil where that is not asked for.
     package var lost: [LostRange]?
 
     package init(
-        path: String, snapshot: String?, algorithm: String, digest: [UInt8], size: UInt64, lost: [LostRange]?
+        path: String, snapshot: String?, _ digests: [(algorithm: String, digest: [UInt8])], size: UInt64,
+        lost: [LostRange]?
     ) {
         (filename, self.path, self.snapshot) = (path, path, snapshot)
-        (self.algorithm, self.size, self.lost) = (algorithm, size, lost)
-        hash = digest.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+        (self.size, self.lost) = (size, lost)
+        let values = digests.map { ($0.algorithm, $0.digest.map { hexDigits($0, 2) }.joined()) }
+        (algorithm, hash) = values[0]
+        hashes = Dictionary(values) { first, _ in first }
+    }
+}
+
+/// What `rblock hash --check` says of one disk.
+package struct HashCheckReport: Encodable, Sendable {
+    /// The image, as the list names it.
+    package var filename: String
+    /// The hash function, what the list says, and what the disk has, both in hexadecimal digits.
+    package var algorithm: String
+    package var expected: String
+    package var hash: String
+    /// Whether both are the same.
+    package var matches: Bool
+
+    package init(_ report: HashReport, expected: String) {
+        (filename, algorithm, hash) = (report.filename, report.algorithm, report.hash)
+        self.expected = expected
+        matches = expected.lowercased() == hash
     }
 }
 

@@ -13,7 +13,7 @@ struct `The JSON documents` {
     private func keys(of document: JSONValue, in parent: String = "") -> Set<String> {
         switch document {
         case .object(let members):
-            let areNames = ["calls", "digest", "disk-database", "entries"].contains(parent)
+            let areNames = ["calls", "digest", "disk-database", "entries", "hashes"].contains(parent)
             return members.reduce(into: areNames ? [] : Set(members.keys)) {
                 $0.formUnion(keys(of: $1.value, in: $1.key))
             }

@@ -87,6 +87,68 @@ struct `rblock hash` {
         #expect(text.status == 1 && text.text.split(separator: "\n").count == 2)
     }
 
+    @Test func `computes several at once, and checks lists of them as sha256sum does`() throws {
+        let folder = try TemporaryFolder()
+        try Shell.check(
+            """
+            cd "$1"; head -c 300000 /dev/urandom >a.raw; truncate -s 3M a.raw; truncate -s 2M 'b c.raw'; qemu-img convert -O qcow2 a.raw a.qcow2
+            for sum in md5sum sha1sum sha512sum; do $sum --tag a.raw 'b c.raw'; done >tags; sha256sum *.raw >sums; sha1sum a.raw >>sums
+            """, folder.path)
+        let names = ["a.raw", "b c.raw"]
+        let algorithms = ["md5", "sha1", "sha512"]
+        let several = try RBlock.run(
+            ["hash"] + algorithms.flatMap { ["--algorithm", $0] } + names, in: folder.path)
+        let expected = try String(contentsOfFile: folder.file("tags"), encoding: .utf8).split(separator: "\n").sorted()
+        #expect(several.status == 0 && several.text.split(separator: "\n").sorted() == expected, "\(several)")
+        let document = try JSONValue(
+            parsing: RBlock.run(
+                ["hash", "--output", "json", "--algorithm", "md5", "--algorithm", "sha1", "a.qcow2"], in: folder.path
+            ).output)
+        let sha1 = try Shell.check("sha1sum <\"$1\" | cut -c 1-40", folder.file("a.raw"))
+        #expect(document.array?.first?["hashes", "sha1"]?.text == sha1)
+        #expect(document.array?.first?["hash"] == document.array?.first?["hashes", "md5"])
+        for list in ["tags", "sums"] {
+            let checked = try RBlock.run(["hash", "--check", list], in: folder.path)
+            #expect(checked.status == 0 && checked.errors == "", "\(checked.errors)")
+            #expect(checked.text.split(separator: "\n").allSatisfy { $0.hasSuffix(": OK") }, "\(checked.text)")
+        }
+        try Shell.check(
+            "cd \"$1\"; sed -i 's/a.raw/a.qcow2/' sums; printf x | dd of=a.qcow2 bs=1 seek=330000 conv=notrunc status=none; rm b*",
+            folder.path)
+        let changed = try Shell.run("cd \"$2\"; \"$1\" hash --check - <sums", Tool.rblock, folder.path)
+        #expect(
+            changed.status == 1 && changed.text == "a.qcow2: FAILED\nb c.raw: FAILED to open or read\na.qcow2: FAILED\n"
+        )
+        #expect(changed.errors == "rblock: b c.raw: No such file or directory\n")
+        let documents = try JSONValue(
+            parsing: RBlock.run(["hash", "--output", "json", "--check", "sums"], in: folder.path).output
+        ).array
+        #expect(documents?.map { $0["matches"] } == [.bool(false), nil, .bool(false)] && documents?[1]["error"] != nil)
+        for (text, word) in [("", "no line"), ("1234  a.raw\n", "line 1"), ("#\nSHA256 (a.raw) = 12\n", "line 2")] {
+            try folder.write(Array(text.utf8), to: "list")
+            let wrong = try RBlock.run(["hash", "-c", "list"], in: folder.path)
+            #expect(wrong.status == 1 && wrong.errors.contains(word), "\(text): \(wrong.errors)")
+        }
+        #expect(try hash("--check", "sums", "a.raw").status == 64)
+    }
+
+    @Test func `of many empty disks hashes zeros once`() throws {
+        let folder = try TemporaryFolder()
+        try Shell.check(
+            """
+            cd "$1"; for size in 1M 3G; do for i in 1 2 3; do qemu-img create -q -f qcow2 $size-$i.qcow2 $size; done; done
+            qemu-img create -q -f qcow2 -b 3G-1.qcow2 -F qcow2 over.qcow2; qemu-io -c 'write -P 1 2G 512' 3G-3.qcow2 >/dev/null
+            """, folder.path)
+        let names = ["1M-1", "1M-2", "3G-1", "3G-2", "over", "3G-3"].map { "\($0).qcow2" }
+        let result = try RBlock.run(["hash"] + names, in: folder.path)
+        let hashes = result.text.split(separator: "\n").map { String($0.prefix(64)) }
+        try #require(result.status == 0 && hashes.count == 6, "\(result.errors)")
+        #expect(hashes[0] == hashes[1] && Set(hashes[2...4]).count == 1 && Set(hashes).count == 3)
+        #expect(try hashes[0] == Shell.check("head -c 1M /dev/zero | sha256sum | cut -c 1-64"))
+        #expect(try hashes[2] == Shell.check("head -c 3G /dev/zero | sha256sum | cut -c 1-64"))
+        #expect(try hashes[5] == reference(folder.file("3G-3.qcow2"), options: []))
+    }
+
     @Test func `refuses wrong usage with 64, and shows its statuses with --help`() throws {
         for (arguments, word) in [([], "IMAGE"), (["--algorithm", "crc32", "a"], "sha256")] as [([String], String)] {
             let result = try RBlock.run(["hash"] + arguments)

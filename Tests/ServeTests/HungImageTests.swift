@@ -104,7 +104,9 @@ struct `A server with an image that does not answer` {
             """)
         let list = try server.connect().call("list")["result"]?.array
         #expect(list?.count == 3)
-        #expect(list?.first { $0["name"]?.text == "hung.raw" }?["error", "message"]?.text?.contains("does not answer") == true)
+        #expect(
+            list?.first { $0["name"]?.text == "hung.raw" }?["error", "message"]?.text?.contains("does not answer")
+                == true)
         try faults.clear()
         let isBack = wait(seconds: 60) {
             (try? server.connect().call("info", "{\"image\":\"hung.raw\"}"))?["result"] != nil

@@ -69,7 +69,8 @@ extension NamedImage {
                 // It may be one of those that the damaged table hides.
                 if let fault = (disks.opened.layers.first?.image as? any SnapshotImage)?.snapshotFault { throw fault }
                 throw ImageError(
-                    .outOfRange, path: path.text, "has no snapshot \"\(snapshot)\"; \(Self.list(of: disks.opened.snapshots))")
+                    .outOfRange, path: path.text,
+                    "has no snapshot \"\(snapshot)\"; \(Self.list(of: disks.opened.snapshots))")
             }
             _ = try disk.result.get()
         }
@@ -86,9 +87,11 @@ extension NamedImage {
         if let named, named.note == nil { return named.index }
         if let index = snapshots.firstIndex(where: { $0.idBytes == bytes }) { return index }
         // As mounts and servers call them.
-        let listed = disks.snapshot(called: bytes) ?? disks.snapshotNames.firstIndex {
-            SnapshotNames.text(of: $0).utf8.elementsEqual(name.utf8)
-        }
+        let listed =
+            disks.snapshot(called: bytes)
+            ?? disks.snapshotNames.firstIndex {
+                SnapshotNames.text(of: $0).utf8.elementsEqual(name.utf8)
+            }
         if let listed { return listed }
         if let note = named?.note { onNote?(note.description) }
         return named?.index
