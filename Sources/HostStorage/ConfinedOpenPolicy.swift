@@ -193,7 +193,8 @@ public final class ConfinedOpenPolicy: OpenPolicy {
         } catch let error as ImageError {
             throw error
         } catch {
-            throw ImageError.system(error, path: image, "\(subject): \(path: path.text)")
+            let isOwn = path.text == image
+            throw ImageError.system(error, path: image, isOwn ? "open" : "\(subject): \(path: path.text)")
         }
     }
 
@@ -307,7 +308,30 @@ public func canonical(_ path: FilePath) throws(ImageError) -> FilePath {
     do {
         return try resolve(path)
     } catch {
-        throw ImageError(.system(errno: error.rawValue), path: path.text, "\(error)")
+        throw ImageError(
+            .system(errno: error.rawValue), path: path.text, "\(error)",
+            hint: error == .noSuchFileOrDirectory ? reason(thatThereIsNo: path) : nil)
+    }
+}
+
+/// Why there is no file at `path`, where more can be said than that.
+private func reason(thatThereIsNo path: FilePath) -> String? {
+    if let scheme = path.components.first, path.isRelative, scheme.string.count > 2, scheme.string.hasSuffix(":") {
+        return "a URL is not opened; nbdfuse(1) makes a file of a disk that is served, and curl(1) of a download"
+    }
+    var end = path
+    while let folder = end.parent, (try? FileStatus(at: folder)) == nil { end = folder }
+    if let target = try? readLink(end) {
+        return "\"\(end.text)\" is a link to \"\(target.text)\", which is not there"
+    }
+    return end == path ? nil : "there is no folder \"\(end.text)\""
+}
+
+extension FilePath {
+    /// The folder that it is in, in the form that it has; nil for a root and for a name alone, which is in the current one.
+    fileprivate var parent: FilePath? {
+        let parent = removingLastComponent()
+        return parent.isEmpty || parent == self ? nil : parent
     }
 }
 

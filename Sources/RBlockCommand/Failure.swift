@@ -46,7 +46,9 @@ struct Failure: Error {
         let asksForJSON =
             arguments.contains("--output=json")
             || zip(arguments, arguments.dropFirst()).contains { $0 == "--output" && $1 == "json" }
-        if asksForJSON, RBlock.exitCode(for: error) == .validationFailure {
+        // Where standard output is for JSON-RPC, it has nothing else.
+        let isForRPC = arguments.contains("stdio") || arguments.contains("--rpc=stdio")
+        if asksForJSON, !isForRPC, RBlock.exitCode(for: error) == .validationFailure {
             try? write(FailureReport(.usage(RBlock.message(for: error))))
         }
         RBlock.exit(withError: error)

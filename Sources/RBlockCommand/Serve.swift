@@ -117,6 +117,7 @@ struct Serve: AsyncParsableCommand {
                 services.append(ControlServer(on: sockets.rpc, serving: catalog, logger: logger))
             }
             try announce(sockets)
+            catalog.tellUnreadable { error in Failure.say("clients cannot read this: \(error)") }
             catalog.tellSkipped { skipped in
                 if !skipped.isEmpty { Failure.say("not served: \(skipped.summary)") }
             }

@@ -86,6 +86,36 @@ struct `A verb that fails` {
         #expect(damaged.status == 1 && place?.number == 40, "\(damaged.text)")
     }
 
+    @Test func `has a sentence for each kind of what is no image`() throws {
+        let folder = try makeImages()
+        try Shell.check(
+            """
+            cd "$1"; ln -s nowhere dangling.qcow2; mkfifo pipe.raw; seq 100 | iconv -t UTF-16 >wide.img; : >empty.vmdk
+            """, folder.path)
+        for (name, sentence) in [
+            ("missing.qcow2", "No such file or directory"), ("none/deep/a.qcow2", "there is no folder \"none\""),
+            ("dangling.qcow2", "is a link to \"nowhere\", which is not there"),
+            ("http://host/a.qcow2", "a URL is not opened"),
+            ("nbd://host/a", "nbdfuse(1)"), ("folder", "is a folder"), ("pipe.raw", "is a FIFO"),
+            ("empty.qcow2", "is empty, and no image"), ("empty.vmdk", "is empty, and no image"),
+            ("wide.img", "holds a text in UTF-16"), ("good.qcow2/x", "Not a directory"),
+        ] {
+            for verb in ["info", "map", "hash"] {
+                let result = try RBlock.run([verb, name], in: folder.path)
+                #expect(result.status == 1 && result.errors.contains(sentence), "\(verb) \(name): \(result.errors)")
+                #expect(result.errors.split(separator: "\n").count == 1, "\(verb) \(name): \(result.errors)")
+            }
+        }
+        let log = try Shell.run(
+            """
+            cd "$2"; "$1" serve --nbd unix:nbd good.qcow2 text.img missing.qcow2 || echo $?
+            "$1" serve --nbd unix:nbd good.qcow2 empty.vmdk 2>log & server=$!
+            for i in {1..300}; do grep 'cannot read' log && break; sleep 0.1; done; kill $server; wait $server
+            """, Tool.rblock, folder.path)
+        #expect(log.text.hasPrefix("1\n") && log.errors.contains("missing.qcow2: No such file"), "\(log)")
+        #expect(log.text.contains("rblock: clients cannot read this: ") && log.text.contains("is empty"), "\(log.text)")
+    }
+
     @Test func `prints one for wrong usage as well, and one where nothing may be opened`() throws {
         let folder = try makeImages()
         let good = folder.file("good.qcow2")

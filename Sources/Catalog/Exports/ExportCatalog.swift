@@ -17,7 +17,7 @@ package final class ExportCatalog: Sendable {
     /// How long a request for one image waits: less than clients have for a handshake.
     private static let openPatience = Duration.seconds(8)
 
-    private enum Source {
+    enum Source {
         case image(name: String, NamedImage)
         /// `prefix`: what comes before the names of the folder's images.
         case folder(prefix: String, FolderImages, as: NamedImage)
@@ -44,7 +44,7 @@ package final class ExportCatalog: Sendable {
 
     private let tell: @Sendable (String) -> Void
     private let told = Guarded<Set<String>>([])
-    private let sources: [Source]
+    let sources: [Source]
     /// How long the folders are waited for.
     private let scanPatience: Duration
     private let resources: LayerResources
@@ -173,15 +173,6 @@ package final class ExportCatalog: Sendable {
         var name = name
         while images[ExactName(name)] != nil { name += "~" }
         return name
-    }
-
-    /// What the folders hold and is not offered. Told on another thread: a folder may not answer.
-    package func tellSkipped(to tell: @escaping @Sendable (SkippedFiles) -> Void) {
-        DispatchQueue.global().async { [sources] in
-            var skipped = SkippedFiles()
-            for case .folder(let prefix, let folder, _) in sources { skipped.add(folder.look().skipped, named: prefix) }
-            tell(skipped)
-        }
     }
 
     /// The image called `name`, or that holds the disk called so, as it is to be opened, and the name; also a container as a

@@ -42,7 +42,7 @@ extension NamedImage {
     package func checkIsWhole() throws(ImageError) {
         guard place != DiskPlace() else { return }
         throw ImageError(
-            .outOfRange, path: path.text, "\(place.text): is a disk that the image holds, and no image by itself")
+            .unsupported, path: path.text, "\(place.text): is a disk that the image holds, and no image by itself")
     }
 
     /// The disk that is meant. Throws why it cannot be read, or that there is no such snapshot.

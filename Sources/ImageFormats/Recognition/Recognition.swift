@@ -97,6 +97,9 @@ public struct Recognition: Sendable {
     static func error(
         _ error: ImageError, of file: any HostFile, as format: ImageFormat, isNamed: Bool
     ) -> ImageError {
+        if error.subject == .file(file.path), file.size == 0 {
+            return ImageError(error.code, path: file.path, "is empty, and no image")
+        }
         guard error.subject == .file(file.path), let name = contentName(of: file, besides: format) else { return error }
         guard format.driver.mayBeOtherFormat(error, file) else { return error }
         var error = error

@@ -1,0 +1,28 @@
+import BlockImage
+import Dispatch
+import ImageFormats
+
+/// What an operator should know when a server starts.
+extension ExportCatalog {
+    /// What the folders hold and is not offered. Told on another thread: a folder may not answer.
+    package func tellSkipped(to tell: @escaping @Sendable (SkippedFiles) -> Void) {
+        DispatchQueue.global().async { [sources] in
+            var skipped = SkippedFiles()
+            for case .folder(let prefix, let folder, _) in sources { skipped.add(folder.look().skipped, named: prefix) }
+            tell(skipped)
+        }
+    }
+
+    /// Which of the images that were named, and are no folders, cannot be read. Told on another thread: one may not answer.
+    package func tellUnreadable(to tell: @escaping @Sendable (ImageError) -> Void) {
+        DispatchQueue.global().async { [sources] in
+            for case .image(let name, let image) in sources {
+                do throws(ImageError) {
+                    for disk in try image.disks(called: name) { _ = try disk.image.disk() }
+                } catch {
+                    tell(error)
+                }
+            }
+        }
+    }
+}
