@@ -13,12 +13,14 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
+const int clinux_O_NOATIME = O_NOATIME;
 const int clinux_SEEK_DATA = SEEK_DATA;
 const int clinux_SEEK_HOLE = SEEK_HOLE;
 
@@ -158,6 +160,9 @@ static int reads_now(int descriptor, off_t offset, size_t count) {
 }
 
 void *clinux_map_unread(int descriptor, size_t size) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur != RLIM_INFINITY)
+        return NULL;
     void *map = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_NORESERVE, descriptor, 0);
     return map == MAP_FAILED ? NULL : map;
 }

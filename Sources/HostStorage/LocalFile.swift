@@ -85,7 +85,7 @@ public final class LocalFile: HostFile {
 
     /// Whether the host has all of the `count` bytes at `offset` in its memory: then nothing waits for a disk.
     public func isCached(_ count: UInt64, at offset: HostOffset) -> Bool {
-        guard let start = off_t(exactly: offset.rawValue), let count = Int(exactly: count),
+        guard isPrompt, let start = off_t(exactly: offset.rawValue), let count = Int(exactly: count),
             !start.addingReportingOverflow(off_t(count)).overflow
         else { return false }
         let map = cacheMap.withLock { map in
@@ -139,6 +139,16 @@ public final class LocalFile: HostFile {
 }
 
 extension FileDescriptor {
+    /// Opens the file at `path` for reading, and, where the system allows that, as it does to the owner and to root, so that
+    /// reading it does not change when it was last accessed.
+    static func openUnnoticed(_ path: FilePath) throws -> FileDescriptor {
+        do {
+            return try open(path, .readOnly, options: [.closeOnExec, OpenOptions(rawValue: clinux_O_NOATIME)])
+        } catch Errno.notPermitted {
+            return try open(path, .readOnly, options: .closeOnExec)
+        }
+    }
+
     /// Appends exactly the `count` bytes at `offset` to `output`, as `HostFile` has it; errors are about `path`.
     func read(
         _ count: Int, at offset: HostOffset, of path: String, into output: inout OutputRawSpan

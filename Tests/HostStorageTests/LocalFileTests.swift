@@ -51,6 +51,15 @@ struct `A local file` {
         #expect(!file.isCached(2, at: HostOffset(UInt64(Int64.max))) && !file.isCached(.max, at: HostOffset(1)))
     }
 
+    @Test func `is read without a trace of when it was`() throws {
+        let path = try folder.write(Array(repeating: 7, count: 8192), to: "a.raw")
+        // Older than the last change: then reading is noted even where that is done as rarely as usual.
+        try Shell.check("touch -a -d '2001-02-03 04:05:06 UTC' \"$1\"", path)
+        _ = try read(try open("a.raw"), 8192, at: 0)
+        #expect(
+            try Shell.check("stat -c %X \"$1\"", path).trimmingCharacters(in: .whitespacesAndNewlines) == "981173106")
+    }
+
     @Test func `has its size, its place and its identity`() throws {
         let path = try folder.write([1, 2, 3], to: "a.raw")
         try FileManager.default.linkItem(atPath: path, toPath: folder.file("b.raw"))

@@ -4,6 +4,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/// O_NOATIME of open(2).
+extern const int clinux_O_NOATIME;
+
 /// SEEK_DATA and SEEK_HOLE of lseek(2).
 extern const int clinux_SEEK_DATA;
 extern const int clinux_SEEK_HOLE;
@@ -44,7 +47,7 @@ int clinux_is_prompt(int descriptor);
 ssize_t clinux_read_now(int descriptor, void *bytes, size_t count, off_t offset);
 
 /// Addresses for the first `size` bytes of a file, at which nothing can be read: they are for `clinux_is_cached`. NULL where
-/// there are none. `clinux_unmap` gives them back.
+/// there are none, or this process may have only so many (RLIMIT_AS). `clinux_unmap` gives them back.
 void *clinux_map_unread(int descriptor, size_t size);
 void clinux_unmap(void *map, size_t size);
 
