@@ -62,6 +62,9 @@ struct Hash: ParsableCommand {
             throw ValidationError("--check: the list names the images, so that no IMAGE is given")
         }
         guard algorithm.count < 2 || check == nil else { throw ValidationError("--check: goes with one --algorithm") }
+        guard under.backing == nil || check == nil else {
+            throw ValidationError("--backing: goes with one IMAGE, and not with --check")
+        }
         try under.check(images)
     }
 
@@ -82,11 +85,7 @@ struct Hash: ParsableCommand {
                         documents.append(.failure(FailureReport(filename: path, .image(error))))
                         throw error
                     }
-                    if let lost = line.lost, !lost.isEmpty {
-                        hasLost = true
-                        sayLost(lost, of: path, "could not be read, and are zeros in the hash")
-                        Failure.say("\(path): the hash is that of a disk with lost ranges")
-                    }
+                    hasLost = say(line.lost, of: path) || hasLost
                     // One that takes long is not kept back for the others.
                     switch output {
                     case .human:
@@ -104,12 +103,22 @@ struct Hash: ParsableCommand {
         if hasLost { throw ExitCode(2) }
     }
 
+    /// Says which parts of the disk of `path` are lost, and answers whether there are any.
+    func say(_ lost: [LostRange]?, of path: String) -> Bool {
+        guard let lost, !lost.isEmpty else { return false }
+        sayLost(lost, of: path, "could not be read, and are zeros in the hash")
+        Failure.say("\(path): the hash is that of a disk with lost ranges")
+        return true
+    }
+
+    /// The lines of `report`, as sha256sum(1) writes them.
     private func text(of report: HashReport) -> String {
-        guard algorithm.count > 1 else { return "\(report.hash)  \(report.filename)\n" }
+        let (mark, name) = HashList.escaped(report.filename)
+        // The digits of RIPEMD-160 are as many as those of SHA-1.
+        guard algorithm.count > 1 || algorithm == [.ripemd160] else { return "\(mark)\(report.hash)  \(name)\n" }
         return algorithm.map {
-            "\($0.rawValue.uppercased()) (\(report.filename)) = \(report.hashes[$0.rawValue] ?? "")\n"
-        }
-        .joined()
+            "\(mark)\($0.rawValue.uppercased()) (\(name)) = \(report.hashes[$0.rawValue] ?? "")\n"
+        }.joined()
     }
 
     /// The hashes of the disk of the image at `path` by `algorithms`.

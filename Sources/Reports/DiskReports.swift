@@ -41,9 +41,11 @@ package struct HashCheckReport: Encodable, Sendable {
     package var hash: String
     /// Whether both are the same.
     package var matches: Bool
+    /// What could not be read, and was hashed as zeros; nil where that is not asked for.
+    package var lost: [LostRange]?
 
     package init(_ report: HashReport, expected: String) {
-        (filename, algorithm, hash) = (report.filename, report.algorithm, report.hash)
+        (filename, algorithm, hash, lost) = (report.filename, report.algorithm, report.hash, report.lost)
         self.expected = expected
         matches = expected.lowercased() == hash
     }

@@ -131,7 +131,7 @@ struct `What is in a file, whatever it is called` {
               rm -f "$out"
             done
             "$3" hash --output json * 2>/dev/null | tr -d ' \\n' | tr '{' '\\n' | sed -nE \
-              's/.*"hash":"([0-9a-f]*)","path":"([^"]*)".*/hash \\2 \\1/p'
+              's/.*"filename":"([^"]*)","hash":"([0-9a-f]*)".*/hash \\1 \\2/p'
             """, matrix.path, matrix.folder.path, Tool.rblock, timeout: 600)
         var found: [String: [String: String]] = [:]
         for line in text.split(separator: "\n") {
