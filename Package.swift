@@ -256,7 +256,9 @@ let package = Package(
             dependencies: ["Catalog", "NBDServer", "HostTools", "TestImages", system] + nio,
             swiftSettings: forTests),
         .testTarget(name: "ServeTests", dependencies: ["HostTools", "TestImages"], swiftSettings: forTests),
-        .testTarget(name: "CommandTests", dependencies: ["HostTools", "TestImages"], swiftSettings: forTests),
+        .testTarget(
+            name: "CommandTests", dependencies: ["HostTools", "TestImages"], exclude: ["Scripts"],
+            swiftSettings: forTests),
         .testTarget(
             name: "FuzzTests", dependencies: fuzzed, exclude: ["Fuzzer"], swiftSettings: forTests),
         .testTarget(name: "BootTests", dependencies: ["HostTools", "TestImages"], swiftSettings: forTests),
