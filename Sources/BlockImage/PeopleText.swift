@@ -1,3 +1,5 @@
+import Glibc
+
 /// `text` on one line that does nothing to a terminal: names come from images, and whoever made an image may have put
 /// anything into them. Characters that control, format or separate lines, those that no XML may have, and the bytes of
 /// names that are not UTF-8 (see `nameText`) become `\x1b` or `\u{202e}`, and a backslash, which would look like the start
@@ -63,6 +65,18 @@ public func humanSize(_ count: UInt64) -> String {
 /// that is no `noun` with an s.
 public func counted(_ number: some BinaryInteger, _ noun: String, _ plural: String? = nil) -> String {
     "\(number) \(number == 1 ? noun : plural ?? noun + "s")"
+}
+
+/// The time `seconds` after the beginning of 1970, as "2026-11-30 12:00:00 UTC"; nil where no calendar reaches it.
+public func utcTime(_ seconds: UInt64) -> String? {
+    guard var time = time_t(exactly: seconds) else { return nil }
+    // Safe: a value of numbers, and a pointer to a name of the time zone that is not looked at.
+    var parts = unsafe tm()
+    // Safe: both are on the stack, and the function writes into the second.
+    guard unsafe gmtime_r(&time, &parts) != nil else { return nil }
+    func two(_ number: CInt) -> String { number < 10 ? "0\(number)" : "\(number)" }
+    let day = unsafe "\(1900 + Int(parts.tm_year))-\(two(parts.tm_mon + 1))-\(two(parts.tm_mday))"
+    return unsafe "\(day) \(two(parts.tm_hour)):\(two(parts.tm_min)):\(two(parts.tm_sec)) UTC"
 }
 
 /// How people may write a number of bytes, for messages about one that is none.

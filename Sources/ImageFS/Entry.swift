@@ -1,6 +1,6 @@
 import Synchronization
 
-/// What has a name in the mount because the host has one there: a folder, an image or an appliance.
+/// What has a name in the mount because the host has one there: a folder, an image or a container of disks.
 protocol Entry: AnyObject, Node {
     /// Its number, which no other ever has.
     var number: UInt64 { get }

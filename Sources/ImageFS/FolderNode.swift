@@ -4,7 +4,7 @@ import Fuse
 import HostStorage
 import SystemPackage
 
-/// A folder of the host, as the mount shows it: its images, its appliances and its subfolders. It is listed when it is
+/// A folder of the host, as the mount shows it: its images, its containers of disks and its subfolders. It is listed when it is
 /// looked into, and again when it has changed since. Every method may be called from any thread.
 final class FolderNode: Entry {
     /// A change within this time after the last one may leave the folder's time as it is: file systems count in ticks.

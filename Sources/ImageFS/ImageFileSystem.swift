@@ -38,7 +38,7 @@ package final class ImageFileSystem: FileSystem {
     /// How many images stay open without readers; each takes a descriptor per file of its chain.
     private static let idleImages = 128
 
-    /// The most threads that one image, appliance or folder has at a time.
+    /// The most threads that one image, container or folder has at a time.
     static let threadsPerImage = max(4, min(16, 2 * sysconf(CInt(_SC_NPROCESSORS_ONLN))))
     /// The threads to serve a mount with.
     package static let threads = 2 * threadsPerImage
@@ -337,6 +337,6 @@ extension ErrorNumber {
 }
 
 extension RequestGate {
-    /// A gate for as many threads as one image, appliance or folder may have.
+    /// A gate for as many threads as one image, container or folder may have.
     convenience init() { self.init(limit: ImageFileSystem.threadsPerImage) }
 }

@@ -13,7 +13,7 @@ struct MountDocument: Encodable {
 
     private var version = rblockVersion
     private var images: String
-    /// The folders, images and appliances that were listed so far.
+    /// The folders, images and containers that were listed so far.
     private var entries: Int
     private var openImages: Int
     private var openFiles: Int

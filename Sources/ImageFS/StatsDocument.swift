@@ -5,8 +5,7 @@ import HostStorage
 import ImageFormats
 import Reports
 
-/// `stats.json` of an image: its report (`ImageReport`), with what only the mount knows in the
-/// object `rblock`.
+/// `stats.json` of an image: its report (`ImageReport`), with what only the mount knows in the object `rblock`.
 struct StatsDocument: Encodable {
     /// One file of the chain.
     struct Layer: Encodable {

@@ -97,7 +97,7 @@ struct Check: ParsableCommand {
             if let report { return (.success(report), report.verdict.rawValue) }
             let message = "\(path): the format has nothing to check; --data reads it"
             Failure.say(message)
-            return (.failure(NoReport(report: FailureReport(filename: path, .other(message)))), 63)
+            return (.failure(NoReport(report: FailureReport(filename: path, .words(message, code: "unsupported")))), 63)
         } catch {
             bar.hide()
             Failure.say(error.description)

@@ -97,7 +97,7 @@ struct Convert: ParsableCommand {
         reading.progress.begin(output)
         let list = try new.list()
         guard !list.asksForHelp else {
-            return try Failure.reported { try printOptions(of: try format(of: destination)) }
+            return try Failure.reported(as: output) { try printOptions(of: try format(of: destination)) }
         }
         var hasLost = false
         try Failure.reported(as: output, filename: destination) {

@@ -14,7 +14,8 @@ struct Create: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Make a new image, whose disk is empty or that of a backing image.",
         discussion: """
-            SIZE is in bytes, as 1073741824, 512M, 1.5G or 20GiB (also K, T and P, of powers of 1024), or 20GB (of powers of 1000). With -b, the disk is that of the image BACKING, \
+            SIZE is in bytes, as 1073741824, 512M, 1.5G or 20GiB (also K, T and P, of powers of 1024), or 20GB (of powers of \
+            1000). With -b, the disk is that of the image BACKING, \
             until FILE is written to; SIZE is its size, if none is given. BACKING is looked for from the folder of \
             FILE, and must be there. It must not be changed any more afterwards.
 
@@ -57,7 +58,7 @@ struct Create: ParsableCommand {
     func run() throws {
         var list = try new.list()
         guard let file, !list.asksForHelp else {
-            return try Failure.reported { try printOptions(of: try format(of: file ?? "")) }
+            return try Failure.reported(as: output) { try printOptions(of: try format(of: file ?? "")) }
         }
         // What qemu-img has for these options is understood as well.
         let (name, backingFormat) = (list.take("backing_file"), list.take("backing_fmt"))

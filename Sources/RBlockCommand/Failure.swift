@@ -7,10 +7,14 @@ import SystemPackage
 struct Failure: Error {
     var status: Int32 = 1
     var message: String
+    /// The code of its error in JSON.
+    var code: String
 
-    init(_ message: String, status: Int32 = 1) {
+    /// A failure whose error has the code "usage" with the status 64, and else "unsupported", unless it is `code`.
+    init(_ message: String, status: Int32 = 1, code: String? = nil) {
         self.message = message
         self.status = status
+        self.code = code ?? (status == 64 ? "usage" : "unsupported")
     }
 
     init(_ error: ImageError, status: Int32 = 1) {
@@ -18,26 +22,31 @@ struct Failure: Error {
     }
 
     /// Does `work`; where that fails, says why on standard error, and ends with the failure's status. As JSON, a document
-    /// about `filename` says it as well, unless `work` has printed one.
+    /// about `filename` says it as well, unless `work` has printed one; `inLine`: it is a line, as all documents of the verb.
     static func reported(
-        as output: OutputForm = .human, filename: String? = nil, status: Int32 = 1, _ work: () throws -> Void
+        as output: OutputForm = .human, inLine: Bool = false, filename: String? = nil, status: Int32 = 1,
+        _ work: () throws -> Void
     ) throws {
         do {
             try work()
         } catch let error as Failure {
             say(error.message)
-            let reason: FailureReport.Reason = error.status == 64 ? .usage(error.message) : .other(error.message)
-            if output == .json { try? write(FailureReport(filename: filename, reason)) }
+            if output == .json {
+                try? write(FailureReport(filename: filename, .words(error.message, code: error.code)), inLine)
+            }
             throw ExitCode(error.status)
         } catch let error as ImageError {
             say(error.description)
-            if output == .json { try? write(FailureReport(filename: filename, .image(error))) }
+            if output == .json { try? write(FailureReport(filename: filename, .image(error)), inLine) }
             throw ExitCode(status)
         }
     }
 
-    private static func write(_ report: FailureReport) throws {
-        if !StandardOutput.isUsed { try writeJSON(report) }
+    private static func write(_ report: FailureReport, _ inLine: Bool = false) throws {
+        guard !StandardOutput.isUsed else { return }
+        let output = StandardOutput()
+        try output.write(try (inLine ? jsonLine(report) : jsonText(report)) + "\n")
+        try output.flush()
     }
 
     /// Ends the program for `error`, which came of its arguments or of a verb; wrong usage is a document, too, where one was
@@ -48,8 +57,8 @@ struct Failure: Error {
             || zip(arguments, arguments.dropFirst()).contains { $0 == "--output" && $1 == "json" }
         // Where standard output is for JSON-RPC, it has nothing else.
         let isForRPC = arguments.contains("stdio") || arguments.contains("--rpc=stdio")
-        if asksForJSON, !isForRPC, RBlock.exitCode(for: error) == .validationFailure {
-            try? write(FailureReport(.usage(RBlock.message(for: error))))
+        if asksForJSON, !isForRPC, !(error is ExitCode), RBlock.exitCode(for: error) == .validationFailure {
+            try? write(FailureReport(.words(RBlock.message(for: error), code: "usage")))
         }
         RBlock.exit(withError: error)
     }

@@ -87,13 +87,15 @@ struct Inspect: ParsableCommand {
         let inspected = try InspectedImage(named)
         let options = LayoutOptions(showsEntries: showsEntries, entryLimit: limit == 0 ? .max : limit)
         let printer = StandardOutput()
-        let faults =
+        let faults = Result {
             switch output {
             case .human: try showText(inspected, options, picture, printer)
             case .json: try showJSON(inspected, options, picture, printer)
             }
+        }
+        // What was found before something failed is shown, too.
         try printer.flush()
-        return faults
+        return try faults.get()
     }
 
     private func showText(

@@ -78,9 +78,9 @@ struct SharingOption: ParsableArguments {
 struct ProgressOption: ParsableArguments {
     @Flag(
         name: [.customShort("p"), .long],
-        help:
-            "Print how far it has got to standard error each second, where that is no terminal; JSON with --output json."
-    )
+        help: ArgumentHelp(
+            "Print how far it has got to standard error each second, where that is no terminal; JSON with --output json. "
+                + "SIGUSR1 has it printed once."))
     var progress = false
 
     /// Has it printed so, where it was asked for.

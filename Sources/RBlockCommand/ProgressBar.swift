@@ -117,7 +117,7 @@ final class ProgressBar {
 
     private func text(_ done: UInt64, after elapsed: Duration) -> String {
         let seconds = Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) / 1e18
-        let speed = Double(done) / seconds
+        let speed = Double(done) / max(seconds, 0.001)
         var text = "\(what)  \(total == 0 ? 100 : Int(Double(min(done, total)) / Double(total) * 100))%"
         if isInBytes { text += "  \(humanSize(UInt64(min(speed, 1e18))))/s" }
         if speed > 0 { text += "  \(Self.time(Double(total - min(done, total)) / speed)) left" }

@@ -33,6 +33,7 @@ struct RPC: ParsableCommand {
 
     @Option(help: "human: the result over several lines; or json: in one line.") var output = OutputForm.human
     @Flag(help: "Write the bytes that the method read answers, and nothing else.") var raw = false
+    @Flag(help: "With --raw: write them to a terminal, too.") var force = false
     @Argument(help: ArgumentHelp("Where the server listens.", valueName: "SOCKET"), completion: .file())
     var socket: String
     @Argument(help: ArgumentHelp("What is asked.", valueName: "METHOD")) var method: String
@@ -58,7 +59,8 @@ struct RPC: ParsableCommand {
 
     func run() throws {
         var lost: [LostRange] = []
-        try Failure.reported(as: output) {
+        try Failure.reported(as: output, inLine: true) {
+            if raw, !force { try StandardOutput.refuseTerminal("a file or a pipe takes bytes") }
             let client = try RPCClient(at: address)
             let bar = ProgressBar(method)
             let result = try client.call(method, try parsedParams()) { bar.update(part: $0) }

@@ -47,7 +47,9 @@ struct RPCClient {
             }
             if let error = members["error"]?.members {
                 let text = error["message"]?.string ?? "an error without a message"
-                throw Failure("\(name): \(method): \(text) (\(error["code"]?.text ?? "no code"))")
+                throw Failure(
+                    "\(name): \(method): \(text) (\(error["code"]?.text ?? "no code"))",
+                    code: error["data"]?.members?["kind"]?.string)
             }
             if members["id"] == Self.id, let result = members["result"] { return result }
         }

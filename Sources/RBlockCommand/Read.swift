@@ -15,7 +15,7 @@ struct Read: ParsableCommand {
         abstract: "Write bytes of the disk of an image to standard output.",
         discussion: """
             The bytes are those that the guest sees, whatever the format. An IMAGE may be a block device. Sizes are in \
-            bytes, as 1048576, 1024K, 1M (also G and T), or 0x100000. Reading past the end of the disk is an error. What \
+            bytes, as 1048576, 1024K, 1.5M, 1GiB (of 1024), 1GB (of 1000) or 0x100000. Reading past the end of the disk is an error. What \
             was read before an error is written.
 
             EXAMPLES
@@ -42,6 +42,7 @@ struct Read: ParsableCommand {
     var length: ByteSize?
     @Flag(help: "Write lines for people, as hexdump -C does; lines that repeat the one before them become a '*'.")
     var hex = false
+    @Flag(help: "Write bytes to a terminal, too.") var force = false
     @Flag(help: "Go on where the image cannot be read: zeros are written for what is lost, which is reported.")
     var ignoreReadErrors = false
     @Option(
@@ -49,7 +50,7 @@ struct Read: ParsableCommand {
     var snapshot: String?
     @Option(
         help: ArgumentHelp(
-            "human: the bytes, or what --hex makes of them; or json: path, offset, length, size and data, in base64, of "
+            "human: the bytes, or what --hex makes of them; or json: filename, offset, length, size and data, in base64, of "
                 + "at most 4M."))
     var output = OutputForm.human
     @Argument(help: ArgumentHelp("The image.", valueName: "IMAGE"), completion: .file()) var image: String
@@ -62,6 +63,7 @@ struct Read: ParsableCommand {
         reading.progress.begin(output)
         var lost = LostRanges()
         try Failure.reported(as: output, filename: image) {
+            if output == .human, !hex, !force { try StandardOutput.refuseTerminal("--hex shows bytes") }
             var named = try options.image(image)
             try named.choose(snapshot: snapshot)
             under.apply(to: &named)
@@ -72,7 +74,7 @@ struct Read: ParsableCommand {
             stream.ignoresReadErrors = ignoreReadErrors
             switch output {
             case .human: lost = try hex ? dump(stream) : copy(stream)
-            case .json: lost = try writeDocument(stream, of: disk.image.virtualSize)
+            case .json: lost = try writeDocument(stream, of: disk)
             }
             try reading.checkUnchanged(disk)
         }
@@ -118,7 +120,7 @@ struct Read: ParsableCommand {
         return lost
     }
 
-    private func writeDocument(_ stream: DiskStream, of size: UInt64) throws -> LostRanges {
+    private func writeDocument(_ stream: DiskStream, of disk: NamedDisk) throws -> LostRanges {
         guard stream.count <= Self.jsonLimit else {
             throw Failure(
                 "\(image): \(stream.count) bytes are too many for --output json, which takes \(Self.jsonLimit); "
@@ -131,9 +133,11 @@ struct Read: ParsableCommand {
                 unsafe bytes.withUnsafeBytes { unsafe data.append(contentsOf: $0) }
             }
         }
+        // A document without an error is of one state of the disk.
+        try reading.checkUnchanged(disk)
         try writeJSON(
             ReadReport(
-                path: image, snapshot: snapshot, offset: UInt64(offset.count), size: size, data: data,
+                path: image, snapshot: snapshot, offset: UInt64(offset.count), size: disk.image.virtualSize, data: data,
                 lost: ignoreReadErrors ? lost.ranges : nil))
         return lost
     }

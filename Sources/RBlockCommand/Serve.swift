@@ -104,7 +104,7 @@ struct Serve: AsyncParsableCommand {
         var services: [any Service] = []
         var logger = Logger(label: "rblock") { StreamLogHandler.standardError(label: $0) }
         logger.logLevel = verbose ? .debug : .notice
-        try Failure.reported(as: output) {
+        try Failure.reported(as: output, inLine: true) {
             let catalog = try ExportCatalog(try namedImages(), probesAll: probe) { [logger] note in
                 logger.warning("\(printable(note))")
             }

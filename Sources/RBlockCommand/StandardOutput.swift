@@ -17,6 +17,13 @@ final class StandardOutput {
     private let bar: ProgressBar?
     private let isTerminal = isatty(STDOUT_FILENO) == 1
 
+    /// Throws wrong usage where what is no text would go to a terminal, which may take it for commands; `instead`: what shows
+    /// it.
+    static func refuseTerminal(_ instead: String) throws(Failure) {
+        guard isatty(STDOUT_FILENO) == 1 else { return }
+        throw Failure("standard output is a terminal: \(instead); --force writes the bytes all the same", status: 64)
+    }
+
     /// `bar`, which may be on the same terminal, makes way for what is printed.
     init(besides bar: ProgressBar? = nil) {
         self.bar = bar
@@ -32,6 +39,7 @@ final class StandardOutput {
 
     /// Prints `bytes`, which stay where they are, after all that was to be printed before.
     func write(_ bytes: RawSpan) throws(ImageError) {
+        Self.used.withLock { $0 = true }
         try flush()
         try writeAll(bytes)
     }

@@ -57,9 +57,10 @@ extension RBlock {
         throw ValidationError("There is no subcommand '\(name)'\(hint)")
     }
 
-    /// Whether `name` is that of a file, or looks like an image's.
+    /// Whether `name` is that of a file, or looks like that of an image or of a disk in one.
     private static func isImage(_ name: String) -> Bool {
-        ImageFormat.naming(of: name.nameBytes) != nil || ContainerFormat.naming(of: name.nameBytes) != nil
+        let file = name.split(separator: "@", maxSplits: 1).first.map { Array(String($0).nameBytes) } ?? []
+        return name.contains("/") || ImageFormat.naming(of: file) != nil || ContainerFormat.naming(of: file) != nil
             || (try? FileStatus(at: FilePath(text: name))) != nil
     }
 

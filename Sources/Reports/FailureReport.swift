@@ -6,8 +6,7 @@ package struct FailureReport: Encodable, Sendable {
     /// Why: what is wrong with an image, or with what was asked.
     package enum Reason: Sendable {
         case image(ImageError)
-        case usage(String)
-        case other(String)
+        case words(String, code: String)
     }
 
     private struct Words: Encodable {
@@ -36,8 +35,7 @@ package struct FailureReport: Encodable, Sendable {
         try container.encodeIfPresent(format, forKey: .format)
         switch reason {
         case .image(let error): try container.encode(error, forKey: .error)
-        case .usage(let message): try container.encode(Words(code: "usage", message: message), forKey: .error)
-        case .other(let message): try container.encode(Words(code: "unsupported", message: message), forKey: .error)
+        case .words(let message, let code): try container.encode(Words(code: code, message: message), forKey: .error)
         }
     }
 }

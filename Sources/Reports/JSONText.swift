@@ -51,12 +51,25 @@ private func text(
     let encoder = JSONEncoder()
     if let naming, let key = CodingUserInfoKey.pathNaming { encoder.userInfo[key] = naming }
     encoder.outputFormatting = form.union([.sortedKeys, .withoutEscapingSlashes])
-    return String(decoding: try encoder.encode(document), as: UTF8.self).withoutRawBytes
+    return withoutControls(String(decoding: try encoder.encode(document), as: UTF8.self).withoutRawBytes)
+}
+
+/// `json` with what would steer a terminal that the text is shown on written as `\u009b`: Foundation's encoder leaves DEL and
+/// the control characters from U+0080 on as they are. They stand in strings only.
+private func withoutControls(_ json: String) -> String {
+    guard json.unicodeScalars.contains(where: { (0x7f...0x9f).contains($0.value) }) else { return json }
+    var result = ""
+    for scalar in json.unicodeScalars {
+        if (0x7f...0x9f).contains(scalar.value) {
+            result += "\\u" + hexDigits(scalar.value, 4)
+        } else {
+            result.unicodeScalars.append(scalar)
+        }
+    }
+    return result
 }
 
 /// `text` as a string of JSON, for documents that are written piece by piece, as their lists may be of any length.
-///
-/// Foundation's encoder leaves DEL and the control characters from U+0080 on as they are, and a terminal obeys them.
 package func jsonString(_ text: String) -> String {
     var result = "\""
     for scalar in text.withoutRawBytes.unicodeScalars {

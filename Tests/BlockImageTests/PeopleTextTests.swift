@@ -19,6 +19,14 @@ struct `What people are shown` {
         #expect(printable([0x61, 0xff, 0x07]) == "a\\xff\\x07")
     }
 
+    @Test func `has times with their zone`() {
+        #expect(utcTime(0) == "1970-01-01 00:00:00 UTC" && utcTime(951_782_399) == "2000-02-28 23:59:59 UTC")
+        #expect(
+            utcTime(951_868_799) == "2000-02-29 23:59:59 UTC"
+                && utcTime(UInt64(UInt32.max)) == "2106-02-07 06:28:15 UTC")
+        #expect(utcTime(.max) == nil && utcTime(1 << 62) == nil)
+    }
+
     @Test(
         arguments: [
             (0, "0 B"), (1, "1 B"), (512, "512 B"), (999, "999 B"), (1000, "0.977 KiB"), (1024, "1 KiB"),

@@ -108,9 +108,9 @@ struct `A verb that fails` {
         }
         let log = try Shell.run(
             """
-            cd "$2"; "$1" serve --nbd unix:nbd good.qcow2 text.img missing.qcow2 || echo $?
+            cd "$2"; trap 'kill $server' EXIT; "$1" serve --nbd unix:nbd good.qcow2 text.img missing.qcow2 || echo $?
             "$1" serve --nbd unix:nbd good.qcow2 empty.vmdk 2>log & server=$!
-            for i in {1..300}; do grep 'cannot read' log && break; sleep 0.1; done; kill $server; wait $server
+            for i in {1..300}; do grep 'cannot read' log && break; sleep 0.1; done
             """, Tool.rblock, folder.path)
         #expect(log.text.hasPrefix("1\n") && log.errors.contains("missing.qcow2: No such file"), "\(log)")
         #expect(log.text.contains("rblock: clients cannot read this: ") && log.text.contains("is empty"), "\(log.text)")

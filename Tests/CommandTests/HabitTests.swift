@@ -24,6 +24,8 @@ struct `The habits of qemu-img` {
         #expect(
             try RBlock.run([image, "--output", "json"]).text
                 == RBlock.run(["info", "-U", image, "--output", "json"]).text)
+        #expect(try RBlock.run(["\(image)@nightly"]).text == RBlock.run(["info", "\(image)@nightly"]).text)
+        #expect(try RBlock.run(["http://host/disk"]).errors.contains("a URL is not opened"))
         let missing = try RBlock.run(["gone.qcow2"])
         #expect(missing.status == 1 && missing.errors == "rblock: gone.qcow2: No such file or directory\n")
         for (verb, word) in [

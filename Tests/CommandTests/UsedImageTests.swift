@@ -84,7 +84,8 @@ struct `An image that another program uses` {
         let image = folder.file("disk.raw")
         try Pattern.writeDisk(image, size: 64 << 20, seed: 1)
         for verb in [["create", "new.qcow2", "1M"], ["info", "a"], ["serve", "a"]] {
-            for option in ["--ignore-changes", "-U"] {
+            // What an image is may be asked whoever uses it.
+            for option in ["--ignore-changes", "-U"] where verb[0] != "info" || option != "-U" {
                 #expect(try RBlock.run(verb + [option], in: folder.path).status == 64)
             }
         }

@@ -30,8 +30,8 @@ struct RefusalTests {
         let mount = try Mount(folder.path)
         #expect(try Shell.check("ls \"$1\"/folder.qcow2", mount.path) == "", "A folder is one, whatever its name.")
         for (name, code, words) in [
-            ("garbage.qcow2", "corrupt", "magic"), ("garbage.vmdk", "corrupt", "VMDK"), ("empty.qcow2", "", "0x0"),
-            ("empty.vmdk", "", "VMDK"), ("short.qcow2", "", "0x4"), ("orphan.qcow2", "", "gone.raw"),
+            ("garbage.qcow2", "corrupt", "magic"), ("garbage.vmdk", "corrupt", "VMDK"), ("empty.qcow2", "", "is empty"),
+            ("empty.vmdk", "", "is empty"), ("short.qcow2", "", "0x4"), ("orphan.qcow2", "", "gone.raw"),
             ("pipe.qcow2", "denied", "FIFO"), ("device.raw", "denied", "/dev"), ("dangling.qcow2", "", "No such file"),
             ("loop.raw", "", "links"),
         ] {

@@ -58,7 +58,8 @@ struct `What clients of a server learn of the host` {
             while let line = try client.line() {
                 Self.expectNothing(in: line, of: folder, "\(method) \(params)")
                 if line.contains("\"error\":") { errors += 1 }
-                if line.contains("\"id\":1") { break }
+                // On a busy machine what takes long is heard of before it is answered.
+                if line.contains("\"id\":1"), !line.contains("\"method\":\"progress\"") { break }
             }
         }
         try ask("list", "[]")

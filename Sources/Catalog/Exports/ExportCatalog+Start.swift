@@ -18,7 +18,9 @@ extension ExportCatalog {
         DispatchQueue.global().async { [sources] in
             for case .image(let name, let image) in sources {
                 do throws(ImageError) {
-                    for disk in try image.disks(called: name) { _ = try disk.image.disk() }
+                    for disk in try image.disks(called: name) {
+                        do throws(ImageError) { _ = try disk.image.disk() } catch { tell(error) }
+                    }
                 } catch {
                     tell(error)
                 }

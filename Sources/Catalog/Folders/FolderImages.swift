@@ -4,8 +4,8 @@ import HostStorage
 import ImageFormats
 import SystemPackage
 
-/// The images and containers of disks in a folder of the host and in the folders below it, and what else is there. May be used from any
-/// thread.
+/// The images and containers of disks in a folder of the host and in the folders below it, and what else is there. May be
+/// used from any thread.
 package final class FolderImages: Sendable {
     /// The most images that are found, and the most names that are looked at: what comes after them in the order of the
     /// names is not looked for, which is said.
@@ -29,7 +29,7 @@ package final class FolderImages: Sendable {
         var time: FileTime?
     }
 
-    /// An image, or an appliance.
+    /// An image, or a container.
     package struct Found: Sendable {
         /// Its path below the folder, as a name: see `exportName`.
         package var name: String

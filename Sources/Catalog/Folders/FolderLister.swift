@@ -3,8 +3,8 @@ import HostStorage
 import ImageFormats
 import SystemPackage
 
-/// Tells of the names in a folder of the host which are images and appliances, and what the others are. Files and links that do
-/// not answer are waited for as long as `TimedLookups` says. Every method may be called from any thread.
+/// Tells of the names in a folder of the host which are images and containers of disks, and what the others are. Files and
+/// links that do not answer are waited for as long as `TimedLookups` says. Every method may be called from any thread.
 package final class FolderLister: Sendable {
     /// The folder's path.
     private let location: FilePath
@@ -106,7 +106,7 @@ package final class FolderLister: Sendable {
 }
 
 extension FolderItem {
-    /// Whether it is an image, an appliance or a folder.
+    /// Whether it is an image, a container or a folder.
     package var isShown: Bool {
         if case .skipped = kind { return false }
         return true

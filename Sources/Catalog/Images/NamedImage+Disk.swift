@@ -38,7 +38,7 @@ extension NamedImage {
         place.snapshot = name
     }
 
-    /// Throws `outOfRange` where a disk that the image holds is meant, by what is done with whole images.
+    /// Throws `unsupported` where a disk that the image holds is meant, by what is done with whole images.
     package func checkIsWhole() throws(ImageError) {
         guard place != DiskPlace() else { return }
         throw ImageError(

@@ -12,7 +12,7 @@ package struct NamedImage: Sendable {
     /// Where it was found rather than named, what may be opened there: then it is no device, and a link that leads
     /// elsewhere is refused. `allowed` is part of it.
     package var confines: ConfinedOpenPolicy?
-    /// The appliances that are open.
+    /// The containers that are open.
     package var containers = OpenContainers()
     /// Its format; nil: its name says it, else its content. One that is found by its content may name no other file,
     /// since a guest can write whatever it likes to the start of a raw disk.

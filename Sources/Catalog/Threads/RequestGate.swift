@@ -2,7 +2,7 @@ import BlockImage
 import Dispatch
 import Synchronization
 
-/// How many threads may serve one image, appliance or folder at a time: one on a disk that does not answer must not have
+/// How many threads may serve one image, container or folder at a time: one on a disk that does not answer must not have
 /// them all. What comes on top waits, without a thread, and is served by those that are through. Every method may be
 /// called from any thread.
 package final class RequestGate: Sendable {

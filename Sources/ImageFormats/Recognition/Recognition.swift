@@ -97,7 +97,8 @@ public struct Recognition: Sendable {
     static func error(
         _ error: ImageError, of file: any HostFile, as format: ImageFormat, isNamed: Bool
     ) -> ImageError {
-        if error.subject == .file(file.path), file.size == 0 {
+        if error.subject == .file(file.path), file.size == 0, [.corrupt, .truncated, .unsupported].contains(error.code)
+        {
             return ImageError(error.code, path: file.path, "is empty, and no image")
         }
         guard error.subject == .file(file.path), let name = contentName(of: file, besides: format) else { return error }

@@ -62,7 +62,7 @@ extension QCOW2Layout {
         try cursor.number("l1_size", size: 4) { counted($0, "entry", "entries") }
         let idSize = try cursor.number("id_str_size", size: 2)
         let nameSize = try cursor.number("name_size", size: 2)
-        try cursor.number("date_sec", size: 4) { "\($0) seconds since 1970" }
+        try cursor.number("date_sec", size: 4) { utcTime($0) ?? "\($0) seconds since 1970" }
         try cursor.number("date_nsec", size: 4)
         try cursor.number("vm_clock_nsec", size: 8)
         try cursor.number("vm_state_size (32 bits)", size: 4) { counted($0, "byte") }
