@@ -51,7 +51,7 @@ let package = Package(
     targets: [
         .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CDeflate", pkgConfig: "libdeflate", providers: [.apt(["libdeflate-dev"])]),
-        .systemLibrary(name: "CXML2", pkgConfig: "libxml-2.0", providers: [.apt(["libxml2-dev"])]),
+        .systemLibrary(name: "CExpat", pkgConfig: "expat", providers: [.apt(["libexpat1-dev"])]),
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
         .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
         .systemLibrary(name: "CFuse3", pkgConfig: "fuse3", providers: [.apt(["libfuse3-dev", "fuse3"])]),
@@ -71,7 +71,8 @@ let package = Package(
         .target(
             name: "VMDK", dependencies: ["BlockImage", "ByteFormat", "Compression", "FormatCore"],
             swiftSettings: strict),
-        .target(name: "OVA", dependencies: ["BlockImage", "ByteFormat", "CXML2", "FormatCore"], swiftSettings: strict),
+        .target(
+            name: "OVA", dependencies: ["BlockImage", "ByteFormat", "CExpat", "FormatCore"], swiftSettings: strict),
         .target(
             name: "ImageFormats",
             dependencies: [

@@ -1,12 +1,11 @@
 import ByteFormat
+import Glibc
 
-/// The bytes of an OVF descriptor, made ready for the XML parser: in an encoding that keeps ASCII as it is, and without
-/// what would cost the parser time or memory out of proportion.
+/// The text of an OVF descriptor, made ready for the XML parser: in UTF-8, and without what would cost the parser time
+/// or memory out of proportion.
 struct OVFText {
-    /// The text, without a byte order mark.
+    /// The text in UTF-8, without a byte order mark. What is wrong with it is left to the parser to find.
     let bytes: [UInt8]
-    /// Its encoding, by the name that iconv knows.
-    let encoding: String
 
     /// The most attributes that one tag may have: the parser compares each of them with all others.
     static let attributeLimit = 256
@@ -16,7 +15,7 @@ struct OVFText {
     private static let documentType = Array("<!DOCTYPE".utf8)
     private static let namespace = Array("xmlns".utf8)
 
-    /// Checks `bytes`, and turns UTF-16 into UTF-8.
+    /// Checks `bytes`, and turns other encodings into UTF-8.
     init(_ bytes: [UInt8]) throws(ParseFault) {
         guard bytes.count <= OVFEnvelope.sizeLimit else {
             throw ParseFault(
@@ -24,10 +23,9 @@ struct OVFText {
         }
         if let text = Self.fromUTF16(bytes) {
             self.bytes = text
-            encoding = "UTF-8"
         } else {
-            self.bytes = bytes.starts(with: [0xef, 0xbb, 0xbf]) ? Array(bytes.dropFirst(3)) : bytes
-            encoding = try Self.declaredEncoding(of: self.bytes)
+            let text = bytes.starts(with: [0xef, 0xbb, 0xbf]) ? Array(bytes.dropFirst(3)) : bytes
+            self.bytes = try Self.inUTF8(text, from: try Self.declaredEncoding(of: text))
         }
         try Self.checkTags(self.bytes)
     }
@@ -51,10 +49,37 @@ struct OVFText {
         return Array(text.utf8)
     }
 
-    /// The encoding that the XML declaration names; UTF-8 where it names none.
+    /// The text of `bytes`, which are in `encoding`, in UTF-8.
+    private static func inUTF8(_ bytes: [UInt8], from encoding: String) throws(ParseFault) -> [UInt8] {
+        guard encoding != "UTF-8" else { return bytes }
+        let converter = unsafe iconv_open("UTF-8", encoding)
+        guard unsafe converter != iconv_t(bitPattern: -1) else {
+            throw ParseFault(
+                at: 0, "OVF descriptor: is in the encoding \"\(encoding)\", which this system does not know")
+        }
+        defer { unsafe iconv_close(converter) }
+        // A character of one byte has at most three in UTF-8.
+        var result = [UInt8](repeating: 0, count: bytes.count * 3)
+        var (left, free) = (bytes.count, result.count)
+        // Safe: the pointers are good for the call, and iconv(3) goes no further than the counts say. It does not write
+        // to its input.
+        let done = unsafe bytes.withUnsafeBytes { input in
+            unsafe result.withUnsafeMutableBytes { output in
+                var from = unsafe UnsafeMutablePointer(mutating: input.baseAddress?.assumingMemoryBound(to: CChar.self))
+                var into = unsafe output.baseAddress?.assumingMemoryBound(to: CChar.self)
+                return unsafe iconv(converter, &from, &left, &into, &free)
+            }
+        }
+        guard done != -1 else {
+            throw ParseFault(
+                at: bytes.count - left, "OVF descriptor: has a byte that the encoding \(encoding) does not")
+        }
+        return result.dropLast(free)
+    }
+
+    /// The encoding that the XML declaration names, by its name for iconv(3); UTF-8 where it names none.
     ///
-    /// Only encodings in which every ASCII byte is that character are read: what is checked here must be what the
-    /// parser sees.
+    /// Only encodings of one byte a character, and UTF-8, are read.
     private static func declaredEncoding(of bytes: [UInt8]) throws(ParseFault) -> String {
         guard bytes.starts(with: Array("<?xml".utf8)) else { return "UTF-8" }
         let declaration = bytes.prefix(1024).prefix { $0 != UInt8(ascii: ">") }
@@ -72,7 +97,7 @@ struct OVFText {
                 "OVF descriptor: is in the encoding \"\(text)\", but must be in UTF-8, UTF-16, ISO-8859 or windows-125x"
             )
         }
-        return known == "utf8" ? "UTF-8" : text
+        return known.hasPrefix("utf") ? "UTF-8" : text
     }
 
     /// Goes through the tags, and refuses what would make the parser work out of proportion.

@@ -1,5 +1,5 @@
 import ByteFormat
-import CXML2
+import CExpat
 
 /// An element's start tag.
 struct XMLElement {
@@ -38,76 +38,42 @@ protocol XMLReader: AnyObject {
     func end() throws(ParseFault)
 }
 
-/// Reads XML with libxml2, as a stream of events: no tree is built, so that memory does not grow with the document.
+/// Reads XML with expat, as a stream of events: no tree is built, so that memory does not grow with the document.
 ///
 /// Nothing is declared, substituted, or loaded for a document: it has no document type declaration (`OVFText`), and no
-/// handler that would take one. libxml2's own limits hold elements to a depth of 256, and values to 10,000,000 bytes.
+/// handler that would take one.
 enum XMLEvents {
-    /// The library's own start, once and before any other use, as it asks for.
-    private static let library: Void = xmlInitParser()
+    /// The deepest that elements may stand in each other.
+    static let depthLimit = 256
 
-    /// Tells `reader` what `text` holds. May be called from any thread.
+    /// Gives `reader` what `text` holds. May be called from any thread.
     ///
-    /// Throws what the reader throws, and where the text is no well-formed XML; the position is that of the line. Nothing
-    /// is printed.
+    /// Throws what the reader throws, and where the text is no well-formed XML.
     static func read(_ text: OVFText, into reader: any XMLReader) throws(ParseFault) {
-        _ = library
-        guard let context = unsafe xmlNewParserCtxt(), let size = CInt(exactly: text.bytes.count) else {
+        guard let parser = unsafe XML_ParserCreate("UTF-8"), let size = CInt(exactly: text.bytes.count) else {
             throw ParseFault(at: 0, "OVF descriptor: no memory to read it")
         }
-        defer { unsafe xmlFreeParserCtxt(context) }
-        let state = unsafe EventState(reader: reader, context: context)
-        // Safe: the context was just made, and has its table of handlers; `state` lives until after the last use.
-        unsafe context.pointee.sax.pointee = handlers()
-        unsafe context.pointee.userData = Unmanaged.passUnretained(state).toOpaque()
-        let options = XML_PARSE_NONET.rawValue | XML_PARSE_NOERROR.rawValue | XML_PARSE_NOWARNING.rawValue
-        // Safe: the pointer is good for the call, and the size is that of the array.
-        let document = unsafe withExtendedLifetime(state) {
+        defer { unsafe XML_ParserFree(parser) }
+        let state = unsafe EventState(reader: reader, parser: parser)
+        unsafe XML_SetUserData(parser, Unmanaged.passUnretained(state).toOpaque())
+        unsafe XML_SetElementHandler(
+            parser, { state, name, attributes in unsafe EventState.of(state)?.begin(name, attributes) },
+            { state, _ in unsafe EventState.of(state)?.end() })
+        unsafe XML_SetCharacterDataHandler(parser) { state, text, count in
+            unsafe EventState.of(state)?.add(text, Int(count))
+        }
+        // Safe: the pointer is good for the call, and the size is that of the array; `state` lives until after it.
+        let status = withExtendedLifetime(state) {
             unsafe text.bytes.withUnsafeBytes { bytes in
-                unsafe xmlCtxtReadMemory(
-                    context, bytes.baseAddress?.assumingMemoryBound(to: CChar.self), size, nil, text.encoding,
-                    CInt(options | XML_PARSE_IGNORE_ENC.rawValue))
+                unsafe XML_Parse(parser, bytes.baseAddress?.assumingMemoryBound(to: CChar.self), size, 1)
             }
         }
-        // Nothing built one.
-        if let document = unsafe document { unsafe xmlFreeDoc(document) }
         if let fault = state.fault { throw fault }
-        if unsafe context.pointee.wellFormed == 0 || !state.sawElement {
-            let line = max(state.errorLine, 1)
-            throw ParseFault(
-                at: start(ofLine: line, in: text.bytes),
-                "OVF descriptor: line \(line): is no well-formed XML: \(state.errorText)")
-        }
-    }
-
-    /// Where line `line`, counted from 1, begins.
-    private static func start(ofLine line: Int, in bytes: [UInt8]) -> Int {
-        var rest = line - 1
-        for (index, byte) in bytes.enumerated() where byte == UInt8(ascii: "\n") {
-            guard rest > 0 else { break }
-            rest -= 1
-            if rest == 0 { return index + 1 }
-        }
-        return 0
-    }
-
-    /// The handlers of what is of use; the parser passes over all else.
-    private static func handlers() -> xmlSAXHandler {
-        var handlers = unsafe xmlSAXHandler()
-        unsafe handlers.initialized = UInt32(XML_SAX2_MAGIC)
-        unsafe handlers.startElementNs = { state, name, _, _, _, _, count, _, attributes in
-            unsafe EventState.of(state)?.begin(name, attributes, Int(count))
-        }
-        unsafe handlers.endElementNs = { state, _, _, _ in unsafe EventState.of(state)?.end() }
-        unsafe handlers.characters = { state, text, count in unsafe EventState.of(state)?.add(text, Int(count)) }
-        unsafe handlers.ignorableWhitespace = unsafe handlers.characters
-        unsafe handlers.cdataBlock = unsafe handlers.characters
-        unsafe handlers.serror = { state, error in
-            guard let error = unsafe error, unsafe error.pointee.level == XML_ERR_FATAL else { return }
-            let message = unsafe error.pointee.message.map { unsafe String(cString: $0) } ?? ""
-            unsafe EventState.of(state)?.note(message, line: Int(error.pointee.line))
-        }
-        return unsafe handlers
+        guard status != XML_STATUS_OK else { return }
+        let message = unsafe XML_ErrorString(XML_GetErrorCode(parser)).map { unsafe String(cString: $0) }
+        throw ParseFault(
+            at: max(Int(unsafe XML_GetCurrentByteIndex(parser)), 0),
+            "OVF descriptor: line \(unsafe XML_GetCurrentLineNumber(parser)): is no well-formed XML: \(message ?? "")")
     }
 }
 
@@ -115,17 +81,16 @@ enum XMLEvents {
 @safe
 private final class EventState {
     let reader: any XMLReader
-    private let context: xmlParserCtxtPtr
+    private let parser: XML_Parser
     private(set) var fault: ParseFault?
-    private(set) var sawElement = false
-    /// The first error that ends a document, in the parser's words, and its line.
-    private(set) var errorText = "there is no element"
-    private(set) var errorLine = 0
+    /// The namespaces that the open elements declare, by their prefixes: those in force are the last ones.
+    private var namespaces: [(depth: Int, prefix: Substring, uri: String)] = []
+    private var depth = 0
 
-    init(reader: any XMLReader, context: xmlParserCtxtPtr) {
+    init(reader: any XMLReader, parser: XML_Parser) {
         self.reader = reader
-        // Safe: the context outlives this object's use.
-        unsafe self.context = context
+        // Safe: the parser outlives this object's use.
+        unsafe self.parser = parser
     }
 
     /// The state that a handler was given.
@@ -134,63 +99,74 @@ private final class EventState {
         unsafe pointer.map { unsafe Unmanaged<EventState>.fromOpaque($0).takeUnretainedValue() }
     }
 
-    func begin(
-        _ name: UnsafePointer<xmlChar>?, _ list: UnsafeMutablePointer<UnsafePointer<xmlChar>?>?, _ count: Int
-    ) {
-        guard fault == nil else { return }
-        sawElement = true
-        var element = XMLElement(name: unsafe name.map { unsafe String(cString: $0) } ?? "", attributes: [])
-        for index in 0..<count {
-            // Safe: an attribute is five pointers: name, prefix, namespace, value, and the value's end.
-            guard let list = unsafe list, let name = unsafe list[index * 5], let value = unsafe list[index * 5 + 3],
-                let end = unsafe list[index * 5 + 4]
-            else { continue }
-            let bytes = unsafe UnsafeBufferPointer(start: value, count: end - value)
-            let namespace = unsafe list[index * 5 + 2].map { unsafe String(cString: $0) }
-            element.attributes.append(
-                XMLElement.Attribute(
-                    name: unsafe String(cString: name), namespace: namespace, value: unsafe text(bytes)))
+    /// An element begins; `list` has the names and values of its attributes in turn, and ends with a null pointer.
+    func begin(_ name: UnsafePointer<XML_Char>?, _ list: UnsafeMutablePointer<UnsafePointer<XML_Char>?>?) {
+        guard fault == nil, let name = unsafe name else { return }
+        depth += 1
+        guard depth <= XMLEvents.depthLimit else {
+            return stop(
+                ParseFault(
+                    at: max(Int(unsafe XML_GetCurrentByteIndex(parser)), 0),
+                    "OVF descriptor: has elements more than \(XMLEvents.depthLimit) deep, which is the limit"))
         }
+        var attributes: [(name: String, value: String)] = []
+        var index = 0
+        // Safe: the list ends with a null pointer, and has a value for each name.
+        while let list = unsafe list, let name = unsafe list[index], let value = unsafe list[index + 1] {
+            attributes.append((unsafe String(cString: name), unsafe String(cString: value)))
+            index += 2
+        }
+        let element = element(named: unsafe String(cString: name), attributes)
         perform { () throws(ParseFault) in try reader.begin(element) }
     }
 
     func end() {
         guard fault == nil else { return }
+        while let last = namespaces.last, last.depth == depth { namespaces.removeLast() }
+        depth -= 1
         perform { () throws(ParseFault) in try reader.end() }
     }
 
-    func add(_ text: UnsafePointer<xmlChar>?, _ count: Int) {
-        guard fault == nil, count > 0 else { return }
+    func add(_ text: UnsafePointer<XML_Char>?, _ count: Int) {
+        guard fault == nil, count > 0, let text = unsafe text else { return }
         // Safe: the parser gives the length of what is there.
-        unsafe reader.add(UnsafeBufferPointer(start: text, count: count))
+        unsafe text.withMemoryRebound(to: UInt8.self, capacity: count) { bytes in
+            unsafe reader.add(UnsafeBufferPointer(start: bytes, count: count))
+        }
     }
 
-    func note(_ message: String, line: Int) {
-        guard errorLine == 0 else { return }
-        errorLine = line
-        errorText = message.prefix(200).split(whereSeparator: \.isNewline).joined(separator: " ")
+    /// The element of a name and attributes as they are written. expat's own way with namespaces is of no use here: it
+    /// refuses documents whose prefixes are not declared, which other readers of OVF take.
+    private func element(named written: String, _ attributes: [(name: String, value: String)]) -> XMLElement {
+        func parts(_ name: String) -> (prefix: Substring?, name: Substring) {
+            guard let colon = name.firstIndex(of: ":") else { return (nil, name[...]) }
+            return (name[..<colon], name[name.index(after: colon)...])
+        }
+        for attribute in attributes {
+            let (prefix, name) = parts(attribute.name)
+            if prefix == "xmlns" { namespaces.append((depth, name, attribute.value)) }
+        }
+        var element = XMLElement(name: String(parts(written).name), attributes: [])
+        for attribute in attributes where attribute.name != "xmlns" {
+            let (prefix, name) = parts(attribute.name)
+            guard prefix != "xmlns" else { continue }
+            let namespace = prefix.flatMap { prefix in namespaces.last { $0.prefix == prefix }?.uri }
+            element.attributes.append(.init(name: String(name), namespace: namespace, value: attribute.value))
+        }
+        return element
     }
 
     private func perform(_ body: () throws(ParseFault) -> Void) {
         do throws(ParseFault) {
             try body()
         } catch {
-            fault = error
-            // Safe: called by the parser of this very context, as it asks for.
-            unsafe xmlStopParser(context)
+            stop(error)
         }
     }
 
-    /// The value of an attribute. Where entities are not substituted, libxml2 gives an ampersand, and nothing else, as
-    /// `&#38;`.
-    private func text(_ bytes: UnsafeBufferPointer<UInt8>) -> String {
-        let written = Array("&#38;".utf8)
-        var result: [UInt8] = []
-        var rest = unsafe Array(bytes)[...]
-        while let byte = rest.first {
-            result.append(byte)
-            rest = rest.dropFirst(byte == written[0] && rest.starts(with: written) ? written.count : 1)
-        }
-        return String(decoding: result, as: UTF8.self)
+    private func stop(_ error: ParseFault) {
+        fault = error
+        // Safe: called by the parser itself, as it asks for.
+        unsafe XML_StopParser(parser, XML_Bool(XML_FALSE))
     }
 }

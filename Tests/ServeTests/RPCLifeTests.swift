@@ -133,7 +133,8 @@ struct RPCLifeTests {
         #expect(try deaf.answer()["result", "length"]?.number == 1 << 20)
         kill(other.process, SIGTERM)
         #expect(other.endStatus() == 0)
-        #expect(other.errors.contains("1 connection of 2 closed"), "\(other.errors)")
+        // The other one may have ended by then, or not yet: it is not one of those that the message is about.
+        #expect(other.errors.contains(/\b1 connection( of 2)? closed whose client/), "\(other.errors)")
         withExtendedLifetime((folder, idle, quiet, deaf)) {}
     }
 
