@@ -10,17 +10,37 @@ import SystemPackage
 final class ImageNode: Entry, Closable {
     /// How long a failure to open stands: long enough for one `ls`, short for a person that has put the missing file there.
     private static let failureLifetime = Duration.seconds(1)
-    /// How many of the sizes that the kernel got are kept.
-    private static let knownLimit = 1 << 16
-
     private struct State {
         /// The file that changed under a reader.
         var changedFile: String?
         /// The files that what the kernel has cached of each disk was read from: of the last reader who is done.
         var cached: [DiskID: [FileStamp]] = [:]
-        /// The size of each disk that the kernel got last.
-        var knownSizes: [DiskID: UInt64] = [:]
+        var knownSizes = KnownSizes()
         var counters: [DiskID: MountCounters] = [:]
+        /// Bounds the threads that read ahead of its readers; nil until it has one.
+        var readAheadGate: RequestGate?
+    }
+
+    /// The size of each disk that the kernel got last.
+    private struct KnownSizes {
+        /// How many are kept.
+        private static let limit = 1 << 16
+
+        /// That of the disk that the image is: most images have no other that is looked at.
+        private var current: UInt64?
+        private var others: [DiskID: UInt64] = [:]
+
+        subscript(view: DiskID) -> UInt64? { view == .current ? current : others[view] }
+
+        mutating func note(_ size: UInt64, of view: DiskID) {
+            guard view != .current else {
+                current = size
+                return
+            }
+            // An image may have millions. What goes was asked for long before: the kernel asks again after a second.
+            if others.count >= Self.limit, others[view] == nil { others.remove(at: others.startIndex) }
+            others[view] = size
+        }
     }
 
     /// The size of `map.json`, and what it is of.
@@ -42,8 +62,6 @@ final class ImageNode: Entry, Closable {
     /// Bounds the threads that serve it.
     let requests: RequestGate
     var gate: RequestGate? { requests }
-    /// Bounds the threads that read ahead of its readers.
-    private let readAheadGate = RequestGate(limit: ReadAheadQueue.limitPerImage)
     private let source: CatalogImage
     private let state = Guarded(State())
     /// Held while the size is found out: it is the same for all.
@@ -121,12 +139,16 @@ final class ImageNode: Entry, Closable {
         guard let disks = source.take() else { throw leftBehind }
         do throws(ImageError) {
             let disk = try self.disk(view, of: disks).result.get()
-            let (known, cached) = state.withLock { ($0.knownSizes[view], $0.cached[view]) }
+            let (known, cached, gate) = state.withLock { state in
+                let gate = state.readAheadGate ?? RequestGate(limit: ReadAheadQueue.limitPerImage)
+                state.readAheadGate = gate
+                return (state.knownSizes[view], state.cached[view], gate)
+            }
             if isCached, let known, known != disk.virtualSize { throw leftBehind }
             if isCached { counters.countOpen() }
             let open = OpenDisk(
                 disk, view, of: disks.opened, node: self, counters: counters,
-                readAhead: ReadAhead(of: disk, on: reading, through: readAheadGate))
+                readAhead: ReadAhead(of: disk, on: reading, through: gate))
             return (open, cached == disks.opened.stamp)
         } catch {
             source.giveBack()
@@ -177,13 +199,7 @@ final class ImageNode: Entry, Closable {
 
     /// The kernel gets `size` bytes as the disk's size.
     func noteKnown(_ size: UInt64, of view: DiskID) {
-        state.withLock { state in
-            // An image may have millions. What goes was asked for long before: the kernel asks again after a second.
-            if state.knownSizes.count >= Self.knownLimit, state.knownSizes[view] == nil {
-                state.knownSizes.remove(at: state.knownSizes.startIndex)
-            }
-            state.knownSizes[view] = size
-        }
+        state.withLock { $0.knownSizes.note(size, of: view) }
     }
 
     /// Closes the image's files unless it is read, counted or about to be opened, and answers whether they are closed.
