@@ -19,6 +19,8 @@ final class ImageNode: Entry, Closable {
         var counters: [DiskID: MountCounters] = [:]
         /// Bounds the threads that read ahead of its readers; nil until it has one.
         var readAheadGate: RequestGate?
+        /// Nil until `map.json` is looked at.
+        var mapSize: MapSize?
     }
 
     /// The size of each disk that the kernel got last.
@@ -43,10 +45,24 @@ final class ImageNode: Entry, Closable {
         }
     }
 
-    /// The size of `map.json`, and what it is of.
-    private struct MapSize {
-        weak var disks: ImageDisks?
-        var size: UInt64
+    /// The size of `map.json`, of the disks that it was last asked of.
+    private final class MapSize: Sendable {
+        private struct Known {
+            weak var disks: ImageDisks?
+            var size: UInt64
+        }
+
+        /// Held while the size is found out: it is the same for all.
+        private let known = Guarded<Known?>(nil)
+
+        func of(_ disk: Image, _ disks: ImageDisks) -> UInt64 {
+            known.withLock { known in
+                if let known, known.disks === disks { return known.size }
+                let size = MapText(disk).size() ?? 0
+                known = Known(disks: disks, size: size)
+                return size
+            }
+        }
     }
 
     private let id: EntryNumber
@@ -64,8 +80,6 @@ final class ImageNode: Entry, Closable {
     var gate: RequestGate? { requests }
     private let source: CatalogImage
     private let state = Guarded(State())
-    /// Held while the size is found out: it is the same for all.
-    private let knownMapSize = Guarded<MapSize?>(nil)
 
     /// The image that `open` opens, which counts in the counters it is given; `container`: the file that it lies in, unless
     /// it is one itself.
@@ -107,12 +121,12 @@ final class ImageNode: Entry, Closable {
     func mapSize() -> UInt64? {
         let disks = disks()
         guard let disk = disks.opened.disk.image else { return nil }
-        return knownMapSize.withLock { known in
-            if let known, known.disks === disks { return known.size }
-            let size = MapText(disk).size() ?? 0
-            known = MapSize(disks: disks, size: size)
-            return size
+        let mapSize = state.withLock { state in
+            let mapSize = state.mapSize ?? MapSize()
+            state.mapSize = mapSize
+            return mapSize
         }
+        return mapSize.of(disk, disks)
     }
 
     /// One of its disks, or why it cannot be read.

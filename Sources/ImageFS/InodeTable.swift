@@ -9,12 +9,25 @@ import Fuse
 /// forgets what is not used when memory is short. No two nodes in the table have one number: where the hashes of two are
 /// the same, the later one has the next number.
 final class InodeTable: Sendable {
-    private struct Reference {
-        let node: any Node
+    /// A node that the kernel refers to. There are some for each image that was looked at, and places for twice as many in
+    /// the dictionary: so each is as large as its node, and no larger.
+    private class Reference {
         /// How many references the kernel holds.
         var count: UInt64 = 0
         /// Whether another node has the next number, and is only found again while this one is here.
         var isPassed = false
+
+        var node: any Node { preconditionFailure("a reference is to a node") }
+    }
+
+    private final class ReferenceTo<Kind: Node>: Reference {
+        private let kept: Kind
+
+        init(_ node: Kind) {
+            kept = node
+        }
+
+        override var node: any Node { kept }
     }
 
     private let root: any Node
@@ -45,7 +58,10 @@ final class InodeTable: Sendable {
         let hash = hash(node)
         return references.withLock { references in
             let number = Self.number(of: node, hash, &references)
-            references[number, default: Reference(node: node)].count += 1
+            let known = references[number]
+            let reference = known ?? Self.reference(to: node)
+            reference.count += 1
+            if known == nil { references[number] = reference }
             return Inode(rawValue: number)
         }
     }
@@ -54,16 +70,17 @@ final class InodeTable: Sendable {
     func forget(_ inode: Inode, count: UInt64) {
         // What goes with the last reference goes after the lock: it may be a whole folder, or close files.
         _ = references.withLock { references -> (any Node)? in
-            guard var reference = references[inode.rawValue] else { return nil }
+            guard let reference = references[inode.rawValue] else { return nil }
             reference.count -= min(count, reference.count)
-            let isGone = reference.count == 0 && !reference.isPassed
-            references[inode.rawValue] = isGone ? nil : reference
+            if reference.count == 0, !reference.isPassed { references[inode.rawValue] = nil }
             return reference.node
         }
     }
 
     /// How many nodes the kernel refers to.
     var count: Int { references.withLock { $0.count } }
+
+    private static func reference(to node: some Node) -> Reference { ReferenceTo(node) }
 
     private static func number(of node: any Node, _ hash: UInt64, _ references: inout [UInt64: Reference]) -> UInt64 {
         // As many bits as programs keep that have numbers in floating point. 0 is no file, and 1 is the root.

@@ -83,6 +83,8 @@ package final class CatalogImage: Closable {
             // What is being counted would be lost, and counted anew by the next reader.
             guard state.readers == 0, state.disks?.opened.isBeingCounted != true else { return false }
             state.disks = nil
+            // A weak reference to what is gone has memory until it is set.
+            if state.lastDisks == nil { state.lastDisks = nil }
             return true
         } ?? false
     }
