@@ -8,6 +8,8 @@ import SystemPackage
 public final class DeviceDestination: ImageDestination {
     /// The name of the image's own file, for `file(named:)`.
     public let imageName: String
+    /// Nil: what is on a device takes no space of its own.
+    public var actualSize: UInt64? { nil }
     private let file: NewDeviceFile
     private let isFlushed: Bool
 

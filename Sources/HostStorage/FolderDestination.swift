@@ -10,6 +10,8 @@ import SystemPackage
 public final class FolderDestination: ImageDestination {
     /// The name of the image's own file; bytes that are not UTF-8 are replaced.
     public let imageName: String
+    /// The bytes that what was put in its place takes on the host; nil before that.
+    public private(set) var actualSize: UInt64?
     private let name: FilePath.Component
     private let location: FilePath
     private let folder: FileDescriptor
@@ -114,6 +116,7 @@ public final class FolderDestination: ImageDestination {
             for (_, file) in files { file.discard() }
             throw error
         }
+        actualSize = files.reduce(0) { $0 + $1.file.allocatedSize }
         files = []
     }
 

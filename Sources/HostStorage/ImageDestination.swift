@@ -6,6 +6,9 @@ public protocol ImageDestination: NewFiles {
     /// The name of the image's own file, for `file(named:)`.
     var imageName: String { get }
 
+    /// The bytes that what was put in its place takes on the host; nil before that, and for a device.
+    var actualSize: UInt64? { get }
+
     /// Puts what was written in its place; to be called once, when all of it was written. Throws `system` when the host
     /// cannot; then there is nothing, but on a device.
     func place() throws(ImageError)

@@ -52,6 +52,9 @@ final class NewLocalFile: NewFile {
         hidden = Guarded(name)
     }
 
+    /// The bytes that it takes on the host.
+    var allocatedSize: UInt64 { (try? FileStatus(handle))?.allocatedSize ?? 0 }
+
     deinit {
         // No write-back is under way any more: it keeps this object.
         try? handle.close()

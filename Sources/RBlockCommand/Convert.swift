@@ -142,7 +142,8 @@ struct Convert: ParsableCommand {
         try reading.checkUnchanged(disk)
         try place.place()
         bar.hide()
-        return ConvertReport(path: path, format: format.rawValue, virtualSize: image.size, result)
+        return ConvertReport(
+            path: path, format: format.rawValue, virtualSize: image.size, actualSize: place.actualSize, result)
     }
 
     private func newImage(_ format: ImageFormat, size: UInt64, _ list: ImageOptionList) throws -> NewImage {
@@ -192,7 +193,7 @@ struct Convert: ParsableCommand {
         let output = StandardOutput()
         try output.write(
             "\(printable(document.path)): \(document.format), \(humanSize(document.virtualSize)), of which "
-                + "\(humanSize(document.bytesWritten)) hold data\n")
+                + "\(humanSize(document.bytesWritten)) hold data\(takenSpace(document.actualSize))\n")
         try output.flush()
     }
 }

@@ -69,7 +69,8 @@ struct Create: ParsableCommand {
                 guard !new.quiet else { break }
                 let output = StandardOutput()
                 try output.write(
-                    "\(printable(document.path)): \(document.format), \(humanSize(document.virtualSize))\n")
+                    "\(printable(document.path)): \(document.format), \(humanSize(document.virtualSize))"
+                        + "\(takenSpace(document.actualSize))\n")
                 try output.flush()
             case .json: try writeJSON(document)
             }
@@ -135,7 +136,8 @@ struct Create: ParsableCommand {
         try image.writer(named: place.imageName, in: place).finish()
         try place.place()
         return CreateReport(
-            path: path, format: format.rawValue, virtualSize: image.size, backing: backing?.name,
+            path: path, format: format.rawValue, virtualSize: image.size, actualSize: place.actualSize,
+            backing: backing?.name,
             backingFormat: backing?.format.rawValue)
     }
 }

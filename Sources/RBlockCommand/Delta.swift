@@ -147,7 +147,7 @@ struct Delta: ParsableCommand {
         try place.place()
         bar.hide()
         return DeltaReport(
-            path: out, virtualSize: image.size, backing: nameText(backing.name),
+            path: out, virtualSize: image.size, actualSize: place.actualSize, backing: nameText(backing.name),
             backingFormat: backing.format, bytesChanged: result.changed, bytesWritten: result.stored)
     }
 
@@ -190,7 +190,7 @@ struct Delta: ParsableCommand {
         let name = "\(printable(document.path)): \(document.format) over \(printable(document.backing))"
         try output.write(
             "\(name) (\(document.backingFormat)), \(humanSize(document.bytesChanged)) of "
-                + "\(humanSize(document.virtualSize)) changed\n")
+                + "\(humanSize(document.virtualSize)) changed\(takenSpace(document.actualSize))\n")
         try output.flush()
     }
 }

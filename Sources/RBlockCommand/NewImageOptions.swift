@@ -66,6 +66,9 @@ func usage<Result>(_ work: () throws(OptionFault) -> Result) throws(Failure) -> 
     }
 }
 
+/// How much space a new image takes, as the end of the line about it.
+func takenSpace(_ size: UInt64?) -> String { size.map { "; takes \(humanSize($0)) on the host" } ?? "" }
+
 /// Prints the options of `format`, for who asks with `-o help`.
 func printOptions(of format: ImageFormat) throws {
     let output = StandardOutput()

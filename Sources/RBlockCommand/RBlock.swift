@@ -27,6 +27,7 @@ struct RBlock: AsyncParsableCommand {
               rblock read --length 512 --hex disk.qcow2
               rblock create disk.qcow2 20G
               rblock convert disk.vmdk disk.qcow2
+              rblock measure -O qcow2 disk.vmdk
               rblock convert shop.ova/disk1.vmdk disk.qcow2
               rblock delta monday.qcow2 tuesday.qcow2 delta.qcow2
               rblock serve --rpc unix:/run/rblock.sock /srv/images
@@ -47,7 +48,7 @@ struct RBlock: AsyncParsableCommand {
         version: rblockVersion,
         subcommands: [
             Info.self, Map.self, Inspect.self, Check.self, Diff.self, Hash.self, Read.self, Create.self, Convert.self,
-            Delta.self, Serve.self, RPC.self,
+            Delta.self, Measure.self, Serve.self, RPC.self,
         ])
 }
 

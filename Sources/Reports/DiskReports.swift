@@ -87,16 +87,49 @@ package struct CreateReport: Encodable, Sendable {
     package var virtualSize: UInt64
     package var backing: String?
     package var backingFormat: String?
+    /// The bytes that its files take on the host.
+    package var actualSize: UInt64?
 
-    package init(path: String, format: String, virtualSize: UInt64, backing: String?, backingFormat: String?) {
+    package init(
+        path: String, format: String, virtualSize: UInt64, actualSize: UInt64?, backing: String?, backingFormat: String?
+    ) {
         (filename, self.path, self.format, self.virtualSize) = (path, path, format, virtualSize)
-        (self.backing, self.backingFormat) = (backing, backingFormat)
+        (self.actualSize, self.backing, self.backingFormat) = (actualSize, backing, backingFormat)
     }
 
     private enum CodingKeys: String, CodingKey {
         case filename, path, format, backing
         case virtualSize = "virtual-size"
         case backingFormat = "backing-format"
+        case actualSize = "actual-size"
+    }
+}
+
+/// What `rblock measure` found out, with the names that `qemu-img measure` has for it.
+package struct MeasureReport: Encodable, Sendable {
+    /// The image, as it was named; nil for a new disk.
+    package var filename: String?
+    /// The format of the new image.
+    package var format: String
+    package var virtualSize: UInt64
+    /// The sizes of its files together, what of that takes space on the host, and the sizes when all of the disk is stored.
+    package var required: UInt64
+    package var actualSize: UInt64
+    package var fullyAllocated: UInt64
+
+    package init(
+        filename: String?, format: String, virtualSize: UInt64, required: UInt64, actualSize: UInt64,
+        fullyAllocated: UInt64
+    ) {
+        (self.filename, self.format, self.virtualSize) = (filename, format, virtualSize)
+        (self.required, self.actualSize, self.fullyAllocated) = (required, actualSize, fullyAllocated)
+    }
+
+    private enum CodingKeys: String, CodingKey {
+        case filename, format, required
+        case virtualSize = "virtual-size"
+        case fullyAllocated = "fully-allocated"
+        case actualSize = "actual-size"
     }
 }
 
@@ -111,12 +144,15 @@ package struct ConvertReport: Encodable, Sendable {
     package var bytesRead: UInt64
     package var bytesWritten: UInt64
     package var bytesZero: UInt64
+    /// The bytes that its files take on the host; nil for a device.
+    package var actualSize: UInt64?
     /// What could not be read, and is zeros in the new image.
     package var lost: [LostRange]
 
     /// The new image, of which `copy` was stored.
-    package init(path: String, format: String, virtualSize: UInt64, _ copy: CopyResult) {
+    package init(path: String, format: String, virtualSize: UInt64, actualSize: UInt64?, _ copy: CopyResult) {
         (filename, self.path, self.format, self.virtualSize) = (path, path, format, virtualSize)
+        self.actualSize = actualSize
         (bytesRead, bytesWritten, lost) = (copy.bytesRead, copy.bytesStored, copy.losses.ranges)
         bytesZero = virtualSize - min(virtualSize, copy.bytesStored)
     }
@@ -127,6 +163,7 @@ package struct ConvertReport: Encodable, Sendable {
         case bytesRead = "bytes-read"
         case bytesWritten = "bytes-written"
         case bytesZero = "bytes-zero"
+        case actualSize = "actual-size"
     }
 }
 
@@ -142,12 +179,14 @@ package struct DeltaReport: Encodable, Sendable {
     /// The bytes that differ, and that were stored for it.
     package var bytesChanged: UInt64
     package var bytesWritten: UInt64
+    /// The bytes that its file takes on the host.
+    package var actualSize: UInt64?
 
     package init(
-        path: String, virtualSize: UInt64, backing: String, backingFormat: String, bytesChanged: UInt64,
-        bytesWritten: UInt64
+        path: String, virtualSize: UInt64, actualSize: UInt64?, backing: String, backingFormat: String,
+        bytesChanged: UInt64, bytesWritten: UInt64
     ) {
-        (filename, self.path, self.virtualSize) = (path, path, virtualSize)
+        (filename, self.path, self.virtualSize, self.actualSize) = (path, path, virtualSize, actualSize)
         (self.backing, self.backingFormat) = (backing, backingFormat)
         (self.bytesChanged, self.bytesWritten) = (bytesChanged, bytesWritten)
     }
@@ -158,6 +197,7 @@ package struct DeltaReport: Encodable, Sendable {
         case backingFormat = "backing-format"
         case bytesChanged = "bytes-changed"
         case bytesWritten = "bytes-written"
+        case actualSize = "actual-size"
     }
 }
 

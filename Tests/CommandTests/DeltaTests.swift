@@ -148,7 +148,7 @@ struct `rblock delta` {
         let disks = try DeltaFolder()
         try disks.makePair(seed: 21)
         let text = try disks.delta("base.raw", "base.raw", "empty.qcow2")
-        #expect(text == "empty.qcow2: qcow2 over base.raw (raw), 0 B of 5 MiB changed\n")
+        #expect(text.hasPrefix("empty.qcow2: qcow2 over base.raw (raw), 0 B of 5 MiB changed; takes "), "\(text)")
         try disks.expect("empty.qcow2", isDisk: "base.raw")
         #expect(try disks.granules(65536, in: "empty.qcow2").isEmpty)
         #expect(try Status(disks.file("empty.qcow2")).size <= 5 << 16)

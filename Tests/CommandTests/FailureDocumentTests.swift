@@ -28,6 +28,7 @@ struct `A verb that fails` {
         return [
             ["info", image], ["info", "--allocation", image], ["map", image], ["inspect", image], ["check", image],
             ["diff", image, good], ["diff", good, image], ["hash", image], ["read", "--length", "512", image],
+            ["measure", image],
             ["convert", image, out], ["delta", good, image, out], ["create", "-b", image, "-F", "qcow2", out],
         ]
     }
