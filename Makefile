@@ -17,7 +17,8 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 BUILD_PACKAGES := pkg-config libfuse3-dev fuse3 libdeflate-dev zlib1g-dev libzstd-dev libssl-dev libexpat1-dev
 PEER_PACKAGES := qemu-utils qemu-system-common libnbd-bin libvmdk-utils libqcow-utils nbdkit
 TEST_PACKAGES := $(PEER_PACKAGES) e2fsprogs fdisk mount util-linux attr jq python3 zstd procps python3-venv dosfstools \
-	xfsprogs mtools strace zsh fish bsdextrautils openssl python3-libnbd gnutls-bin curl
+	xfsprogs mtools strace zsh fish bsdextrautils openssl python3-libnbd gnutls-bin curl \
+	mandoc man-db groff-base
 ifeq ($(shell dpkg --print-architecture 2>/dev/null),amd64)
 TEST_PACKAGES += qemu-system-x86 syslinux syslinux-common busybox-static cpio
 BOOT_KERNEL := .build-kernel/boot
@@ -75,7 +76,7 @@ build: deps
 	$(SWIFT) build
 
 # One file to install that needs no Swift on the machine it runs on. In a folder of its own: other builds of the release
-# configuration, such as that of the manual page, are linked against Swift's shared libraries.
+# configuration, such as that of the benchmark, are linked against Swift's shared libraries.
 STATIC := -c release --static-swift-stdlib --scratch-path .build-static
 release: deps
 	$(SWIFT) build $(STATIC) --product rblock
@@ -182,13 +183,11 @@ format:
 lint:
 	$(SWIFT) format lint --strict -r Package.swift Sources Tests
 
-# The manual has one page for each command, and one for each verb under the name that man(1) looks for: rblock-info.
-# Those that tell how to get help tell nothing; where one is referred to, the other command takes its place.
-MANUAL := .build/plugins/GenerateManual/outputs
+# The manual has one page for each command, and one for each verb under the name that man(1) looks for: rblock-info. They are
+# made of what the programs say of themselves.
 SHARE = $(DESTDIR)$(PREFIX)/share
 install: release
-	rm -rf $(MANUAL)
-	$(SWIFT) package --allow-writing-to-package-directory generate-manual --multi-page >/dev/null
+	$(call install_missing,python3)
 	install -d "$(SHARE)/man/man1" "$(SHARE)/bash-completion/completions" "$(SHARE)/zsh/site-functions" \
 		"$(SHARE)/fish/vendor_completions.d" "$(SHARE)/doc/rblockfs" "$(DESTDIR)$(PREFIX)/lib/systemd/system"
 	set -e; folder="$$($(SWIFT) build $(STATIC) --show-bin-path)"; \
@@ -198,13 +197,8 @@ install: release
 		"$$bin" --generate-completion-script bash >"$(SHARE)/bash-completion/completions/$$name"; \
 		"$$bin" --generate-completion-script zsh >"$(SHARE)/zsh/site-functions/_$$name"; \
 		"$$bin" --generate-completion-script fish >"$(SHARE)/fish/vendor_completions.d/$$name.fish"; \
-		for page in $(MANUAL)/$$name/*.1; do \
-			title="$$(basename "$$page" .1 | tr . -)"; \
-			[ "$$title" != "$$name-help" ] || continue; \
-			sed -e 's/^\.Xr rblockfs\.help/.Xr rblock/; s/^\.Xr rblock\.help/.Xr rblockfs/' \
-				-e 's/^\.Xr rblock\./.Xr rblock-/' "$$page" >"$(SHARE)/man/man1/$$title.1"; \
-		done; \
-	done
+	done; \
+	Documents/make-pages "$$folder/rblock" "$$folder/rblockfs" "$(SHARE)/man/man1"
 	for page in Documents/rblock-*.[57]; do \
 		install -D -m 644 "$$page" "$(SHARE)/man/man$${page##*.}/$${page##*/}" || exit 1; \
 	done

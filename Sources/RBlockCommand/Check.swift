@@ -7,6 +7,7 @@ import Reports
 struct Check: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Check the structures of an image: refcounts, tables, grains.",
+        usage: "rblock check [<options>] <IMAGE> ...",
         discussion: """
             Counts what uses each part of the file, and compares that with what the image says: refcounts, flags, tables, \
             snapshots, bitmaps of QCOW2; grain directories, grains, markers, CIDs of VMDK. Each finding is a line: what it \
@@ -18,9 +19,11 @@ struct Check: ParsableCommand {
 
             EXAMPLES
               rblock check disk.qcow2
-              rblock check --output json disk.qcow2
-              rblock check --data disk.vmdk
+              # every file of an appliance against its manifest, and every disk in it
               rblock check shop.ova
+              # the data as well: what is compressed is inflated
+              rblock check --data disk.vmdk
+              rblock check --output json disk.qcow2 | jq .findings
 
             EXIT STATUS
               0   nothing is wrong
@@ -31,13 +34,19 @@ struct Check: ParsableCommand {
               64  wrong usage
 
             Several images come to the first of 1, 2, 3 and 63 that one of them comes to.
+
+            SEE ALSO
+              qemu-img(1), rblock(1), rblock-inspect(1), rblock-json(5), rblock-formats(7)
             """)
 
     @OptionGroup var options: ImageOptions
     @OptionGroup var sharing: SharingOption
     @OptionGroup var progress: ProgressOption
     @OptionGroup var under: BackingOption
-    @Option(help: "human, or json: the keys of qemu-img check, and the findings; of several images an array.")
+    @Option(
+        help: ArgumentHelp(
+            "human, or json: the keys of qemu-img check, and the findings; of several images an array.",
+            valueName: "form"))
     var output = OutputForm.human
     @Flag(help: "Also read all data of the disk that the image stores, and inflate what is compressed.")
     var data = false

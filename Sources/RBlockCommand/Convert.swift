@@ -26,19 +26,24 @@ struct Convert: ParsableCommand {
             is left, and what was there is as it was. That does not hold for a device, of course. A link is followed: the \
             image takes the place of the file that it leads to. One input and the same options always make the same bytes.
 
-            rblock create -f FORMAT -o help lists the options of a format.
+            'rblock create -f FORMAT -o help' lists the options of a format.
 
-            --from-sectors takes what rblock diff --sectors prints: the other sectors are zeros in the new image.
+            --from-sectors takes what 'rblock diff --sectors' prints: the other sectors are zeros in the new image.
 
             EXAMPLES
               rblock convert disk.raw disk.qcow2
+              # a device into a compressed image, and back
               rblock convert /dev/vg/root backup.qcow2 --compress zstd
+              rblock convert --force backup.qcow2 /dev/vg/root
+              # the disk that a snapshot keeps, and a partition of it
               rblock convert --snapshot monday disk.qcow2 monday.vmdk
+              rblock convert disk.qcow2@monday/p1 root.raw
+              # a VMDK to upload
               rblock convert -O vmdk -o subformat=streamOptimized disk.qcow2 disk.vmdk
               rblock convert -o cluster_size=2M,extended_l2=on disk.vmdk disk.qcow2
-              rblock convert --force disk.qcow2 /dev/sdx
-              rblock convert shop.ova disk.qcow2
+              # a disk of an appliance
               rblock convert shop.ova/disk2.vmdk disk2.qcow2
+              # what can still be read of a disk that fails
               rblock convert --ignore-read-errors /dev/sdx rescued.raw
 
             EXIT STATUS
@@ -47,6 +52,10 @@ struct Convert: ParsableCommand {
               2   the new image is there, but parts of SRC could not be read, which
                   are zeros in it: only with --ignore-read-errors
               64  wrong usage
+
+            SEE ALSO
+              qemu-img(1), rblock(1), rblock-create(1), rblock-delta(1), rblock-json(5),
+              rblock-formats(7), rblock-guide(7), rblock-names(7)
             """)
 
     @OptionGroup var options: ImageOptions
@@ -80,7 +89,8 @@ struct Convert: ParsableCommand {
     var targetIsZero = false
     @Flag(help: "Go on where SRC cannot be read: zeros take the place of the sectors that are lost, which are named.")
     var ignoreReadErrors = false
-    @Option(help: "human, or json: what was made of what, and what was lost.") var output = OutputForm.human
+    @Option(help: ArgumentHelp("human, or json: what was made of what, and what was lost.", valueName: "form"))
+    var output = OutputForm.human
     @Argument(help: ArgumentHelp("The image to copy.", valueName: "SRC"), completion: .file()) var source: String
     @Argument(help: ArgumentHelp("The new image.", valueName: "DST"), completion: .file()) var destination: String
 

@@ -22,15 +22,22 @@ struct Create: ParsableCommand {
             EXAMPLES
               rblock create disk.qcow2 20G
               rblock create -o cluster_size=2M,preallocation=metadata disk.qcow2 100G
+              # over another image, which stays as it is
               rblock create -b base.qcow2 overlay.qcow2
               rblock create -b base.raw -F raw overlay.qcow2 40G
+              # in files of 2 GiB
               rblock create -o subformat=twoGbMaxExtentSparse disk.vmdk 8G
+              # the options of a format
               rblock create -f vmdk -o help
 
             EXIT STATUS
               0   the new image is there
               1   it cannot be made, or the backing image not be opened; nothing is left
               64  wrong usage
+
+            SEE ALSO
+              qemu-img(1), rblock(1), rblock-convert(1), rblock-delta(1), rblock-json(5),
+              rblock-formats(7)
             """)
 
     @OptionGroup var options: ImageOptions
@@ -44,7 +51,7 @@ struct Create: ParsableCommand {
         help: ArgumentHelp("The format of the backing image; by default what its name says.", valueName: "format"))
     var backingFormat: ImageFormat?
     @OptionGroup var new: NewImageOptions
-    @Option(help: "human, or json: what was made.") var output = OutputForm.human
+    @Option(help: ArgumentHelp("human, or json: what was made.", valueName: "form")) var output = OutputForm.human
     @Argument(help: ArgumentHelp("The new image.", valueName: "FILE"), completion: .file()) var file: String?
     @Argument(help: ArgumentHelp("The size of its disk.", valueName: "SIZE"), transform: ByteSize.parse) var size:
         ByteSize?

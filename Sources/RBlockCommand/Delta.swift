@@ -17,7 +17,7 @@ struct Delta: ParsableCommand {
             OUT is a QCOW2 image of the disk CHANGED that stores only the clusters in which that differs from the disk \
             BASE, and has BASE as its backing file. Both are images in any format, raw files, or block devices; BASE must \
             not be changed any more afterwards. What both take from the same place of the same file is not read. The disks \
-            may have different sizes: OUT has that of CHANGED. As with rblock convert, OUT is there when all of it is \
+            may have different sizes: OUT has that of CHANGED. As with rblock-convert(1), OUT is there when all of it is \
             written, and one input always makes the same bytes.
 
             OUT names BASE by its place in the folder of OUT, if it lies there or below it, and else by its absolute path. \
@@ -25,20 +25,28 @@ struct Delta: ParsableCommand {
             --allow-path; where BASE is a device, only QEMU does.
 
             --from-bitmap takes what a dirty bitmap of CHANGED marks, and compares nothing. The internal snapshot of an \
-            image cannot be a backing file: rblock convert --snapshot makes a file of it that can be BASE.
+            image cannot be a backing file: 'rblock convert --snapshot' makes a file of it that can be BASE.
 
             EXAMPLES
               rblock delta monday.qcow2 tuesday.qcow2 delta.qcow2
-              rblock delta --extended-l2 base.raw /dev/vg/root delta.qcow2
               rblock delta --compress zstd monday.vmdk tuesday.vmdk delta.qcow2
+              # small changes: subclusters of 2K are stored
+              rblock delta --extended-l2 base.raw /dev/vg/root delta.qcow2
+              # what QEMU's dirty bitmap marks, without a comparison
               rblock delta --from-bitmap changes base.qcow2 disk.qcow2 delta.qcow2
+              # up to a snapshot
               rblock delta --snapshot tuesday monday.qcow2 disk.qcow2 delta.qcow2
+              # the base is to lie elsewhere
               rblock delta --backing-name /srv/base.qcow2 base.qcow2 new.qcow2 delta.qcow2
 
             EXIT STATUS
               0   OUT is there
               1   BASE or CHANGED cannot be read, or OUT not be written; nothing is left
               64  wrong usage
+
+            SEE ALSO
+              qemu-img(1), rblock(1), rblock-convert(1), rblock-diff(1), rblock-json(5),
+              rblock-formats(7), rblock-guide(7)
             """)
 
     @OptionGroup var options: ImageOptions
@@ -75,7 +83,8 @@ struct Delta: ParsableCommand {
     var compress: CompressionType?
     @Option(help: ArgumentHelp("How hard to compress: 1 to 12 for zlib, 1 to 19 for zstd.", valueName: "N"))
     var level: Int?
-    @Option(help: "human, or json: what was made of what, and how much had changed.") var output = OutputForm.human
+    @Option(help: ArgumentHelp("human, or json: what was made of what, and how much had changed.", valueName: "form"))
+    var output = OutputForm.human
     @Argument(help: ArgumentHelp("The disk as it was.", valueName: "BASE"), completion: .file()) var base: String
     @Argument(help: ArgumentHelp("The disk as it is.", valueName: "CHANGED"), completion: .file()) var changed: String
     @Argument(help: ArgumentHelp("The new image.", valueName: "OUT"), completion: .file()) var out: String

@@ -24,8 +24,11 @@ struct Diff: ParsableCommand {
 
             EXAMPLES
               rblock diff before.qcow2 after.qcow2
+              # is the backup the same as the volume?
               rblock diff --summary /dev/vg/root backup.vmdk
+              # what changed between two snapshots of one image
               rblock diff --snapshot-a monday --snapshot-b tuesday disk.qcow2 disk.qcow2
+              # how many blocks of 4096 bytes differ
               rblock diff --sectors --sector-size 4096 a.raw b.raw | wc -l
 
             EXIT STATUS
@@ -34,6 +37,10 @@ struct Diff: ParsableCommand {
               2   an image cannot be opened or read; what differs before is printed.
                   Or, with --ignore-read-errors, parts could not be read
               64  wrong usage
+
+            SEE ALSO
+              cmp(1), qemu-img(1), rblock(1), rblock-delta(1), rblock-hash(1),
+              rblock-json(5), rblock-names(7)
             """)
 
     @OptionGroup var options: ImageOptions
@@ -63,7 +70,9 @@ struct Diff: ParsableCommand {
     @Flag(help: "Print the sum only.") var summary = false
     @Flag(help: "Go on where a disk cannot be read: zeros are compared in place of what is lost, which is reported.")
     var ignoreReadErrors = false
-    @Option(help: "human, or json: a, b, ranges (or sectors, with --sectors) and summary.") var output = OutputForm
+    @Option(
+        help: ArgumentHelp("human, or json: a, b, ranges (or sectors, with --sectors) and summary.", valueName: "form"))
+    var output = OutputForm
         .human
     @Argument(help: ArgumentHelp("The one disk.", valueName: "A"), completion: .file()) var first: String
     @Argument(help: ArgumentHelp("The other disk.", valueName: "B"), completion: .file()) var second: String

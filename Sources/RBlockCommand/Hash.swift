@@ -24,9 +24,14 @@ struct Hash: ParsableCommand {
             EXAMPLES
               rblock hash disk.qcow2
               rblock hash --snapshot daily disk.qcow2
-              rblock hash --algorithm sha1 --output json disk.vmdk /dev/loop0
+              # a list, and later a comparison with it
+              rblock hash *.qcow2 > SHA256SUMS
+              rblock hash --check SHA256SUMS
+              # two hash functions, while the disk is read once
               rblock hash --algorithm md5 --algorithm sha256 disk.qcow2
-              rblock hash *.qcow2 > SHA256SUMS; rblock hash --check SHA256SUMS
+              # the same disk in an image and on a device
+              rblock hash --algorithm sha1 --output json disk.vmdk /dev/loop0
+              # a disk that fails: zeros stand for what cannot be read
               rblock hash --ignore-read-errors /dev/sdx
 
             EXIT STATUS
@@ -36,6 +41,9 @@ struct Hash: ParsableCommand {
               2   a hash is that of a disk with zeros for what could not be read:
                   only with --ignore-read-errors
               64  wrong usage
+
+            SEE ALSO
+              rblock(1), rblock-diff(1), sha256sum(1), rblock-json(5), rblock-names(7)
             """)
 
     @OptionGroup var options: ImageOptions
@@ -53,7 +61,8 @@ struct Hash: ParsableCommand {
     var snapshot: String?
     @Flag(help: "Go on where an image cannot be read: zeros are hashed for what is lost, which is reported.")
     var ignoreReadErrors = false
-    @Option(help: "human: as sha256sum prints it; or json: an array of objects.") var output = OutputForm.human
+    @Option(help: ArgumentHelp("human: as sha256sum prints it; or json: an array of objects.", valueName: "form"))
+    var output = OutputForm.human
     @Argument(help: ArgumentHelp("The images.", valueName: "IMAGE"), completion: .file()) var images: [String] = []
 
     func validate() throws {

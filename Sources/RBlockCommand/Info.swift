@@ -8,6 +8,7 @@ import Reports
 struct Info: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Tell what an image is: its format, sizes, features, snapshots.",
+        usage: "rblock info [<options>] <IMAGE> ...",
         discussion: """
             Says what qemu-img info says, under the same names, and more: notes, who uses the image, the partition table \
             where the disk can be read. IMAGE is the only file that is opened: what it names (backing files, extents, data \
@@ -21,9 +22,12 @@ struct Info: ParsableCommand {
 
             EXAMPLES
               rblock info disk.qcow2
+              # with what lies under it, down to the image that names no other
               rblock info --backing-chain overlay.qcow2
+              # the sizes of many disks, for a script
               rblock info --output json *.vmdk | jq '.[]."virtual-size"'
-              rblock info --allocation --output json disk.qcow2 | jq .rblock
+              # how much of the disk is data, zeros, compressed
+              rblock info --allocation --output json disk.qcow2 | jq .rblock.allocation
 
             EXIT STATUS
               0   done
@@ -31,12 +35,17 @@ struct Info: ParsableCommand {
               2   with --allocation: parts of a disk cannot be found; they are
                   named, as lost, and the others were counted
               64  wrong usage
+
+            SEE ALSO
+              qemu-img(1), rblock(1), rblock-inspect(1), rblock-map(1), rblock-json(5),
+              rblock-formats(7), rblock-names(7)
             """)
 
     @OptionGroup var options: ImageOptions
     @OptionGroup var sharing: SharingOption
     @OptionGroup var under: BackingOption
-    @Option(help: "human, or json: the keys of qemu-img info, and more.") var output = OutputForm.human
+    @Option(help: ArgumentHelp("human, or json: the keys of qemu-img info, and more.", valueName: "form")) var output =
+        OutputForm.human
     @Flag(help: "Tell of the images under it as well, and open all files that they name.") var backingChain = false
     @Flag(help: "Count how the disk is stored, over the whole chain, and what its dirty bitmaps call dirty.")
     var allocation = false

@@ -12,6 +12,7 @@ import SystemPackage
 struct Inspect: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Show how an image file is laid out: every field, table and cluster, and what is wrong where.",
+        usage: "rblock inspect [<options>] <IMAGE>",
         discussion: """
             Shows each header field with its offset, its bytes and its meaning, the extensions, the tables, and, with \
             --l2, every entry of the second tables. Goes on where a damaged image cannot be read: what is wrong stands \
@@ -20,7 +21,9 @@ struct Inspect: ParsableCommand {
 
             EXAMPLES
               rblock inspect disk.qcow2
+              # the second tables, too, up to 100 entries of each kind
               rblock inspect --l2 --limit 100 disk.qcow2
+              # what each part of the file is used for, as letters, and as a picture
               rblock inspect --graph disk.vmdk
               rblock inspect --svg disk.svg disk.qcow2
               rblock inspect --output json disk.qcow2 | jq '.structures[].name'
@@ -31,6 +34,9 @@ struct Inspect: ParsableCommand {
                   or would replace a file
               2   shown, but something in it is wrong
               64  wrong usage
+
+            SEE ALSO
+              rblock(1), rblock-check(1), rblock-map(1), rblock-json(5), rblock-formats(7)
             """)
 
     @Option(
@@ -70,7 +76,8 @@ struct Inspect: ParsableCommand {
             valueName: "count"))
     var limit: UInt64 = 10_000
 
-    @Option(help: "human, or json: one object, written as it is found.") var output = OutputForm.human
+    @Option(help: ArgumentHelp("human, or json: one object, written as it is found.", valueName: "form")) var output =
+        OutputForm.human
     @Argument(help: ArgumentHelp("The image.", valueName: "IMAGE"), completion: .file()) var image: String
 
     func run() throws {

@@ -24,9 +24,12 @@ struct Map: ParsableCommand {
 
             EXAMPLES
               rblock map disk.qcow2
+              # what the overlay stores itself
               rblock map --depth 0 overlay.qcow2
+              # where one cluster of the disk lies
               rblock map --start-offset 1M --max-length 64K disk.vmdk
               rblock map --snapshot before-update disk.qcow2
+              # all that has bytes in a file, for a script
               rblock map --output json disk.qcow2 | jq '.[] | select(.data)'
 
             EXIT STATUS
@@ -34,12 +37,17 @@ struct Map: ParsableCommand {
               1   the image cannot be opened or read
               2   parts of the disk cannot be mapped; the others are
               64  wrong usage
+
+            SEE ALSO
+              qemu-img(1), rblock(1), rblock-info(1), rblock-inspect(1), rblock-json(5),
+              rblock-names(7)
             """)
 
     @OptionGroup var options: ImageOptions
     @OptionGroup var sharing: SharingOption
     @OptionGroup var under: BackingOption
-    @Option(help: "human, or json: what qemu-img map writes.") var output = OutputForm.human
+    @Option(help: ArgumentHelp("human, or json: what qemu-img map writes.", valueName: "form")) var output = OutputForm
+        .human
     @Option(
         help: ArgumentHelp(
             "The last image of the chain that is looked at; 0: IMAGE alone.", valueName: "N"))

@@ -9,41 +9,69 @@ struct RBlock: AsyncParsableCommand {
         commandName: "rblock",
         abstract: "Look into virtual-machine disk images, and make them.",
         discussion: """
-            Images are \(ImageFormat.names()); what they name (backing files, extents) is opened in the folder of the image, \
-            and in those of --allow-path. APPLIANCE.ova/DISK is a disk in an OVA, as a mount names it; the only one needs \
-            no name. IMAGE@SNAPSHOT, IMAGE/p1, IMAGE@SNAPSHOT/p1, IMAGE@SNAPSHOT/vmstate and IMAGE/layers/1 are disks in \
-            an image.
+            Images are \(ImageFormat.names()), and the disks of OVA appliances. What an image names (backing files, extents) \
+            is opened in the folder of the image, and in those of --allow-path. Images are read and never written; create, \
+            convert and delta make new ones. Results are for people, or JSON with --output json. Without a verb, 'rblock \
+            IMAGE' is 'rblock info IMAGE'; 'rblock help VERB' explains a verb.
+
+            NAMES OF DISKS
+            IMAGE is a file, a block device, or a disk that an image holds: IMAGE@SNAPSHOT, IMAGE/p1 (a partition), \
+            IMAGE@SNAPSHOT/p1, IMAGE@SNAPSHOT/vmstate, and IMAGE/layers/1 (the image under it). APPLIANCE.ova/DISK is a disk \
+            of an appliance; the only one needs no name. The same names are used by servers, and are paths in a mount: see \
+            rblock-names(7).
+
+            SIZES AND OFFSETS
+            Sizes and offsets are in bytes, as 1048576, 0x100000, 1024K, 1M, 1.5G or 1GiB, also with T and P, of powers of \
+            1024; and as 1GB of powers of 1000.
 
             EXAMPLES
-              rblock info disk.qcow2
+              # what is this image, what does it hold, and is it sound?
+              rblock disk.qcow2
               rblock info --output json --backing-chain disk.qcow2
-              rblock map --output json disk.qcow2
+              rblock map disk.qcow2
               rblock inspect --l2 disk.qcow2
-              rblock disk.qcow2 --inspect
               rblock check disk.qcow2
+              # disks beside each other
               rblock diff before.qcow2 after.qcow2
               rblock hash disk.qcow2
-              rblock convert disk.qcow2@daily/p1 root.raw
               rblock read --length 512 --hex disk.qcow2
+              # new images
               rblock create disk.qcow2 20G
               rblock convert disk.vmdk disk.qcow2
               rblock measure -O qcow2 disk.vmdk
+              rblock convert disk.qcow2@daily/p1 root.raw
               rblock convert shop.ova/disk1.vmdk disk.qcow2
               rblock delta monday.qcow2 tuesday.qcow2 delta.qcow2
+              # a server, and a client
               rblock serve --rpc unix:/run/rblock.sock /srv/images
               rblock rpc /run/rblock.sock list
+
+            SIGNALS
+              SIGUSR1
+                  has a verb that takes long print once, on standard error, how far it
+                  has got, as --progress does each second
+              SIGINT, SIGTERM, SIGHUP, SIGPIPE
+                  end a verb; of a new image that is not done nothing is left
+
+            ENVIRONMENT
+              NO_COLOR
+                  where it is set and not empty, inspect writes no colours to a terminal
 
             EXIT STATUS
               0   done; check, inspect: nothing is wrong; diff: the disks are the same
               1   an image cannot be opened, read or written; diff: the disks differ
               2   check, inspect: something is wrong; diff: an image cannot be read;
-                  convert: parts of the disk could not be read
+                  other verbs: done, but for parts of the disk that could not be read
               3   check: host space is wasted (leaks), and nothing else is wrong
               63  check: the format has nothing to check
               64  wrong usage
               70  /proc is not mounted
 
-            What each verb means by them is said by its own help: rblock help VERB.
+            The help of each verb says what they mean there.
+
+            SEE ALSO
+              qemu-img(1), rblockfs(1), rblock-json(5), rblock-formats(7),
+              rblock-guide(7), rblock-names(7)
             """,
         version: rblockVersion,
         subcommands: [

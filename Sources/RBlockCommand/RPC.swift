@@ -9,6 +9,7 @@ struct RPC: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "rpc",
         abstract: "Ask a server of 'rblock serve --rpc' by JSON-RPC.",
+        usage: "rblock rpc [<options>] <SOCKET> <METHOD> [<PARAMS> ...]",
         discussion: """
             SOCKET is the path of a Unix socket, unix:PATH or tcp:HOST:PORT. METHOD is one that rpc.discover lists: \
             get_version, list, info, inspect, map, check, read, diff, stats, shutdown and others. PARAMS are name=value \
@@ -19,8 +20,11 @@ struct RPC: ParsableCommand {
             EXAMPLES
               rblock rpc /run/rblock.sock list
               rblock rpc /run/rblock.sock check image=disk.qcow2 data=true
+              # parameters as JSON
               rblock rpc /run/rblock.sock read '{"offset": 4096, "length": 512}'
+              # the bytes alone
               rblock rpc --raw tcp:localhost:4711 read offset=0 length=512 | xxd
+              # the methods that there are
               rblock rpc /run/rblock.sock rpc.discover | jq '.methods[].name'
 
             EXIT STATUS
@@ -29,9 +33,13 @@ struct RPC: ParsableCommand {
               2   --raw: zeros were written for what could not be read: only with
                   ignore-read-errors=true
               64  wrong usage
+
+            SEE ALSO
+              rblock(1), rblock-serve(1), rblock-json(5), rblock-guide(7)
             """)
 
-    @Option(help: "human: the result over several lines; or json: in one line.") var output = OutputForm.human
+    @Option(help: ArgumentHelp("human: the result over several lines; or json: in one line.", valueName: "form"))
+    var output = OutputForm.human
     @Flag(help: "Write the bytes that the method read answers, and nothing else.") var raw = false
     @Flag(help: "With --raw: write them to a terminal, too.") var force = false
     @Argument(help: ArgumentHelp("Where the server listens.", valueName: "SOCKET"), completion: .file())

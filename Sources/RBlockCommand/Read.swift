@@ -19,8 +19,12 @@ struct Read: ParsableCommand {
             was read before an error is written.
 
             EXAMPLES
+              # the boot sector, for people
               rblock read --length 512 --hex disk.qcow2
+              # all from the second MiB on
               rblock read --offset 1M disk.vmdk > rest.raw
+              # which file system is in the first partition?
+              rblock read --length 64K disk.qcow2/p1 | file -
               rblock read --length 4K --output json disk.qcow2 | jq -r .data | base64 -d
 
             EXIT STATUS
@@ -29,12 +33,17 @@ struct Read: ParsableCommand {
               2   it was written, with zeros for what could not be read: only with
                   --ignore-read-errors
               64  wrong usage
+
+            SEE ALSO
+              hexdump(1), rblock(1), rblock-convert(1), rblock-map(1), rblock-json(5),
+              rblock-names(7)
             """)
 
     @OptionGroup var options: ImageOptions
     @OptionGroup var reading: ReadingOptions
     @OptionGroup var under: BackingOption
-    @Option(help: ArgumentHelp("The first byte of the disk.", valueName: "size"), transform: ByteSize.parse)
+    @Option(
+        help: ArgumentHelp("The first byte of the disk; 0 by default.", valueName: "size"), transform: ByteSize.parse)
     var offset = ByteSize(count: 0)
     @Option(
         help: ArgumentHelp("How many bytes; by default to the end of the disk.", valueName: "size"),
@@ -51,7 +60,7 @@ struct Read: ParsableCommand {
     @Option(
         help: ArgumentHelp(
             "human: the bytes, or what --hex makes of them; or json: filename, offset, length, size and data, in base64, of "
-                + "at most 4M."))
+                + "at most 4M.", valueName: "form"))
     var output = OutputForm.human
     @Argument(help: ArgumentHelp("The image.", valueName: "IMAGE"), completion: .file()) var image: String
 

@@ -32,17 +32,32 @@ struct Serve: AsyncParsableCommand {
             passes are for NBD, those called "rpc" for JSON-RPC.
 
             EXAMPLES
+              # one image, at nbd://localhost
               rblock serve disk.qcow2
               rblock serve --backing /srv/base.qcow2 overlay.qcow2
-                nbdcopy nbd://localhost copy.raw
-                qemu-img convert nbd://localhost -O qcow2 copy.qcow2
-                nbd-client localhost /dev/nbd0
+              # and its clients
+              nbdcopy nbd://localhost copy.raw
+              qemu-img convert nbd://localhost -O qcow2 copy.qcow2
+              nbd-client localhost /dev/nbd0
+              # a folder of images, at Unix sockets, and its clients
               rblock serve --nbd unix:/tmp/nbd.sock --rpc unix:/tmp/rpc.sock /srv/images
-                nbdinfo --list 'nbd+unix:///?socket=/tmp/nbd.sock'
-                nbdfuse mnt 'nbd+unix:///vm.qcow2/p1?socket=/tmp/nbd.sock'
-                rblock rpc /tmp/rpc.sock list
+              nbdinfo --list 'nbd+unix:///?socket=/tmp/nbd.sock'
+              nbdfuse mnt 'nbd+unix:///vm.qcow2/p1?socket=/tmp/nbd.sock'
+              rblock rpc /tmp/rpc.sock list
+              # for other hosts, encrypted
               rblock serve --nbd tcp:0.0.0.0:10809 --tls-certificates /etc/pki/nbd /srv
+              # one question, and the end
               echo '{"method": "list", "id": 1}' | rblock serve --rpc stdio disk.qcow2
+
+            SIGNALS
+              SIGTERM, SIGINT
+                  end the server, once requests are answered
+
+            ENVIRONMENT
+              LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES
+                  sockets that systemd passes; the names tell which are for JSON-RPC
+              NOTIFY_SOCKET
+                  where systemd learns that clients can connect
 
             EXIT STATUS
               0   a signal (SIGTERM, SIGINT) or a client ended it; all was answered
@@ -50,6 +65,11 @@ struct Serve: AsyncParsableCommand {
               1   an image or folder is not there, or an address or certificate cannot be
                   used
               64  wrong usage
+
+            SEE ALSO
+              nbdcopy(1), nbdfuse(1), nbdinfo(1), rblock(1), rblock-rpc(1),
+              rblock-json(5), systemd.socket(5), rblock-guide(7), rblock-names(7),
+              nbd-client(8), qemu-nbd(8)
             """)
 
     @OptionGroup var options: ImageOptions
@@ -72,7 +92,10 @@ struct Serve: AsyncParsableCommand {
     var probe = false
     @Flag(help: "Let TCP addresses be served that other hosts reach, though nothing is encrypted.") var insecure = false
     @Flag(name: .shortAndLong, help: "Tell of every connection, on standard error.") var verbose = false
-    @Option(help: "How addresses are reported: human, on standard error; or json, one line on standard output.")
+    @Option(
+        help: ArgumentHelp(
+            "How addresses are reported: human, on standard error; or json, one line on standard output.",
+            valueName: "form"))
     var output = OutputForm.human
     @Argument(help: ArgumentHelp("The images, and folders of images.", valueName: "IMAGE"), completion: .file())
     var images: [String]

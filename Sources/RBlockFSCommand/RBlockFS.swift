@@ -25,32 +25,114 @@ struct RBlockFS: ParsableCommand {
         discussion: """
             Every \(ImageFormat.extensions) of IMAGES and its subfolders, or the one image that it is, becomes a folder \
             of MOUNTPOINT with a flat disk.raw, its partitions, map.json and stats.json in it; an .ova a folder with one \
-            for each of its disks. Images are read, never written.
+            for each of its disks. Images are read, never written. The command returns when the mount answers; the server \
+            goes on in the background, and logs to syslog.
 
             Only the user who mounts can look, and no one else: root cannot look at the mount of another user. With \
             -o allow_other everybody can, as far as --uid, --gid and --umask let them.
 
+            'fusermount3 -u MOUNTPOINT' unmounts, and so does umount(8) for root. While a file is open both say that it is \
+            busy; with -z, or 'umount -l', the mount goes out of sight at once, and the server ends when the last file is \
+            closed. A mount whose server was killed is removed by the next rblockfs there.
+
+            MOUNT OPTIONS
+            Those of this program, with -o, for mount(8) and in fstab(5):
+
+              allow_path=DIR
+                  as --allow-path, repeatable
+              cache_size=SIZE
+                  as --cache-size; 48M by default
+              log_level=LEVEL
+                  as --log-level; notice by default
+              secret=IMAGE=file:PATH, secret=IMAGE=env:VARIABLE
+                  as --secret, repeatable
+              slow_keys, raw_img, probe, ignore_cid, drop_privileges
+                  as the options of these names
+              uid=USER, gid=GROUP, umask=MODE, pid_file=FILE
+                  as the options of these names
+              setuid=USER
+                  as --user
+
+            Those of FUSE, of which others are passed on as well:
+
+              allow_other
+                  every user can look, as far as owner and permissions let them; an
+                  ordinary user needs user_allow_other in /etc/fuse.conf
+              allow_root
+                  root can look, and no other user
+              auto_unmount
+                  unmount however the server ends; for root
+              default_permissions
+                  the kernel compares owner and permissions: always on
+
+            Those that tell mount(8) and systemd how to mount, as ro, noauto, nofail, user, _netdev and x-systemd.automount, \
+            do no harm.
+
             EXAMPLES
+              # mount a folder, look into it, unmount it
               rblockfs ~/images /mnt/rb
-              losetup -f --show -r -P /mnt/rb/foo.qcow2/disk.raw
-              mount -o loop,ro /mnt/rb/foo.qcow2/partitions/p1.raw /mnt/guest
               cat /mnt/rb/foo.qcow2/stats.json
+              mount -o loop,ro /mnt/rb/foo.qcow2/partitions/p1.raw /mnt/guest
+              losetup -f --show -r -P /mnt/rb/foo.qcow2/disk.raw
+              fusermount3 -u /mnt/rb
+              # one image whose backing file lies elsewhere, and one on a volume
               rblockfs --allow-path /srv/base overlay.qcow2 /mnt/rb
               rblockfs --format qcow2 /dev/vg/vm-100-disk-0 /mnt/rb
+              # an encrypted image
               rblockfs --secret db.qcow2=file:/root/db.key ~/images /mnt/rb
+              # for the users of a group
               rblockfs -o allow_other,uid=qemu,gid=kvm,umask=027 ~/images /mnt/rb
+              # as a service
               rblockfs -f --drop-privileges --pid-file /run/rb.pid ~/images /mnt/rb
+              # by mount(8), and as a line of /etc/fstab
               mount -t fuse.rblockfs /srv/images /mnt/rb -o ro,allow_other
-              fusermount3 -u /mnt/rb
+              /srv/images  /mnt/rb  fuse.rblockfs  ro,nofail,allow_other  0 0
+
+            SIGNALS
+              SIGTERM, SIGINT, SIGHUP
+                  unmount without waiting for open files, and end the server with status 0
+
+            ENVIRONMENT
+              NOTIFY_SOCKET
+                  where systemd learns that the mount answers
+              JOURNAL_STREAM
+                  standard error is the journal, and messages have priorities
+
+            FILES
+              MOUNTPOINT/IMAGE/disk.raw
+                  the disk, flat; of an appliance MOUNTPOINT/APPLIANCE.ova/DISK/disk.raw
+              MOUNTPOINT/IMAGE/partitions/p1.raw
+                  a partition
+              MOUNTPOINT/IMAGE/snapshots/NAME/
+                  the disk as an internal snapshot keeps it, and its partitions
+              MOUNTPOINT/IMAGE/layers/1.raw
+                  the disk as an image of the backing chain has it; 0 is the image itself
+              MOUNTPOINT/IMAGE/map.json
+                  where the disk is stored, as 'rblock map' prints it
+              MOUNTPOINT/IMAGE/stats.json
+                  what is known of the image, and what is wrong with it
+              MOUNTPOINT/stats.json
+                  what is known of the mount: reads, errors, caches, what is not shown
+              /dev/fuse
+                  the device of FUSE
+              /etc/fuse.conf
+                  what ordinary users may do: user_allow_other
+              /etc/rblockfs/
+                  settings of the systemd unit rblockfs@.service
 
             EXIT STATUS
-              0   mounted; in the foreground: unmounted again
-              64  wrong usage
-              66  IMAGES, a folder of --allow-path or a key of --secret cannot be read
-              69  FUSE is not available: no /dev/fuse
-              70  anything else went wrong
-              73  MOUNTPOINT cannot be mounted on, or --pid-file not written
-              77  not permitted
+              0    mounted; in the foreground: unmounted again
+              64   wrong usage
+              66   IMAGES, a folder of --allow-path or a key of --secret cannot be read
+              69   FUSE is not available: no /dev/fuse
+              70   anything else went wrong
+              73   MOUNTPOINT cannot be mounted on, or --pid-file not written
+              77   not permitted
+              127  a shared library, as libfuse3, is missing: the system says which
+
+            SEE ALSO
+              fusermount3(1), rblock(1), fstab(5), rblock-json(5), rblock-formats(7),
+              rblock-guide(7), rblock-names(7), losetup(8), mount(8), mount.fuse3(8)
             """,
         version: rblockVersion)
 
@@ -67,7 +149,7 @@ struct RBlockFS: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "The most memory for tables and decompressed clusters, as 48M or 1G.", valueName: "size"),
+            "The most memory for tables and decompressed clusters; 48M by default.", valueName: "size"),
         transform: ByteSize.parse)
     var cacheSize = ByteSize(count: 48 << 20)
 
@@ -115,8 +197,8 @@ struct RBlockFS: ParsableCommand {
     @Option(
         name: .customShort("o"),
         help: ArgumentHelp(
-            "Mount options, as FUSE programs take them: allow_other, allow_path=DIR, cache_size=SIZE and others; those of mount(8) and fstab do no harm. Repeatable.",
-            valueName: "option,…"))
+            "Mount options, as FUSE programs take them: see MOUNT OPTIONS. Repeatable.",
+            valueName: "option,..."))
     var mountOptions: [String] = []
 
     @OptionGroup

@@ -11,7 +11,9 @@ struct ServiceOptions: ParsableArguments {
     @Option(help: ArgumentHelp("The group that files belong to; by default that of who mounts.", valueName: "group"))
     var gid: GroupID?
 
-    @Option(help: ArgumentHelp("The permissions that files do not have; folders begin with 555, files with 444."))
+    @Option(
+        help: ArgumentHelp(
+            "The permissions that files do not have; folders begin with 555, files with 444.", valueName: "mode"))
     var umask: FileMask?
 
     @Option(
