@@ -126,6 +126,7 @@ let package = Package(
                 system,
             ] + nio,
             swiftSettings: strict),
+        .target(name: "Completion", dependencies: ["BlockImage", argumentParser, system], swiftSettings: strict),
         .target(
             name: "Arguments",
             dependencies: ["BlockImage", "CLinux", "Encryption", "HostStorage", argumentParser, system],
@@ -133,7 +134,8 @@ let package = Package(
         .target(
             name: "RBlockFSCommand",
             dependencies: [
-                "Arguments", "BlockImage", "CLinux", "Encryption", "Fuse", "HostStorage", "ImageFS", "ImageFormats",
+                "Arguments", "BlockImage", "CLinux", "Completion", "Encryption", "Fuse", "HostStorage", "ImageFS",
+                "ImageFormats",
                 "Sockets", argumentParser, logging, system,
             ],
             exclude: ["Samples"],
@@ -141,7 +143,8 @@ let package = Package(
         .target(
             name: "RBlockCommand",
             dependencies: [
-                "Arguments", "BlockImage", "Catalog", "ControlRPC", "Encryption", "FormatCore", "HostStorage",
+                "Arguments", "BlockImage", "Catalog", "Completion", "ControlRPC", "Encryption", "FormatCore",
+                "HostStorage",
                 "ImageFormats",
                 "ImageTools", "NBDServer", "PartitionTable", "Reports", "Sockets", argumentParser, lifecycle, logging,
                 system,

@@ -20,6 +20,11 @@ package final class ControlServer: Service {
         case standardStreams
     }
 
+    /// The names of the methods, and of what they take.
+    package static var methods: [(name: String, parameters: [String])] {
+        Method.all.map { ($0.name, $0.allParameters.map(\.name)) }
+    }
+
     /// The most clients at once.
     static let connectionLimit = 100
     /// How long a stop waits for what is under way, how long where nothing of it is answered or sent meanwhile, and how long

@@ -88,8 +88,8 @@ public protocol FormatLayout: Sendable {
 
 /// A format in which images can be made.
 public protocol CreatableFormat: FormatDriver {
-    /// The options of a new image, as `-o` has them, and what they mean, a line each.
-    var options: [(name: String, help: String)] { get }
+    /// The options of a new image, as `-o` has them, what they mean, a line each, and those of their values that have names.
+    var options: [(name: String, help: String, values: [String])] { get }
     /// Whether a level of compression alone says that a new image is compressed.
     var isCompressedByLevel: Bool { get }
 

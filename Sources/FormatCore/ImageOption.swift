@@ -81,14 +81,18 @@ public struct ImageOption<New>: Sendable {
     public let name: String
     /// What it may be and what it means, in one line.
     public let help: String
+    /// Its values, where they have names.
+    public let values: [String]
     private let set: @Sendable (inout New, OptionValue) throws(OptionFault) -> Void
 
-    /// The option `name`, which `help` explains; `set` sets what its value says.
+    /// The option `name`, which `help` explains, and whose values have these names, if any; `set` sets what its value says.
     public init(
-        name: String, help: String, set: @escaping @Sendable (inout New, OptionValue) throws(OptionFault) -> Void
+        name: String, help: String, values: [String] = [],
+        set: @escaping @Sendable (inout New, OptionValue) throws(OptionFault) -> Void
     ) {
         self.name = name
         self.help = help
+        self.values = values
         self.set = set
     }
 
@@ -108,6 +112,9 @@ public struct ImageOption<New>: Sendable {
 
 /// The value of an option, as it was written.
 public struct OptionValue {
+    /// The names of yes and no that are offered.
+    public static let flags = ["on", "off"]
+
     /// The name of the option.
     public let name: String
     /// The value.

@@ -28,8 +28,11 @@ public struct NewImage: Sendable {
     /// The size of the disk in bytes, as it is made: in whole sectors, but for a raw one.
     public var size: UInt64 { image.diskSize }
 
-    /// The options of a format and what they mean, a line each. Throws for a format in which no image can be made.
-    public static func options(of format: ImageFormat) throws(OptionFault) -> [(name: String, help: String)] {
+    /// The options of a format, what they mean, a line each, and those of their values that have names. Throws for a format in
+    /// which no image can be made.
+    public static func options(
+        of format: ImageFormat
+    ) throws(OptionFault) -> [(name: String, help: String, values: [String])] {
         try driver(of: format).options
     }
 

@@ -75,7 +75,8 @@ struct Convert: ParsableCommand {
     var level: Int?
     @Option(
         name: [.customShort("l"), .long],
-        help: ArgumentHelp("Copy the disk of this internal snapshot (its name, or else its ID).", valueName: "name"))
+        help: ArgumentHelp("Copy the disk of this internal snapshot (its name, or else its ID).", valueName: "name"),
+        completion: .snapshots { (verb: Convert) in verb.options.bare(verb.source) })
     var snapshot: String?
     @Option(
         help: ArgumentHelp(

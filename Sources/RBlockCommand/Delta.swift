@@ -65,10 +65,12 @@ struct Delta: ParsableCommand {
     var backingChanged: String?
     @Option(
         help: ArgumentHelp(
-            "Take the disk of this internal snapshot of CHANGED (its name, or else its ID).", valueName: "name"))
+            "Take the disk of this internal snapshot of CHANGED (its name, or else its ID).", valueName: "name"),
+        completion: .snapshots { (verb: Delta) in verb.options.bare(verb.changed, format: verb.formatChanged) })
     var snapshot: String?
     @Option(
-        help: ArgumentHelp("Take what this dirty bitmap of CHANGED marks, and compare nothing.", valueName: "name"))
+        help: ArgumentHelp("Take what this dirty bitmap of CHANGED marks, and compare nothing.", valueName: "name"),
+        completion: .bitmaps { (verb: Delta) in verb.options.bare(verb.changed, format: verb.formatChanged) })
     var fromBitmap: String?
     @Option(help: ArgumentHelp("What OUT calls its backing file.", valueName: "name")) var backingName: String?
     @Option(

@@ -51,11 +51,13 @@ struct Diff: ParsableCommand {
     var formatB: ImageFormat?
     @Option(
         help: ArgumentHelp(
-            "Compare the disk of this internal snapshot of A (its name, or else its ID).", valueName: "name"))
+            "Compare the disk of this internal snapshot of A (its name, or else its ID).", valueName: "name"),
+        completion: .snapshots { (verb: Diff) in verb.options.bare(verb.first, format: verb.formatA) })
     var snapshotA: String?
     @Option(
         help: ArgumentHelp(
-            "Compare the disk of this internal snapshot of B (its name, or else its ID).", valueName: "name"))
+            "Compare the disk of this internal snapshot of B (its name, or else its ID).", valueName: "name"),
+        completion: .snapshots { (verb: Diff) in verb.options.bare(verb.second, format: verb.formatB) })
     var snapshotB: String?
     @Option(
         help: ArgumentHelp("The file that lies under A, in place of the one that it names.", valueName: "file"),

@@ -57,7 +57,8 @@ struct Hash: ParsableCommand {
         completion: .file())
     var check: String?
     @Option(
-        help: ArgumentHelp("Hash the disk of this internal snapshot (its name, or else its ID).", valueName: "name"))
+        help: ArgumentHelp("Hash the disk of this internal snapshot (its name, or else its ID).", valueName: "name"),
+        completion: .snapshots { (verb: Hash) in verb.images.first.map { verb.options.bare($0) } })
     var snapshot: String?
     @Flag(help: "Go on where an image cannot be read: zeros are hashed for what is lost, which is reported.")
     var ignoreReadErrors = false

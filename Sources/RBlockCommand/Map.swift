@@ -61,7 +61,8 @@ struct Map: ParsableCommand {
         transform: ByteSize.parse)
     var maxLength: ByteSize?
     @Option(
-        help: ArgumentHelp("The internal snapshot whose disk is meant, by its name or ID.", valueName: "name"))
+        help: ArgumentHelp("The internal snapshot whose disk is meant, by its name or ID.", valueName: "name"),
+        completion: .snapshots { (verb: Map) in verb.options.bare(verb.image) })
     var snapshot: String?
     @Argument(help: ArgumentHelp("The image.", valueName: "IMAGE"), completion: .file())
     var image: String

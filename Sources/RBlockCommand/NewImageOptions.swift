@@ -13,7 +13,8 @@ struct NewImageOptions: ParsableArguments {
         name: .customShort("o"),
         help: ArgumentHelp(
             "Options of the format, as for qemu-img: cluster_size=64k,compat=1.1. 'help' lists them. Repeatable.",
-            valueName: "name=value,..."))
+            valueName: "name=value,..."),
+        completion: .newImageOptions)
     var settings: [String] = []
 
     @Flag(help: "Replace what is there: a file, or the content of a device.") var force = false
@@ -72,7 +73,7 @@ func takenSpace(_ size: UInt64?) -> String { size.map { "; takes \(humanSize($0)
 /// Prints the options of `format`, for who asks with `-o help`.
 func printOptions(of format: ImageFormat) throws {
     let output = StandardOutput()
-    for (name, help) in try usage({ () throws(OptionFault) in try NewImage.options(of: format) }) {
+    for (name, help, _) in try usage({ () throws(OptionFault) in try NewImage.options(of: format) }) {
         try output.write("\(padded(name, 18)) \(help)\n")
     }
     try output.flush()

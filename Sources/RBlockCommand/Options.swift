@@ -51,6 +51,11 @@ struct ImageOptions: ParsableArguments {
         ))
     var slowKeys = false
 
+    /// The image at `path`, of this format where one was said, without what it would be opened with: for its own file alone.
+    func bare(_ path: String, format: ImageFormat? = nil) -> NamedImage {
+        NamedImage.called(FilePath(text: path), format: format ?? self.format)
+    }
+
     /// The image at `path`, to be opened so.
     func image(_ path: String) throws(ImageError) -> NamedImage {
         var keys: [ExactName: Secret] = [:]

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Arguments
+import Completion
 import Dispatch
 import ImageFormats
 
@@ -23,6 +24,10 @@ struct RBlock: AsyncParsableCommand {
             SIZES AND OFFSETS
             Sizes and offsets are in bytes, as 1048576, 0x100000, 1024K, 1M, 1.5G or 1GiB, also with T and P, of powers of \
             1024; and as 1GB of powers of 1000.
+
+            COMPLETION
+            'rblock --generate-completion-script SHELL' prints what has bash, zsh or fish complete command lines: verbs, \
+            options and their values, files, snapshots and bitmaps of the image that is named.
 
             EXAMPLES
               # what is this image, what does it hold, and is it sound?
@@ -84,6 +89,7 @@ struct RBlock: AsyncParsableCommand {
 package enum CommandProgram {
     /// Does what the arguments of the process say, and ends it.
     package static func main() -> Never {
+        RBlock.completer.answer(ProgramArguments.strings)
         if let reason = ProgramArguments.missingProc { RBlock.help(without: reason) }
         Task { @MainActor in
             await RBlock.main()

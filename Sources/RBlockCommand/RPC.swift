@@ -44,8 +44,9 @@ struct RPC: ParsableCommand {
     @Flag(help: "With --raw: write them to a terminal, too.") var force = false
     @Argument(help: ArgumentHelp("Where the server listens.", valueName: "SOCKET"), completion: .file())
     var socket: String
-    @Argument(help: ArgumentHelp("What is asked.", valueName: "METHOD")) var method: String
-    @Argument(help: ArgumentHelp("What it is asked with.", valueName: "PARAMS")) var params: [String] = []
+    @Argument(help: ArgumentHelp("What is asked.", valueName: "METHOD"), completion: .rpcMethods) var method: String
+    @Argument(help: ArgumentHelp("What it is asked with.", valueName: "PARAMS"), completion: .rpcParameters) var params:
+        [String] = []
 
     /// What `result`, that of the method read, says is lost.
     private func lostRanges(of result: JSON) -> [LostRange] {

@@ -55,7 +55,8 @@ struct Read: ParsableCommand {
     @Flag(help: "Go on where the image cannot be read: zeros are written for what is lost, which is reported.")
     var ignoreReadErrors = false
     @Option(
-        help: ArgumentHelp("Read the disk of this internal snapshot (its name, or else its ID).", valueName: "name"))
+        help: ArgumentHelp("Read the disk of this internal snapshot (its name, or else its ID).", valueName: "name"),
+        completion: .snapshots { (verb: Read) in verb.options.bare(verb.image) })
     var snapshot: String?
     @Option(
         help: ArgumentHelp(

@@ -43,18 +43,28 @@ extension RBlock {
     }
 
     /// What is to be parsed: `arguments`, with the verb in front where it was said as an option, `rblock IMAGE --inspect`, and
-    /// with `info` where there is an image in the place of a verb. Throws where they begin with a verb that there is not.
-    private static func withVerb(_ arguments: [String]) throws -> [String] {
-        guard let name = arguments.first, !verbs.contains(name) else { return arguments }
+    /// with `info` where there is an image in the place of a verb. Throws where they begin with a verb that there is not, or ask for its
+    /// help.
+    static func withVerb(_ arguments: [String]) throws -> [String] {
+        guard let name = arguments.first else { return arguments }
+        if name == "help", let verb = arguments.dropFirst().first, !verb.hasPrefix("-"), !verbs.contains(verb) {
+            throw noVerb(verb)
+        }
+        guard !verbs.contains(name) else { return arguments }
         if let place = arguments.prefix(while: { $0 != "--" }).firstIndex(of: "--inspect") {
             return ["inspect"] + arguments[..<place] + arguments[(place + 1)...]
         }
         guard !name.hasPrefix("-") else { return arguments }
         if isImage(name) { return ["info"] + arguments }
-        if let hint = otherVerbs[name] { throw ValidationError("There is no subcommand '\(name)'; \(hint)") }
+        throw noVerb(name)
+    }
+
+    /// That there is no verb `name`, with what does the same, or what may have been meant.
+    private static func noVerb(_ name: String) -> ValidationError {
+        if let hint = otherVerbs[name] { return ValidationError("There is no subcommand '\(name)'; \(hint)") }
         let near = verbs.filter { distance(name, $0) <= 2 }.min { distance(name, $0) < distance(name, $1) }
         let hint = near.map { "; did you mean '\($0)'?" } ?? ""
-        throw ValidationError("There is no subcommand '\(name)'\(hint)")
+        return ValidationError("There is no subcommand '\(name)'\(hint)")
     }
 
     /// Whether `name` is that of a file, or looks like that of an image or of a disk in one.

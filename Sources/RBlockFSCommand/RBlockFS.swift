@@ -1,6 +1,7 @@
 import ArgumentParser
 import Arguments
 import BlockImage
+import Completion
 import Encryption
 import Fuse
 import Glibc
@@ -13,7 +14,10 @@ import SystemPackage
 /// The program.
 package enum MountProgram {
     /// Does what the arguments of the process say. Returns when the mount is gone; ends the process where there is none.
-    package static func main() { RBlockFS.main(ProgramArguments.strings) }
+    package static func main() {
+        Completer(RBlockFS.self).answer(ProgramArguments.strings)
+        RBlockFS.main(ProgramArguments.strings)
+    }
 }
 
 /// The command: parses its arguments, and mounts in the background or serves in the foreground.
@@ -198,7 +202,8 @@ struct RBlockFS: ParsableCommand {
         name: .customShort("o"),
         help: ArgumentHelp(
             "Mount options, as FUSE programs take them: see MOUNT OPTIONS. Repeatable.",
-            valueName: "option,..."))
+            valueName: "option,..."),
+        completion: .custom { _, _, text in CommaList(text).words(MountCommandOption.offered) })
     var mountOptions: [String] = []
 
     @OptionGroup

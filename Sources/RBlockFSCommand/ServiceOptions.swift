@@ -134,6 +134,15 @@ enum MountCommandOption {
         return name.isEmpty || name.hasPrefix("x-") || name.hasPrefix("X-") || names.contains(name)
     }
 
+    /// What completions of `-o` offer: the options of this program, of FUSE, and of mount(8) that go with it; those that take a
+    /// value with some of their values.
+    static let offered: [(name: String, values: [String]?)] = [
+        ("allow_other", nil), ("allow_root", nil), ("auto_unmount", nil), ("allow_path", []), ("cache_size", []),
+        ("log_level", LogLevel.allCases.map(\.rawValue)), ("secret", []), ("slow_keys", nil), ("raw_img", nil),
+        ("probe", nil), ("ignore_cid", nil), ("uid", []), ("gid", []), ("umask", []), ("pid_file", []),
+        ("drop_privileges", nil), ("setuid", []), ("ro", nil),
+    ]
+
     private static let names: Set<String> = [
         "rw", "ro", "defaults", "auto", "noauto", "user", "nouser", "users", "nousers", "owner", "noowner", "group",
         "nogroup", "_netdev", "nofail", "comment", "silent", "loud", "mand", "nomand", "iversion", "noiversion",

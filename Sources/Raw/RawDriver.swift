@@ -25,7 +25,9 @@ public struct RawDriver: CreatableFormat, InspectableFormat {
     }
 
     /// `preallocation`
-    public var options: [(name: String, help: String)] { NewRaw.options.map { ($0.name, $0.help) } }
+    public var options: [(name: String, help: String, values: [String])] {
+        NewRaw.options.map { ($0.name, $0.help, $0.values) }
+    }
     /// It is never compressed.
     public var isCompressedByLevel: Bool { false }
 
@@ -64,7 +66,10 @@ public struct NewRaw: Hashable, NewFormatImage {
     public var preallocation = RawWriter.Preallocation.off
 
     static let options: [ImageOption<Self>] = [
-        ImageOption(name: "preallocation", help: "off, falloc (set space aside) or full (write zeros)") {
+        ImageOption(
+            name: "preallocation", help: "off, falloc (set space aside) or full (write zeros)",
+            values: RawWriter.Preallocation.allCases.map(\.rawValue)
+        ) {
             (new, value) throws(OptionFault) in new.preallocation = try value.choice()
         }
     ]

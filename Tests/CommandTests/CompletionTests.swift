@@ -20,41 +20,14 @@ struct `Help and completions` {
             let result = try Tool.run(shell, ["-n", path])
             #expect(result.status == 0 && result.errors == "", "\(shell): \(result.errors)")
         }
+        #expect(
+            try script(command, "bash") == Shell.check(
+                "SHELL=/bin/bash exec \"$1\" --generate-completion-script", command) + "\n")
+        #expect(
+            String(decoding: try Tool.check(command, "--generate-completion-script=zsh"), as: UTF8.self).hasPrefix(
+                "#compdef"))
+        #expect(try Tool.run(command, ["--generate-completion-script", "tcsh"]).status == 64)
         withExtendedLifetime(folder) {}
-    }
-
-    /// What bash would offer behind `words`, the last of which is not written to its end.
-    private func offers(_ words: [String], of command: String) throws -> [String] {
-        let folder = try TemporaryFolder()
-        let name = words[0]
-        let path = try folder.write(Array(try script(command, "bash").utf8), to: name)
-        for file in ["disk.qcow2", "notes.txt"] { try folder.write([], to: file) }
-        _ = try folder.makeFolder("images")
-        let result = try Tool.run(
-            "bash",
-            [
-                "-c",
-                """
-                source "$1"
-                cd "${1%/*}"
-                shift
-                COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMP_LINE="$*" COMP_POINT=${#COMP_LINE} COMP_TYPE=9
-                function=$(complete -p "$1" | sed 's/.*-F \\([^ ]*\\) .*/\\1/')
-                "$function" "$1" "${@: -1}" "${@: -2:1}"
-                printf '%s\\n' "${COMPREPLY[@]}"
-                """, "bash", path,
-            ] + words)
-        return result.text.split(separator: "\n").map { $0.trimmingCharacters(in: .whitespaces) }.sorted()
-    }
-
-    @Test func `bash completes verbs, options, their values and files`() throws {
-        #expect(try offers(["rblock", "inf"], of: Tool.rblock) == ["info"])
-        #expect(try offers(["rblock", "map", "--out"], of: Tool.rblock) == ["--output"])
-        #expect(try offers(["rblock", "info", "--output", ""], of: Tool.rblock) == ["human", "json"])
-        #expect(try offers(["rblock", "info", "--format", "q"], of: Tool.rblock) == ["qcow2"])
-        #expect(try offers(["rblock", "info", "di"], of: Tool.rblock) == ["disk.qcow2"])
-        #expect(try offers(["rblockfs", "--log-level", "deb"], of: Tool.rblockfs) == ["debug"])
-        #expect(try offers(["rblockfs", "--allow-path", ""], of: Tool.rblockfs) == ["images"])
     }
 
     @Test func `the help of every verb has examples and exit statuses, and it prints JSON`() throws {
@@ -96,6 +69,10 @@ struct `Help and completions` {
             #expect(wrong.errors.contains("did you mean '\(meant ?? "")'?") == (meant != nil), "\(wrong.errors)")
             #expect(wrong.errors.contains("rblock --help"), "\(wrong.errors)")
         }
+        let unknown = try RBlock.run(["help", "bogus"])
+        #expect(unknown.status == 64 && unknown.output.isEmpty && unknown.errors.contains("no subcommand 'bogus'"))
+        #expect(try RBlock.run(["help", "mpa"]).errors.contains("did you mean 'map'?"))
+        #expect(try RBlock.run(["help"]).text == help.text)
         #expect(try RBlock.run(["--version"]).text.hasPrefix("0."))
     }
 }

@@ -29,7 +29,9 @@ public struct QCOW2Driver: InspectableFormat, CreatableFormat {
     }
 
     /// What `-o` takes.
-    public var options: [(name: String, help: String)] { NewQCOW2.options.map { ($0.name, $0.help) } }
+    public var options: [(name: String, help: String, values: [String])] {
+        NewQCOW2.options.map { ($0.name, $0.help, $0.values) }
+    }
     /// Compression must be asked for.
     public var isCompressedByLevel: Bool { false }
 

@@ -32,7 +32,9 @@ public struct VMDKDriver: InspectableFormat, CreatableFormat, SplitFormat {
     }
 
     /// What `-o` takes.
-    public var options: [(name: String, help: String)] { NewVMDK.options.map { ($0.name, $0.help) } }
+    public var options: [(name: String, help: String, values: [String])] {
+        NewVMDK.options.map { ($0.name, $0.help, $0.values) }
+    }
     /// `streamOptimized` is always compressed, and nothing else can be.
     public var isCompressedByLevel: Bool { true }
 
