@@ -94,7 +94,9 @@ package struct Completer {
         } else {
             answer = Answer()
         }
-        answer.words = answer.words.filter { $0.text.hasPrefix(word.text) && printable($0.text) == $0.text }
+        answer.words = answer.words.filter {
+            $0.text.utf8.starts(with: word.text.utf8) && printable($0.text) == $0.text
+        }
         return answer
     }
 
@@ -182,7 +184,7 @@ package struct Completer {
         if kind?.file == nil, kind?.list == nil, answer.words.isEmpty, let slash = text.firstIndex(of: "/") {
             let mark = text[..<slash].lastIndex { "=:,".contains($0) }
             answer.files = .files
-            answer.fileStart = mark.map { text.distance(from: text.startIndex, to: $0) + 1 } ?? 0
+            answer.fileStart = mark.map { text[...$0].unicodeScalars.count } ?? 0
         }
         return answer
     }

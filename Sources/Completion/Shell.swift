@@ -3,7 +3,7 @@ enum Shell: String {
     case bash, zsh, fish
 
     /// What bash takes for something else than itself.
-    private static let bashMarks = " \t\\'\"`$&;|<>(){}[]*?!#~^"
+    private static let bashMarks = " \t\\'\"`$&;|<>(){}[]*?!#~^".unicodeScalars
 
     /// `answer` as the script of the shell takes it: a line of what names of files the word may be, and from which character
     /// on; then a line for each word, and behind a tab what it means.
@@ -18,10 +18,11 @@ enum Shell: String {
         switch self {
         case .bash:
             guard let word = TypedWord.words(of: line).last else { break }
-            let kept = word.text.count - (TypedWord.words(of: part ?? "").last?.text.count ?? 0)
-            lines = answer.words.map { String($0.text.dropFirst(max(0, kept))) }
+            let replaced = TypedWord.words(of: part ?? "").last?.text ?? ""
+            let kept = word.text.unicodeScalars.count - replaced.unicodeScalars.count
+            lines = answer.words.map { String($0.text.unicodeScalars.dropFirst(max(0, kept))) }
             if word.openQuote == nil {
-                lines = lines.map { String($0.flatMap { Self.bashMarks.contains($0) ? ["\\", $0] : [$0] }) }
+                lines = lines.map { Self.escaped($0) }
             } else if !lines.isEmpty {
                 // A name that begins so would become that of the home folder.
                 lines.removeAll { $0.hasPrefix("~") }
@@ -35,6 +36,13 @@ enum Shell: String {
             }
         }
         return (["\(kind) \(answer.fileStart)"] + lines).joined(separator: "\n") + "\n"
+    }
+
+    /// `word` with backslashes, as bash takes it for itself. By scalars: an accent behind a mark makes one character of both.
+    private static func escaped(_ word: String) -> String {
+        var text = String.UnicodeScalarView()
+        for letter in word.unicodeScalars { text += bashMarks.contains(letter) ? ["\\", letter] : [letter] }
+        return String(text)
     }
 
     /// The script that has the shell ask the program `name`.

@@ -5,7 +5,7 @@ struct TypedWord {
     /// What it means: without quotes and escapes.
     var text = ""
     /// The quote that is open at its end.
-    var openQuote: Character?
+    var openQuote: Unicode.Scalar?
     /// Whether it has begun: a quote alone is an empty word.
     private var hasBegun = false
 
@@ -22,13 +22,13 @@ struct TypedWord {
     }
 
     /// The words of `line`, of which the last is empty where it ends in a blank. As sh(1) takes them, which other shells do,
-    /// too, as far as that matters here.
+    /// too, as far as that matters here. They know no accents that make one character with a quote in front of them.
     static func words(of line: String) -> [TypedWord] {
         var words = [TypedWord()]
         var isEscaped = false
-        for letter in line {
+        for letter in line.unicodeScalars {
             var word = words.removeLast()
-            let isBlank = " \t\n".contains(letter) && word.openQuote == nil && !isEscaped
+            let isBlank = " \t\n".unicodeScalars.contains(letter) && word.openQuote == nil && !isEscaped
             guard !isBlank else {
                 words.append(word)
                 if word.hasBegun { words.append(TypedWord()) }
@@ -38,15 +38,15 @@ struct TypedWord {
             switch (word.openQuote, letter) {
             case _ where isEscaped:
                 // Between double quotes, other letters keep the backslash in front of them.
-                if word.openQuote != nil, !"\\\"$`".contains(letter) { word.text.append("\\") }
-                word.text.append(letter)
+                if word.openQuote != nil, !"\\\"$`".unicodeScalars.contains(letter) { word.text.append("\\") }
+                word.text.unicodeScalars.append(letter)
                 isEscaped = false
             case ("'", "'"), ("\"", "\""): word.openQuote = nil
-            case ("'", _): word.text.append(letter)
+            case ("'", _): word.text.unicodeScalars.append(letter)
             case (_, "\\"): isEscaped = true
-            case ("\"", _): word.text.append(letter)
+            case ("\"", _): word.text.unicodeScalars.append(letter)
             case (_, "'"), (_, "\""): word.openQuote = letter
-            default: word.text.append(letter)
+            default: word.text.unicodeScalars.append(letter)
             }
             words.append(word)
         }

@@ -37,7 +37,7 @@ struct Delta: ParsableCommand {
               # up to a snapshot
               rblock delta --snapshot tuesday monday.qcow2 disk.qcow2 delta.qcow2
               # the base is to lie elsewhere
-              rblock delta --backing-name /srv/base.qcow2 base.qcow2 new.qcow2 delta.qcow2
+              rblock delta --backing-name /srv/base.qcow2 base.qcow2 new.qcow2 out.qcow2
 
             EXIT STATUS
               0   OUT is there

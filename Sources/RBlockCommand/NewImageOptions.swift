@@ -12,7 +12,7 @@ struct NewImageOptions: ParsableArguments {
     @Option(
         name: .customShort("o"),
         help: ArgumentHelp(
-            "Options of the format, as for qemu-img: cluster_size=64k,compat=1.1. 'help' lists them. Repeatable.",
+            "Options of the format, as for qemu-img: cluster_size=64k,compat=1.1. 'help' lists them, as rblock-formats(7) does. Repeatable.",
             valueName: "name=value,..."),
         completion: .newImageOptions)
     var settings: [String] = []

@@ -14,6 +14,7 @@ struct `Completions in shells` {
     private static let names = [
         "monday", "two words", "$(touch pwned)", "`touch pwned`", "it's", "a\"b", "a:b", "a=b", "*", "#x", "$HOME",
         "{a,b}", "a\\b", "a|b;c&d<e>f", "[x]", "é",
+        "`\u{301}touch pwned`\u{301}", "x;\u{301}touch pwned",
     ]
 
     private let folder: TemporaryFolder
@@ -88,7 +89,7 @@ struct `Completions in shells` {
         #expect(Set(try offers(shell, "rblock diff other.qcow2 disk.qcow2 --snapshot-a ", after: 5)) == ["elsewhere"])
         for (line, expected) in [
             ("--snapshot mon", "monday"), ("--snapshot two\\ w", "two words"), ("--snapshot \\$\\(", "$(touch pwned)"),
-            ("--snapshot '$(t", "$(touch pwned)"), ("--snapshot \\`", "`touch pwned`"),
+            ("--snapshot '$(t", "$(touch pwned)"), ("--snapshot \\`t", "`touch pwned`"),
             ("--snapshot '[", "[x]"),
         ] {
             let offered = try offers(shell, "rblock map disk.qcow2 \(line)", after: 4)
