@@ -111,7 +111,7 @@ let package = Package(
             name: "RBlock",
             dependencies: ["BlockImage", "Catalog", "FormatCore", "ImageFormats", "PartitionTable", system],
             swiftSettings: strict),
-        .target(name: "Sockets", dependencies: ["BlockImage"], swiftSettings: strict),
+        .target(name: "Sockets", dependencies: ["BlockImage", logging, system], swiftSettings: strict),
         .target(
             name: "NBDServer",
             dependencies: [

@@ -113,3 +113,15 @@ private func unitSize(_ name: String, _ isHexadecimal: Bool) -> UInt64? {
     default: return nil
     }
 }
+
+/// The time now as RFC 3339 has it, with milliseconds: "2026-11-30T12:00:00.250Z".
+public func utcTimestamp() -> String {
+    var time = timespec()
+    // Safe: the call fills a structure of ours.
+    unsafe clock_gettime(CLOCK_REALTIME, &time)
+    let milliseconds = String(time.tv_nsec / 1_000_000 + 1000).dropFirst()
+    let seconds = UInt64(clamping: time.tv_sec)
+    // "2026-11-30 12:00:00 UTC"
+    let text = (utcTime(seconds) ?? "").split(separator: " ")
+    return text.prefix(2).joined(separator: "T") + ".\(milliseconds)Z"
+}

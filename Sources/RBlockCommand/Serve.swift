@@ -125,7 +125,7 @@ struct Serve: AsyncParsableCommand {
         var sockets = Sockets()
         defer { for socket in sockets.nbd + sockets.ofRPC { socket.remove() } }
         var services: [any Service] = []
-        var logger = Logger(label: "rblock") { StreamLogHandler.standardError(label: $0) }
+        var logger = Logger(label: "rblock") { StandardErrorLog(of: $0) }
         logger.logLevel = verbose ? .debug : .notice
         try Failure.reported(as: output, inLine: true) {
             let catalog = try ExportCatalog(try namedImages(), probesAll: probe) { [logger] note in
@@ -153,7 +153,9 @@ struct Serve: AsyncParsableCommand {
                     ServiceGroupConfiguration.ServiceConfiguration(
                         service: $0, successTerminationBehavior: .gracefullyShutdownGroup)
                 },
-                gracefulShutdownSignals: [.sigterm, .sigint], logger: logger))
+                // What the group has to say is about its own parts.
+                gracefulShutdownSignals: [.sigterm, .sigint],
+                logger: Logger(label: "") { _ in SwiftLogNoOpLogHandler() }))
         do {
             try await group.run()
         } catch {

@@ -128,9 +128,8 @@ struct Server {
     }
 
     private func makeLogger() -> Logger {
-        var logger = Logger(label: "rblockfs") { label -> any LogHandler in
-            if command.backgroundFd != nil { return SyslogHandler() }
-            return JournalHandler.isStandardError ? JournalHandler() : StreamLogHandler.standardError(label: label)
+        var logger = Logger(label: "rblockfs") { program -> any LogHandler in
+            command.backgroundFd != nil ? SyslogHandler() : StandardErrorLog(of: program)
         }
         logger.logLevel = command.logLevel.level
         return logger
