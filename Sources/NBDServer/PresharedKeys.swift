@@ -19,6 +19,9 @@ package struct PresharedKeys: Hashable, Sendable {
         guard !keys.isEmpty else { return nil }
     }
 
+    /// The names that clients give.
+    package var names: [String] { keys.keys.map(\.text).sorted() }
+
     /// Whether there are none.
     var isEmpty: Bool { keys.isEmpty }
 

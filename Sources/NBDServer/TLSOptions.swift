@@ -13,6 +13,9 @@ package struct TLSOptions: Sendable {
     package var clientAuthority: String?
     /// What clients show instead of certificates.
     package var presharedKeys = PresharedKeys()
+    /// The file that these are from, and a folder of what a client may trust: for clients of this host.
+    package var presharedKeyFile: String?
+    package var clientFolder: String?
 
     /// No encryption.
     package init() {}

@@ -1,6 +1,7 @@
 import ArgumentParser
 import BlockImage
 import FoundationEssentials
+import Glibc
 import NBDServer
 
 extension TLSMode: ExpressibleByArgument {}
@@ -63,6 +64,11 @@ struct EncryptionOptions: ParsableArguments {
         options.certificate = tlsCertificates.map { "\($0)/server-cert.pem" } ?? tlsCert
         options.key = tlsCertificates.map { "\($0)/server-key.pem" } ?? tlsKey
         options.clientAuthority = tlsCa ?? (tlsVerifyPeer ? tlsCertificates.map { "\($0)/ca-cert.pem" } : nil)
+        options.clientFolder = tlsCertificates.flatMap { folder in
+            let needed = options.clientAuthority == nil ? ["ca-cert.pem"] : ["ca-cert.pem", "client-cert.pem"]
+            // Safe: a string of ours.
+            return needed.allSatisfy { unsafe access("\(folder)/\($0)", R_OK) == 0 } ? folder : nil
+        }
         if let tlsPsk {
             let text: String
             do {
@@ -73,7 +79,7 @@ struct EncryptionOptions: ParsableArguments {
             guard let keys = PresharedKeys(parsing: text) else {
                 throw Failure("\(tlsPsk): has lines that are not NAME:HEXADECIMAL, as psktool writes them")
             }
-            options.presharedKeys = keys
+            (options.presharedKeys, options.presharedKeyFile) = (keys, tlsPsk)
         }
         return options
     }

@@ -139,7 +139,7 @@ struct Serve: AsyncParsableCommand {
             if !sockets.rpc.isEmpty {
                 services.append(ControlServer(on: sockets.rpc, serving: catalog, logger: logger))
             }
-            try announce(sockets)
+            try Announcement(sockets.nbd, sockets.ofRPC, of: catalog, tls).make(output)
             catalog.tellUnreadable { error in Failure.say("clients cannot read this: \(error)") }
             catalog.tellSkipped { skipped in
                 if !skipped.isEmpty { Failure.say("not served: \(skipped.summary)") }
@@ -210,31 +210,6 @@ struct Serve: AsyncParsableCommand {
                 .denied, about: .named("\(socket.address)"),
                 "other hosts reach this address, and whoever reaches it reads every image"
                     + "\(hint: "; --insecure serves it all the same")")
-        }
-    }
-
-    /// Tells where clients can connect by now.
-    private func announce(_ sockets: Sockets) throws {
-        switch output {
-        case .human:
-            for socket in sockets.nbd { Failure.say("NBD at \(socket.address.nbdURI)") }
-            for socket in sockets.ofRPC { Failure.say("JSON-RPC at \(socket.address)") }
-        case .json:
-            let addresses = AddressReport(
-                nbd: sockets.nbd.map { "\($0.address)" }, rpc: sockets.ofRPC.map { "\($0.address)" })
-            let printer = StandardOutput()
-            try printer.write(try jsonLine(addresses) + "\n")
-            try printer.flush()
-        }
-    }
-}
-
-extension ListenAddress {
-    /// What clients call it.
-    fileprivate var nbdURI: String {
-        switch self {
-        case .tcp(let host, let port): "nbd://\(host.contains(":") ? "[\(host)]" : host):\(port)"
-        case .unix(let path): "nbd+unix:///?socket=\(path)"
         }
     }
 }

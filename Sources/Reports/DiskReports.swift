@@ -252,8 +252,27 @@ package struct DiffReport: Encodable, Sendable {
 
 /// Where `rblock serve` listens.
 package struct AddressReport: Encodable, Sendable {
+    /// An image that was named, and the URIs that clients read it by.
+    package struct Export: Encodable, Sendable {
+        package var name: String
+        package var uris: [String]
+
+        package init(_ name: String, uris: [String]) { (self.name, self.uris) = (name, uris) }
+    }
+
+    private enum CodingKeys: String, CodingKey {
+        case nbd, rpc, exports
+        case nbdURIs = "nbd-uris"
+        case rpcAddresses = "rpc-addresses"
+    }
+
+    /// Where the sockets are bound.
     package var nbd: [String]
     package var rpc: [String]
+    /// How clients of this host reach them.
+    package var nbdURIs: [String] = []
+    package var rpcAddresses: [String] = []
+    package var exports: [Export] = []
 
     package init(nbd: [String], rpc: [String]) { (self.nbd, self.rpc) = (nbd, rpc) }
 }

@@ -7,6 +7,8 @@ package final class ListeningSocket: Sendable {
     package let address: ListenAddress
     /// Whether only programs of this host reach it.
     package let isLocal: Bool
+    /// Whether clients have a word for it: URIs have none for a Unix socket without a file.
+    package let isNamed: Bool
     private let descriptor: Guarded<CInt?>
     /// The file of a Unix socket that is to be removed in the end.
     private let file: SocketFile?
@@ -20,6 +22,7 @@ package final class ListeningSocket: Sendable {
     /// Throws `system`, with EADDRINUSE where a process listens there.
     package init(_ address: ListenAddress) throws(ImageError) {
         let bound: CInt
+        isNamed = true
         switch address {
         case .unix(let path):
             bound = try Self.bind(toUnix: path)
@@ -45,6 +48,7 @@ package final class ListeningSocket: Sendable {
         file = nil
         address = own?.address ?? .unix(path: "passed")
         isLocal = own?.isLocal ?? false
+        isNamed = if case .unix(let path)? = own?.address { path.hasPrefix("/") } else { own != nil }
     }
 
     deinit {
@@ -183,8 +187,10 @@ extension ListeningSocket {
             let host = String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
             return (.tcp(host: host, port: port), host == "::1" || host.hasPrefix("::ffff:127."))
         case AF_UNIX:
-            let path = storage[2..<max(2, Int(size))].prefix { $0 != 0 }
-            return (.unix(path: nameText(path)), true)
+            let name = storage[2..<max(2, Int(size))]
+            // A name without a file: unix(7), "abstract".
+            if name.first == 0 { return (.unix(path: "@" + nameText(name.dropFirst())), true) }
+            return (.unix(path: nameText(name.prefix { $0 != 0 })), true)
         default: return nil
         }
     }

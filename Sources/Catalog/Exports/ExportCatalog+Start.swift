@@ -28,3 +28,14 @@ extension ExportCatalog {
         }
     }
 }
+
+/// What is known of the exports without a look at a disk.
+extension ExportCatalog {
+    /// The names of the images that were named, and are neither folders nor containers.
+    package var imageNames: [String] {
+        sources.compactMap { if case .image(let name, let image) = $0, !image.isContainer { name } else { nil } }
+    }
+
+    /// Whether there is more: folders, or containers, which may have any number of disks.
+    package var hasFurtherExports: Bool { imageNames.count < sources.count }
+}
