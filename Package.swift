@@ -113,16 +113,20 @@ let package = Package(
             swiftSettings: strict),
         .target(name: "Sockets", dependencies: ["BlockImage", logging, system], swiftSettings: strict),
         .target(
+            name: "AccessLog", dependencies: ["BlockImage", .product(name: "NIOCore", package: "swift-nio")],
+            swiftSettings: strict),
+        .target(
             name: "NBDServer",
             dependencies: [
-                "BlockImage", "Catalog", "FormatCore", "ImageFormats", "Sockets", lifecycle, logging, nioSSL,
+                "AccessLog", "BlockImage", "Catalog", "Encryption", "FormatCore", "ImageFormats", "Sockets", lifecycle,
+                logging, nioSSL, .product(name: "NIOTLS", package: "swift-nio"),
             ] + nio,
             swiftSettings: strict),
         .target(
             name: "ControlRPC",
             dependencies: [
-                "BlockImage", "Catalog", "ImageFormats", "ImageTools", "Reports", "Sockets", lifecycle, logging,
-                nioHTTP,
+                "AccessLog", "BlockImage", "Catalog", "ImageFormats", "ImageTools", "Reports", "Sockets", lifecycle,
+                logging, nioHTTP,
                 system,
             ] + nio,
             swiftSettings: strict),
@@ -143,10 +147,9 @@ let package = Package(
         .target(
             name: "RBlockCommand",
             dependencies: [
-                "Arguments", "BlockImage", "Catalog", "Completion", "ControlRPC", "Encryption", "FormatCore",
-                "HostStorage",
-                "ImageFormats",
-                "ImageTools", "NBDServer", "PartitionTable", "Reports", "Sockets", argumentParser, lifecycle, logging,
+                "AccessLog", "Arguments", "BlockImage", "Catalog", "Completion", "ControlRPC", "Encryption", "FormatCore",
+                "HostStorage", "ImageFormats", "ImageTools", "NBDServer", "PartitionTable", "Reports", "Sockets",
+                argumentParser, lifecycle, logging,
                 system,
             ],
             swiftSettings: strict),
@@ -268,7 +271,9 @@ let package = Package(
         .testTarget(name: "BootTests", dependencies: ["HostTools", "TestImages"], swiftSettings: forTests),
         .testTarget(
             name: "ControlRPCTests",
-            dependencies: ["BlockImage", "Catalog", "ControlRPC", "ImageTools", "HostTools", "TestImages", system],
+            dependencies: [
+                "AccessLog", "BlockImage", "Catalog", "ControlRPC", "ImageTools", "HostTools", "TestImages", system,
+            ],
             swiftSettings: forTests),
     ],
     swiftLanguageModes: [.v6]
@@ -306,8 +311,9 @@ if let modules = Context.environment["RBLOCK_FUZZ"] {
         "NBDServer": (
             nil,
             [
-                "HandshakePhase.swift", "NBDServer.swift", "PresharedKeys.swift", "Serving.swift", "TLSOptions.swift",
-                "TransmissionPhase+Memory.swift", "TransmissionPhase+Sending.swift", "TransmissionPhase.swift",
+                "HandshakePhase.swift", "NBDServer.swift", "PresharedKeys.swift", "Serving.swift", "TLSFault.swift",
+                "TLSOptions.swift", "TLSServer.swift", "TransmissionPhase+Memory.swift",
+                "TransmissionPhase+Sending.swift", "TransmissionPhase.swift",
             ]
         ),
     ]

@@ -1,3 +1,4 @@
+import AccessLog
 import Catalog
 import Glibc
 import Logging
@@ -47,13 +48,17 @@ package final class ControlServer: Service {
     private let workers = Workers()
     private let connections: Connections
     private let logger: Logger
+    private let log: AccessLog
+    private let limitNotice = SeldomNotice()
     /// Ends when a client wants the server to end.
     private let wish: AsyncStream<Never>
 
     /// A server of the disks of `catalog`.
-    package init(on listeners: [Listener], serving catalog: ExportCatalog, logger: Logger) {
+    package init(on listeners: [Listener], serving catalog: ExportCatalog, logger: Logger, log: AccessLog = AccessLog())
+    {
         self.listeners = listeners
         self.logger = logger
+        self.log = log
         let (wish, continuation) = AsyncStream<Never>.makeStream()
         self.wish = wish
         state = ControlState(serving: catalog) { continuation.finish() }
@@ -92,7 +97,10 @@ package final class ControlServer: Service {
             .childChannelOption(.allowRemoteHalfClosure, value: true)
             .childChannelOption(.autoRead, value: false)
             .childChannelInitializer { [self, isLocal] channel in
-                channel.eventLoop.makeCompletedFuture { try accept(channel, isLocal: isLocal) }
+                channel.eventLoop.makeCompletedFuture {
+                    let record = log.connection(channel, of: .jsonRPC, at: "\(socket.address)")
+                    try accept(channel, isLocal: isLocal, record)
+                }
             }
             .withBoundSocket(descriptor).get()
     }
@@ -103,17 +111,26 @@ package final class ControlServer: Service {
             .channelOption(.allowRemoteHalfClosure, value: true)
             .channelOption(.autoRead, value: false)
             .channelInitializer { [self] channel in
-                channel.eventLoop.makeCompletedFuture { try accept(channel, isLocal: true, isStream: true) }
+                channel.eventLoop.makeCompletedFuture {
+                    let record = log.connection(from: .standardInput, of: .jsonRPC, at: "stdio")
+                    try accept(channel, isLocal: true, isStream: true, record)
+                }
             }
             .withConnectedSocket(socket).get()
         channel.closeFuture.whenComplete { [state] _ in state.shutdown() }
     }
 
-    private func accept(_ channel: any Channel, isLocal: Bool, isStream: Bool = false) throws {
-        let session = ControlSession(of: state, isLocal: isLocal)
+    private func accept(
+        _ channel: any Channel, isLocal: Bool, isStream: Bool = false, _ record: ConnectionRecord
+    ) throws {
+        let session = ControlSession(of: state, isLocal: isLocal, record)
         guard connections.add(channel, session) else {
-            logger.warning("a client was refused: there are \(Self.connectionLimit) already")
-            let error = RPCError(.busy, "there are \(Self.connectionLimit) connections already, which is the most")
+            let reason = "there are \(Self.connectionLimit) connections already, which is the most"
+            if limitNotice.isDue() { logger.warning("JSON-RPC: clients are refused: \(reason)") }
+            record.noteRefusal(reason)
+            record.noteEnding("refused")
+            channel.closeFuture.whenComplete { _ in record.noteEnd() }
+            let error = RPCError(.busy, reason)
             try channel.pipeline.syncOperations.addHandler(RefusedConnection(error))
             return
         }
@@ -125,6 +142,7 @@ package final class ControlServer: Service {
         state.countConnection(1)
         channel.closeFuture.whenComplete { [state, connections] _ in
             session.end()
+            record.noteEnd()
             connections.remove(channel)
             state.countConnection(-1)
         }
@@ -153,6 +171,7 @@ package final class ControlServer: Service {
                 within: Self.timeToEnd.cancelled, stalled: Self.timeToEnd.cancelled, state)
             {
                 tell(connections.left)
+                connections.noteLeft()
             }
         }
         // Neither the threads of images, which may be stuck in a read, nor the loop that they hand their answers to are

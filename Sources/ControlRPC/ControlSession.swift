@@ -1,3 +1,4 @@
+import AccessLog
 import BlockImage
 import Catalog
 
@@ -20,15 +21,18 @@ final class ControlSession: Sendable {
     /// Whether the client is on this host for certain, and of the user who started the server: over a Unix socket, or
     /// standard input. Only such a one may end the server.
     let isLocal: Bool
+    /// What is logged of it.
+    let record: ConnectionRecord
     /// What this client may have of the server's memory for answers: the longest one, or several that are shorter.
     let answers = MemoryBudget(limit: answerLimit)
     /// The same for answers of which it is not known before how long they are.
     let unforeseen = MemoryBudget(limit: answerLimit)
     private let state = Guarded(State())
 
-    init(of server: ControlState, isLocal: Bool) {
+    init(of server: ControlState, isLocal: Bool, _ record: ConnectionRecord) {
         self.server = server
         self.isLocal = isLocal
+        self.record = record
     }
 
     /// What comes of a request.
@@ -58,6 +62,8 @@ final class ControlSession: Sendable {
         switch request {
         case .failure(let refusal):
             server.count(nil, failed: true)
+            record.count(requests: 1)
+            record.noteRefusal(refusal.error.message)
             return Answer(text: RPCAnswer.text(.failure(refusal.error), to: refusal.id))
         case .success(let request):
             let running = running ?? RunningRequest(id: request.id, notify: nil)
@@ -81,7 +87,10 @@ final class ControlSession: Sendable {
     ) -> Answer {
         var error: RPCError?
         if case .failure(let found) = result { error = found }
-        if isCounted { server.count(request.method?.name, failed: error != nil) }
+        if isCounted {
+            server.count(request.method?.name, failed: error != nil)
+            record.count(requests: 1)
+        }
         return Answer(
             text: request.id.map { RPCAnswer.text(result, to: $0) }, isTooLong: error?.code == .answerTooLong)
     }
@@ -106,7 +115,7 @@ final class ControlSession: Sendable {
             if running.isCancelled { return .failure(RunningRequest.cancelled) }
             return .failure(RPCError(error, naming: server.catalog.paths))
         } catch {
-            return .failure(RPCError(.internalError, "the answer could not be written: \(error)"))
+            return .failure(RPCError(.internalError, "the answer could not be written as JSON"))
         }
     }
 
@@ -162,6 +171,9 @@ extension ControlSession {
         do throws(ImageError) {
             return try server.catalog.open(name)
         } catch {
+            if ExportCatalog.isAboutName(error) {
+                record.noteUnknownExport(name, error.detail.text(naming: server.catalog.paths))
+            }
             throw self.error(error)
         }
     }

@@ -11,7 +11,7 @@ extension Handshake {
     private static let contextLimit = 64
 
     /// INFO and GO.
-    func answerInfo(_ option: OptionRequest, _ data: ByteBuffer, into reply: inout ByteBuffer) -> Next {
+    mutating func answerInfo(_ option: OptionRequest, _ data: ByteBuffer, into reply: inout ByteBuffer) -> Next {
         guard let query = InfoQuery(data) else {
             OptionReply.invalid.write("this is no query for an export", to: option, into: &reply)
             return .option
@@ -71,10 +71,11 @@ extension Handshake {
     }
 
     /// The export called `name`; where there is none, or it cannot be read, the answer says so.
-    private func open(_ name: String, for option: OptionRequest, into reply: inout ByteBuffer) -> Export? {
+    private mutating func open(_ name: String, for option: OptionRequest, into reply: inout ByteBuffer) -> Export? {
         do throws(ImageError) {
             return try catalog.open(name)
         } catch {
+            note = Note(error, opening: name, naming: catalog.paths)
             OptionReply.unknown.write(error.detail.text(naming: catalog.paths), to: option, into: &reply)
             return nil
         }

@@ -28,6 +28,14 @@ struct Handshake: Sendable {
         case close
     }
 
+    /// What an operator may want to know of an answer.
+    enum Note: Hashable {
+        /// The client gets not what it wants.
+        case refused(String)
+        /// It has named an export that there is not.
+        case unknownExport(String, reason: String)
+    }
+
     /// NBD_FLAG_FIXED_NEWSTYLE and NBD_FLAG_NO_ZEROES, of the server as of the client.
     private static let fixedNewstyle: UInt32 = 1 << 0
     private static let noZeroes: UInt32 = 1 << 1
@@ -41,6 +49,8 @@ struct Handshake: Sendable {
     var form = ReplyForm.simple
     /// What SET_META_CONTEXT chose, by their names, and of which export.
     var chosen: (export: ExactName, contexts: Set<ExactName>)?
+    /// What is to be noted of the last answer.
+    var note: Note?
 
     /// A handshake about the exports of `catalog`.
     init(catalog: ExportCatalog, tls: TLSMode) {
@@ -66,26 +76,39 @@ struct Handshake: Sendable {
 
     /// Answers what the client sent by what it appends to `reply`.
     mutating func answer(_ message: OptionDecoder.Message, into reply: inout ByteBuffer) -> Next {
+        note = nil
         switch message {
         case .clientFlags(let flags):
             clientFlags = flags
             // A server that does not know what a flag changes cannot go on.
-            return flags & ~(Self.fixedNewstyle | Self.noZeroes) == 0 ? .option : .close
+            guard flags & ~(Self.fixedNewstyle | Self.noZeroes) != 0 else { return .option }
+            return refuse("does not speak NBD: its flags are 0x\(String(flags, radix: 16))")
         case .option(let option): return answer(option, into: &reply)
         }
     }
 
+    /// Notes why the connection ends.
+    private mutating func refuse(_ reason: String) -> Next {
+        note = .refused(reason)
+        return .close
+    }
+
     private mutating func answer(_ option: OptionRequest, into reply: inout ByteBuffer) -> Next {
         let isFixed = clientFlags & Self.fixedNewstyle != 0
-        guard isFixed || option.kind == .exportName else { return .close }
+        guard isFixed || option.kind == .exportName else {
+            return refuse("option \(option.number) of a client that does not speak the fixed newstyle negotiation")
+        }
         if tls == .require, !isEncrypted, option.kind != .startTLS, option.kind != .abort {
+            note = .refused("the client has not begun TLS, which is required")
             // EXPORT_NAME has no answer that says no.
             guard option.kind != .exportName else { return .close }
             OptionReply.tlsRequired.write("this server wants TLS first", to: option, into: &reply)
             return .option
         }
         guard let data = option.data else {
-            guard option.kind != .exportName else { return .close }
+            guard option.kind != .exportName else {
+                return refuse("a name of more than \(OptionDecoder.dataLimit) bytes")
+            }
             OptionReply.tooBig.write(
                 "has more than \(OptionDecoder.dataLimit) bytes of data", to: option, into: &reply)
             return .option
@@ -127,6 +150,7 @@ struct Handshake: Sendable {
 
     private mutating func startTLS(_ option: OptionRequest, into reply: inout ByteBuffer) -> Next {
         guard tls != .off else {
+            note = .refused("the client wants TLS, which this server does not have")
             OptionReply.policy.write("this server has no TLS", to: option, into: &reply)
             return .option
         }
@@ -167,9 +191,16 @@ struct Handshake: Sendable {
 
     private mutating func enterByName(_ data: ByteBuffer, into reply: inout ByteBuffer) -> Next {
         var data = data
-        guard data.readableBytes <= NBDError.stringLimit, let name = data.readUTF8(data.readableBytes),
-            let export = try? catalog.open(name)
-        else { return .close }
+        guard data.readableBytes <= NBDError.stringLimit, let name = data.readUTF8(data.readableBytes) else {
+            return refuse("a name that is no UTF-8, or has more than \(NBDError.stringLimit) bytes")
+        }
+        let export: Export
+        do throws(ImageError) {
+            export = try catalog.open(name)
+        } catch {
+            note = Note(error, opening: name, naming: catalog.paths)
+            return .close
+        }
         reply.writeMultipleIntegers(export.image.virtualSize, TransmissionFlags.ofExport(form).rawValue)
         if clientFlags & Self.noZeroes == 0 { reply.writeRepeatingByte(0, count: 124) }
         return .transmission(session(export))
@@ -181,5 +212,15 @@ struct Handshake: Sendable {
         return Session(
             export: export, form: form, contexts: MetaContext.all(of: export) { names.contains(ExactName($0.name)) },
             isEncrypted: isEncrypted)
+    }
+}
+
+extension Handshake.Note {
+    /// Why the export `name` cannot be opened. An operator is not kept from the host's paths.
+    init(_ error: ImageError, opening name: String, naming paths: HostPaths) {
+        self =
+            ExportCatalog.isAboutName(error)
+            ? .unknownExport(name, reason: error.detail.text(naming: paths))
+            : .refused("export \"\(name)\": \(error)")
     }
 }

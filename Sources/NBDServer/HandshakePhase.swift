@@ -1,7 +1,8 @@
+import AccessLog
+import BlockImage
 import Catalog
-import Logging
 import NIOCore
-import NIOSSL
+import NIOTLS
 
 /// A connection until it has chosen an export: takes one option after another. Those that may open images are answered by
 /// another thread.
@@ -14,17 +15,21 @@ final class HandshakePhase: ChannelDuplexHandler, RemovableChannelHandler {
     private static let timeLimit = TimeAmount.seconds(10)
 
     private let serving: Serving
+    private let record: ConnectionRecord
     private var handshake: Handshake
     private var decoder = OptionDecoder()
     private var received = ByteBuffer()
     /// While an option is answered no more is read.
     private var isAnswering = false
     private var isReadHeld = false
+    private var tls: TLSConnection?
+    private var hasTLSBegun = false
     private var deadline: Scheduled<Void>?
 
-    init(serving: Serving) {
+    init(serving: Serving, _ record: ConnectionRecord) {
         self.serving = serving
-        handshake = Handshake(catalog: serving.catalog, tls: serving.tls)
+        self.record = record
+        handshake = Handshake(catalog: serving.catalog, tls: serving.tls.mode)
     }
 
     func channelActive(context: ChannelHandlerContext) {
@@ -32,8 +37,8 @@ final class HandshakePhase: ChannelDuplexHandler, RemovableChannelHandler {
         Handshake.writeGreeting(into: &greeting)
         context.writeAndFlush(wrapOutboundOut(greeting), promise: nil)
         let channel = context.channel
-        deadline = context.eventLoop.scheduleTask(in: Self.timeLimit) { [serving] in
-            serving.logger.info("a client took more than 10 seconds for the handshake")
+        deadline = context.eventLoop.scheduleTask(in: Self.timeLimit) { [record] in
+            record.noteEnding("the client took more than 10 seconds for the handshake")
             channel.close(promise: nil)
         }
         context.fireChannelActive()
@@ -59,12 +64,25 @@ final class HandshakePhase: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
-        if event is ServerStops || event as? ChannelEvent == .inputClosed { return context.close(promise: nil) }
+        if event is ServerStops { return context.close(promise: nil) }
+        if event as? ChannelEvent == .inputClosed {
+            record.noteEnding("the client closed the connection in the handshake")
+            return context.close(promise: nil)
+        }
+        if case TLSUserEvent.handshakeCompleted? = event as? TLSUserEvent {
+            hasTLSBegun = true
+            record.noteTLS(user: tls?.user)
+        }
         context.fireUserInboundEventTriggered(event)
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        serving.logger.info("a connection ends in its handshake: \(error)")
+        if !hasTLSBegun, let fault = tlsHandshakeFault(error, tls?.identity) {
+            record.noteRefusal(fault)
+            record.noteEnding("TLS failed")
+        } else if let fault = tlsReason(error) ?? connectionFault(error) {
+            record.noteEnding("\(fault), in the handshake")
+        }
         context.close(promise: nil)
     }
 
@@ -75,7 +93,8 @@ final class HandshakePhase: ChannelDuplexHandler, RemovableChannelHandler {
             guard let next = try decoder.next(in: &received) else { return }
             message = next
         } catch {
-            serving.logger.info("a client does not speak NBD: \(error.message)")
+            record.noteRefusal("does not speak NBD: \(error.message)")
+            record.noteEnding("the client does not speak NBD")
             return context.close(promise: nil)
         }
         isAnswering = true
@@ -94,6 +113,8 @@ final class HandshakePhase: ChannelDuplexHandler, RemovableChannelHandler {
         }
         if Handshake.isQuick(message) { return answer() }
         guard serving.handshakes.run(for: ObjectIdentifier(context.channel), answer) else {
+            record.noteRefusal("too many clients ask for images at once")
+            record.noteEnding("the server is overloaded")
             return context.close(promise: nil)
         }
     }
@@ -103,13 +124,21 @@ final class HandshakePhase: ChannelDuplexHandler, RemovableChannelHandler {
     ) {
         self.handshake = handshake
         isAnswering = false
+        switch handshake.note {
+        case .refused(let reason)?: record.noteRefusal(reason)
+        case .unknownExport(let name, let reason)?: record.noteUnknownExport(name, reason)
+        case nil: break
+        }
         guard context.channel.isActive else { return }
         if reply.readableBytes > 0 { context.writeAndFlush(wrapOutboundOut(reply), promise: nil) }
         switch next {
         case .option: serve(context)
         case .startTLS: startTLS(context)
         case .transmission(let session): return enterTransmission(session, context)
-        case .close: return context.close(promise: nil)
+        case .close:
+            // Without a note it was the client that wanted the end.
+            record.noteEnding(handshake.note == nil ? nil : "refused", orderly: handshake.note == nil)
+            return context.close(promise: nil)
         }
         readOn(context)
     }
@@ -122,12 +151,15 @@ final class HandshakePhase: ChannelDuplexHandler, RemovableChannelHandler {
 
     private func startTLS(_ context: ChannelHandlerContext) {
         // What came unencrypted behind the option would be taken for the client's words inside the tunnel.
-        guard received.readableBytes == 0, let tlsContext = serving.tlsContext else {
-            serving.logger.info("a client sent more before TLS had begun")
+        guard received.readableBytes == 0 else {
+            record.noteRefusal("sent more before TLS had begun")
+            record.noteEnding("the client does not keep to the protocol")
             return context.close(promise: nil)
         }
         do {
-            try context.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: tlsContext), position: .first)
+            let tls = try serving.tls.begin()
+            self.tls = tls
+            try context.pipeline.syncOperations.addHandler(tls.handler, position: .first)
         } catch {
             errorCaught(context: context, error: error)
         }
@@ -135,8 +167,8 @@ final class HandshakePhase: ChannelDuplexHandler, RemovableChannelHandler {
 
     private func enterTransmission(_ session: Session, _ context: ChannelHandlerContext) {
         let activity = serving.connections.noteTransmission(context.channel)
-        serving.logger.debug("export \"\(session.export.name)\" is used")
-        let transmission = TransmissionPhase(session, serving: serving, activity)
+        record.noteExport(session.export.name, size: session.export.image.virtualSize)
+        let transmission = TransmissionPhase(session, serving: serving, activity, record)
         do {
             try context.pipeline.syncOperations.addHandler(transmission, position: .after(self))
         } catch {

@@ -1,9 +1,9 @@
+import AccessLog
 import BlockImage
 import Catalog
 import Logging
 import NIOCore
 import NIOPosix
-import NIOSSL
 import ServiceLifecycle
 import Sockets
 
@@ -21,32 +21,34 @@ package struct NBDServer: Service {
 
     private let catalog: ExportCatalog
     private let sockets: [ListeningSocket]
-    private let tls: TLSMode
-    private let tlsContext: NIOSSLContext?
+    private let tls: TLSServer
     private let logger: Logger
+    private let log: AccessLog
+    private let limitNotice = SeldomNotice()
 
     /// A server at `sockets`, which it takes over. `tls` is needed where its mode is not `off`. Throws what is wrong with
     /// the certificates or keys.
     package init(
-        catalog: ExportCatalog, sockets: [ListeningSocket], tls: TLSOptions = TLSOptions(), logger: Logger
+        catalog: ExportCatalog, sockets: [ListeningSocket], tls: TLSOptions = TLSOptions(), logger: Logger,
+        log: AccessLog = AccessLog()
     ) throws(ImageError) {
         self.catalog = catalog
         self.sockets = sockets
-        self.tls = tls.mode
-        tlsContext = try tls.context()
+        self.tls = try TLSServer(tls)
         self.logger = logger
+        self.log = log
     }
 
     /// Serves until the task is cancelled, or a graceful shutdown begins: then takes no more connections and requests,
     /// answers those that are under way, and returns.
     package func run() async throws {
         let loops = MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
-        let serving = Serving(catalog: catalog, tls: tls, tlsContext: tlsContext, logger: logger)
+        let serving = Serving(catalog: catalog, tls: tls, logger: logger)
         do {
             var listening: [any Channel] = []
             for socket in sockets {
                 guard let descriptor = socket.takeDescriptor() else { continue }
-                var bootstrap = bootstrap(on: loops, serving)
+                var bootstrap = bootstrap(on: loops, serving, at: "\(socket.address)")
                 if case .unix = socket.address {
                     bootstrap = bootstrap.childChannelOption(.socketOption(.so_sndbuf), value: Self.unixSendBuffer)
                 }
@@ -66,7 +68,9 @@ package struct NBDServer: Service {
         for socket in sockets { socket.remove() }
     }
 
-    private func bootstrap(on loops: MultiThreadedEventLoopGroup, _ serving: Serving) -> ServerBootstrap {
+    private func bootstrap(
+        on loops: MultiThreadedEventLoopGroup, _ serving: Serving, at address: String
+    ) -> ServerBootstrap {
         ServerBootstrap(group: loops)
             .serverChannelOption(ChannelOptions.backlog, value: 256)
             .childChannelOption(ChannelOptions.allowRemoteHalfClosure, value: true)
@@ -74,15 +78,21 @@ package struct NBDServer: Service {
             .childChannelOption(
                 ChannelOptions.recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: 16 << 10)
             )
-            .childChannelInitializer { channel in
-                guard serving.connections.add(channel) else {
-                    serving.logger.warning(
-                        "a connection is refused: there are \(Connections.limit), which is the limit")
-                    return channel.close()
+            .childChannelInitializer { [log, limitNotice] channel in
+                let record = log.connection(channel, of: .nbd, at: address)
+                guard serving.connections.add(channel, record) else {
+                    let reason = "there are \(Connections.limit) connections, which is the limit"
+                    if limitNotice.isDue() { serving.logger.warning("NBD: clients are refused: \(reason)") }
+                    record.noteRefusal(reason)
+                    record.noteEnding("refused")
+                    return channel.close().always { _ in record.noteEnd() }
                 }
-                channel.closeFuture.whenComplete { _ in serving.connections.remove(channel) }
+                channel.closeFuture.whenComplete { _ in
+                    record.noteEnd()
+                    serving.connections.remove(channel)
+                }
                 return channel.eventLoop.makeCompletedFuture {
-                    try channel.pipeline.syncOperations.addHandler(HandshakePhase(serving: serving))
+                    try channel.pipeline.syncOperations.addHandler(HandshakePhase(serving: serving, record))
                 }
             }
     }
@@ -101,13 +111,21 @@ package struct NBDServer: Service {
         let left = serving.connections.stop()
         guard !left.isEmpty else { return }
         serving.logger.info("stopping: \(left.count) connections end")
-        for channel in left { channel.pipeline.fireUserInboundEventTriggered(ServerStops()) }
+        for (channel, record) in left {
+            record.noteServerStop()
+            channel.pipeline.fireUserInboundEventTriggered(ServerStops())
+        }
         let begin = NIODeadline.now()
         while serving.connections.count > 0, NIODeadline.now() - begin < Self.timeToEnd.atMost {
             let idle = min(NIODeadline.now() - begin, serving.connections.shortestIdleTime)
             guard idle < Self.timeToEnd.stalled else { break }
             try? await Task.sleep(for: .milliseconds(20))
         }
-        for channel in left { channel.close(promise: nil) }
+        for (channel, record) in left where channel.isActive {
+            record.noteEnding("the server stops, and the client had not taken all answers")
+            channel.close(promise: nil)
+        }
+        // The process may be over before the loops close what is left.
+        for (_, record) in left { record.noteEnd() }
     }
 }

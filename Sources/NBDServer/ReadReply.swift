@@ -28,6 +28,8 @@ struct ReadReply {
     private let encoder: ReplyEncoder
     /// What was not read yet begins here.
     private var position: UInt64
+    /// The bytes of the disk that the last piece has.
+    private(set) var pieceCount: UInt64 = 0
     private let end: UInt64
     private var runs: DiskRuns
     /// What was found from `position` on, and not read yet.
@@ -65,6 +67,7 @@ struct ReadReply {
     mutating func next(into buffer: inout ByteBuffer) throws(Fault) -> FileBytes? {
         let count = nextCount
         let start = position
+        pieceCount = 0
         do throws(ImageError) {
             try export.checkUnchanged()
             guard encoder.form == .simple else { return try addChunks(count, into: &buffer) }
@@ -178,6 +181,7 @@ struct ReadReply {
     }
 
     private mutating func goOn(to next: UInt64) {
+        pieceCount += next - position
         position = next
         found.drop(to: next)
     }

@@ -70,6 +70,9 @@ struct RequestDecoder {
         isExtended = form == .extended
     }
 
+    /// Whether the payload of a request is still to come.
+    var isAmidRequest: Bool { pending != nil }
+
     /// The next request, once it is there with its payload, which is dropped; nil where more must come first.
     ///
     /// Throws where a request has no magic number, or a payload beyond all bounds.

@@ -1,17 +1,15 @@
+import AccessLog
 import BlockImage
 import Catalog
 import Glibc
 import Logging
 import NIOCore
-import NIOSSL
 import Synchronization
 
 /// What the connections of a server share. May be used from any thread.
 final class Serving: Sendable {
     let catalog: ExportCatalog
-    let tls: TLSMode
-    /// Nil where there is no TLS.
-    let tlsContext: NIOSSLContext?
+    let tls: TLSServer
     /// Answer options that may open images, for one connection each.
     let handshakes = KeyedThreads<ObjectIdentifier>(threadsPerKey: 1, threadLimit: Connections.limit)
     /// Read what takes longer than a few microseconds, for one image each: for disks that are slow, more than processors.
@@ -28,10 +26,9 @@ final class Serving: Sendable {
 
     private static let readersPerImage = 16
 
-    init(catalog: ExportCatalog, tls: TLSMode, tlsContext: NIOSSLContext?, logger: Logger) {
+    init(catalog: ExportCatalog, tls: TLSServer, logger: Logger) {
         self.catalog = catalog
         self.tls = tls
-        self.tlsContext = tlsContext
         self.logger = logger
     }
 
@@ -70,7 +67,7 @@ final class Connections: Sendable {
     private static let idleLimit = TimeAmount.seconds(30)
 
     private struct State {
-        var channels: [ObjectIdentifier: any Channel] = [:]
+        var channels: [ObjectIdentifier: (channel: any Channel, record: ConnectionRecord)] = [:]
         /// Those that have chosen an export.
         var used: [ObjectIdentifier: Activity] = [:]
         /// Those that have not chosen an export yet, the oldest first.
@@ -88,21 +85,22 @@ final class Connections: Sendable {
 
     /// Takes in a connection; false where there is no room. Room is made by closing the one that has been in its handshake
     /// for longest, or else the one that has been idle for longest, where that is more than 30 seconds.
-    func add(_ channel: any Channel) -> Bool {
-        let (isIn, closed) = state.withLock { state -> (Bool, (any Channel)?) in
+    func add(_ channel: any Channel, _ record: ConnectionRecord) -> Bool {
+        let (isIn, closed) = state.withLock { state -> (Bool, (channel: any Channel, record: ConnectionRecord)?) in
             guard !state.isStopping else { return (false, nil) }
-            var closed: (any Channel)?
+            var closed: (channel: any Channel, record: ConnectionRecord)?
             if state.channels.count >= Self.limit {
                 guard let oldest = state.greeted.first ?? Self.idlest(of: state) else { return (false, nil) }
                 state.greeted.removeAll { $0 == oldest }
                 state.used[oldest] = nil
                 closed = state.channels.removeValue(forKey: oldest)
             }
-            state.channels[ObjectIdentifier(channel)] = channel
+            state.channels[ObjectIdentifier(channel)] = (channel, record)
             state.greeted.append(ObjectIdentifier(channel))
             return (true, closed)
         }
-        closed?.close(promise: nil)
+        closed?.record.noteEnding("there are \(Self.limit) connections, and a new one takes the place of this one")
+        closed?.channel.close(promise: nil)
         return isIn
     }
 
@@ -132,7 +130,7 @@ final class Connections: Sendable {
     }
 
     /// Takes in no more, and answers those that there are.
-    func stop() -> [any Channel] {
+    func stop() -> [(channel: any Channel, record: ConnectionRecord)] {
         state.withLock { state in
             state.isStopping = true
             return Array(state.channels.values)

@@ -1,4 +1,7 @@
+import AccessLog
 import BlockImage
+import Glibc
+import NIOCore
 import NIOSSL
 
 /// How connections are encrypted, and who may make them.
@@ -20,9 +23,8 @@ package struct TLSOptions: Sendable {
     /// No encryption.
     package init() {}
 
-    /// What NIOSSL needs; nil where nothing is encrypted. Throws what is wrong with the files.
-    func context() throws(ImageError) -> NIOSSLContext? {
-        guard mode != .off else { return nil }
+    /// What NIOSSL needs, but for preshared keys. Throws what is wrong with the files.
+    func configuration() throws(ImageError) -> TLSConfiguration {
         var configuration = TLSConfiguration.makePreSharedKeyConfiguration()
         if let certificate, let key {
             let chain = try Self.read(certificate, as: "a certificate in PEM") {
@@ -44,26 +46,36 @@ package struct TLSOptions: Sendable {
         if !presharedKeys.isEmpty {
             // TLS 1.3 has these keys in another way, which the library does not do.
             configuration.maximumTLSVersion = .tlsv12
-            let keys = presharedKeys
-            configuration.pskServerProvider = { client in
-                guard let key = keys[client.clientIdentity], key.count <= client.maxPSKLength else {
-                    throw UnknownIdentity()
-                }
-                return PSKServerIdentityResponse(key: NIOSSLSecureBytes(key))
-            }
         }
-        let settings = configuration
-        return try Self.read(certificate ?? "TLS", as: "a certificate that goes with the key") {
-            try NIOSSLContext(configuration: settings)
+        return configuration
+    }
+
+    /// The same for all connections that have certificates.
+    func context() throws(ImageError) -> NIOSSLContext {
+        let configuration = try configuration()
+        do {
+            return try NIOSSLContext(configuration: configuration)
+        } catch NIOSSLError.failedToLoadPrivateKey {
+            throw ImageError(.denied, path: certificate ?? "TLS", "the key \(key ?? "") is that of another certificate")
+        } catch {
+            let reason = tlsReason(error) ?? "the library for TLS refuses it"
+            throw ImageError(.denied, path: certificate ?? "TLS", "cannot be used as a certificate: \(reason)")
         }
     }
 
     private static func read<Value>(
         _ path: String, as what: String, _ body: () throws -> Value
     ) throws(ImageError) -> Value {
-        do { return try body() } catch { throw ImageError(.denied, path: path, "cannot be used as \(what): \(error)") }
+        // The library does not say so.
+        // Safe: a string of ours.
+        if unsafe access(path, R_OK) != 0 {
+            throw ImageError(.system(errno: errno), path: path, "cannot be used as \(what): \(systemText(errno))")
+        }
+        do {
+            return try body()
+        } catch {
+            let reason = (error as? IOError).map { systemText($0.errnoCode) } ?? tlsReason(error) ?? "it is none"
+            throw ImageError(.denied, path: path, "cannot be used as \(what): \(reason)")
+        }
     }
-
-    /// The client's name goes with no key.
-    private struct UnknownIdentity: Error {}
 }

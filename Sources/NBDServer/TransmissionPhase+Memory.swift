@@ -1,5 +1,5 @@
+import AccessLog
 import Catalog
-import Logging
 import NIOCore
 
 /// The memory that answers take.
@@ -45,14 +45,18 @@ extension TransmissionPhase {
     func noteUnsent(_ promise: EventLoopPromise<Void>, _ context: ChannelHandlerContext) {
         unsent += 1
         let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
-        promise.futureResult.whenComplete { _ in bound.value.0.unsent -= 1 }
+        promise.futureResult.whenComplete { result in
+            let phase = bound.value.0
+            phase.unsent -= 1
+            if case .failure(let error) = result, let fault = connectionFault(error) { phase.record.noteEnding(fault) }
+        }
         guard stallCheck == nil, hadMuch else { return }
         stallCheck = context.eventLoop.scheduleRepeatedTask(initialDelay: .seconds(2), delay: .seconds(2)) { _ in
             let (phase, context) = bound.value
             guard phase.unsent > 0, phase.underWay.shared > 0, phase.serving.replies.isWaitedFor,
                 phase.activity.idleTime > Self.stallLimit
             else { return }
-            phase.serving.logger.info("a connection is closed: it takes no answers, and others wait for the memory")
+            phase.record.noteEnding("the client takes no answers, and others wait for the memory")
             context.close(promise: nil)
         }
     }
@@ -68,6 +72,7 @@ extension TransmissionPhase {
     /// An answer was handed to the kernel.
     func release(_ load: Load) {
         activity.note()
+        record.count(bytesRead: load.read)
         var load = load
         giveBack(&load)
         underWay.bytes -= load.bytes

@@ -1,3 +1,5 @@
+import AccessLog
+import BlockImage
 import Catalog
 import Logging
 import NIOCore
@@ -28,6 +30,7 @@ extension TransmissionPhase {
         gatheredLoad.requests += load.requests
         gatheredLoad.bytes += load.bytes
         gatheredLoad.shared += load.shared
+        gatheredLoad.read += load.read
     }
 
     func sendGathered(_ context: ChannelHandlerContext) {
@@ -92,7 +95,8 @@ extension TransmissionPhase {
 
     /// The client has been promised what cannot be read, and only the end of the connection tells it.
     func fail(_ error: NBDError, _ context: ChannelHandlerContext) {
-        serving.logger.warning("export \"\(session.export.name)\": \(error.message)")
+        serving.logger.warning("\(printable("\(record.peer): export \"\(session.export.name)\": \(error.message)"))")
+        record.noteEnding("what the client was promised cannot be read: \(error.message)")
         isEnding = true
         context.close(promise: nil)
     }

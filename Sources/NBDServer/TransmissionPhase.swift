@@ -1,3 +1,4 @@
+import AccessLog
 import BlockImage
 import Catalog
 import Logging
@@ -32,6 +33,7 @@ final class TransmissionPhase: ChannelDuplexHandler {
     private let encoder: ReplyEncoder
     let serving: Serving
     let activity: Activity
+    let record: ConnectionRecord
     private var decoder: RequestDecoder
     private var received = ByteBuffer()
     private var latency = ReadLatency()
@@ -70,6 +72,8 @@ final class TransmissionPhase: ChannelDuplexHandler {
         var bytes: UInt64 = 0
         /// What of `bytes` was taken from what all connections share.
         var shared: UInt64 = 0
+        /// The bytes of the disk that are answered.
+        var read: UInt64 = 0
     }
 
     enum HeldAnswer {
@@ -78,10 +82,11 @@ final class TransmissionPhase: ChannelDuplexHandler {
 
     }
 
-    init(_ session: Session, serving: Serving, _ activity: Activity) {
+    init(_ session: Session, serving: Serving, _ activity: Activity, _ record: ConnectionRecord) {
         self.session = session
         self.serving = serving
         self.activity = activity
+        self.record = record
         encoder = ReplyEncoder(form: session.form)
         decoder = RequestDecoder(session.form)
     }
@@ -114,6 +119,7 @@ final class TransmissionPhase: ChannelDuplexHandler {
             end(context)
         } else if event as? ChannelEvent == .inputClosed {
             isInputOver = true
+            if !isStopping { noteInputEnd() }
             goOn(context)
         } else {
             context.fireUserInboundEventTriggered(event)
@@ -121,8 +127,17 @@ final class TransmissionPhase: ChannelDuplexHandler {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        serving.logger.debug("a connection ends: \(error)")
+        if let fault = tlsReason(error) ?? connectionFault(error) { record.noteEnding(fault) }
         context.close(promise: nil)
+    }
+
+    /// A client has to say that it goes; many do not.
+    private func noteInputEnd() {
+        let isAmid = received.readableBytes > 0 || decoder.isAmidRequest
+        record.noteEnding(
+            isAmid
+                ? "the client closed the connection in the middle of a request"
+                : "the client closed the connection without NBD_CMD_DISC")
     }
 
     func handlerRemoved(context: ChannelHandlerContext) {
@@ -143,7 +158,8 @@ final class TransmissionPhase: ChannelDuplexHandler {
         do throws(RequestDecoder.Fault) {
             while hasRoom, !isEnding, let request = try decoder.next(in: &received) { start(request, context) }
         } catch {
-            serving.logger.info("a client does not keep to the protocol: \(error.message)")
+            record.noteRefusal("does not keep to the protocol: \(error.message)")
+            record.noteEnding("the client does not keep to the protocol")
             isEnding = true
             context.close(promise: nil)
         }
@@ -156,8 +172,12 @@ final class TransmissionPhase: ChannelDuplexHandler {
     }
 
     private func start(_ request: Request, _ context: ChannelHandlerContext) {
-        if request.command == .disconnect { return end(context) }
+        if request.command == .disconnect {
+            record.noteEnding(nil, orderly: true)
+            return end(context)
+        }
         underWay.requests += 1
+        record.count(requests: 1)
         if let error = isStopping ? Self.stopping : session.refusal(of: request) {
             return gather(Load(requests: 1), context) { encoder.writeError(error, to: request, into: &$0) }
         }
@@ -208,6 +228,7 @@ final class TransmissionPhase: ChannelDuplexHandler {
         if reply.isWhole, load.bytes <= Self.gatheredSize {
             // `gatheredSize` is too little for bytes of a file behind it.
             gather(Load(requests: 1, bytes: load.bytes, shared: load.shared), context, ifMade: makePiece)
+            if fault == nil { gatheredLoad.read += reply.pieceCount }
         } else {
             var buffer = context.channel.allocator.buffer(capacity: Int(load.bytes) + ReplyEncoder.headerRoom)
             if makePiece(&buffer) { send(buffer, stored, reply, load, context) }
@@ -255,6 +276,7 @@ final class TransmissionPhase: ChannelDuplexHandler {
         // What is sent from a file takes no memory.
         if stored != nil { giveBack(&load) }
         if reply.isDone { load.requests = 1 }
+        load.read = reply.pieceCount
         let sent = load
         let promise = context.eventLoop.makePromise(of: Void.self)
         let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)

@@ -1,3 +1,4 @@
+import AccessLog
 import ArgumentParser
 import BlockImage
 import Catalog
@@ -91,11 +92,13 @@ struct Serve: AsyncParsableCommand {
             """)
     var probe = false
     @Flag(help: "Let TCP addresses be served that other hosts reach, though nothing is encrypted.") var insecure = false
-    @Flag(name: .shortAndLong, help: "Tell of every connection, on standard error.") var verbose = false
+    @OptionGroup var logs: LogOptions
     @Option(
         help: ArgumentHelp(
-            "How addresses are reported: human, on standard error; or json, one line on standard output.",
-            valueName: "form"))
+            """
+            How addresses are reported: human, on standard error; or json, one line on standard output. Also the form of \
+            the access log.
+            """, valueName: "form"))
     var output = OutputForm.human
     @Argument(help: ArgumentHelp("The images, and folders of images.", valueName: "IMAGE"), completion: .file())
     var images: [String]
@@ -117,6 +120,9 @@ struct Serve: AsyncParsableCommand {
         if !streams.isEmpty && output == .json {
             throw ValidationError("--rpc stdio and --output json: standard output is for one of them; choose")
         }
+        if !streams.isEmpty && logs.accessLog == "-" {
+            throw ValidationError("--rpc stdio and --access-log -: standard output is for one of them; choose")
+        }
     }
 
     func run() async throws {
@@ -125,19 +131,24 @@ struct Serve: AsyncParsableCommand {
         var sockets = Sockets()
         defer { for socket in sockets.nbd + sockets.ofRPC { socket.remove() } }
         var services: [any Service] = []
-        var logger = Logger(label: "rblock") { StandardErrorLog(of: $0) }
-        logger.logLevel = verbose ? .debug : .notice
+        var begun: ServerLogs?
+        defer { begun?.finish() }
         try Failure.reported(as: output, inLine: true) {
-            let catalog = try ExportCatalog(try namedImages(), probesAll: probe) { [logger] note in
+            let logs = try logs.begin(output)
+            begun = logs
+            let logger = logs.logger
+            let catalog = try ExportCatalog(try namedImages(), probesAll: probe) { note in
                 logger.warning("\(printable(note))")
             }
             let tls = try encryption.read()
             try listen(passed, encrypted: tls.mode == .require, into: &sockets)
             if !sockets.nbd.isEmpty {
-                services.append(try NBDServer(catalog: catalog, sockets: sockets.nbd, tls: tls, logger: logger))
+                services.append(
+                    try NBDServer(
+                        catalog: catalog, sockets: sockets.nbd, tls: tls, logger: logger, log: logs.access))
             }
             if !sockets.rpc.isEmpty {
-                services.append(ControlServer(on: sockets.rpc, serving: catalog, logger: logger))
+                services.append(ControlServer(on: sockets.rpc, serving: catalog, logger: logger, log: logs.access))
             }
             try Announcement(sockets.nbd, sockets.ofRPC, of: catalog, tls).make(output)
             catalog.tellUnreadable { error in Failure.say("clients cannot read this: \(error)") }
@@ -159,7 +170,7 @@ struct Serve: AsyncParsableCommand {
         do {
             try await group.run()
         } catch {
-            Failure.say("\(error)")
+            Failure.say("serving has failed: \(connectionFault(error) ?? "a socket cannot be used")")
             throw ExitCode(1)
         }
         manager?.tell("STOPPING=1", status: "all is answered")

@@ -79,6 +79,13 @@ struct `The JSON documents` {
             let result = try RBlock.run(["rpc", server.rpcSocket, method, argument])
             documents.append((method, try JSONValue(parsing: result.output)))
         }
+        let single = try ImageServer([plain], options: ["--access-log", folder.file("log")])
+        documents.append(("serve", single.addresses))
+        for image in ["none", ""] { _ = try RBlock.run(["rpc", single.rpcSocket, "info", "image=\(image)"]) }
+        single.stop()
+        #expect(single.endStatus() == 0)
+        let log = try String(contentsOfFile: folder.file("log"), encoding: .utf8)
+        for line in log.split(separator: "\n") { documents.append(("log", try JSONValue(parsing: Data(line.utf8)))) }
         var all: Set<String> = []
         for (name, document) in documents {
             let keys = keys(of: document)

@@ -1,3 +1,4 @@
+import AccessLog
 import BlockImage
 import Catalog
 import HostTools
@@ -13,7 +14,12 @@ struct `The requests of a message` {
         let folder = try TemporaryFolder()
         try folder.write([7], to: "a.raw")
         let catalog = try ExportCatalog([NamedImage(FilePath(folder.file("a.raw")))])
-        return (folder, ControlSession(of: ControlState(serving: catalog) {}, isLocal: true))
+        return (
+            folder,
+            ControlSession(
+                of: ControlState(serving: catalog) {}, isLocal: true,
+                AccessLog().connection(from: .standardInput, of: .jsonRPC, at: "stdio"))
+        )
     }
 
     /// The answers to `requests` as a batch, none of which reads an image.

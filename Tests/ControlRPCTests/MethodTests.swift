@@ -1,3 +1,4 @@
+import AccessLog
 import BlockImage
 import Catalog
 import HostTools
@@ -63,7 +64,9 @@ struct `Methods` {
 
     private func session(_ folder: TemporaryFolder, isLocal: Bool = true) throws -> ControlSession {
         let catalog = try ExportCatalog([NamedImage(FilePath(folder.path))])
-        return ControlSession(of: ControlState(serving: catalog) {}, isLocal: isLocal)
+        return ControlSession(
+            of: ControlState(serving: catalog) {}, isLocal: isLocal,
+            AccessLog().connection(from: .standardInput, of: .jsonRPC, at: "stdio"))
     }
 
     private func answer(_ session: ControlSession, _ text: String) -> String? {

@@ -18,7 +18,9 @@ struct RPCMemoryTests {
             try client.send(Array(requests.utf8))
             var ids: Set<Int> = []
             for _ in 0..<4 {
-                let answer = try client.answer()
+                var answer = try client.answer()
+                // On a busy machine what takes long is heard of before it is answered.
+                while answer["method"] != nil { answer = try client.answer() }
                 #expect(answer["result"] != nil)
                 ids.insert(try #require(answer["id"]?.number))
             }

@@ -1,3 +1,4 @@
+import AccessLog
 import BlockImage
 import NIOCore
 
@@ -33,6 +34,7 @@ final class Connections: Sendable {
     func finish() {
         let channels = state.withLock { state in
             state.isEnding = true
+            for client in state.clients.values { client.session.record.noteServerStop() }
             return state.clients.values.map(\.channel)
         }
         for channel in channels { channel.pipeline.fireUserInboundEventTriggered(ChannelShouldQuiesceEvent()) }
@@ -48,6 +50,17 @@ final class Connections: Sendable {
     var left: (all: Int, unanswered: Int) {
         let sessions = state.withLock { $0.clients.values.map(\.session) }
         return (sessions.count, sessions.count { !$0.isAnswered })
+    }
+
+    /// Logs the end of those that end with the process.
+    func noteLeft() {
+        let sessions = state.withLock { $0.clients.values.map(\.session) }
+        for session in sessions {
+            if !session.isAnswered {
+                session.record.noteEnding("the server stops, and the client had not taken all answers")
+            }
+            session.record.noteEnd()
+        }
     }
 
     /// Whether all are closed before `limit` is over, before nothing was answered or sent for the time `stalled`, and before

@@ -1,3 +1,5 @@
+import AccessLog
+import BlockImage
 import Catalog
 import NIOCore
 import NIOHTTP1
@@ -50,14 +52,26 @@ final class HTTPConnection: ChannelInboundHandler {
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
         switch event {
         // A client of HTTP that is there keeps its side open: what is under way for one that went is of no more use.
-        case ChannelEvent.inputClosed: context.close(promise: nil)
+        case ChannelEvent.inputClosed:
+            let isAmid = isWorking || head != nil
+            session.record.noteEnding(
+                isAmid ? "the client closed the connection in the middle of a request" : nil, orderly: !isAmid)
+            context.close(promise: nil)
         // Nothing comes, or nothing is taken.
-        case is IdleStateHandler.IdleStateEvent where !isWorking: context.close(promise: nil)
+        case is IdleStateHandler.IdleStateEvent where !isWorking:
+            session.record.noteEnding("nothing has come, or was taken, for too long")
+            context.close(promise: nil)
         default: context.fireUserInboundEventTriggered(event)
         }
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        if error is HTTPParserError {
+            session.record.noteRefusal("what the client sent is neither JSON nor HTTP (400)")
+            session.record.noteEnding("refused")
+        } else if let fault = connectionFault(error) {
+            session.record.noteEnding(fault)
+        }
         context.close(promise: nil)
     }
 
@@ -70,9 +84,26 @@ final class HTTPConnection: ChannelInboundHandler {
         return type?.lowercased() == "application/json" ? nil : .unsupportedMediaType
     }
 
+    /// Why a request is refused, for the log.
+    private static func words(for refusal: HTTPResponseStatus, _ head: HTTPRequestHead?) -> String {
+        let reason =
+            switch refusal {
+            case .methodNotAllowed: "HTTP \(head?.method.rawValue ?? ""), where requests are sent by POST"
+            case .forbidden: "HTTP of a web page of \(head?.headers.first(name: "Origin") ?? "")"
+            case .unsupportedMediaType: "HTTP with a body that is not called application/json"
+            case .payloadTooLarge: "HTTP with a body of more than \(LineConnection.lineLimit) bytes"
+            default: "HTTP while the memory for requests is used up"
+            }
+        return "\(reason) (\(refusal.code))"
+    }
+
     private func answer(_ context: ChannelHandlerContext) {
         let isKept = head?.isKeepAlive ?? false
-        if let refusal { return respond(refusal, "", isKept: false, context) }
+        if let refusal {
+            session.record.noteRefusal(Self.words(for: refusal, head))
+            session.record.noteEnding("refused")
+            return respond(refusal, "", isKept: false, context)
+        }
         let line = Array(body.readableBytesView)
         let memory = bodyMemory
         bodyMemory = nil

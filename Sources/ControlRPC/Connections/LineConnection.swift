@@ -1,3 +1,4 @@
+import AccessLog
 import Catalog
 import NIOCore
 import NIOHTTP1
@@ -90,7 +91,10 @@ final class LineConnection: ChannelInboundHandler, RemovableChannelHandler {
         let connection = NIOLoopBound((self, context), eventLoop: context.eventLoop)
         idleCheck = context.eventLoop.scheduleRepeatedTask(initialDelay: .seconds(5), delay: .seconds(5)) { _ in
             let (connection, context) = connection.value
-            if connection.isIdle(longerThan: idleLimit) { context.close(promise: nil) }
+            guard connection.isIdle(longerThan: idleLimit) else { return }
+            connection.session.record.noteEnding(
+                connection.unwritten > 0 ? "the client does not read its answers" : "nothing has come for too long")
+            context.close(promise: nil)
         }
         context.read()
     }
@@ -139,6 +143,7 @@ final class LineConnection: ChannelInboundHandler, RemovableChannelHandler {
         switch event {
         case ChannelEvent.inputClosed:
             hasInputEnded = true
+            session.record.noteEnding(nil, orderly: true)
             takeLines(context)
         case is ChannelShouldQuiesceEvent:
             isStopping = true
@@ -150,6 +155,7 @@ final class LineConnection: ChannelInboundHandler, RemovableChannelHandler {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        if let fault = connectionFault(error) { session.record.noteEnding(fault) }
         context.close(promise: nil)
     }
 
@@ -340,8 +346,11 @@ final class LineConnection: ChannelInboundHandler, RemovableChannelHandler {
         let count = buffer.readableBytes
         unwritten += 1
         session.server.countWaiting(count)
-        context.writeAndFlush(wrapOutboundOut(buffer)).assumeIsolated().whenComplete { _ in
+        context.writeAndFlush(wrapOutboundOut(buffer)).assumeIsolated().whenComplete { result in
             withExtendedLifetime(memory) {}
+            if case .failure(let error) = result, let fault = connectionFault(error) {
+                self.session.record.noteEnding(fault)
+            }
             self.unwritten -= 1
             self.session.server.countWaiting(-count)
             self.lastActivity = .now()

@@ -1,3 +1,4 @@
+import AccessLog
 import BlockImage
 import Catalog
 import FoundationEssentials
@@ -50,6 +51,7 @@ extension Method {
         try export.checkUnchanged()
         try call.request.checkWanted()
         call.session.server.countRead(count)
+        call.session.record.count(bytesRead: length)
         // Safe: the pointer is used in this call only.
         let data = unsafe buffer.bytes.withUnsafeBytes { unsafe Data($0) }
         let report = ReadReport(
