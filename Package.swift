@@ -147,7 +147,8 @@ let package = Package(
         .target(
             name: "RBlockCommand",
             dependencies: [
-                "AccessLog", "Arguments", "BlockImage", "Catalog", "Completion", "ControlRPC", "Encryption", "FormatCore",
+                "AccessLog", "Arguments", "BlockImage", "Catalog", "Completion", "ControlRPC", "Encryption",
+                "FormatCore",
                 "HostStorage", "ImageFormats", "ImageTools", "NBDServer", "PartitionTable", "Reports", "Sockets",
                 argumentParser, lifecycle, logging,
                 system,
