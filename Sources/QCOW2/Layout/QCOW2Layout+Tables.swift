@@ -8,8 +8,10 @@ extension QCOW2Layout {
         var name: String
         var offset: UInt64
         var count: UInt64
+        /// The index of the snapshot that it is of; nil for the disk's own.
+        var snapshot: UInt32?
         /// Whether it is the disk's own, in which COPIED must agree with the refcounts.
-        var isActive: Bool
+        var isActive: Bool { snapshot == nil }
     }
 
     /// The disk's L1 table, and those of the snapshots that can be read, one after another.
@@ -18,14 +20,14 @@ extension QCOW2Layout {
     ) throws(ImageError) {
         try body(
             L1Table(
-                name: "L1 table", offset: header.l1TableOffset, count: UInt64(header.l1Size), isActive: true))
+                name: "L1 table", offset: header.l1TableOffset, count: UInt64(header.l1Size), snapshot: nil))
         try forEachSnapshot(header) { (index, _, bytes) throws(ImageError) in
             var reader = ByteReader(bytes)
             guard let snapshot = try? Snapshot(parsing: &reader) else { return }
             try body(
                 L1Table(
                     name: "L1 table of snapshot \(index)", offset: snapshot.l1TableOffset,
-                    count: UInt64(snapshot.l1Size), isActive: false))
+                    count: UInt64(snapshot.l1Size), snapshot: index))
         }
     }
 
@@ -169,18 +171,29 @@ extension QCOW2Layout {
         if stored.count < wanted { try consumer.fault("of its \(wanted) entries only \(stored.count) lie in the file") }
         var pages = lister
         try reportingReadErrors(consumer) { () throws(ImageError) in
+            var empty: UInt64 = 0
             try stored.visit { (index, word, bitmap) throws(ImageError) in
-                let guest = guestStart(number, header) &+ index << UInt64(header.clusterBits)
-                var listed = LayoutEntry(
-                    index, at: stored.offset(of: index), raw: format.isExtended ? [word, bitmap] : [word],
-                    facts: [.init("guest", .range(guest, header.clusterSize))])
                 let isEmpty = word == 0 && bitmap == 0
-                if !isEmpty {
-                    describe(
-                        L2Entry(rawValue: word), SubclusterBitmap(rawValue: bitmap), guest, format, table, header,
-                        refcounts, &listed)
+                if isEmpty { empty += 1 }
+                guard !isEmpty || index + 1 == stored.count else { return true }
+                func add(_ index: UInt64, _ word: UInt64, _ bitmap: UInt64, count: UInt64 = 1) throws(ImageError) {
+                    let guest = guestStart(number, header) &+ index << UInt64(header.clusterBits)
+                    var listed = LayoutEntry(
+                        index, count: count, at: stored.offset(of: index),
+                        raw: format.isExtended ? [word, bitmap] : [word],
+                        facts: [.init("guest", .range(guest, header.clusterSize))])
+                    let isEmpty = word == 0 && bitmap == 0
+                    if !isEmpty {
+                        describe(
+                            L2Entry(rawValue: word), SubclusterBitmap(rawValue: bitmap), guest, format, table, header,
+                            refcounts, &listed)
+                    }
+                    try pages.add(listed, isEmpty: isEmpty)
                 }
-                try pages.add(listed, isEmpty: isEmpty)
+                // Entries that say nothing are one, and not looked at one by one: tables of large disks have many.
+                if empty > 0 { try add(index + (isEmpty ? 1 : 0) - empty, 0, 0, count: empty) }
+                empty = 0
+                if !isEmpty { try add(index, word, bitmap) }
                 if pages.isExhausted { pages.omit(stored.count - index - 1) }
                 return !pages.isExhausted
             }
