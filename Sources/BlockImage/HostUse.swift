@@ -74,6 +74,34 @@ public enum HostUse: UInt8, CaseIterable, Sendable {
     }
 }
 
+/// A part of an image file that stores a part of the disk, or a table that leads there.
+public struct StoredRange: Hashable, Sendable {
+    /// What the part of the file is used for.
+    public var use: HostUse
+    /// Where it lies in the file.
+    public var offset: HostOffset
+    /// How many bytes of the file it takes.
+    public var count: UInt64
+    /// Where the part of the disk begins; of a refcount block, the part of the file whose refcounts stand in it.
+    public var start: UInt64
+    /// How many bytes of the disk that are.
+    public var covered: UInt64
+    /// The index of the internal snapshot whose tables lead here; nil for the disk's own tables.
+    public var snapshot: UInt32?
+
+    /// The `count` bytes at `offset` of the file, for the `covered` bytes from `start` on.
+    public init(
+        _ use: HostUse, at offset: HostOffset, count: UInt64, start: UInt64, covered: UInt64, snapshot: UInt32? = nil
+    ) {
+        self.use = use
+        self.offset = offset
+        self.count = count
+        self.start = start
+        self.covered = covered
+        self.snapshot = snapshot
+    }
+}
+
 /// What records what the parts of a file are used for. For use by one thread.
 public protocol HostUseRecorder: AnyObject {
     /// The `count` bytes at `offset` are used for `use`. What is past the file's end is passed over.
@@ -85,6 +113,9 @@ public protocol HostUseRecorder: AnyObject {
     func record(
         _ use: HostUse, at offset: HostOffset, count: UInt64, mayShare: (HostOffset, HostUse) -> Bool
     ) -> HostUse?
+
+    /// A cluster, a grain or a table stands for this part of the disk.
+    func record(_ range: StoredRange)
 
     /// Something must be known of what was recorded: that it could not all be looked at, and why.
     func note(_ message: ErrorText)

@@ -65,9 +65,12 @@ package struct DiskComparison: Sendable {
     /// Hands the ranges of sectors that differ to `body`, in order, and answers what they sum up to. `progress` hears up
     /// to which byte all is compared.
     ///
+    /// How the parts of both disks compare goes to `parts`, one behind the other, where that is asked for.
+    ///
     /// Throws what reading either disk throws, once the ranges before that were handed over, and what `body` throws.
     package func run(
-        progress: (UInt64) throws -> Void = { _ in }, _ body: (SectorRange) throws -> Void
+        progress: (UInt64) throws -> Void = { _ in }, parts: ((ComparedPart) throws -> Void)? = nil,
+        _ body: (SectorRange) throws -> Void
     ) throws -> DiskDifference {
         var difference = DiskDifference(sizes: [first.virtualSize, second.virtualSize], sectorSize: sectorSize)
         // The last range, which the next may go on with.
@@ -87,7 +90,8 @@ package struct DiskComparison: Sendable {
             try body(last)
         }
         do {
-            try forEachStretch { stretch in
+            try forEachStretch(withParts: parts != nil) { stretch in
+                for part in stretch.parts { try parts?(part) }
                 for (disk, lost) in stretch.lost.enumerated() { difference.lost[disk].add(lost) }
                 for range in stretch.ranges { try add(range) }
                 try progress(stretch.end)
@@ -106,13 +110,15 @@ package struct DiskComparison: Sendable {
         var ranges: [SectorRange]
         /// What of each disk could not be read, in order.
         var lost: [[LostRange]]
+        /// How its parts compare; none where that is not asked for.
+        var parts: [ComparedPart]
         /// Up to which byte all is compared.
         var end: UInt64
     }
 
     /// Hands what differs to `body`, in order, as soon as it is known: ranges of neighbouring stretches may touch each
     /// other, and may both hold the sector that the stretches meet in.
-    func forEachStretch(_ body: (Stretch) throws -> Void) throws {
+    func forEachStretch(withParts: Bool = false, _ body: (Stretch) throws -> Void) throws {
         var plan = ComparisonPlan(first, second, end: size, ignoresErrors: ignoresReadErrors)
         let comparing = SectorComparing(
             first: first, second: second, sectorSize: sectorSize, ignoresErrors: ignoresReadErrors)
@@ -122,7 +128,12 @@ package struct DiskComparison: Sendable {
             let all = zip(job.lost, lost).map { known, found in
                 (known + found.ranges).sorted { $0.start < $1.start }
             }
-            return Stretch(ranges: ranges, lost: all, end: job.end)
+            let parts =
+                withParts
+                ? job.compared(
+                    ranges, UInt64(comparing.sectorSize), lost: all.joined().sorted { $0.start < $1.start })
+                : []
+            return Stretch(ranges: ranges, lost: all, parts: parts, end: job.end)
         }
         try work.run(next: { () throws(ImageError) in try plan.next() }, take: body)
     }
@@ -142,6 +153,8 @@ struct ComparisonPlan {
     /// What one thread compares at a time.
     struct Job: Sendable {
         var pieces: [Piece] = []
+        /// What is known to be the same without being read, in order.
+        var skipped: [ComparedPart] = []
         /// What of each disk is known to be lost.
         var lost: [[LostRange]] = [[], []]
         /// Where on the disks it ends; what lies between the pieces is the same in both.
@@ -177,7 +190,7 @@ struct ComparisonPlan {
         for _ in 0..<Self.runLimit {
             guard position < end, size < Self.jobSize else { break }
             do throws(ImageError) {
-                if let piece = try step(limit: UInt64(Self.jobSize) - size, &job.lost) {
+                if let piece = try step(limit: UInt64(Self.jobSize) - size, &job) {
                     job.append(piece)
                     size += piece.count
                 }
@@ -190,24 +203,30 @@ struct ComparisonPlan {
         return job
     }
 
-    /// Goes over one run of both disks; answers what is to be read of it, which is at most `limit` bytes. What cannot be
-    /// found goes to `lost`, where that is wanted.
-    private mutating func step(limit: UInt64, _ lost: inout [[LostRange]]) throws(ImageError) -> Piece? {
+    /// Goes over one run of both disks; answers what is to be read of it, which is at most `limit` bytes. What need not be
+    /// read goes to `job`, and what cannot be found, where that is wanted.
+    private mutating func step(limit: UInt64, _ job: inout Job) throws(ImageError) -> Piece? {
         var left = try first.run(at: position, limit: end - position)
         var right = try second.run(at: position, limit: end - position)
         var count = min(left.count, right.count)
         defer {
             for (disk, run) in [left, right].enumerated() {
                 guard let error = run.error else { continue }
-                lost[disk].append(LostRange(start: position, length: count, error: error))
+                job.lost[disk].append(LostRange(start: position, length: count, error: error))
             }
             position += count
         }
-        if left.isStored(as: right) { return nil }
+        if left.isStored(as: right) {
+            job.skip(position, count, left.isZeros ? .zeros : .shared)
+            return nil
+        }
         left = first.splitAtHoles(left.part(from: position, limit: right.count))
         right = second.splitAtHoles(right.part(from: position, limit: left.count))
         count = min(left.count, right.count)
-        if left.isZeros && right.isZeros { return nil }
+        if left.isZeros && right.isZeros {
+            job.skip(position, count, .zeros)
+            return nil
+        }
         count = min(count, limit)
         do throws(ImageError) {
             try first.takeReading(count, of: left)
@@ -224,6 +243,15 @@ struct ComparisonPlan {
 }
 
 extension ComparisonPlan.Job {
+    /// Adds a part that need not be read, to the last one where that is the same.
+    fileprivate mutating func skip(_ start: UInt64, _ count: UInt64, _ kind: ComparedKind) {
+        if let last = skipped.last, last.kind == kind, last.end == start {
+            skipped[skipped.count - 1].end += count
+        } else {
+            skipped.append(ComparedPart(start: start, end: start + count, kind: kind))
+        }
+    }
+
     /// Adds a piece, as a part of the last one where that goes on in the same way.
     fileprivate mutating func append(_ piece: ComparisonPlan.Piece) {
         guard let last = pieces.last, last.first.isEmpty == piece.first.isEmpty,
@@ -242,7 +270,7 @@ private final class SectorComparing: Sendable {
 
     private let first: Image
     private let second: Image
-    private let sectorSize: Int
+    let sectorSize: Int
     private let ignoresErrors: Bool
     private let buffers = BufferPool(capacity: stepSize)
 

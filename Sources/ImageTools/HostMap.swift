@@ -12,6 +12,9 @@ package final class HostMap: HostUseRecorder {
         /// The bytes of each use, by its raw value.
         package fileprivate(set) var counts: [UInt64]
 
+        /// The bytes of `use`.
+        package func count(of use: HostUse) -> UInt64 { counts[Int(use.rawValue)] }
+
         /// Takes the bytes of the next cell in.
         package mutating func add(_ next: Cell) {
             for index in counts.indices { counts[index] += next.counts[index] }
@@ -59,26 +62,33 @@ package final class HostMap: HostUseRecorder {
 
     /// The most bytes that the uses of units are kept in.
     package static let memoryLimit = 64 << 20
-    private static let chunkUnits: UInt64 = 1 << 16
+    static let chunkUnits: UInt64 = 1 << 16
 
     /// The uses of the units of a part of the file.
-    private enum Chunk {
+    enum Chunk {
         case alike(UInt8)
         case each([UInt8], unused: Int)
     }
 
+    /// Which parts of the disk the parts of the file stand for; nil where that is not kept.
+    package private(set) var stored: StoredRanges?
+
     private let onProgress: (UInt64) -> Void
     private var recorded: UInt64 = 0
     private var recordCount = 0
-    private var chunks: [UInt64: Chunk] = [:]
+    /// By their number, those that something was recorded in.
+    private(set) var chunks: [UInt64: Chunk] = [:]
     private var chunksInFull = 0
 
     /// A map of a file of `size` bytes that is used in units of `unit` bytes, nothing of it used yet, in at most
-    /// `cellLimit` cells. `onProgress` is called now and then with how many bytes a use was recorded.
+    /// `cellLimit` cells. Which parts of the disk they stand for is kept in at most `storedLimit` parts, if in any.
+    /// `onProgress` is called now and then with how many bytes a use was recorded.
     package init(
-        size: UInt64, unit: UInt64, cellLimit: Int, onProgress: @escaping (UInt64) -> Void = { _ in }
+        size: UInt64, unit: UInt64, cellLimit: Int, storedLimit: Int = 0,
+        onProgress: @escaping (UInt64) -> Void = { _ in }
     ) {
         self.size = size
+        stored = storedLimit > 0 ? StoredRanges(limit: storedLimit) : nil
         self.onProgress = onProgress
         self.unit = max(1, unit)
         let units = size / self.unit + (size % self.unit == 0 ? 0 : 1)
@@ -121,6 +131,9 @@ package final class HostMap: HostUseRecorder {
     package func note(_ message: ErrorText) {
         if !otherNotes.contains(message), otherNotes.count < 16 { otherNotes.append(message) }
     }
+
+    /// A part of the file stands for this part of the disk.
+    package func record(_ range: StoredRange) { stored?.add(range) }
 
     /// The `count` bytes at `offset` are used for `use`. Whole units are used, also where only a part is named.
     @discardableResult

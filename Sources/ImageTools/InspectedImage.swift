@@ -69,12 +69,13 @@ package struct InspectedImage: Sendable {
         try layout.list(to: consumer, options)
     }
 
-    /// What the parts of the file are used for, in at most `cellLimit` cells. `onProgress` is called now and then with how
-    /// many bytes that is known.
+    /// What the parts of the file are used for, in at most `cellLimit` cells, and which parts of the disk they stand for,
+    /// in at most `storedLimit` parts. `onProgress` is called now and then with how many bytes that is known.
     package func hostMap(
-        cellLimit: Int, onProgress: @escaping (UInt64) -> Void = { _ in }
+        cellLimit: Int, storedLimit: Int = 0, onProgress: @escaping (UInt64) -> Void = { _ in }
     ) throws(ImageError) -> HostMap {
-        let map = HostMap(size: file.size, unit: layout.unit, cellLimit: cellLimit, onProgress: onProgress)
+        let map = HostMap(
+            size: file.size, unit: layout.unit, cellLimit: cellLimit, storedLimit: storedLimit, onProgress: onProgress)
         try layout.recordUse(in: map)
         return map
     }

@@ -122,7 +122,11 @@ struct RawLayout: FormatLayout {
             guard position < file.size else { return }
             let run = file.run(at: HostOffset(position), limit: file.size - position)
             let count = max(1, run.count)
-            if !run.isHole { recorder.record(.data, at: HostOffset(position), count: count) { _, _ in true } }
+            if !run.isHole {
+                recorder.record(.data, at: HostOffset(position), count: count) { _, _ in true }
+                recorder.record(
+                    StoredRange(.data, at: HostOffset(position), count: count, start: position, covered: count))
+            }
             position += min(count, file.size - position)
         }
         recorder.note(

@@ -105,6 +105,18 @@ private final class QCOW2UseWalk {
         }
     }
 
+    /// Records which part of the disk a table or cluster stands for; in damaged images, tables may reach beyond 2^64.
+    private func recordRange(
+        _ use: HostUse, at offset: UInt64, _ count: UInt64, _ start: (partialValue: UInt64, overflow: Bool),
+        _ covered: UInt64, snapshot: UInt32? = nil
+    ) {
+        guard !start.overflow, offset < file.size else { return }
+        recorder.record(
+            StoredRange(
+                use, at: HostOffset(offset), count: min(count, file.size - offset), start: start.partialValue,
+                covered: covered, snapshot: snapshot))
+    }
+
     private func flush() {
         if pending.count > 0 { record(pending.use, at: pending.start, count: pending.count) }
         pending.count = 0
@@ -114,7 +126,12 @@ private final class QCOW2UseWalk {
         let size = UInt64(header.refcountTableClusters) << UInt64(header.clusterBits)
         guard layout.placeFault(header.refcountTableOffset, header) == nil, spend(size) else { return }
         record(.refcountTable, at: header.refcountTableOffset, count: size)
-        try forEachRefcountBlock { (_, _, block) throws(ImageError) in add(.refcountBlock, at: block) }
+        try forEachRefcountBlock { (refcounts, index, block) throws(ImageError) in
+            add(.refcountBlock, at: block)
+            let covered = refcounts.blockEntries * header.clusterSize
+            recordRange(
+                .refcountBlock, at: block, header.clusterSize, index.multipliedReportingOverflow(by: covered), covered)
+        }
         flush()
     }
 
@@ -174,39 +191,50 @@ private final class QCOW2UseWalk {
         }
         record(.l1Table, at: table.offset, count: count * 8)
         let format = layout.l2Format(header)
-        try StoredTable(file, at: table.offset, count: count).visit { (_, word, _) throws(ImageError) in
+        try StoredTable(file, at: table.offset, count: count).visit { (index, word, _) throws(ImageError) in
             let offset = L1Entry(rawValue: word).l2TableOffset
             if offset >= file.size, offset % header.clusterSize == 0 {
                 record(.l2Table, at: offset, count: header.clusterSize)
             }
             guard offset != 0, layout.placeFault(offset, header) == nil else { return true }
             let earlier = record(.l2Table, at: offset, count: header.clusterSize)
+            let start = index.multipliedReportingOverflow(by: header.l2Coverage)
+            recordRange(.l2Table, at: offset, header.clusterSize, start, header.l2Coverage, snapshot: table.snapshot)
             // What was walked over once is known.
             if earlier != .l2Table, earlier != .overlap, spend(header.clusterSize) {
-                try recordL2(at: offset, format, isActive: table.isActive)
+                try recordL2(at: offset, format, start.partialValue, of: table)
             }
             return true
         }
         flush()
     }
 
-    private func recordL2(at offset: UInt64, _ format: L2Format, isActive: Bool) throws(ImageError) {
+    /// Records what the L2 table at `offset` leads to: clusters of the disk from `start` on.
+    private func recordL2(
+        at offset: UInt64, _ format: L2Format, _ start: UInt64, of l1: QCOW2Layout.L1Table
+    ) throws(ImageError) {
+        let isActive = l1.isActive
         let count = header.clusterSize / UInt64(format.wordsPerEntry * 8)
         let table = StoredTable(file, at: offset, count: count, words: format.wordsPerEntry)
-        try table.visit { (_, word, bitmap) in
+        try table.visit { (index, word, bitmap) in
             guard word != 0,
                 let mapping = try? L2Entry(rawValue: word).mapping(
                     format, bitmap: SubclusterBitmap(rawValue: bitmap))
             else { return true }
+            let guest = start.addingReportingOverflow(index * header.clusterSize)
             switch mapping {
             case .compressed(let host, let count):
                 flush()
-                record(isActive ? .compressed : .snapshotData, at: host.rawValue, count: count)
+                let use = isActive ? HostUse.compressed : .snapshotData
+                record(use, at: host.rawValue, count: count)
+                recordRange(use, at: host.rawValue, count, guest, header.clusterSize, snapshot: l1.snapshot)
             case .data, .subclusters, .zero:
                 guard let host = mapping.host, !format.hasDataFile else { return true }
                 var use = isActive ? HostUse.data : .snapshotData
                 if case .zero = mapping { use = .preallocated }
                 add(use, at: host.rawValue)
+                recordRange(
+                    use, at: host.rawValue, header.clusterSize, guest, header.clusterSize, snapshot: l1.snapshot)
             case .unallocated: break
             }
             return true

@@ -96,8 +96,13 @@ extension VMDKLayout {
             recorder.record(directory, at: stored.offset, count: grains.count * grains.entrySize) { _, earlier in
                 grains.isCompressed && earlier == directory
             }
-            try stored.visit { (_, word) throws(ImageError) in
+            try stored.visit { (index, word) throws(ImageError) in
                 guard let place = tableSector(word, grains) else { return true }
+                let start = index &* grains.tableCoverage
+                recorder.record(
+                    StoredRange(
+                        table, at: HostOffset(place * sectorSize), count: grains.tableSize, start: start,
+                        covered: grains.tableCoverage))
                 let earlier = recorder.record(
                     table, at: HostOffset(place * sectorSize), count: grains.tableSize
                 ) { _, earlier in grains.isCompressed && earlier == table }
@@ -108,7 +113,8 @@ extension VMDKLayout {
                     return true
                 }
                 budget -= grains.tableSize
-                isIncomplete = try !recordGrains(ofTableAt: place, grains, &grainBudget, in: recorder) || isIncomplete
+                isIncomplete =
+                    try !recordGrains(ofTableAt: place, start, grains, &grainBudget, in: recorder) || isIncomplete
                 return true
             }
         }
@@ -125,45 +131,50 @@ extension VMDKLayout {
         }
     }
 
-    /// Records the grains of the grain table at `sector`; false where `budget`, in bytes, did not allow all.
+    /// Records the grains of the grain table at `sector`, of the disk from `start` on; false where `budget`, in bytes, did not allow all.
     private func recordGrains(
-        ofTableAt sector: UInt64, _ grains: GrainLayout, _ budget: inout UInt64, in recorder: any HostUseRecorder
+        ofTableAt sector: UInt64, _ start: UInt64, _ grains: GrainLayout, _ budget: inout UInt64,
+        in recorder: any HostUseRecorder
     ) throws(ImageError) -> Bool {
         var isComplete = true
         let table = StoredGrainTable(
             file, sector: sector, count: grains.tableEntryCount, entrySize: grains.entrySize)
-        try table.visit { (_, word) throws(ImageError) in
+        let covered = grains.grainSize * sectorSize
+        try table.visit { (index, word) throws(ImageError) in
+            let guest = start &+ index &* covered
             guard case .allocated(let place) = grains.format.grain(word), place <= sectorLimit else { return true }
-            let start = HostOffset(place * sectorSize)
-            guard start.rawValue < file.size else {
+            let host = HostOffset(place * sectorSize)
+            guard host.rawValue < file.size else {
                 // One entry, whatever a grain has.
-                recorder.record(grains.isCompressed ? .compressed : .data, at: start, count: 1) { _, _ in true }
+                recorder.record(grains.isCompressed ? .compressed : .data, at: host, count: 1) { _, _ in true }
                 return true
             }
             guard grains.isCompressed else {
                 // The file may end inside its last grain.
-                let count = min(grains.grainSize * sectorSize, file.size - start.rawValue)
+                let count = min(covered, file.size - host.rawValue)
                 guard budget >= count else {
                     isComplete = false
                     return false
                 }
                 budget -= count
-                recorder.record(.data, at: start, count: count) { _, _ in false }
+                recorder.record(.data, at: host, count: count) { _, _ in false }
+                recorder.record(StoredRange(.data, at: host, count: count, start: guest, covered: covered))
                 return true
             }
-            guard file.size - start.rawValue >= UInt64(StreamMarker.size),
+            guard file.size - host.rawValue >= UInt64(StreamMarker.size),
                 let marker = try? StreamMarker(
-                    parsing: try file.bytes(StreamMarker.size, at: start, of: "grain marker")),
+                    parsing: try file.bytes(StreamMarker.size, at: host, of: "grain marker")),
                 case .grain(_, let size)? = marker.kind
             else { return true }
             let count = UInt64(StreamMarker.grainHeaderSize) + UInt64(size)
-            let held = min(count, file.size - start.rawValue)
+            let held = min(count, file.size - host.rawValue)
             guard budget >= held else {
                 isComplete = false
                 return false
             }
             budget -= held
-            recorder.record(.compressed, at: start, count: count) { _, earlier in earlier == .compressed }
+            recorder.record(.compressed, at: host, count: count) { _, earlier in earlier == .compressed }
+            recorder.record(StoredRange(.compressed, at: host, count: held, start: guest, covered: covered))
             return true
         }
         return isComplete
