@@ -104,7 +104,8 @@ let package = Package(
         .target(
             name: "Reports",
             dependencies: [
-                "BlockImage", "ByteFormat", "Catalog", "FormatCore", "ImageFormats", "ImageTools", "PartitionTable",
+                "BlockImage", "ByteFormat", "Catalog", "Encryption", "FormatCore", "ImageFormats", "ImageTools",
+                "PartitionTable",
             ],
             swiftSettings: strict),
         .target(

@@ -30,6 +30,8 @@ struct Diff: ParsableCommand {
               rblock diff --snapshot-a monday --snapshot-b tuesday disk.qcow2 disk.qcow2
               # how many blocks of 4096 bytes differ
               rblock diff --sectors --sector-size 4096 a.raw b.raw | wc -l
+              # a page to look at
+              rblock diff --summary --html diff.html a.qcow2 b.qcow2; xdg-open diff.html
 
             EXIT STATUS
               0   the disks are the same
@@ -73,6 +75,12 @@ struct Diff: ParsableCommand {
     @Flag(help: "Go on where a disk cannot be read: zeros are compared in place of what is lost, which is reported.")
     var ignoreReadErrors = false
     @Option(
+        help: ArgumentHelp(
+            "Make a page of HTML to look at, too: a picture of both disks, in which one zooms, and a list of the ranges that differ. It needs no network.",
+            valueName: "file"),
+        completion: .file(extensions: ["html"]))
+    var html: String?
+    @Flag(help: "Let the page replace a file that is there; never one of the images'.") var force = false
         help: ArgumentHelp("human, or json: a, b, ranges (or sectors, with --sectors) and summary.", valueName: "form"))
     var output = OutputForm
         .human
@@ -103,6 +111,11 @@ struct Diff: ParsableCommand {
         (a.options.backingOption, b.options.backingOption) = ("--backing-a", "--backing-b")
         // Two snapshots of one encrypted image are unlocked once.
         b.options.keys = a.options.keys
+        let place = try html.map { path in
+            try PictureFile(at: FilePath(text: path), of: [a, b], as: "page", replaces: force)
+        }
+        func name(_ path: String, _ snapshot: String?) -> String { path + (snapshot.map { "@\($0)" } ?? "") }
+        var page = place.map { _ in DiffPage(name(first, snapshotA), name(second, snapshotB)) }
         let resources = LayerResources()
         let disks = (try reading.disk(a, resources: resources), try reading.disk(b, resources: resources))
         var comparison = DiskComparison(disks.0.image, disks.1.image, sectorSize: sectorSize)
@@ -121,9 +134,11 @@ struct Diff: ParsableCommand {
         do {
             let difference = try comparison.run(
                 progress: { position in if bar.update(position) { try output.show() } },
+                parts: place.map { _ in { page?.add($0) } },
                 { range in try printer.print(range) })
             try reading.checkUnchanged(disks.0)
             try reading.checkUnchanged(disks.1)
+            if let place, let page { try place.write(page.html(difference)) }
             try printer.end(difference)
             try output.flush()
             bar.hide()

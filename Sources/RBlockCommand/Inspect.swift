@@ -26,6 +26,7 @@ struct Inspect: ParsableCommand {
               # what each part of the file is used for, as letters, and as a picture
               rblock inspect --graph disk.vmdk
               rblock inspect --svg disk.svg disk.qcow2
+              rblock inspect --html disk.html disk.qcow2; xdg-open disk.html
               rblock inspect --output json disk.qcow2 | jq '.structures[].name'
 
             EXIT STATUS
@@ -68,7 +69,14 @@ struct Inspect: ParsableCommand {
         completion: .file(extensions: ["svg"]))
     var svg: String?
 
-    @Flag(help: "Let the picture replace a file that is there; never one of the image's own.") var force = false
+    @Option(
+        help: ArgumentHelp(
+            "Make a page of HTML to look at, too: the picture, in which one zooms, which part of the disk each part of the file stores, and lists of the structures and of what is wrong that lead into it. It needs no network. Of L2 entries and grains it names a few hundred a table, and what is wrong in the first million.",
+            valueName: "file"),
+        completion: .file(extensions: ["html"]))
+    var html: String?
+
+    @Flag(help: "Let the picture or page replace a file that is there; never one of the image's own.") var force = false
 
     @Option(
         help: ArgumentHelp(
@@ -80,6 +88,10 @@ struct Inspect: ParsableCommand {
         OutputForm.human
     @Argument(help: ArgumentHelp("The image.", valueName: "IMAGE"), completion: .file()) var image: String
 
+    func validate() throws {
+        if svg != nil, svg == html { throw ValidationError("--svg and --html: name two files") }
+    }
+
     func run() throws {
         var faults: UInt64 = 0
         try Failure.reported(as: output, filename: image) { faults = try show() }
@@ -90,14 +102,17 @@ struct Inspect: ParsableCommand {
     private func show() throws -> UInt64 {
         var named = NamedImage(FilePath(text: image), format: format)
         named.allowed = allowPaths.map { FilePath(text: $0) }
-        let picture = try svg.map { try PictureFile(at: FilePath(text: $0), of: named, replaces: force) }
+        func place(_ path: String?, _ what: String) throws -> PictureFile? {
+            try path.map { try PictureFile(at: FilePath(text: $0), of: [named], as: what, replaces: force) }
+        }
+        let pictures = (svg: try place(svg, "picture"), html: try place(html, "page"))
         let inspected = try InspectedImage(named)
         let options = LayoutOptions(showsEntries: showsEntries, entryLimit: limit == 0 ? .max : limit)
         let printer = StandardOutput()
         let faults = Result {
             switch output {
-            case .human: try showText(inspected, options, picture, printer)
-            case .json: try showJSON(inspected, options, picture, printer)
+            case .human: try showText(inspected, options, pictures, printer)
+            case .json: try showJSON(inspected, options, pictures, printer)
             }
         }
         // What was found before something failed is shown, too.
@@ -105,8 +120,11 @@ struct Inspect: ParsableCommand {
         return try faults.get()
     }
 
+    /// Where the pictures go that were asked for.
+    private typealias Pictures = (svg: PictureFile?, html: PictureFile?)
+
     private func showText(
-        _ inspected: InspectedImage, _ options: LayoutOptions, _ picture: PictureFile?, _ printer: StandardOutput
+        _ inspected: InspectedImage, _ options: LayoutOptions, _ pictures: Pictures, _ printer: StandardOutput
     ) throws -> UInt64 {
         let style = TerminalStyle.ofStandardOutput
         let file = inspected.file
@@ -114,32 +132,41 @@ struct Inspect: ParsableCommand {
         for note in inspected.notes { try printer.write("(\(note))\n") }
         let text = LayoutText(style) { (line) throws(ImageError) in try printer.write(line) }
         try inspected.list(to: text, options)
-        let map = try hostMap(of: inspected, picture)
+        let (map, pageFaults) = try draw(inspected, pictures)
         if let map, graph { try printer.write("\n\(map.text(style))") }
         if text.faultCount > 0 {
             try printer.write("\n\(counted(text.faultCount, "fault")), marked !!\n")
         }
-        return text.faultCount + (map?.hasFaults == true ? 1 : 0)
+        return max(text.faultCount, pageFaults) + (map?.hasFaults == true ? 1 : 0)
     }
 
     private func showJSON(
-        _ inspected: InspectedImage, _ options: LayoutOptions, _ picture: PictureFile?, _ printer: StandardOutput
+        _ inspected: InspectedImage, _ options: LayoutOptions, _ pictures: Pictures, _ printer: StandardOutput
     ) throws -> UInt64 {
-        try inspected.writeJSON(
-            named: image, options, showsUse: graph, hostMap: { try hostMap(of: inspected, picture) },
+        var pageFaults: UInt64 = 0
+        let faults = try inspected.writeJSON(
+            named: image, options, showsUse: graph,
+            hostMap: {
+                let (map, faults) = try draw(inspected, pictures)
+                pageFaults = faults
+                return map
+            },
             to: { (part) throws(ImageError) in try printer.write(part) })
+        return max(faults, pageFaults)
     }
 
-    /// What the parts of the file are used for, where that was asked for; the picture of it is written.
-    private func hostMap(of inspected: InspectedImage, _ picture: PictureFile?) throws -> HostMap? {
-        guard graph || picture != nil else { return nil }
+    /// What the parts of the file are used for, where that was asked for, and how many things are wrong in what the page
+    /// shows; the picture and the page of it are written.
+    private func draw(_ inspected: InspectedImage, _ pictures: Pictures) throws -> (HostMap?, faults: UInt64) {
+        guard graph || pictures.svg != nil || pictures.html != nil else { return (nil, 0) }
         let bar = ProgressBar("looking at what the file is used for", total: inspected.file.size)
         defer { bar.hide() }
-        let map = try inspected.hostMap(cellLimit: HostMap.pictureCellLimit) { bar.update($0) }
-        if let picture {
-            let name = FilePath(text: image).lastComponent.map { FilePath(root: nil, [$0]).text } ?? image
-            try picture.write(map.svg(title: "\(name) (\(inspected.format.rawValue))"))
-        }
-        return map
+        let map = try inspected.pictureMap(forPage: pictures.html != nil) { bar.update($0) }
+        let name = FilePath(text: image).lastComponent.map { FilePath(root: nil, [$0]).text } ?? image
+        if let svg = pictures.svg { try svg.write(map.svg(title: "\(name) (\(inspected.format.rawValue))")) }
+        guard let html = pictures.html else { return (map, 0) }
+        let page = try inspected.page(named: name, map)
+        try html.write(page.html)
+        return (map, page.faultCount)
     }
 }

@@ -20,29 +20,29 @@ enum TerminalStyle {
     }
 }
 
-/// The file that the picture of an image goes to.
+/// The file that a picture of images goes to, or a page.
 struct PictureFile {
-    /// What every picture begins with.
-    private static let start = Array("<?xml".utf8)
+    /// What every picture begins with, and every page.
+    private static let starts = ["<?xml version", "<!DOCTYPE html"].map { Array($0.utf8) }
 
     private let place: FolderDestination
 
-    /// The place `path` for a picture of `image`, which is put there as a whole or not at all.
+    /// The place `path` for a picture of `images`, called `what`, which is put there as a whole or not at all.
     ///
-    /// Throws why it may not be there: what is there is replaced only if `replaces`, and no file of the image's chain is.
-    /// Where the chain cannot be followed to its end, only what is a picture already is surely none of it.
-    init(at path: FilePath, of image: NamedImage, replaces: Bool) throws(ImageError) {
+    /// Throws why it may not be there: what is there is replaced only if `replaces`, and no file of an image's chain is.
+    /// Where a chain cannot be followed to its end, only what is a picture already is surely none of it.
+    init(at path: FilePath, of images: [NamedImage], as what: String, replaces: Bool) throws(ImageError) {
         var options = DestinationOptions()
-        options.what = "picture"
+        options.what = what
         options.replaces = replaces
         options.isFlushed = false
         if case .regular? = try? FileStatus(at: path).kind {
-            var whole = image
-            whole.options.followsEncrypted = true
-            whole.options.ignoresCID = true
-            let opened = try whole.open()
-            options.sources = Set(opened.layers.flatMap(\.files).flatMap(\.identities))
-            if let error = opened.disk.error, !Self.isPicture(path) {
+            for var whole in images {
+                whole.options.followsEncrypted = true
+                whole.options.ignoresCID = true
+                let opened = try whole.open()
+                options.sources.formUnion(opened.layers.flatMap(\.files).flatMap(\.identities))
+                guard let error = opened.disk.error, !Self.isPicture(path) else { continue }
                 throw ImageError(
                     .denied, path: path.text,
                     "exists, and may be a file of the image, whose files are not all known (\(error)); name another file"
@@ -63,9 +63,9 @@ struct PictureFile {
             return false
         }
         defer { try? file.close() }
-        var bytes = [UInt8](repeating: 0, count: start.count)
+        var bytes = [UInt8](repeating: 0, count: starts[0].count)
         // Safe: read writes at most as many bytes as the array has.
         let count = unsafe bytes.withUnsafeMutableBytes { unsafe try? file.read(into: $0) }
-        return count == start.count && bytes == start
+        return count == bytes.count && starts.contains { $0.starts(with: bytes) }
     }
 }

@@ -17,7 +17,9 @@ struct `rblock inspect` {
     @Test func `has help with examples and every exit status`() throws {
         let help = try run("inspect", "--help")
         #expect(help.status == 0)
-        for word in ["EXAMPLES", "EXIT STATUS", "--l2", "--gte", "--graph", "--svg", "--limit", "--output", "  2 "] {
+        for word in [
+            "EXAMPLES", "EXIT STATUS", "--l2", "--gte", "--graph", "--svg", "--html", "--limit", "--output", "  2 ",
+        ] {
             #expect(help.text.contains(word), "\(word)")
         }
         #expect(try run("inspect").status == 64)

@@ -10,7 +10,7 @@ extension HostMap {
     package func svg(title: String) -> String {
         let (cells, cellSize) = reduced(to: Self.pictureCellLimit)
         let picture = Picture(self, cells, cellSize)
-        return picture.document(title: escaped(printable(title)))
+        return picture.document(title: escapedMarkup(printable(title)))
     }
 
     /// The parts of the picture and where they stand, in pixels.
@@ -62,7 +62,7 @@ extension HostMap {
                 text +=
                     "<text x=\"\(Picture.left)\" y=\"\(top)\" font-size=\"12\" "
                     + "fill=\"\(index < remarks.count ? "#5b6876" : "#b02a37")\">"
-                    + "\(escaped(printable(note)))</text>\n"
+                    + "\(escapedMarkup(printable(note)))</text>\n"
             }
             return text + "</svg>\n"
         }
@@ -86,7 +86,7 @@ extension HostMap {
                 let width = Double(count) / whole * Double(Picture.gridWidth)
                 text +=
                     "<rect class=\"u\(use.rawValue)\" x=\"\(pixels(Double(Picture.left) + start))\" y=\"92\" "
-                    + "width=\"\(pixels(width))\" height=\"14\"><title>\(use.name): \(escaped(percentage(count, of: map.size)))"
+                    + "width=\"\(pixels(width))\" height=\"14\"><title>\(use.name): \(escapedMarkup(percentage(count, of: map.size)))"
                     + "</title></rect>\n"
                 start += width
             }
@@ -136,7 +136,7 @@ extension HostMap {
                     ? use.name : "\(use.name) \(percentage(cell.counts[Int(use.rawValue)], of: held))"
             }
             return text
-                + "<title>\(HostOffset(start))–\(HostOffset(last)): \(escaped(parts.joined(separator: ", ")))</title></g>\n"
+                + "<title>\(HostOffset(start))–\(HostOffset(last)): \(escapedMarkup(parts.joined(separator: ", ")))</title></g>\n"
         }
 
         private func legend(_ totals: [(use: HostUse, count: UInt64)]) -> String {
@@ -152,7 +152,7 @@ extension HostMap {
                     + "\(humanSize(entry.count))</text>"
                 text +=
                     "<text x=\"\(x + 420)\" y=\"\(y)\" font-size=\"14\" text-anchor=\"end\" fill=\"#5b6876\">"
-                    + "\(escaped(percentage(entry.count, of: map.size)))</text>\n"
+                    + "\(escapedMarkup(percentage(entry.count, of: map.size)))</text>\n"
             }
             return text
         }
@@ -164,48 +164,4 @@ private func pixels(_ value: Double) -> String {
     let hundredths = Int((value * 100).rounded())
     let rest = hundredths % 100
     return rest == 0 ? "\(hundredths / 100)" : "\(hundredths / 100).\(rest < 10 ? "0" : "")\(rest)"
-}
-
-/// `text` as content of XML.
-private func escaped(_ text: String) -> String {
-    var result = ""
-    for character in text.unicodeScalars {
-        switch character {
-        case "&": result += "&amp;"
-        case "<": result += "&lt;"
-        case ">": result += "&gt;"
-        case "\"": result += "&quot;"
-        default: result.unicodeScalars.append(character)
-        }
-    }
-    return result
-}
-
-extension HostUse {
-    /// The colour in pictures: blues for the disk's data, warm colours for the tables that lead to it, greens for the
-    /// counts, greys for what is not used.
-    fileprivate var colour: String {
-        switch self {
-        case .free: "#e8ecf0"
-        case .header: "#d1495b"
-        case .descriptor: "#e5825c"
-        case .l1Table, .grainDirectory: "#f0932b"
-        case .l2Table, .grainTable: "#f6c945"
-        case .redundantDirectory: "#b9770e"
-        case .redundantTable: "#d6b656"
-        case .refcountTable: "#1e8a7a"
-        case .refcountBlock: "#6fc3a5"
-        case .snapshotTable: "#b5338a"
-        case .snapshotData: "#9aa7de"
-        case .bitmaps: "#a0673a"
-        case .encryptionHeader: "#2f3b4a"
-        case .marker: "#94a3b3"
-        case .bookkeeping: "#4f9da6"
-        case .data: "#3f7cc4"
-        case .compressed: "#8657b8"
-        case .preallocated: "#b5d3ee"
-        case .leaked: "#8a8f96"
-        case .overlap: "#ff1f1f"
-        }
-    }
 }

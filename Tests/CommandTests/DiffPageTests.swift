@@ -1,0 +1,86 @@
+import Foundation
+import HostTools
+import TestImages
+import Testing
+
+/// The pages of `diff --html` in Chromium.
+@Suite(.enabled(if: Tool.areThere("qemu-img", "qemu-io", "chromium")))
+struct `The page of two disks` {
+    private let folder: TemporaryFolder
+
+    init() throws { folder = try TemporaryFolder() }
+
+    private func totals(_ document: Browser.Document) -> [String: Int] {
+        let buttons = (document.part("legend") ?? "").components(separatedBy: "<button").dropFirst()
+        let pairs = buttons.map { tag in
+            (
+                Browser.Document.attribute("data-name", in: tag) ?? "",
+                Int(Browser.Document.attribute("data-bytes", in: tag) ?? "") ?? -1
+            )
+        }
+        return Dictionary(pairs) { $1 }
+    }
+
+    @Test func `tells what differs, what only one has, and what both share`() throws {
+        let path = folder.file("a.qcow2")
+        let page = folder.file("page.html")
+        try QemuImg.create(path, size: 1 << 30)
+        try QemuImg.io(path, ["write -P 1 0 4M", "write -P 2 512M 1M"])
+        try QemuImg.run("snapshot", "-c", "daily", path)
+        try QemuImg.io(
+            path,
+            [
+                "write -P 3 1M 64k", "write -P 1 2M 64k", "write -z 3M 64k", "write -P 4 700M 128k",
+                "write -P 1 704M 512",
+            ])
+        let result = try RBlock.run(["diff", "--html", page, "--snapshot-a", "daily", path, path])
+        #expect(result.status == 1, "\(result.errors)")
+        let lines = result.text.split(separator: "\n").dropLast()
+        let document = try Browser.open(page, at: "sector=\((1 << 20) / 512)")
+        #expect(document.attribute("data-ready") == "true" && document.attribute("data-error") == nil)
+        #expect(document.text("facts")?.contains("a.qcow2@daily (1 GiB, 1073741824 bytes)") == true)
+        // The clusters that were written anew with the bytes that they had are the same, and read for that.
+        let megabyte = 1 << 20
+        let cluster = 1 << 16
+        let sums = totals(document)
+        #expect(sums["differs"] == cluster && sums["only A has data"] == cluster, "\(sums)")
+        #expect(sums["only B has data"] == 2 * cluster + 512 && sums["the same"] == cluster, "\(sums)")
+        #expect(sums["stored once for both"] == 5 * megabyte - 3 * cluster, "\(sums)")
+        #expect(sums.values.reduce(0, +) == 1 << 30)
+        let listed = document.texts("li", in: "findings")
+        #expect(listed.count == lines.count && document.text("findings-count") == "\(lines.count) ranges")
+        for (line, item) in zip(lines, listed) {
+            let sectors = line.split { !$0.isNumber }.compactMap { Int($0) }
+            let place = "0x\(String(sectors[0] * 512, radix: 16))–0x\(String(sectors[1] * 512 + 511, radix: 16))"
+            #expect(item.hasPrefix(place), "\(line): \(item)")
+        }
+        #expect(document.text("here")?.contains("0x100000–0x1001ff") == true, "\(document.text("here") ?? "")")
+        #expect(document.text("here")?.contains("differs sector 2048") == true, "\(document.text("here") ?? "")")
+        let clicked = try Browser.open(page, running: "document.querySelectorAll('#findings button')[1].click()")
+        #expect(clicked.text("here")?.contains("only A has data sectors 6144–6271") == true)
+    }
+
+    @Test func `tells what cannot be read, and what one disk has behind the end of the other`() throws {
+        let whole = folder.file("whole.raw")
+        let cut = folder.file("cut.qcow2")
+        let page = folder.file("page.html")
+        try Pattern.writeDisk(whole, size: 4 << 20, seed: 1)
+        try QemuImg.convert(whole, to: cut)
+        try Shell.check(
+            "truncate -s -1M \"$1\"; truncate -s 6M \"$2\"; printf x | dd of=\"$2\" seek=5M bs=1 conv=notrunc status=none",
+            cut, whole)
+        let result = try RBlock.run(["diff", "--ignore-read-errors", "--html", page, whole, cut])
+        #expect(result.status == 2)
+        let document = try Browser.open(page)
+        #expect(document.attribute("data-ready") == "true" && document.attribute("data-error") == nil)
+        let sums = totals(document)
+        let json = try RBlock.json("diff", "--ignore-read-errors", whole, cut)
+        let lost = (json["b", "lost"]?.array ?? json["lost"]?.array ?? []).compactMap { $0["length"]?.number }
+        #expect((sums["unreadable"] ?? 0) > 0)
+        if !lost.isEmpty { #expect(sums["unreadable"] == lost.reduce(0, +)) }
+        #expect(sums["only A has data"] == 512 && sums.values.reduce(0, +) == 6 << 20, "\(sums)")
+        // Without that, there is an error, and no page.
+        let refused = try RBlock.run(["diff", "--html", folder.file("none.html"), whole, cut])
+        #expect(refused.status == 2 && !FileManager.default.fileExists(atPath: folder.file("none.html")))
+    }
+}
