@@ -81,6 +81,7 @@ struct Diff: ParsableCommand {
         completion: .file(extensions: ["html"]))
     var html: String?
     @Flag(help: "Let the page replace a file that is there; never one of the images'.") var force = false
+    @Option(
         help: ArgumentHelp("human, or json: a, b, ranges (or sectors, with --sectors) and summary.", valueName: "form"))
     var output = OutputForm
         .human
