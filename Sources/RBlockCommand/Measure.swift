@@ -43,7 +43,8 @@ struct Measure: ParsableCommand {
         name: .customShort("o"),
         help: ArgumentHelp(
             "Options of the format, as for rblock convert: cluster_size=64k,extended_l2=on. Repeatable.",
-            valueName: "name=value,..."))
+            valueName: "name=value,..."),
+        completion: .newImageOptions)
     var settings: [String] = []
     @Option(
         help: ArgumentHelp("The size of a new disk, in place of IMAGE, in bytes or as 64K, 1M, 2G.", valueName: "size"),
@@ -51,9 +52,11 @@ struct Measure: ParsableCommand {
     var size: ByteSize?
     @Option(
         name: [.customShort("l"), .long],
-        help: ArgumentHelp("The internal snapshot whose disk is meant, by its name or ID.", valueName: "name"))
+        help: ArgumentHelp("The internal snapshot whose disk is meant, by its name or ID.", valueName: "name"),
+        completion: .snapshots { (verb: Measure) in verb.options.bare(verb.image ?? "") })
     var snapshot: String?
-    @Option(help: "human, or json: what qemu-img measure writes.") var output = OutputForm.human
+    @Option(help: ArgumentHelp("human, or json: what qemu-img measure writes.", valueName: "form"))
+    var output = OutputForm.human
     @Argument(help: ArgumentHelp("The image.", valueName: "IMAGE"), completion: .file()) var image: String?
 
     func validate() throws {
