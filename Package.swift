@@ -76,7 +76,8 @@ let package = Package(
         .target(
             name: "ImageFormats",
             dependencies: [
-                "BlockImage", "ByteFormat", "Encryption", "FormatCore", "HostStorage", "OVA", "QCOW2", "Raw", "VMDK",
+                "BlockImage", "ByteFormat", "Compression", "Encryption", "FormatCore", "HostStorage", "OVA", "QCOW2",
+                "Raw", "VMDK",
             ],
             swiftSettings: strict),
         .target(

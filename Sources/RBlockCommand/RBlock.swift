@@ -78,7 +78,7 @@ struct RBlock: AsyncParsableCommand {
               qemu-img(1), rblockfs(1), rblock-json(5), rblock-formats(7),
               rblock-guide(7), rblock-names(7)
             """,
-        version: rblockVersion,
+        version: versionText(of: "rblock"),
         subcommands: [
             Info.self, Map.self, Inspect.self, Check.self, Diff.self, Hash.self, Read.self, Create.self, Convert.self,
             Delta.self, Measure.self, Serve.self, RPC.self,

@@ -138,7 +138,7 @@ struct RBlockFS: ParsableCommand {
               fusermount3(1), rblock(1), fstab(5), rblock-json(5), rblock-formats(7),
               rblock-guide(7), rblock-names(7), losetup(8), mount(8), mount.fuse3(8)
             """,
-        version: rblockVersion)
+        version: versionText(of: "rblockfs", others: [FuseLibrary.version]))
 
     @Flag(name: .shortAndLong, help: "Serve in the foreground, and log to standard error.")
     var foreground = false

@@ -73,6 +73,5 @@ struct `Help and completions` {
         #expect(unknown.status == 64 && unknown.output.isEmpty && unknown.errors.contains("no subcommand 'bogus'"))
         #expect(try RBlock.run(["help", "mpa"]).errors.contains("did you mean 'map'?"))
         #expect(try RBlock.run(["help"]).text == help.text)
-        #expect(try RBlock.run(["--version"]).text.hasPrefix("0."))
     }
 }
