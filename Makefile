@@ -76,8 +76,12 @@ build: deps
 	$(SWIFT) build
 
 # One file to install that needs no Swift on the machine it runs on. In a folder of its own: other builds of the release
-# configuration, such as that of the benchmark, are linked against Swift's shared libraries.
-STATIC := -c release --static-swift-stdlib --scratch-path .build-static
+# configuration, such as that of the benchmark, are linked against Swift's shared libraries. The flags of the linker, and
+# a section for each function of C, keep out what is not used: without them rblock has 5 MB more. Relocations are packed,
+# which takes glibc 2.36. No library is looked for beside the program ($ORIGIN), and no path of this machine stays in it.
+STATIC := -c release --static-swift-stdlib --scratch-path .build-static --disable-local-rpath -Xswiftc -use-ld=lld \
+	-Xlinker --no-export-dynamic -Xlinker -z -Xlinker pack-relative-relocs \
+	-Xcc -ffunction-sections -Xcc -fdata-sections -Xcc -ffile-prefix-map=$(CURDIR)/=
 release: deps
 	$(SWIFT) build $(STATIC) --product rblock
 	$(SWIFT) build $(STATIC) --product rblockfs
