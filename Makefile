@@ -28,7 +28,8 @@ PYTHON_PACKAGES := dissect.hypervisor==3.21 dissect.cstruct==4.7 dissect.util==3
 SECOND_READER := .build-python/dissect.hypervisor-3.21
 
 .PHONY: all deps deps-test deps-bench build release run test test-unit test-programs test-modules build-sanitizers \
-	build-threads test-threads build-fuzz fuzz fuzz-shortly bench docs format lint install clean
+	build-threads test-threads build-fuzz fuzz fuzz-shortly bench docs format lint install packages deb tarball \
+	test-packages clean
 
 all: build
 
@@ -193,7 +194,7 @@ SHARE = $(DESTDIR)$(PREFIX)/share
 install: release
 	$(call install_missing,python3)
 	install -d "$(SHARE)/man/man1" "$(SHARE)/bash-completion/completions" "$(SHARE)/zsh/site-functions" \
-		"$(SHARE)/fish/vendor_completions.d" "$(SHARE)/doc/rblockfs" "$(DESTDIR)$(PREFIX)/lib/systemd/system"
+		"$(SHARE)/fish/vendor_completions.d" "$(SHARE)/doc/rblock" "$(DESTDIR)$(PREFIX)/lib/systemd/system"
 	set -e; folder="$$($(SWIFT) build $(STATIC) --show-bin-path)"; \
 	for name in rblock rblockfs; do \
 		bin="$$folder/$$name"; \
@@ -208,8 +209,33 @@ install: release
 	done
 	sed 's|@PREFIX@|$(PREFIX)|' Sources/RBlockFSCommand/Samples/rblockfs@.service \
 		>"$(DESTDIR)$(PREFIX)/lib/systemd/system/rblockfs@.service"
-	install -m 644 README.md SECURITY.md CHANGELOG.md Sources/RBlockFSCommand/Samples/fstab Sources/RBlockFSCommand/Samples/mnt-rb.mount "$(SHARE)/doc/rblockfs"
+	install -m 644 README.md SECURITY.md CHANGELOG.md Sources/RBlockFSCommand/Samples/fstab Sources/RBlockFSCommand/Samples/mnt-rb.mount "$(SHARE)/doc/rblock"
+
+# What is installed, as packages in dist/: of Debian, for the release that it is made on, and an archive for others. Both are
+# made of what lies in PACKAGES, and the test keeps the system that it installs them in there. Made again they have the same
+# bytes.
+PACKAGES := $(CURDIR)/.build-packages
+packages: deb tarball
+	cd dist && sha256sum *.deb *.tar.gz >SHA256SUMS
+
+deb:
+	$(call install_missing,debhelper)
+	rm -rf $(PACKAGES)/deb dist/*.deb && mkdir -p dist
+	$(MAKE) install DESTDIR=$(PACKAGES)/deb/debian/rblock PREFIX=/usr
+	Packaging/make-deb $(PACKAGES)/deb dist
+
+tarball:
+	rm -rf $(PACKAGES)/tarball dist/*.tar.gz && mkdir -p dist
+	$(MAKE) install DESTDIR=$(PACKAGES)/tarball PREFIX=/usr/local
+	Packaging/make-tarball $(PACKAGES)/tarball/usr/local dist
+
+test-packages: packages
+	$(call install_missing,lintian debootstrap fuse3)
+	cp dist/SHA256SUMS $(PACKAGES)/
+	$(MAKE) packages >/dev/null
+	cmp $(PACKAGES)/SHA256SUMS dist/SHA256SUMS
+	$(SUDO) Packaging/test-packages dist $(PACKAGES)
 
 clean:
 	$(SWIFT) package clean
-	rm -rf .build .build-static .build-tsan .build-fuzz .build-python .build-kernel
+	rm -rf .build .build-static .build-tsan .build-fuzz .build-python .build-kernel .build-packages dist
