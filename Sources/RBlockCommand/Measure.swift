@@ -21,15 +21,19 @@ struct Measure: ParsableCommand {
             How small an image becomes that is compressed is not known before it is made.
 
             EXAMPLES
-              rblock measure disk.vmdk
               rblock measure -O qcow2 disk.vmdk
+              # a new disk in larger clusters
               rblock measure -O qcow2 -o cluster_size=2M --size 100G
+              # one number for a script
               rblock measure -O vmdk --output json disk.qcow2 | jq .required
 
             EXIT STATUS
               0   done
               1   the image cannot be opened, or where its disk is stored cannot be read
               64  wrong usage
+
+            SEE ALSO
+              rblock-convert(1), rblock-create(1), rblock-map(1), rblock-formats(7), qemu-img(1)
             """)
 
     @OptionGroup var options: ImageOptions

@@ -52,7 +52,8 @@ struct `Completions in shells` {
     @Test(arguments: shells)
     func `are verbs, options, values and files`(shell: String) throws {
         for (line, count, expected) in [
-            ("rblock inf", 1, ["info"]), ("rblock help m", 2, ["map"]), ("rblock map --out", 2, ["--output"]),
+            ("rblock inf", 1, ["info"]), ("rblock help m", 2, ["map", "measure"]),
+            ("rblock map --out", 2, ["--output"]),
             ("rblock info --output ", 3, ["human", "json"]), ("rblock info --format q", 3, ["qcow2"]),
             ("rblock info --format=q", 2, ["--format=qcow2"]), ("rblock info -f v", 3, ["vmdk"]),
             ("rblock info no", 2, ["notes.txt"]), ("rblock info --backing=no", 2, ["--backing=notes.txt"]),
