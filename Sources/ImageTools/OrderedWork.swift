@@ -5,9 +5,9 @@ import Glibc
 /// Work that threads do job by job, several at once, while the caller takes the results in the order of the jobs.
 ///
 /// Bounded: no more than `limit` jobs are begun and not taken yet, however long one of them takes.
-struct OrderedWork<Job: Sendable, Output: Sendable>: Sendable {
+package struct OrderedWork<Job: Sendable, Output: Sendable>: Sendable {
     /// The most jobs under way.
-    let limit: Int
+    package let limit: Int
     private let work: @Sendable (Job) throws(ImageError) -> Output
 
     /// A job whose result is waited for.
@@ -28,7 +28,7 @@ struct OrderedWork<Job: Sendable, Output: Sendable>: Sendable {
 
     /// Does `work`, at most `limit` jobs at once; by default enough to keep every processor busy while one result is
     /// late.
-    init(
+    package init(
         limit: Int = 4 * max(2, sysconf(CInt(_SC_NPROCESSORS_ONLN))),
         work: @escaping @Sendable (Job) throws(ImageError) -> Output
     ) {
@@ -40,7 +40,7 @@ struct OrderedWork<Job: Sendable, Output: Sendable>: Sendable {
     ///
     /// Ends with the first error of the work, of `next` or of `take`, once the results before it have been taken.
     /// Nothing is under way any more when it returns.
-    func run(next: () throws(ImageError) -> Job?, take: (Output) throws -> Void) throws {
+    package func run(next: () throws(ImageError) -> Job?, take: (Output) throws -> Void) throws {
         let queue = DispatchQueue(label: "rblock.work", attributes: .concurrent)
         let group = DispatchGroup()
         defer { group.wait() }

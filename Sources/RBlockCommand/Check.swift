@@ -43,6 +43,7 @@ struct Check: ParsableCommand {
     @OptionGroup var sharing: SharingOption
     @OptionGroup var progress: ProgressOption
     @OptionGroup var under: BackingOption
+    @OptionGroup var colors: ColorOption
     @Option(
         help: ArgumentHelp(
             "human, or json: the keys of qemu-img check, and the findings; of several images an array.",
@@ -116,10 +117,13 @@ struct Check: ParsableCommand {
 
     private func show(_ report: CheckReport, _ printer: StandardOutput) throws(ImageError) {
         let result = report.result
-        if images.count > 1 { try printer.write("\(printable(report.filename)):\n") }
+        let style = colors.style
+        if images.count > 1 { try printer.write("\(style.heading(printable(report.filename))):\n") }
         for finding in result.findings {
             let times = finding.times > 1 ? " (\(finding.times) times)" : ""
-            try printer.write("\(finding.severity.rawValue): \(printable(finding.message.description))\(times)\n")
+            let severity = finding.severity.rawValue
+            let shown = [.leak, .warning].contains(finding.severity) ? style.warning(severity) : style.fault(severity)
+            try printer.write("\(shown): \(printable(finding.message.description))\(times)\n")
             if finding.more > 0 {
                 let end = finding.lastOffset.map { ", up to \($0)" } ?? ""
                 try printer.write("    and \(finding.more) more of this kind in the same table\(end)\n")
@@ -129,7 +133,7 @@ struct Check: ParsableCommand {
             try printer.write("and \(counted(more, "more finding")) of the kind \(kind.rawValue)\n")
         }
         switch report.verdict {
-        case .clean: try printer.write("Nothing is wrong.\n")
+        case .clean: try printer.write("\(style.good("Nothing is wrong."))\n")
         case .incomplete, .corrupt, .leaks:
             try printer.write(
                 "corruptions: \(result.corruptions), leaked clusters: \(result.leaks), not checked: "

@@ -81,6 +81,7 @@ struct Diff: ParsableCommand {
         completion: .file(extensions: ["html"]))
     var html: String?
     @Flag(help: "Let the page replace a file that is there; never one of the images'.") var force = false
+    @OptionGroup var colors: ColorOption
     @Option(
         help: ArgumentHelp("human, or json: a, b, ranges (or sectors, with --sectors) and summary.", valueName: "form"))
     var output = OutputForm
@@ -125,7 +126,7 @@ struct Diff: ParsableCommand {
         let output = StandardOutput(besides: bar)
         let printer: any DiffPrinter =
             switch self.output {
-            case .human: DiffText(output, form: form)
+            case .human: DiffText(output, form: form, colors.style)
             case .json:
                 DiffDocument(
                     output, form: form, DiffReport.Disk(path: first, snapshot: snapshotA),
@@ -188,10 +189,12 @@ private protocol DiffPrinter {
 private struct DiffText: DiffPrinter {
     private let output: StandardOutput
     private let form: DiffForm
+    private let style: TextStyle
 
-    init(_ output: StandardOutput, form: DiffForm) {
+    init(_ output: StandardOutput, form: DiffForm, _ style: TextStyle) {
         self.output = output
         self.form = form
+        self.style = style
     }
 
     func begin() {}
@@ -209,12 +212,13 @@ private struct DiffText: DiffPrinter {
         guard form != .sectors else { return }
         guard difference.sectors > 0 else {
             let isWhole = difference.lost.allSatisfy(\.isEmpty)
-            return try output.write(
-                isWhole ? "the disks are the same\n" : "what can be read of the disks is the same\n")
+            let words = isWhole ? "the disks are the same" : "what can be read of the disks is the same"
+            return try output.write("\(isWhole ? style.good(words) : style.warning(words))\n")
         }
-        try output.write(
+        let words =
             "\(counted(difference.sectors, "sector")) of \(difference.sectorSize) bytes changed, "
-                + "\(counted(difference.bytes, "byte")) in \(counted(difference.ranges, "range"))\n")
+            + "\(counted(difference.bytes, "byte")) in \(counted(difference.ranges, "range"))"
+        try output.write("\(style.heading(words))\n")
     }
 
     func end(_ error: ImageError) {}

@@ -2,6 +2,7 @@ import ArgumentParser
 import BlockImage
 import Catalog
 import Encryption
+import Glibc
 import ImageTools
 import Reports
 import SystemPackage
@@ -16,6 +17,8 @@ struct Hash: ParsableCommand {
             Prints what sha256sum prints for the disk that the image stands for: the digest of every byte that the guest \
             sees, whatever the format. Images of one disk in two formats have one hash. Holes and zero clusters are not \
             read. An IMAGE may be a block device.
+
+            Several images are hashed at once, one on each processor, and listed in the order in which they are named.
 
             Several hash functions are computed while the disk is read once; then each line says which it is, as sha256sum \
             --tag prints it. --check compares the disks of images with a list of hashes in either form, and says OK or FAILED \
@@ -85,12 +88,12 @@ struct Hash: ParsableCommand {
         var hasLost = false
         var documents: [HashDocument] = []
         let printer = StandardOutput()
-        for path in images {
+        try hashes { path, result in
             do {
                 try Failure.reported {
                     let line: HashReport
                     do {
-                        line = try hash(path, by: algorithm.isEmpty ? [.sha256] : algorithm)
+                        line = try result.get()
                     } catch let error as ImageError {
                         documents.append(.failure(FailureReport(filename: path, .image(error))))
                         throw error
@@ -113,6 +116,25 @@ struct Hash: ParsableCommand {
         if hasLost { throw ExitCode(2) }
     }
 
+    /// Hashes the images, one on each processor, and hands what each came to to `take`, in their order.
+    private func hashes(_ take: (String, Result<HashReport, any Error>) throws -> Void) throws {
+        let algorithms = algorithm.isEmpty ? [.sha256] : algorithm
+        let progress = HashProgress(images)
+        let work = OrderedWork<Int, Result<HashReport, any Error>>(
+            limit: max(1, sysconf(CInt(_SC_NPROCESSORS_ONLN)))
+        ) { [self] index in
+            let result = Result { try hash(images[index], by: algorithms) { progress.update(index, $0, of: $1) } }
+            progress.end(index)
+            return result
+        }
+        var (begun, taken) = (images.indices.makeIterator(), images.indices.makeIterator())
+        try work.run(next: { begun.next() }) { result in
+            progress.hide()
+            if let index = taken.next() { try take(images[index], result) }
+        }
+        progress.hide()
+    }
+
     /// Says which parts of the disk of `path` are lost, and answers whether there are any.
     func say(_ lost: [LostRange]?, of path: String) -> Bool {
         guard let lost, !lost.isEmpty else { return false }
@@ -131,17 +153,17 @@ struct Hash: ParsableCommand {
         }.joined()
     }
 
-    /// The hashes of the disk of the image at `path` by `algorithms`.
-    func hash(_ path: String, by algorithms: [HashAlgorithm]) throws -> HashReport {
+    /// The hashes of the disk of the image at `path` by `algorithms`; `progress` hears how many bytes of how many are done.
+    func hash(
+        _ path: String, by algorithms: [HashAlgorithm], progress: (UInt64, UInt64) -> Void
+    ) throws -> HashReport {
         var image = try options.image(path)
         try image.choose(snapshot: snapshot)
         under.apply(to: &image)
         let disk = try reading.disk(image)
         var stream = try DiskStream(of: disk.image, path: path)
         stream.ignoresReadErrors = ignoreReadErrors
-        let bar = ProgressBar(path, total: stream.count)
-        let (digests, lost) = try stream.digests(algorithms, path: path) { bar.update($0) }
-        bar.hide()
+        let (digests, lost) = try stream.digests(algorithms, path: path) { progress($0, stream.count) }
         try reading.checkUnchanged(disk)
         return HashReport(
             path: path, snapshot: snapshot, Array(zip(algorithms.map(\.rawValue), digests)), size: stream.count,

@@ -35,13 +35,18 @@ extension Hash {
         try Failure.reported(as: output) {
             let printer = StandardOutput()
             for line in try HashList(at: path, algorithm: algorithm.first).lines {
+                let progress = HashProgress([line.name])
                 var words = "FAILED"
                 do {
-                    let report = HashCheckReport(try hash(line.name, by: [line.algorithm]), expected: line.digits)
+                    let report = HashCheckReport(
+                        try hash(line.name, by: [line.algorithm]) { progress.update(0, $0, of: $1) },
+                        expected: line.digits)
+                    progress.hide()
                     hasLost = say(report.lost, of: line.name) || hasLost
                     if report.matches { words = "OK" } else { hasFailed = true }
                     documents.append(.compared(report))
                 } catch let error as ImageError {
+                    progress.hide()
                     words = "FAILED open or read"
                     hasFailed = true
                     Failure.say(error.description)

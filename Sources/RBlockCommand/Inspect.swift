@@ -84,6 +84,7 @@ struct Inspect: ParsableCommand {
             valueName: "count"))
     var limit: UInt64 = 10_000
 
+    @OptionGroup var colors: ColorOption
     @Option(help: ArgumentHelp("human, or json: one object, written as it is found.", valueName: "form")) var output =
         OutputForm.human
     @Argument(help: ArgumentHelp("The image.", valueName: "IMAGE"), completion: .file()) var image: String
@@ -126,7 +127,7 @@ struct Inspect: ParsableCommand {
     private func showText(
         _ inspected: InspectedImage, _ options: LayoutOptions, _ pictures: Pictures, _ printer: StandardOutput
     ) throws -> UInt64 {
-        let style = TerminalStyle.ofStandardOutput
+        let style = colors.style
         let file = inspected.file
         try printer.write("\(printable(image)): \(inspected.format.rawValue), \(counted(file.size, "byte"))\n")
         for note in inspected.notes { try printer.write("(\(note))\n") }

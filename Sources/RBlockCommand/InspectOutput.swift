@@ -1,24 +1,9 @@
 import BlockImage
 import Catalog
-import Glibc
 import HostStorage
 import ImageFormats
 import ImageTools
-import Reports
 import SystemPackage
-
-/// What standard output can show.
-enum TerminalStyle {
-    /// Colours only on a terminal, unless NO_COLOR says otherwise (no-color.org), and as many columns as that has.
-    static var ofStandardOutput: TextStyle {
-        guard isatty(STDOUT_FILENO) == 1 else { return TextStyle() }
-        var size = winsize()
-        // Safe: ioctl fills the structure that it is given.
-        let isKnown = unsafe ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0
-        let noColour = unsafe getenv("NO_COLOR").map { unsafe $0.pointee != 0 } ?? false
-        return TextStyle(hasColours: !noColour, columns: isKnown ? Int(size.ws_col) : 80)
-    }
-}
 
 /// The file that a picture of images goes to, or a page.
 struct PictureFile {

@@ -60,7 +60,8 @@ struct RBlock: AsyncParsableCommand {
 
             ENVIRONMENT
               NO_COLOR
-                  where it is set and not empty, inspect writes no colours to a terminal
+                  where it is set and not empty, inspect, check and diff write no
+                  colours to a terminal, unless --color says always
 
             EXIT STATUS
               0   done; check, inspect: nothing is wrong; diff: the disks are the same

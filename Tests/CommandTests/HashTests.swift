@@ -164,6 +164,26 @@ struct `rblock hash` {
         #expect(try JSONValue(parsing: json.output).array?.first?["lost"]?.array?.isEmpty == false && json.status == 2)
     }
 
+    @Test func `of several images is in their order, whichever is done first`() throws {
+        let folder = try TemporaryFolder()
+        let names = (0..<12).map { "\($0).raw" }
+        // Every third is large, the others are done long before it; one is not there.
+        for (index, name) in names.enumerated() {
+            try Shell.check(
+                "head -c \"$2\" </dev/urandom >\"$1\"", folder.file(name), index % 3 == 0 ? "40M" : "\(index)k")
+        }
+        let named = names[..<7] + ["gone.raw"] + names[7...]
+        let result = try RBlock.run(["hash"] + named, in: folder.path)
+        #expect(result.status == 1 && result.errors == "rblock: gone.raw: No such file or directory\n")
+        #expect(result.text == (try Tool.run("sha256sum", names, in: folder.path).text))
+        let json = try JSONValue(
+            parsing: RBlock.run(["hash", "--output", "json"] + named, in: folder.path).output)
+        #expect(json.array?.map { $0["filename"]?.text } == Array(named))
+        // How far all of them are.
+        let lines = try RBlock.run(["hash", "--progress"] + named, in: folder.path).errors.split(separator: "\n")
+        #expect(lines.allSatisfy { $0.hasPrefix("13 images  ") || $0.contains("gone.raw") }, "\(lines)")
+    }
+
     @Test func `of many empty disks hashes zeros once`() throws {
         let folder = try TemporaryFolder()
         try Shell.check(

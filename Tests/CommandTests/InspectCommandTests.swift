@@ -159,6 +159,17 @@ struct `rblock inspect` {
             shown.utf8.contains(0x1b) && shown.contains("[48;5;75;30m") && !shown.contains("\u{1b}[31mred"), "\(shown)")
         let plain = try Shell.check("export NO_COLOR=1\n\(terminal)", Tool.rblock, "inspect", "--graph", path)
         #expect(!plain.utf8.contains(0x1b))
+        let never = try Shell.check(
+            "unset NO_COLOR\n\(terminal)", Tool.rblock, "inspect", "--color", "never", "--graph", path)
+        #expect(!never.utf8.contains(0x1b))
+        // Elsewhere too where that is said, and nothing but the colours is other text.
+        for arguments in [["inspect", "--graph", path], ["check", path], ["diff", path, path]] {
+            let text = try RBlock.run(arguments).text
+            let coloured = try RBlock.run(arguments + ["--color", "always"]).text
+            #expect(coloured.utf8.contains(0x1b) && !text.utf8.contains(0x1b), "\(arguments)")
+            guard arguments[0] != "inspect" else { continue }
+            #expect(coloured.replacing(/\u{1b}\[[0-9;]*m/, with: "") == text, "\(arguments)")
+        }
         withExtendedLifetime(folder) {}
     }
 

@@ -16,9 +16,13 @@ package struct TextStyle: Sendable {
     }
 
     /// `text` so that it stands out as a fault.
-    func fault(_ text: String) -> String { hasColours ? "\u{1b}[1;31m\(text)\u{1b}[0m" : text }
+    package func fault(_ text: String) -> String { hasColours ? "\u{1b}[1;31m\(text)\u{1b}[0m" : text }
+    /// `text` so that it stands out as something to look at, which is no fault.
+    package func warning(_ text: String) -> String { hasColours ? "\u{1b}[1;33m\(text)\u{1b}[0m" : text }
+    /// `text` so that it stands out as good.
+    package func good(_ text: String) -> String { hasColours ? "\u{1b}[32m\(text)\u{1b}[0m" : text }
     /// `text` so that it stands out as a heading.
-    func heading(_ text: String) -> String { hasColours ? "\u{1b}[1m\(text)\u{1b}[0m" : text }
+    package func heading(_ text: String) -> String { hasColours ? "\u{1b}[1m\(text)\u{1b}[0m" : text }
     /// `text` so that it steps back.
     func quiet(_ text: String) -> String { hasColours ? "\u{1b}[2m\(text)\u{1b}[0m" : text }
 }

@@ -1,0 +1,38 @@
+import ArgumentParser
+import Arguments
+import Glibc
+import Reports
+
+/// What is said to verbs whose text is easier to read in colours.
+struct ColorOption: ParsableArguments {
+    enum When: String, ExpressibleByArgument, CaseIterable {
+        case auto, always, never
+    }
+
+    @Option(
+        help: ArgumentHelp(
+            "Colours in the text: auto has them on a terminal, unless NO_COLOR is set, or TERM is dumb.",
+            valueName: "when"))
+    var color = When.auto
+
+    /// What standard output can show: colours, and as many columns as a terminal has.
+    var style: TextStyle {
+        let isTerminal = isatty(STDOUT_FILENO) == 1
+        var size = winsize()
+        // Safe: ioctl fills the structure that it is given.
+        let isKnown = unsafe isTerminal && ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0
+        let hasColours =
+            switch color {
+            case .always: true
+            case .never: false
+            // See no-color.org.
+            case .auto: isTerminal && Self.variable("NO_COLOR").isEmpty && Self.variable("TERM") != "dumb"
+            }
+        return TextStyle(hasColours: hasColours, columns: isKnown ? Int(size.ws_col) : 80)
+    }
+
+    private static func variable(_ name: String) -> String {
+        // Safe: getenv answers a C string, which is copied at once.
+        unsafe getenv(name).map { unsafe String(cString: $0) } ?? ""
+    }
+}
