@@ -148,7 +148,8 @@ package struct Completer {
         }
         let positionals = arguments.positionals
         guard let last = positionals.last, line.count < positionals.count || last.isRepeating else { return Answer() }
-        return value(of: positionals[min(line.count, positionals.count - 1)], word.text, in: line, of: verb)
+        line.place = min(line.count, positionals.count - 1)
+        return value(of: positionals[line.place], word.text, in: line, of: verb)
     }
 
     /// The options that may still be given.
@@ -177,7 +178,7 @@ package struct Completer {
         } else if kind?.file != nil {
             return files(text)
         } else if kind?.custom != nil {
-            let name = argument.names?.first?.text ?? "positional@\(line.count)"
+            let name = argument.names?.first?.text ?? "positional@\(line.place)"
             answer.words = custom(name, text, line.words + line.after, verb).map { ($0, "") }
         }
         // A path behind the name of what it is for: file:/root/key, unix:/run/socket, allow_path=/srv.
@@ -199,7 +200,8 @@ package struct Completer {
             _ = try command.parseAsRoot(["---completion"] + path + ["--", name] + place + start + words + [text])
             return []
         } catch {
-            // It is thrown as the answer.
+            // The answer is thrown, as is what went wrong.
+            guard command.exitCode(for: error) == .success else { return [] }
             return command.message(for: error).split(separator: "\n").map(String.init)
         }
     }

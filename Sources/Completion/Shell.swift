@@ -59,7 +59,7 @@ enum Shell: String {
         _NAME() {
             local -a answer
             mapfile -t answer < <(
-                "$1" ---complete bash "${COMP_LINE::COMP_POINT}" "${COMP_LINE:COMP_POINT}" "$2" 2>/dev/null)
+                "${1/#\\~\\//$HOME/}" ---complete bash "${COMP_LINE::COMP_POINT}" "${COMP_LINE:COMP_POINT}" "$2" 2>/dev/null)
             COMPREPLY=("${answer[@]:1}")
             case ${answer[0]} in
             files*) compopt -o default ;;
@@ -78,7 +78,7 @@ enum Shell: String {
         _NAME() {
             local -a answer texts shown open
             local line
-            answer=("${(@f)$("${words[1]}" ---complete zsh \
+            answer=("${(@f)$("${words[1]/#\~\//$HOME/}" ---complete zsh \
                 "${(j: :)words[1,CURRENT-1]} ${QIPREFIX}${IPREFIX}${PREFIX}" \
                 "${(j: :)words[CURRENT+1,-1]}" 2>/dev/null)}")
             for line in "${(@)answer[2,-1]}"; do
@@ -110,7 +110,7 @@ enum Shell: String {
     private static let fishScript = """
         # Completes NAME in fish: the program says what a word may be.
         function __NAME_complete
-            set -l program (commandline -opc)[1]
+            set -l program (string replace -r '^~/' "$HOME/" -- (commandline -opc)[1])
             set -l before (commandline -cp | string collect)
             set -l after (commandline -p | string collect | string sub -s (math 1 + (string length -- "$before")) | string collect)
             set -l answer ($program ---complete fish "$before" "$after" 2>/dev/null)
@@ -128,7 +128,9 @@ enum Shell: String {
                         printf '%s%s\\n' "$fixed" "$name"
                     end
             end
-            printf '%s\\n' $answer[2..]
+            if set -q answer[2]
+                printf '%s\\n' $answer[2..]
+            end
         end
         complete -c NAME -f -k -a '(__NAME_complete)'
 

@@ -10,6 +10,8 @@ struct TypedLine {
     private(set) var pending: CommandArguments.Argument?
     /// How many arguments without names there are.
     private(set) var count = 0
+    /// Which of the arguments without names is completed, where one is.
+    var place = 0
     /// Whether `--` was written: there are no options behind it.
     private(set) var isOver = false
 

@@ -95,6 +95,10 @@ extension Convert: ImageMaker {
     var newImageFormat: ImageFormat? { outputFormat ?? formatOfName(destination) }
 }
 
+extension Measure: ImageMaker {
+    var newImageFormat: ImageFormat? { outputFormat }
+}
+
 extension Delta: ImageMaker {
     var newImageFormat: ImageFormat? { .qcow2 }
 }

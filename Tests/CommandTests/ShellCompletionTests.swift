@@ -63,6 +63,8 @@ struct `Completions in shells` {
             ("rblock convert disk.qcow2 b.qcow2 -o compression_type=zs", 5, ["compression_type=zstd"]),
             ("rblock convert -O qcow2 -o cluster_size=2M,exten", 5, ["cluster_size=2M,extended_l2="]),
             ("rblock rpc socket get", 3, ["get_version"]), ("rblock rpc socket read off", 4, ["offset="]),
+            ("rblock rpc socket read length=1 off", 5, ["offset="]),
+            ("rblock measure -O qcow2 -o compression_type=zs", 5, ["compression_type=zstd"]),
             ("rblock serve --nbd unix:./no", 3, ["unix:./notes.txt"]),
             ("rblockfs --log-level deb", 2, ["debug"]), ("rblockfs -o ro,allow_o", 2, ["ro,allow_other"]),
             ("rblockfs -o log_level=deb", 2, ["log_level=debug"]),
