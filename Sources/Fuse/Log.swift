@@ -81,7 +81,7 @@ public enum Log {
         let thread = pthread_self()
         let lines = state.withLock { state in
             var lines = ((state.unfinished.removeValue(forKey: thread) ?? "") + fragment)
-                .split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+                .split(omittingEmptySubsequences: false, whereSeparator: \.isNewline).map(String.init)
             if let rest = lines.popLast(), !rest.isEmpty {
                 state.unfinished[thread] = rest
             }

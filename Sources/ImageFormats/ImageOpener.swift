@@ -227,11 +227,3 @@ private struct NoOtherFiles: OpenPolicy {
         return command.isEmpty ? nil : "if it is one, the image that names it must say its format (\(command))"
     }
 }
-
-/// `text` as one word of a shell's command line.
-private func shellWord(_ text: String) -> String {
-    let isPlain = text.utf8.allSatisfy { byte in
-        (byte >= 0x80 || byte > 0x20 && byte < 0x7f) && !#"\"'`$&|;<>()*?[]{}!#~"#.utf8.contains(byte)
-    }
-    return isPlain && !text.isEmpty ? text : "'" + text.replacing("'", with: #"'\''"#) + "'"
-}

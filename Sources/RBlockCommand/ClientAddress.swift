@@ -79,9 +79,3 @@ private func percentEncoded(_ text: String, but plain: String = "/@:,") -> Strin
         return "%" + (digits.count < 2 ? "0" : "") + digits
     }.joined()
 }
-
-/// `text` as one word of a shell, in quotation marks where it has to be.
-func shellWord(_ text: String) -> String {
-    let plain = Set((unreserved + "/@:,%+=").utf8)
-    return text.utf8.allSatisfy(plain.contains) ? text : "'" + text.replacing("'", with: "'\\''") + "'"
-}

@@ -33,7 +33,7 @@ package struct StandardErrorLog: LogHandler {
     /// Writes a message.
     package func log(event: LogEvent) {
         let begin = isJournal ? "<\(event.level.priority)>" : "\(utcTimestamp()) \(event.level) \(program): "
-        write("\(event.message)".split(separator: "\n").map { "\(begin)\($0)\n" }.joined())
+        write("\(event.message)".split(whereSeparator: \.isNewline).map { "\(begin)\($0)\n" }.joined())
     }
 
     /// Whether standard error is the journal: systemd passes its device and inode in JOURNAL_STREAM.

@@ -41,4 +41,14 @@ struct `What people are shown` {
         #expect(counted(1, "byte") == "1 byte" && counted(0, "byte") == "0 bytes")
         #expect(counted(1, "entry", "entries") == "1 entry" && counted(2 as UInt64, "entry", "entries") == "2 entries")
     }
+
+    @Test(arguments: [
+        ("disk.qcow2", "disk.qcow2"), ("/srv/a-b_c,d@e:f%g+h", "/srv/a-b_c,d@e:f%g+h"), ("é", "é"), ("", "''"),
+        ("a b", "'a b'"), ("~/x", "'~/x'"), ("=ls", "'=ls'"), ("it's", #"'it'\''s'"#), ("$(x)`y`", "'$(x)`y`'"),
+        // A letter that joins with the quotation mark behind it into one Character.
+        ("q\u{0d4e}'; x", "'q\u{0d4e}'\\''; x'"), ("a\u{0d4e}`b", "'a\u{0d4e}`b'"), ("a\nb", "'a\nb'"),
+    ])
+    func `are words of a shell`(text: String, word: String) {
+        #expect(Array(shellWord(text).utf8) == Array(word.utf8))
+    }
 }

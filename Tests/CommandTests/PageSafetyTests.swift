@@ -54,6 +54,22 @@ struct `Pages of hostile and huge images` {
         #expect(both.text("facts")?.contains("<img src=x") == true && !both.html.contains("<img"))
     }
 
+    @Test func `hold no markup whose first mark joins with a letter before it`() throws {
+        // Letters of the class Prepend (Unicode Standard Annex 29): with one, a mark is one Character.
+        for letter in ["\u{0d4e}", "\u{0600}", "\u{111c2}", "\u{11a3a}"] {
+            let image = folder.file("\(letter)<h1>\(letter)<\u{2044}script>.raw")
+            try Shell.check("mkdir -p \"$1\" && truncate -s 1M \"$1/$2\"", folder.file("\(letter)<"), "script><i>.raw")
+            try Shell.check("truncate -s 1M \"$1\"", image)
+            let page = folder.file("page.html")
+            let result = try RBlock.run(
+                ["diff", "--force", "--html", page, image, folder.file("\(letter)</script><i>.raw")])
+            #expect(result.status == 0, "\(result.errors)")
+            // By bytes, as a browser reads it: its own data and program.
+            let ends = try Shell.check("LC_ALL=C grep -ao '</script>' \"$1\" | wc -l", page)
+            #expect(ends.trimmingCharacters(in: .whitespaces) == "2", "\(letter.unicodeScalars): \(ends)")
+        }
+    }
+
     @Test func `are under a policy that stops scripts and requests which come from elsewhere`() throws {
         let path = folder.file("a.qcow2")
         let page = folder.file("page.html")

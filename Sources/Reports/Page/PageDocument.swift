@@ -38,12 +38,20 @@ struct PageDocument {
             <p id="failure" role="alert" hidden></p>
             <header><h1>\(title)</h1><p class="facts" id="facts"></p></header>
             \(body)
-            <script type="application/json" id="data">\(data.replacing("<", with: "\\u003c"))</script>
+            <script type="application/json" id="data">\(Self.withoutMarkup(data))</script>
             <script>\(Self.scriptText)</script>
             </body>
             </html>
 
             """
+    }
+
+    /// JSON in which no element can begin or end. By bytes: a `<` may be a part of a larger `Character`.
+    private static func withoutMarkup(_ json: String) -> String {
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(json.utf8.count)
+        for byte in json.utf8 { if byte == UInt8(ascii: "<") { bytes += "\\u003c".utf8 } else { bytes.append(byte) } }
+        return String(decoding: bytes, as: UTF8.self)
     }
 
     private static let styleText = "\n\(style)\n"
