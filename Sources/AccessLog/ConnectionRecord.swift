@@ -114,7 +114,9 @@ package final class ConnectionRecord: Sendable {
     }
 
     private func write(_ kind: AccessEvent.Kind, _ fill: (inout AccessEvent) -> Void) {
-        let (user, export) = state.withLock { ($0.user, $0.export) }
+        let (user, export, isOver) = state.withLock { ($0.user, $0.export, $0.isOver) }
+        // What a thread finds out for a client that is gone is of no connection any more.
+        guard kind == .disconnect || !isOver else { return }
         func event() -> AccessEvent {
             var event = AccessEvent(kind)
             (event.protocol, event.connection) = (service, number)

@@ -125,8 +125,11 @@ package final class ControlServer: Service {
     ) throws {
         let session = ControlSession(of: state, isLocal: isLocal, record)
         guard connections.add(channel, session) else {
-            let reason = "there are \(Self.connectionLimit) connections already, which is the most"
-            if limitNotice.isDue() { logger.warning("JSON-RPC: clients are refused: \(reason)") }
+            let isEnding = connections.isEnding
+            let reason =
+                isEnding
+                ? "the server stops" : "there are \(Self.connectionLimit) connections already, which is the most"
+            if !isEnding, limitNotice.isDue() { logger.warning("JSON-RPC: clients are refused: \(reason)") }
             record.noteRefusal(reason)
             record.noteEnding("refused")
             channel.closeFuture.whenComplete { _ in record.noteEnd() }

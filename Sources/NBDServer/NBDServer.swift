@@ -81,8 +81,13 @@ package struct NBDServer: Service {
             .childChannelInitializer { [log, limitNotice] channel in
                 let record = log.connection(channel, of: .nbd, at: address)
                 guard serving.connections.add(channel, record) else {
-                    let reason = "there are \(Connections.limit) connections, which is the limit"
-                    if limitNotice.isDue() { serving.logger.warning("NBD: clients are refused: \(reason)") }
+                    let isStopping = serving.connections.isStopping
+                    let reason =
+                        isStopping
+                        ? "the server stops" : "there are \(Connections.limit) connections, which is the limit"
+                    if !isStopping, limitNotice.isDue() {
+                        serving.logger.warning("NBD: clients are refused: \(reason)")
+                    }
                     record.noteRefusal(reason)
                     record.noteEnding("refused")
                     return channel.close().always { _ in record.noteEnd() }

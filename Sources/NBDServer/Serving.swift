@@ -77,6 +77,9 @@ final class Connections: Sendable {
 
     private let state = Guarded(State())
 
+    /// Whether it takes in no more, since the server ends.
+    var isStopping: Bool { state.withLock { $0.isStopping } }
+
     /// How many there are.
     var count: Int { state.withLock { $0.channels.count } }
 

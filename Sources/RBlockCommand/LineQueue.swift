@@ -1,5 +1,6 @@
 import BlockImage
 import Dispatch
+import Glibc
 import HostStorage
 import SystemPackage
 
@@ -42,9 +43,12 @@ final class LineQueue: Sendable {
     }
 
     private static func open(_ path: FilePath) throws -> FileDescriptor {
-        try FileDescriptor.open(
-            path, .writeOnly, options: [.append, .create, .closeOnExec],
+        // A pipe that nothing reads is an error, and not waited for.
+        let file = try FileDescriptor.open(
+            path, .writeOnly, options: [.append, .create, .closeOnExec, .nonBlocking],
             permissions: [.ownerReadWrite, .groupRead])
+        _ = fcntl(file.rawValue, F_SETFL, O_APPEND)
+        return file
     }
 
     /// Writes the line that `line` makes, with its end, sooner or later.

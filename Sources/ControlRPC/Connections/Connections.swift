@@ -17,6 +17,9 @@ final class Connections: Sendable {
         self.limit = limit
     }
 
+    /// Whether it takes no more, since the server ends.
+    var isEnding: Bool { state.withLock { $0.isEnding } }
+
     /// Takes one more; answers whether there was room.
     func add(_ channel: any Channel, _ session: ControlSession) -> Bool {
         state.withLock { state in
