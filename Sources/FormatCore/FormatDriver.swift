@@ -112,10 +112,19 @@ public protocol NewFormatImage: Sendable {
     /// Has `backing` be under it. Throws where this format cannot have that one under it.
     mutating func setBacking(_ backing: NewBacking) throws(OptionFault)
 
+    /// The size in bytes that its files have together when all of the disk is stored, as it is written uncompressed; nil
+    /// where that takes writing it to find out.
+    var fullyAllocatedSize: UInt64? { get }
+
     /// Begins to write it to the file `name` of `files`, and to others beside it where the format wants that.
     ///
     /// Throws `unsupported` where its options do not go together, and what making the files throws.
     func writer(named name: String, in files: any NewFiles) throws(ImageError) -> any ImageWriter
+}
+
+extension NewFormatImage {
+    /// Not known without writing it.
+    public var fullyAllocatedSize: UInt64? { nil }
 }
 
 /// The image under a new one.

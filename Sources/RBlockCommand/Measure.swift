@@ -122,6 +122,7 @@ struct Measure: ParsableCommand {
         if let disk { try reading.checkUnchanged(disk) }
         return MeasureReport(
             filename: image, format: outputFormat.rawValue, virtualSize: new.size, required: required.files,
-            actualSize: required.stored, fullyAllocated: try measure.fullyAllocated().files)
+            actualSize: required.stored,
+            fullyAllocated: try new.image.fullyAllocatedSize ?? measure.fullyAllocated().files)
     }
 }

@@ -82,6 +82,9 @@ public struct NewRaw: Hashable, NewFormatImage {
     /// Its size.
     public var diskSize: UInt64 { size }
 
+    /// That of the disk.
+    public var fullyAllocatedSize: UInt64? { size }
+
     /// Always throws.
     public mutating func compress(_ type: CompressionType?, level: Int?) throws(OptionFault) {
         throw OptionFault(message: "a raw image cannot be compressed; qcow2 and vmdk can")

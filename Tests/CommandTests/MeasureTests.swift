@@ -73,6 +73,23 @@ struct `rblock measure` {
                 """)
     }
 
+    @Test(arguments: [
+        "cluster_size=512,refcount_bits=64", "cluster_size=512,refcount_bits=1", "cluster_size=4k,refcount_bits=64",
+        "cluster_size=1k", "cluster_size=16k,extended_l2=on",
+    ])
+    func `says the size of a full disk, wherever its refcount blocks lie`(options: String) throws {
+        try Shell.check("tr '\\0' x </dev/zero | head -c 3M >\"$1\"", folder.file("full"))
+        for size in stride(from: 31 << 10, through: 3 << 20, by: 53 << 10) {
+            try Shell.check("head -c $2 \"$1/full\" >\"$1/full.raw\"", folder.path, "\(size)")
+            let measured = try json(["measure", "-O", "qcow2", "-o", options, "full.raw"])
+            _ = try json(["convert", "--force", "-o", options, "full.raw", "full.qcow2"])
+            #expect(measured["fully-allocated"]?.number == self.size(of: "full.qcow2"), "\(size)")
+            #expect(measured["required"]?.number == self.size(of: "full.qcow2"), "\(size)")
+        }
+        // Arithmetic, and not a billion clusters.
+        #expect(try json(["measure", "-O", "qcow2", "--size", "64T"])["fully-allocated"]?.number ?? 0 > 64 << 40)
+    }
+
     @Test func `says what cannot be measured`() throws {
         let stream = try RBlock.run(["measure", "-O", "vmdk", "-o", "subformat=streamOptimized", "--size", "1G"])
         #expect(stream.status == 64 && stream.errors.contains("is known when rblock convert has made it"))

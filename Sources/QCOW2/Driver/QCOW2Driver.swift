@@ -53,6 +53,9 @@ public struct NewQCOW2Image: Hashable, NewFormatImage {
     /// The size of the disk in bytes, in whole sectors.
     public var diskSize: UInt64 { new.diskSize }
 
+    /// By arithmetic: a disk may have a billion clusters.
+    public var fullyAllocatedSize: UInt64? { new.fullyAllocatedSize }
+
     /// Throws for a level that the type does not have.
     public mutating func compress(_ type: CompressionType?, level: Int?) throws(OptionFault) {
         new.compressionType = type ?? new.compressionType
