@@ -83,7 +83,7 @@ build: deps
 # Nor does an ID of the build, which would be another each time.
 STATIC := -c release --static-swift-stdlib --scratch-path .build-static --disable-local-rpath -Xswiftc -use-ld=lld \
 	-Xlinker --no-export-dynamic -Xlinker -z -Xlinker pack-relative-relocs \
-	-Xcc -ffunction-sections -Xcc -fdata-sections -Xcc -ffile-prefix-map=$(CURDIR)/= \
+	-Xcc -ffunction-sections -Xcc -fdata-sections -Xcc "-ffile-prefix-map=$(CURDIR)/=" \
 	-Xlinker --build-id=none
 release: deps
 	$(SWIFT) build $(STATIC) --product rblock
@@ -216,7 +216,7 @@ install: release
 # What is installed, as packages in dist/: of Debian, for the release that it is made on, and an archive for others. Both are
 # made of what lies in PACKAGES, and the test keeps the system that it installs them in there. Made again they have the same
 # bytes.
-PACKAGES := $(CURDIR)/.build-packages
+PACKAGES := .build-packages
 packages: deb tarball
 	cd dist && sha256sum *.deb *.tar.gz >SHA256SUMS
 
