@@ -52,6 +52,10 @@ struct OVFText {
     /// The text of `bytes`, which are in `encoding`, in UTF-8.
     private static func inUTF8(_ bytes: [UInt8], from encoding: String) throws(ParseFault) -> [UInt8] {
         guard encoding != "UTF-8" else { return bytes }
+        // The most usual one, which iconv(3) has in a module that is not everywhere.
+        guard encoding.lowercased() != "iso-8859-1" else {
+            return Array(String(String.UnicodeScalarView(bytes.map { Unicode.Scalar($0) })).utf8)
+        }
         let converter = unsafe iconv_open("UTF-8", encoding)
         guard unsafe converter != iconv_t(bitPattern: -1) else {
             throw ParseFault(

@@ -139,7 +139,7 @@ private final class EventState {
     /// refuses documents whose prefixes are not declared, which other readers of OVF take.
     private func element(named written: String, _ attributes: [(name: String, value: String)]) -> XMLElement {
         func parts(_ name: String) -> (prefix: Substring?, name: Substring) {
-            guard let colon = name.firstIndex(of: ":") else { return (nil, name[...]) }
+            guard let colon = name.unicodeScalars.firstIndex(of: ":") else { return (nil, name[...]) }
             return (name[..<colon], name[name.index(after: colon)...])
         }
         for attribute in attributes {

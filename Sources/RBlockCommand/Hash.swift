@@ -128,10 +128,12 @@ struct Hash: ParsableCommand {
             return result
         }
         var (begun, taken) = (images.indices.makeIterator(), images.indices.makeIterator())
-        try work.run(next: { begun.next() }) { result in
-            progress.hide()
-            if let index = taken.next() { try take(images[index], result) }
-        }
+        try work.run(
+            next: { begun.next() },
+            take: { result in
+                progress.hide()
+                if let index = taken.next() { try take(images[index], result) }
+            })
         progress.hide()
     }
 

@@ -25,7 +25,8 @@ final class HashProgress: Sendable {
             guard images.count > 1 else {
                 let bar = state.bar ?? ProgressBar(images[index], total: total)
                 state.bar = bar
-                return _ = bar.update(done)
+                bar.update(done)
+                return
             }
             let bar = state.bar ?? ProgressBar("\(images.count) images")
             state.bar = bar

@@ -90,7 +90,8 @@ struct Inspect: ParsableCommand {
     @Argument(help: ArgumentHelp("The image.", valueName: "IMAGE"), completion: .file()) var image: String
 
     func validate() throws {
-        if svg != nil, svg == html { throw ValidationError("--svg and --html: name two files") }
+        let places = [svg, html].compactMap { $0.map { FilePath(text: $0).lexicallyNormalized() } }
+        if places.count == 2, places[0] == places[1] { throw ValidationError("--svg and --html: name two files") }
     }
 
     func run() throws {
