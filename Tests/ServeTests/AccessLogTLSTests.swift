@@ -69,7 +69,7 @@ struct `The access log of a server with TLS` {
         #expect(try logged("tls", "user", options, [clients[0]]) == [nil])
     }
 
-    @Test func `names who has a key, and who has a wrong one or none`() throws {
+    @Test func `names clients by their keys, and says of wrong ones and of none`() throws {
         let options = ["--tls-psk", folder.file("keys.psk")]
         let clients = ["keys", "wrong", "unknown"].map { "tls-psk-file=\(folder.file($0)).psk" }
         #expect(try logged("export", "user", options, clients) == ["alice"])
