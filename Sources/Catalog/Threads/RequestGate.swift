@@ -6,17 +6,22 @@ import Synchronization
 /// them all. What comes on top waits, without a thread, and is served by those that are through. Every method may be
 /// called from any thread.
 package final class RequestGate: Sendable {
-    private struct Queue {
-        var work: [@Sendable () -> Void] = []
-        /// The first of `work` that was not served.
-        var next = 0
+    private final class Queue: Sendable {
+        struct State {
+            var work: [@Sendable () -> Void] = []
+            /// The first of `work` that was not served.
+            var next = 0
+        }
+
+        let state = Guarded(State())
     }
 
     private let limit: Int
     private let running = Atomic(0)
     /// How many are in `queue`: who leaves looks here, and not at the lock.
     private let waiting = Atomic(0)
-    private let queue = Guarded(Queue())
+    /// Made when something waits for the first time: at most gates, of which each image has one, nothing ever does.
+    private let queue = AtomicLazyReference<Queue>()
 
     /// A gate for `limit` threads.
     package init(limit: Int) {
@@ -37,7 +42,7 @@ package final class RequestGate: Sendable {
 
     /// Keeps `work` for a thread that leaves, or does it, or other work that was kept, unless `limit` threads are in.
     package func keep(_ work: @escaping @Sendable () -> Void) {
-        queue.withLock { $0.work.append(work) }
+        (queue.load() ?? queue.storeIfNil(Queue())).state.withLock { $0.work.append(work) }
         // Who leaves looks at this after having left, and this thread at who is in after this: one of them sees it.
         waiting.add(1, ordering: .sequentiallyConsistent)
         serveWaiting()
@@ -78,13 +83,13 @@ package final class RequestGate: Sendable {
     }
 
     private func takeWork() -> (@Sendable () -> Void)? {
-        let work = queue.withLock { queue -> (@Sendable () -> Void)? in
-            guard queue.next < queue.work.count else { return nil }
+        let work = queue.load()?.state.withLock { state -> (@Sendable () -> Void)? in
+            guard state.next < state.work.count else { return nil }
             defer {
-                queue.next += 1
-                if queue.next == queue.work.count { queue = Queue() }
+                state.next += 1
+                if state.next == state.work.count { state = Queue.State() }
             }
-            return queue.work[queue.next]
+            return state.work[state.next]
         }
         if work != nil { waiting.subtract(1, ordering: .sequentiallyConsistent) }
         return work
