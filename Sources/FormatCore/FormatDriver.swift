@@ -112,6 +112,10 @@ public protocol NewFormatImage: Sendable {
     /// Has `backing` be under it. Throws where this format cannot have that one under it.
     mutating func setBacking(_ backing: NewBacking) throws(OptionFault)
 
+    /// Whether nothing but the sizes of its files matters, so that what they hold need not be looked at. Only formats that
+    /// do look at it keep what is set.
+    var isMeasured: Bool { get set }
+
     /// The size in bytes that its files have together when all of the disk is stored, as it is written uncompressed; nil
     /// where that takes writing it to find out.
     var fullyAllocatedSize: UInt64? { get }
@@ -123,6 +127,12 @@ public protocol NewFormatImage: Sendable {
 }
 
 extension NewFormatImage {
+    /// The bytes are not looked at anyway.
+    public var isMeasured: Bool {
+        get { false }
+        set {}
+    }
+
     /// Not known without writing it.
     public var fullyAllocatedSize: UInt64? { nil }
 }

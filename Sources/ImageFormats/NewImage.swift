@@ -36,6 +36,12 @@ public struct NewImage: Sendable {
         try driver(of: format).options
     }
 
+    /// The same where nothing but the sizes of its files matters.
+    public consuming func measured() -> NewImage {
+        image.isMeasured = true
+        return self
+    }
+
     /// Has what is written to it compressed, by `type` if one is given, as hard as `level` says if one is given.
     ///
     /// Throws where the format cannot do that, or the level is none.

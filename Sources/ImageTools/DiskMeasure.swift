@@ -41,7 +41,7 @@ package struct DiskMeasure {
             var runs = DiskRuns(of: image)
             var position: UInt64 = 0
             while position < image.virtualSize {
-                let run = try runs.run(at: position, limit: image.virtualSize - position)
+                let run = runs.splitAtHoles(try runs.run(at: position, limit: image.virtualSize - position))
                 if !run.isZeros { try target.add(position..<run.end) }
                 position = run.end
                 try progress(position)

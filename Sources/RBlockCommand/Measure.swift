@@ -18,7 +18,8 @@ struct Measure: ParsableCommand {
             not read. Fully allocated is the size when every byte of the disk is stored. With --size, the disk is a new \
             one without any data.
 
-            How small an image becomes that is compressed is not known before it is made.
+            How small an image becomes that is compressed is not known before it is made: -o subformat=streamOptimized \
+            is refused. The descriptor of a VMDK has the name of its file in it, which makes some bytes.
 
             EXAMPLES
               rblock measure -O qcow2 disk.vmdk
@@ -74,8 +75,7 @@ struct Measure: ParsableCommand {
 
     func run() throws {
         reading.progress.begin(output)
-        var list = ImageOptionList()
-        try usage { () throws(OptionFault) in for text in settings { try list.add(text) } }
+        let list = try optionList(settings)
         guard !list.asksForHelp else {
             return try Failure.reported(as: output) { try printOptions(of: outputFormat) }
         }
@@ -106,7 +106,7 @@ struct Measure: ParsableCommand {
             disk = try reading.disk(named)
         }
         let diskSize = disk?.image.virtualSize ?? UInt64(size?.count ?? 0)
-        let new = try usage { () throws(OptionFault) in try NewImage(outputFormat, size: diskSize, list) }
+        let new = try usage { () throws(OptionFault) in try NewImage(outputFormat, size: diskSize, list).measured() }
         let measure = DiskMeasure(diskSize: new.size) { files in
             let writer = try new.writer(named: "new.\(outputFormat.rawValue)", in: files)
             guard writer.encoder == nil else {

@@ -27,15 +27,7 @@ struct NewImageOptions: ParsableArguments {
     var noSync = false
 
     /// The options of the format. Throws wrong usage for what is none.
-    func list() throws -> ImageOptionList {
-        var list = ImageOptionList()
-        do throws(OptionFault) {
-            for text in settings { try list.add(text) }
-        } catch {
-            throw ValidationError(error.message)
-        }
-        return list
-    }
+    func list() throws -> ImageOptionList { try optionList(settings) }
 
     /// How the image is written to its place, when it is made of the files `sources`.
     func destination(_ sources: [any HostFile] = []) -> DestinationOptions {
@@ -45,6 +37,17 @@ struct NewImageOptions: ParsableArguments {
         options.sources = Set(sources.flatMap(\.identities))
         return options
     }
+}
+
+/// What the values of -o say. Throws wrong usage for what is no option.
+func optionList(_ settings: [String]) throws -> ImageOptionList {
+    var list = ImageOptionList()
+    do throws(OptionFault) {
+        for text in settings { try list.add(text) }
+    } catch {
+        throw ValidationError(error.message)
+    }
+    return list
 }
 
 /// The formats that new images can have, for people.

