@@ -23,6 +23,8 @@ public protocol DiskContainer: AnyObject, Sendable {
     var file: any HostFile { get }
     /// Why the list of its contents ends before the file does; nil where it does not.
     var fault: ImageError? { get }
+    /// Why what it says of its disks cannot be read; nil where it can, or says nothing.
+    var descriptionFault: ImageError? { get }
     /// What is odd about it, in sentences.
     var notes: [ErrorText] { get }
     /// The disk images, each under a name of its own.
@@ -31,6 +33,11 @@ public protocol DiskContainer: AnyObject, Sendable {
     var policy: any OpenPolicy { get }
     /// What it says of itself, an object under the name of its format in a report.
     var info: any Encodable & Sendable { get }
+}
+
+extension DiskContainer {
+    /// It says nothing.
+    public var descriptionFault: ImageError? { nil }
 }
 
 /// A disk image in a container.

@@ -44,6 +44,8 @@ package final class Appliance: Sendable {
     package let fault: ImageError?
     /// What the descriptor says; nil where there is none, or it cannot be read, which `notes` say.
     package let envelope: OVFEnvelope?
+    /// Why there is a descriptor and it cannot be read; nil otherwise.
+    package let envelopeError: ImageError?
     /// What the manifest says; nil where there is none, or it cannot be read.
     package let manifest: OVFManifest?
     /// Why there is a manifest and it cannot be read; nil otherwise.
@@ -81,7 +83,7 @@ package final class Appliance: Sendable {
         let files = archive.members.map { Self.open($0, in: file) }
 
         let package = PackageFiles(names, members: archive.members, files: files)
-        let envelope = package.envelope(&notes)
+        let (envelope, envelopeError) = package.envelope(&notes)
         let (manifest, manifestError) = package.manifest(&notes)
         let descriptorFolder = package.descriptor.map { folder(of: archive.members[$0].name) } ?? []
         var assembly = DiskAssembly(
@@ -93,6 +95,7 @@ package final class Appliance: Sendable {
         self.names = names
         self.files = files
         self.envelope = envelope
+        self.envelopeError = envelopeError
         self.manifest = manifest
         self.manifestError = manifestError
         fault = archive.fault
@@ -184,11 +187,11 @@ private struct PackageFiles {
         certificate = all(".cert").first
     }
 
-    /// The descriptor, if it can be read.
-    func envelope(_ notes: inout NoteList) -> OVFEnvelope? {
+    /// The descriptor, if there is one, or why it cannot be read.
+    func envelope(_ notes: inout NoteList) -> (OVFEnvelope?, ImageError?) {
         guard let descriptor else {
             notes.append("the archive has no OVF descriptor: its disks are the members whose names are those of images")
-            return nil
+            return (nil, nil)
         }
         if descriptorCount > 1 {
             notes.append(
@@ -200,10 +203,10 @@ private struct PackageFiles {
                 (bytes) throws(ParseFault) in try OVFEnvelope(parsing: bytes)
             }
             for note in envelope.notes { notes.append(note) }
-            return envelope
+            return (envelope, nil)
         } catch {
             notes.append(error.text)
-            return nil
+            return (nil, error)
         }
     }
 

@@ -123,6 +123,17 @@ struct `The verbs, of an OVA` {
 
 @Suite(.enabled(if: Tool.areThere("qemu-img", "tar", "sha256sum", "bash", "python3")))
 struct `rblock check, of an OVA` {
+    @Test(arguments: ["<Envelope>\n&x;</Envelope>", "<Envelope>", "", "<!DOCTYPE x><Envelope/>", "<no/>"])
+    func `calls none sound whose descriptor cannot be read`(text: String) throws {
+        let images = try ApplianceImages()
+        try Shell.check(
+            "cd \"$1\"; printf %s \"$2\" >bad.ovf; qemu-img create -q -f vmdk d.vmdk 1M; tar -cf bad.ova bad.ovf d.vmdk",
+            images.path, text)
+        let result = try images.run("check", "bad.ova")
+        #expect(result.status == 2 && result.text.contains("corruption: "), "\(result.text)\(result.errors)")
+        #expect(result.text.contains("OVF descriptor: "), "\(result.text)")
+    }
+
     @Test func `compares all files with the manifest, and checks all disks`() throws {
         let images = try ApplianceImages()
         for name in ["one.ova", "two.ova", "two.ova/disk1.vmdk", "two.ova/disk2.qcow2"] {

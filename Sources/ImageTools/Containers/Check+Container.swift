@@ -37,6 +37,9 @@ extension NamedImage {
         if let fault = container.fault {
             result.add(CheckFinding(.archive, .corruption, path: fault.path, at: fault.offset, fault.detail))
         }
+        if let fault = container.descriptionFault {
+            result.add(CheckFinding(.descriptor, .corruption, path: fault.path, at: fault.offset, fault.detail))
+        }
         let check = ManifestCheck(open: open)
         var isChecked = try check?.run(into: &result) { progress($0 / 2) } ?? false
         if isChecked { check?.addUnlisted(to: &result) }
@@ -60,7 +63,7 @@ extension NamedImage {
             }
             isChecked = true
         }
-        guard isChecked || container.fault != nil else { return nil }
+        guard isChecked || container.fault != nil || container.descriptionFault != nil else { return nil }
         return CheckedImage(format: place.format.name, result: result)
     }
 }
