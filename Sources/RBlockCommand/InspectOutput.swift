@@ -17,6 +17,10 @@ struct PictureFile {
     /// Throws why it may not be there: what is there is replaced only if `replaces`, and no file of an image's chain is.
     /// Where a chain cannot be followed to its end, only what is a picture already is surely none of it.
     init(at path: FilePath, of images: [NamedImage], as what: String, replaces: Bool) throws(ImageError) {
+        guard path != "-" else {
+            throw ImageError(
+                .denied, about: .named("-"), "is no name of a file: a \(what) is not written to standard output")
+        }
         var options = DestinationOptions()
         options.what = what
         options.replaces = replaces

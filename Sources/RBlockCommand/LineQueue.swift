@@ -36,19 +36,41 @@ final class LineQueue: Sendable {
         do {
             state = Guarded(State(descriptor: try Self.open(file)))
         } catch {
-            let reason = (error as? Errno) ?? .ioError
+            guard let reason = error as? Errno else { throw ImageError(.denied, about: .named(path), "\(error)") }
             throw ImageError(.system(errno: reason.rawValue), about: .named(path), "open: \(reason)")
         }
         (self.path, name, self.lostLine) = (file, path, lostLine)
     }
 
     private static func open(_ path: FilePath) throws -> FileDescriptor {
+        try checkIsLog(path)
         // A pipe that nothing reads is an error, and not waited for.
         let file = try FileDescriptor.open(
             path, .writeOnly, options: [.append, .create, .closeOnExec, .nonBlocking],
             permissions: [.ownerReadWrite, .groupRead])
         _ = fcntl(file.rawValue, F_SETFL, O_APPEND)
         return file
+    }
+
+    /// Throws where the file at `path` holds something else than a log, an image perhaps that is served.
+    private static func checkIsLog(_ path: FilePath) throws {
+        guard let status = try? FileStatus(at: path) else { return }
+        if case .blockDevice = status.kind { throw NoLog() }
+        guard status.kind == .regular else { return }
+        let file = try FileDescriptor.open(path, .readOnly, options: .closeOnExec)
+        defer { try? file.close() }
+        var start = [UInt8](repeating: 0, count: 5)
+        // Safe: read writes at most as many bytes as the array has.
+        let count = unsafe try start.withUnsafeMutableBytes { unsafe try file.read(fromAbsoluteOffset: 0, into: $0) }
+        // A line begins with a year, or is an object.
+        let isText = start.prefix(4).allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
+        let isLog = isText && start[4] == UInt8(ascii: "-") || start.starts(with: "{\"".utf8)
+        guard count == 0 || isLog else { throw NoLog() }
+    }
+
+    /// A file that is not to be written to.
+    private struct NoLog: Error, CustomStringConvertible {
+        let description = "holds something else than a log, which is not changed; name another file"
     }
 
     /// Writes the line that `line` makes, with its end, sooner or later.

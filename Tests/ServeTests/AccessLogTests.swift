@@ -34,6 +34,24 @@ struct `The access log of a server` {
         return these
     }
 
+    @Test func `is never written to the end of an image`() throws {
+        let image = folder.file("image.qcow2")
+        try QemuImg.create(image, size: 1 << 20)
+        try Shell.check(
+            "cd \"$1\"; ln -s image.qcow2 soft; ln image.qcow2 hard; mkfifo pipe", folder.path)
+        for name in ["image.qcow2", "disk.raw", "soft", "hard", "pipe"] {
+            let before = try Shell.check("cat \"$1\"/*.qcow2 \"$1\"/*.raw | sha256sum", folder.path)
+            let result = try RBlock.run([
+                "serve", "--nbd", "unix:\(folder.file("s"))", "--access-log", folder.file(name), folder.path,
+            ])
+            #expect(result.status == 1, "\(name): \(result.errors)")
+            // A pipe that nothing reads is not waited for.
+            let words = name == "pipe" ? "open: " : "holds something else than a log"
+            #expect(result.errors.contains("\(folder.file(name)): \(words)"), "\(result.errors)")
+            #expect(try Shell.check("cat \"$1\"/*.qcow2 \"$1\"/*.raw | sha256sum", folder.path) == before, "\(name)")
+        }
+    }
+
     @Test func `has the life of a connection, in JSON`() throws {
         let server = try serve()
         // A megabyte in each form of replies that has data: whole, in pieces, and of the end of the disk.
