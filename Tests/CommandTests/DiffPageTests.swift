@@ -10,17 +10,6 @@ struct `The page of two disks` {
 
     init() throws { folder = try TemporaryFolder() }
 
-    private func totals(_ document: Browser.Document) -> [String: Int] {
-        let buttons = (document.part("legend") ?? "").components(separatedBy: "<button").dropFirst()
-        let pairs = buttons.map { tag in
-            (
-                Browser.Document.attribute("data-name", in: tag) ?? "",
-                Int(Browser.Document.attribute("data-bytes", in: tag) ?? "") ?? -1
-            )
-        }
-        return Dictionary(pairs) { $1 }
-    }
-
     @Test func `tells what differs, what only one has, and what both share`() throws {
         let path = folder.file("a.qcow2")
         let page = folder.file("page.html")
@@ -42,7 +31,7 @@ struct `The page of two disks` {
         // The clusters that were written anew with the bytes that they had are the same, and read for that.
         let megabyte = 1 << 20
         let cluster = 1 << 16
-        let sums = totals(document)
+        let sums = document.totals
         #expect(sums["differs"] == cluster && sums["only A has data"] == cluster, "\(sums)")
         #expect(sums["only B has data"] == 2 * cluster + 512 && sums["the same"] == cluster, "\(sums)")
         #expect(sums["stored once for both"] == 5 * megabyte - 3 * cluster, "\(sums)")
@@ -73,7 +62,7 @@ struct `The page of two disks` {
         #expect(result.status == 2)
         let document = try Browser.open(page)
         #expect(document.attribute("data-ready") == "true" && document.attribute("data-error") == nil)
-        let sums = totals(document)
+        let sums = document.totals
         let json = try RBlock.json("diff", "--ignore-read-errors", whole, cut)
         let lost = (json["b", "lost"]?.array ?? json["lost"]?.array ?? []).compactMap { $0["length"]?.number }
         #expect((sums["unreadable"] ?? 0) > 0)

@@ -47,18 +47,6 @@ struct `The page of an image` {
         return try JSONDecoder().decode([String].self, from: Data(said.utf8))
     }
 
-    /// The bytes of each use in the legend, by its name.
-    private func totals(_ document: Browser.Document) -> [String: Int] {
-        let buttons = (document.part("legend") ?? "").components(separatedBy: "<button").dropFirst()
-        let pairs = buttons.map { tag in
-            (
-                Browser.Document.attribute("data-name", in: tag) ?? "",
-                Int(Browser.Document.attribute("data-bytes", in: tag) ?? "") ?? -1
-            )
-        }
-        return Dictionary(pairs) { $1 }
-    }
-
     private func hex(_ number: some BinaryInteger) -> String { "0x" + String(number, radix: 16) }
 
     @Test(arguments: ["plain.qcow2", "small-clusters.qcow2", "extended.qcow2", "sparse.vmdk", "flat.raw"])
@@ -95,8 +83,8 @@ struct `The page of an image` {
         let json = try RBlock.json("inspect", "--graph", path)
         let document = sound(try Browser.open(page))
         let uses = try #require(json["use", "uses"]?.array)
-        #expect(totals(document).count == uses.count)
-        for use in uses { #expect(totals(document)[use["use"]?.text ?? ""] == use["bytes"]?.number) }
+        #expect(document.totals.count == uses.count)
+        for use in uses { #expect(document.totals[use["use"]?.text ?? ""] == use["bytes"]?.number) }
         #expect(document.text("findings-count") == "0 errors, 0 notes")
         let structures = try #require(document.html.range(of: "id=\"structures\""))
         for name in ["header", "refcount table", "snapshot table", "L1 table"] {

@@ -14,6 +14,18 @@ package enum Browser {
             return Self.attribute(name, in: html[tag])
         }
 
+        /// The bytes that the legend has of each kind, by its name.
+        package var totals: [String: Int] {
+            let buttons = (part("legend") ?? "").components(separatedBy: "<button").dropFirst()
+            let pairs = buttons.map { tag in
+                (
+                    Self.attribute("data-name", in: tag) ?? "",
+                    Int(Self.attribute("data-bytes", in: tag) ?? "") ?? -1
+                )
+            }
+            return Dictionary(pairs) { $1 }
+        }
+
         /// What stands in the first element whose attribute id is `id`, up to the next end of such an element: for
         /// elements that hold none of their own kind.
         package func part(_ id: String) -> String? {
