@@ -19,7 +19,6 @@ let forTests: [SwiftSetting] = [
 let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
-let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let nio: [Target.Dependency] = [
     .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
 ]
@@ -46,7 +45,6 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
         .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.0"),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.0"),
-        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
     ],
     targets: [
         .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
@@ -120,14 +118,14 @@ let package = Package(
         .target(
             name: "NBDServer",
             dependencies: [
-                "AccessLog", "BlockImage", "Catalog", "Encryption", "FormatCore", "ImageFormats", "Sockets", lifecycle,
+                "AccessLog", "BlockImage", "Catalog", "Encryption", "FormatCore", "ImageFormats", "Sockets",
                 logging, nioSSL, .product(name: "NIOTLS", package: "swift-nio"),
             ] + nio,
             swiftSettings: strict),
         .target(
             name: "ControlRPC",
             dependencies: [
-                "AccessLog", "BlockImage", "Catalog", "ImageFormats", "ImageTools", "Reports", "Sockets", lifecycle,
+                "AccessLog", "BlockImage", "Catalog", "ImageFormats", "ImageTools", "Reports", "Sockets",
                 logging, nioHTTP,
                 system,
             ] + nio,
@@ -152,7 +150,7 @@ let package = Package(
                 "AccessLog", "Arguments", "BlockImage", "Catalog", "Completion", "ControlRPC", "Encryption",
                 "FormatCore",
                 "HostStorage", "ImageFormats", "ImageTools", "NBDServer", "PartitionTable", "Reports", "Sockets",
-                argumentParser, lifecycle, logging,
+                argumentParser, logging,
                 system,
             ],
             swiftSettings: strict),

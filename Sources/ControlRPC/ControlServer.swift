@@ -4,7 +4,6 @@ import Glibc
 import Logging
 import NIOCore
 import NIOPosix
-import ServiceLifecycle
 import Sockets
 
 /// Serves JSON-RPC 2.0 on sockets that are bound already, and on standard input and output: requests of one line each, or
@@ -12,7 +11,7 @@ import Sockets
 ///
 /// Images are read on threads of their own: a request that takes long delays neither other clients nor, on the same
 /// connection, those behind it. Answers are sent as they come to be, and so in any order.
-package final class ControlServer: Service {
+package final class ControlServer: Sendable {
     /// Where clients come from.
     package enum Listener: Sendable {
         /// A bound socket. Over a Unix socket, whose file says who may connect, a client may end the server.
@@ -65,7 +64,7 @@ package final class ControlServer: Service {
         connections = Connections(limit: Self.connectionLimit)
     }
 
-    /// Serves until a graceful shutdown, or until a client wants the server to end, or standard input has ended. Then what
+    /// Serves until the task is cancelled, or until a client wants the server to end, or standard input has ended. Then what
     /// is under way is answered, and no request is taken any more. Throws where a socket cannot be listened on.
     package func run() async throws {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
@@ -75,11 +74,12 @@ package final class ControlServer: Service {
             for listener in listeners {
                 if let channel = try await listen(on: listener, group) { channels.append(channel) }
             }
-            for await _ in wish.cancelOnGracefulShutdown() {}
+            for await _ in wish {}
         } catch {
             failure = error
         }
-        await stop(channels)
+        // A task of its own: this one may be cancelled, and would not wait any more.
+        await Task { [channels] in await stop(channels) }.value
         if let failure { throw failure }
     }
 

@@ -4,7 +4,6 @@ import Catalog
 import Logging
 import NIOCore
 import NIOPosix
-import ServiceLifecycle
 import Sockets
 
 /// A server of the NBD protocol (NetworkBlockDevice/nbd, doc/proto.md) for the exports of a catalog, all read-only.
@@ -12,7 +11,7 @@ import Sockets
 /// A connection stays on one of a few threads that wait for sockets. These read themselves what is in the host's memory;
 /// the rest is for threads of the image that is read (`ReadLatency`), so that a disk that does not answer stops only those who
 /// read it.
-package struct NBDServer: Service {
+package struct NBDServer: Sendable {
     /// What a Unix socket is to keep of what its client has not read yet: as much as the system allows, which is more than
     /// it does by itself. TCP finds out what is best.
     private static let unixSendBuffer: SocketOptionValue = 4 << 20
@@ -39,8 +38,8 @@ package struct NBDServer: Service {
         self.log = log
     }
 
-    /// Serves until the task is cancelled, or a graceful shutdown begins: then takes no more connections and requests,
-    /// answers those that are under way, and returns.
+    /// Serves until the task is cancelled: then takes no more connections and requests, answers those that are under way,
+    /// and returns.
     package func run() async throws {
         let loops = MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
         let serving = Serving(catalog: catalog, tls: tls, logger: logger)
@@ -54,14 +53,14 @@ package struct NBDServer: Service {
                 }
                 listening.append(try await bootstrap.withBoundSocket(descriptor).get())
             }
-            let (stopped, stop) = AsyncStream.makeStream(of: Void.self)
-            await withTaskCancellationOrGracefulShutdownHandler {
-                for await _ in stopped {}
-            } onCancelOrGracefulShutdown: {
-                stop.finish()
-            }
-            await close(listening)
-            await end(serving)
+            let (untilCancelled, continuation) = AsyncStream<Never>.makeStream()
+            for await _ in untilCancelled {}
+            _ = continuation
+            // A task of its own: this one is cancelled, and would not wait any more.
+            await Task { [listening] in
+                await close(listening)
+                await end(serving)
+            }.value
         }
         // The threads of images are not waited for, which may be stuck in a read; nor are the loops ended, which those
         // threads hand their answers to. They end with the process.

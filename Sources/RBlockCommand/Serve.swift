@@ -8,9 +8,7 @@ import ImageTools
 import Logging
 import NBDServer
 import Reports
-import ServiceLifecycle
 import Sockets
-import UnixSignals
 
 /// `rblock serve`: disks for programs that ask over sockets.
 struct Serve: AsyncParsableCommand {
@@ -130,7 +128,8 @@ struct Serve: AsyncParsableCommand {
         let passed = ListeningSocket.passed()
         var sockets = Sockets()
         defer { for socket in sockets.nbd + sockets.ofRPC { socket.remove() } }
-        var services: [any Service] = []
+        let group = ServerGroup()
+        var servers: [@Sendable () async throws -> Void] = []
         var begun: ServerLogs?
         defer { begun?.finish() }
         try Failure.reported(as: output, inLine: true) {
@@ -143,12 +142,14 @@ struct Serve: AsyncParsableCommand {
             let tls = try encryption.read()
             try listen(passed, encrypted: tls.mode == .require, into: &sockets)
             if !sockets.nbd.isEmpty {
-                services.append(
+                servers.append(
                     try NBDServer(
-                        catalog: catalog, sockets: sockets.nbd, tls: tls, logger: logger, log: logs.access))
+                        catalog: catalog, sockets: sockets.nbd, tls: tls, logger: logger, log: logs.access
+                    ).run)
             }
             if !sockets.rpc.isEmpty {
-                services.append(ControlServer(on: sockets.rpc, serving: catalog, logger: logger, log: logs.access))
+                servers.append(
+                    ControlServer(on: sockets.rpc, serving: catalog, logger: logger, log: logs.access).run)
             }
             try Announcement(sockets.nbd, sockets.ofRPC, of: catalog, tls).make(output)
             catalog.tellUnreadable { error in Failure.say("clients cannot read this: \(error)") }
@@ -157,18 +158,8 @@ struct Serve: AsyncParsableCommand {
             }
         }
         manager?.tell("READY=1", status: "serving \(images.joined(separator: " "))")
-        let group = ServiceGroup(
-            configuration: ServiceGroupConfiguration(
-                services: services.map {
-                    // A client may end one, which is to end all.
-                    ServiceGroupConfiguration.ServiceConfiguration(
-                        service: $0, successTerminationBehavior: .gracefullyShutdownGroup)
-                },
-                // What the group has to say is about its own parts.
-                gracefulShutdownSignals: [.sigterm, .sigint],
-                logger: Logger(label: "") { _ in SwiftLogNoOpLogHandler() }))
         do {
-            try await group.run()
+            try await group.run(servers)
         } catch {
             Failure.say("serving has failed: \(connectionFault(error) ?? "a socket cannot be used")")
             throw ExitCode(1)
