@@ -28,7 +28,7 @@ let nioSSL: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl
 /// What is fuzzed, and tested with the same inputs.
 let fuzzed: [Target.Dependency] = [
     "BlockImage", "ByteFormat", "Catalog", "ControlRPC", "Encryption", "FormatCore", "ImageFormats", "ImageTools",
-    "NBDServer", "HostTools", "OVA", "PartitionTable", "QCOW2", "Reports", "TestImages", "VMDK",
+    "JSON", "NBDServer", "HostTools", "OVA", "PartitionTable", "QCOW2", "Reports", "TestImages", "VMDK",
     .product(name: "NIOCore", package: "swift-nio"),
 ]
 
@@ -56,6 +56,7 @@ let package = Package(
         .target(name: "CLinux"),
 
         .target(name: "ByteFormat", swiftSettings: strict),
+        .target(name: "JSON", swiftSettings: strict),
         .target(name: "BlockImage", swiftSettings: strict),
         .target(name: "HostStorage", dependencies: ["BlockImage", "CLinux", system], swiftSettings: strict),
         .target(
@@ -103,7 +104,7 @@ let package = Package(
         .target(
             name: "Reports",
             dependencies: [
-                "BlockImage", "ByteFormat", "Catalog", "Encryption", "FormatCore", "ImageFormats", "ImageTools",
+                "BlockImage", "ByteFormat", "Catalog", "Encryption", "FormatCore", "ImageFormats", "ImageTools", "JSON",
                 "PartitionTable",
             ],
             swiftSettings: strict),
@@ -125,12 +126,13 @@ let package = Package(
         .target(
             name: "ControlRPC",
             dependencies: [
-                "AccessLog", "BlockImage", "Catalog", "ImageFormats", "ImageTools", "Reports", "Sockets",
+                "AccessLog", "BlockImage", "Catalog", "ImageFormats", "ImageTools", "JSON", "Reports", "Sockets",
                 logging, nioHTTP,
                 system,
             ] + nio,
             swiftSettings: strict),
-        .target(name: "Completion", dependencies: ["BlockImage", argumentParser, system], swiftSettings: strict),
+        .target(
+            name: "Completion", dependencies: ["BlockImage", "JSON", argumentParser, system], swiftSettings: strict),
         .target(
             name: "Arguments",
             dependencies: ["BlockImage", "CLinux", "Encryption", "HostStorage", argumentParser, system],
@@ -149,7 +151,8 @@ let package = Package(
             dependencies: [
                 "AccessLog", "Arguments", "BlockImage", "Catalog", "Completion", "ControlRPC", "Encryption",
                 "FormatCore",
-                "HostStorage", "ImageFormats", "ImageTools", "NBDServer", "PartitionTable", "Reports", "Sockets",
+                "HostStorage", "ImageFormats", "ImageTools", "JSON", "NBDServer", "PartitionTable", "Reports",
+                "Sockets",
                 argumentParser, logging,
                 system,
             ],
@@ -270,10 +273,12 @@ let package = Package(
         .testTarget(
             name: "FuzzTests", dependencies: fuzzed, exclude: ["Fuzzer"], swiftSettings: forTests),
         .testTarget(name: "BootTests", dependencies: ["HostTools", "TestImages"], swiftSettings: forTests),
+        .testTarget(name: "JSONTests", dependencies: ["JSON", "TestImages"], swiftSettings: forTests),
         .testTarget(
             name: "ControlRPCTests",
             dependencies: [
-                "AccessLog", "BlockImage", "Catalog", "ControlRPC", "ImageTools", "HostTools", "TestImages", system,
+                "AccessLog", "BlockImage", "Catalog", "ControlRPC", "ImageTools", "JSON", "HostTools", "TestImages",
+                system,
             ],
             swiftSettings: forTests),
     ],
@@ -308,7 +313,7 @@ if let modules = Context.environment["RBLOCK_FUZZ"] {
         target.swiftSettings = (target.swiftSettings ?? []) + [.unsafeFlags(["-sanitize=fuzzer,address"])]
     }
     let protocolsOnly: [String: (sources: [String]?, excluded: [String])] = [
-        "ControlRPC": (["JSON.swift", "JSONParser.swift", "RPCError.swift", "RPCRequest.swift"], []),
+        "ControlRPC": (["RPCError.swift", "RPCRequest.swift"], []),
         "NBDServer": (
             nil,
             [
@@ -323,7 +328,7 @@ if let modules = Context.environment["RBLOCK_FUZZ"] {
         target.sources = files.sources
         target.exclude = files.excluded
         target.dependencies = [
-            "BlockImage", "Catalog", "FormatCore", "ImageFormats", "Reports",
+            "BlockImage", "Catalog", "FormatCore", "ImageFormats", "JSON", "Reports",
             .product(name: "NIOCore", package: "swift-nio"),
         ]
     }

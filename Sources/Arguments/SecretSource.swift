@@ -12,6 +12,9 @@ package struct SecretSource: ExpressibleByArgument {
         case environment(String)
     }
 
+    /// The most bytes that the file of a passphrase may have.
+    private static let sizeLimit = (1 << 16) - 1
+
     /// The image's file name or path.
     package let image: String
     private let place: Place
@@ -35,7 +38,7 @@ package struct SecretSource: ExpressibleByArgument {
         switch place {
         case .file(let path):
             do {
-                return Secret(try Self.content(of: path))
+                return Secret(try path.content(limit: Self.sizeLimit))
             } catch {
                 let code = (error as? Errno)?.rawValue ?? EIO
                 throw ImageError(.system(errno: code), path: path.text, "the key of \(image): \(error)")
@@ -47,19 +50,6 @@ package struct SecretSource: ExpressibleByArgument {
                     .system(errno: ENOENT), about: .named(name), "the key of \(image): there is no such variable")
             }
             return unsafe Secret(Array(UnsafeRawBufferPointer(start: value, count: strlen(value))))
-        }
-    }
-
-    private static func content(of path: FilePath) throws -> [UInt8] {
-        let limit = 1 << 16
-        let file = try FileDescriptor.open(path, .readOnly, options: .closeOnExec)
-        return try file.closeAfter {
-            var bytes = [UInt8](repeating: 0, count: limit)
-            // Safe: read writes at most as many bytes as the array has.
-            let count = unsafe try bytes.withUnsafeMutableBytes { unsafe try file.read(into: $0) }
-            guard count < limit else { throw Errno.fileTooLarge }
-            bytes.removeLast(limit - count)
-            return bytes
         }
     }
 }

@@ -157,9 +157,7 @@ package struct Completer {
         var answer = Answer()
         for option in arguments.options where option.isRepeating || !line.given.contains(where: { option.isCalled($0) })
         {
-            let names = (option.names ?? []).map(\.text).filter {
-                !isLong || $0.hasPrefix("--") || option.names?.count == 1
-            }
+            let names = option.names.filter { !isLong || $0.hasPrefix("--") || option.names.count == 1 }
             answer.words += names.map { ($0, option.abstract ?? "") }
         }
         return answer
@@ -170,19 +168,19 @@ package struct Completer {
         of argument: CommandArguments.Argument, _ text: String, in line: TypedLine, of verb: any ParsableCommand.Type
     ) -> Answer {
         var answer = Answer()
-        let kind = argument.completionKind
-        if let list = kind?.list {
-            answer.words = list.values.map { ($0, "") }
-        } else if kind?.directory != nil {
-            answer.files = .directories
-        } else if kind?.file != nil {
-            return files(text)
-        } else if kind?.custom != nil {
-            let name = argument.names?.first?.text ?? "positional@\(line.place)"
+        switch argument.completion {
+        case .list(let values):
+            answer.words = values.map { ($0, "") }
+            return answer
+        case .file: return files(text)
+        case .directory: answer.files = .directories
+        case .custom:
+            let name = argument.names.first ?? "positional@\(line.place)"
             answer.words = custom(name, text, line.words + line.after, verb).map { ($0, "") }
+        case nil: break
         }
         // A path behind the name of what it is for: file:/root/key, unix:/run/socket, allow_path=/srv.
-        if kind?.file == nil, kind?.list == nil, answer.words.isEmpty, let slash = text.firstIndex(of: "/") {
+        if answer.words.isEmpty, let slash = text.firstIndex(of: "/") {
             let mark = text[..<slash].lastIndex { "=:,".contains($0) }
             answer.files = .files
             answer.fileStart = mark.map { text[...$0].unicodeScalars.count } ?? 0

@@ -1,6 +1,7 @@
 import AccessLog
 import Catalog
 import Glibc
+import JSON
 import Logging
 import NIOCore
 import NIOPosix

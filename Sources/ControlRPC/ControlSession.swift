@@ -1,6 +1,7 @@
 import AccessLog
 import BlockImage
 import Catalog
+import JSON
 
 /// What one client has asked for: the protocol, without the connection. Every method may be called from any thread.
 final class ControlSession: Sendable {

@@ -1,4 +1,5 @@
 import Catalog
+import JSON
 
 /// A request whose method is known, and its parameters are checked: what is kept of it while it waits. Nothing else that
 /// came with it is.

@@ -1,4 +1,5 @@
 import BlockImage
+import JSON
 
 /// Why a request was not done: JSON-RPC 2.0, "Error object".
 package struct RPCError: Error, Hashable, Sendable {

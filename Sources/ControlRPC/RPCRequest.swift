@@ -1,3 +1,4 @@
+import JSON
 /// What a client asks for: JSON-RPC 2.0, "Request object".
 struct RPCRequest: Hashable, Sendable {
     /// The longest id that is taken, in bytes: it is sent back with every answer.

@@ -1,4 +1,5 @@
 import BlockImage
+import JSON
 
 /// A request from when it is taken until it is answered. May be used from any thread.
 final class RunningRequest: Sendable {

@@ -1,8 +1,10 @@
 import ArgumentParser
+import Arguments
 import BlockImage
-import FoundationEssentials
 import Glibc
+import HostStorage
 import NBDServer
+import SystemPackage
 
 extension TLSMode: ExpressibleByArgument {}
 
@@ -70,13 +72,13 @@ struct EncryptionOptions: ParsableArguments {
             return needed.allSatisfy { unsafe access("\(folder)/\($0)", R_OK) == 0 } ? folder : nil
         }
         if let tlsPsk {
-            let text: String
+            let bytes: [UInt8]
             do {
-                text = try String(contentsOfFile: tlsPsk, encoding: .utf8)
+                bytes = try FilePath(text: tlsPsk).content(limit: 1 << 20)
             } catch {
-                throw Failure("\(tlsPsk): cannot be read")
+                throw Failure("\(tlsPsk): cannot be read: \(error)")
             }
-            guard let keys = PresharedKeys(parsing: text) else {
+            guard let text = String(validating: bytes, as: UTF8.self), let keys = PresharedKeys(parsing: text) else {
                 throw Failure("\(tlsPsk): has lines that are not NAME:HEXADECIMAL, as psktool writes them")
             }
             (options.presharedKeys, options.presharedKeyFile) = (keys, tlsPsk)

@@ -1,9 +1,9 @@
 import BlockImage
 import FormatCore
-import FoundationEssentials
 import Glibc
 import ImageFormats
 import ImageTools
+import JSON
 import PartitionTable
 import Reports
 
@@ -136,31 +136,26 @@ private func localTime(_ seconds: UInt32) -> String {
 }
 
 /// What was encoded, to be printed for people whatever it is.
-private indirect enum Facts: Decodable {
+private indirect enum Facts {
     case text(String)
     case members([String: Facts])
     case elements([Facts])
 
     /// What `value` is encoded as; nil where it cannot be.
     init?(of value: some Encodable) {
-        guard let data = try? JSONEncoder().encode(value), let facts = try? JSONDecoder().decode(Facts.self, from: data)
-        else { return nil }
-        self = facts
+        guard let json = try? JSON(encoding: value) else { return nil }
+        self.init(json)
     }
 
-    init(from decoder: any Decoder) throws {
-        let container = try decoder.singleValueContainer()
-        if let value = try? container.decode(Bool.self) {
-            self = .text("\(value)")
-        } else if let value = try? container.decode(UInt64.self) {
-            self = .text("\(value)")
-        } else if let value = try? container.decode(String.self) {
-            self = .text(value)
-        } else if let value = try? container.decode([Facts].self) {
-            self = .elements(value)
-        } else {
-            self = .members(try container.decode([String: Facts].self))
-        }
+    private init(_ json: JSON) {
+        self =
+            switch json {
+            case .null: .text("null")
+            case .bool(let value): .text("\(value)")
+            case .number(let text), .string(let text): .text(text)
+            case .array(let elements): .elements(elements.map(Facts.init))
+            case .object(let members): .members(members.mapValues(Facts.init))
+            }
     }
 
     /// The member called `name`, where there is one.

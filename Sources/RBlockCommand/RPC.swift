@@ -1,7 +1,8 @@
 import ArgumentParser
 import BlockImage
 import ControlRPC
-import FoundationEssentials
+import Encryption
+import JSON
 import Sockets
 
 /// `rblock rpc`: a question to a server.
@@ -76,12 +77,12 @@ struct RPC: ParsableCommand {
             bar.hide()
             let printer = StandardOutput()
             if raw {
-                guard let text = result.members?["data"]?.string, let data = Data(base64Encoded: text) else {
+                guard let text = result.members?["data"]?.string, let data = Base64.bytes(text) else {
                     throw Failure("\(socket): \(method): the answer has no data in base64")
                 }
                 lost = lostRanges(of: result)
                 // Safe: integers have no bytes that are not set.
-                unsafe try printer.write([UInt8](data).span.bytes)
+                unsafe try printer.write(data.span.bytes)
             } else {
                 try printer.write((output == .human ? result.textForPeople : result.text) + "\n")
             }

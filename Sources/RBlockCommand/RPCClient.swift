@@ -1,5 +1,6 @@
 import BlockImage
 import ControlRPC
+import JSON
 import Sockets
 import SystemPackage
 

@@ -2,7 +2,6 @@ import ArgumentParser
 import Arguments
 import BlockImage
 import Catalog
-import FoundationEssentials
 import ImageTools
 import Reports
 
@@ -136,7 +135,7 @@ struct Read: ParsableCommand {
                 "\(image): \(stream.count) bytes are too many for --output json, which takes \(Self.jsonLimit); "
                     + "--length says how many")
         }
-        var data = Data()
+        var data: [UInt8] = []
         let lost = try stream.read { piece in
             piece.forEachBuffer { bytes in
                 // Safe: the pointer is used in this call only.

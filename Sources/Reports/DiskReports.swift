@@ -1,6 +1,6 @@
 import BlockImage
 import ByteFormat
-import FoundationEssentials
+import Encryption
 import ImageTools
 
 /// What `rblock hash` says of one disk.
@@ -14,7 +14,7 @@ package struct HashReport: Encodable, Sendable {
     package var hash: String
     /// The values of all of them, by their names.
     package var hashes: [String: String]
-    /// The bytes of the disk.
+    /// The bytes of the disk, and those that were read, in Base64.
     package var size: UInt64
     /// What could not be read, and was hashed as zeros; nil where that is not asked for.
     package var lost: [LostRange]?
@@ -62,19 +62,19 @@ package struct ReadReport: Encodable, Sendable {
     /// The first byte, and how many they are.
     package var offset: UInt64
     package var length: UInt64
-    /// The bytes of the disk.
+    /// The bytes of the disk, and those that were read, in Base64.
     package var size: UInt64
-    package var data: Data
+    package var data: String
     /// What could not be read, and is zeros; nil where that is not asked for.
     package var lost: [LostRange]?
 
     package init(
-        path: String? = nil, image: String? = nil, snapshot: String? = nil, offset: UInt64, size: UInt64, data: Data,
+        path: String? = nil, image: String? = nil, snapshot: String? = nil, offset: UInt64, size: UInt64, data: [UInt8],
         lost: [LostRange]?
     ) {
         (filename, self.path, self.image, self.snapshot) = (path ?? image, path, image, snapshot)
         (self.offset, length, self.size) = (offset, UInt64(data.count), size)
-        (self.data, self.lost) = (data, lost)
+        (self.data, self.lost) = (Base64.text(data), lost)
     }
 }
 

@@ -1,5 +1,4 @@
 import BlockImage
-import FoundationEssentials
 
 /// What `--output json` prints of an image, or of a verb, where there is no result: why.
 package struct FailureReport: Encodable, Sendable {

@@ -1,7 +1,7 @@
 import BlockImage
 import Catalog
+import Encryption
 import FormatCore
-import FoundationEssentials
 import HostStorage
 import ImageFormats
 import PartitionTable
@@ -153,8 +153,8 @@ package struct ImageReport: Encodable, Sendable {
 }
 
 /// The bytes of the file name whose text is `name`, which JSON has in Base64; nil for UTF-8, of which a string has them all.
-func bytesInJSON(ofName name: String) -> Data? {
-    name.hasRawBytes ? Data(name.nameBytes) : nil
+func bytesInJSON(ofName name: String) -> String? {
+    name.hasRawBytes ? Base64.text(name.nameBytes) : nil
 }
 
 extension NamedImage {

@@ -60,7 +60,7 @@ struct `File names that are not UTF-8` {
             "$rblock" info "$name.none" 2>&1 | grep -oF 'n\\xfc.none' | head -n 1
             """)
         let bytes = Data([0x6e, 0xfc] + Array(".qcow2".utf8)).base64EncodedString()
-        let member = "\"filename-bytes\" : \"\(bytes)\""
+        let member = "\"filename-bytes\": \"\(bytes)\""
         #expect(text == "\(member)\n\(member)\nn\\xfc.none")
     }
 

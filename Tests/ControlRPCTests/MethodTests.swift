@@ -3,6 +3,7 @@ import BlockImage
 import Catalog
 import HostTools
 import ImageTools
+import JSON
 import SystemPackage
 import TestImages
 import Testing

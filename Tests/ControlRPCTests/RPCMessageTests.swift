@@ -1,3 +1,6 @@
+import HostTools
+import JSON
+import TestImages
 import Testing
 
 @testable import ControlRPC
@@ -12,6 +15,22 @@ struct `Messages of JSON-RPC` {
 
     private func refusal(_ text: String) -> RPCRequest.Refusal? {
         if case .failure(let refusal)? = requests(text).first { refusal } else { nil }
+    }
+
+    @Test(arguments: 1...20 as ClosedRange<UInt64>)
+    func `whatever bytes come, they are requests or refused`(seed: UInt64) {
+        var random = SeededRandom(seed: seed)
+        let message = Array("[{\"jsonrpc\":\"2.0\",\"method\":\"read\",\"params\":[0,512],\"id\":1}]".utf8)
+        for _ in 0..<200 {
+            var bytes = message
+            for _ in 0..<3 {
+                bytes[Int.random(in: 0..<bytes.count, using: &random)] = .random(in: 0...255, using: &random)
+            }
+            for bytes in [bytes, (0..<64).map({ _ in .random(in: 0...255, using: &random) })] {
+                guard case .single(.failure(let refusal)) = RPCMessage(bytes) else { continue }
+                #expect([.parseError, .invalidRequest].contains(refusal.error.code), "seed \(seed)")
+            }
+        }
     }
 
     @Test func `a request has a method, and an id of any kind that comes back as it was sent`() throws {

@@ -1,5 +1,6 @@
 import AccessLog
 import BlockImage
+import JSON
 import NIOCore
 
 /// The clients who are connected. Every method may be called from any thread.

@@ -1,6 +1,7 @@
 import AccessLog
 import BlockImage
 import Catalog
+import JSON
 import NIOCore
 import NIOHTTP1
 

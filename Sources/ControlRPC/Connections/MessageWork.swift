@@ -1,5 +1,6 @@
 import BlockImage
 import Catalog
+import JSON
 
 /// What one message asks for, while it is done request by request. Used by one thread after another.
 final class MessageWork: Sendable {

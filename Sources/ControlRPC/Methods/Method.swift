@@ -1,5 +1,6 @@
 import BlockImage
 import Catalog
+import JSON
 
 /// A method: its description, and what does it.
 struct Method: Sendable {

@@ -1,9 +1,9 @@
 import AccessLog
 import BlockImage
 import Catalog
-import FoundationEssentials
 import ImageFormats
 import ImageTools
+import JSON
 import Reports
 
 /// What is asked of disks: images, what snapshots keep, partitions.
@@ -52,10 +52,8 @@ extension Method {
         try call.request.checkWanted()
         call.session.server.countRead(count)
         call.session.record.count(bytesRead: length)
-        // Safe: the pointer is used in this call only.
-        let data = unsafe buffer.bytes.withUnsafeBytes { unsafe Data($0) }
         let report = ReadReport(
-            image: export.name, offset: start, size: size, data: data, lost: goesOn ? lost.ranges : nil)
+            image: export.name, offset: start, size: size, data: buffer.array, lost: goesOn ? lost.ranges : nil)
         return try jsonLine(report, naming: export.paths)
     }
 

@@ -1,8 +1,8 @@
 import BlockImage
 import Catalog
-import FoundationEssentials
 import ImageFormats
 import ImageTools
+import JSON
 import Reports
 
 /// What is asked of images as such: which there are, and what they are.

@@ -1,4 +1,5 @@
 import ImageFormats
+import JSON
 
 /// What is asked of the server itself.
 extension Method {

@@ -1,3 +1,5 @@
+import JSON
+
 /// A parameter of a method: its description, and what is taken for it.
 struct Parameter: Sendable {
     /// The most bytes of a string: names of disks are paths below a folder.

@@ -1,6 +1,5 @@
 import BlockImage
 import Encryption
-import FoundationEssentials
 import ImageTools
 
 /// A page to look at: one file of HTML that holds its style, its program and its data, and needs no network.
@@ -62,7 +61,7 @@ struct PageDocument {
         var digest = try ContentDigest(.sha256)
         // Safe: integers have no bytes that are not set.
         unsafe try digest.update(Array(text.utf8).span.bytes)
-        return "sha256-\(Data(try digest.finish()).base64EncodedString())"
+        return "sha256-\(Base64.text(try digest.finish()))"
     }
 
     private var body: String {

@@ -1,9 +1,7 @@
-import ImageFormats
-import Reports
-
 /// A value of JSON (RFC 8259), as it was sent.
 ///
-/// A type of its own, as Foundation's encoder cannot write a number in the digits it came in.
+/// A type of its own, as Foundation's encoder cannot write a number in the digits it came in, and costs each program 6 MB.
+/// The packages build ArgumentParser with it, too (`Packaging/without-foundation`): it imports nothing.
 package enum JSON: Hashable, Sendable {
     /// `null`.
     case null
@@ -25,6 +23,19 @@ package enum JSON: Hashable, Sendable {
     package var string: String? {
         if case .string(let text) = self { text } else { nil }
     }
+
+    /// The truth value, if it is one.
+    package var bool: Bool? {
+        if case .bool(let value) = self { value } else { nil }
+    }
+
+    /// The elements, if it is an array.
+    package var elements: [JSON]? {
+        if case .array(let elements) = self { elements } else { nil }
+    }
+
+    /// The member called `name`, if it is an object that has one.
+    package subscript(name: String) -> JSON? { members?[name] }
 
     /// The members, if it is an object.
     package var members: [String: JSON]? {
@@ -50,7 +61,7 @@ package enum JSON: Hashable, Sendable {
         case .null: text += "null"
         case .bool(let value): text += "\(value)"
         case .number(let number): text += number
-        case .string(let string): text += jsonString(string)
+        case .string(let string): Self.write(string, to: &text)
         case .array(let elements):
             Self.write(elements, between: "[", "]", to: &text, indentation) { element, text, inner in
                 element.write(to: &text, indentation: inner)
@@ -58,10 +69,34 @@ package enum JSON: Hashable, Sendable {
         case .object(let members):
             let sorted = members.sorted { $0.key < $1.key }
             Self.write(sorted, between: "{", "}", to: &text, indentation) { member, text, inner in
-                text += jsonString(member.key) + (inner == nil ? ":" : ": ")
+                Self.write(member.key, to: &text)
+                text += inner == nil ? ":" : ": "
                 member.value.write(to: &text, indentation: inner)
             }
         }
+    }
+
+    /// `text` as a string of JSON, in its quotation marks. What JSON may not have as it is, and what would steer a terminal
+    /// that the text is shown on, is written as escapes.
+    package static func quoted(_ text: String) -> String {
+        var result = ""
+        write(text, to: &result)
+        return result
+    }
+
+    private static func write(_ string: String, to text: inout String) {
+        text += "\""
+        for scalar in string.unicodeScalars {
+            switch scalar {
+            case "\"", "\\": text += "\\\(scalar)"
+            case "\n": text += "\\n"
+            case _ where scalar.value < 0x20 || (0x7f...0x9f).contains(scalar.value):
+                let digits = String(scalar.value, radix: 16)
+                text += "\\u" + String(repeating: "0", count: 4 - digits.utf8.count) + digits
+            default: text.unicodeScalars.append(scalar)
+            }
+        }
+        text += "\""
     }
 
     private static func write<Element>(

@@ -3,7 +3,7 @@ import HostTools
 import TestImages
 import Testing
 
-@testable import ControlRPC
+@testable import JSON
 
 struct `JSON from strangers` {
     private func parse(_ text: String, valueLimit: Int = .max) throws(JSONFault) -> JSON {
@@ -110,8 +110,7 @@ struct `JSON from strangers` {
                     try JSONSerialization.jsonObject(with: Data(taken.text.utf8), options: .fragmentsAllowed)
                 }
             }
-            _ = RPCMessage(bytes)
-            _ = RPCMessage((0..<64).map { _ in UInt8.random(in: 0...255, using: &random) })
+            _ = try? JSON(parsing: (0..<64).map { _ in UInt8.random(in: 0...255, using: &random) })
         }
     }
 }

@@ -1,0 +1,86 @@
+import Foundation
+import JSON
+import Testing
+
+struct `Values as JSON` {
+    /// Values of every kind, in every container that an encoder has.
+    private struct Everything: Encodable {
+        private enum CodingKeys: String, CodingKey {
+            case text, flag, numbers, big, small, half, missing, nothing, nested, list, keyed, single, empty
+        }
+
+        private struct Point: Encodable {
+            var x = Int8(-128)
+            var y: UInt64? = .max
+        }
+
+        private enum Kind: String, Encodable {
+            case flat
+        }
+
+        func encode(to encoder: any Encoder) throws {
+            var container = encoder.container(keyedBy: CodingKeys.self)
+            try container.encode("a \"b\" \\ \n\u{1}\u{e9}\u{1F600}/", forKey: .text)
+            try container.encode(true, forKey: .flag)
+            try container.encode([1, -2, 3] as [Int16], forKey: .numbers)
+            try container.encode(UInt64.max, forKey: .big)
+            try container.encode(Int64.min, forKey: .small)
+            try container.encode(0.5, forKey: .half)
+            try container.encodeIfPresent(nil as Int?, forKey: .missing)
+            try container.encodeNil(forKey: .nothing)
+            try container.encode([Point(), Point(x: 1, y: nil)], forKey: .nested)
+            var list = container.nestedUnkeyedContainer(forKey: .list)
+            try list.encode("first")
+            try list.encodeNil()
+            var inner = list.nestedContainer(keyedBy: CodingKeys.self)
+            try inner.encode(Kind.flat, forKey: .text)
+            var numbers = list.nestedUnkeyedContainer()
+            try numbers.encode(Float(1.25))
+            try container.encode(["b": [1: "x"], "a": [:]] as [String: [Int: String]], forKey: .keyed)
+            try container.encode(Kind.flat, forKey: .single)
+            try container.encode([] as [Int], forKey: .empty)
+            // One more container of the same value adds to it.
+            var again = encoder.container(keyedBy: CodingKeys.self)
+            try again.encode(7, forKey: .numbers)
+        }
+    }
+
+    @Test func `are what Foundation's encoder makes of them`() throws {
+        let encoder = JSONEncoder()
+        let expected = try JSON(parsing: Array(encoder.encode(Everything())))
+        #expect(try JSON(encoding: Everything()) == expected)
+        #expect(try JSON(encoding: [Everything(), Everything()]) == .array([expected, expected]))
+        for value in [1.5, -0.25, 1e300, 1e-300] {
+            #expect(try JSON(encoding: value) == .number("\(value)"))
+            #expect(try JSONDecoder().decode(Double.self, from: Data(JSON(encoding: value).text.utf8)) == value)
+        }
+        #expect(try JSON(encoding: "text") == .string("text"))
+        #expect(try JSON(encoding: nil as Int?) == .null)
+    }
+
+    @Test func `numbers without digits are refused`() {
+        for value in [Double.nan, .infinity, -.infinity] {
+            #expect(throws: JSONEncodingFault.self) { try JSON(encoding: [value]) }
+        }
+    }
+
+    @Test func `what would steer a terminal is written as an escape`() throws {
+        let text = try JSON(encoding: ["\u{1b}[2J\u{7f}\u{9b}"]).text
+        #expect(text == "[\"\\u001b[2J\\u007f\\u009b\"]")
+        #expect(JSON.quoted("a\tb") == "\"a\\u0009b\"")
+    }
+
+    @Test func `the encoder has the user information, and the path of where it is`() throws {
+        struct Asking: Encodable {
+            func encode(to encoder: any Encoder) throws {
+                let key = try #require(CodingUserInfoKey(rawValue: "name"))
+                var container = encoder.singleValueContainer()
+                let path = encoder.codingPath.map(\.stringValue).joined(separator: "/")
+                try container.encode("\(encoder.userInfo[key] as? String ?? "none") at \(path)")
+            }
+        }
+        let key = try #require(CodingUserInfoKey(rawValue: "name"))
+        let json = try JSON(encoding: ["a": ["b": Asking()]], userInfo: [key: "disk"])
+        #expect(json["a"]?["b"] == .string("disk at a/b"))
+    }
+}
