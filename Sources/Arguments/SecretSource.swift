@@ -22,7 +22,7 @@ package struct SecretSource: ExpressibleByArgument {
     /// `IMAGE=file:PATH` or `IMAGE=env:VARIABLE`.
     package init?(argument: String) {
         // The first mark counts: a path may have anything in it.
-        let marks = ["=file:", "=env:"].compactMap { argument.firstRange(of: $0) }
+        let marks = ["=file:", "=env:"].compactMap { argument.utf8.place(of: $0.utf8) }
         guard let mark = marks.min(by: { $0.lowerBound < $1.lowerBound }), mark.lowerBound > argument.startIndex,
             mark.upperBound < argument.endIndex
         else { return nil }

@@ -1,3 +1,5 @@
+import BlockImage
+
 /// A shell that completes words.
 enum Shell: String {
     case bash, zsh, fish
@@ -31,7 +33,7 @@ enum Shell: String {
         case .zsh, .fish:
             // What it means is one line, and a sentence at most.
             lines = answer.words.map { text, meaning in
-                let end = meaning.firstRange(of: ". ")?.lowerBound ?? meaning.endIndex
+                let end = meaning.utf8.place(of: ". ".utf8)?.lowerBound ?? meaning.endIndex
                 return meaning.isEmpty ? text : "\(text)\t\(meaning[..<end].filter { $0 != "\n" })"
             }
         }
@@ -48,9 +50,9 @@ enum Shell: String {
     /// The script that has the shell ask the program `name`.
     func script(for name: String) -> String {
         switch self {
-        case .bash: Self.bashScript.replacing("NAME", with: name)
-        case .zsh: Self.zshScript.replacing("NAME", with: name)
-        case .fish: Self.fishScript.replacing("NAME", with: name)
+        case .bash: Self.bashScript.replacing(text: "NAME", with: name)
+        case .zsh: Self.zshScript.replacing(text: "NAME", with: name)
+        case .fish: Self.fishScript.replacing(text: "NAME", with: name)
         }
     }
 

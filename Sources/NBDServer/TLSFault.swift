@@ -1,3 +1,4 @@
+import BlockImage
 import NIOSSL
 
 /// What `error` means where TLS begins with a client that calls itself `identity`, in words; nil for one that is not of TLS.
@@ -46,13 +47,13 @@ private let reasons = [
 private func words(of stack: NIOBoringSSLErrorStack) -> String {
     // "Error: 268435581 error:1000007d:SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED at FILE:LINE"
     for text in stack.map({ "\($0)" }) {
-        if text.contains("EOF during") { return "the client closed the connection" }
+        if text.contains(text: "EOF during") { return "the client closed the connection" }
         let name = text.split(separator: ":").last { part in
             part.contains { $0.isLetter }
                 && part.prefix { $0 != " " }.allSatisfy { $0.isUppercase || $0.isNumber || $0 == "_" }
         }
         guard let name = name.map({ String($0.prefix { $0 != " " }) }), !name.isEmpty else { continue }
-        return reasons[name] ?? name.lowercased().replacing("_", with: " ")
+        return reasons[name] ?? name.lowercased().replacing(text: "_", with: " ")
     }
     return "the client does not keep to the protocol"
 }

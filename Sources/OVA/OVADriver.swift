@@ -32,7 +32,7 @@ private final class OVAContainer: DigestedContainer {
         self.appliance = appliance
         let places = Dictionary(grouping: appliance.members.indices) { appliance.members[$0].name }
         disks = appliance.disks.map { disk in
-            let isVMDK = disk.disk?.format?.contains("vmdk") == true
+            let isVMDK = disk.disk?.format?.contains(text: "vmdk") == true
             return ContainedDisk(name: disk.folderName, file: disk.file, format: isVMDK ? "vmdk" : nil)
         }
         filesOfDisks = Dictionary(

@@ -1,3 +1,4 @@
+import BlockImage
 import ByteFormat
 import CExpat
 
@@ -19,7 +20,7 @@ struct XMLElement {
     /// The value of OVF's own attribute `name`. With and without a prefix it is the same; one of another vendor's
     /// namespace is not.
     subscript(name: String) -> String? {
-        attributes.first { $0.name == name && ($0.namespace?.contains("envelope") ?? true) }?.value
+        attributes.first { $0.name == name && ($0.namespace?.contains(text: "envelope") ?? true) }?.value
     }
 
     /// The value of `xsi:type`; empty where there is none.

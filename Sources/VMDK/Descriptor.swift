@@ -116,7 +116,7 @@ extension Descriptor {
             if key.hasPrefix("encryption.") {
                 product = "Workstation or Fusion"
             } else if key.hasPrefix("encryption") || key.hasPrefix("ddb.encryption")
-                || (key == "ddb.iofilters" && entry.value.lowercased().contains("vmcrypt"))
+                || (key == "ddb.iofilters" && entry.value.lowercased().contains(text: "vmcrypt"))
             {
                 product = "vSphere"
             } else {

@@ -1,3 +1,4 @@
+import BlockImage
 import Glibc
 
 /// The encoding of the texts in a descriptor: its names and its values.

@@ -41,13 +41,13 @@ public struct DescriptorName: Hashable, Sendable {
 
     /// Whether it names a device of Linux, macOS, ESX or Windows, and no file. Such a name is never looked for.
     var isDevice: Bool {
-        let start = text.prefix(32).lowercased().replacing("\\", with: "/")
+        let start = text.prefix(32).lowercased().replacing(text: "\\", with: "/")
         return ["/dev/", "//./", "//?/", "/vmfs/devices/"].contains { start.hasPrefix($0) }
     }
 
     /// Whether it names an object of vSAN or of a vVol, as `vsan://…`, and no file.
     var isObject: Bool {
-        text.firstRange(of: "://").map { mark in
+        text.utf8.place(of: "://".utf8).map { mark in
             // One letter would be a drive.
             let scheme = text[..<mark.lowerBound]
             return scheme.utf8.count > 1 && scheme.allSatisfy { $0.isASCII && $0.isLetter }
@@ -88,7 +88,7 @@ public struct DescriptorName: Hashable, Sendable {
         guard let last = path.last, last == slash || last == backslash else { return nil }
         let above = path.dropLast()
         var folder = above[(above.lastIndex { [slash, backslash, colon].contains($0) }.map { $0 + 1 } ?? 0)...]
-        if folder.first == UInt8(ascii: "["), let end = folder.firstRange(of: Array("] ".utf8)) {
+        if folder.first == UInt8(ascii: "["), let end = folder.place(of: "] ".utf8) {
             folder = folder[end.upperBound...]
         }
         guard !folder.isEmpty, !folder.elementsEqual(".".utf8), !folder.elementsEqual("..".utf8) else { return nil }

@@ -55,8 +55,8 @@ struct `File names that are not UTF-8` {
             "$rblock" hash --algorithm sha256 "$name.raw" >sums; sha256sum --quiet -c sums
             "$rblock" info "$name.qcow2" | grep -qF 'n\\xfc.qcow2'
             "$rblock" info --output json "$name.qcow2" >info.json; iconv -f utf-8 -t utf-8 info.json >/dev/null
-            grep -o '"filename-bytes" : "[^"]*"' info.json
-            "$rblock" check --output json "$name.qcow2" | grep -o '"filename-bytes" : "[^"]*"'
+            grep -o '"filename-bytes": "[^"]*"' info.json
+            "$rblock" check --output json "$name.qcow2" | grep -o '"filename-bytes": "[^"]*"'
             "$rblock" info "$name.none" 2>&1 | grep -oF 'n\\xfc.none' | head -n 1
             """)
         let bytes = Data([0x6e, 0xfc] + Array(".qcow2".utf8)).base64EncodedString()

@@ -123,7 +123,7 @@ extension ForeignContent {
         let marks: [[UInt8]] = [[3, 4], [5, 6], [7, 8]]
         guard start.starts(with: "PK".utf8), marks.contains(Array(start.dropFirst(2).prefix(2))) else { return nil }
         let isAFF4 =
-            start.firstRange(of: "container.description".utf8) != nil || end.firstRange(of: "aff4:".utf8) != nil
+            start.place(of: "container.description".utf8) != nil || end.place(of: "aff4:".utf8) != nil
         return isAFF4 ? Self("an AFF4 image", "a tool for AFF4 makes a raw disk of it") : zip
     }
 
