@@ -118,31 +118,32 @@ struct Check: ParsableCommand {
     private func show(_ report: CheckReport, _ printer: StandardOutput) throws(ImageError) {
         let result = report.result
         let style = colors.style
-        if images.count > 1 { try printer.write("\(style.heading(printable(report.filename))):\n") }
+        if images.count > 1 { try printer.write(lines: "\(style.heading(printable(report.filename))):\n") }
         for finding in result.findings {
             let times = finding.times > 1 ? " (\(finding.times) times)" : ""
             let severity = finding.severity.rawValue
             let shown = [.leak, .warning].contains(finding.severity) ? style.warning(severity) : style.fault(severity)
-            try printer.write("\(shown): \(printable(finding.message.description))\(times)\n")
+            try printer.write(lines: "\(shown): \(printable(finding.message.description))\(times)\n")
             if finding.more > 0 {
                 let end = finding.lastOffset.map { ", up to \($0)" } ?? ""
-                try printer.write("    and \(finding.more) more of this kind in the same table\(end)\n")
+                try printer.write(lines: "    and \(finding.more) more of this kind in the same table\(end)\n")
             }
         }
         for (kind, more) in result.omitted.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
-            try printer.write("and \(counted(more, "more finding")) of the kind \(kind.rawValue)\n")
+            try printer.write(lines: "and \(counted(more, "more finding")) of the kind \(kind.rawValue)\n")
         }
         switch report.verdict {
-        case .clean: try printer.write("\(style.good("Nothing is wrong."))\n")
+        case .clean: try printer.write(lines: "\(style.good("Nothing is wrong."))\n")
         case .incomplete, .corrupt, .leaks:
             try printer.write(
-                "corruptions: \(result.corruptions), leaked clusters: \(result.leaks), not checked: "
+                lines: "corruptions: \(result.corruptions), leaked clusters: \(result.leaks), not checked: "
                     + "\(result.checkErrors)\n")
         }
         guard let total = result.totalClusters else { return }
         try printer.write(
-            "clusters: \(total), allocated: \(result.allocatedClusters), fragmented: \(result.fragmentedClusters), "
+            lines:
+                "clusters: \(total), allocated: \(result.allocatedClusters), fragmented: \(result.fragmentedClusters), "
                 + "compressed: \(result.compressedClusters)\n")
-        if let end = result.imageEndOffset { try printer.write("image end offset: \(end)\n") }
+        if let end = result.imageEndOffset { try printer.write(lines: "image end offset: \(end)\n") }
     }
 }

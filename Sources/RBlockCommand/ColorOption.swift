@@ -18,9 +18,6 @@ struct ColorOption: ParsableArguments {
     /// What standard output can show: colours, and as many columns as a terminal has.
     var style: TextStyle {
         let isTerminal = isatty(STDOUT_FILENO) == 1
-        var size = winsize()
-        // Safe: ioctl fills the structure that it is given.
-        let isKnown = unsafe isTerminal && ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0
         let hasColours =
             switch color {
             case .always: true
@@ -28,7 +25,7 @@ struct ColorOption: ParsableArguments {
             // See no-color.org.
             case .auto: isTerminal && Self.variable("NO_COLOR").isEmpty && Self.variable("TERM") != "dumb"
             }
-        return TextStyle(hasColours: hasColours, columns: isKnown ? Int(size.ws_col) : 80)
+        return TextStyle(hasColours: hasColours, columns: StandardOutput.columns)
     }
 
     private static func variable(_ name: String) -> String {

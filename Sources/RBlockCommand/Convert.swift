@@ -203,7 +203,7 @@ struct Convert: ParsableCommand {
         guard !new.quiet else { return }
         let output = StandardOutput()
         try output.write(
-            "\(printable(document.path)): \(document.format), \(humanSize(document.virtualSize)), of which "
+            lines: "\(printable(document.path)): \(document.format), \(humanSize(document.virtualSize)), of which "
                 + "\(humanSize(document.bytesWritten)) hold data\(takenSpace(document.actualSize))\n")
         try output.flush()
     }

@@ -76,7 +76,7 @@ struct Create: ParsableCommand {
                 guard !new.quiet else { break }
                 let output = StandardOutput()
                 try output.write(
-                    "\(printable(document.path)): \(document.format), \(humanSize(document.virtualSize))"
+                    lines: "\(printable(document.path)): \(document.format), \(humanSize(document.virtualSize))"
                         + "\(takenSpace(document.actualSize))\n")
                 try output.flush()
             case .json: try writeJSON(document)

@@ -200,7 +200,7 @@ struct Delta: ParsableCommand {
         let output = StandardOutput()
         let name = "\(printable(document.path)): \(document.format) over \(printable(document.backing))"
         try output.write(
-            "\(name) (\(document.backingFormat)), \(humanSize(document.bytesChanged)) of "
+            lines: "\(name) (\(document.backingFormat)), \(humanSize(document.bytesChanged)) of "
                 + "\(humanSize(document.virtualSize)) changed\(takenSpace(document.actualSize))\n")
         try output.flush()
     }

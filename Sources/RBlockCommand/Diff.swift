@@ -213,12 +213,12 @@ private struct DiffText: DiffPrinter {
         guard difference.sectors > 0 else {
             let isWhole = difference.lost.allSatisfy(\.isEmpty)
             let words = isWhole ? "the disks are the same" : "what can be read of the disks is the same"
-            return try output.write("\(isWhole ? style.good(words) : style.warning(words))\n")
+            return try output.write(lines: "\(isWhole ? style.good(words) : style.warning(words))\n")
         }
         let words =
             "\(counted(difference.sectors, "sector")) of \(difference.sectorSize) bytes changed, "
             + "\(counted(difference.bytes, "byte")) in \(counted(difference.ranges, "range"))"
-        try output.write("\(style.heading(words))\n")
+        try output.write(lines: "\(style.heading(words))\n")
     }
 
     func end(_ error: ImageError) {}

@@ -74,7 +74,7 @@ struct Info: ParsableCommand {
                 switch output {
                 case .human:
                     for (depth, report) in reports.enumerated() where report.isDescribed {
-                        try text.write((index + depth > 0 ? "\n" : "") + HumanInfo(report).text)
+                        try text.write(lines: (index + depth > 0 ? "\n" : "") + HumanInfo(report).text)
                     }
                 case .json:
                     if named.count > 1 { try text.write(index == 0 ? "[\n" : ",\n") }

@@ -130,8 +130,8 @@ struct Inspect: ParsableCommand {
     ) throws -> UInt64 {
         let style = colors.style
         let file = inspected.file
-        try printer.write("\(printable(image)): \(inspected.format.rawValue), \(counted(file.size, "byte"))\n")
-        for note in inspected.notes { try printer.write("(\(note))\n") }
+        try printer.write(lines: "\(printable(image)): \(inspected.format.rawValue), \(counted(file.size, "byte"))\n")
+        for note in inspected.notes { try printer.write(lines: "(\(note))\n", hanging: 1) }
         let text = LayoutText(style) { (line) throws(ImageError) in try printer.write(line) }
         try inspected.list(to: text, options)
         let (map, pageFaults) = try draw(inspected, pictures)

@@ -103,7 +103,7 @@ struct Map: ParsableCommand {
     private func writeTable(_ map: ImageMap) throws -> LostRanges {
         let text = StandardOutput()
         var runs = map.runs
-        try text.write(row("Offset", "Length", "Mapped to", "File"))
+        try text.write(lines: row("Offset", "Length", "Mapped to", "File"))
         var lost = LostRanges()
         while true {
             let run: MapEntry?
@@ -112,14 +112,14 @@ struct Map: ParsableCommand {
             } catch {
                 let (start, length) = runs.skipLost()
                 lost.add(start, length, error)
-                try text.write(row(hex(start), hex(length), "error", error.description))
+                try text.write(lines: row(hex(start), hex(length), "error", error.description), hanging: 48)
                 continue
             }
             guard let run else { break }
             guard run.data else { continue }
             let file = run.file.flatMap { map.paths[$0] } ?? ""
             let place = run.compressed ? "compressed" : run.offset.map(hex) ?? "encoded"
-            try text.write(row(hex(run.start), hex(run.length), place, file))
+            try text.write(lines: row(hex(run.start), hex(run.length), place, file), hanging: 48)
         }
         try text.flush()
         return lost

@@ -77,7 +77,7 @@ func takenSpace(_ size: UInt64?) -> String { size.map { "; takes \(humanSize($0)
 func printOptions(of format: ImageFormat) throws {
     let output = StandardOutput()
     for (name, help, _) in try usage({ () throws(OptionFault) in try NewImage.options(of: format) }) {
-        try output.write("\(padded(name, 18)) \(help)\n")
+        try output.write(lines: "\(padded(name, 18)) \(help)\n", hanging: 19)
     }
     try output.flush()
 }

@@ -12,8 +12,8 @@ struct RBlock: AsyncParsableCommand {
         discussion: """
             Images are \(ImageFormat.names()), and the disks of OVA appliances. What an image names (backing files, extents) \
             is opened in the folder of the image, and in those of --allow-path. Images are read and never written; create, \
-            convert and delta make new ones. Results are for people, or JSON with --output json. Without a verb, 'rblock \
-            IMAGE' is 'rblock info IMAGE'; 'rblock help VERB' explains a verb.
+            convert and delta make new ones. Results are for people, or JSON with --output json; a terminal gets long lines in \
+            several, a file or a pipe as they are. Without a verb, 'rblock IMAGE' is 'rblock info IMAGE'; 'rblock help VERB' explains a verb.
 
             NAMES OF DISKS
             IMAGE is a file, a block device, or a disk that an image holds: IMAGE@SNAPSHOT, IMAGE/p1 (a partition), \

@@ -13,6 +13,14 @@ final class StandardOutput {
     /// Whether anything was printed, or is to be.
     static var isUsed: Bool { used.withLock { $0 } }
 
+    /// How many characters a line of the terminal has that it goes to; nil where it goes to none, or that is not known.
+    static let columns: Int? = {
+        var size = winsize()
+        // Safe: ioctl fills the structure that it is given.
+        let isKnown = unsafe ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0
+        return isKnown && size.ws_col > 0 ? Int(size.ws_col) : nil
+    }()
+
     private var pending: [UInt8] = []
     private let bar: ProgressBar?
     private let isTerminal = isatty(STDOUT_FILENO) == 1
@@ -35,6 +43,12 @@ final class StandardOutput {
         if pending.isEmpty { Self.used.withLock { $0 = true } }
         pending += text.nameBytes
         if pending.count >= Self.capacity { try flush() }
+    }
+
+    /// Prints `text`, lines for people: on a terminal, what has no space in one goes on at the column `hanging` of the next,
+    /// or by default four behind its first word.
+    func write(lines text: String, hanging: Int? = nil) throws(ImageError) {
+        try write(LineWrap(columns: Self.columns).lines(text, hanging: hanging))
     }
 
     /// Prints `bytes`, which stay where they are, after all that was to be printed before.

@@ -21,7 +21,7 @@ extension HostMap {
         let units = cellSize / unit
         var text = "use of the file: \(humanSize(size)); one letter is \(humanSize(cellSize))"
         if unit > 1, units > 1 { text += ", \(units) units of \(humanSize(unit))" }
-        text += "\n"
+        text = style.wrap.wrapped(text) + "\n"
         for first in stride(from: 0, to: cells.count, by: columns) {
             text += style.quiet(padded(HostOffset(UInt64(first) * cellSize).description, label))
             for cell in cells[first..<min(first + columns, cells.count)] { text += letter(of: cell, style) }
@@ -36,7 +36,9 @@ extension HostMap {
                 + "\(padded(percentage(count, of: size), 7, right: true))\n"
         }
         if cells.contains(where: { $0.ranked.count > 1 }) { text += "small letters: most of it, and something else\n" }
-        for note in notes { text += "(\(printable(note.description)))\n" }
+        for note in notes {
+            text += style.wrap.wrapped("(\(printable(note.description)))", hanging: 1) + "\n"
+        }
         return text
     }
 

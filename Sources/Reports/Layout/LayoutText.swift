@@ -7,12 +7,15 @@ package struct TextStyle: Sendable {
     /// Whether the terminal shows colours, and may be asked to.
     package var hasColours: Bool
     /// How many characters a line has space for.
-    package var columns: Int
+    let columns: Int
+    /// Lines that have no more, where a terminal shows them.
+    package let wrap: LineWrap
 
-    /// Lines of `columns` characters, with colours or without.
-    package init(hasColours: Bool = false, columns: Int = 80) {
+    /// Lines for a terminal of `columns` characters, or, where that is nil, for files and pipes; with colours or without.
+    package init(hasColours: Bool = false, columns: Int? = nil) {
         self.hasColours = hasColours
-        self.columns = columns
+        self.columns = columns ?? 80
+        wrap = LineWrap(columns: columns)
     }
 
     /// `text` so that it stands out as a fault.
@@ -44,12 +47,18 @@ package final class LayoutText: LayoutConsumer {
 
     private var indent: String { String(repeating: "  ", count: depth) }
 
+    /// Writes `line`; what has no space in it goes on below, `hanging` columns behind the indent.
+    private func write(line: String, hanging: Int) throws(ImageError) {
+        try write(style.wrap.wrapped(indent + line, hanging: indent.count + hanging) + "\n")
+    }
+
     /// A structure begins; it belongs to the one that has begun and not ended yet.
     package func begin(_ structure: LayoutStructure) throws(ImageError) {
         var place = ""
         if let offset = structure.offset { place = "  at \(offset)" }
         if let size = structure.size { place += ", \(counted(size, "byte"))" }
-        try write("\(depth == 0 ? "\n" : "")\(indent)\(style.heading(structure.name))\(place)\n")
+        if depth == 0 { try write("\n") }
+        try write(line: "\(style.heading(structure.name))\(place)", hanging: 4)
         depth += 1
     }
 
@@ -59,9 +68,17 @@ package final class LayoutText: LayoutConsumer {
         let size = padded("\(field.size)", 4, right: true)
         let raw = hexBytes(field.raw.prefix(8)) + (field.raw.count > 8 ? " …" : "")
         let shown = field.raw.isEmpty ? "" : "\(padded(raw, 25)) "
-        try write(
-            "\(indent)\(style.quiet("\(offset) \(size)"))  \(padded(field.name, 24))  \(style.quiet(shown))\(field.value)\n"
-        )
+        let place = "\(offset) \(size)"
+        let head = "\(style.quiet(place))  \(padded(field.name, 24))  "
+        let value = "\(field.value)"
+        if style.wrap.fits("\(indent)\(head)\(shown)\(value)") {
+            try write("\(indent)\(head)\(style.quiet(shown))\(value)\n")
+        } else {
+            // The value is easier to read as a whole, below.
+            let start = String(repeating: " ", count: place.count + 4)
+            try write(line: head + style.quiet(raw), hanging: start.count)
+            try write(line: start + value, hanging: start.count + 2)
+        }
         if let fault = field.fault { try self.fault("\(fault)") }
     }
 
@@ -79,25 +96,26 @@ package final class LayoutText: LayoutConsumer {
         }
         let raw = entry.count == 1 ? entry.raw.map { hexDigits($0, 16) }.joined(separator: " ") : ""
         try write(
-            "\(indent)\(padded(index, 10)) \(style.quiet("\(padded(entry.offset.description, 10)) \(raw)"))"
-                + "\(raw.isEmpty ? "" : " ")\(words.joined(separator: " "))\n")
+            line: "\(padded(index, 10)) \(style.quiet("\(padded(entry.offset.description, 10)) \(raw)"))"
+                + "\(raw.isEmpty ? "" : " ")\(words.joined(separator: " "))",
+            hanging: 22)
         if let fault = entry.fault { try self.fault("\(fault)") }
     }
 
     /// Something is wrong with the structure as a whole, or it cannot be read: what, and what must be.
     package func fault(_ message: ErrorText) throws(ImageError) {
         faultCount += 1
-        try write("\(indent)\(style.fault("!! \(message)"))\n")
+        try write(line: style.fault("!! \(message)"), hanging: 3)
     }
 
     /// Something to know of the structure, with which nothing is wrong.
     package func note(_ message: ErrorText) throws(ImageError) {
-        try write("\(indent)(\(message))\n")
+        try write(line: "(\(message))", hanging: 1)
     }
 
     /// `count` things called `what` are left out, because of the limit that was asked for.
     package func omit(_ count: UInt64, _ what: String) throws(ImageError) {
-        try write("\(indent)… \(what): \(count) more, left out; --limit says how many are shown\n")
+        try write(line: "… \(what): \(count) more, left out; --limit says how many are shown", hanging: 2)
     }
 
     /// The structure ends.
