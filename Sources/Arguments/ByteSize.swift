@@ -13,16 +13,17 @@ package struct ByteSize: ExpressibleByArgument, Hashable, Sendable {
 
     /// The number of bytes that `argument` says, if it is a size that fits.
     package init?(argument: String) {
-        guard let count = byteCount(of: argument).flatMap({ Int(exactly: $0) }) else { return nil }
-        self.count = count
+        guard let size = try? Self.parse(argument) else { return nil }
+        self = size
     }
 
-    /// The same for an option or an argument: throws which forms there are.
+    /// The same for an option or an argument: throws what it must be.
     @Sendable package static func parse(_ argument: String) throws -> ByteSize {
-        guard let size = ByteSize(argument: argument) else {
-            throw ValidationError("a size is \(byteCountForms)")
+        do throws(ByteCountFault) {
+            return ByteSize(count: Int(clamping: try byteCount(of: argument)))
+        } catch {
+            throw ValidationError("it must be \(error.wanted)")
         }
-        return size
     }
 
     /// As the help shows a default: in MiB where it is a number of them.

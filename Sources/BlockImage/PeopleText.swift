@@ -79,41 +79,6 @@ public func utcTime(_ seconds: UInt64) -> String? {
     return unsafe "\(day) \(two(parts.tm_hour)):\(two(parts.tm_min)):\(two(parts.tm_sec)) UTC"
 }
 
-/// How people may write a number of bytes, for messages about one that is none.
-public let byteCountForms = "1048576, 512K, 1.5G, 10GiB, 10GB or 0x100000"
-
-/// The number of bytes that people write as 1048576, 512K, 48M, 1.5G, 2TiB, 10GB or 0x100000, in upper or lower case; nil for
-/// what is none, or more than a file can have. K, M, G, T, P, and these with iB, are powers of 1024, those with B alone of
-/// 1000. A fraction of a byte is dropped.
-public func byteCount(of text: String) -> UInt64? {
-    let isHexadecimal = text.hasPrefix("0x") || text.hasPrefix("0X")
-    let start = isHexadecimal ? text.dropFirst(2) : text[...]
-    let number = start.prefix { isHexadecimal ? $0.isHexDigit : "0"..."9" ~= $0 || $0 == "." }
-    guard let unit = unitSize(start[number.endIndex...].lowercased(), isHexadecimal) else { return nil }
-    let parts = number.split(separator: ".", omittingEmptySubsequences: false)
-    guard parts.count <= 2, let whole = UInt64(parts[0], radix: isHexadecimal ? 16 : 10) else { return nil }
-    var (count, overflow) = whole.multipliedReportingOverflow(by: unit)
-    if parts.count == 2 {
-        guard unit > 1, 1...6 ~= parts[1].count, let fraction = UInt64(parts[1]) else { return nil }
-        let scale = (0..<parts[1].count).reduce(UInt64(1)) { scale, _ in scale * 10 }
-        // At most 10^6 parts of 2^50 bytes, and some of the unit's own bytes.
-        let more = fraction * (unit / scale) + fraction * (unit % scale) / scale
-        (count, overflow) = overflow ? (count, true) : count.addingReportingOverflow(more)
-    }
-    return overflow || count > UInt64(Int64.max) ? nil : count
-}
-
-/// The bytes of what people call `name`, in lower case.
-private func unitSize(_ name: String, _ isHexadecimal: Bool) -> UInt64? {
-    guard let letter = name.first else { return 1 }
-    guard let power = Array("kmgtp").firstIndex(of: letter).map({ UInt64($0) + 1 }) else { return nil }
-    switch name.dropFirst() {
-    case "", "ib": return 1 << (10 * power)
-    case "b" where !isHexadecimal: return (0..<power).reduce(1) { size, _ in size * 1000 }
-    default: return nil
-    }
-}
-
 /// The time now as RFC 3339 has it, with milliseconds: "2026-11-30T12:00:00.250Z".
 public func utcTimestamp() -> String {
     var time = timespec()

@@ -112,6 +112,13 @@ public protocol NewFormatImage: Sendable {
     /// Has `backing` be under it. Throws where this format cannot have that one under it.
     mutating func setBacking(_ backing: NewBacking) throws(OptionFault)
 
+    /// Why its options cannot be as they are, each by itself and all together, whatever the disk and the names of files are; nil
+    /// where they can.
+    var optionFault: OptionFault? { get }
+
+    /// Why no disk can have this size, in this format with these options; nil where one can.
+    var sizeFault: OptionFault? { get }
+
     /// Whether nothing but the sizes of its files matters, so that what they hold need not be looked at. Only formats that
     /// do look at it keep what is set.
     var isMeasured: Bool { get set }
@@ -135,6 +142,12 @@ extension NewFormatImage {
 
     /// Not known without writing it.
     public var fullyAllocatedSize: UInt64? { nil }
+
+    /// None: what was set can be.
+    public var optionFault: OptionFault? { nil }
+
+    /// None: any size is that of a file.
+    public var sizeFault: OptionFault? { nil }
 }
 
 /// The image under a new one.

@@ -127,8 +127,11 @@ public struct OptionValue {
 
     /// A number of bytes, as `65536` or `64k`.
     public func size() throws(OptionFault) -> UInt64 {
-        guard let size = byteCount(of: text) else { throw fault("a number of bytes, as \(byteCountForms)") }
-        return size
+        do throws(ByteCountFault) {
+            return try byteCount(of: text)
+        } catch {
+            throw fault(error.wanted)
+        }
     }
 
     /// A number.

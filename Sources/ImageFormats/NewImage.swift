@@ -54,6 +54,12 @@ public struct NewImage: Sendable {
         try image.setBacking(backing)
     }
 
+    /// Throws where its options cannot be as they are, before anything is opened or written; `sizeIsSaid`: so is the size of the
+    /// disk, where that was said as well and is not that of a disk that is there.
+    public func check(sizeIsSaid: Bool = false) throws(OptionFault) {
+        if let fault = image.optionFault ?? (sizeIsSaid ? image.sizeFault : nil) { throw fault }
+    }
+
     /// Begins to write it to the file `name` of `files`, and to others beside it where the format wants that.
     ///
     /// Throws `unsupported` where its options do not go together, and what making the files throws.

@@ -71,7 +71,9 @@ struct Convert: ParsableCommand {
     @Option(help: ArgumentHelp("Compress the new image: zlib, or zstd for qcow2.", valueName: "type"))
     var compress: CompressionType?
     @Flag(name: .customShort("c"), help: "Compress it by the usual type of the format.") var compressed = false
-    @Option(help: ArgumentHelp("How hard to compress: 1 to 12 for zlib, 1 to 19 for zstd.", valueName: "N"))
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp("How hard to compress: 1 to 12 for zlib, 1 to 19 for zstd.", valueName: "N"))
     var level: Int?
     @Option(
         name: [.customShort("l"), .long],
@@ -83,7 +85,9 @@ struct Convert: ParsableCommand {
             "Copy only the sectors that this file names, or standard input for -.", valueName: "file"),
         completion: .file())
     var fromSectors: String?
-    @Option(help: ArgumentHelp("The bytes of a sector of --from-sectors: 512 or 4096.", valueName: "size"))
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp("The bytes of a sector of --from-sectors: 512 or 4096.", valueName: "size"))
     var sectorSize = 512
     @Option(name: .customShort("t"), help: .hidden) var cacheMode: String?
     @Flag(help: "The device that is DST has zeros everywhere, so that none are written. New files have, anyway.")
@@ -170,6 +174,7 @@ struct Convert: ParsableCommand {
         return try usage { () throws(OptionFault) in
             var image = try NewImage(format, size: size, list)
             if compress != nil || compressed || level != nil { try image.compress(compress, level: level) }
+            try image.check()
             return image
         }
     }

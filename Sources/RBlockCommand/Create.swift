@@ -14,7 +14,7 @@ struct Create: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Make a new image, whose disk is empty or that of a backing image.",
         discussion: """
-            SIZE is in bytes, as 1073741824, 512M, 1.5G or 20GiB (also K, T and P, of powers of 1024), or 20GB (of powers of \
+            SIZE is in bytes, as 1073741824, 512M, 1.5G or 20GiB (also K, T, P and E, of powers of 1024), or 20GB (of powers of \
             1000). With -b, the disk is that of the image BACKING, \
             until FILE is written to; SIZE is its size, if none is given. BACKING is looked for from the folder of \
             FILE, and must be there. It must not be changed any more afterwards.
@@ -93,7 +93,12 @@ struct Create: ParsableCommand {
     private func backingImage(
         _ name: String?, _ format: String?
     ) throws -> (name: String, format: ImageFormat)? {
-        guard let name = backing ?? name else { return nil }
+        guard let name = backing ?? name else {
+            guard format == nil, backingFormat == nil else {
+                throw Failure("the format of a backing image is said, and no backing image: -b names it", status: 64)
+            }
+            return nil
+        }
         if let backingFormat { return (name, backingFormat) }
         if let format {
             guard let format = ImageFormat(rawValue: format) else {
@@ -135,6 +140,7 @@ struct Create: ParsableCommand {
                 name: backing.name.nameBytes, format: backing.format.rawValue, image: opened.layers.first?.image)
             try usage { () throws(OptionFault) in try image.setBacking(named) }
         }
+        try usage { () throws(OptionFault) in try image.check(sizeIsSaid: self.size != nil) }
         let sources = opened?.layers.flatMap(\.files) ?? []
         let place = try imageDestination(at: FilePath(text: path), new.destination(sources))
         guard !(place is DeviceDestination) else {

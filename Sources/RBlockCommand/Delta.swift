@@ -74,7 +74,8 @@ struct Delta: ParsableCommand {
     var fromBitmap: String?
     @Option(help: ArgumentHelp("What OUT calls its backing file.", valueName: "name")) var backingName: String?
     @Option(
-        help: ArgumentHelp("The bytes of a cluster: -o cluster_size.", valueName: "size"), transform: ByteSize.parse)
+        parsing: .unconditional, help: ArgumentHelp("The bytes of a cluster: -o cluster_size.", valueName: "size"),
+        transform: ByteSize.parse)
     var clusterSize: ByteSize?
     @Flag(
         name: .customLong("extended-l2"),
@@ -83,7 +84,9 @@ struct Delta: ParsableCommand {
     @OptionGroup var new: NewImageOptions
     @Option(help: ArgumentHelp("Compress what is stored: zlib or zstd.", valueName: "type"))
     var compress: CompressionType?
-    @Option(help: ArgumentHelp("How hard to compress: 1 to 12 for zlib, 1 to 19 for zstd.", valueName: "N"))
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp("How hard to compress: 1 to 12 for zlib, 1 to 19 for zstd.", valueName: "N"))
     var level: Int?
     @Option(help: ArgumentHelp("human, or json: what was made of what, and how much had changed.", valueName: "form"))
     var output = OutputForm.human
@@ -181,6 +184,7 @@ struct Delta: ParsableCommand {
             var image = try NewImage(.qcow2, size: size, list)
             if compress != nil || level != nil { try image.compress(compress, level: level) }
             try image.setBacking(backing)
+            try image.check()
             return image
         }
     }

@@ -69,7 +69,9 @@ struct Diff: ParsableCommand {
         help: ArgumentHelp("The file that lies under B, in place of the one that it names.", valueName: "file"),
         completion: .file())
     var backingB: String?
-    @Option(help: ArgumentHelp("The bytes of a sector: 512 or 4096.", valueName: "size")) var sectorSize = 512
+    @Option(
+        parsing: .unconditional, help: ArgumentHelp("The bytes of a sector: 512 or 4096.", valueName: "size"))
+    var sectorSize = 512
     @Flag(help: "Print the number of every sector that differs, one a line, and nothing else.") var sectors = false
     @Flag(help: "Print the sum only.") var summary = false
     @Flag(help: "Go on where a disk cannot be read: zeros are compared in place of what is lost, which is reported.")

@@ -79,6 +79,7 @@ struct Inspect: ParsableCommand {
     @Flag(help: "Let the picture or page replace a file that is there; never one of the image's own.") var force = false
 
     @Option(
+        parsing: .unconditional,
         help: ArgumentHelp(
             "The most entries of each kind of table that are shown; 0 for all. What is left out is counted.",
             valueName: "count"))

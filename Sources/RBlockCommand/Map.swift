@@ -49,14 +49,17 @@ struct Map: ParsableCommand {
     @Option(help: ArgumentHelp("human, or json: what qemu-img map writes.", valueName: "form")) var output = OutputForm
         .human
     @Option(
+        parsing: .unconditional,
         help: ArgumentHelp(
             "The last image of the chain that is looked at; 0: IMAGE alone.", valueName: "N"))
     var depth: Int?
     @Option(
+        parsing: .unconditional,
         help: ArgumentHelp(
             "Where on the disk to begin, in bytes or as 64K, 1M, 2G.", valueName: "offset"), transform: ByteSize.parse)
     var startOffset: ByteSize?
     @Option(
+        parsing: .unconditional,
         help: ArgumentHelp("How much of the disk to look at, in bytes or as 64K, 1M, 2G.", valueName: "size"),
         transform: ByteSize.parse)
     var maxLength: ByteSize?

@@ -52,6 +52,7 @@ struct Measure: ParsableCommand {
         completion: .newImageOptions)
     var settings: [String] = []
     @Option(
+        parsing: .unconditional,
         help: ArgumentHelp("The size of a new disk, in place of IMAGE, in bytes or as 64K, 1M, 2G.", valueName: "size"),
         transform: ByteSize.parse)
     var size: ByteSize?
@@ -106,7 +107,11 @@ struct Measure: ParsableCommand {
             disk = try reading.disk(named)
         }
         let diskSize = disk?.image.virtualSize ?? UInt64(size?.count ?? 0)
-        let new = try usage { () throws(OptionFault) in try NewImage(outputFormat, size: diskSize, list).measured() }
+        let new = try usage { () throws(OptionFault) in
+            let new = try NewImage(outputFormat, size: diskSize, list)
+            try new.check(sizeIsSaid: image == nil)
+            return new.measured()
+        }
         let measure = DiskMeasure(diskSize: new.size) { files in
             let writer = try new.writer(named: "new.\(outputFormat.rawValue)", in: files)
             guard writer.encoder == nil else {

@@ -22,7 +22,7 @@ struct RBlock: AsyncParsableCommand {
             rblock-names(7).
 
             SIZES AND OFFSETS
-            Sizes and offsets are in bytes, as 1048576, 0x100000, 1024K, 1M, 1.5G or 1GiB, also with T and P, of powers of \
+            Sizes and offsets are in bytes, as 1048576, 0x100000, 1024K, 1M, 1.5G or 1GiB, also with T, P and E, of powers of \
             1024; and as 1GB of powers of 1000.
 
             COMPLETION

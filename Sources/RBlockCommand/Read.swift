@@ -42,9 +42,11 @@ struct Read: ParsableCommand {
     @OptionGroup var reading: ReadingOptions
     @OptionGroup var under: BackingOption
     @Option(
-        help: ArgumentHelp("The first byte of the disk; 0 by default.", valueName: "size"), transform: ByteSize.parse)
+        parsing: .unconditional, help: ArgumentHelp("The first byte of the disk; 0 by default.", valueName: "size"),
+        transform: ByteSize.parse)
     var offset = ByteSize(count: 0)
     @Option(
+        parsing: .unconditional,
         help: ArgumentHelp("How many bytes; by default to the end of the disk.", valueName: "size"),
         transform: ByteSize.parse)
     var length: ByteSize?

@@ -152,6 +152,7 @@ struct RBlockFS: ParsableCommand {
     var allowPaths: [String] = []
 
     @Option(
+        parsing: .unconditional,
         help: ArgumentHelp(
             "The most memory for tables and decompressed clusters; 48M by default.", valueName: "size"),
         transform: ByteSize.parse)
@@ -247,10 +248,11 @@ struct RBlockFS: ParsableCommand {
             switch (parts[0], parts.count > 1 ? parts[1] : nil) {
             case ("allow_path", let value?): allowPaths.append(value)
             case ("cache_size", let value?):
-                guard let size = ByteSize(argument: value) else {
-                    throw ValidationError("-o cache_size: '\(value)' is no size: \(byteCountForms)")
+                do {
+                    cacheSize = try ByteSize.parse(value)
+                } catch let error as ValidationError {
+                    throw ValidationError("-o cache_size: '\(value)': \(error.message)")
                 }
-                cacheSize = size
             case ("log_level", let value?):
                 guard let level = LogLevel(rawValue: value) else {
                     throw ValidationError("-o log_level: '\(value)' is no level")

@@ -97,10 +97,11 @@ struct `What a new image is to be` {
             ("1kB", 1000), ("0.5K", 512), ("0.0001M", 104), ("7.999999P", 9_007_198_128_841_085), ("1.5", nil),
             ("1.", nil),
             (".5G", nil), ("1.5.5G", nil), ("1.G", nil), ("8PB", 8_000_000_000_000_000), ("10B", nil), ("1KiBs", nil),
-            ("1E", nil),
+            ("1E", 1 << 60),
+            ("7.999999E", 9_223_370_883_933_271_201), ("8E", nil), ("9EB", 9_000_000_000_000_000_000),
             ("0x1G", 1 << 30), ("0x1GB", nil), ("0x1B", 27), ("1e3", nil), ("९", nil),
         ] as [(String, UInt64?)])
     func `has sizes as people write them`(text: String, count: UInt64?) {
-        #expect(byteCount(of: text) == count)
+        #expect((try? byteCount(of: text)) == count)
     }
 }

@@ -113,10 +113,10 @@ struct `A new QCOW2 image` {
         }
         #expect(
             message(asked { $0.clusterSize = 1000 })
-                == "cluster_size is 1000, but must be a power of two from 512 to 2097152")
+                == "option cluster_size: is 1000, but must be a power of two from 512 to 2097152")
         #expect(
             message(asked { ($0.version, $0.compressionType) = (2, .zstd) })
-                == "compression_type zstd needs version 3 (compat 1.1)")
+                == "option compression_type: zstd needs compat=1.1")
         #expect(
             message(asked(2 << 50 | 512))
                 == "a disk of 2251799813685760 bytes needs 4194305 L1 entries, but there can be at most 4194304: "

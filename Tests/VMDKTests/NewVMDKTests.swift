@@ -20,18 +20,18 @@ struct `A new disk` {
         Refusal(message: "size is 17583596109825, but must be at most 17583596109824", size: (8192 * 2047 << 20) + 1) {
             $0.subformat = .twoGbMaxExtentSparse
         },
-        Refusal(message: "zeroed_grain: subformat is monolithicFlat") {
+        Refusal(message: "option zeroed_grain: subformat is monolithicFlat") {
             $0.subformat = .monolithicFlat
             $0.hasZeroedGrains = true
         },
-        Refusal(message: "zeroed_grain: subformat is streamOptimized") {
+        Refusal(message: "option zeroed_grain: subformat is streamOptimized") {
             $0.subformat = .streamOptimized
             $0.hasZeroedGrains = true
         },
-        Refusal(message: "hwversion is 0, but must be 1 to 999") { $0.hardwareVersion = 0 },
-        Refusal(message: "toolsversion is -1, but must be 0 to 2147483647") { $0.toolsVersion = -1 },
+        Refusal(message: "option hwversion: is 0, but must be 1 to 999") { $0.hardwareVersion = 0 },
+        Refusal(message: "option toolsversion: is -1, but must be 0 to 2147483647") { $0.toolsVersion = -1 },
         Refusal(message: "the compression level is 13, but must be 1 to 12") { $0.compressionLevel = 13 },
-        Refusal(message: "a parent: subformat is twoGbMaxExtentFlat") {
+        Refusal(message: "option subformat: is \"twoGbMaxExtentFlat\"") {
             $0.subformat = .twoGbMaxExtentFlat
             $0.parent = NewVMDK.Parent(name: "base.vmdk", cid: 1)
         },

@@ -69,6 +69,14 @@ public struct NewQCOW2Image: Hashable, NewFormatImage {
         new.backing = NewQCOW2.Backing(name: backing.name, format: backing.format)
     }
 
+    /// Why the options cannot be as they are, whatever the disk is.
+    public var optionFault: OptionFault? {
+        new.optionFault(compressionLevel: compressionLevel).map { OptionFault(message: $0) }
+    }
+
+    /// Why there is no disk of this size in such clusters.
+    public var sizeFault: OptionFault? { new.faultOfSize.map { OptionFault(message: $0) } }
+
     /// Begins to write it to the file `name` of `files`.
     public func writer(named name: String, in files: any NewFiles) throws(ImageError) -> any ImageWriter {
         try QCOW2Writer(new, compressionLevel: compressionLevel, in: try files.file(named: name))

@@ -1,4 +1,5 @@
 import BlockImage
+import FormatCore
 
 extension NewVMDK {
     /// Checks that there can be such a disk whose image lies at `path`, and that other programs read it: refuses what
@@ -7,29 +8,43 @@ extension NewVMDK {
     /// Throws `unsupported`, about `path`, with what must be changed.
     public func validate(path: String) throws(ImageError) {
         let name = String(path.split(separator: "/").last ?? "")
-        if let message = sizeFault ?? optionFault ?? parentFault ?? nameFault(name) {
+        if let message = faultOfSize ?? faultOfOptions ?? parentFault ?? nameFault(name) {
             throw ImageError(.unsupported, path: path, "\(message)")
         }
     }
 
-    private var sizeFault: String? {
+    /// Why the options cannot be as they are, whatever the disk is.
+    public var optionFault: OptionFault? { faultOfOptions.map { OptionFault(message: $0) } }
+
+    /// Why there is no disk of this size.
+    public var sizeFault: OptionFault? { faultOfSize.map { OptionFault(message: $0) } }
+
+    private var faultOfSize: String? {
         if size == 0 { return "size is 0, but must be at least 1: other programs do not read an empty disk" }
         guard size > subformat.sizeLimit else { return nil }
         return "size is \(size), but must be at most \(subformat.sizeLimit) for subformat=\(subformat.rawValue)"
     }
 
-    private var optionFault: String? {
+    private var faultOfOptions: String? {
+        if parent != nil && subformat.isFlat {
+            return
+                "option subformat: is \"\(subformat.rawValue)\", which has all bytes itself, but must be a sparse one over a "
+                + "parent"
+        }
         if hasZeroedGrains && subformat.isFlat {
-            return "zeroed_grain: subformat is \(subformat.rawValue), which has no grains, but must be a sparse one"
+            return
+                "option zeroed_grain: subformat is \(subformat.rawValue), which has no grains, but must be a sparse one"
         }
         if hasZeroedGrains && subformat == .streamOptimized {
             return
-                "zeroed_grain: subformat is streamOptimized, but must be another sparse one: a reader of a stream from "
+                "option zeroed_grain: subformat is streamOptimized, but must be another sparse one: a reader of a stream from "
                 + "its start to its end does not see such zeros"
         }
-        if !(1...999).contains(hardwareVersion) { return "hwversion is \(hardwareVersion), but must be 1 to 999" }
+        if !(1...999).contains(hardwareVersion) {
+            return "option hwversion: is \(hardwareVersion), but must be 1 to 999"
+        }
         if !(0...Int(Int32.max)).contains(toolsVersion) {
-            return "toolsversion is \(toolsVersion), but must be 0 to \(Int32.max)"
+            return "option toolsversion: is \(toolsVersion), but must be 0 to \(Int32.max)"
         }
         if !Self.compressionLevels.contains(compressionLevel) {
             return "the compression level is \(compressionLevel), but must be \(Self.compressionLevels.lowerBound) to "
@@ -40,9 +55,6 @@ extension NewVMDK {
 
     private var parentFault: String? {
         guard let parent else { return nil }
-        if subformat.isFlat {
-            return "a parent: subformat is \(subformat.rawValue), which has all bytes itself, but must be a sparse one"
-        }
         if let fault = DescriptorName(text: parent.name).writingFault {
             return "the name of the parent \(fault)"
         }

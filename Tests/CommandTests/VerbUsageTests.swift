@@ -1,0 +1,91 @@
+import Foundation
+import HostTools
+import TestImages
+import Testing
+
+@Suite(.enabled(if: Tool.areThere("qemu-img")))
+struct `Wrong usage of a verb` {
+    /// Values of -o that no image can have, each by itself or all together, and what is said of them.
+    private static let settings = [
+        ("cluster_size=3k", "option cluster_size: is 3072, but must be a power of two from 512 to 2097152"),
+        ("cluster_size=4M", "option cluster_size: is 4194304, but must be"),
+        ("cluster_size=8E", "option cluster_size: is \"8E\", but must be less than 8 EiB"),
+        ("cluster_size=-1", "option cluster_size: is \"-1\", but must be 0 or more"),
+        ("cluster_size=4k,extended_l2=on", "option cluster_size: is 4096, but must be at least 16384 for extended_l2"),
+        ("refcount_bits=3", "option refcount_bits: is 3, but must be a power of two from 1 to 64"),
+        ("compat=0.10,lazy_refcounts=on", "option lazy_refcounts: needs compat=1.1"),
+        ("compat=0.10,compression_type=zstd", "option compression_type: zstd needs compat=1.1"),
+        ("compat=9", "option compat: is \"9\", but must be 0.10 (or v2) or 1.1 (or v3)"),
+        ("nothing=1", "option nothing: qcow2 has none of this name; it has compat, cluster_size"),
+    ]
+
+    @Test(arguments: settings)
+    func `a value of -o that cannot be has the status 64, and is named`(setting: String, words: String) throws {
+        let folder = try TemporaryFolder()
+        try QemuImg.create(folder.file("a.qcow2"), size: 1 << 20)
+        for arguments in [
+            ["create", "-o", setting, "new.qcow2", "1M"], ["convert", "-o", setting, "a.qcow2", "new.qcow2"],
+            ["measure", "-O", "qcow2", "-o", setting, "a.qcow2"],
+            ["measure", "-O", "qcow2", "-o", setting, "--size", "1M"],
+            ["delta", "-o", setting, "a.qcow2", "a.qcow2", "new.qcow2"],
+        ] {
+            let result = try RBlock.run(arguments, in: folder.path)
+            #expect(result.status == 64 && result.output.isEmpty, "\(arguments): \(result.status) \(result.errors)")
+            #expect(result.errors.contains(words) && !result.errors.contains("new.qcow2:"), "\(result.errors)")
+            let json = try RBlock.run([arguments[0], "--output", "json"] + arguments.dropFirst(), in: folder.path)
+            #expect(json.status == 64)
+            #expect(try JSONValue(parsing: json.output)["error", "code"]?.text == "usage", "\(json.text)")
+        }
+        #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["a.qcow2"])
+    }
+
+    @Test(arguments: [
+        (["create", "-o", "zeroed_grain=on,subformat=monolithicFlat", "new.vmdk", "1M"], "option zeroed_grain: "),
+        (["create", "-o", "hwversion=0", "new.vmdk", "1M"], "option hwversion: is 0, but must be 1 to 999"),
+        (["create", "-b", "base.vmdk", "-o", "subformat=monolithicFlat", "new.vmdk"], "option subformat: is \"mono"),
+        (["create", "new.vmdk", "0"], "size is 0, but must be at least 1"),
+        (["create", "-o", "cluster_size=512", "new.qcow2", "1P"], "it needs a larger cluster_size"),
+        (["measure", "-O", "qcow2", "-o", "cluster_size=512", "--size", "1P"], "it needs a larger cluster_size"),
+        (["create", "-o", "preallocation=full", "-b", "base.vmdk", "new.qcow2"], "option preallocation: is \"full\""),
+        (["create", "-o", "backing_fmt=raw", "new.qcow2", "1M"], "-b names it"),
+        (["create", "-F", "raw", "new.qcow2", "1M"], "-b names it"),
+        (["convert", "-c", "-o", "preallocation=full", "base.vmdk", "new.qcow2"], "option preallocation: is \"full\""),
+    ])
+    func `so have options that do not go together, and a size that cannot be`(arguments: [String], words: String) throws
+    {
+        let folder = try TemporaryFolder()
+        try QemuImg.run("create", "-q", "-f", "vmdk", folder.file("base.vmdk"), "1M")
+        let result = try RBlock.run(arguments, in: folder.path)
+        #expect(result.status == 64 && result.errors.contains(words), "\(arguments): \(result.status) \(result.errors)")
+        #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["base.vmdk"])
+    }
+
+    @Test(arguments: [
+        ("8E", "it must be less than 8 EiB"), ("99999999999999999999999", "it must be less than 8 EiB"),
+        ("0xffffffffffffffff", "it must be less than 8 EiB"), ("-1", "it must be 0 or more"),
+        ("-99999999999999999999999G", "it must be 0 or more"), ("1Z", "it must be a number of bytes, as 1048576"),
+        ("-", "it must be a number of bytes"), ("", "it must be a number of bytes"),
+    ])
+    func `a size says what it must be`(size: String, words: String) throws {
+        for arguments in [
+            ["measure", "--size", size], ["read", "--offset", size, "a"],
+            ["read", "--length", size, "a"], ["map", "--start-offset", size, "a"], ["map", "--max-length", size, "a"],
+            ["delta", "--cluster-size", size, "a", "b", "c"],
+        ] {
+            let result = try RBlock.run(arguments)
+            #expect(
+                result.status == 64 && result.errors.contains("The value '\(size)' is invalid for '--"), "\(result)")
+            #expect(result.errors.contains(words), "\(result.errors)")
+        }
+    }
+
+    @Test(arguments: [
+        (["map", "--depth", "-1", "a"], "--depth: must be 0"),
+        (["diff", "--sector-size", "-1", "a", "b"], "--sector-size is -1, and must be 512 or 4096"),
+        (["inspect", "--limit", "-1", "a"], "The value '-1' is invalid for '--limit"),
+    ])
+    func `a number below 0 is no missing value`(arguments: [String], words: String) throws {
+        let result = try RBlock.run(arguments)
+        #expect(result.status == 64 && result.errors.contains(words), "\(result.errors)")
+    }
+}
