@@ -303,11 +303,15 @@ private func readLink(_ path: FilePath) throws(Errno) -> FilePath? {
 
 /// The path with every link followed and every `.` and `..` resolved, as realpath(3) does it.
 ///
-/// Throws `system` when it leads nowhere.
+/// Throws `system` when it leads nowhere, and `denied` when it leads to what only this process has, as a pipe.
 public func canonical(_ path: FilePath) throws(ImageError) -> FilePath {
     do {
         return try resolve(path)
     } catch {
+        // The kernel follows such a link, though its text is no path.
+        if error == .noSuchFileOrDirectory, let kind = try? FileStatus(at: path).kind, case .other = kind {
+            throw kind.refusal(at: path)
+        }
         throw ImageError(
             .system(errno: error.rawValue), path: path.text, "\(error)",
             hint: error == .noSuchFileOrDirectory ? reason(thatThereIsNo: path) : nil)
@@ -316,6 +320,7 @@ public func canonical(_ path: FilePath) throws(ImageError) -> FilePath {
 
 /// Why there is no file at `path`, where more can be said than that.
 private func reason(thatThereIsNo path: FilePath) -> String? {
+    if path == "-" { return "standard input is no image: \(FileStatus.Kind.adviceForStreams)" }
     if let scheme = path.components.first, path.isRelative, scheme.string.count > 2, scheme.string.hasSuffix(":") {
         return "a URL is not opened; nbdfuse(1) makes a file of a disk that is served, and curl(1) of a download"
     }

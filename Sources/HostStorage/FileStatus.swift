@@ -83,6 +83,17 @@ extension FileStatus.Kind {
         case .other(let text): text
         }
     }
+
+    /// What to do with bytes that come one after the other, where a file is needed.
+    static let adviceForStreams = "images are read at any offset; write its bytes to a file, and name that"
+
+    /// That no image can be this, at `path`.
+    public func refusal(at path: FilePath) -> ImageError {
+        let isStream = self == .other("a FIFO") || self == .other("a socket")
+        return ImageError(
+            .denied, path: path.text, "is \(text), and an image must be a regular file or a block device",
+            hint: isStream ? Self.adviceForStreams : nil)
+    }
 }
 
 extension FileTime {

@@ -22,7 +22,7 @@ struct Hash: ParsableCommand {
 
             Several hash functions are computed while the disk is read once; then each line says which it is, as sha256sum \
             --tag prints it. --check compares the disks of images with a list of hashes in either form, and says OK or FAILED \
-            of each.
+            of each; malformed lines are named and counted. Bytes that come from a pipe are no image: sha256sum hashes those.
 
             EXAMPLES
               rblock hash disk.qcow2
@@ -39,8 +39,8 @@ struct Hash: ParsableCommand {
 
             EXIT STATUS
               0   every image was hashed
-              1   an image cannot be opened or read, or, with --check, has another hash;
-                  the others are hashed all the same
+              1   an image cannot be opened or read, or, with --check, has another hash,
+                  or a line of the list is malformed; the others are hashed all the same
               2   a hash is that of a disk with zeros for what could not be read:
                   only with --ignore-read-errors
               64  wrong usage

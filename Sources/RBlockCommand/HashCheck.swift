@@ -8,6 +8,7 @@ extension Hash {
     private enum Document: Encodable {
         case compared(HashCheckReport)
         case failure(FailureReport, of: HashList.Line)
+        case malformed(FailureReport)
 
         private enum CodingKeys: String, CodingKey {
             case algorithm, expected, matches
@@ -16,6 +17,7 @@ extension Hash {
         func encode(to encoder: any Encoder) throws {
             switch self {
             case .compared(let report): try report.encode(to: encoder)
+            case .malformed(let report): try report.encode(to: encoder)
             case .failure(let report, let line):
                 try report.encode(to: encoder)
                 var container = encoder.container(keyedBy: CodingKeys.self)
@@ -27,14 +29,15 @@ extension Hash {
     }
 
     /// Compares the disks that the list at `path` names with its hashes, and ends with 1 where one is another or cannot be
-    /// read, and with 2 where one could be read only in parts.
+    /// read, or a line is malformed, and with 2 where one could be read only in parts.
     func compare(with path: String) throws {
         var documents: [Document] = []
         var hasFailed = false
         var hasLost = false
         try Failure.reported(as: output) {
             let printer = StandardOutput()
-            for line in try HashList(at: path, algorithm: algorithm.first).lines {
+            let list = try HashList(at: path, algorithm: algorithm.first)
+            for line in list.lines {
                 let progress = HashProgress([line.name])
                 var words = "FAILED"
                 do {
@@ -55,6 +58,12 @@ extension Hash {
                 guard output == .human else { continue }
                 try printer.write("\(printable(line.name)): \(words)\n")
                 try printer.flush()
+            }
+            // Behind all others, where they are seen.
+            for fault in list.faults {
+                hasFailed = true
+                Failure.say(fault.description)
+                documents.append(.malformed(FailureReport(filename: path, .image(fault))))
             }
             if output == .json { try writeJSON(documents) }
         }

@@ -16,26 +16,46 @@ struct HashList {
         var digits: String
     }
 
-    /// The lines, but for those that are empty or begin with #.
+    /// The most malformed lines that are named, one by one.
+    private static let faultLimit = 10
+
+    /// The lines, but for those that are empty or begin with #, or malformed.
     private(set) var lines: [Line] = []
+    /// What is wrong with malformed lines: with the first few, and how many there are.
+    private(set) var faults: [ImageError] = []
 
     /// The list at `path`, or on standard input where that is -. `algorithm`: what lines have that do not name theirs; nil:
-    /// the number of their digits says it. Throws where a line is none, and where there is no line.
+    /// the number of their digits says it. Throws where there is no line that is well-formed.
     init(at path: String, algorithm: HashAlgorithm?) throws(ImageError) {
         let file = path == "-" ? "standard input" : path
         let bytes = try Self.bytes(of: path, called: file)
         let texts = bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+        var malformed = 0
         for (index, text) in texts.enumerated() {
             let text = text.last == UInt8(ascii: "\r") ? text.dropLast() : text
             guard !text.isEmpty, text.first != UInt8(ascii: "#") else { continue }
             guard let line = Self.line(Array(text), algorithm) else {
-                throw ImageError(
-                    .corrupt, path: file,
-                    "line \(index + 1): must be HASH and NAME with two blanks between them, or ALGORITHM (NAME) = HASH")
+                malformed += 1
+                guard malformed <= Self.faultLimit else { continue }
+                faults.append(
+                    ImageError(
+                        .corrupt, path: file,
+                        "line \(index + 1): must be HASH and NAME with two blanks between them, or ALGORITHM (NAME) = HASH"
+                    ))
+                continue
             }
             lines.append(line)
         }
-        guard !lines.isEmpty else { throw ImageError(.corrupt, path: file, "has no line with a hash") }
+        if malformed > 0 {
+            let words = "\(counted(malformed, "malformed line")) of \(malformed + lines.count)"
+            faults.append(
+                ImageError(
+                    .corrupt, path: file,
+                    "\(words): what \(malformed == 1 ? "it is" : "they are") about was not compared"))
+        }
+        guard !lines.isEmpty else {
+            throw faults.first ?? ImageError(.corrupt, path: file, "has no line with a hash")
+        }
     }
 
     private static func bytes(of path: String, called name: String) throws(ImageError) -> [UInt8] {

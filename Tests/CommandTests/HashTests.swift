@@ -134,6 +134,33 @@ struct `rblock hash` {
         #expect(try hash("--check", "sums", "a.raw").status == 64)
     }
 
+    @Test func `goes on behind lines of a list that are malformed, and counts them`() throws {
+        let folder = try TemporaryFolder()
+        try Shell.check(
+            """
+            cd "$1"; for name in a b; do echo $name >$name.raw; truncate -s 4k $name.raw; done; sha256sum *.raw >good
+            { echo junk; head -1 good; echo '1234  a.raw'; tail -1 good; } >sums; { yes junk | head -50; cat good; } >many
+            """, folder.path)
+        let theirs = try Tool.run("sha256sum", ["--check", "--strict", "sums"], in: folder.path)
+        let ours = try RBlock.run(["hash", "--check", "sums"], in: folder.path)
+        #expect(ours.text == theirs.text && ours.text == "a.raw: OK\nb.raw: OK\n" && ours.status == theirs.status)
+        let lines = ours.errors.split(separator: "\n")
+        #expect(
+            lines.count == 3
+                && lines.last == "rblock: sums: 2 malformed lines of 4: what they are about was not compared")
+        for (line, number) in zip(lines, [1, 3]) {
+            #expect(line.hasPrefix("rblock: sums: line \(number): must be HASH"))
+        }
+        let json = try RBlock.run(["hash", "--output", "json", "--check", "sums"], in: folder.path)
+        let documents = try JSONValue(parsing: json.output).array ?? []
+        #expect(json.status == 1 && documents.map { $0["matches"] } == [.bool(true), .bool(true), nil, nil, nil])
+        #expect(documents.last?["error", "code"]?.text == "corrupt" && documents.last?["filename"]?.text == "sums")
+        // Any number of them is a few messages.
+        let many = try RBlock.run(["hash", "--check", "many"], in: folder.path)
+        #expect(many.status == 1 && many.text == ours.text && many.errors.split(separator: "\n").count == 11)
+        #expect(many.errors.contains("50 malformed lines of 52"), "\(many.errors)")
+    }
+
     @Test func `reads again what it wrote of any name, as sha256sum does`() throws {
         let folder = try TemporaryFolder()
         for name in ["a (1) = b.raw", "c\nd.raw", "\\e.raw", "f\r.raw", "SHA1 (\u{301}g).raw", "*h.raw", "i\\n.raw"] {

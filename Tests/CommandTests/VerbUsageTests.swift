@@ -88,4 +88,29 @@ struct `Wrong usage of a verb` {
         let result = try RBlock.run(arguments)
         #expect(result.status == 64 && result.errors.contains(words), "\(result.errors)")
     }
+
+    @Test(arguments: ["hash", "info", "map", "inspect", "check", "read", "convert", "diff", "delta"])
+    func `bytes that come from a pipe are no image, which is said`(verb: String) throws {
+        let folder = try TemporaryFolder()
+        let more = ["convert": " new.raw", "diff": " a", "delta": " a new.qcow2"][verb] ?? ""
+        for (name, words) in [
+            ("-", "-: No such file or directory; standard input is no image: images are read at any offset"),
+            ("/dev/stdin", "/dev/stdin: is a FIFO, and an image must be a regular file or a block device; images are"),
+            ("fifo", "fifo: is a FIFO, and an image must be a regular file or a block device; images are read at any"),
+        ] {
+            let result = try Shell.run(
+                "cd \"$3\"; [ -p fifo ] || mkfifo fifo; echo | \"$1\" $2 \(name)\(more)", Tool.rblock, verb, folder.path
+            )
+            #expect(result.status == (verb == "diff" ? 2 : 1) && result.output.isEmpty, "\(result)")
+            #expect(
+                result.errors.contains(words) && result.errors.contains("write its bytes to a file"), "\(result.errors)"
+            )
+        }
+        // A file on standard input is an image as any.
+        if verb == "hash" {
+            let result = try Shell.run(
+                "cd \"$2\"; truncate -s 4k a.raw; \"$1\" hash /dev/stdin <a.raw", Tool.rblock, folder.path)
+            #expect(result.status == 0, "\(result)")
+        }
+    }
 }

@@ -82,9 +82,7 @@ package struct NamedImage: Sendable {
         case .blockDevice:
             return OwnFile(file: try DeviceFile(at: location), policy: policy, formatOfName: nil)
         case let kind:
-            throw ImageError(
-                .denied, path: location.text,
-                "is \(kind.text), and an image must be a regular file or a block device")
+            throw kind.refusal(at: location)
         }
     }
 
