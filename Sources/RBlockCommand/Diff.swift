@@ -118,6 +118,10 @@ struct Diff: ParsableCommand {
         let place = try html.map { path in
             try PictureFile(at: FilePath(text: path), of: [a, b], as: "page", replaces: force)
         }
+        return try PictureFile.saying(ifMissing: [place]) { try compare(a, b, page: place) }
+    }
+
+    private func compare(_ a: NamedImage, _ b: NamedImage, page place: PictureFile?) throws -> Bool {
         func name(_ path: String, _ snapshot: String?) -> String { path + (snapshot.map { "@\($0)" } ?? "") }
         var page = place.map { _ in DiffPage(name(first, snapshotA), name(second, snapshotB)) }
         let resources = LayerResources()

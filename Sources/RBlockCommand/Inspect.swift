@@ -109,6 +109,10 @@ struct Inspect: ParsableCommand {
             try path.map { try PictureFile(at: FilePath(text: $0), of: [named], as: what, replaces: force) }
         }
         let pictures = (svg: try place(svg, "picture"), html: try place(html, "page"))
+        return try PictureFile.saying(ifMissing: [pictures.svg, pictures.html]) { try show(named, pictures) }
+    }
+
+    private func show(_ named: NamedImage, _ pictures: Pictures) throws -> UInt64 {
         let inspected = try InspectedImage(named)
         let options = LayoutOptions(showsEntries: showsEntries, entryLimit: limit == 0 ? .max : limit)
         let printer = StandardOutput()

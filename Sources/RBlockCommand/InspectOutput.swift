@@ -5,18 +5,23 @@ import ImageFormats
 import ImageTools
 import SystemPackage
 
-/// The file that a picture of images goes to, or a page.
-struct PictureFile {
+/// The file that a picture of images goes to, or a page. Used by one thread.
+final class PictureFile {
     /// What every picture begins with, and every page.
     private static let starts = ["<?xml version", "<!DOCTYPE html"].map { Array($0.utf8) }
 
     private let place: FolderDestination
+    private let path: FilePath
+    private let what: String
+    private var isTried = false
 
     /// The place `path` for a picture of `images`, called `what`, which is put there as a whole or not at all.
     ///
     /// Throws why it may not be there: what is there is replaced only if `replaces`, and no file of an image's chain is.
     /// Where a chain cannot be followed to its end, only what is a picture already is surely none of it.
     init(at path: FilePath, of images: [NamedImage], as what: String, replaces: Bool) throws(ImageError) {
+        self.path = path
+        self.what = what
         guard path != "-" else {
             throw ImageError(
                 .denied, about: .named("-"), "is no name of a file: a \(what) is not written to standard output")
@@ -43,8 +48,24 @@ struct PictureFile {
 
     /// Puts `text` there.
     func write(_ text: String) throws(ImageError) {
+        isTried = true
         try place.file(named: place.imageName).write(Array(text.utf8), at: HostOffset(0))
         try place.place()
+    }
+
+    /// What `work` answers. Where it throws before a picture is written, says that there is none: the error is about another file.
+    static func saying<Result>(ifMissing pictures: [PictureFile?], _ work: () throws -> Result) throws -> Result {
+        do {
+            return try work()
+        } catch {
+            for picture in pictures.compactMap({ $0 }) where !picture.isTried {
+                let old = (try? FileStatus(at: picture.path)) == nil ? "" : "; the file there is as it was"
+                Failure.say(
+                    "\(picture.path.text): no \(picture.what) is written: the verb did not come to its end\(old)"
+                )
+            }
+            throw error
+        }
     }
 
     private static func isPicture(_ path: FilePath) -> Bool {

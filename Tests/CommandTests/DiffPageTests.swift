@@ -68,8 +68,36 @@ struct `The page of two disks` {
         #expect((sums["unreadable"] ?? 0) > 0)
         if !lost.isEmpty { #expect(sums["unreadable"] == lost.reduce(0, +)) }
         #expect(sums["only A has data"] == 512 && sums.values.reduce(0, +) == 6 << 20, "\(sums)")
-        // Without that, there is an error, and no page.
-        let refused = try RBlock.run(["diff", "--html", folder.file("none.html"), whole, cut])
-        #expect(refused.status == 2 && !FileManager.default.fileExists(atPath: folder.file("none.html")))
+        // Without that, there is an error, and no page, which is said.
+        let none = folder.file("none.html")
+        let refused = try RBlock.run(["diff", "--html", none, whole, cut])
+        #expect(refused.status == 2 && !FileManager.default.fileExists(atPath: none))
+        #expect(
+            refused.errors.contains("rblock: \(none): no page is written: the verb did not come to its end"),
+            "\(refused.errors)")
+        let old = try RBlock.run(["diff", "--force", "--html", page, whole, cut])
+        #expect(
+            old.errors.contains("\(page): no page is written") && old.errors.contains("the file there is as it was"))
+        // The exit status of lost parts is no reason to say so: the page is there.
+        #expect(!result.errors.contains("no page is written"), "\(result.errors)")
+    }
+
+    @Test func `counts ranges as the command does, also where a range is of several kinds`() throws {
+        let (a, b, page) = (folder.file("a.raw"), folder.file("b.raw"), folder.file("page.html"))
+        // Eight sectors that differ and, behind them, four that only A has; one more elsewhere.
+        let script = """
+            put() { head -c $3 /dev/zero | tr '\\0' $4 | dd of="$1" bs=512 seek=$2 conv=notrunc status=none; }
+            truncate -s 1M "$1" "$2"; put "$1" 1000 6144 a; put "$2" 1000 4096 b; put "$1" 1200 1 a
+            cp "$1" "$2.c"; put "$2.c" 8 1 c
+            """
+        try Shell.check(script, a, b)
+        let result = try RBlock.run(["diff", "--html", page, a, b])
+        #expect(result.text.hasSuffix("in 2 ranges\n"), "\(result.text)")
+        let document = try Browser.open(page)
+        #expect(document.text("facts")?.contains("in 2 ranges") == true)
+        #expect(document.text("findings-count") == "2 ranges, in 3 parts", "\(document.text("findings-count") ?? "")")
+        let one = try RBlock.run(["diff", "--force", "--html", page, a, "\(b).c"])
+        #expect(one.text.hasSuffix("in 1 range\n"))
+        #expect(try Browser.open(page).text("findings-count") == "1 range")
     }
 }

@@ -51,6 +51,8 @@ struct `rblock inspect` {
         #expect(raw.status == 0 && raw.text.contains("VHD"))
         let unwritable = try run("inspect", "--svg", folder.file("gone/a.svg"), folder.file("a.qcow2"))
         #expect(unwritable.status == 1 && unwritable.errors.contains("No such file"))
+        let unread = try run("inspect", "--html", folder.file("a.html"), folder.file("gone.qcow2"))
+        #expect(unread.status == 1 && unread.errors.contains("a.html: no page is written: "), "\(unread.errors)")
         let itself = try run("inspect", "--svg", folder.file("a.qcow2"), folder.file("a.qcow2"))
         #expect(itself.status == 1 && itself.errors.contains("a file that the new picture is made of"))
         #expect(try run("inspect", folder.file("a.qcow2")).status == 0)

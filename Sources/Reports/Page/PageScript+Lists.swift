@@ -86,13 +86,15 @@ extension PageDocument {
             index => listRow(all[index].text, all[index].place, all[index].isFault)));
         }
 
-        /** Of two disks: the ranges that differ. */
+        /** Of two disks: the ranges that differ, as the command counts them, each in as many rows as it has kinds of parts. */
         function showDifferences() {
           const indexes = [];
           data.ranges.forEach((range, index) => {
             for (let at = 1; at < range.length; at += 2) if (kinds[range[at]].listed) return indexes.push(index);
           });
-          $('findings-count').textContent = many(indexes.length, 'range', 'ranges');
+          const count = indexes.filter((index, item) => index !== indexes[item - 1] + 1).length;
+          $('findings-count').textContent = many(count, 'range', 'ranges')
+            + (count < indexes.length ? ', in ' + many(indexes.length, 'part', 'parts') : '');
           if (!indexes.length) return $('findings').append(make('li', {class: 'quiet'}, 'The disks are the same.'));
           $('findings').after(lazily($('findings'), indexes.length, 200, item => {
             const index = indexes[item], [start, end] = [starts[index], starts[index + 1]], mix = mixOf(start, end);
