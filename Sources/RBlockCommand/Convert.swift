@@ -112,7 +112,7 @@ struct Convert: ParsableCommand {
         reading.progress.begin(output)
         let list = try new.list()
         guard !list.asksForHelp else {
-            return try Failure.reported(as: output) { try printOptions(of: try format(of: destination)) }
+            return try printOptions(as: output) { try format(of: destination) }
         }
         var hasLost = false
         try Failure.reported(as: output, filename: destination) {

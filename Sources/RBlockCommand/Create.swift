@@ -65,7 +65,7 @@ struct Create: ParsableCommand {
     func run() throws {
         var list = try new.list()
         guard let file, !list.asksForHelp else {
-            return try Failure.reported(as: output) { try printOptions(of: try format(of: file ?? "")) }
+            return try printOptions(as: output) { try format(of: file ?? "") }
         }
         // What qemu-img has for these options is understood as well.
         let (name, backingFormat) = (list.take("backing_file"), list.take("backing_fmt"))

@@ -106,7 +106,7 @@ struct Delta: ParsableCommand {
     func run() throws {
         reading.progress.begin(output)
         let list = try optionList()
-        if list.asksForHelp { return try Failure.reported(as: output) { try printOptions(of: .qcow2) } }
+        if list.asksForHelp { return try printOptions(as: output) { .qcow2 } }
         try Failure.reported(as: output, filename: out) {
             let document = try write(list)
             switch output {

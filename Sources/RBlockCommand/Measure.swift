@@ -78,7 +78,7 @@ struct Measure: ParsableCommand {
         reading.progress.begin(output)
         let list = try optionList(settings)
         guard !list.asksForHelp else {
-            return try Failure.reported(as: output) { try printOptions(of: outputFormat) }
+            return try printOptions(as: output) { outputFormat }
         }
         try Failure.reported(as: output, filename: image) {
             let document = try measure(list)

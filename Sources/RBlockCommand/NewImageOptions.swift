@@ -73,11 +73,14 @@ func usage<Result>(_ work: () throws(OptionFault) -> Result) throws(Failure) -> 
 /// How much space a new image takes, as the end of the line about it.
 func takenSpace(_ size: UInt64?) -> String { size.map { "; takes \(humanSize($0)) on the host" } ?? "" }
 
-/// Prints the options of `format`, for who asks with `-o help`.
-func printOptions(of format: ImageFormat) throws {
-    let output = StandardOutput()
-    for (name, help, _) in try usage({ () throws(OptionFault) in try NewImage.options(of: format) }) {
-        try output.write(lines: "\(padded(name, 18)) \(help)\n", hanging: 19)
+/// Prints the options of the format that `format` answers, for who asks with `-o help`.
+func printOptions(as form: OutputForm, of format: () throws -> ImageFormat) throws {
+    try Failure.reported(as: form) {
+        let format = try format()
+        let options = try usage { () throws(OptionFault) in try NewImage.options(of: format) }
+        guard form == .human else { return try writeJSON(OptionsReport(format: format.rawValue, options)) }
+        let output = StandardOutput()
+        for (name, help, _) in options { try output.write(lines: "\(padded(name, 18)) \(help)\n", hanging: 19) }
+        try output.flush()
     }
-    try output.flush()
 }

@@ -47,8 +47,12 @@ extension RBlock {
     /// help.
     static func withVerb(_ arguments: [String]) throws -> [String] {
         guard let name = arguments.first else { return arguments }
-        if name == "help", let verb = arguments.dropFirst().first, !verb.hasPrefix("-"), !verbs.contains(verb) {
-            throw noVerb(verb)
+        if name == "help" {
+            let words = arguments.dropFirst().filter { !$0.hasPrefix("-") }
+            if let verb = words.first, !verbs.contains(verb) { throw noVerb(verb) }
+            guard words.count < 2 else {
+                throw ValidationError("help: explains one verb; '\(words[1])' is one argument too many")
+            }
         }
         guard !verbs.contains(name) else { return arguments }
         if let place = arguments.prefix(while: { $0 != "--" }).firstIndex(of: "--inspect") {

@@ -70,6 +70,7 @@ struct `The JSON documents` {
             ("create", try RBlock.json("create", "-b", "plain.qcow2", "-F", "qcow2", "\(disks)/new.qcow2")))
         documents.append(("convert", try RBlock.json("convert", plain, folder.file("new.vmdk"))))
         documents.append(("measure", try RBlock.json("measure", plain)))
+        documents.append(("options", try RBlock.json("create", "-f", "qcow2", "-o", "help")))
         documents.append(("delta", try RBlock.json("delta", plain, parted, folder.file("delta.qcow2"))))
         for method in ["list", "stats", "get_version"] {
             documents.append(

@@ -19,6 +19,10 @@ struct `Wrong usage of a verb` {
         ("nothing=1", "option nothing: qcow2 has none of this name; it has compat, cluster_size"),
     ]
 
+    private static func json(_ arguments: [String]) throws -> JSONValue {
+        try JSONValue(parsing: try RBlock.run(arguments + ["--output", "json"]).output)
+    }
+
     @Test(arguments: settings)
     func `a value of -o that cannot be has the status 64, and is named`(setting: String, words: String) throws {
         let folder = try TemporaryFolder()
@@ -112,5 +116,39 @@ struct `Wrong usage of a verb` {
                 "cd \"$2\"; truncate -s 4k a.raw; \"$1\" hash /dev/stdin <a.raw", Tool.rblock, folder.path)
             #expect(result.status == 0, "\(result)")
         }
+    }
+
+    @Test(arguments: [
+        (["help", "bogus"], "There is no subcommand 'bogus'"), (["help", "inspct"], "did you mean 'inspect'?"),
+        (["help", "inspect", "bogus"], "'bogus' is one argument too many"),
+        (["help", "inspect", "map"], "'map' is one argument too many"),
+        (["help", "--bogus"], "Unknown option '--bogus'"), (["bogus"], "There is no subcommand 'bogus'"),
+    ])
+    func `help is for one verb that there is`(arguments: [String], words: String) throws {
+        let result = try RBlock.run(arguments)
+        #expect(result.status == 64 && result.output.isEmpty && result.errors.contains(words), "\(result)")
+        #expect(try RBlock.run(["help", "inspect"]).text == RBlock.run(["inspect", "--help"]).text)
+    }
+
+    @Test(arguments: [
+        ["create", "-f", "qcow2"], ["create", "a.vmdk"], ["convert", "-O", "raw", "a", "b"], ["measure", "-O", "vmdk"],
+        ["delta", "a", "b", "c"],
+    ])
+    func `the options of a format are a document where one is asked for`(arguments: [String]) throws {
+        let text = try RBlock.run(arguments + ["-o", "help"])
+        let document = try Self.json(arguments + ["-o", "help"])
+        let options = document["options"]?.array ?? []
+        #expect(text.status == 0 && document["schema"]?.number == 1 && !options.isEmpty)
+        let names = options.compactMap { $0["name"]?.text }
+        #expect(names == text.text.split(separator: "\n").map { String($0.prefix { $0 != " " }) })
+        let format = document["format"]?.text
+        #expect(
+            format
+                == (["convert": "raw", "delta": "qcow2"][arguments[0]] ?? (names.contains("compat") ? "qcow2" : "vmdk"))
+        )
+        let choices = options.first { $0["name"]?.text == "preallocation" }?["values"]?.array?.compactMap(\.text)
+        #expect(format == "vmdk" || choices?.contains("full") == true)
+        let unknown = try Self.json(["create", "-o", "help"])
+        #expect(unknown["error", "code"]?.text == "usage")
     }
 }
