@@ -82,6 +82,32 @@ struct `The manual` {
         line.components(separatedBy: " ").map { $0.trimmingCharacters(in: CharacterSet(charactersIn: ",")) }
     }
 
+    @Test func `has the version of the programs at the foot of every page`() throws {
+        let version = try Shell.check("\"$1\" --version | head -1", Tool.rblock)
+        for (name, path) in all {
+            let last = try Shell.check("MANWIDTH=80 man -l \"$1\" | col -bx | tail -1", path)
+            #expect(last.hasPrefix("\(version) "), "\(name): \(last)")
+        }
+    }
+
+    @Test func `is made into a folder that is missing, and says in a line what is wrong`() throws {
+        let tool = "\(Self.documents)/make-pages"
+        let new = folder.file("a/new/folder")
+        try Tool.check(tool, Tool.rblock, Tool.rblockfs, new)
+        #expect(try FileManager.default.contentsOfDirectory(atPath: new).sorted() == made.keys.sorted())
+        let file = try folder.write([], to: "file")
+        for arguments in [
+            [Tool.rblock, Tool.rblockfs, file], [Tool.rblock, Tool.rblockfs, "\(file)/new"],
+            [folder.file("gone"), Tool.rblockfs, new], ["/bin/false", Tool.rblockfs, new],
+            ["/bin/true", Tool.rblockfs, new], ["/bin/echo", Tool.rblockfs, new], [Tool.rblock, new], [],
+        ] {
+            let result = try Tool.run(tool, arguments)
+            #expect(result.status == 1 && result.output.isEmpty, "\(arguments): \(result)")
+            #expect(
+                result.errors.split(separator: "\n").count == 1 && result.errors.contains("make-pages"), "\(result)")
+        }
+    }
+
     @Test func `refers only to pages that there are, and has them in their order`() throws {
         for (name, path) in all {
             let lines = try String(contentsOfFile: path, encoding: .utf8).components(separatedBy: "\n")
