@@ -25,6 +25,8 @@ public protocol DiskContainer: AnyObject, Sendable {
     var fault: ImageError? { get }
     /// Why what it says of its disks cannot be read; nil where it can, or says nothing.
     var descriptionFault: ImageError? { get }
+    /// The files that it names and does not hold, but for those of disks: that each is missing, or lies elsewhere.
+    var absentFiles: [ImageError] { get }
     /// What is odd about it, in sentences.
     var notes: [ErrorText] { get }
     /// The disk images, each under a name of its own.
@@ -38,6 +40,8 @@ public protocol DiskContainer: AnyObject, Sendable {
 extension DiskContainer {
     /// It says nothing.
     public var descriptionFault: ImageError? { nil }
+    /// It names none.
+    public var absentFiles: [ImageError] { [] }
 }
 
 /// A disk image in a container.

@@ -59,6 +59,8 @@ package final class Appliance: Sendable {
     package let disks: [ApplianceDisk]
     /// The disks of the descriptor that have no file, because they are made empty when the appliance is deployed.
     package let emptyDisks: [OVFEnvelope.Disk]
+    /// The files of the descriptor that no disk has and that are not in the archive: why; at most `noteLimit`.
+    package let absentFiles: [ImageError]
     /// What is odd about the appliance; at most `noteLimit` sentences.
     package let notes: [ErrorText]
 
@@ -104,6 +106,7 @@ package final class Appliance: Sendable {
         hasCertificate = package.certificate != nil
         disks = assembly.disks
         emptyDisks = assembly.emptyDisks
+        absentFiles = assembly.absentFiles
         self.notes = assembly.notes.finished
     }
 

@@ -9,6 +9,8 @@ struct DiskAssembly {
     private(set) var notes: NoteList
     private(set) var disks: [ApplianceDisk] = []
     private(set) var emptyDisks: [OVFEnvelope.Disk] = []
+    /// The files of the descriptor that no disk has and that are not in the archive: why.
+    private(set) var absentFiles: [ImageError] = []
 
     /// The folder in the archive that the descriptor lies in, from which its references are seen.
     private let folder: [UInt8]
@@ -59,6 +61,10 @@ struct DiskAssembly {
             taken.formUnion(found.members)
             let name = found.members.count == 1 ? members[found.members[0]].name : percentDecoded(Array(file.href.utf8))
             add(name, found, disk: disk, reference: file)
+        }
+        for file in envelope.files where diskOfFile[file.id] == nil {
+            guard absentFiles.count < Appliance.noteLimit else { break }
+            if let error = absence(of: file) { absentFiles.append(error) }
         }
     }
 
@@ -116,12 +122,7 @@ struct DiskAssembly {
     private mutating func find(_ reference: OVFEnvelope.File) -> Found {
         let href = Array(reference.href.utf8)
         let stray = strayFiles.contains(href)
-        if isURL(href) || href.first == UInt8(ascii: "/") && !stray {
-            return failure(
-                .denied, href,
-                "the descriptor says that it is at \"\(path: short(reference.href))\", which is not in the archive; "
-                    + "nothing else is opened")
-        }
+        if let error = absence(of: reference) { return Found(file: .failure(error)) }
         var found: Found
         if let index = member(href) ?? (stray ? names.onlyMember(lastComponentOf: href) : nil) {
             found = Found(file: file(index), members: [index])
@@ -134,8 +135,7 @@ struct DiskAssembly {
         } else if let chunks = chunks(href) ?? (stray ? names.onlyChunks(lastComponentOf: href) : nil) {
             found = joined(chunks, reference: reference)
         } else {
-            let chunk = reference.chunkSize == nil ? "" : ", nor any chunk of it"
-            return failure(.truncated, href, "is missing: the archive has no member of this name\(chunk)")
+            return failure(.truncated, href, "is missing")
         }
         if stray, let first = found.members.first {
             notes.append(
@@ -152,6 +152,23 @@ struct DiskAssembly {
                 ).file
         }
         return found
+    }
+
+    /// Why nothing of the file that the descriptor refers to is in the archive: it lies elsewhere, or is missing; nil where
+    /// something is.
+    private func absence(of reference: OVFEnvelope.File) -> ImageError? {
+        let href = Array(reference.href.utf8)
+        let stray = strayFiles.contains(href)
+        if isURL(href) || href.first == UInt8(ascii: "/") && !stray {
+            return ImageError(
+                .denied, path: path(of: href),
+                "the descriptor says that it is at \"\(path: short(reference.href))\", which is not in the archive; "
+                    + "nothing else is opened")
+        }
+        guard !stray, member(href) == nil, chunks(href) == nil else { return nil }
+        let chunk = reference.chunkSize == nil ? "" : ", nor any chunk of it"
+        return ImageError(
+            .truncated, path: path(of: href), "is missing: the archive has no member of this name\(chunk)")
     }
 
     /// The chunks as one file.

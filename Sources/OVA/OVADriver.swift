@@ -49,6 +49,7 @@ private final class OVAContainer: DigestedContainer {
     var file: any HostFile { appliance.file }
     var fault: ImageError? { appliance.fault }
     var descriptionFault: ImageError? { appliance.envelopeError }
+    var absentFiles: [ImageError] { appliance.absentFiles }
     var notes: [ErrorText] { appliance.notes }
     var policy: any OpenPolicy { appliance.policy }
     var info: any Encodable & Sendable { ApplianceInfo(appliance) }

@@ -14,8 +14,9 @@ struct Check: ParsableCommand {
             means (corruption, leak, error, warning), where it is, what it is and what it must be. Of more than \
             \(CheckResult.tableLimit) findings of one kind in one table, and of more than \(CheckResult.findingLimit) of one \
             kind in all, the first are shown, and all are counted. Only the image's own file is checked, not those under \
-            it. Of an OVA, all files are compared with the digests of the manifest, and all disks are checked. Nothing is \
-            written: there is no repair.
+            it. Of an OVA, all files are compared with the digests of the manifest, and all disks are checked. A file that its \
+            descriptor names and the archive lacks is a corruption; one that lies elsewhere, as at a URL, could not be checked. \
+            Nothing is written: there is no repair.
 
             EXAMPLES
               rblock check disk.qcow2

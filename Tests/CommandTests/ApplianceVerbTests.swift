@@ -208,6 +208,33 @@ struct `rblock check, of an OVA` {
         #expect(cut.status == 2 && cut.text.contains("corruption: member \"disk1.vmdk\""), "\(cut)")
     }
 
+    @Test(arguments: [
+        ("gone.vmdk", 2, "corruption"), ("sub/gone.vmdk", 2, "corruption"), ("http://example.com/a.vmdk", 1, "error"),
+        ("file:///srv/a.vmdk", 1, "error"), ("/srv/a.vmdk", 1, "error"), ("disk2.qcow2", 0, ""),
+    ])
+    func `tells what is missing from what lies elsewhere, of disks and of other files`(
+        href: String, status: Int32, severity: String
+    ) throws {
+        let images = try ApplianceImages()
+        let file = "<File ovf:id=\"x\" ovf:href=\"\(href)\"/>"
+        for disk in ["<Disk ovf:diskId=\"x\" ovf:fileRef=\"x\" ovf:capacity=\"1\"/>", ""] {
+            try Shell.check(
+                """
+                cd "$1"; { echo '<Envelope xmlns:ovf="http://schemas.dmtf.org/ovf/envelope/1"><References>'
+                echo '<File ovf:id="y" ovf:href="disk1.vmdk"/>' "$2" '</References><DiskSection>' "$3"
+                echo '<Disk ovf:diskId="y" ovf:fileRef="y" ovf:capacity="1"/></DiskSection></Envelope>'; } >x.ovf
+                tar -cf x.ova x.ovf disk1.vmdk disk2.qcow2
+                """, images.path, file, disk)
+            let result = try images.run("check", "x.ova")
+            #expect(result.status == status, "\(href) \(disk): \(result)")
+            let lines = result.text.split(separator: "\n").filter { $0.contains(":") && !$0.hasPrefix("corruptions:") }
+            guard status != 0 else { continue }
+            #expect(lines.count == 1 && lines[0].hasPrefix("\(severity): "), "\(href) \(disk): \(result.text)")
+            let words = status == 2 ? "is missing: the archive has no member" : "is not in the archive"
+            #expect(lines[0].contains(words), "\(lines)")
+        }
+    }
+
     @Test func `does not hash holes without end`() throws {
         let images = try ApplianceImages()
         try Shell.check(

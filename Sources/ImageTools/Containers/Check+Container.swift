@@ -40,6 +40,9 @@ extension NamedImage {
         if let fault = container.descriptionFault {
             result.add(CheckFinding(.descriptor, .corruption, path: fault.path, at: fault.offset, fault.detail))
         }
+        for error in container.absentFiles {
+            result.add(CheckFinding(.archive, error.severity, path: error.path, at: error.offset, "\(error)"))
+        }
         let check = ManifestCheck(open: open)
         var isChecked = try check?.run(into: &result) { progress($0 / 2) } ?? false
         if isChecked { check?.addUnlisted(to: &result) }
@@ -55,16 +58,25 @@ extension NamedImage {
                 result.add(checked.result, of: name, in: container.file.path)
             } catch {
                 guard !error.isCancelled else { throw error }
-                let isDamage = error.code == .corrupt || error.code == .truncated
                 result.add(
                     CheckFinding(
-                        .archive, isDamage ? .corruption : .error, path: error.path, at: error.offset,
+                        .archive, error.severity, path: error.path, at: error.offset,
                         "\(name): cannot be opened: \(error)"))
             }
             isChecked = true
         }
-        guard isChecked || container.fault != nil || container.descriptionFault != nil else { return nil }
+        guard isChecked || container.fault != nil || container.descriptionFault != nil || result.findingCount > 0 else {
+            return nil
+        }
         return CheckedImage(format: place.format.name, result: result)
+    }
+}
+
+extension ImageError {
+    /// What it is of a container that a file cannot be opened: damage where the container contradicts itself, as where it lacks
+    /// a file that it says it has; else, as where the file lies elsewhere or needs what is not done, it could not be checked.
+    fileprivate var severity: CheckFinding.Severity {
+        code == .corrupt || code == .truncated ? .corruption : .error
     }
 }
 
