@@ -12,6 +12,9 @@ struct OVFText {
     /// The most namespace declarations: the parser looks through those that are in force for every element.
     static let namespaceLimit = 256
 
+    /// What can be done about an encoding, at the end of a sentence.
+    private static let advice = "iconv(1) converts the file to UTF-8"
+
     private static let documentType = Array("<!DOCTYPE".utf8)
     private static let namespace = Array("xmlns".utf8)
 
@@ -21,7 +24,7 @@ struct OVFText {
             throw ParseFault(
                 at: 0, "OVF descriptor: has \(bytes.count) bytes, and must have no more than \(OVFEnvelope.sizeLimit)")
         }
-        if let text = Self.fromUTF16(bytes) {
+        if let text = try Self.fromUTF16(bytes) {
             self.bytes = text
         } else {
             let text = bytes.starts(with: [0xef, 0xbb, 0xbf]) ? Array(bytes.dropFirst(3)) : bytes
@@ -31,12 +34,18 @@ struct OVFText {
     }
 
     /// The text of `bytes` in UTF-8 when they are UTF-16, as the byte order mark or the first character, `<`, says.
-    private static func fromUTF16(_ bytes: [UInt8]) -> [UInt8]? {
+    private static func fromUTF16(_ bytes: [UInt8]) throws(ParseFault) -> [UInt8]? {
         let order: ByteOrder
         switch bytes.prefix(2) {
         case [0xfe, 0xff], [0, UInt8(ascii: "<")]: order = .big
         case [0xff, 0xfe], [UInt8(ascii: "<"), 0]: order = .little
         default: return nil
+        }
+        guard bytes.count.isMultiple(of: 2) else {
+            throw ParseFault(
+                at: bytes.count - 1,
+                "OVF descriptor: is in UTF-16, which has two bytes for each unit, and ends behind the first of two; its end "
+                    + "is lost, and the file must be had from its source again")
         }
         var units: [UInt16] = []
         units.reserveCapacity(bytes.count / 2)
@@ -51,7 +60,15 @@ struct OVFText {
 
     /// The text of `bytes`, which are in `encoding`, in UTF-8.
     private static func inUTF8(_ bytes: [UInt8], from encoding: String) throws(ParseFault) -> [UInt8] {
-        guard encoding != "UTF-8" else { return bytes }
+        guard encoding != "UTF-8" else {
+            guard String(validating: bytes, as: UTF8.self) == nil else { return bytes }
+            let place = firstFault(inUTF8: bytes)
+            throw ParseFault(
+                at: place,
+                "OVF descriptor: is in UTF-8 by what it says, or because it names no encoding, but the byte "
+                    + "0x\(String(bytes[place], radix: 16)) begins no character of UTF-8; if it is in another encoding, "
+                    + "\(advice)")
+        }
         // The most usual one, which iconv(3) has in a module that is not everywhere.
         guard encoding.lowercased() != "iso-8859-1" else {
             return Array(String(String.UnicodeScalarView(bytes.map { Unicode.Scalar($0) })).utf8)
@@ -59,7 +76,9 @@ struct OVFText {
         let converter = unsafe iconv_open("UTF-8", encoding)
         guard unsafe converter != iconv_t(bitPattern: -1) else {
             throw ParseFault(
-                at: 0, "OVF descriptor: is in the encoding \"\(encoding)\", which this system does not know")
+                at: 0,
+                "OVF descriptor: is in the encoding \"\(encoding)\", which iconv(3) of this system does not have (its modules may "
+                    + "not be installed); where there is a system that has it, \(advice)")
         }
         defer { unsafe iconv_close(converter) }
         // A character of one byte has at most three in UTF-8.
@@ -75,10 +94,25 @@ struct OVFText {
             }
         }
         guard done != -1 else {
+            let place = min(bytes.count - left, bytes.count - 1)
             throw ParseFault(
-                at: bytes.count - left, "OVF descriptor: has a byte that the encoding \(encoding) does not")
+                at: place,
+                "OVF descriptor: says that it is in the encoding \"\(encoding)\", but the byte 0x\(String(bytes[place], radix: 16)) "
+                    + "is no character of that; it is in another, from which \(advice)")
         }
         return result.dropLast(free)
+    }
+
+    /// The place of the first byte that is no part of a character; `bytes` have one.
+    private static func firstFault(inUTF8 bytes: [UInt8]) -> Int {
+        var place = 0
+        while place < bytes.count {
+            let length = max(1, (~bytes[place]).leadingZeroBitCount)
+            let end = place + length
+            guard end <= bytes.count, String(validating: bytes[place..<end], as: UTF8.self) != nil else { return place }
+            place = end
+        }
+        return bytes.count - 1
     }
 
     /// The encoding that the XML declaration names, by its name for iconv(3); UTF-8 where it names none.
@@ -98,7 +132,8 @@ struct OVFText {
         else {
             throw ParseFault(
                 at: start,
-                "OVF descriptor: is in the encoding \"\(text)\", but must be in UTF-8, UTF-16, ISO-8859 or windows-125x"
+                "OVF descriptor: is in the encoding \"\(text)\", but must be in UTF-8, UTF-16, ISO-8859 or windows-125x; "
+                    + advice
             )
         }
         return known.hasPrefix("utf") ? "UTF-8" : text

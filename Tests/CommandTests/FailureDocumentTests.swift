@@ -92,6 +92,8 @@ struct `A verb that fails` {
         try Shell.check(
             """
             cd "$1"; ln -s nowhere dangling.qcow2; mkfifo pipe.raw; seq 100 | iconv -t UTF-16 >wide.img; : >empty.vmdk
+            printf '<?xml version="1.0"?>\n<Envelope xmlns="http://schemas.dmtf.org/ovf/envelope/1"/>\n' >app.ovf
+            iconv -t UTF-16 app.ovf >wide.ovf
             """, folder.path)
         for (name, sentence) in [
             ("missing.qcow2", "No such file or directory"), ("none/deep/a.qcow2", "there is no folder \"none\""),
@@ -99,7 +101,9 @@ struct `A verb that fails` {
             ("http://host/a.qcow2", "a URL is not opened"),
             ("nbd://host/a", "nbdfuse(1)"), ("folder", "is a folder"), ("pipe.raw", "is a FIFO"),
             ("empty.qcow2", "is empty, and no image"), ("empty.vmdk", "is empty, and no image"),
-            ("wide.img", "holds a text in UTF-16"), ("good.qcow2/x", "Not a directory"),
+            ("wide.img", "holds a text in UTF-16"),
+            ("app.ovf", "holds an OVF descriptor"), ("wide.ovf", "the disks that it names are files of their own"),
+            ("good.qcow2/x", "Not a directory"),
         ] {
             for verb in ["info", "map", "hash"] {
                 let result = try RBlock.run([verb, name], in: folder.path)

@@ -154,13 +154,40 @@ struct `An OVF descriptor` {
         #expect(
             throws: ParseFault(
                 at: 20,
-                "OVF descriptor: is in the encoding \"\(name)\", but must be in UTF-8, UTF-16, ISO-8859 or windows-125x"
+                "OVF descriptor: is in the encoding \"\(name)\", but must be in UTF-8, UTF-16, ISO-8859 or windows-125x; "
+                    + "iconv(1) converts the file to UTF-8"
             )
         ) { _ = try envelope(text) }
     }
 }
 
 struct `A broken OVF descriptor` {
+    @Test(
+        arguments: [
+            ("", [0xe9], "is in UTF-8 by what it says, or because it names no encoding, but the byte 0xe9 begins"),
+            (
+                "<?xml version='1.0' encoding='utf-8'?>", [0xc3, 0xa9, 0xff],
+                "but the byte 0xff begins no character of UTF-8"
+            ),
+            (
+                "<?xml version='1.0' encoding='windows-1252'?>", [0x81],
+                "\"windows-1252\", but the byte 0x81 is no character of that"
+            ),
+        ] as [(String, [UInt8], String)])
+    func `says in full what is wrong with its encoding, and where`(declaration: String, bytes: [UInt8], words: String) {
+        let text = Array("\(declaration)<Envelope name='".utf8) + bytes + Array("'/>".utf8)
+        let fault = #expect(throws: ParseFault.self) { _ = try OVFEnvelope(parsing: text) }
+        #expect(fault?.position == text.count - 4, "\(fault?.position ?? -1)")
+        let message = fault.map { "\($0.message)" } ?? ""
+        #expect(message.contains(words) && message.hasSuffix("iconv(1) converts the file to UTF-8"), "\(message)")
+    }
+
+    @Test func `in UTF-16 that ends in the middle of a character was cut, which is said`() {
+        let text = Array("<Envelope/>".utf8.flatMap { (byte: UInt8) -> [UInt8] in [byte, 0] }.dropLast())
+        let fault = #expect(throws: ParseFault.self) { _ = try OVFEnvelope(parsing: text) }
+        #expect(fault?.position == text.count - 1 && fault.map { "\($0.message)".contains("is in UTF-16, ") } == true)
+    }
+
     @Test(arguments: [
         ("", 0, "line 1: is no well-formed XML: "), (" ", 1, "line 1: is no well-formed XML: "),
         ("<Envelope>", 10, "line 1: is no well-formed XML: "),
