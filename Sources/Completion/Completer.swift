@@ -13,14 +13,24 @@ package struct Completer {
     let command: any ParsableCommand.Type
     /// The verb that is meant where there is none.
     let usualVerb: (any ParsableCommand.Type)?
-    /// The names of the disks in the file of a name that may follow it and an `@`.
-    let diskNames: @Sendable (String) -> [String]
+    /// An argument without a name that names a file, as far as it is typed.
+    package struct FileWord {
+        /// The verb, and which of its arguments it is.
+        package let verb: String
+        package let place: Int
+        /// What stands in front of the last mark, a path or more, and that mark: `@` or `/`.
+        package let path: String
+        package let mark: Character
+    }
 
-    /// One for the command line of `command`, with `usualVerb` where it names no verb. A word that names a file may go on
-    /// with an `@` and one of `diskNames` of the file.
+    /// The names of the disks in a file that may follow it.
+    let diskNames: @Sendable (FileWord) -> [String]
+
+    /// One for the command line of `command`, with `usualVerb` where it names no verb. An argument that names a file may go on
+    /// with an `@` or a slash and one of `diskNames` of the file.
     package init(
         _ command: any ParsableCommand.Type, usualVerb: (any ParsableCommand.Type)? = nil,
-        diskNames: @escaping @Sendable (String) -> [String] = { _ in [] }
+        diskNames: @escaping @Sendable (FileWord) -> [String] = { _ in [] }
     ) {
         self.command = command
         self.usualVerb = usualVerb
@@ -109,18 +119,21 @@ package struct Completer {
         if word.text.hasPrefix("-") {
             answer.words = [("--help", "Show help information."), ("--version", "Show the version.")]
         } else if !answer.words.contains(where: { $0.text.hasPrefix(word.text) }) {
-            return files(word.text)
+            return files(word.text, usualVerb)
         }
         return answer
     }
 
-    /// Names of files, or of disks in them.
-    private func files(_ text: String) -> Answer {
+    /// Names of files, or, where it is one of the arguments of `verb`, of disks in them.
+    private func files(_ text: String, _ verb: (any ParsableCommand.Type)?, place: Int = 0) -> Answer {
         var answer = Answer()
-        for mark in text.indices where text[mark] == "@" {
-            let file = TypedWord(text: String(text[..<mark])).expanded
-            answer.words += diskNames(file).map { ("\(text[...mark])\($0)", "") }
+        for mark in text.indices.dropFirst() where text[mark] == "@" || text[mark] == "/" {
+            guard let verb else { break }
+            let path = TypedWord(text: String(text[..<mark])).expanded
+            let word = FileWord(verb: verb._commandName, place: place, path: path, mark: text[mark])
+            answer.words += diskNames(word).map { ("\(text[...mark])\($0)", "") }
         }
+        answer.words = answer.words.filter { $0.text.utf8.starts(with: text.utf8) }
         answer.files = answer.words.isEmpty ? .files : .none
         return answer
     }
@@ -172,7 +185,7 @@ package struct Completer {
         case .list(let values):
             answer.words = values.map { ($0, "") }
             return answer
-        case .file: return files(text)
+        case .file: return files(text, argument.kind == .positional ? verb : nil, place: line.place)
         case .directory: answer.files = .directories
         case .custom:
             let name = argument.names.first ?? "positional@\(line.place)"

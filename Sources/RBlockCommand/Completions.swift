@@ -10,7 +10,9 @@ import SystemPackage
 
 extension RBlock {
     /// Answers shells.
-    static let completer = Completer(RBlock.self, usualVerb: Info.self) { path in snapshotNames(path) }
+    static let completer = Completer(RBlock.self, usualVerb: Info.self) { word in
+        DisksOfFile(word).names
+    }
 
     /// The verb that `words` of a command line say, as far as it is typed: what is still missing is empty.
     fileprivate static func parsed(_ words: [String]) -> (any ParsableCommand)? {
@@ -21,13 +23,6 @@ extension RBlock {
         }
         return nil
     }
-
-    /// What follows `path@`, if that is an image with snapshots.
-    private static func snapshotNames(_ path: String) -> [String] {
-        guard (try? FileStatus(at: FilePath(text: path)).kind) == .regular else { return [] }
-        let snapshots = NamedImage(FilePath(text: path)).snapshots.map { ($0.nameBytes, $0.idBytes) }
-        return SnapshotNames.unique(of: snapshots).map { SnapshotNames.text(of: $0) }
-    }
 }
 
 extension NamedImage {
@@ -35,7 +30,7 @@ extension NamedImage {
     private var formatImage: (any FormatImage)? { try? openAlone().image.layers.first?.image }
 
     /// The snapshots; none where that cannot be said.
-    fileprivate var snapshots: [DiskSnapshot] { (formatImage as? any SnapshotImage)?.snapshots ?? [] }
+    var snapshots: [DiskSnapshot] { (formatImage as? any SnapshotImage)?.snapshots ?? [] }
 
     /// The dirty bitmaps; none where that cannot be said.
     fileprivate var bitmaps: [DirtyBitmap] { (formatImage as? any BitmapImage)?.bitmaps ?? [] }

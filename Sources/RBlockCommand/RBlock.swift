@@ -27,7 +27,7 @@ struct RBlock: AsyncParsableCommand {
 
             COMPLETION
             'rblock --generate-completion-script SHELL' prints what has bash, zsh or fish complete command lines: verbs, \
-            options and their values, files, snapshots and bitmaps of the image that is named.
+            options and their values, files and the disks in them, snapshots and bitmaps of the image that is named.
 
             EXAMPLES
               # what is this image, what does it hold, and is it sound?

@@ -4,7 +4,7 @@ import TestImages
 import Testing
 
 /// What shells complete, tried in interactive ones.
-@Suite(.enabled(if: Tool.areThere("bash", "zsh", "fish", "python3", "qemu-img")))
+@Suite(.enabled(if: Tool.areThere("bash", "zsh", "fish", "python3", "qemu-img", "sfdisk")))
 struct `Completions in shells` {
     private static let shells = ["bash", "zsh", "fish"]
     private static let driver = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent(
@@ -102,6 +102,57 @@ struct `Completions in shells` {
         let marked = try offers(shell, "rblock delta disk.qcow2 disk.qcow2 out.qcow2 --from-bitmap ", after: 6)
         #expect(Set(marked) == ["changes $(touch pwned)", "marks"], "\(marked)")
         #expect(!FileManager.default.fileExists(atPath: "\(images)/pwned"))
+    }
+
+    @Test(arguments: shells)
+    func `are the disks that an image or an appliance holds, where the verb takes them`(shell: String) throws {
+        let appliances = try ApplianceImages()
+        try Shell.check(
+            """
+            cd "$1"; cp "$2"/one.ova "$2"/two.ova .; truncate -s 8M raw; printf '1M,2M\\n3M,1M\\n' | sfdisk -q raw
+            qemu-img convert -O qcow2 raw parted.qcow2; echo 1M,2M | sfdisk -q raw
+            qemu-img convert -O qcow2 raw single.qcow2; qemu-img snapshot -c monday single.qcow2; rm raw
+            qemu-img create -q -f qcow2 -b parted.qcow2 -F qcow2 over.qcow2; cp parted.qcow2 'sub/with blank.qcow2'
+            """, images, appliances.path)
+        for (line, count, expected) in [
+            ("rblock parted.qcow2/", 1, ["parted.qcow2/p1", "parted.qcow2/p2"]),
+            ("rblock map single.qcow2@monday/", 2, ["single.qcow2@monday/p1"]),
+            ("rblock hash over.qcow2/l", 2, ["over.qcow2/layers/0", "over.qcow2/layers/1"]),
+            ("rblock hash sub/with\\ blank.qcow2/p2", 2, ["sub/with blank.qcow2/p2"]),
+            ("rblock info two.ova/", 2, ["two.ova/disk1.vmdk", "two.ova/disk2.qcow2"]),
+            ("rblock convert two.ova/disk1", 2, ["two.ova/disk1.vmdk"]),
+            ("rblock inspect one.ova/", 2, ["one.ova/disk1.vmdk"]), ("rblock info sub/w", 2, ["sub/with blank.qcow2"]),
+        ] as [(String, Int, [String])] {
+            let offered = try offers(shell, line, after: count)
+            // A single word that is typed already is a line that stays as it is.
+            let words =
+                offered.isEmpty && expected.count == 1 && line.hasSuffix(expected[0].suffix(3)) ? expected : offered
+            #expect(Set(words) == Set(expected), "\(shell): \(line): \(offered)")
+        }
+        withExtendedLifetime(appliances) {}
+    }
+
+    @Test func `are none of the disks in a file where the verb takes none`() throws {
+        let appliances = try ApplianceImages()
+        try Shell.check(
+            """
+            cd "$1"; cp "$2"/two.ova .; truncate -s 8M parted.raw; echo 1M,2M | sfdisk -q parted.raw; mkfifo fifo.qcow2
+            head -c 700 two.ova >cut.ova; head -c 70000 /dev/urandom >noise.ova
+            """, images, appliances.path)
+        for line in [
+            "check parted.raw/", "inspect parted.raw/", "create parted.raw/", "convert disk.qcow2 parted.raw/",
+            "delta parted.raw/", "delta disk.qcow2 disk.qcow2 two.ova/", "inspect --html parted.raw/", "map gone.raw/",
+            "diff --html two.ova/", "inspect --svg two.ova/", "info fifo.qcow2/", "info cut.ova/", "info noise.ova/",
+            "info parted.raw/p1/", "info two.ova/gone/", "check two.ova/disk2.qcow2/", "info /dev/null/", "info sub/",
+        ] {
+            let result = try answer(line)
+            #expect(result.status == 0 && result.errors == "", "\(line): \(result.errors)")
+            #expect(result.text.split(separator: "\n").count == 1, "\(line): \(result.text)")
+        }
+        for (line, count) in [("info parted.raw/", 1), ("check two.ova/", 2), ("delta disk.qcow2 parted.raw/", 1)] {
+            #expect(try answer(line).text.split(separator: "\n").count == 1 + count, "\(line)")
+        }
+        withExtendedLifetime(appliances) {}
     }
 
     /// What the program answers for the words after `rblock`.
