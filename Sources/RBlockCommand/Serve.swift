@@ -128,10 +128,10 @@ struct Serve: AsyncParsableCommand {
         let passed = ListeningSocket.passed()
         var sockets = Sockets()
         defer { for socket in sockets.nbd + sockets.ofRPC { socket.remove() } }
-        let group = ServerGroup()
         var servers: [@Sendable () async throws -> Void] = []
         var begun: ServerLogs?
         defer { begun?.finish() }
+        var group: ServerGroup?
         try Failure.reported(as: output, inLine: true) {
             let logs = try logs.begin(output)
             begun = logs
@@ -151,6 +151,8 @@ struct Serve: AsyncParsableCommand {
                 servers.append(
                     ControlServer(on: sockets.rpc, serving: catalog, logger: logger, log: logs.access).run)
             }
+            // A client of what is announced may end the server at once.
+            group = ServerGroup()
             try Announcement(sockets.nbd, sockets.ofRPC, of: catalog, tls).make(output)
             catalog.tellUnreadable { error in Failure.say("clients cannot read this: \(error)") }
             catalog.tellSkipped { skipped in
@@ -159,7 +161,7 @@ struct Serve: AsyncParsableCommand {
         }
         manager?.tell("READY=1", status: "serving \(images.joined(separator: " "))")
         do {
-            try await group.run(servers)
+            try await group?.run(servers)
         } catch {
             Failure.say("serving has failed: \(connectionFault(error) ?? "a socket cannot be used")")
             throw ExitCode(1)

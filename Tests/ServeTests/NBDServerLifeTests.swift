@@ -98,4 +98,25 @@ struct `An NBD server` {
                 assert os.path.exists(folder + "/passed"), "not ours to remove"
                 """, folder.path, Tool.rblock, disk)
     }
+
+    @Test(arguments: ["human", "json"])
+    func `a signal that comes as soon as the address is said ends the server as any other`(output: String) throws {
+        let folder = try TemporaryFolder()
+        try Shell.check("truncate -s 4096 \"$1\"", folder.file("disk.raw"))
+        let script = """
+            import os, signal, subprocess, sys
+            folder, rblock, form = sys.argv[1:]
+            command = [rblock, 'serve', '--output', form, '--nbd', 'unix:nbd', '--rpc', 'unix:rpc', 'disk.raw']
+            for number in range(12):
+                server = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                          stderr=subprocess.PIPE, bufsize=0)
+                (server.stdout if form == 'json' else server.stderr).read(1)
+                server.send_signal(signal.SIGINT if number % 2 else signal.SIGTERM)
+                server.communicate()
+                left = [name for name in ('nbd', 'rpc') if os.path.exists(folder + '/' + name)]
+                if server.returncode or left: print(number, server.returncode, left)
+            """
+        let wrong = try Tool.run("python3", ["-c", script, folder.path, Tool.rblock, output])
+        #expect(wrong.status == 0 && wrong.text == "", "\(wrong.text)\(wrong.errors)")
+    }
 }
