@@ -42,7 +42,7 @@ struct MountFailure: Error {
     /// The session could not be made, mounted or served.
     init(_ error: SessionError) {
         // In these words fusermount3 refuses it to an ordinary user.
-        if error.message.contains("user_allow_other") {
+        if error.message.contains(text: "user_allow_other") {
             let advice = "root can allow it to all: echo user_allow_other >>/etc/fuse.conf"
             self.init(.noPermission, "\(error.message); \(advice)")
             return
