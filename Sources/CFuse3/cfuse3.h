@@ -14,7 +14,10 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 static_assert(sizeof(off_t) == 8, "offsets of disk images need 64 bits");
@@ -29,6 +32,102 @@ static inline struct fuse_session *cfuse3_session_new(
     struct fuse_session *session = fuse_session_new(&args, ops, sizeof *ops, userdata);
     fuse_opt_free_args(&args);
     return session;
+}
+
+// FUSE passthrough (Linux 6.9): the kernel reads an open file from a file of the host by itself. libfuse knows it from
+// 3.17 on; what an older one lacks is a bit in its answer to FUSE_INIT, and the answer to an open with the number of the
+// file. Both are in the kernel's own form (linux/fuse.h), which stays as it is.
+
+/// What libfuse hands back with each request.
+struct cfuse3_connection {
+    void *file_system;
+    int handshakes;      // whether the answer to FUSE_INIT is still to come
+    uint64_t init;       // the number of that request
+    int has_passthrough; // whether the kernel offers it, and was answered that it is wanted
+};
+
+struct cfuse3_init_request {
+    uint32_t length, opcode;
+    uint64_t unique, node;
+    uint32_t user, group, process, padding;
+    uint32_t major, minor, max_readahead, flags, flags2;
+};
+
+struct cfuse3_init_answer {
+    uint32_t major, minor, max_readahead, flags;
+    uint16_t max_background, congestion_threshold;
+    uint32_t max_write, time_granularity;
+    uint16_t max_pages, map_alignment;
+    uint32_t flags2, max_stack_depth;
+};
+
+enum { CFUSE3_INIT = 26, CFUSE3_INIT_EXT = 1 << 30, CFUSE3_PASSTHROUGH = 1 << 5 };
+
+static inline ssize_t cfuse3_read(int device, void *bytes, size_t count, void *context)
+{
+    ssize_t result = read(device, bytes, count);
+    struct cfuse3_connection *connection = (struct cfuse3_connection *)context;
+    struct cfuse3_init_request request;
+    if (connection->handshakes && result >= (ssize_t)sizeof request) {
+        memcpy(&request, bytes, sizeof request);
+        if (request.opcode == CFUSE3_INIT && request.flags & CFUSE3_INIT_EXT && request.flags2 & CFUSE3_PASSTHROUGH)
+            connection->init = request.unique;
+    }
+    return result;
+}
+
+static inline ssize_t cfuse3_writev(int device, struct iovec *parts, int count, void *context)
+{
+    struct cfuse3_connection *connection = (struct cfuse3_connection *)context;
+    if (connection->handshakes && connection->init != 0 && count == 2) {
+        const struct fuse_out_header { uint32_t length; int32_t error; uint64_t unique; } *header =
+            (const struct fuse_out_header *)parts[0].iov_base;
+        struct cfuse3_init_answer *answer = (struct cfuse3_init_answer *)parts[1].iov_base;
+        if (header->unique == connection->init && header->error == 0 && parts[1].iov_len >= sizeof *answer) {
+            answer->flags |= CFUSE3_INIT_EXT;
+            answer->flags2 |= CFUSE3_PASSTHROUGH;
+            // Of the two levels that file systems may be stacked in, one stays for an overlayfs over the mount.
+            answer->max_stack_depth = 1;
+            connection->has_passthrough = 1;
+        }
+    }
+    return writev(device, parts, count);
+}
+
+/// Has the handshake of a mounted session ask for passthrough. Returns 0 or a negative errno.
+static inline int cfuse3_ask_for_passthrough(struct fuse_session *session, struct cfuse3_connection *connection)
+{
+    const struct fuse_custom_io io = {.writev = cfuse3_writev, .read = cfuse3_read};
+    connection->handshakes = 1;
+    return fuse_session_custom_io(session, &io, fuse_session_fd(session));
+}
+
+/// Lets the kernel read from the open file `file`. Returns the number for `cfuse3_reply_passthrough`, or a negative errno.
+static inline int cfuse3_open_backing(int device, int file)
+{
+    struct { int32_t file; uint32_t flags; uint64_t padding; } map = {.file = file};
+    int number = ioctl(device, _IOW(229, 1, map), &map);
+    return number < 0 ? -errno : number;
+}
+
+static inline void cfuse3_close_backing(int device, int number)
+{
+    uint32_t id = (uint32_t)number;
+    ioctl(device, _IOW(229, 2, id), &id);
+}
+
+/// A file in memory, for `cfuse3_open_backing` to be tried with. Returns a descriptor, or a negative errno.
+static inline int cfuse3_memory_file(void)
+{
+    int file = (int)syscall(SYS_memfd_create, "rblockfs", 1U /* MFD_CLOEXEC */);
+    return file < 0 ? -errno : file;
+}
+
+/// Answers an open as `fuse_reply_open` does, and has the kernel read the file `number` for it.
+static inline int cfuse3_reply_passthrough(fuse_req_t request, uint64_t handle, int number)
+{
+    struct { uint64_t handle; uint32_t flags; int32_t backing; } answer = {handle, 1U << 7, number};
+    return fuse_reply_buf(request, (const char *)&answer, sizeof answer);
 }
 
 /// The `init` operation. The list of capabilities is exhaustive: what libfuse asks for by default and is not named here

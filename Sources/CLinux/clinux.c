@@ -7,6 +7,7 @@
 #include <linux/capability.h>
 #include <linux/fs.h>
 #include <linux/magic.h>
+#include <linux/mount.h>
 #include <linux/openat2.h>
 #include <malloc.h>
 #include <stdio.h>
@@ -51,6 +52,35 @@ int clinux_find_beneath(int directory, const char *path) {
         .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
     };
     return (int)syscall(SYS_openat2, directory, path, &how, sizeof how);
+}
+
+int clinux_open_untouched(int descriptor) {
+    int tree = (int)syscall(
+        SYS_open_tree, descriptor, "", AT_EMPTY_PATH | AT_NO_AUTOMOUNT | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+    if (tree < 0)
+        return -1;
+    struct mount_attr attributes = {
+        .attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOATIME,
+        .attr_clr = MOUNT_ATTR__ATIME,
+    };
+    int opened = -1;
+    if (syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, &attributes, sizeof attributes) == 0) {
+        char name[32];
+        snprintf(name, sizeof name, "/proc/self/fd/%d", tree);
+        opened = open(name, O_RDONLY | O_CLOEXEC | O_DIRECT);
+    }
+    _Alignas(4096) char sector[512];
+    if (opened >= 0 && pread(opened, sector, sizeof sector, 0) < 0) {
+        int error = errno;
+        close(opened);
+        opened = -1;
+        errno = error;
+    }
+    int error = errno;
+    // The open file keeps the mount, of which nothing else is left.
+    close(tree);
+    errno = error;
+    return opened;
 }
 
 void clinux_close_from(int first) {

@@ -5,8 +5,9 @@
 /// Nothing here writes: `Session` answers every operation that would change something with EROFS.
 public protocol FileSystem: AnyObject, Sendable {
     /// The kernel has finished the handshake: the mount will answer. Called once, on the thread of `Session.run`,
-    /// before the first request is served; it must not touch the mount. By default does nothing.
-    func started()
+    /// before the first request is served; it must not touch the mount. Files that the kernel shall read by itself are
+    /// registered with `passthrough`. By default does nothing.
+    func started(_ passthrough: Passthrough)
     /// The server has given up what it gives up, and begins to serve: from here on threads may be started.
     func serving()
 
@@ -71,7 +72,7 @@ public protocol FileSystem: AnyObject, Sendable {
 
 extension FileSystem {
     /// Does nothing.
-    public func started() {}
+    public func started(_ passthrough: Passthrough) {}
 
     /// Does nothing.
     public func serving() {}

@@ -36,8 +36,10 @@ func makeOperations() -> fuse_lowlevel_ops {
 }
 
 private func fileSystem(of request: fuse_req_t) -> any FileSystem {
-    // Safe: the user data is the box that `Session` made and keeps until it has destroyed the libfuse session.
-    unsafe Unmanaged<FileSystemBox>.fromOpaque(fuse_req_userdata(request)).takeUnretainedValue().fileSystem
+    // Safe: the user data is the connection that `Session` made, with the box; it keeps both until it has destroyed the
+    // libfuse session.
+    let connection = unsafe fuse_req_userdata(request).assumingMemoryBound(to: cfuse3_connection.self)
+    return unsafe Unmanaged<FileSystemBox>.fromOpaque(connection.pointee.file_system).takeUnretainedValue().fileSystem
 }
 
 // Safe, in all that follow: libfuse passes a live request, and pointers that are valid until the callback returns.

@@ -103,6 +103,10 @@ public struct OpenReply: ~Copyable {
     /// nothing will be closed, and the file system must let go of the handle itself.
     @discardableResult
     public consuming func opened(_ handle: FileHandle, _ options: OpenOptions = OpenOptions()) -> Bool {
+        if let backing = options.backing {
+            // Safe: the request is answered once.
+            return unsafe cfuse3_reply_passthrough(request.take(), handle.rawValue, backing.number) == 0
+        }
         var info = fuse_file_info()
         info.fh = handle.rawValue
         info.keep_cache = options.keepCache ? 1 : 0

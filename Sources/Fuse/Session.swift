@@ -34,6 +34,8 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
 @safe public final class Session: @unchecked Sendable {
     private let session: OpaquePointer
     private let box: FileSystemBox
+    private let connection: UnsafeMutablePointer<cfuse3_connection>
+    private let asksForPassthrough: Bool
     private let state = Mutex(State())
 
     private struct State {
@@ -48,6 +50,7 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
         var helper: CInt?
         /// Threads are stuck in requests, and use libfuse's session.
         var isAbandoned = false
+        var passthrough: Passthrough?
     }
 
     /// How long requests in progress are waited for in the end: what a disk answers at all, it answers sooner.
@@ -55,23 +58,31 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
 
     /// A session that is not mounted yet. `name` is what the mount table shows as its source, `subtype` makes its type
     /// "fuse.subtype". Of `mountOptions` (each as after `-o`), one that libfuse does not know is an error that names it;
-    /// whatever they say, the mount is read-only.
+    /// whatever they say, the mount is read-only. `asksForPassthrough`: the file system may want the kernel to read files
+    /// by itself.
     public init(
         fileSystem: any FileSystem,
         name: String,
         subtype: String,
-        mountOptions: [String]
+        mountOptions: [String],
+        asksForPassthrough: Bool = false
     ) throws(SessionError) {
         box = FileSystemBox(fileSystem)
+        self.asksForPassthrough = asksForPassthrough
         // Of several, the last one counts: the name may be set, the rest may not.
         let options = ["fsname=\(escape(name))"] + mountOptions + ["subtype=\(escape(subtype))", "ro"]
-        let userData = unsafe Unmanaged.passUnretained(box).toOpaque()
-        // Safe: libfuse copies the strings and the table; the box lives as long as the session.
+        // Safe: libfuse copies the strings and the table; the connection and its box live as long as the session.
+        let connection = UnsafeMutablePointer<cfuse3_connection>.allocate(capacity: 1)
+        var start = unsafe cfuse3_connection()
+        unsafe start.file_system = Unmanaged.passUnretained(box).toOpaque()
+        unsafe connection.initialize(to: start)
+        unsafe self.connection = connection
         let (session, lines) = unsafe Log.collecting { () -> OpaquePointer? in
             var operations = makeOperations()
-            return unsafe cfuse3_session_new(name, options.joined(separator: ","), &operations, userData)
+            return unsafe cfuse3_session_new(name, options.joined(separator: ","), &operations, connection)
         }
         guard let session = unsafe session else {
+            unsafe connection.deallocate()
             throw SessionError(.invalidArgument, subject: "cannot mount", lines: lines)
         }
         unsafe self.session = session
@@ -87,6 +98,7 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
             return
         }
         unsafe fuse_session_destroy(session)
+        unsafe connection.deallocate()
     }
 
     /// The absolute path of a mountpoint, without symbolic links: what the mount table will show.
@@ -133,6 +145,8 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
             StopSignals.restore(mask)
             throw SessionError(ErrorNumber(rawValue: error), subject: "cannot mount on \(mountpoint)", lines: lines)
         }
+        // Safe: no request was read yet. Where it fails, the session goes on, and has no passthrough.
+        if asksForPassthrough { unsafe _ = cfuse3_ask_for_passthrough(session, connection) }
         state.withLock { state in
             guard passed == nil else { return }
             state.mountpoint = path
@@ -162,13 +176,21 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
         state.withLock { $0.runner = pthread_self() }
         defer {
             ending()
-            state.withLock { $0.runner = nil }
+            state.withLock { state in
+                state.runner = nil
+                state.passthrough?.end()
+            }
             unmount()
         }
         let (handshake, lines) = Log.collecting { () -> CInt in
             // Safe: the session is mounted, so that the kernel's first request, FUSE_INIT, is there to be read.
             unsafe cfuse3_answer_one(session)
         }
+        // Safe: from here on other threads use the connection, and none changes it.
+        let passthrough = unsafe Passthrough(
+            device: fuse_session_fd(session), isAgreed: connection.pointee.has_passthrough != 0)
+        unsafe connection.pointee.handshakes = 0
+        state.withLock { $0.passthrough = passthrough }
         // libfuse ends the session by itself when it and the kernel cannot agree.
         let failed = unsafe handshake > 0 && fuse_session_exited(session) != 0 && !state.withLock { $0.isStopping }
         guard handshake >= 0, !failed else {
@@ -177,7 +199,7 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
         }
         Log.write(lines)
         guard handshake > 0 else { return 0 }
-        box.fileSystem.started()
+        box.fileSystem.started(passthrough)
         guard started() else { return 0 }
         box.fileSystem.serving()
         let (error, stuck) = serve(threads: threads, replacements: replacements)

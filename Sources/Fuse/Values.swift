@@ -92,16 +92,21 @@ public struct Attributes: Hashable, Sendable {
 }
 
 /// How the kernel shall treat one open file.
-public struct OpenOptions: Hashable, Sendable {
+public struct OpenOptions: Sendable {
     /// Keep what the page cache holds from earlier opens: right when the content cannot have changed.
     public var keepCache: Bool
     /// Send every read here, past the page cache. The file can then not be mapped into memory.
     public var directIO: Bool
+    /// Read this file instead, and ask for nothing but where holes are, and its attributes. It must have all that the
+    /// file of the mount has, and nothing more: the kernel goes by its size. The other options mean nothing then. While an
+    /// inode is open through a backing file, no open without it succeeds (EIO), and the other way round.
+    public var backing: BackingFile?
 
     /// Without arguments: cached while open, and read afresh at the next open.
-    public init(keepCache: Bool = false, directIO: Bool = false) {
+    public init(keepCache: Bool = false, directIO: Bool = false, backing: BackingFile? = nil) {
         self.keepCache = keepCache
         self.directIO = directIO
+        self.backing = backing
     }
 }
 

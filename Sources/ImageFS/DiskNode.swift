@@ -24,19 +24,19 @@ struct DiskNode: ImagePart {
     }
 
     func open(in mount: ImageFileSystem) throws(ErrorNumber) -> (file: any OpenFile, options: OpenOptions) {
-        let (disk, keepsCache) = try mount.openDisk(view, of: image)
+        let (disk, keepsCache) = try mount.openDisk(view, of: image, by: mount.kernelPaths)
         mount.counters.countOpen()
-        return (disk, OpenOptions(keepCache: keepsCache))
+        return (disk, OpenOptions(keepCache: keepsCache, backing: disk.path?.backing))
     }
 }
 
 extension ImageFileSystem {
     /// Opens one of the disks of `image`, as `ImageNode.openDisk` does. Logs why it cannot be opened.
     func openDisk(
-        _ view: DiskID, of image: ImageNode, isCached: Bool = true
+        _ view: DiskID, of image: ImageNode, by paths: KernelPaths?
     ) throws(ErrorNumber) -> (disk: OpenDisk, keepsCache: Bool) {
         do throws(ImageError) {
-            let result = try image.openDisk(view, reading: ahead, isCached: isCached)
+            let result = try image.openDisk(view, reading: ahead, by: paths)
             openImages.note(image)
             return result
         } catch {
@@ -64,17 +64,20 @@ final class OpenDisk: OpenFile {
     private let counters: MountCounters
     private let readAhead: ReadAhead
     private let opened: OpenedImage
+    /// How the kernel gets its bytes; nil where it gets none. It is kept while the disk is open.
+    let path: DiskPath?
     var gate: RequestGate? { node.gate }
 
     /// A reader of `image`, the disk `view` of `node` that `opened` is.
     init(
-        _ image: Image, _ view: DiskID, of opened: OpenedImage, node: ImageNode, counters: MountCounters,
-        readAhead: ReadAhead
+        _ image: Image, _ view: DiskID, of opened: OpenedImage, on path: DiskPath?, node: ImageNode,
+        counters: MountCounters, readAhead: ReadAhead
     ) {
         self.image = image
         self.readAhead = readAhead
         self.view = view
         self.opened = opened
+        self.path = path
         self.node = node
         self.counters = counters
     }
@@ -129,6 +132,7 @@ final class OpenDisk: OpenFile {
     }
 
     func close(in mount: ImageFileSystem) {
-        mount.closeDisk(of: node, cached: view)
+        // Of what the kernel reads by itself it keeps nothing under the inode of the mount.
+        mount.closeDisk(of: node, cached: path?.kind == .server ? view : nil)
     }
 }

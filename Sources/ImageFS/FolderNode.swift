@@ -97,11 +97,11 @@ final class FolderNode: Entry {
         guard let image = child as? ImageNode, image.isLeftBehind else { return child }
         return state.withLock { state in
             guard let known = state.entries[name], known.number == image.number else { return state.entries[name] }
-            image.letGo()
             var naming = (format: image.format, isSaid: image.isFormatSaid)
             if case .image(let format, let said) = lister.kind(ofFile: name) { naming = (format, said == .person) }
             let entry = source.image(at: image.location, naming.format, isSaid: naming.isSaid)
-            entry.noteChange(of: image.location.text)
+            entry.takeOver(from: image)
+            image.letGo()
             state.entries[name] = entry
             return entry
         }

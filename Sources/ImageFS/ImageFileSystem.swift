@@ -19,6 +19,8 @@ package struct MountSettings: Sendable {
     package var opening = OpeningOptions()
     /// The most bytes that tables and decompressed clusters may take.
     package var cacheSize = LayerResources.defaultCacheSize
+    /// What the kernel may read by itself.
+    package var kernelPath = KernelPath.auto
     /// The user and group that every file belongs to.
     package var owner: (userID: UInt32, groupID: UInt32) = (0, 0)
     /// The permission bits that no file and folder has, as umask(2) has them.
@@ -59,6 +61,7 @@ package final class ImageFileSystem: FileSystem {
     let counters = MountCounters()
     let buffers = BufferPool()
     let ahead: ReadAheadQueue
+    let kernelPaths: KernelPaths
     let userID: UInt32
     let groupID: UInt32
     let permissionMask: UInt16
@@ -81,6 +84,7 @@ package final class ImageFileSystem: FileSystem {
         skipped = SkippedSurvey(of: folder, from: source)
         self.resources = resources
         ahead = ReadAheadQueue(cacheSize: resources.clusters.capacity)
+        kernelPaths = KernelPaths(settings.kernelPath)
         (userID, groupID) = settings.owner
         permissionMask = settings.permissionMask
         self.logger = logger
@@ -90,8 +94,15 @@ package final class ImageFileSystem: FileSystem {
     }
 
     /// The kernel has finished the handshake: the mount will answer.
-    package func started() {
+    package func started(_ passthrough: Passthrough) {
+        kernelPaths.start(passthrough)
         onStart()
+    }
+
+    /// Why the kernel reads no disk by itself, with the error number that says so; nil: it may. Not to be asked for before
+    /// this process has given up what it gives up.
+    package var kernelPathRefusal: (error: ErrorNumber, text: String)? {
+        kernelPaths.refusal.map { ($0.error, $0.text.description) }
     }
 
     /// The server has given up what it gives up, and begins to serve: from here on threads may be started.

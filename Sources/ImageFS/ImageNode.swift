@@ -13,6 +13,10 @@ final class ImageNode: Entry, Closable {
     private struct State {
         /// The file that changed under a reader.
         var changedFile: String?
+        /// The files that were written to while the node before this one had readers.
+        var written: Set<FileIdentity> = []
+        /// Nil until a disk is opened.
+        var paths: OpenPaths?
         /// The files that what the kernel has cached of each disk was read from: of the last reader who is done.
         var cached: [DiskID: [FileStamp]] = [:]
         var knownSizes = KnownSizes()
@@ -142,32 +146,46 @@ final class ImageNode: Entry, Closable {
     /// Opens a disk for a reader, who must call `closeDisk` in the end; `keepsCache`: whether what the kernel cached
     /// at an earlier opening is of the same content. Throws why there is no disk.
     ///
-    /// `reading` says where and how much may be read ahead. `isCached`: whether the kernel will cache what is read of
-    /// it. Throws `system` with ESTALE where a reader still reads what the image was before it changed: then the kernel
+    /// `reading` says where and how much may be read ahead, `paths` on which way the kernel gets its bytes; nil: it gets none,
+    /// and caches none. Throws `system` with ESTALE where a reader still reads what the image was before it changed: then the kernel
     /// looks the name up again, and finds a new node. So it does where the disk has another size than the kernel knows,
     /// which would cut it off there: then the kernel looks the name up again, and finds the size.
     func openDisk(
-        _ view: DiskID, reading: ReadAheadQueue, isCached: Bool = true
+        _ view: DiskID, reading: ReadAheadQueue, by paths: KernelPaths?
     ) throws(ImageError) -> (disk: OpenDisk, keepsCache: Bool) {
         let counters = self.counters(view)
         guard let disks = source.take() else { throw leftBehind }
         do throws(ImageError) {
-            let disk = try self.disk(view, of: disks).result.get()
+            let opened = self.disk(view, of: disks)
+            let disk = try opened.result.get()
             let (known, cached, gate) = state.withLock { state in
                 let gate = state.readAheadGate ?? RequestGate(limit: ReadAheadQueue.limitPerImage)
                 state.readAheadGate = gate
                 return (state.knownSizes[view], state.cached[view], gate)
             }
-            if isCached, let known, known != disk.virtualSize { throw leftBehind }
-            if isCached { counters.countOpen() }
+            if paths != nil, let known, known != disk.virtualSize { throw leftBehind }
+            if paths != nil { counters.countOpen() }
             let open = OpenDisk(
-                disk, view, of: disks.opened, node: self, counters: counters,
-                readAhead: ReadAhead(of: disk, on: reading, through: gate))
+                disk, view, of: disks.opened, on: paths.map { path(of: view, opened, in: disks, by: $0) }, node: self,
+                counters: counters, readAhead: ReadAhead(of: disk, on: reading, through: gate))
             return (open, cached == disks.opened.stamp)
         } catch {
             source.giveBack()
             throw error
         }
+    }
+
+    /// The way on which the kernel gets the bytes of a disk of `disks`, which `disk` is: as long as it is kept, the same for
+    /// all.
+    func path(of view: DiskID, _ disk: OpenedDisk, in disks: ImageDisks, by kernelPaths: KernelPaths) -> DiskPath {
+        // What takes long is found out before others have to wait for it.
+        let flat = kernelPaths.flatFile(of: disk)
+        let (open, written) = state.withLock { state in
+            let open = state.paths ?? OpenPaths()
+            state.paths = open
+            return (open, state.written)
+        }
+        return open.path(of: view, in: disks.opened) { kernelPaths.path(of: flat, written: written) }
     }
 
     /// What people should know of changes to the image's files, in sentences.
@@ -180,9 +198,16 @@ final class ImageNode: Entry, Closable {
         state.withLock { $0.changedFile = path }
     }
 
+    /// Goes on for `old`, whose file changed, or was replaced by another, while it had readers.
+    func takeOver(from old: ImageNode) {
+        let written = old.source.writtenFiles.union(old.state.withLock { $0.written })
+        noteChange(of: location.text)
+        state.withLock { $0.written = written }
+    }
+
     private static func changeNote(_ path: String) -> ErrorText {
         "\(path: path): was changed or replaced while the image was open; who had it open goes on reading a file that "
-            + "was replaced, and is refused (ESTALE) where a file was written to"
+            + "was replaced, and is refused (ESTALE) where a file was written to, unless the kernel reads it by itself"
     }
 
     /// Whether its name leads to another file by now: see `CatalogImage`.

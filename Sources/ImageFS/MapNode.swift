@@ -17,7 +17,7 @@ struct MapNode: ImagePart {
     }
 
     func open(in mount: ImageFileSystem) throws(ErrorNumber) -> (file: any OpenFile, options: OpenOptions) {
-        let (disk, _) = try mount.openDisk(.current, of: image, isCached: false)
+        let (disk, _) = try mount.openDisk(.current, of: image, by: nil)
         // Its size is not known beforehand.
         return (OpenMap(node: image, text: MapText(disk.image)), OpenOptions(directIO: true))
     }

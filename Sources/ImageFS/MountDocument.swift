@@ -11,6 +11,21 @@ struct MountDocument: Encodable {
         var used: Int
     }
 
+    /// What the kernel may read by itself.
+    struct KernelPathFacts: Encodable {
+        var setting: String
+        /// The ways that it may use for some disks, beside that of asking this process.
+        var available: [DiskPath.Kind]
+        /// Why there is none.
+        var reason: ErrorText?
+
+        init(_ paths: KernelPaths) {
+            setting = paths.setting.rawValue
+            reason = paths.refusal?.text
+            available = reason == nil ? [.passthrough] : []
+        }
+    }
+
     private var version = rblockVersion
     private var images: String
     /// The folders, images and containers that were listed so far.
@@ -19,6 +34,7 @@ struct MountDocument: Encodable {
     private var openFiles: Int
     private var tableCache: Cache
     private var clusterCache: Cache
+    private var kernelPath: KernelPathFacts
     private var counters: CounterFacts
     private var skipped: SkippedFiles?
 
@@ -28,6 +44,7 @@ struct MountDocument: Encodable {
         case openFiles = "open-files"
         case tableCache = "table-cache"
         case clusterCache = "cluster-cache"
+        case kernelPath = "kernel-path"
     }
 
     private enum RootKeys: String, CodingKey {
@@ -45,6 +62,7 @@ struct MountDocument: Encodable {
         let resources = fileSystem.resources
         tableCache = Cache(capacity: resources.tables.capacity, used: resources.tables.cost)
         clusterCache = Cache(capacity: resources.clusters.capacity, used: resources.clusters.cost)
+        kernelPath = KernelPathFacts(fileSystem.kernelPaths)
         counters = CounterFacts(fileSystem.counters.figures)
         let skipped = fileSystem.skipped.latest()
         self.skipped = skipped.isEmpty ? nil : skipped
@@ -66,6 +84,7 @@ struct MountDocument: Encodable {
         try container.encode(openFiles, forKey: .openFiles)
         try container.encode(tableCache, forKey: .tableCache)
         try container.encode(clusterCache, forKey: .clusterCache)
+        try container.encode(kernelPath, forKey: .kernelPath)
         try container.encode(counters, forKey: .counters)
         try container.encodeIfPresent(skipped, forKey: .skipped)
     }

@@ -14,20 +14,42 @@ struct StatsDocument: Encodable {
         var probed: Bool
         var virtualSize: UInt64?
         var actualSize: UInt64
+        var kernelPath: PathFacts?
 
         private enum CodingKeys: String, CodingKey {
             case filename, format, probed
             case virtualSize = "virtual-size"
             case actualSize = "actual-size"
+            case kernelPath = "kernel-path"
         }
 
-        init(_ layer: LayerDescription) {
+        init(_ layer: LayerDescription, _ path: DiskPath?) {
             let info = ImageInfo(layer, listsAll: false)
             filename = info.filename
             format = info.format
             probed = layer.wasProbed
             virtualSize = info.virtualSize
             actualSize = info.actualSize
+            kernelPath = path.map { PathFacts($0) }
+        }
+    }
+
+    /// How the kernel gets the bytes of a disk.
+    struct PathFacts: Encodable {
+        var path: DiskPath.Kind
+        /// Whether the counters see what is read.
+        var isCounted: Bool
+        var reason: ErrorText?
+
+        private enum CodingKeys: String, CodingKey {
+            case path, reason
+            case isCounted = "reads-counted"
+        }
+
+        init(_ path: DiskPath) {
+            self.path = path.kind
+            isCounted = path.kind == .server
+            reason = path.reason
         }
     }
 
@@ -35,7 +57,13 @@ struct StatsDocument: Encodable {
     struct Mount: Encodable {
         var version = rblockVersion
         var layers: [Layer]
+        var kernelPath: PathFacts?
         var counters: CounterFacts
+
+        private enum CodingKeys: String, CodingKey {
+            case version, layers, counters
+            case kernelPath = "kernel-path"
+        }
     }
 
     private enum CodingKeys: String, CodingKey {
@@ -54,7 +82,7 @@ struct StatsDocument: Encodable {
 
     /// The document of an image, or of one of its snapshots, as it is now. Measures how the disk is stored, if that was
     /// not done yet.
-    init(_ node: ImageNode, snapshot index: Int?) {
+    init(_ node: ImageNode, snapshot index: Int?, by kernelPaths: KernelPaths) {
         let id = DiskID(snapshot: index)
         let disks = node.disks()
         let layers = disks.opened.layers
@@ -77,8 +105,15 @@ struct StatsDocument: Encodable {
         more.inUse = ImageUse(files)
         let notes = lastingNotes + (more.inUse?.note.map { [$0] } ?? [])
         more.notes = notes.isEmpty ? nil : notes
+        func path(of view: DiskID) -> DiskPath? {
+            guard let disk = disks.disk(view), disk.image != nil else { return nil }
+            return node.path(of: view, disk, in: disks, by: kernelPaths)
+        }
         mount = Mount(
-            layers: layers.map(Layer.init), counters: CounterFacts(node.counters(id).figures, node.layerCounters))
+            // Only those of a chain have files of their own.
+            layers: layers.enumerated().map { Layer($1, layers.count > 1 ? path(of: DiskID(part: .layer($0))) : nil) },
+            kernelPath: path(of: id).map(PathFacts.init),
+            counters: CounterFacts(node.counters(id).figures, node.layerCounters))
     }
 
     func encode(to encoder: any Encoder) throws {

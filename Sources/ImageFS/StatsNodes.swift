@@ -71,7 +71,7 @@ struct ImageStats: StatsNode, ImagePart {
 
     func text(in mount: ImageFileSystem) throws -> [UInt8] {
         defer { mount.openImages.note(image) }
-        return try StatsDocument(image, snapshot: snapshot).text()
+        return try StatsDocument(image, snapshot: snapshot, by: mount.kernelPaths).text()
     }
 
     func time(in mount: ImageFileSystem) -> FileTime? { mount.opened(image).layers.first?.file.modified }

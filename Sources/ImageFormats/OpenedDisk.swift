@@ -7,6 +7,7 @@ public final class OpenedDisk: Sendable {
     public let result: Result<Image, ImageError>
     private let measured = Guarded<MeasuredAllocation?>(nil)
     private let estimated = Guarded<UInt64?>(nil)
+    private let flat = Guarded<Result<any HostFile, ImageError>?>(nil)
     /// The look-ups that are left for it and other disks of its image; nil: it has its own.
     private let shared: SharedLookUps?
     /// Held while the count is made: other counts wait here, and estimates do not.
@@ -72,5 +73,22 @@ public final class OpenedDisk: Sendable {
         let size = quick.whole?.allocated ?? min(image.virtualSize, max(image.hostSize, quick.sum.allocated))
         if isKnown { estimated.withLock { $0 = size } }
         return size
+    }
+
+    /// The file that has the disk byte for byte: see `Image.flatFile`. Found out when it is first asked for, and kept.
+    public func flatFile() throws(ImageError) -> any HostFile {
+        let image = try result.get()
+        let answer = flat.withLock { flat in
+            if let flat { return flat }
+            let answer: Result<any HostFile, ImageError>
+            do throws(ImageError) {
+                answer = .success(try image.flatFile())
+            } catch {
+                answer = .failure(error)
+            }
+            flat = answer
+            return answer
+        }
+        return try answer.get()
     }
 }

@@ -163,7 +163,12 @@ public final class OpenedImage: Sendable {
         files.first { !$0.isUnchanged }
     }
 
-    /// The same for every read: the files are looked at every 20 milliseconds at most.
+    /// All files of the chain that were written to since it was opened.
+    public var writtenFiles: Set<FileIdentity> {
+        Set(files.filter { !$0.isUnchanged }.flatMap(\.identities))
+    }
+
+    /// The same as `changedFile` for every read: the files are looked at every 20 milliseconds at most.
     public var fileChangedLately: (any HostFile)? {
         let elapsed = openedAt.duration(to: .now).components
         let now = elapsed.seconds * 1_000_000_000 + elapsed.attoseconds / 1_000_000_000

@@ -55,6 +55,11 @@ struct MountFailure: Error {
         }
     }
 
+    /// The kernel reads nothing by itself because of `error`, where that is required.
+    init(requiringKernelPath error: ErrorNumber, _ reason: String) {
+        self.init(error.rawValue == EPERM ? .noPermission : .unavailable, "--kernel-path require: \(reason)")
+    }
+
     func report() {
         message.map(Self.say)
     }

@@ -50,6 +50,8 @@ struct RBlockFS: ParsableCommand {
                   as --log-level; notice by default
               secret=IMAGE=file:PATH, secret=IMAGE=env:VARIABLE
                   as --secret, repeatable
+              kernel_path=auto, kernel_path=off, kernel_path=require
+                  as --kernel-path; auto by default
               slow_keys, raw_img, probe, ignore_cid, drop_privileges
                   as the options of these names
               uid=USER, gid=GROUP, umask=MODE, pid_file=FILE
@@ -92,6 +94,23 @@ struct RBlockFS: ParsableCommand {
               mount -t fuse.rblockfs /srv/images /mnt/rb -o ro,allow_other
               /srv/images  /mnt/rb  fuse.rblockfs  ro,nofail,allow_other  0 0
 
+            KERNEL PATHS
+            A disk that one regular file has as it is, from the first byte to the last, is read by the kernel itself, as fast \
+            as the file: a raw image, a flat VMDK of one file, a QCOW2 with a raw data file. That is FUSE passthrough, and \
+            needs Linux 6.9 and root, without --drop-privileges and --user. For other disks, and elsewhere, the kernel asks \
+            this program for each read; stats.json says why. The values of --kernel-path:
+
+              auto
+                  disks are read so where they can be
+              off
+                  they are not: all reads are counted, and fail where an image was
+                  written to while it was open
+              require
+                  as auto, and nothing is mounted where no disk could be read so
+
+            The kernel writes to no image either, nor changes when it was last read. Who has such a disk open while its file \
+            is written to reads what is in the file; who opens it then reads through this program.
+
             SIGNALS
               SIGTERM, SIGINT, SIGHUP
                   unmount without waiting for open files, and end the server with status 0
@@ -128,7 +147,7 @@ struct RBlockFS: ParsableCommand {
               0    mounted; in the foreground: unmounted again
               64   wrong usage
               66   IMAGES, a folder of --allow-path or a key of --secret cannot be read
-              69   FUSE is not available: no /dev/fuse
+              69   FUSE is not available: no /dev/fuse; or what --kernel-path requires
               70   anything else went wrong
               73   MOUNTPOINT cannot be mounted on, or --pid-file not written
               77   not permitted
@@ -200,6 +219,11 @@ struct RBlockFS: ParsableCommand {
     var ignoreCid = false
 
     @Option(
+        help: ArgumentHelp(
+            "What the kernel may read by itself: auto (default), off or require; see KERNEL PATHS.", valueName: "what"))
+    var kernelPath = KernelPath.auto
+
+    @Option(
         name: .customShort("o"),
         help: ArgumentHelp(
             "Mount options, as FUSE programs take them: see MOUNT OPTIONS. Repeatable.",
@@ -258,6 +282,12 @@ struct RBlockFS: ParsableCommand {
                     throw ValidationError("-o log_level: '\(value)' is no level")
                 }
                 logLevel = level
+            case ("kernel_path", let value?):
+                guard let path = KernelPath(rawValue: value) else {
+                    let forms = KernelPath.allCases.map(\.rawValue).joined(separator: ", ")
+                    throw ValidationError("-o kernel_path: '\(value)' is none of \(forms)")
+                }
+                kernelPath = path
             case ("secret", let value?):
                 guard let secret = SecretSource(argument: value) else {
                     throw ValidationError("-o secret: write IMAGE=file:PATH or IMAGE=env:VARIABLE")
@@ -277,6 +307,8 @@ struct RBlockFS: ParsableCommand {
 }
 
 extension ImageFormat: ExpressibleByArgument {}
+
+extension KernelPath: ExpressibleByArgument {}
 
 /// The levels of swift-log, as arguments.
 enum LogLevel: String, ExpressibleByArgument, CaseIterable {

@@ -33,6 +33,10 @@ struct Server {
         let logger = makeLogger()
         Log.setHandler { line in logger.notice("\(line)") }
         try Privileges.check(becoming: command.service.user)
+        // Later it could not even unmount.
+        if command.kernelPath == .require, command.service.givesUpPrivileges {
+            throw MountFailure(requiringKernelPath: ErrorNumber(rawValue: EPERM), KernelPath.missingRights)
+        }
         let mountpoint = try Mountpoint(command.mountpoint) { line in
             logger.notice("\(line)")
             // Only its starter sees the log of a server in the background still listens.
@@ -64,6 +68,7 @@ struct Server {
         settings.probesAll = command.probe
         settings.opening.ignoresCID = command.ignoreCid
         settings.cacheSize = command.cacheSize.count
+        settings.kernelPath = command.kernelPath
         settings.owner = (command.service.uid?.rawValue ?? getuid(), command.service.gid?.rawValue ?? getgid())
         settings.permissionMask = command.service.umask?.rawValue ?? 0
         let path = mountpoint.path
@@ -86,7 +91,8 @@ struct Server {
         var failure: MountFailure?
         do throws(SessionError) {
             let session = try Session(
-                fileSystem: fileSystem, name: images, subtype: "rblockfs", mountOptions: options)
+                fileSystem: fileSystem, name: images, subtype: "rblockfs", mountOptions: options,
+                asksForPassthrough: command.kernelPath != .off)
             try session.mount(at: mountpoint.path)
             let stuck = try session.run(
                 threads: ImageFileSystem.threads, replacements: ImageFileSystem.replacementThreads
@@ -94,6 +100,9 @@ struct Server {
                 do throws(MountFailure) {
                     try pidFile?.publish()
                     if command.service.givesUpPrivileges { try Privileges.giveUp(becoming: command.service.user) }
+                    if command.kernelPath == .require, let (error, reason) = fileSystem.kernelPathRefusal {
+                        throw MountFailure(requiringKernelPath: error, reason)
+                    }
                 } catch {
                     failure = error
                     return false

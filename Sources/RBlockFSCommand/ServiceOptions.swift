@@ -1,6 +1,7 @@
 import ArgumentParser
 import Fuse
 import Glibc
+import ImageFS
 import SystemPackage
 
 /// Options for who runs the server as a service, and for whose files the mount shows.
@@ -140,7 +141,7 @@ enum MountCommandOption {
         ("allow_other", nil), ("allow_root", nil), ("auto_unmount", nil), ("allow_path", []), ("cache_size", []),
         ("log_level", LogLevel.allCases.map(\.rawValue)), ("secret", []), ("slow_keys", nil), ("raw_img", nil),
         ("probe", nil), ("ignore_cid", nil), ("uid", []), ("gid", []), ("umask", []), ("pid_file", []),
-        ("drop_privileges", nil), ("setuid", []), ("ro", nil),
+        ("kernel_path", KernelPath.allCases.map(\.rawValue)), ("drop_privileges", nil), ("setuid", []), ("ro", nil),
     ]
 
     private static let names: Set<String> = [

@@ -42,6 +42,23 @@ struct OrdinaryUserTests {
         #expect(result.status == 0, "\(result.text)\(result.errors)")
     }
 
+    @Test("The kernel reads nothing by itself for it, which stats.json says, and --kernel-path require as well")
+    func kernelPath() throws {
+        let gallery = try Gallery(["disk.raw"], seed: 11)
+        let result = try run(
+            """
+            "$1" --kernel-path require "$2" "$3"; echo $?
+            set -e; "$1" "$2" "$3"; cmp "$4" "$3/disk.raw/disk.raw"
+            jq -r '.rblock | ."kernel-path".path, ."kernel-path".reason, .counters.reads > 0' "$3/disk.raw/stats.json"
+            jq -c '.rblock."kernel-path".available' "$3/stats.json"; fusermount3 -u "$3"
+            """, gallery)
+        let lines = result.text.split(separator: "\n")
+        // 69 where the kernel cannot do it for root either.
+        #expect(result.status == 0 && ["77", "69"].contains(lines.first ?? ""), "\(result.text)\(result.errors)")
+        #expect(lines.count == 5 && lines[1] == "server" && lines[3...] == ["true", "[]"], "\(result.text)")
+        #expect(result.errors == "rblockfs: --kernel-path require: \(lines.count > 2 ? lines[2] : "")\n")
+    }
+
     @Test("Images that may not be read, and a mountpoint that may not be used, end with 77")
     func permissions() throws {
         let gallery = try Gallery(["plain.qcow2"], seed: 2)

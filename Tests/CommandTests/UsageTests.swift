@@ -41,6 +41,7 @@ struct UsageTests {
             "--allow-path", "--cache-size", "--foreground", "--raw-img", "--ignore-cid", "-o ", "64 ", "66 ", "69 ",
             "70 ",
             "73 ", "77 ", "--uid", "--umask", "--pid-file", "--ready-fd", "--drop-privileges", "--user",
+            "--kernel-path",
             "mount -t fuse.rblockfs",
         ] { #expect(help.text.contains(word), "\(word)") }
         #expect(try rblockfs("-h").text == help.text)
@@ -55,6 +56,8 @@ struct UsageTests {
             (["--cache-size", "many", images, mountpoint], "many"),
             (["-o", "cache_size=many", images, mountpoint], "many"),
             (["-o", "log_level=loud", images, mountpoint], "loud"),
+            (["-o", "kernel_path=fast", images, mountpoint], "fast"),
+            (["--kernel-path", "fast", images, mountpoint], "fast"),
             (["--log-level", "loud", images, mountpoint], "loud"),
             (["--uid", "no-such-user", images, mountpoint], "no-such-user"),
             (["--uid", "4294967295", images, mountpoint], "4294967295"), (["--gid", "-1", images, mountpoint], "gid"),

@@ -16,6 +16,13 @@ extern const int clinux_SEEK_HOLE;
 /// descriptor, or -1 with errno set.
 int clinux_find_beneath(int directory, const char *path);
 
+/// Opens the regular file that is open as `descriptor` anew, for reading, and no other file: through a mount of its own
+/// that nothing else sees (open_tree(2), mount_setattr(2)), is read-only and keeps no access times. What the kernel opens by
+/// that descriptor can neither be written to, nor changes when the file was last read. Also finds out whether the file can
+/// be read with O_DIRECT in sectors of 512 bytes, by reading the first one. Returns a descriptor that serves for nothing
+/// else, or -1 with errno set: EINVAL where it cannot, as on disks with larger sectors.
+int clinux_open_untouched(int descriptor);
+
 /// Closes every descriptor from `first` on, with close_range(2).
 void clinux_close_from(int first);
 

@@ -70,6 +70,11 @@ package final class CatalogImage: Closable {
         }
     }
 
+    /// The files that were written to since the image was opened; none where it is not open.
+    package var writtenFiles: Set<FileIdentity> {
+        state.withLock { $0.disks?.opened.writtenFiles ?? [] }
+    }
+
     /// The file has lost its name: closes it, now or with the last reader.
     package func letGo() {
         hasLostName.store(true, ordering: .relaxed)

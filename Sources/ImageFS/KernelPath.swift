@@ -1,0 +1,171 @@
+import BlockImage
+import Catalog
+import Fuse
+import Glibc
+import HostStorage
+import ImageFormats
+
+/// What the kernel may read by itself, without asking this process: `--kernel-path`.
+package enum KernelPath: String, CaseIterable, Sendable {
+    /// As much as it can, and as this process may have it do.
+    case auto
+    /// Nothing.
+    case off
+    /// As `auto`; there is no mount where the kernel, or the rights of this process, allow nothing.
+    case require
+
+    /// What is said where this process has not the rights for anything.
+    package static let missingRights =
+        "this process may not use FUSE passthrough: it needs CAP_SYS_ADMIN, which root has without --drop-privileges "
+        + "and --user"
+}
+
+/// The way on which the kernel gets the bytes of one disk, for all who have it open at the same time: with FUSE, a file is
+/// open in one way only.
+final class DiskPath: Sendable {
+    /// The ways, as `stats.json` names them.
+    enum Kind: String, Encodable {
+        /// The kernel reads the image's file.
+        case passthrough
+        /// It asks this process for every read.
+        case server
+    }
+
+    /// The file that the kernel reads by itself; nil: there is none.
+    let backing: BackingFile?
+    /// Why it is no better way; nil where there is none.
+    let reason: ErrorText?
+
+    var kind: Kind { backing == nil ? .server : .passthrough }
+
+    fileprivate init(through backing: BackingFile) {
+        self.backing = backing
+        reason = nil
+    }
+
+    fileprivate init(because reason: ErrorText) {
+        backing = nil
+        self.reason = reason
+    }
+}
+
+/// Decides on the ways of all disks of a mount. Every method may be called from any thread.
+final class KernelPaths: Sendable {
+    private struct State {
+        var passthrough: Passthrough?
+        /// Why the kernel reads no disk of the mount by itself; the outer nil: not known yet.
+        var refusal: (error: ErrorNumber, text: ErrorText)??
+    }
+
+    /// What was asked for.
+    let setting: KernelPath
+    private let state = Guarded(State())
+
+    init(_ setting: KernelPath) {
+        self.setting = setting
+    }
+
+    /// The kernel has agreed on `passthrough`.
+    func start(_ passthrough: Passthrough) {
+        state.withLock { $0.passthrough = passthrough }
+    }
+
+    /// Why the kernel reads no disk of the mount by itself; nil: it may read some. Found out when it is first asked for, and
+    /// kept: not to be asked for before this process has given up what rights it gives up.
+    var refusal: (error: ErrorNumber, text: ErrorText)? {
+        state.withLock { state in
+            if let known = state.refusal { return known }
+            let refusal = refusal(state.passthrough)
+            state.refusal = .some(refusal)
+            return refusal
+        }
+    }
+
+    private func refusal(_ passthrough: Passthrough?) -> (error: ErrorNumber, text: ErrorText)? {
+        guard setting != .off else { return (.notSupported, "--kernel-path is off") }
+        guard let passthrough, passthrough.isAgreed else {
+            return (
+                .notSupported,
+                "the kernel has no FUSE passthrough: Linux 6.9 and later have it, with CONFIG_FUSE_PASSTHROUGH"
+            )
+        }
+        do throws(ErrorNumber) {
+            try passthrough.check()
+            return nil
+        } catch {
+            guard error.rawValue == EPERM else {
+                return (error, "the kernel refuses FUSE passthrough: \(error.description)")
+            }
+            return (error, ErrorText(KernelPath.missingRights))
+        }
+    }
+
+    /// The file that has `disk` byte for byte, or why there is none. Not looked for where it makes no difference.
+    func flatFile(of disk: OpenedDisk) -> Result<any HostFile, ImageError> {
+        if let refusal { return .failure(ImageError(.unsupported, about: .disk, refusal.text)) }
+        do throws(ImageError) {
+            return .success(try disk.flatFile())
+        } catch {
+            return .failure(error)
+        }
+    }
+
+    /// The way of a disk, of which `flat` says the file of; `written`: files that were written to while readers had them open.
+    func path(of flat: Result<any HostFile, ImageError>, written: Set<FileIdentity>) -> DiskPath {
+        if let refusal { return DiskPath(because: refusal.text) }
+        do throws(ImageError) {
+            let file = try flat.get()
+            // The kernel does not see that a file is written to: only this process refuses reads then.
+            guard written.isDisjoint(with: file.identities) else {
+                return DiskPath(because: "\(path: file.path) was written to while it was open")
+            }
+            guard file.imageLock != .writing else {
+                return DiskPath(because: "another program has \(path: file.path) open for writing")
+            }
+            return try file.withUntouchedDescriptor { descriptor in
+                do throws(ErrorNumber) {
+                    return DiskPath(through: try register(descriptor))
+                } catch {
+                    return DiskPath(because: Self.reason(error, file))
+                }
+            }
+        } catch {
+            return DiskPath(because: error.text)
+        }
+    }
+
+    private func register(_ descriptor: CInt) throws(ErrorNumber) -> BackingFile {
+        guard let passthrough = state.withLock({ $0.passthrough }) else { throw .notSupported }
+        return try passthrough.register(descriptor)
+    }
+
+    private static func reason(_ error: ErrorNumber, _ file: any HostFile) -> ErrorText {
+        error.rawValue == ELOOP
+            ? "\(path: file.path) is on a file system that is stacked on others, as overlayfs is"
+            : "the kernel does not read \(path: file.path) by itself: \(error.description)"
+    }
+}
+
+/// The ways of the disks of one image that are open now. Every method may be called from any thread.
+final class OpenPaths: Sendable {
+    private struct Open {
+        weak var path: DiskPath?
+        /// What `path` was decided for: the image may be opened anew, and be another, when its last reader is gone and the
+        /// path is not yet.
+        weak var image: OpenedImage?
+    }
+
+    private let open = Guarded<[DiskID: Open]>([:])
+
+    /// The way of a disk of `image` for one more who opens it: that on which it is open, as long as `DiskPath`s of it are kept;
+    /// else what `decide` says. The kernel is done with a file before it says that it was closed.
+    func path(of view: DiskID, in image: OpenedImage, else decide: () -> DiskPath) -> DiskPath {
+        open.withLock { open in
+            if let known = open[view], known.image === image, let path = known.path { return path }
+            let path = decide()
+            open = open.filter { $0.value.path != nil }
+            open[view] = Open(path: path, image: image)
+            return path
+        }
+    }
+}
