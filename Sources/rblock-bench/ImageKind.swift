@@ -27,6 +27,15 @@ enum ImageKind: String, CaseIterable {
 
     private var isCompressed: Bool { self == .zlib || self == .zstd }
 
+    /// What the kernel is expected to do with it by itself.
+    func passthroughTargets(for measure: Measure) -> [Target] {
+        switch measure {
+        case .sequential, .mapped, .random1, .random8:
+            [Target(atLeast: 8, times: .storageDaemon), Target(atLeast: 0.9, times: .bareFile)]
+        case .random32, .loopDevice, .directLoopDevice, .copy: []
+        }
+    }
+
     /// What rblockfs is expected to do with it: so many times the figure of another server.
     func targets(for measure: Measure) -> [Target] {
         switch measure {

@@ -13,8 +13,8 @@ struct ReadBench: ParsableCommand {
             reads every image through each server in turn, several rounds, with a cold FUSE cache over warm image files. \
             Prints the median of every measure, its spread, and the median of its ratios, round by round, to \
             qemu-storage-daemon's figure (qsd), that of a C program that does the least a FUSE server can (loop) and that of \
-            the bare file. Every server must have read the same, which check sums tell. Loop devices need root, and so does \
-            the read-ahead that makes mounts fast.
+            the bare file. Every server must have read the same, which check sums tell. Loop devices need root, and so do \
+            the read-ahead that makes mounts fast, and raw files that the kernel reads by itself ('rblockfs passthrough').
 
             EXAMPLES
               rblock-bench read

@@ -22,7 +22,7 @@ struct Row: Encodable {
     var most: Double?
     /// By a server's name: the median of the rounds' ratios to its figure in the same round.
     var ratios: [String: Double]
-    /// Those of rblockfs.
+    /// Those of rblockfs, and of what the kernel reads by itself.
     var targets: [Outcome]
     /// Of what was read, in hexadecimal.
     var checkSum: String?
@@ -51,7 +51,12 @@ struct Row: Encodable {
             ratios[other] = zip(rounds, figures.figures).map { $0 / $1 }.median
         }
         self.ratios = Dictionary(uniqueKeysWithValues: ratios.map { ($0.rawValue, $1) })
-        let targets = server == .rblockfs ? image.targets(for: measure) : []
+        let targets =
+            switch server {
+            case .rblockfs: image.targets(for: measure)
+            case .passthrough: image.passthroughTargets(for: measure)
+            default: [Target]()
+            }
         self.targets = targets.compactMap { target in
             ratios[target.times].map {
                 Outcome(times: target.times.rawValue, atLeast: target.atLeast, reached: $0 >= target.atLeast)

@@ -3,6 +3,8 @@ import HostTools
 /// What shows an image as a flat file. The raw value is its name on the command line and in JSON.
 enum ServerKind: String, CaseIterable {
     case rblockfs
+    /// The same, where the kernel reads the image's file by itself.
+    case passthrough
     /// The C program of this package that does the least that a FUSE server can.
     case floor = "libfuse-loop"
     case storageDaemon = "qemu-storage-daemon"
@@ -10,11 +12,12 @@ enum ServerKind: String, CaseIterable {
     case bareFile = "bare-file"
 
     /// What --quick measures.
-    static let quick: [ServerKind] = [.rblockfs, .floor, .storageDaemon, .bareFile]
+    static let quick: [ServerKind] = [.rblockfs, .passthrough, .floor, .storageDaemon, .bareFile]
 
     /// What the table calls it.
     var title: String {
         switch self {
+        case .passthrough: "rblockfs passthrough"
         case .floor: "C libfuse loop"
         case .nbdfuse: "qemu-nbd + nbdfuse"
         case .bareFile: "bare file"
@@ -32,6 +35,7 @@ enum ServerKind: String, CaseIterable {
     /// Whether it is one for images of this kind at all.
     func serves(_ kind: ImageKind) -> Bool {
         switch self {
+        case .passthrough: kind == .raw
         case .vmdkmount: kind.format == "vmdk"
         case .qcowmount: kind.format == "qcow2"
         default: true
@@ -48,8 +52,10 @@ enum ServerKind: String, CaseIterable {
         let shown: String
         let command: [String]
         switch self {
-        case .rblockfs:
-            (shown, command) = ("\(name)/disk.raw", [programs.rblockfs, "--foreground", image.path, mountpoint])
+        case .rblockfs, .passthrough:
+            let path = self == .passthrough ? "require" : "off"
+            shown = "\(name)/disk.raw"
+            command = [programs.rblockfs, "--foreground", "--kernel-path", path, image.path, mountpoint]
         case .floor: (shown, command) = ("disk.raw", [programs.floor, disk.path, mountpoint])
         case .storageDaemon:
             // It mounts on a file. A comma in a value is doubled.
