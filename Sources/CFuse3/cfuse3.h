@@ -53,6 +53,12 @@ struct cfuse3_init_request {
     uint32_t major, minor, max_readahead, flags, flags2;
 };
 
+struct cfuse3_answer_header {
+    uint32_t length;
+    int32_t error;
+    uint64_t unique;
+};
+
 struct cfuse3_init_answer {
     uint32_t major, minor, max_readahead, flags;
     uint16_t max_background, congestion_threshold;
@@ -80,8 +86,7 @@ static inline ssize_t cfuse3_writev(int device, struct iovec *parts, int count, 
 {
     struct cfuse3_connection *connection = (struct cfuse3_connection *)context;
     if (connection->handshakes && connection->init != 0 && count == 2) {
-        const struct fuse_out_header { uint32_t length; int32_t error; uint64_t unique; } *header =
-            (const struct fuse_out_header *)parts[0].iov_base;
+        const struct cfuse3_answer_header *header = (const struct cfuse3_answer_header *)parts[0].iov_base;
         struct cfuse3_init_answer *answer = (struct cfuse3_init_answer *)parts[1].iov_base;
         if (header->unique == connection->init && header->error == 0 && parts[1].iov_len >= sizeof *answer) {
             answer->flags |= CFUSE3_INIT_EXT;

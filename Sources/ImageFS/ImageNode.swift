@@ -178,14 +178,14 @@ final class ImageNode: Entry, Closable {
     /// The way on which the kernel gets the bytes of a disk of `disks`, which `disk` is: as long as it is kept, the same for
     /// all.
     func path(of view: DiskID, _ disk: OpenedDisk, in disks: ImageDisks, by kernelPaths: KernelPaths) -> DiskPath {
-        // What takes long is found out before others have to wait for it.
-        let flat = kernelPaths.flatFile(of: disk)
+        // Before others have to wait for it.
+        kernelPaths.prepare(disk)
         let (open, written) = state.withLock { state in
             let open = state.paths ?? OpenPaths()
             state.paths = open
             return (open, state.written)
         }
-        return open.path(of: view, in: disks.opened) { kernelPaths.path(of: flat, written: written) }
+        return open.path(of: view, in: disks.opened) { kernelPaths.path(of: disk, written: written) }
     }
 
     /// What people should know of changes to the image's files, in sentences.

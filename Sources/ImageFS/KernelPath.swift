@@ -100,27 +100,24 @@ final class KernelPaths: Sendable {
         }
     }
 
-    /// The file that has `disk` byte for byte, or why there is none. Not looked for where it makes no difference.
-    func flatFile(of disk: OpenedDisk) -> Result<any HostFile, ImageError> {
-        if let refusal { return .failure(ImageError(.unsupported, about: .disk, refusal.text)) }
-        do throws(ImageError) {
-            return .success(try disk.flatFile())
-        } catch {
-            return .failure(error)
-        }
+    /// Finds out what `path` needs to know of `disk` and may take long: it keeps the answer.
+    func prepare(_ disk: OpenedDisk) {
+        if refusal == nil { _ = try? disk.flatFile() }
     }
 
-    /// The way of a disk, of which `flat` says the file of; `written`: files that were written to while readers had them open.
-    func path(of flat: Result<any HostFile, ImageError>, written: Set<FileIdentity>) -> DiskPath {
+    /// The way of `disk`; `written`: files that were written to while readers had them open.
+    func path(of disk: OpenedDisk, written: Set<FileIdentity>) -> DiskPath {
         if let refusal { return DiskPath(because: refusal.text) }
         do throws(ImageError) {
-            let file = try flat.get()
-            // The kernel does not see that a file is written to: only this process refuses reads then.
-            guard written.isDisjoint(with: file.identities) else {
-                return DiskPath(because: "\(path: file.path) was written to while it was open")
-            }
-            guard file.imageLock != .writing else {
-                return DiskPath(because: "another program has \(path: file.path) open for writing")
+            let file = try disk.flatFile()
+            // The kernel does not see that an image is written to: only this process refuses reads then.
+            for file in disk.image?.files ?? [] {
+                guard written.isDisjoint(with: file.identities) else {
+                    return DiskPath(because: "\(path: file.path) was written to while it was open")
+                }
+                guard file.imageLock != .writing else {
+                    return DiskPath(because: "another program has \(path: file.path) open for writing")
+                }
             }
             return try file.withUntouchedDescriptor { descriptor in
                 do throws(ErrorNumber) {
