@@ -62,6 +62,8 @@ let package = Package(
         .target(
             name: "Compression", dependencies: ["BlockImage", "CDeflate", "CZlib", "CZstd"], swiftSettings: strict),
         .target(name: "Encryption", dependencies: ["BlockImage", "ByteFormat", "CCrypto"], swiftSettings: strict),
+        .target(
+            name: "KernelMap", dependencies: ["BlockImage", "ByteFormat", "CLinux", system], swiftSettings: strict),
         .target(name: "FormatCore", dependencies: ["BlockImage", "Encryption"], swiftSettings: strict),
         .target(name: "Raw", dependencies: ["BlockImage", "FormatCore"], swiftSettings: strict),
         .target(
@@ -185,6 +187,12 @@ let package = Package(
             name: "HostStorageTests", dependencies: ["BlockImage", "HostStorage", "HostTools", "TestImages", system],
             swiftSettings: forTests),
         .testTarget(
+            name: "KernelMapTests",
+            dependencies: [
+                "BlockImage", "HostStorage", "ImageFormats", "KernelMap", "HostTools", "TestImages", system,
+            ],
+            swiftSettings: forTests),
+        .testTarget(
             name: "CompressionTests", dependencies: ["BlockImage", "Compression", "HostTools", "TestImages"],
             swiftSettings: forTests),
         .testTarget(
@@ -290,7 +298,7 @@ let package = Package(
 if Context.environment["RBLOCK_OPTIMIZE"] != nil {
     let optimized = [
         "BlockImage", "ByteFormat", "Catalog", "Compression", "Encryption", "Fuse", "HostStorage", "ImageFS",
-        "ImageFormats", "ImageTools", "QCOW2", "VMDK",
+        "ImageFormats", "ImageTools", "KernelMap", "QCOW2", "VMDK",
     ]
     for target in package.targets where optimized.contains(target.name) {
         target.swiftSettings? += [.unsafeFlags(["-O"], .when(configuration: .debug))]

@@ -1,0 +1,81 @@
+import BlockImage
+import CLinux
+import Glibc
+import SystemPackage
+
+/// A disk as a file of the kernel's, in which it finds the bytes by itself: the one file of a file system that is mounted in
+/// no folder. Nothing of it is left when this object and all that was opened of the file are gone, however the process ended.
+///
+/// Reading it reads the image files behind it, past this process, in whatever state they are by then. What the process
+/// serves itself, as the fallback, it must not read on a thread that it needs to serve it.
+public final class MappedDisk: Sendable {
+    /// A folder, and the name of a file in it that is the disk byte for byte: what of it the kernel cannot find.
+    public struct Fallback: Sendable {
+        let folder: CInt
+        let name: String
+
+        /// The file `name` in the folder that is open as `folder`.
+        public init(_ name: String, in folder: CInt) {
+            self.folder = folder
+            self.name = name
+        }
+    }
+
+    /// Where the kernel finds what.
+    public let map: ExtentMap
+    /// Open on the disk, for reading.
+    private let handle: FileDescriptor
+
+    /// The descriptor that is open on the disk, for reading.
+    public var descriptor: CInt { handle.rawValue }
+
+    /// Mounts `map`, which is one of `image`, and compares some bytes of it with those of the image.
+    ///
+    /// Throws `system` where the kernel or the host refuse it, `unsupported` where there is no fallback and one is needed,
+    /// and `corrupt` where the kernel reads other bytes: a mount that succeeds proves nothing.
+    public convenience init(_ map: ExtentMap, of image: Image, fallback: Fallback?) throws(ImageError) {
+        try self.init(map, of: image, fallback: fallback, folders: MetadataFile.folders)
+    }
+
+    /// The same with its metadata in the first of `folders` that the kernel takes it from.
+    init(_ map: ExtentMap, of image: Image, fallback: Fallback?, folders: [String]) throws(ImageError) {
+        self.map = map
+        guard fallback != nil || !map.needsFallback else {
+            throw ImageError(
+                .unsupported, about: .disk, "\(map.fallbackSize) bytes of it are in no file as they are")
+        }
+        let samples = try MapSample.all(of: map, as: image)
+        let devices = map.files.compactMap(\.descriptor)
+        guard devices.count == map.files.count else {
+            throw ImageError(.unsupported, about: .disk, "a file that it lies in has no descriptor")
+        }
+        var refusals: [ErrorText] = []
+        for folder in folders {
+            do throws(MapFault) {
+                let metadata = try MetadataFile(map, in: folder)
+                let opening = MapOpening(
+                    metadata: metadata.descriptor, devices: devices, fallback: map.needsFallback ? fallback : nil,
+                    samples: samples, blockSize: 1 << map.blockBits)
+                handle = try opening.open()
+                return
+            } catch {
+                guard error.concernsFolder else { throw error.error }
+                refusals.append("\(path: folder): \(error.error.detail)")
+            }
+        }
+        throw ImageError(
+            .system(errno: ENOTBLK), about: .named("extent map"), ErrorText(refusals, separator: "; "),
+            hint: "TMPDIR can name a folder of a file system on a disk, such as ext4, XFS or btrfs")
+    }
+
+    deinit {
+        try? handle.close()
+    }
+}
+
+/// Why there is no map.
+struct MapFault: Error {
+    var error: ImageError
+    /// Whether another folder for the metadata may help.
+    var concernsFolder = false
+}
