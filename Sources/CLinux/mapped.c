@@ -35,6 +35,23 @@ static void take_message(int context, char *message, size_t size) {
     }
 }
 
+/// Ends `context`: answers the root of what it mounts unless it has `failed`, with `attributes`.
+static int finish(int context, int failed, unsigned attributes, char *message, size_t size) {
+    int mount = -1;
+    if (!failed && syscall(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
+        mount = (int)syscall(SYS_fsmount, context, FSMOUNT_CLOEXEC, attributes);
+    int error = errno;
+    if (mount < 0)
+        take_message(context, message, size);
+    close(context);
+    errno = error;
+    return mount;
+}
+
+enum {
+    sealed = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOATIME | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
+};
+
 int clinux_mount_erofs(int metadata, const int *devices, size_t count, char *message, size_t size) {
     message[0] = 0;
     int context = (int)syscall(SYS_fsopen, "erofs", FSOPEN_CLOEXEC);
@@ -43,19 +60,21 @@ int clinux_mount_erofs(int metadata, const int *devices, size_t count, char *mes
     int failed = set_descriptor(context, "source", metadata);
     for (size_t index = 0; index < count && !failed; index++)
         failed = set_descriptor(context, "device", devices[index]);
-    // As a flag: a mount that can be written to is refused where the file with the metadata may only be read.
-    failed = failed || syscall(SYS_fsconfig, context, FSCONFIG_SET_FLAG, "ro", NULL, 0)
-        || syscall(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
-    int mount = -1;
-    if (!failed)
-        mount = (int)syscall(SYS_fsmount, context, FSMOUNT_CLOEXEC,
-            MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOATIME | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
-    int error = errno;
-    if (mount < 0)
-        take_message(context, message, size);
-    close(context);
-    errno = error;
-    return mount;
+    failed = failed || syscall(SYS_fsconfig, context, FSCONFIG_SET_FLAG, "ro", NULL, 0);
+    return finish(context, failed, sealed, message, size);
+}
+
+int clinux_mount_fuse(int device, const char *name, char *message, size_t size) {
+    message[0] = 0;
+    int context = (int)syscall(SYS_fsopen, "fuse", FSOPEN_CLOEXEC);
+    if (context < 0)
+        return -1;
+    char text[16];
+    snprintf(text, sizeof text, "%d", device);
+    int failed = set_string(context, "source", name) || set_string(context, "fd", text)
+        || set_string(context, "rootmode", "40000") || set_string(context, "user_id", "0")
+        || set_string(context, "group_id", "0") || syscall(SYS_fsconfig, context, FSCONFIG_SET_FLAG, "ro", NULL, 0);
+    return finish(context, failed, sealed, message, size);
 }
 
 struct apart {

@@ -9,13 +9,13 @@ import SystemPackage
 @safe final class MapOpening: @unchecked Sendable {
     private let metadata: CInt
     private let devices: [CInt]
-    private let fallback: MappedDisk.Fallback?
+    private let fallback: MapFallback?
     private let samples: [MapSample]
     private let blockSize: Int
     private var fault: MapFault?
 
     init(
-        metadata: CInt, devices: [CInt], fallback: MappedDisk.Fallback?, samples: [MapSample], blockSize: Int
+        metadata: CInt, devices: [CInt], fallback: MapFallback?, samples: [MapSample], blockSize: Int
     ) {
         self.metadata = metadata
         self.devices = devices
@@ -36,8 +36,7 @@ import SystemPackage
         }
         let number = errno
         guard descriptor >= 0 else {
-            if let fault { throw fault }
-            throw MapFault(error: Self.error(number, "open the map"))
+            throw fault ?? Self.fault(number, "open the map")
         }
         return FileDescriptor(rawValue: descriptor)
     }
@@ -64,10 +63,9 @@ import SystemPackage
         let mount = unsafe clinux_mount_erofs(metadata, devices, devices.count, &message, message.count)
         guard mount < 0 else { return mount }
         let number = errno
-        let said = String(decoding: message.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        throw MapFault(
-            error: Self.error(number, said.isEmpty ? "mount the map" : "mount the map: \(said)"),
-            concernsFolder: number == ENOTBLK)
+        var fault = Self.fault(number, "mount the map", message)
+        fault.concernsFolder = number == ENOTBLK
+        throw fault
     }
 
     /// Throws where the kernel takes a file that ends early for zeros.
@@ -99,7 +97,7 @@ import SystemPackage
         // Safe: at most as many bytes are read as the array has.
         let got = unsafe bytes.withUnsafeMutableBytes { unsafe pread(file, $0.baseAddress, count, off_t(offset)) }
         guard got == count else {
-            throw MapFault(error: Self.error(got < 0 ? errno : EIO, "read the map at \(HostOffset(offset))"))
+            throw Self.fault(got < 0 ? errno : EIO, "read the map at \(HostOffset(offset))")
         }
         return bytes
     }
@@ -107,12 +105,15 @@ import SystemPackage
     private static func open(_ name: String, in folder: CInt) throws(MapFault) -> CInt {
         // Safe: a string of ours.
         let descriptor = unsafe openat(folder, name, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { throw MapFault(error: error(errno, "open \(name)")) }
+        guard descriptor >= 0 else { throw fault(errno, "open \(name)") }
         return descriptor
     }
 
-    private static func error(_ number: CInt, _ action: ErrorText) -> ImageError {
-        ImageError(
-            .system(errno: number), about: .named("extent map"), "\(action): \(Errno(rawValue: number).description)")
+    /// The kernel's refusal of `action`, with what it says about it, if anything: a string that ends in NUL.
+    static func fault(_ number: CInt, _ action: ErrorText, _ message: [CChar] = []) -> MapFault {
+        let said = String(decoding: message.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let reason = Errno(rawValue: number).description + (said.isEmpty ? "" : ": \(said)")
+        return MapFault(
+            error: ImageError(.system(errno: number), about: .named("extent map"), "\(action): \(reason)"))
     }
 }

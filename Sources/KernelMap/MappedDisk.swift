@@ -9,18 +9,6 @@ import SystemPackage
 /// Reading it reads the image files behind it, past this process, in whatever state they are by then. What the process
 /// serves itself, as the fallback, it must not read on a thread that it needs to serve it.
 public final class MappedDisk: Sendable {
-    /// A folder, and the name of a file in it that is the disk byte for byte: what of it the kernel cannot find.
-    public struct Fallback: Sendable {
-        let folder: CInt
-        let name: String
-
-        /// The file `name` in the folder that is open as `folder`.
-        public init(_ name: String, in folder: CInt) {
-            self.folder = folder
-            self.name = name
-        }
-    }
-
     /// Where the kernel finds what.
     public let map: ExtentMap
     /// Open on the disk, for reading.
@@ -29,16 +17,33 @@ public final class MappedDisk: Sendable {
     /// The descriptor that is open on the disk, for reading.
     public var descriptor: CInt { handle.rawValue }
 
-    /// Mounts `map`, which is one of `image`, and compares some bytes of it with those of the image.
+    /// Mounts `map`, which is one of `image`, and compares some bytes of it with those of the image. `reading` reads so many
+    /// bytes of the disk at an offset, on threads of its own: what of it the kernel cannot find, for as long as anything
+    /// has the map open.
     ///
-    /// Throws `system` where the kernel or the host refuse it, `unsupported` where there is no fallback and one is needed,
-    /// and `corrupt` where the kernel reads other bytes: a mount that succeeds proves nothing.
-    public convenience init(_ map: ExtentMap, of image: Image, fallback: Fallback?) throws(ImageError) {
+    /// Throws `system` where the kernel or the host refuse it, and `corrupt` where the kernel reads other bytes: a mount that
+    /// succeeds proves nothing.
+    public convenience init(
+        _ map: ExtentMap, of image: Image,
+        reading: @escaping @Sendable (_ count: Int, _ offset: UInt64, inout OutputRawSpan) throws(ImageError) -> Void
+    ) throws(ImageError) {
+        guard map.needsFallback else {
+            try self.init(map, of: image, fallback: nil, folders: MetadataFile.folders)
+            return
+        }
+        let root: CInt
+        do throws(MapFault) {
+            root = try FallbackServer.start(size: map.size, read: reading)
+        } catch {
+            throw error.error
+        }
+        defer { close(root) }
+        let fallback = MapFallback(folder: root, name: FallbackServer.name)
         try self.init(map, of: image, fallback: fallback, folders: MetadataFile.folders)
     }
 
     /// The same with its metadata in the first of `folders` that the kernel takes it from.
-    init(_ map: ExtentMap, of image: Image, fallback: Fallback?, folders: [String]) throws(ImageError) {
+    init(_ map: ExtentMap, of image: Image, fallback: MapFallback?, folders: [String]) throws(ImageError) {
         self.map = map
         guard fallback != nil || !map.needsFallback else {
             throw ImageError(
@@ -71,6 +76,12 @@ public final class MappedDisk: Sendable {
     deinit {
         try? handle.close()
     }
+}
+
+/// A file that is a disk byte for byte: in a folder that is open as `folder`.
+struct MapFallback {
+    var folder: CInt
+    var name: String
 }
 
 /// Why there is no map.

@@ -62,7 +62,8 @@ struct MapJudge {
         let directory = Glibc.open(folder.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         defer { close(directory) }
         return try MappedDisk(
-            try ExtentMap(of: image), of: image, fallback: MappedDisk.Fallback(raw, in: directory))
+            try ExtentMap(of: image), of: image, fallback: MapFallback(folder: directory, name: raw),
+            folders: MetadataFile.folders)
     }
 
     /// Where the kernel reads something else than `raw` has, as a sentence; nil where all is right.

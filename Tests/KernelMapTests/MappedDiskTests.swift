@@ -2,6 +2,7 @@ import BlockImage
 import Foundation
 import HostTools
 import ImageFormats
+import Synchronization
 import TestImages
 import Testing
 
@@ -76,7 +77,7 @@ struct `The kernel reads of a map what qemu-img reads of the image` {
             testDescription: "streamOptimized", format: .vmdk,
             script: "qemu-img convert -O vmdk -o subformat=streamOptimized source image", fallback: 100, least: 100),
         Case(
-            testDescription: "extents in two files", format: .vmdk, size: 2 << 30 | 1 << 20,
+            testDescription: "extents in two files", format: .vmdk,
             script: """
                 qemu-img create -q -f vmdk -o subformat=twoGbMaxExtentSparse image 2148532224
                 qemu-io -f vmdk -c 'write -q -P 1 0 100k' -c 'write -q -P 2 2047M 1M' -c 'write -q -P 3 2048M 900k' image
@@ -104,6 +105,37 @@ struct `The kernel reads of a map what qemu-img reads of the image` {
         let share = Double(map.fallbackSize) * 100 / Double(map.directSize + map.fallbackSize)
         #expect(share <= given.fallback && share >= given.least, "\(map)")
         #expect(map.blockBits == given.blockBits)
+    }
+
+    /// Here, in the process that is asked for the bytes: what reads is another one.
+    @Test func `what only the image can read is asked of it by the kernel`() throws {
+        let judge = try MapJudge()
+        let size = 4 << 20 | 3 * 512
+        try Pattern.writeDisk(judge.folder.file("source"), size: UInt64(size), seed: 6)
+        try Shell.check(
+            """
+            cd "$1"; qemu-img create -q -f qcow2 image $2
+            qemu-io -f qcow2 -c 'write -q -s source 0 1M' -c 'write -q -c -s source 1M 64k' \
+                -c 'write -q -c -s source 3M 64k' -c 'write -q -P 5 4M 512' image
+            """, judge.folder.path, "\(size)")
+        let image = try judge.open("image", as: .qcow2)
+        let raw = try judge.convert("image", as: .qcow2)
+        let reads = Atomic(0)
+        var disk: MappedDisk? = try MappedDisk(try ExtentMap(of: image), of: image) {
+            count, offset, output throws(ImageError) in
+            reads.add(1, ordering: .relaxed)
+            try image.read(count, at: GuestOffset(offset), into: &output)
+        }
+        let descriptor = try #require(disk?.descriptor)
+        #expect(disk?.map.needsFallback == true)
+        try Shell.check("cmp /proc/$1/fd/$2 \"$3\"", "\(getpid())", "\(descriptor)", judge.folder.file(raw))
+        #expect(reads.load(ordering: .relaxed) > 0)
+        // What serves it ends with it.
+        disk = nil
+        let isOver = wait(seconds: 10) {
+            (try? Shell.check("! readlink /proc/$1/fd/* | grep -q /dev/fuse", "\(getpid())")) != nil
+        }
+        #expect(isOver)
     }
 
     @Test func `disks of snapshots`() throws {

@@ -9,6 +9,10 @@
 /// Linux 6.12.
 int clinux_mount_erofs(int metadata, const int *devices, size_t count, char *message, size_t size);
 
+/// Mounts a FUSE file system, which is served by what is read from and written to `device`, read-only and in no folder, as
+/// `clinux_mount_erofs` does.
+int clinux_mount_fuse(int device, const char *name, char *message, size_t size);
+
 /// Runs `body` on a thread whose descriptors are its own: those of `kept` (`count` of them, in ascending order), and what it
 /// opens. Returns a descriptor of this process for the one that `body` returns, or -1 with the errno of its -1.
 ///
