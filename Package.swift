@@ -91,8 +91,8 @@ let package = Package(
         .target(
             name: "ImageFS",
             dependencies: [
-                "BlockImage", "Catalog", "FormatCore", "Fuse", "HostStorage", "ImageFormats", "PartitionTable",
-                "Reports",
+                "BlockImage", "Catalog", "FormatCore", "Fuse", "HostStorage", "ImageFormats", "KernelMap",
+                "PartitionTable", "Reports",
                 logging, system,
             ],
             swiftSettings: strict),

@@ -128,6 +128,12 @@ static inline int cfuse3_memory_file(void)
     return file < 0 ? -errno : file;
 }
 
+/// Whether who opens a file asks for reads past the page cache, with O_DIRECT.
+static inline int cfuse3_is_direct(const struct fuse_file_info *info)
+{
+    return (info->flags & __O_DIRECT) != 0;
+}
+
 /// Answers an open as `fuse_reply_open` does, and has the kernel read the file `number` for it.
 static inline int cfuse3_reply_passthrough(fuse_req_t request, uint64_t handle, int number)
 {

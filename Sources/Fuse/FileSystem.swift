@@ -23,8 +23,9 @@ public protocol FileSystem: AnyObject, Sendable {
     /// Tells where a link leads. By default answers EINVAL.
     func linkTarget(of inode: Inode, reply: consuming LinkReply)
 
-    /// Opens a file. `forWriting` says that the caller also asked to write or to truncate: answer EROFS.
-    func open(_ inode: Inode, forWriting: Bool, reply: consuming OpenReply)
+    /// Opens a file. `forWriting` says that the caller also asked to write or to truncate: answer EROFS. `pastCache`: it asked
+    /// for reads past the page cache (O_DIRECT).
+    func open(_ inode: Inode, forWriting: Bool, pastCache: Bool, reply: consuming OpenReply)
 
     /// Reads `count` bytes at `offset`, fewer only at the end of the file: the kernel fills up with zeros.
     func read(_ inode: Inode, handle: FileHandle, count: Int, at offset: UInt64, reply: consuming DataReply)

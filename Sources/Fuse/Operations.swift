@@ -80,6 +80,7 @@ private func open(_ request: fuse_req_t!, _ inode: fuse_ino_t, _ info: UnsafeMut
     unsafe fileSystem(of: request).open(
         Inode(rawValue: inode),
         forWriting: flags & O_ACCMODE != O_RDONLY || flags & O_TRUNC != 0,
+        pastCache: unsafe cfuse3_is_direct(info) != 0,
         reply: OpenReply(request: Request(request))
     )
 }

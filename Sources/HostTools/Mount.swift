@@ -34,6 +34,17 @@ extension Tool {
         return true
     }
 
+    /// Whether the kernel has file systems of this type, by itself or in a module that it can load.
+    package static func knowsFileSystem(_ type: String) -> Bool {
+        func isListed() -> Bool {
+            let list = (try? String(contentsOfFile: "/proc/filesystems", encoding: .utf8)) ?? ""
+            return list.split(separator: "\n").contains { $0.split(separator: "\t").last == Substring(type) }
+        }
+        if isListed() { return true }
+        _ = try? run("modprobe", [type])
+        return isListed()
+    }
+
     /// Whether this process is root.
     package static var isRoot: Bool { geteuid() == 0 }
 

@@ -24,7 +24,17 @@ struct DiskNode: ImagePart {
     }
 
     func open(in mount: ImageFileSystem) throws(ErrorNumber) -> (file: any OpenFile, options: OpenOptions) {
-        let (disk, keepsCache) = try mount.openDisk(view, of: image, by: mount.kernelPaths)
+        try open(in: mount, for: .opening)
+    }
+
+    func openPastCache(in mount: ImageFileSystem) throws(ErrorNumber) -> (file: any OpenFile, options: OpenOptions) {
+        try open(in: mount, for: .openingPastCache)
+    }
+
+    private func open(
+        in mount: ImageFileSystem, for use: PathUse
+    ) throws(ErrorNumber) -> (file: any OpenFile, options: OpenOptions) {
+        let (disk, keepsCache) = try mount.openDisk(view, of: image, by: mount.kernelPaths, for: use)
         mount.counters.countOpen()
         return (disk, OpenOptions(keepCache: keepsCache, backing: disk.path?.backing))
     }
@@ -33,10 +43,10 @@ struct DiskNode: ImagePart {
 extension ImageFileSystem {
     /// Opens one of the disks of `image`, as `ImageNode.openDisk` does. Logs why it cannot be opened.
     func openDisk(
-        _ view: DiskID, of image: ImageNode, by paths: KernelPaths?
+        _ view: DiskID, of image: ImageNode, by paths: KernelPaths?, for use: PathUse = .opening
     ) throws(ErrorNumber) -> (disk: OpenDisk, keepsCache: Bool) {
         do throws(ImageError) {
-            let result = try image.openDisk(view, reading: ahead, by: paths)
+            let result = try image.openDisk(view, reading: ahead, by: paths, for: use)
             openImages.note(image)
             return result
         } catch {
@@ -82,16 +92,6 @@ final class OpenDisk: OpenFile {
         self.counters = counters
     }
 
-    /// Throws `system` with ESTALE where a file of the image was written to since it was opened: its tables and what they
-    /// lead to are no longer of one moment, and what was read would be a mixture.
-    private func checkUnchanged() throws(ImageError) {
-        guard let file = opened.fileChangedLately else { return }
-        node.noteChange(of: file.path)
-        throw ImageError(
-            .system(errno: ESTALE), path: file.path,
-            "was written to while the image was open, and what is read now would be a mixture; open the disk anew")
-    }
-
     func read(_ count: Int, at offset: UInt64, in mount: ImageFileSystem, reply: consuming DataReply) {
         let begin = ContinuousClock.now
         let start = min(offset, image.virtualSize)
@@ -99,7 +99,7 @@ final class OpenDisk: OpenFile {
         let buffer = mount.buffers.take(count)
         defer { mount.buffers.giveBack(buffer) }
         do throws(ImageError) {
-            try checkUnchanged()
+            try opened.checkUnchanged(node.noteChange)
             readAhead.note(count, at: start)
             try buffer.fill(count) { output throws(ImageError) in
                 try image.read(count, at: GuestOffset(start), into: &output)

@@ -84,7 +84,7 @@ package final class ImageFileSystem: FileSystem {
         skipped = SkippedSurvey(of: folder, from: source)
         self.resources = resources
         ahead = ReadAheadQueue(cacheSize: resources.clusters.capacity)
-        kernelPaths = KernelPaths(settings.kernelPath)
+        kernelPaths = KernelPaths(settings.kernelPath, logger: logger)
         (userID, groupID) = settings.owner
         permissionMask = settings.permissionMask
         self.logger = logger
@@ -210,12 +210,12 @@ package final class ImageFileSystem: FileSystem {
     }
 
     /// Opens a file. `forWriting` says that the caller also asked to write or to truncate: answer EROFS.
-    package func open(_ inode: Inode, forWriting: Bool, reply: consuming OpenReply) {
+    package func open(_ inode: Inode, forWriting: Bool, pastCache: Bool, reply: consuming OpenReply) {
         guard !forWriting else { return reply.failure(.readOnlyFileSystem) }
         guard let node = inodes[inode] else { return reply.failure(.noEntry) }
         gated(by: node.gate, reply) { [self] reply in
             do throws(ErrorNumber) {
-                let (file, options) = try node.open(in: self)
+                let (file, options) = try pastCache ? node.openPastCache(in: self) : node.open(in: self)
                 let handle = files.add(file)
                 if !reply.opened(handle, options) { close(inode, handle: handle) }
             } catch {

@@ -3,6 +3,8 @@ import Catalog
 import Glibc
 import HostStorage
 import ImageFormats
+import KernelMap
+import Logging
 import PartitionTable
 import SystemPackage
 
@@ -83,6 +85,7 @@ final class ImageNode: Entry, Closable {
     let requests: RequestGate
     var gate: RequestGate? { requests }
     private let source: CatalogImage
+    private let maps = KeptMaps()
     private let state = Guarded(State())
 
     /// The image that `open` opens, which counts in the counters it is given; `container`: the file that it lies in, unless
@@ -151,7 +154,7 @@ final class ImageNode: Entry, Closable {
     /// looks the name up again, and finds a new node. So it does where the disk has another size than the kernel knows,
     /// which would cut it off there: then the kernel looks the name up again, and finds the size.
     func openDisk(
-        _ view: DiskID, reading: ReadAheadQueue, by paths: KernelPaths?
+        _ view: DiskID, reading: ReadAheadQueue, by paths: KernelPaths?, for use: PathUse = .opening
     ) throws(ImageError) -> (disk: OpenDisk, keepsCache: Bool) {
         let counters = self.counters(view)
         guard let disks = source.take() else { throw leftBehind }
@@ -165,9 +168,12 @@ final class ImageNode: Entry, Closable {
             }
             if paths != nil, let known, known != disk.virtualSize { throw leftBehind }
             if paths != nil { counters.countOpen() }
+            let way = try paths.map { paths throws(ImageError) in
+                try path(of: view, opened, in: disks, by: paths, for: use)
+            }
             let open = OpenDisk(
-                disk, view, of: disks.opened, on: paths.map { path(of: view, opened, in: disks, by: $0) }, node: self,
-                counters: counters, readAhead: ReadAhead(of: disk, on: reading, through: gate))
+                disk, view, of: disks.opened, on: way, node: self, counters: counters,
+                readAhead: ReadAhead(of: disk, on: reading, through: gate))
             return (open, cached == disks.opened.stamp)
         } catch {
             source.giveBack()
@@ -177,15 +183,63 @@ final class ImageNode: Entry, Closable {
 
     /// The way on which the kernel gets the bytes of a disk of `disks`, which `disk` is: as long as it is kept, the same for
     /// all.
-    func path(of view: DiskID, _ disk: OpenedDisk, in disks: ImageDisks, by kernelPaths: KernelPaths) -> DiskPath {
+    ///
+    /// Throws `system` with EINVAL where it is read by a map, and is to be read past the page cache.
+    func path(
+        of view: DiskID, _ disk: OpenedDisk, in disks: ImageDisks, by kernelPaths: KernelPaths, for use: PathUse
+    ) throws(ImageError) -> DiskPath {
         // Before others have to wait for it.
         kernelPaths.prepare(disk)
+        let mapped = map(of: view, disk, in: disks.opened, by: kernelPaths, for: use)
         let (open, written) = state.withLock { state in
             let open = state.paths ?? OpenPaths()
             state.paths = open
             return (open, state.written)
         }
-        return open.path(of: view, in: disks.opened) { kernelPaths.path(of: disk, written: written) }
+        let path = open.path(of: view, in: disks.opened) {
+            kernelPaths.path(of: disk, mapped: mapped, written: written)
+        }
+        guard use == .openingPastCache, path.kind == .map else { return path }
+        throw ImageError(
+            .system(errno: EINVAL), path: location.text,
+            "is read by a map of its files, which cannot be read past the page cache (O_DIRECT)")
+    }
+
+    /// The map of a disk that is to be used, or why there is none; nil where none is looked for.
+    private func map(
+        of view: DiskID, _ disk: OpenedDisk, in opened: OpenedImage, by kernelPaths: KernelPaths, for use: PathUse
+    ) -> Result<MappedDisk, ImageError>? {
+        guard kernelPaths.makesMaps, let image = disk.image, (try? disk.flatFile()) == nil else { return nil }
+        guard use != .openingPastCache else {
+            return .failure(
+                ImageError(
+                    .unsupported, about: .disk, "was opened with O_DIRECT, which is not for what is read by a map"))
+        }
+        guard use == .opening || maps.has(view, of: opened) else {
+            return .failure(ImageError(.unsupported, about: .disk, "is mapped when it is opened"))
+        }
+        return maps.map(of: view, in: opened) { map(of: view, image, in: opened, logger: kernelPaths.logger) }
+    }
+
+    private func map(
+        of view: DiskID, _ disk: Image, in opened: OpenedImage, logger: Logger
+    ) -> Result<MappedDisk, ImageError> {
+        let counters = self.counters(view)
+        do throws(ImageError) {
+            return .success(
+                try opened.map(of: disk) { [weak self] count, offset, output throws(ImageError) in
+                    do throws(ImageError) {
+                        try opened.checkUnchanged { self?.noteChange(of: $0) }
+                        try disk.read(count, at: GuestOffset(offset), into: &output)
+                    } catch {
+                        if counters.countFailure(error.description) { logger.warning("read error: \(error)") }
+                        throw error
+                    }
+                })
+        } catch {
+            logger.info("\(location.text): no map: \(error)")
+            return .failure(error)
+        }
     }
 
     /// What people should know of changes to the image's files, in sentences.
@@ -234,7 +288,10 @@ final class ImageNode: Entry, Closable {
     }
 
     /// The file has lost its name: closes it, now or with the last reader.
-    func letGo() { source.letGo() }
+    func letGo() {
+        source.letGo()
+        maps.forget()
+    }
 
     /// The kernel gets `size` bytes as the disk's size.
     func noteKnown(_ size: UInt64, of view: DiskID) {
@@ -242,5 +299,9 @@ final class ImageNode: Entry, Closable {
     }
 
     /// Closes the image's files unless it is read, counted or about to be opened, and answers whether they are closed.
-    func closeIfIdle() -> Bool { source.closeIfIdle() }
+    func closeIfIdle() -> Bool {
+        guard source.closeIfIdle() else { return false }
+        maps.forget()
+        return true
+    }
 }

@@ -4,6 +4,8 @@ import Fuse
 import Glibc
 import HostStorage
 import ImageFormats
+import KernelMap
+import Logging
 
 /// What the kernel may read by itself, without asking this process: `--kernel-path`.
 package enum KernelPath: String, CaseIterable, Sendable {
@@ -13,6 +15,8 @@ package enum KernelPath: String, CaseIterable, Sendable {
     case off
     /// As `auto`; there is no mount where the kernel, or the rights of this process, allow nothing.
     case require
+    /// As `auto`, and disks that lie in files in pieces, by maps of where these are.
+    case map
 
     /// What is said where this process has not the rights for anything.
     package static let missingRights =
@@ -27,6 +31,8 @@ final class DiskPath: Sendable {
     enum Kind: String, Encodable {
         /// The kernel reads the image's file.
         case passthrough
+        /// It reads the image's files by a map of the disk.
+        case map
         /// It asks this process for every read.
         case server
     }
@@ -36,17 +42,36 @@ final class DiskPath: Sendable {
     /// Why it is no better way; nil where there is none.
     let reason: ErrorText?
 
-    var kind: Kind { backing == nil ? .server : .passthrough }
+    let kind: Kind
 
     fileprivate init(through backing: BackingFile) {
         self.backing = backing
+        kind = .passthrough
         reason = nil
+    }
+
+    /// `backing` is the file of a map; `reason`: why the disk is not read from one file.
+    fileprivate init(byMap backing: BackingFile, because reason: ErrorText) {
+        self.backing = backing
+        kind = .map
+        self.reason = reason
     }
 
     fileprivate init(because reason: ErrorText) {
         backing = nil
+        kind = .server
         self.reason = reason
     }
+}
+
+/// What a way is asked for.
+enum PathUse {
+    /// The disk is opened.
+    case opening
+    /// It is opened to be read past the page cache.
+    case openingPastCache
+    /// It is described; what takes long is not done.
+    case describing
 }
 
 /// Decides on the ways of all disks of a mount. Every method may be called from any thread.
@@ -59,11 +84,16 @@ final class KernelPaths: Sendable {
 
     /// What was asked for.
     let setting: KernelPath
+    let logger: Logger
     private let state = Guarded(State())
 
-    init(_ setting: KernelPath) {
+    init(_ setting: KernelPath, logger: Logger) {
         self.setting = setting
+        self.logger = logger
     }
+
+    /// Whether disks are mapped that lie in files in pieces.
+    var makesMaps: Bool { setting == .map && refusal == nil }
 
     /// The kernel has agreed on `passthrough`.
     func start(_ passthrough: Passthrough) {
@@ -105,19 +135,20 @@ final class KernelPaths: Sendable {
         if refusal == nil { _ = try? disk.flatFile() }
     }
 
-    /// The way of `disk`; `written`: files that were written to while readers had them open.
-    func path(of disk: OpenedDisk, written: Set<FileIdentity>) -> DiskPath {
+    /// The way of `disk`, which `mapped` is the map of where it is not one file; `written`: files that were written to while
+    /// readers had them open.
+    func path(
+        of disk: OpenedDisk, mapped: Result<MappedDisk, ImageError>?, written: Set<FileIdentity>
+    ) -> DiskPath {
         if let refusal { return DiskPath(because: refusal.text) }
+        if let reason = Self.mayChange(disk.image?.files ?? [], written: written) { return DiskPath(because: reason) }
         do throws(ImageError) {
-            let file = try disk.flatFile()
-            // The kernel does not see that an image is written to: only this process refuses reads then.
-            for file in disk.image?.files ?? [] {
-                guard written.isDisjoint(with: file.identities) else {
-                    return DiskPath(because: "\(path: file.path) was written to while it was open")
-                }
-                guard file.imageLock != .writing else {
-                    return DiskPath(because: "another program has \(path: file.path) open for writing")
-                }
+            let file: any HostFile
+            do throws(ImageError) {
+                file = try disk.flatFile()
+            } catch {
+                guard let mapped else { throw error }
+                return path(byMap: try mapped.get(), because: error.text)
             }
             return try file.withUntouchedDescriptor { descriptor in
                 do throws(ErrorNumber) {
@@ -129,6 +160,26 @@ final class KernelPaths: Sendable {
         } catch {
             return DiskPath(because: error.text)
         }
+    }
+
+    private func path(byMap mapped: MappedDisk, because reason: ErrorText) -> DiskPath {
+        do throws(ErrorNumber) {
+            return DiskPath(byMap: try register(mapped.descriptor), because: reason)
+        } catch {
+            return DiskPath(because: "the kernel does not read the map of the disk: \(error.description)")
+        }
+    }
+
+    /// Why the kernel is not to read the disk of `files` by itself, since it does not see that one is written to: only this
+    /// process refuses reads then.
+    private static func mayChange(_ files: [any HostFile], written: Set<FileIdentity>) -> ErrorText? {
+        for file in files {
+            if !written.isDisjoint(with: file.identities) {
+                return "\(path: file.path) was written to while it was open"
+            }
+            if file.imageLock == .writing { return "another program has \(path: file.path) open for writing" }
+        }
+        return nil
     }
 
     private func register(_ descriptor: CInt) throws(ErrorNumber) -> BackingFile {

@@ -22,7 +22,7 @@ struct MountDocument: Encodable {
         init(_ paths: KernelPaths) {
             setting = paths.setting.rawValue
             reason = paths.refusal?.text
-            available = reason == nil ? [.passthrough] : []
+            available = reason != nil ? [] : paths.makesMaps ? [.passthrough, .map] : [.passthrough]
         }
     }
 

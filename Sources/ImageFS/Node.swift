@@ -34,6 +34,9 @@ protocol Node: Hashable, Sendable {
     /// Opens it for a reader; by default it cannot be.
     func open(in mount: ImageFileSystem) throws(ErrorNumber) -> (file: any OpenFile, options: OpenOptions)
 
+    /// The same for reads past the page cache; by default that makes no difference.
+    func openPastCache(in mount: ImageFileSystem) throws(ErrorNumber) -> (file: any OpenFile, options: OpenOptions)
+
     /// Where it leads; by default it is no link.
     func target(in mount: ImageFileSystem) throws(ErrorNumber) -> [UInt8]
 
@@ -85,6 +88,10 @@ extension Node {
 
     func open(in mount: ImageFileSystem) throws(ErrorNumber) -> (file: any OpenFile, options: OpenOptions) {
         throw kind == .directory ? .isDirectory : .invalidArgument
+    }
+
+    func openPastCache(in mount: ImageFileSystem) throws(ErrorNumber) -> (file: any OpenFile, options: OpenOptions) {
+        try open(in: mount)
     }
 
     func target(in mount: ImageFileSystem) throws(ErrorNumber) -> [UInt8] { throw .invalidArgument }

@@ -16,7 +16,7 @@ final class FallbackServer: Sendable {
 
     /// The name of the file.
     static let name = "disk"
-    /// The most bytes of one read, as the kernel is told: 256 pages.
+    /// The most bytes of one read that the kernel may ask for: 256 pages.
     private static let readLimit = 1 << 20
     /// What a request is read into: the kernel wants space for 8 KiB at least.
     private static let requestLimit = 8192

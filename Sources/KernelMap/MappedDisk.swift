@@ -50,16 +50,14 @@ public final class MappedDisk: Sendable {
                 .unsupported, about: .disk, "\(map.fallbackSize) bytes of it are in no file as they are")
         }
         let samples = try MapSample.all(of: map, as: image)
-        let devices = map.files.compactMap(\.descriptor)
-        guard devices.count == map.files.count else {
-            throw ImageError(.unsupported, about: .disk, "a file that it lies in has no descriptor")
-        }
+        let devices = try MapDevices(map.files)
         var refusals: [ErrorText] = []
         for folder in folders {
             do throws(MapFault) {
                 let metadata = try MetadataFile(map, in: folder)
                 let opening = MapOpening(
-                    metadata: metadata.descriptor, devices: devices, fallback: map.needsFallback ? fallback : nil,
+                    metadata: metadata.descriptor, devices: devices.descriptors,
+                    fallback: map.needsFallback ? fallback : nil,
                     samples: samples, blockSize: 1 << map.blockBits)
                 handle = try opening.open()
                 return

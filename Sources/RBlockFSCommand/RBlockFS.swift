@@ -50,7 +50,8 @@ struct RBlockFS: ParsableCommand {
                   as --log-level; notice by default
               secret=IMAGE=file:PATH, secret=IMAGE=env:VARIABLE
                   as --secret, repeatable
-              kernel_path=auto, kernel_path=off, kernel_path=require
+              kernel_path=auto, kernel_path=off, kernel_path=require,
+              kernel_path=map
                   as --kernel-path; auto by default
               slow_keys, raw_img, probe, ignore_cid, drop_privileges
                   as the options of these names
@@ -107,6 +108,12 @@ struct RBlockFS: ParsableCommand {
                   written to while it was open
               require
                   as auto, and nothing is mounted where no disk could be read so
+              map
+                  as auto; and disks that lie in their files in pieces (QCOW2,
+                  sparse VMDK, chains of them) are read by maps of the pieces,
+                  which need Linux 6.12 with EROFS. What is compressed or
+                  encrypted comes through this program, asked by the kernel. No
+                  direct I/O (O_DIRECT) while a map is open
 
             The kernel writes to no image either, nor changes when it was last read. Who has such a disk open while its file \
             is written to reads what is in the file; who opens it then reads through this program.
@@ -220,7 +227,8 @@ struct RBlockFS: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "What the kernel may read by itself: auto (default), off or require; see KERNEL PATHS.", valueName: "what"))
+            "What the kernel may read by itself: auto (default), off, require, map; see KERNEL PATHS.",
+            valueName: "what"))
     var kernelPath = KernelPath.auto
 
     @Option(

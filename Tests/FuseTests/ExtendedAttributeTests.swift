@@ -49,7 +49,9 @@ private final class Attributed: FileSystem {
         reply.target(Array("there/ß".utf8))
     }
 
-    func open(_ inode: Inode, forWriting: Bool, reply: consuming OpenReply) { reply.failure(.isDirectory) }
+    func open(_ inode: Inode, forWriting: Bool, pastCache: Bool, reply: consuming OpenReply) {
+        reply.failure(.isDirectory)
+    }
 
     func read(_ inode: Inode, handle: Fuse.FileHandle, count: Int, at offset: UInt64, reply: consuming DataReply) {
         reply.failure(.badHandle)

@@ -17,8 +17,8 @@ let canMap: Bool = {
     uname(&name)
     let release = withUnsafeBytes(of: &name.release) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
     let numbers = release.split { !$0.isNumber }.prefix(2).compactMap { Int($0) }
-    guard numbers.lexicographicallyPrecedes([6, 12]) == false else {
-        return Tool.skip("extent maps need Linux 6.12, and this is \(release)")
+    guard !numbers.lexicographicallyPrecedes([6, 12]), Tool.knowsFileSystem("erofs") else {
+        return Tool.skip("extent maps need Linux 6.12 with EROFS, and this is \(release)")
     }
     return true
 }()

@@ -5,12 +5,15 @@ import HostTools
 /// not, they expect the ordinary path.
 enum KernelPath {
     /// Whether it reads flat disks by itself: Linux 6.9 for root.
-    static let passesThrough = Tool.isRoot && hasPassthrough
+    static let passesThrough = Tool.isRoot && release >= (6, 9)
 
-    private static let hasPassthrough: Bool = {
+    /// Whether it reads disks by maps: Linux 6.12 with EROFS, for root.
+    static let maps = Tool.isRoot && release >= (6, 12) && Tool.knowsFileSystem("erofs")
+
+    private static let release: (Int, Int) = {
         let release = (try? String(contentsOfFile: "/proc/sys/kernel/osrelease", encoding: .utf8)) ?? ""
         let numbers = release.split { !$0.isNumber }.prefix(2).compactMap { Int($0) }
-        return numbers.count == 2 && (numbers[0], numbers[1]) >= (6, 9)
+        return numbers.count == 2 ? (numbers[0], numbers[1]) : (0, 0)
     }()
 
     /// How disks are shown: as the kernel can, and always by the server.
