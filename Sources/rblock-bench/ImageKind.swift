@@ -27,6 +27,25 @@ enum ImageKind: String, CaseIterable {
 
     private var isCompressed: Bool { self == .zlib || self == .zstd }
 
+    /// Whether the kernel can read it by a map: much of it is stored as it is, and not in one piece.
+    var isMapped: Bool { !isCompressed && self != .raw }
+
+    /// What it is expected to do with it then.
+    func mapTargets(for measure: Measure) -> [Target] {
+        let isInOrder = self == .qcow2 || self == .vmdk
+        switch measure {
+        case .sequential where isInOrder:
+            return [Target(atLeast: 4, times: .storageDaemon), Target(atLeast: 0.4, times: .bareFile)]
+        case .sequential: return [Target(atLeast: 0.3, times: .bareFile)]
+        case .random1 where isInOrder:
+            return [Target(atLeast: 6, times: .storageDaemon), Target(atLeast: 0.15, times: .bareFile)]
+        case .random8 where isInOrder:
+            return [Target(atLeast: 5, times: .storageDaemon), Target(atLeast: 0.15, times: .bareFile)]
+        case .random1, .random8: return [Target(atLeast: 2, times: .rblockfs)]
+        case .mapped, .random32, .loopDevice, .directLoopDevice, .copy: return []
+        }
+    }
+
     /// What the kernel is expected to do with it by itself.
     func passthroughTargets(for measure: Measure) -> [Target] {
         switch measure {

@@ -55,6 +55,7 @@ struct Row: Encodable {
             switch server {
             case .rblockfs: image.targets(for: measure)
             case .passthrough: image.passthroughTargets(for: measure)
+            case .map: image.mapTargets(for: measure)
             default: [Target]()
             }
         self.targets = targets.compactMap { target in

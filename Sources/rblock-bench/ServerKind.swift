@@ -5,6 +5,8 @@ enum ServerKind: String, CaseIterable {
     case rblockfs
     /// The same, where the kernel reads the image's file by itself.
     case passthrough
+    /// The same, where it reads the image's files by a map of the disk.
+    case map
     /// The C program of this package that does the least that a FUSE server can.
     case floor = "libfuse-loop"
     case storageDaemon = "qemu-storage-daemon"
@@ -12,12 +14,13 @@ enum ServerKind: String, CaseIterable {
     case bareFile = "bare-file"
 
     /// What --quick measures.
-    static let quick: [ServerKind] = [.rblockfs, .passthrough, .floor, .storageDaemon, .bareFile]
+    static let quick: [ServerKind] = [.rblockfs, .passthrough, .map, .floor, .storageDaemon, .bareFile]
 
     /// What the table calls it.
     var title: String {
         switch self {
         case .passthrough: "rblockfs passthrough"
+        case .map: "rblockfs map"
         case .floor: "C libfuse loop"
         case .nbdfuse: "qemu-nbd + nbdfuse"
         case .bareFile: "bare file"
@@ -36,6 +39,7 @@ enum ServerKind: String, CaseIterable {
     func serves(_ kind: ImageKind) -> Bool {
         switch self {
         case .passthrough: kind == .raw
+        case .map: kind.isMapped
         case .vmdkmount: kind.format == "vmdk"
         case .qcowmount: kind.format == "qcow2"
         default: true
@@ -52,8 +56,8 @@ enum ServerKind: String, CaseIterable {
         let shown: String
         let command: [String]
         switch self {
-        case .rblockfs, .passthrough:
-            let path = self == .passthrough ? "require" : "off"
+        case .rblockfs, .passthrough, .map:
+            let path = self == .passthrough ? "require" : self == .map ? "map" : "off"
             shown = "\(name)/disk.raw"
             command = [programs.rblockfs, "--foreground", "--kernel-path", path, image.path, mountpoint]
         case .floor: (shown, command) = ("disk.raw", [programs.floor, disk.path, mountpoint])

@@ -54,7 +54,8 @@ struct BenchTests {
         }
         var sums: [String: String] = [:]
         for image in Self.images {
-            let peers = image == "vmdk" ? ["vmdkmount"] : image == "raw" ? ["passthrough"] : ["qcowmount"]
+            var peers = image == "vmdk" ? ["vmdkmount"] : image == "raw" ? ["passthrough"] : ["qcowmount"]
+            if !["raw", "zlib", "zstd"].contains(image) { peers.append("map") }
             for (measure, content) in Self.measures {
                 let rows = lines.filter { $0.image == image && $0.measure == measure }
                 #expect(Set(rows.map(\.server)) == Set(Self.servers + peers), "\(image), \(measure)")
@@ -78,6 +79,7 @@ struct BenchTests {
     private func checkTargets(_ lines: [Line]) {
         let without = [
             "rblockfs": ["mmap", "copy"], "passthrough": ["copy", "losetup", "losetup-direct", "random-32"],
+            "map": ["mmap", "copy", "losetup", "losetup-direct", "random-32"],
         ]
         for line in lines {
             guard let without = without[line.server], line.problem == nil else {
