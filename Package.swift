@@ -87,6 +87,8 @@ let package = Package(
             name: "Catalog",
             dependencies: ["BlockImage", "FormatCore", "HostStorage", "ImageFormats", "PartitionTable", system],
             swiftSettings: strict),
+        .target(
+            name: "Attachment", dependencies: ["BlockImage", "CLinux", "HostStorage", system], swiftSettings: strict),
         .target(name: "Fuse", dependencies: ["CFuse3", system], swiftSettings: strict),
         .target(
             name: "ImageFS",

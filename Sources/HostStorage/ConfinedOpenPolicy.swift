@@ -341,7 +341,7 @@ extension FilePath {
 }
 
 /// `path` from the root on, without `.` and `..`, its links as they are.
-func absolute(_ path: FilePath) -> FilePath {
+public func absolute(_ path: FilePath) -> FilePath {
     guard path.isRelative else { return path.lexicallyNormalized() }
     // Safe: getcwd answers a NUL-terminated string that is ours to free, or NULL.
     guard let folder = unsafe getcwd(nil, 0) else { return path }

@@ -1,0 +1,234 @@
+import BlockImage
+import FoundationEssentials
+import Glibc
+import HostStorage
+import SystemPackage
+
+/// Where what is attached is kept in mind: `/run/rblock`, which has a folder for each attachment, by its name, with its
+/// `state.json`, and where it has a server, the mount of that.
+///
+/// One process at a time changes it. Each that comes first compares what it finds with the kernel, and removes what a process
+/// or a server that was killed has left.
+package struct AttachmentFolder: Sendable {
+    /// The variable that names another folder.
+    package static let variable = "RBLOCK_RUN"
+    private static let nameLimit = 100
+
+    let path: FilePath
+    /// Gets a line about each attachment that was removed because its server or its device was gone.
+    let onNote: @Sendable (String) -> Void
+
+    /// The folder of this system, or of the variable `RBLOCK_RUN`; it is made when it is first needed.
+    package init(onNote: @escaping @Sendable (String) -> Void) {
+        // Safe: getenv answers NULL or a C string, which is copied at once.
+        let given = unsafe getenv(Self.variable).map { unsafe FilePath(platformString: $0) }
+        path = given.flatMap { $0.isEmpty ? nil : absolute($0) } ?? "/run/rblock"
+        self.onNote = onNote
+    }
+
+    /// Why `name` cannot be that of an attachment; nil: it can.
+    package static func fault(inName name: String) -> String? {
+        if name.isEmpty { return "is empty" }
+        if name.utf8.count > nameLimit { return "has more than \(nameLimit) bytes" }
+        if name.contains("/") || name.hasPrefix(".") || name.hasPrefix("-") {
+            return "has a slash in it, or begins with a dot or a dash"
+        }
+        return printable(name) == name && !name.hasRawBytes ? nil : "has characters that cannot be shown"
+    }
+
+    /// A name for `image`, as it was named: that of its file, and of the disk in it.
+    package static func name(for image: String, place: String) -> String {
+        let file = image.split(separator: "/").last.map(String.init) ?? "disk"
+        var name = (file + place).replacing("/", with: "-")
+        name = String(
+            String.UnicodeScalarView(
+                printable(name.withoutRawBytes).unicodeScalars.map {
+                    $0.value == 0xfffd ? "_" : $0
+                }))
+        while name.utf8.count > nameLimit - 4 { name.removeLast() }
+        return fault(inName: name) == nil ? name : "disk"
+    }
+
+    /// What is attached, as far as that can be known at once, and without changing anything: for completions.
+    package var known: [AttachmentRecord] {
+        ((try? FolderListing(path))?.entries ?? []).compactMap { entry in
+            smallFile(folder(nameText(entry.name)).appending("state.json")).flatMap {
+                try? JSONDecoder().decode(AttachmentRecord.self, from: Data($0))
+            }
+        }
+    }
+
+    /// What a process that has the lock finds.
+    struct Content {
+        /// What is attached, by name.
+        var records: [AttachmentRecord] = []
+        /// What was attached, and is not any more: its server or its device was gone.
+        var removed: [AttachmentRecord] = []
+    }
+
+    /// Does `work` while no other process changes the folder.
+    func locked<Result>(
+        _ work: (_ content: Content) throws(ImageError) -> Result
+    ) throws(ImageError) -> Result {
+        try make()
+        let lock: FileDescriptor
+        do {
+            lock = try FileDescriptor.open(
+                path.appending(".lock"), .readWrite, options: [.create, .noFollow, .closeOnExec],
+                permissions: .ownerReadWrite)
+        } catch {
+            throw systemError(error, path: path.text)
+        }
+        defer { try? lock.close() }
+        while flock(lock.rawValue, LOCK_EX) != 0 {
+            guard errno == EINTR else { throw systemError("lock it", path: path.text) }
+        }
+        return try work(try content())
+    }
+
+    /// Makes it, or throws where another user could have made what is there.
+    private func make() throws(ImageError) {
+        // Safe: a string of ours; lstat fills a structure of ours.
+        _ = unsafe path.withPlatformString { unsafe mkdir($0, 0o700) }
+        var status = stat()
+        guard unsafe path.withPlatformString({ unsafe lstat($0, &status) }) == 0 else {
+            throw systemError("make the folder", path: path.text)
+        }
+        guard status.st_mode & S_IFMT == S_IFDIR, status.st_uid == geteuid(), status.st_mode & 0o022 == 0 else {
+            throw ImageError(
+                .denied, path: path.text, "must be a folder of this user that no other may write to")
+        }
+    }
+
+    /// The folder of the attachment `name`.
+    func folder(_ name: String) -> FilePath { path.appending(name) }
+    /// Where its server mounts.
+    func mountpoint(_ name: String) -> FilePath { folder(name).appending("mnt") }
+    /// The file with the number of its server's process.
+    func pidFile(_ name: String) -> FilePath { folder(name).appending("server.pid") }
+
+    /// Writes what is known of one, in one step.
+    func save(_ record: AttachmentRecord) throws(ImageError) {
+        let folder = folder(record.name)
+        // Safe: strings of ours.
+        if unsafe folder.withPlatformString({ unsafe mkdir($0, 0o700) }) != 0, errno != EEXIST {
+            throw systemError("make the folder", path: folder.text)
+        }
+        let (new, file) = (folder.appending("state.new"), folder.appending("state.json"))
+        do {
+            let data = try JSONEncoder().encode(record)
+            let handle = try FileDescriptor.open(
+                new, .writeOnly, options: [.create, .truncate, .noFollow, .closeOnExec], permissions: .ownerReadWrite)
+            try handle.closeAfter { _ = try handle.writeAll(data) }
+        } catch {
+            throw systemError(error, path: new.text)
+        }
+        let result = unsafe new.withPlatformString { from in
+            unsafe file.withPlatformString { unsafe rename(from, $0) }
+        }
+        guard result == 0 else { throw systemError("write it", path: file.text) }
+    }
+
+    /// Changes what is known of `record`, whose owner this process is.
+    func update(_ record: inout AttachmentRecord, isOver: Bool = false) throws(ImageError) {
+        if isOver { record.owner = nil }
+        let current = record
+        try locked { _ throws(ImageError) in try save(current) }
+    }
+
+    /// Forgets an attachment, of which nothing is left.
+    func remove(_ name: String) {
+        let folder = folder(name)
+        for file in ["state.new", "server.pid"] { unlink(folder.appending(file)) }
+        // Safe: strings of ours.
+        unsafe _ = mountpoint(name).withPlatformString { unsafe rmdir($0) }
+        unlink(folder.appending("state.json"))
+        unsafe _ = folder.withPlatformString { unsafe rmdir($0) }
+    }
+
+    private func unlink(_ file: FilePath) {
+        // Safe: a string of ours.
+        unsafe _ = file.withPlatformString { unsafe Glibc.unlink($0) }
+    }
+
+    /// What is attached, after what was left by processes that were killed is removed. For who has the lock.
+    private func content() throws(ImageError) -> Content {
+        var content = Content()
+        for entry in try FolderListing(path).entries where entry.kind == .folder {
+            let name = nameText(entry.name)
+            let text = smallFile(folder(name).appending("state.json"))
+            if let record = text.flatMap({ try? JSONDecoder().decode(AttachmentRecord.self, from: Data($0)) }),
+                record.name == name
+            {
+                if let record = checked(record) {
+                    content.records.append(record)
+                } else if record.isComplete {
+                    content.removed.append(record)
+                }
+            } else {
+                // Before its state was written nothing but the folder was made.
+                remove(name)
+            }
+        }
+        content.records.sort { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) }
+        return content
+    }
+
+    /// `record` as the kernel has it now; nil where nothing is left of it.
+    private func checked(_ record: AttachmentRecord) -> AttachmentRecord? {
+        if record.owner?.isRunning == true { return record }
+        var record = record
+        record.owner = nil
+        let hasDevice = record.device.flatMap(LoopDevice.init(path:))?.tag == record.tag
+        let hasServer = record.source == .file || record.server?.isRunning == true
+        if record.isComplete, hasDevice, hasServer { return record }
+        if record.isComplete {
+            let what = hasDevice ? "its server is gone" : "its device was detached"
+            let others = DeviceUsers(of: record.devices, besides: record.mounted?.mountpoint)
+            guard others.isEmpty else {
+                record.isDead = true
+                return record
+            }
+            onNote("\(record.name): \(what); what was left of it is removed")
+        }
+        takeDown(record)
+        return nil
+    }
+
+    /// Removes all that there is of `record`, however far it was made, and in use or not.
+    func takeDown(_ record: AttachmentRecord) {
+        if let mounted = record.mounted.map({ FilePath(text: $0.mountpoint) }) {
+            for _ in 0..<4
+            where MountTable().entries.contains(where: {
+                $0.mountpoint == mounted && record.devices.contains($0.source)
+            }) {
+                try? MountTable.unmount(mounted, isLazy: true)
+            }
+        }
+        for device in LoopDevice.all(tagged: record.tag).reversed() {
+            _ = try? device.detach(isLazy: true, tag: device.tag ?? "")
+        }
+        // One that was started for what was never attached may not have mounted yet.
+        endServer(of: record.name, patience: record.isComplete ? .seconds(10) : .zero)
+        remove(record.name)
+    }
+
+    /// Unmounts what the server of `name` has mounted, and waits until it has ended: by itself within `patience`. `isLazy`:
+    /// it goes on for those that use it still.
+    func endServer(of name: String, patience: Duration = .seconds(10), isLazy: Bool = false) {
+        let mountpoint = mountpoint(name)
+        for _ in 0..<4 where MountTable().has(mountpoint) { try? MountTable.unmount(mountpoint, isLazy: true) }
+        guard !isLazy else { return }
+        for server in ProcessIdentity.all(withArgument: mountpoint.text) where server != ProcessIdentity.current {
+            if !server.waitForEnd(patience) { _ = server.end(patience: .seconds(5)) }
+        }
+        // One that was killed just before it answered may have mounted since.
+        for _ in 0..<4 where MountTable().has(mountpoint) { try? MountTable.unmount(mountpoint, isLazy: true) }
+    }
+}
+
+/// The system's refusal `error`.
+func systemError(_ error: any Error, path: String) -> ImageError {
+    let number = (error as? Errno) ?? .ioError
+    return ImageError(.system(errno: number.rawValue), path: path, "\(number)")
+}

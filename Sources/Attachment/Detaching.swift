@@ -1,0 +1,159 @@
+import BlockImage
+import Glibc
+import HostStorage
+import SystemPackage
+
+extension AttachmentFolder {
+    /// What there was to say of a disk that is free again.
+    package struct Outcome: Sendable {
+        package var record: AttachmentRecord
+        /// Why what was read from the device may be wrong; nil: nothing speaks for it.
+        package var doubt: String?
+
+        init(record: AttachmentRecord, doubt: String? = nil) { (self.record, self.doubt) = (record, doubt) }
+    }
+
+    /// What is attached.
+    package func list() throws(ImageError) -> [AttachmentRecord] { try locked { $0.records } }
+
+    /// Whether `record` is called `name`, or has the device of that path.
+    private static func isAttached(_ record: AttachmentRecord, as name: String) -> Bool {
+        if record.name == name || record.devices.contains(name) { return true }
+        // A link to the device, as those of /dev/disk.
+        return name.contains("/") && (try? canonical(FilePath(text: name)).text).map(record.devices.contains) == true
+    }
+
+    /// Whether `rblock mount` has mounted `record` at the directory `path`, or `record` under that name.
+    private static func isMounted(_ record: AttachmentRecord, as path: String) -> Bool {
+        guard let mounted = record.mounted else { return false }
+        return record.name == path || (try? canonical(FilePath(text: path)).text) == mounted.mountpoint
+    }
+
+    /// Detaches the disk that is called `name`, or has the device of that path, and returns when nothing of it is in use: its
+    /// devices are detached, and its server has ended. Throws where it is in use; `isLazy`: it goes with the last program that
+    /// uses it.
+    package func detach(_ name: String, isLazy: Bool) throws(ImageError) -> Outcome {
+        let missing = ImageError(
+            .outOfRange, about: .named(name), "is not attached", hint: "'rblock attached' lists what is")
+        let claim = try claim(of: { Self.isAttached($0, as: name) }, orThrow: { _ in missing })
+        guard case .owned(var record) = claim else { return claim.outcome }
+        do throws(ImageError) {
+            let doubt = Self.doubt(about: record)
+            try release(record, isLazy: isLazy)
+            return Outcome(record: record, doubt: doubt)
+        } catch {
+            try? update(&record, isOver: true)
+            throw error
+        }
+    }
+
+    /// The same of what `rblock mount` has mounted at `path`, or under that name; it is unmounted first.
+    package func unmount(_ path: String, isLazy: Bool) throws(ImageError) -> Outcome {
+        let claim = try claim(of: { Self.isMounted($0, as: path) }, orThrow: { Self.notMounted(path, $0) })
+        guard case .owned(var record) = claim else { return claim.outcome }
+        do throws(ImageError) {
+            let doubt = Self.doubt(about: record)
+            if let mounted = record.mounted, Self.isMounted(mounted) {
+                do throws(ImageError) {
+                    try MountTable.unmount(FilePath(text: mounted.mountpoint), isLazy: isLazy)
+                } catch {
+                    guard error.code == .system(errno: EBUSY) else { throw error }
+                    throw ImageError(
+                        .system(errno: EBUSY), path: mounted.mountpoint, "is in use",
+                        hint: "'fuser -vm \(shellWord(mounted.mountpoint))' shows by what; --lazy does not wait")
+                }
+            }
+            try release(record, isLazy: isLazy)
+            return Outcome(record: record, doubt: doubt)
+        } catch {
+            try? update(&record, isOver: true)
+            throw error
+        }
+    }
+
+    /// That nothing called `path` is mounted; it may be the name of one of `records`.
+    private static func notMounted(_ path: String, _ records: [AttachmentRecord]) -> ImageError {
+        guard records.contains(where: { $0.name == path }) else {
+            return ImageError(
+                .outOfRange, about: .named(path), "is no directory and no name of what 'rblock mount' has mounted",
+                hint: "'rblock attached' lists what is")
+        }
+        return ImageError(
+            .outOfRange, about: .named(path), "is attached, and 'rblock mount' has not mounted it",
+            hint: "'rblock detach \(shellWord(path))' detaches it")
+    }
+
+    private static func isMounted(_ mounted: AttachmentRecord.Mounted) -> Bool {
+        MountTable().entries.contains { $0.mountpoint.text == mounted.mountpoint && $0.source == mounted.device }
+    }
+
+    private enum Claim {
+        /// This process is the one that works at it.
+        case owned(AttachmentRecord)
+        /// Nothing of it is left.
+        case removed(AttachmentRecord)
+
+        var outcome: Outcome {
+            switch self {
+            case .owned(let record): Outcome(record: record)
+            case .removed(let record): Outcome(record: record, doubt: AttachmentFolder.deadServer)
+            }
+        }
+    }
+
+    /// Has this process be the one that works at what `isMeant`. Throws `missing` where there is none.
+    private func claim(
+        of isMeant: (AttachmentRecord) -> Bool, orThrow missing: ([AttachmentRecord]) -> ImageError
+    ) throws(ImageError) -> Claim {
+        try locked { content throws(ImageError) in
+            guard var record = content.records.first(where: isMeant) else {
+                if let record = content.removed.first(where: isMeant) { return .removed(record) }
+                throw missing(content.records)
+            }
+            guard !record.isBusy else {
+                throw ImageError(
+                    .system(errno: EBUSY), about: .named(record.name),
+                    "process \(record.owner?.pid ?? 0) is attaching or detaching it")
+            }
+            record.owner = .current
+            try save(record)
+            return .owned(record)
+        }
+    }
+
+    private static let deadServer = "its server or its device was gone before, and what was read since then has failed"
+
+    /// Why what was read from its device may be wrong.
+    private static func doubt(about record: AttachmentRecord) -> String? {
+        let size = record.device.flatMap(LoopDevice.init(path:))?.size ?? 0
+        if record.source == .server, record.server?.isRunning != true {
+            return deadServer
+        }
+        if size != record.size { return "the device had \(size) bytes, and the disk has \(record.size)" }
+        let changed = record.changedFiles
+        if changed.isEmpty { return nil }
+        return
+            "\(changed.joined(separator: ", ")): was written to while it was attached, and what was read may be a mixture"
+    }
+
+    private func release(_ record: AttachmentRecord, isLazy: Bool) throws(ImageError) {
+        let users = isLazy ? DeviceUsers(of: []) : DeviceUsers.lasting(of: record.devices)
+        guard users.isEmpty else { throw Self.inUse(record, by: users.description) }
+        for device in LoopDevice.all(tagged: record.tag).reversed() {
+            guard try device.detach(isLazy: isLazy, tag: device.tag ?? "") || isLazy else {
+                let users = DeviceUsers(of: [device.path])
+                throw Self.inUse(record, by: users.isEmpty ? "a program of another namespace" : users.description)
+            }
+        }
+        endServer(of: record.name, isLazy: isLazy)
+        try locked { _ throws(ImageError) in remove(record.name) }
+    }
+
+    private static func inUse(_ record: AttachmentRecord, by users: String) -> ImageError {
+        let hint =
+            record.mounted == nil
+            ? "--lazy detaches it when the last of them ends" : "'rblock unmount \(shellWord(record.name))' unmounts it"
+        return ImageError(
+            .system(errno: EBUSY), path: record.device ?? record.name, "is in use by \(quoting: users)", hint: hint)
+    }
+}

@@ -1,0 +1,140 @@
+import BlockImage
+import CLinux
+import Glibc
+import HostStorage
+import SystemPackage
+
+/// A loop device: a block device whose bytes are those of a file.
+package struct LoopDevice: Hashable, Sendable {
+    /// The bytes of a file that it is over.
+    package struct Range: Hashable, Sendable {
+        package var offset: UInt64
+        package var count: UInt64
+
+        package init(offset: UInt64, count: UInt64) { (self.offset, self.count) = (offset, count) }
+    }
+
+    /// What its sectors have. Loop devices have no part of a sector.
+    package static let sectorSize: UInt64 = 512
+    private static let folder = FilePath("/sys/block")
+
+    let number: Int
+
+    /// Its node.
+    package var path: String { "/dev/loop\(number)" }
+    /// Its name in sysfs.
+    var name: String { "loop\(number)" }
+
+    /// The one whose node is `path`; nil where that is the name of none.
+    package init?(path: String) {
+        guard path.hasPrefix("/dev/loop"), let number = Int(path.dropFirst(9)), "\(number)" == path.dropFirst(9) else {
+            return nil
+        }
+        self.number = number
+    }
+
+    private init(number: Int) { self.number = number }
+
+    /// A new one over `range` of the open file `file`, for reading alone, with the text `tag`, by which it is found again;
+    /// past the page cache where the file system lets it. Both ends of the range are at multiples of a sector.
+    ///
+    /// The kernel keeps the very file that is open, and looks up no path.
+    static func make(over file: FileDescriptor, _ range: Range, tag: String) throws(ImageError) -> LoopDevice {
+        let control = try open("/dev/loop-control")
+        defer { try? control.close() }
+        for _ in 0..<64 {
+            let number = clinux_loop_free(control.rawValue)
+            guard number >= 0 else { throw systemError("find a free loop device", path: "/dev/loop-control") }
+            let device = LoopDevice(number: Int(number))
+            let handle = try open(FilePath(device.path))
+            defer { try? handle.close() }
+            for isDirect in [CInt(1), 0] {
+                // Safe: the string ends in NUL, and is read in this call only.
+                let result = unsafe tag.withCString { text in
+                    unsafe clinux_loop_configure(
+                        handle.rawValue, file.rawValue, range.offset, range.count, isDirect, text)
+                }
+                if result == 0 { return device }
+                if errno != EINVAL { break }
+            }
+            // Another program was faster.
+            guard errno == EBUSY else { throw systemError("attach a loop device", path: device.path) }
+        }
+        throw ImageError(
+            .system(errno: EBUSY), path: "/dev/loop-control", "every loop device that is free is taken at once")
+    }
+
+    private static func open(_ path: FilePath) throws(ImageError) -> FileDescriptor {
+        do {
+            return try FileDescriptor.open(path, .readOnly, options: .closeOnExec)
+        } catch {
+            let number = (error as? Errno) ?? .ioError
+            let hint = number == .noSuchFileOrDirectory ? "'modprobe loop' loads the kernel's module" : nil
+            throw ImageError(.system(errno: number.rawValue), path: path.text, "\(number)", hint: hint)
+        }
+    }
+
+    /// Those that have a file.
+    private static var attached: [LoopDevice] {
+        ((try? FolderListing(folder))?.entries ?? []).compactMap { entry in
+            guard let device = LoopDevice(path: "/dev/\(nameText(entry.name))"), device.hasFile else { return nil }
+            return device
+        }
+    }
+
+    /// Those with the text `tag`, or one that begins with it and a slash.
+    static func all(tagged tag: String) -> [LoopDevice] {
+        attached.filter { $0.tag.map { $0 == tag || $0.hasPrefix("\(tag)/") } ?? false }
+    }
+
+    private var hasFile: Bool { (try? FileStatus(at: Self.folder.appending("\(name)/loop"))) != nil }
+
+    private func with<Result>(_ body: (CInt) -> Result) -> Result? {
+        guard let handle = try? Self.open(FilePath(path)) else { return nil }
+        defer { try? handle.close() }
+        return body(handle.rawValue)
+    }
+
+    private var status: clinux_loop? {
+        with { handle in
+            var status = clinux_loop()
+            // Safe: the call fills a structure of ours.
+            return unsafe clinux_loop_status(handle, &status) == 0 ? status : nil
+        } ?? nil
+    }
+
+    /// The text that it was given; nil where it has no file.
+    var tag: String? {
+        guard let status else { return nil }
+        // Safe: the text ends in NUL within the structure.
+        return unsafe withUnsafeBytes(of: status.name) { bytes in
+            unsafe String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+        }
+    }
+
+    /// Whether it reads past the page cache.
+    var isDirect: Bool { status?.is_direct == 1 }
+
+    /// Has it read through the page cache.
+    func useCache() { _ = with { clinux_loop_set_direct($0, 0) } }
+
+    /// Its size as it is now; 0 where the file is gone, as that of a server that has died.
+    var size: UInt64 { with { UInt64(clamping: clinux_device_size($0)) } ?? 0 }
+
+    /// Detaches it from its file; answers false where another program has it open: then it stays as it was, or, where
+    /// `isLazy`, goes with the last that closes it.
+    func detach(isLazy: Bool, tag: String) throws(ImageError) -> Bool {
+        guard let handle = try? Self.open(FilePath(path)), self.tag == tag else { return true }
+        let result = clinux_loop_clear(handle.rawValue)
+        let number = errno
+        try? handle.close()
+        guard result == 0 || number == ENXIO else {
+            errno = number
+            throw systemError("detach it", path: path)
+        }
+        // What looks at every device that changes, as udev does, has it open for a moment.
+        if waits(isLazy ? .milliseconds(100) : .seconds(2), for: { self.tag != tag }) { return true }
+        if !isLazy { _ = with { clinux_loop_keep($0) } }
+        return false
+    }
+}

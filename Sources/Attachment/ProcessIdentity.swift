@@ -1,0 +1,96 @@
+import BlockImage
+import Glibc
+import HostStorage
+import SystemPackage
+
+/// Which process this is: numbers are given again, and then the process has another start time.
+package struct ProcessIdentity: Codable, Hashable, Sendable {
+    /// Its number.
+    package var pid: Int32
+    /// When it started, in clock ticks since the system did, as /proc/PID/stat has it.
+    package var startTime: UInt64
+
+    /// This process.
+    package static let current = ProcessIdentity(running: getpid())
+
+    /// The process `pid`; nil where none of that number runs.
+    package init?(running pid: Int32) {
+        // The name stands in parentheses, and may have any character in it.
+        guard let text = smallFile(FilePath("/proc/\(pid)/stat")), let end = text.lastIndex(of: UInt8(ascii: ")"))
+        else {
+            return nil
+        }
+        let fields = text[(end + 1)...].split(separator: UInt8(ascii: " ")).map { String(decoding: $0, as: UTF8.self) }
+        // The state is the third field, and the start time the 22nd. A dead child that is not waited for has both still.
+        guard fields.count > 19, !["Z", "X"].contains(fields[0]), let time = UInt64(fields[19]) else { return nil }
+        (self.pid, startTime) = (pid, time)
+    }
+
+    /// Whether it runs still.
+    package var isRunning: Bool { ProcessIdentity(running: pid) == self }
+
+    /// The processes one of whose arguments is `argument`.
+    static func all(withArgument argument: String) -> [ProcessIdentity] {
+        let wanted = argument.nameBytes
+        return numbers.compactMap { pid in
+            guard let line = smallFile(FilePath("/proc/\(pid)/cmdline")), line.split(separator: 0).contains(wanted[...])
+            else {
+                return nil
+            }
+            return ProcessIdentity(running: pid)
+        }
+    }
+
+    /// The numbers of all processes.
+    static var numbers: [Int32] {
+        ((try? FolderListing("/proc"))?.entries ?? []).compactMap { Int32(String(decoding: $0.name, as: UTF8.self)) }
+    }
+
+    /// What it is called, for messages.
+    static func name(of pid: Int32) -> String {
+        smallFile(FilePath("/proc/\(pid)/comm")).map { String(decoding: $0.filter { $0 >= 0x20 }, as: UTF8.self) }
+            ?? "?"
+    }
+
+    /// Has it end: by SIGTERM, and where it does not for `patience`, by SIGKILL. Answers whether it is gone.
+    func end(patience: Duration) -> Bool {
+        for signal in [SIGTERM, SIGKILL] {
+            guard isRunning else { return true }
+            kill(pid, signal)
+            if waitForEnd(patience) { return true }
+        }
+        return false
+    }
+
+    /// Waits until it has ended, at most for `limit`, and answers whether it has.
+    func waitForEnd(_ limit: Duration) -> Bool { waits(limit) { !isRunning } }
+}
+
+/// Waits until `condition` holds, at most for `limit`, and answers whether it does.
+func waits(_ limit: Duration, for condition: () -> Bool) -> Bool {
+    let start = ContinuousClock.now
+    var pause: UInt32 = 500
+    while !condition() {
+        guard start.duration(to: .now) < limit else { return condition() }
+        usleep(pause)
+        pause = min(pause * 2, 50_000)
+    }
+    return true
+}
+
+/// What a small file has, such as one of the kernel's; nil where it cannot be read, or has more than a MiB.
+func smallFile(_ path: FilePath) -> [UInt8]? {
+    guard let file = try? FileDescriptor.open(path, .readOnly, options: .closeOnExec) else { return nil }
+    defer { try? file.close() }
+    var bytes: [UInt8] = []
+    var piece = [UInt8](repeating: 0, count: 1 << 16)
+    while bytes.count < 1 << 20 {
+        // Safe: read writes at most as many bytes as the array has.
+        guard let count = unsafe try? piece.withUnsafeMutableBytes({ unsafe try file.read(into: $0) }) else {
+            return nil
+        }
+        if count == 0 { return bytes }
+        bytes += piece[..<count]
+    }
+    return nil
+}
