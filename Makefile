@@ -14,10 +14,10 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # the machines that the boot loader is for: a PC of QEMU's, and a kernel that is unpacked into such a folder too;
 # installed, it would change how this machine boots. To measure, and to test that: the peers (qemu-storage-daemon,
 # nbdfuse, vmdkmount, qcowmount, qemu-nbd, nbdkit), and what makes and mounts a guest's file system.
-BUILD_PACKAGES := pkg-config libfuse3-dev fuse3 libdeflate-dev zlib1g-dev libzstd-dev libssl-dev libexpat1-dev
+BUILD_PACKAGES := pkg-config libfuse3-dev fuse3 mount libdeflate-dev zlib1g-dev libzstd-dev libssl-dev libexpat1-dev
 PEER_PACKAGES := qemu-utils qemu-system-common libnbd-bin libvmdk-utils libqcow-utils nbdkit
 TEST_PACKAGES := $(PEER_PACKAGES) e2fsprogs fdisk mount util-linux attr jq python3 zstd procps python3-venv dosfstools \
-	xfsprogs mtools strace zsh fish bsdextrautils openssl python3-libnbd gnutls-bin curl chromium \
+	xfsprogs btrfs-progs mtools strace zsh fish bsdextrautils openssl python3-libnbd gnutls-bin curl chromium \
 	mandoc man-db groff-base
 ifeq ($(shell dpkg --print-architecture 2>/dev/null),amd64)
 TEST_PACKAGES += qemu-system-x86 syslinux syslinux-common busybox-static cpio

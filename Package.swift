@@ -88,7 +88,7 @@ let package = Package(
             dependencies: ["BlockImage", "FormatCore", "HostStorage", "ImageFormats", "PartitionTable", system],
             swiftSettings: strict),
         .target(
-            name: "Attachment", dependencies: ["BlockImage", "CLinux", "HostStorage", system], swiftSettings: strict),
+            name: "Attachment", dependencies: ["BlockImage", "CLinux", "HostStorage", "JSON", system], swiftSettings: strict),
         .target(name: "Fuse", dependencies: ["CFuse3", system], swiftSettings: strict),
         .target(
             name: "ImageFS",
@@ -108,8 +108,8 @@ let package = Package(
         .target(
             name: "Reports",
             dependencies: [
-                "BlockImage", "ByteFormat", "Catalog", "Encryption", "FormatCore", "ImageFormats", "ImageTools", "JSON",
-                "PartitionTable",
+                "Attachment", "BlockImage", "ByteFormat", "Catalog", "Encryption", "FormatCore", "ImageFormats",
+                "ImageTools", "JSON", "PartitionTable",
             ],
             swiftSettings: strict),
         .target(
@@ -153,7 +153,8 @@ let package = Package(
         .target(
             name: "RBlockCommand",
             dependencies: [
-                "AccessLog", "Arguments", "BlockImage", "Catalog", "Completion", "ControlRPC", "Encryption",
+                "AccessLog", "Arguments", "Attachment", "BlockImage", "Catalog", "Completion", "ControlRPC",
+                "Encryption",
                 "FormatCore",
                 "HostStorage", "ImageFormats", "ImageTools", "JSON", "NBDServer", "PartitionTable", "Reports",
                 "Sockets",

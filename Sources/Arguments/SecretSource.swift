@@ -17,6 +17,8 @@ package struct SecretSource: ExpressibleByArgument {
 
     /// The image's file name or path.
     package let image: String
+    /// As it was given: it names where the passphrase is, and does not have it.
+    package let argument: String
     private let place: Place
 
     /// `IMAGE=file:PATH` or `IMAGE=env:VARIABLE`.
@@ -26,6 +28,7 @@ package struct SecretSource: ExpressibleByArgument {
         guard let mark = marks.min(by: { $0.lowerBound < $1.lowerBound }), mark.lowerBound > argument.startIndex,
             mark.upperBound < argument.endIndex
         else { return nil }
+        self.argument = argument
         image = String(argument[..<mark.lowerBound])
         let value = String(argument[mark.upperBound...])
         place = argument[mark] == "=file:" ? .file(FilePath(text: value)) : .environment(value)

@@ -31,7 +31,7 @@ package struct AttachedServer: Sendable {
         let program = try ChildProgram(besides: "rblockfs", package: "rblock")
         let result = try program.run(arguments(mountpoint, folder.pidFile(name)))
         guard result.status == 0 else {
-            let reason = result.message.replacing("rblockfs: ", with: "")
+            let reason = result.message.replacing(text: "rblockfs: ", with: "")
             throw ImageError(
                 .unsupported, about: .named("rblockfs"), "ended with \(result.status): \(quoting: reason)")
         }

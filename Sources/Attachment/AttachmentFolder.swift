@@ -1,7 +1,7 @@
 import BlockImage
-import FoundationEssentials
 import Glibc
 import HostStorage
+import JSON
 import SystemPackage
 
 /// Where what is attached is kept in mind: `/run/rblock`, which has a folder for each attachment, by its name, with its
@@ -39,7 +39,7 @@ package struct AttachmentFolder: Sendable {
     /// A name for `image`, as it was named: that of its file, and of the disk in it.
     package static func name(for image: String, place: String) -> String {
         let file = image.split(separator: "/").last.map(String.init) ?? "disk"
-        var name = (file + place).replacing("/", with: "-")
+        var name = (file + place).replacing(text: "/", with: "-")
         name = String(
             String.UnicodeScalarView(
                 printable(name.withoutRawBytes).unicodeScalars.map {
@@ -53,7 +53,7 @@ package struct AttachmentFolder: Sendable {
     package var known: [AttachmentRecord] {
         ((try? FolderListing(path))?.entries ?? []).compactMap { entry in
             smallFile(folder(nameText(entry.name)).appending("state.json")).flatMap {
-                try? JSONDecoder().decode(AttachmentRecord.self, from: Data($0))
+                try? JSON(parsing: $0).decoded(as: AttachmentRecord.self)
             }
         }
     }
@@ -116,10 +116,10 @@ package struct AttachmentFolder: Sendable {
         }
         let (new, file) = (folder.appending("state.new"), folder.appending("state.json"))
         do {
-            let data = try JSONEncoder().encode(record)
+            let text = try JSON(encoding: record).text
             let handle = try FileDescriptor.open(
                 new, .writeOnly, options: [.create, .truncate, .noFollow, .closeOnExec], permissions: .ownerReadWrite)
-            try handle.closeAfter { _ = try handle.writeAll(data) }
+            try handle.closeAfter { _ = try handle.writeAll(text.utf8) }
         } catch {
             throw systemError(error, path: new.text)
         }
@@ -157,7 +157,7 @@ package struct AttachmentFolder: Sendable {
         for entry in try FolderListing(path).entries where entry.kind == .folder {
             let name = nameText(entry.name)
             let text = smallFile(folder(name).appending("state.json"))
-            if let record = text.flatMap({ try? JSONDecoder().decode(AttachmentRecord.self, from: Data($0)) }),
+            if let record = text.flatMap({ try? JSON(parsing: $0).decoded(as: AttachmentRecord.self) }),
                 record.name == name
             {
                 if let record = checked(record) {

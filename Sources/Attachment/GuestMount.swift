@@ -75,7 +75,7 @@ package struct GuestMount {
         let typeOption = type == "ntfs" ? [] : ["-t", type]
         let result = try program.run(typeOption + ["-o", mounted.options, "--", device, mountpoint.text])
         guard result.status == 0 else {
-            let reason = result.message.replacing("mount: \(mountpoint.text): ", with: "")
+            let reason = result.message.replacing(text: "mount: \(mountpoint.text): ", with: "")
             throw ImageError(.unsupported, path: mountpoint.text, "mount(8): \(quoting: reason)")
         }
         return mounted

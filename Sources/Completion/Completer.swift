@@ -18,7 +18,7 @@ package struct Completer {
         /// The verb, and which of its arguments it is.
         package let verb: String
         package let place: Int
-        /// What stands in front of the last mark, a path or more, and that mark: `@` or `/`.
+        /// What stands in front of the last mark, a path or more, and that mark: `@`, `/` or `:`.
         package let path: String
         package let mark: Character
     }
@@ -27,7 +27,7 @@ package struct Completer {
     let diskNames: @Sendable (FileWord) -> [String]
 
     /// One for the command line of `command`, with `usualVerb` where it names no verb. An argument that names a file may go on
-    /// with an `@` or a slash and one of `diskNames` of the file.
+    /// with an `@`, a slash or a colon and one of `diskNames` of the file.
     package init(
         _ command: any ParsableCommand.Type, usualVerb: (any ParsableCommand.Type)? = nil,
         diskNames: @escaping @Sendable (FileWord) -> [String] = { _ in [] }
@@ -127,7 +127,7 @@ package struct Completer {
     /// Names of files, or, where it is one of the arguments of `verb`, of disks in them.
     private func files(_ text: String, _ verb: (any ParsableCommand.Type)?, place: Int = 0) -> Answer {
         var answer = Answer()
-        for mark in text.indices.dropFirst() where text[mark] == "@" || text[mark] == "/" {
+        for mark in text.indices.dropFirst() where "@/:".contains(text[mark]) {
             guard let verb else { break }
             let path = TypedWord(text: String(text[..<mark])).expanded
             let word = FileWord(verb: verb._commandName, place: place, path: path, mark: text[mark])

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Attachment
 import BlockImage
 import Catalog
 import Completion
@@ -6,6 +7,7 @@ import ControlRPC
 import FormatCore
 import HostStorage
 import ImageFormats
+import PartitionTable
 import SystemPackage
 
 extension RBlock {
@@ -64,6 +66,14 @@ extension CompletionKind {
             let options = try? NewImage.options(of: format)
         else { return [] }
         return CommaList(text).words(options.map { ($0.name, $0.values) }) + (text.isEmpty ? ["help"] : [])
+    }
+
+    /// The names and devices of what is attached, as far as `isMeant` says so, and directories.
+    static func attachments(_ isMeant: @escaping @Sendable (AttachmentRecord) -> Bool) -> CompletionKind {
+        .custom { _, _, text in
+            let records = AttachmentFolder.usual.known.filter(isMeant)
+            return records.map(\.name) + records.flatMap { [$0.mounted?.mountpoint ?? $0.device].compactMap { $0 } }
+        }
     }
 
     /// The methods of JSON-RPC.

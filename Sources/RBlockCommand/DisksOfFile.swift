@@ -7,8 +7,8 @@ import ImageFormats
 import PartitionTable
 import SystemPackage
 
-/// The disks that may follow the name of a file where it is completed: `IMAGE@SNAPSHOT`, `IMAGE/p1`, `APPLIANCE.ova/DISK`, as
-/// far as the verb takes them.
+/// The disks that may follow the name of a file where it is completed: `IMAGE@SNAPSHOT`, `IMAGE/p1`, `APPLIANCE.ova/DISK`, and
+/// `IMAGE:1` of `mount`, as far as the verb takes them.
 struct DisksOfFile {
     /// What of the disks that a file holds a verb takes.
     private enum Kind {
@@ -25,7 +25,7 @@ struct DisksOfFile {
 
     private var kind: Kind {
         switch (word.verb, word.place) {
-        case ("create", _), ("convert", 1), ("delta", 2), ("rpc", _): .none
+        case ("create", _), ("convert", 1), ("delta", 2), ("rpc", _), ("mount", 1): .none
         case ("check", _), ("inspect", _), ("delta", 0): .images
         default: .all
         }
@@ -34,6 +34,7 @@ struct DisksOfFile {
     /// What may follow the mark; none where that cannot be said.
     var names: [String] {
         let path = FilePath(text: word.path)
+        if word.mark == ":" { return word.verb == "mount" && word.place == 0 ? partitionNumbers(path) : [] }
         // A folder is looked into by the shell.
         guard kind != .none, !isFolder(path) else { return [] }
         let image = NamedImage.called(path)
@@ -44,6 +45,15 @@ struct DisksOfFile {
                 .map { SnapshotNames.text(of: $0) }
         }
         return disksOfContainer(image) + (kind == .all ? parts(of: image) : [])
+    }
+
+    private func partitionNumbers(_ path: FilePath) -> [String] {
+        let image = NamedImage.called(path)
+        guard image.isInContainer || (try? FileStatus(at: image.path).kind) == .regular,
+            let disks = (try? image.open()).map({ ImageDisks(of: $0) }), let id = try? image.find(in: disks),
+            id.part == .whole
+        else { return [] }
+        return disks.partitionTable(of: id.snapshot)?.partitions.map { "\($0.number)" } ?? []
     }
 
     private func isFolder(_ path: FilePath) -> Bool { (try? FileStatus(at: path).kind) == .folder }

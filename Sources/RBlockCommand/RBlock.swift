@@ -47,6 +47,12 @@ struct RBlock: AsyncParsableCommand {
               rblock convert disk.qcow2@daily/p1 root.raw
               rblock convert shop.ova/disk1.vmdk disk.qcow2
               rblock delta monday.qcow2 tuesday.qcow2 delta.qcow2
+              # the files of a guest, and a block device
+              rblock mount disk.qcow2:1 /mnt/guest
+              rblock unmount /mnt/guest
+              rblock attach disk.vmdk
+              rblock attached --output json
+              rblock detach disk.vmdk
               # a server, and a client
               rblock serve --rpc unix:/run/rblock.sock /srv/images
               rblock rpc /run/rblock.sock list
@@ -68,10 +74,12 @@ struct RBlock: AsyncParsableCommand {
               1   an image cannot be opened, read or written; diff: the disks differ
               2   check, inspect: something is wrong; diff: an image cannot be read;
                   other verbs: done, but for parts of the disk that could not be read
-              3   check: host space is wasted (leaks), and nothing else is wrong
+              3   check: host space is wasted (leaks), and nothing else is wrong;
+                  mount: there are several file systems, which are listed
               63  check: the format has nothing to check
               64  wrong usage
               70  /proc is not mounted
+              77  attach, attached, detach, mount, unmount: only root may
 
             The help of each verb says what they mean there.
 
@@ -82,7 +90,8 @@ struct RBlock: AsyncParsableCommand {
         version: versionText(of: "rblock"),
         subcommands: [
             Info.self, Map.self, Inspect.self, Check.self, Diff.self, Hash.self, Read.self, Create.self, Convert.self,
-            Delta.self, Measure.self, Serve.self, RPC.self,
+            Delta.self, Measure.self, Serve.self, RPC.self, Attach.self, Attached.self, Detach.self, Mount.self,
+            Unmount.self,
         ])
 }
 

@@ -51,8 +51,11 @@ struct `Help and completions` {
                 #expect(broken == [], "\(name): \(title)")
             }
             #expect(try RBlock.run(["help", name]).text == help.text)
-            let nothing = try RBlock.run([name])
-            #expect(nothing.status == 64 && nothing.output.isEmpty && nothing.errors.contains("Error: Missing"))
+            // A list needs no argument.
+            if name != "attached" {
+                let nothing = try RBlock.run([name])
+                #expect(nothing.status == 64 && nothing.output.isEmpty && nothing.errors.contains("Error: Missing"))
+            }
             let arguments = verb["arguments"]?.array?.filter { $0["kind"]?.text == "positional" } ?? []
             let wrong = try RBlock.run([name, "--no-such-option"] + arguments.map { _ in name == "rpc" ? "a=1" : "1" })
             #expect(wrong.status == 64 && wrong.output.isEmpty && wrong.errors.contains("--no-such-option"))
@@ -63,7 +66,7 @@ struct `Help and completions` {
         let help = try RBlock.run(["--help"])
         #expect(help.status == 0 && help.text.contains("SUBCOMMANDS"))
         #expect(try RBlock.run([]).text == help.text)
-        for (word, meant) in [("inof", "info"), ("mpa", "map"), ("infos", "info"), ("hepl", "help"), ("mount", nil)] {
+        for (word, meant) in [("inof", "info"), ("mpa", "map"), ("infos", "info"), ("hepl", "help"), ("vacuum", nil)] {
             let wrong = try RBlock.run([word, "disk.raw"])
             #expect(wrong.status == 64 && wrong.output.isEmpty && wrong.errors.contains("'\(word)'"), "\(wrong.errors)")
             #expect(wrong.errors.contains("did you mean '\(meant ?? "")'?") == (meant != nil), "\(wrong.errors)")

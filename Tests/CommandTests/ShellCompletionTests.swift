@@ -34,6 +34,18 @@ struct `Completions in shells` {
             cd "$1"; shift; mkdir sub; echo text >notes.txt
             qemu-img create -q -f qcow2 disk.qcow2 1M; qemu-img create -q -f qcow2 other.qcow2 1M
             qemu-img snapshot -c elsewhere other.qcow2
+            python3 - <<'end'
+            disk = bytearray(4 << 20)
+            disk[450] = 0x83
+            disk[454:462] = (2048).to_bytes(4, 'little') + (1024).to_bytes(4, 'little')
+            disk[510:512] = bytes((0x55, 0xaa))
+            open('parts.raw', 'wb').write(disk)
+            end
+            state='"image":"disk.qcow2","path":"/disk.qcow2","diskSize":512,"tag":"rblock:1","files":[],"isComplete":true,
+              "source":"file","size":512,"isDirect":true,"partitions":[],"isDead":false,"device":"/dev/loop99999"'
+            mkdir -p .run/work .run/guest; printf '{"name":"work",%s}' "$state" >.run/work/state.json
+            mounted='"mounted":{"mountpoint":"/mnt/guest","device":"/dev/loop99999","type":"ext4","options":"ro"}'
+            printf '{"name":"guest",%s,%s}' "$state" "$mounted" >.run/guest/state.json
             for name; do qemu-img snapshot -c "$name" disk.qcow2; done
             qemu-img snapshot -c $'two\\nlines' disk.qcow2
             qemu-img bitmap --add disk.qcow2 'changes $(touch pwned)'; qemu-img bitmap --add disk.qcow2 marks
@@ -52,7 +64,7 @@ struct `Completions in shells` {
     @Test(arguments: shells)
     func `are verbs, options, values and files`(shell: String) throws {
         for (line, count, expected) in [
-            ("rblock inf", 1, ["info"]), ("rblock help m", 2, ["map", "measure"]),
+            ("rblock inf", 1, ["info"]), ("rblock help m", 2, ["map", "measure", "mount"]),
             ("rblock map --out", 2, ["--output"]),
             ("rblock info --output ", 3, ["human", "json"]), ("rblock info --format q", 3, ["qcow2"]),
             ("rblock info --format=q", 2, ["--format=qcow2"]), ("rblock info -f v", 3, ["vmdk"]),
@@ -65,6 +77,10 @@ struct `Completions in shells` {
             ("rblock rpc socket get", 3, ["get_version"]), ("rblock rpc socket read off", 4, ["offset="]),
             ("rblock rpc socket read length=1 off", 5, ["offset="]),
             ("rblock measure -O qcow2 -o compression_type=zs", 5, ["compression_type=zstd"]),
+            ("rblock att", 1, ["attach", "attached"]), ("rblock mount disk.qcow2 ./su", 3, ["./sub/"]),
+            ("rblock mount parts.raw:", 2, ["parts.raw:1"]), ("rblock attach oth", 2, ["other.qcow2"]),
+            ("rblock detach wo", 2, ["work"]), ("rblock detach /dev/loop9999", 2, ["/dev/loop99999"]),
+            ("rblock unmount gu", 2, ["guest"]),
             ("rblock serve --nbd unix:./no", 3, ["unix:./notes.txt"]),
             ("rblockfs --log-level deb", 2, ["debug"]), ("rblockfs -o ro,allow_o", 2, ["ro,allow_other"]),
             ("rblockfs -o log_level=deb", 2, ["log_level=debug"]),

@@ -58,6 +58,31 @@ struct `Values as JSON` {
         #expect(try JSON(encoding: nil as Int?) == .null)
     }
 
+    @Test func `are read again as they were`() throws {
+        struct Part: Codable, Equatable {
+            var name: String
+            var size: UInt64?
+            var kind: Kind
+            var numbers: [Int8]
+            var sizes: [String: Double]
+
+            enum Kind: String, Codable { case flat, sparse }
+        }
+        let parts = [
+            Part(name: "\u{e9}\"", size: .max, kind: .flat, numbers: [-128, 127], sizes: ["a": 0.5]),
+            Part(name: "", size: nil, kind: .sparse, numbers: [], sizes: [:]),
+        ]
+        let json = try JSON(encoding: parts)
+        #expect(try json.decoded(as: [Part].self) == parts)
+        #expect(try JSONDecoder().decode([Part].self, from: Data(json.text.utf8)) == parts)
+        for text in ["[{}]", "[7]", "{}", "[{\"name\":1,\"kind\":\"flat\",\"numbers\":[],\"sizes\":{}}]"] {
+            #expect(throws: DecodingError.self) { try JSON(parsing: Array(text.utf8)).decoded(as: [Part].self) }
+        }
+        for (text, isByte) in [("255", true), ("256", false), ("-1", false), ("1.0", false), ("\"1\"", false)] {
+            #expect(((try? JSON(parsing: Array(text.utf8)).decoded(as: UInt8.self)) != nil) == isByte, "\(text)")
+        }
+    }
+
     @Test func `numbers without digits are refused`() {
         for value in [Double.nan, .infinity, -.infinity] {
             #expect(throws: JSONEncodingFault.self) { try JSON(encoding: [value]) }

@@ -33,14 +33,16 @@ def main():
 
 
 def run(command):
-    return subprocess.run(command, cwd=folder, check=True, stdout=subprocess.PIPE, text=True).stdout
+    environment = {**os.environ, "RBLOCK_RUN": f"{folder}/.run"}
+    return subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def typed():
     """The line as bash or zsh has it in the end. A key of its own has it written to a file."""
     with tempfile.TemporaryDirectory() as home:
         result = f"{home}/line"
-        environment = {"HOME": home, "PATH": os.environ["PATH"], "TERM": "dumb", "LC_ALL": "C.UTF-8"}
+        environment = {"HOME": home, "PATH": os.environ["PATH"], "TERM": "dumb", "LC_ALL": "C.UTF-8",
+                       "RBLOCK_RUN": f"{folder}/.run"}
         if shell == "bash":
             command, complete = ["bash", "--norc", "--noprofile", "-i"], "\x1b*"
             write = f'printf "%s" "$READLINE_LINE" >{result}.part; mv {result}.part {result}'
