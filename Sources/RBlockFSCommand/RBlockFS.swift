@@ -79,9 +79,12 @@ struct RBlockFS: ParsableCommand {
               # mount a folder, look into it, unmount it
               rblockfs ~/images /mnt/rb
               cat /mnt/rb/foo.qcow2/stats.json
-              mount -o loop,ro /mnt/rb/foo.qcow2/partitions/p1.raw /mnt/guest
-              losetup -f --show -r -P /mnt/rb/foo.qcow2/disk.raw
+              losetup -f --show -r -P --direct-io=on /mnt/rb/foo.qcow2/disk.raw
               fusermount3 -u /mnt/rb
+              # the files of a guest, also of one that runs or has crashed: with rblock,
+              # or by hand, for ext4; XFS takes norecovery, btrfs rescue=nologreplay
+              rblock mount foo.qcow2:1 /mnt/guest
+              mount -o loop,ro,noload /mnt/rb/foo.qcow2/partitions/p1.raw /mnt/guest
               # one image whose backing file lies elsewhere, and one on a volume
               rblockfs --allow-path /srv/base overlay.qcow2 /mnt/rb
               rblockfs --format qcow2 /dev/vg/vm-100-disk-0 /mnt/rb
@@ -161,7 +164,7 @@ struct RBlockFS: ParsableCommand {
               127  a shared library, as libfuse3, is missing: the system says which
 
             SEE ALSO
-              fusermount3(1), rblock(1), fstab(5), rblock-json(5), rblock-formats(7),
+              fusermount3(1), rblock(1), rblock-mount(1), fstab(5), rblock-json(5), rblock-formats(7),
               rblock-guide(7), rblock-names(7), losetup(8), mount(8), mount.fuse3(8)
             """,
         version: versionText(of: "rblockfs", others: [FuseLibrary.version]))

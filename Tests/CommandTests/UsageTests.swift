@@ -42,7 +42,7 @@ struct UsageTests {
             "70 ",
             "73 ", "77 ", "--uid", "--umask", "--pid-file", "--ready-fd", "--drop-privileges", "--user",
             "--kernel-path",
-            "mount -t fuse.rblockfs",
+            "mount -t fuse.rblockfs", "rblock mount foo.qcow2:1", "loop,ro,noload", "norecovery", "rescue=nologreplay",
         ] { #expect(help.text.contains(word), "\(word)") }
         #expect(try rblockfs("-h").text == help.text)
     }
