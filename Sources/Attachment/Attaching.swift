@@ -53,7 +53,10 @@ extension AttachmentFolder {
             let file = try openFile(of: wanted, &record)
             defer { try? file.descriptor.close() }
             let range = LoopDevice.Range(offset: file.offset, count: size)
-            let device = try LoopDevice.make(over: file.descriptor, range, tag: record.tag)
+            // What a server reads is in the page cache already. A file of the host, which may be there as well, is read
+            // two to four times as fast by way of it then.
+            let device = try LoopDevice.make(
+                over: file.descriptor, range, isDirect: record.source == .server, tag: record.tag)
             record.device = device.path
             record.size = size
             try update(&record)

@@ -104,6 +104,10 @@ package struct AttachmentFolder: Sendable {
     func folder(_ name: String) -> FilePath { path.appending(name) }
     /// Where its server mounts.
     func mountpoint(_ name: String) -> FilePath { folder(name).appending("mnt") }
+    /// What its loop devices are known by.
+    func mark(of record: AttachmentRecord) -> LoopDevice.Mark {
+        LoopDevice.Mark(tag: record.tag, mountpoint: mountpoint(record.name))
+    }
     /// The file with the number of its server's process.
     func pidFile(_ name: String) -> FilePath { folder(name).appending("server.pid") }
 
@@ -179,7 +183,7 @@ package struct AttachmentFolder: Sendable {
         if record.owner?.isRunning == true { return record }
         var record = record
         record.owner = nil
-        let hasDevice = record.device.flatMap(LoopDevice.init(path:))?.tag == record.tag
+        let hasDevice = record.device.flatMap(LoopDevice.init(path:))?.has(mark(of: record)) == true
         let hasServer = record.source == .file || record.server?.isRunning == true
         if record.isComplete, hasDevice, hasServer { return record }
         if record.isComplete {
@@ -205,9 +209,8 @@ package struct AttachmentFolder: Sendable {
                 try? MountTable.unmount(mounted, isLazy: true)
             }
         }
-        for device in LoopDevice.all(tagged: record.tag).reversed() {
-            _ = try? device.detach(isLazy: true, tag: device.tag ?? "")
-        }
+        let mark = mark(of: record)
+        for device in LoopDevice.all(with: mark).reversed() { _ = try? device.detach(isLazy: true, mark) }
         // One that was started for what was never attached may not have mounted yet.
         endServer(of: record.name, patience: record.isComplete ? .seconds(10) : .zero)
         remove(record.name)

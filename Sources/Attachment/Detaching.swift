@@ -139,8 +139,9 @@ extension AttachmentFolder {
     private func release(_ record: AttachmentRecord, isLazy: Bool) throws(ImageError) {
         let users = isLazy ? DeviceUsers(of: []) : DeviceUsers.lasting(of: record.devices)
         guard users.isEmpty else { throw Self.inUse(record, by: users.description) }
-        for device in LoopDevice.all(tagged: record.tag).reversed() {
-            guard try device.detach(isLazy: isLazy, tag: device.tag ?? "") || isLazy else {
+        let mark = mark(of: record)
+        for device in LoopDevice.all(with: mark).reversed() {
+            guard try device.detach(isLazy: isLazy, mark) || isLazy else {
                 let users = DeviceUsers(of: [device.path])
                 throw Self.inUse(record, by: users.isEmpty ? "a program of another namespace" : users.description)
             }

@@ -18,6 +18,14 @@ package struct LoopDevice: Hashable, Sendable {
     package static let sectorSize: UInt64 = 512
     private static let folder = FilePath("/sys/block")
 
+    /// By what the loop devices of an attachment are known.
+    struct Mark {
+        /// The text that they were given; those of partitions have more behind a slash.
+        let tag: String
+        /// Where their server mounts.
+        let mountpoint: FilePath
+    }
+
     let number: Int
 
     /// Its node.
@@ -35,11 +43,14 @@ package struct LoopDevice: Hashable, Sendable {
 
     private init(number: Int) { self.number = number }
 
-    /// A new one over `range` of the open file `file`, for reading alone, with the text `tag`, by which it is found again;
-    /// past the page cache where the file system lets it. Both ends of the range are at multiples of a sector.
+    /// A new one over `range` of the open file `file`, for reading alone, with the text `tag`, by which it is found again.
+    /// `isDirect`: past the page cache of the file, where its file system lets it. Both ends of the range are at multiples of a
+    /// sector.
     ///
     /// The kernel keeps the very file that is open, and looks up no path.
-    static func make(over file: FileDescriptor, _ range: Range, tag: String) throws(ImageError) -> LoopDevice {
+    static func make(
+        over file: FileDescriptor, _ range: Range, isDirect: Bool, tag: String
+    ) throws(ImageError) -> LoopDevice {
         let control = try open("/dev/loop-control")
         defer { try? control.close() }
         for _ in 0..<64 {
@@ -48,7 +59,7 @@ package struct LoopDevice: Hashable, Sendable {
             let device = LoopDevice(number: Int(number))
             let handle = try open(FilePath(device.path))
             defer { try? handle.close() }
-            for isDirect in [CInt(1), 0] {
+            for isDirect in isDirect ? [CInt(1), 0] : [0] {
                 // Safe: the string ends in NUL, and is read in this call only.
                 let result = unsafe tag.withCString { text in
                     unsafe clinux_loop_configure(
@@ -82,9 +93,16 @@ package struct LoopDevice: Hashable, Sendable {
         }
     }
 
-    /// Those with the text `tag`, or one that begins with it and a slash.
-    static func all(tagged tag: String) -> [LoopDevice] {
-        attached.filter { $0.tag.map { $0 == tag || $0.hasPrefix("\(tag)/") } ?? false }
+    /// Those with `mark`.
+    static func all(with mark: Mark) -> [LoopDevice] { attached.filter { $0.has(mark) } }
+
+    /// Whether it has a file, and `mark`. Of a device over the file of a server that has died the kernel does not tell the
+    /// text, and then the path of that file is known still.
+    func has(_ mark: Mark) -> Bool {
+        guard hasFile else { return false }
+        if let tag { return tag == mark.tag || tag.hasPrefix("\(mark.tag)/") }
+        let path = smallFile(Self.folder.appending("\(name)/loop").appending("backing_file"))
+        return path?.starts(with: "\(mark.mountpoint.text)/".nameBytes) ?? false
     }
 
     private var hasFile: Bool { (try? FileStatus(at: Self.folder.appending("\(name)/loop"))) != nil }
@@ -103,8 +121,8 @@ package struct LoopDevice: Hashable, Sendable {
         } ?? nil
     }
 
-    /// The text that it was given; nil where it has no file.
-    var tag: String? {
+    /// The text that it was given; nil where that is not known.
+    private var tag: String? {
         guard let status else { return nil }
         // Safe: the text ends in NUL within the structure.
         return unsafe withUnsafeBytes(of: status.name) { bytes in
@@ -123,8 +141,8 @@ package struct LoopDevice: Hashable, Sendable {
 
     /// Detaches it from its file; answers false where another program has it open: then it stays as it was, or, where
     /// `isLazy`, goes with the last that closes it.
-    func detach(isLazy: Bool, tag: String) throws(ImageError) -> Bool {
-        guard let handle = try? Self.open(FilePath(path)), self.tag == tag else { return true }
+    func detach(isLazy: Bool, _ mark: Mark) throws(ImageError) -> Bool {
+        guard let handle = try? Self.open(FilePath(path)), has(mark) else { return true }
         let result = clinux_loop_clear(handle.rawValue)
         let number = errno
         try? handle.close()
@@ -133,7 +151,7 @@ package struct LoopDevice: Hashable, Sendable {
             throw systemError("detach it", path: path)
         }
         // What looks at every device that changes, as udev does, has it open for a moment.
-        if waits(isLazy ? .milliseconds(100) : .seconds(2), for: { self.tag != tag }) { return true }
+        if waits(.seconds(2), for: { !has(mark) }) { return true }
         if !isLazy { _ = with { clinux_loop_keep($0) } }
         return false
     }

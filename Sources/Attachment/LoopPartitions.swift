@@ -29,7 +29,7 @@ extension LoopDevice {
                 let (start, overflow) = range.offset.addingReportingOverflow(bytes.offset)
                 guard !overflow else { continue }
                 let place = Range(offset: start, count: bytes.count)
-                node = try Self.make(over: file, place, tag: "\(tag)/p\(number)").path
+                node = try Self.make(over: file, place, isDirect: isDirect, tag: "\(tag)/p\(number)").path
             }
             devices.append(PartitionDevice(number: number, device: node, start: bytes.offset, size: bytes.count))
         }

@@ -15,8 +15,7 @@ struct Attach: ParsableCommand {
             its own. IMAGE may be a partition, a snapshot, a layer or a disk of an appliance, as for every verb.
 
             A disk that lies as it is in one file, as a raw disk or a flat VMDK, is read by the kernel from that file; any \
-            other is served by rblockfs in the background. Reads go past the page cache of the image where its file system \
-            allows that. Before the device is printed, both ends of it, and of each partition, are compared with the disk.
+            other is served by rblockfs in the background, whose file is read past the page cache where that works. Before the device is printed, both ends of it, and of each partition, are compared with the disk.
 
             Nothing can be written to the device. No lock is taken on the image: where another program is writing to it, by \
             QEMU's locks, nothing is attached, unless --force-share says so; 'rblock detach' tells where it was written to \

@@ -12,12 +12,13 @@ final class AttachmentFolder: Sendable {
     /// What the programs keep in mind lies here.
     var state: String { folder.file("run") }
 
-    /// Unmounts and detaches all that lies in the folder $1, without the programs under test.
+    /// Unmounts and detaches all that lies in the folder $1, without the programs under test: what is mounted from devices,
+    /// the devices, and what their files are in, which cannot be found by its path once that is unmounted.
     private static let clearing = """
-        for turn in 1 2 3; do
-          awk -v p="$1/" 'index($5, p) == 1 { print $5 }' /proc/self/mountinfo | tac | xargs -r -n 1 umount -l
-          losetup -n -l -O NAME,BACK-FILE | awk -v p="$1/" 'index($2, p) == 1 { print $1 }' | xargs -r -n 1 losetup -d
-        done
+        mounted() { awk -v p="$1/" 'index($5, p) == 1 { print $5 }' /proc/self/mountinfo | tac; }
+        mounted "$1" | grep -v '/run/[^/]*/mnt$' | xargs -r -n 1 umount -l
+        losetup -n -l -O NAME,BACK-FILE | awk -v p="$1/" 'index($2, p) == 1 { print $1 }' | xargs -r -n 1 losetup -d
+        mounted "$1" | xargs -r -n 1 umount -l
         """
 
     /// Has `script` make images in it.
@@ -69,7 +70,7 @@ final class AttachmentFolder: Sendable {
         try Shell.run(
             """
             grep -F " $1/" /proc/self/mountinfo | cut -d ' ' -f 5
-            losetup -n -l -O NAME,BACK-FILE | grep -F "$1/"
+            losetup -n -l -O NAME,BACK-FILE | grep -F -e "$1/" -e ' /crash.qcow2/'
             pgrep -a -f "rblockfs .*$1/run/"
             ls -A "$1/run" 2>/dev/null | grep -v '^\\.lock$'
             """, path
