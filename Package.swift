@@ -88,7 +88,8 @@ let package = Package(
             dependencies: ["BlockImage", "FormatCore", "HostStorage", "ImageFormats", "PartitionTable", system],
             swiftSettings: strict),
         .target(
-            name: "Attachment", dependencies: ["BlockImage", "CLinux", "HostStorage", "JSON", system], swiftSettings: strict),
+            name: "Attachment", dependencies: ["BlockImage", "CLinux", "HostStorage", "JSON", system],
+            swiftSettings: strict),
         .target(name: "Fuse", dependencies: ["CFuse3", system], swiftSettings: strict),
         .target(
             name: "ImageFS",
