@@ -43,7 +43,8 @@ final class BackgroundServer {
         throw ToolFailure(description: "does not open it: \(line ?? "it says nothing")")
     }
 
-    private var process: pid_t? {
+    /// Its number; nil once it has ended.
+    var process: pid_t? {
         guard let text = try? String(contentsOfFile: "\(place).process", encoding: .utf8) else { return nil }
         return pid_t(text.trimmingCharacters(in: .whitespacesAndNewlines))
     }

@@ -44,5 +44,16 @@ final class ServedFile {
         guard mountpoint != nil else { return }
         let file = try OpenedFile(path)
         posix_fadvise(file.descriptor, 0, 0, POSIX_FADV_DONTNEED)
+        // What the kernel reads by a map it keeps under the file of the map, in the root of a mount that is in no folder.
+        guard let process = server?.process else { return }
+        let folder = "/proc/\(process)/fd"
+        for name in (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? [] {
+            guard (try? FileManager.default.destinationOfSymbolicLink(atPath: "\(folder)/\(name)")) == "/disk.raw"
+            else {
+                continue
+            }
+            let map = try OpenedFile("\(folder)/\(name)")
+            posix_fadvise(map.descriptor, 0, 0, POSIX_FADV_DONTNEED)
+        }
     }
 }
