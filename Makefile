@@ -87,6 +87,7 @@ STATIC := -c release --static-swift-stdlib --scratch-path .build-static --disabl
 	-Xswiftc -Xfrontend -Xswiftc -function-sections -Xcc -ffunction-sections -Xcc -fdata-sections \
 	-Xcc "-ffile-prefix-map=$(CURDIR)/=" \
 	-Xlinker --build-id=none
+release: export RBLOCK_SMALL := 1
 release: deps
 	$(SWIFT) package --scratch-path .build-static resolve
 	Packaging/without-foundation .build-static/checkouts/swift-argument-parser

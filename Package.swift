@@ -309,6 +309,17 @@ if Context.environment["RBLOCK_OPTIMIZE"] != nil {
     }
 }
 
+/// With RBLOCK_SMALL, as `make release` sets it, modules through which no bytes of disks go are built to be small.
+if Context.environment["RBLOCK_SMALL"] != nil {
+    let small = [
+        "AccessLog", "Arguments", "Attachment", "Catalog", "Completion", "ControlRPC", "JSON", "OVA", "PartitionTable",
+        "RBlockCommand", "RBlockFSCommand", "Reports", "Sockets",
+    ]
+    for target in package.targets where small.contains(target.name) {
+        target.swiftSettings? += [.unsafeFlags(["-Osize"], .when(configuration: .release))]
+    }
+}
+
 /// `make fuzz` builds the program `rblock-fuzz`, which has the main function of libFuzzer, in the place of the tests that run
 /// the same targets; and of the servers only their protocols, since sockets and TLS would take most of the time. What a
 /// fuzzed input covers is counted in these modules alone, not in libraries and test support: libFuzzer goes through all

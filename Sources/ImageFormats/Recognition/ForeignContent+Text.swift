@@ -27,8 +27,8 @@ extension ForeignContent {
 
     /// The descriptor of an appliance, by its first element and its namespace.
     private static func ovfDescriptor(_ text: String) -> Self? {
-        guard text.drop(while: { $0.isWhitespace || $0 == "\u{feff}" }).hasPrefix("<"), text.contains("Envelope"),
-            text.contains("/ovf/")
+        guard text.drop(while: { $0.isWhitespace || $0 == "\u{feff}" }).hasPrefix("<"), text.contains(text: "Envelope"),
+            text.contains(text: "/ovf/")
         else { return nil }
         return Self(
             "an OVF descriptor", "the disks that it names are files of their own, which can be named, as an OVA can",
