@@ -61,11 +61,18 @@ package struct Completer {
             // since reads that wait for such a disk can be interrupted by nothing else.
             alarm(2)
             let part = arguments.count > 4 ? arguments[4] : nil
-            write(shell.text(of: complete(arguments[2], arguments[3]), line: arguments[2], part: part))
+            let text = shell.text(of: complete(arguments[2], arguments[3]), line: arguments[2], part: part)
+            _ = try? FileDescriptor.standardOutput.writeAll(text.utf8)
             exit(0)
         }
         if let shell = Self.shellOfScript(arguments) {
-            write(shell.script(for: command._commandName))
+            let name = command._commandName
+            do {
+                try FileDescriptor.standardOutput.writeAll(shell.script(for: name).utf8)
+            } catch {
+                _ = try? FileDescriptor.standardError.writeAll("\(name): standard output: \(error)\n".utf8)
+                exit(1)
+            }
             exit(0)
         }
     }
@@ -81,10 +88,6 @@ package struct Completer {
         // Safe: getenv answers NULL or a C string, which is copied at once.
         let path = unsafe getenv("SHELL").map { unsafe String(cString: $0) } ?? ""
         return Shell(rawValue: String(path.split(separator: "/").last ?? ""))
-    }
-
-    private func write(_ text: String) {
-        _ = try? FileDescriptor.standardOutput.writeAll(text.utf8)
     }
 
     /// What the word at the end of `before` may become.

@@ -1,4 +1,5 @@
 import AccessLog
+import BlockImage
 import Catalog
 import Glibc
 import JSON
@@ -50,6 +51,8 @@ package final class ControlServer: Sendable {
     private let logger: Logger
     private let log: AccessLog
     private let limitNotice = SeldomNotice()
+    /// Standard input and output, where they are served.
+    private let streams = Guarded<StandardStreams?>(nil)
     /// Ends when a client wants the server to end.
     private let wish: AsyncStream<Never>
 
@@ -66,7 +69,8 @@ package final class ControlServer: Sendable {
     }
 
     /// Serves until the task is cancelled, or until a client wants the server to end, or standard input has ended. Then what
-    /// is under way is answered, and no request is taken any more. Throws where a socket cannot be listened on.
+    /// is under way is answered, and no request is taken any more. Throws where a socket cannot be listened on, and where
+    /// standard output takes no answers.
     package func run() async throws {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         var channels: [any Channel] = []
@@ -80,8 +84,11 @@ package final class ControlServer: Sendable {
             failure = error
         }
         // A task of its own: this one may be cancelled, and would not wait any more.
-        await Task { [channels] in await stop(channels) }.value
-        if let failure { throw failure }
+        try await Task { [channels, failure] in
+            await stop(channels)
+            if let failure { throw failure }
+            try await streams.withLock { $0 }?.finish(within: Self.timeToEnd.atMost, stalled: Self.timeToEnd.stalled)
+        }.value
     }
 
     /// Begins to take connections; answers what listens, where something does.
@@ -107,7 +114,8 @@ package final class ControlServer: Sendable {
     }
 
     private func serveStandardStreams(_ group: MultiThreadedEventLoopGroup) async throws {
-        let socket = try StandardStreams.connect()
+        let streams = try StandardStreams()
+        self.streams.withLock { $0 = streams }
         let channel = try await ClientBootstrap(group: group)
             .channelOption(.allowRemoteHalfClosure, value: true)
             .channelOption(.autoRead, value: false)
@@ -117,7 +125,7 @@ package final class ControlServer: Sendable {
                     try accept(channel, isLocal: true, isStream: true, record)
                 }
             }
-            .withConnectedSocket(socket).get()
+            .withConnectedSocket(streams.socket).get()
         channel.closeFuture.whenComplete { [state] _ in state.shutdown() }
     }
 

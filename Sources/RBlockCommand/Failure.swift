@@ -1,4 +1,5 @@
 import ArgumentParser
+import Arguments
 import BlockImage
 import Reports
 import SystemPackage
@@ -32,21 +33,26 @@ struct Failure: Error {
         } catch let error as Failure {
             say(error.message)
             if output == .json {
-                try? write(FailureReport(filename: filename, .words(error.message, code: error.code)), inLine)
+                write(FailureReport(filename: filename, .words(error.message, code: error.code)), inLine)
             }
             throw ExitCode(error.status)
         } catch let error as ImageError {
             say(error.description)
-            if output == .json { try? write(FailureReport(filename: filename, .image(error)), inLine) }
+            if output == .json { write(FailureReport(filename: filename, .image(error)), inLine) }
             throw ExitCode(status)
         }
     }
 
-    private static func write(_ report: FailureReport, _ inLine: Bool = false) throws {
+    /// Writes `report`, unless another document was written; where it cannot be, says so: the status is that of the failure.
+    private static func write(_ report: FailureReport, _ inLine: Bool = false) {
         guard !StandardOutput.isUsed else { return }
-        let output = StandardOutput()
-        try output.write(try (inLine ? jsonLine(report) : jsonText(report)) + "\n")
-        try output.flush()
+        do {
+            let output = StandardOutput()
+            try output.write(try (inLine ? jsonLine(report) : jsonText(report)) + "\n")
+            try output.flush()
+        } catch {
+            say("\(error)")
+        }
     }
 
     /// Ends the program for `error`, which came of its arguments or of a verb; wrong usage is a document, too, where one was
@@ -58,9 +64,9 @@ struct Failure: Error {
         // Where standard output is for JSON-RPC, it has nothing else.
         let isForRPC = arguments.contains("stdio") || arguments.contains("--rpc=stdio")
         if asksForJSON, !isForRPC, !(error is ExitCode), RBlock.exitCode(for: error) == .validationFailure {
-            try? write(FailureReport(.words(RBlock.message(for: error), code: "usage")))
+            write(FailureReport(.words(RBlock.message(for: error), code: "usage")))
         }
-        RBlock.exit(withError: error)
+        RBlock.end(error)
     }
 
     private static let warned = Guarded<Set<ExactName>>([])

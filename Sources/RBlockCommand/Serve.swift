@@ -61,8 +61,8 @@ struct Serve: AsyncParsableCommand {
             EXIT STATUS
               0   a signal (SIGTERM, SIGINT) or a client ended it; all was answered
                   but what waits for an image or a client that does not answer
-              1   an image or folder is not there, or an address or certificate cannot be
-                  used
+              1   an image or folder is not there, an address or certificate cannot be
+                  used, or standard output takes no answers
               64  wrong usage
 
             SEE ALSO
@@ -163,7 +163,8 @@ struct Serve: AsyncParsableCommand {
         do {
             try await group?.run(servers)
         } catch {
-            Failure.say("serving has failed: \(connectionFault(error) ?? "a socket cannot be used")")
+            let reason = (error as? ImageError)?.description ?? connectionFault(error) ?? "a socket cannot be used"
+            Failure.say("serving has failed: \(reason)")
             throw ExitCode(1)
         }
         manager?.tell("STOPPING=1", status: "all is answered")

@@ -38,7 +38,7 @@ extension RBlock {
             try command.run()
             exit()
         } catch {
-            exit(withError: error)
+            end(error)
         }
     }
 

@@ -16,7 +16,12 @@ package enum MountProgram {
     /// Does what the arguments of the process say. Returns when the mount is gone; ends the process where there is none.
     package static func main() {
         Completer(RBlockFS.self).answer(ProgramArguments.strings)
-        RBlockFS.main(ProgramArguments.strings)
+        do {
+            var command = try RBlockFS.parseAsRoot(ProgramArguments.strings)
+            try command.run()
+        } catch {
+            RBlockFS.end(error)
+        }
     }
 }
 
