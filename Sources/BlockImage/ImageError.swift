@@ -1,3 +1,5 @@
+import Glibc
+
 /// What is wrong with an image: which file, which byte, what it is and what it must be, in the format's own terms.
 ///
 /// A value: front ends make words of it, and those who read images over a network get names instead of paths, and no hint.
@@ -25,6 +27,8 @@ public struct ImageError: Error, Hashable, Sendable, CustomStringConvertible {
             case .truncated: "truncated"
             case .denied: "denied"
             case .outOfRange: "out-of-range"
+            case .system(errno: ENOENT): "not-found"
+            case .system(errno: EEXIST): "exists"
             case .system: "system"
             }
         }

@@ -4,7 +4,7 @@ public struct LostRange: Hashable, Encodable, Sendable {
     public var start: UInt64
     /// How many bytes; at least one.
     public var length: UInt64
-    /// Why the first of them cannot be read.
+    /// Why the first of them cannot be read; the others for the same reason, at other places.
     public var error: ImageError
 
     /// The `length` bytes from `start` on, which cannot be read because of `error`.
@@ -18,8 +18,8 @@ public struct LostRange: Hashable, Encodable, Sendable {
     public var end: UInt64 { start.addingReportingOverflow(length).overflow ? .max : start + length }
 }
 
-/// What of a disk cannot be read, in the order of the disk. Neighbours are one range. Bounded: a hostile image can have
-/// any number of them.
+/// What of a disk cannot be read, in the order of the disk. Neighbours that are lost for the same reason are one range.
+/// Bounded: a hostile image can have any number of them.
 public struct LostRanges: Hashable, Sendable {
     /// The most ranges that are kept.
     public static let limit = 10_000
@@ -59,10 +59,13 @@ public struct LostRanges: Hashable, Sendable {
                 others.count + (isNeighbour ? 0 : 1), others.bytes.lowerBound..<max(end, others.bytes.upperBound),
                 others.size + length
             )
-        } else if let last = kept.last, last.end == start {
+            return
+        }
+        let error = error()
+        if let last = kept.last, last.end == start, last.error.hasReason(of: error) {
             kept[kept.count - 1].length += length
         } else if kept.count < Self.limit {
-            kept.append(LostRange(start: start, length: length, error: error()))
+            kept.append(LostRange(start: start, length: length, error: error))
         } else {
             others = (1, start..<end, length)
         }
@@ -78,6 +81,35 @@ public struct LostRanges: Hashable, Sendable {
 
     /// Goes by the ranges, as `==` does.
     public func hash(into hasher: inout Hasher) { hasher.combine(ranges) }
+}
+
+extension ImageError {
+    /// Whether `other` is the same thing at another place: of the same kind, about the same file, and in the same words but for
+    /// their numbers.
+    fileprivate func hasReason(of other: ImageError) -> Bool {
+        guard code == other.code, subject == other.subject else { return false }
+        if detail == other.detail { return true }
+        return Self.withoutNumbers("\(detail)").elementsEqual(Self.withoutNumbers("\(other.detail)"))
+    }
+
+    /// The bytes of `text` with a zero in place of each number, decimal or hexadecimal.
+    private static func withoutNumbers(_ text: String) -> [UInt8] {
+        var bytes: [UInt8] = []
+        var isInNumber = false
+        for byte in text.utf8 {
+            switch byte {
+            case UInt8(ascii: "0")...UInt8(ascii: "9"):
+                if !isInNumber { bytes.append(UInt8(ascii: "0")) }
+                isInNumber = true
+            case UInt8(ascii: "a")...UInt8(ascii: "f"), UInt8(ascii: "x"):
+                if !isInNumber { bytes.append(byte) }
+            default:
+                isInNumber = false
+                bytes.append(byte)
+            }
+        }
+        return bytes
+    }
 }
 
 extension Image {

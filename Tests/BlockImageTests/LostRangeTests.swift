@@ -5,12 +5,37 @@ import Testing
 @Suite struct `Lost ranges` {
     private func bad(_ words: ErrorText) -> ImageError { ImageError(.corrupt, about: .disk, words) }
 
+    @Test func `are apart where they touch and have other reasons`() {
+        func ranges(_ errors: ImageError...) -> [UInt64] {
+            var lost = LostRanges()
+            for (index, error) in errors.enumerated() { lost.add(UInt64(index) * 512, 512, error) }
+            #expect(lost.size == UInt64(errors.count) * 512)
+            return lost.ranges.map(\.length)
+        }
+        #expect(
+            ranges(bad("entry 17 points to 0x50200"), bad("entry 9 points to 0xfe00"), bad("entry 1a points to 0")) == [
+                1536
+            ])
+        #expect(
+            ranges(bad("cannot be inflated"), bad("cannot be inflated"), bad("points past the end")) == [1024, 512])
+        #expect(
+            ranges(bad("is lost"), ImageError(.truncated, about: .disk, "is lost"), bad("is lost")) == [512, 512, 512])
+        #expect(
+            ranges(ImageError(.corrupt, path: "a", "is lost"), ImageError(.corrupt, path: "b", "is lost")) == [
+                512, 512,
+            ])
+        let error = ImageError(.system(errno: 5), path: "a", offset: HostOffset(512), "read: Input/output error")
+        #expect(
+            ranges(error, ImageError(.system(errno: 5), path: "a", offset: HostOffset(9), "read: Input/output error"))
+                == [1024])
+    }
+
     @Test func `are joined where they touch, and are bounded`() {
         var lost = LostRanges()
         #expect(lost.isEmpty && lost.ranges == [])
-        lost.add(0, 512, bad("first"))
-        lost.add(512, 512, bad("second"))
-        #expect(lost.ranges == [LostRange(start: 0, length: 1024, error: bad("first"))] && lost.size == 1024)
+        lost.add(0, 512, bad("entry 1"))
+        lost.add(512, 512, bad("entry 2"))
+        #expect(lost.ranges == [LostRange(start: 0, length: 1024, error: bad("entry 1"))] && lost.size == 1024)
         for index in 1...UInt64(LostRanges.limit) + 5 { lost.add(index * 2048, 512, bad("more")) }
         #expect(lost.ranges.count == LostRanges.limit + 1)
         #expect(lost.size == 1024 + 512 * UInt64(LostRanges.limit + 5))

@@ -8,7 +8,7 @@ import Testing
 struct `A verb that fails` {
     /// The images of the matrix, by what is wrong with them, with the code of the error.
     private static let faults: [(name: String, code: String)] = [
-        ("missing.qcow2", "system"), ("folder", "denied"), ("empty.qcow2", "corrupt"), ("text.img", "unsupported"),
+        ("missing.qcow2", "not-found"), ("folder", "denied"), ("empty.qcow2", "corrupt"), ("text.img", "unsupported"),
         ("cut.qcow2", "corrupt"), ("wrong.vmdk", "corrupt"),
     ]
 
@@ -135,6 +135,19 @@ struct `A verb that fails` {
             let document = try JSONValue(parsing: result.output)
             #expect(document["error", "code"]?.text == "usage", "\(arguments): \(result.text)")
             #expect(document["error", "message"]?.text?.isEmpty == false && document["schema"]?.number == 1)
+        }
+        // What is not there, and what is there already, have codes of their own.
+        for (arguments, code) in [
+            (["create", good, "1M"], "exists"), (["convert", good, good], "denied"),
+            (["inspect", "--svg", good, good], "denied"), (["map", "\(good).gone"], "not-found"),
+            (["create", "-b", "gone.raw", "-f", "qcow2", "\(good).new"], "not-found"),
+            (["convert", "\(good).gone", "a.raw"], "not-found"),
+            (["create", "\(good)/new.raw", "1M"], "system"),
+        ] {
+            let result = try RBlock.run(arguments + ["--output", "json"])
+            #expect(result.status == 1, "\(arguments)")
+            #expect(
+                try JSONValue(parsing: result.output)["error", "code"]?.text == code, "\(arguments): \(result.text)")
         }
         try Shell.check("chmod 0600 \"$1\" && chmod 0755 \"${1%/*}\"", good)
         let user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]

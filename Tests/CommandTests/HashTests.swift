@@ -76,7 +76,7 @@ struct `rblock hash` {
         #expect(result.errors == "rblock: \(folder.file("gone.raw")): No such file or directory\n")
         let documents = try #require(try JSONValue(parsing: result.output).array)
         #expect(documents.map { $0["filename"]?.text } == [paths[0], folder.file("gone.raw"), paths[1]])
-        #expect(documents[1]["error", "code"]?.text == "system" && documents[1]["hash"] == nil)
+        #expect(documents[1]["error", "code"]?.text == "not-found" && documents[1]["hash"] == nil)
         for document in [documents[0], documents[2]] {
             #expect(document["path"] == document["filename"])
             #expect(

@@ -72,7 +72,7 @@ struct `rblock info` {
         #expect(result.status == 1)
         let found = try #require(try JSONValue(parsing: result.output).array)
         #expect(found.map { $0["filename"]?.text } == names)
-        #expect(found.map { $0["error", "code"]?.text } == ["system", "corrupt", nil, "unsupported", nil])
+        #expect(found.map { $0["error", "code"]?.text } == ["not-found", "corrupt", nil, "unsupported", nil])
         #expect(found.map { $0["format"]?.text } == [nil, "qcow2", "raw", "qcow2", "qcow2"])
         #expect(found[3]["virtual-size"]?.number == 5 << 20)
         let lines = result.errors.split(separator: "\n")
