@@ -73,7 +73,7 @@ func usage<Result>(_ work: () throws(OptionFault) -> Result) throws(Failure) -> 
 /// How much space a new image takes, as the end of the line about it.
 func takenSpace(_ size: UInt64?) -> String { size.map { "; takes \(humanSize($0)) on the host" } ?? "" }
 
-/// Prints the options of the format that `format` answers, for who asks with `-o help`.
+/// Prints the options of the format that `format` answers, as `-o help` asks for.
 func printOptions(as form: OutputForm, of format: () throws -> ImageFormat) throws {
     try Failure.reported(as: form) {
         let format = try format()

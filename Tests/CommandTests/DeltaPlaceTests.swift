@@ -77,7 +77,7 @@ struct `The place of a delta and its base` {
             (["bad.qcow2", "base.raw", "d.qcow2"], 1, "bad.qcow2"),
             (["base.raw", "changed.raw", "gone/d.qcow2"], 1, "gone"),
             (["-o", "backing_file=x", "base.raw", "changed.raw", "d.qcow2"], 64, "--backing-name"),
-            (["-o", "cluster_size=3", "base.raw", "changed.raw", "d.qcow2"], 1, "power of two"),
+            (["-o", "cluster_size=3", "base.raw", "changed.raw", "d.qcow2"], 64, "power of two"),
             (["-o", "colour=red", "base.raw", "changed.raw", "d.qcow2"], 64, "cluster_size"),
             (["--backing-name", "", "base.raw", "changed.raw", "d.qcow2"], 1, "1 to 1023"),
             (["--snapshot", "a", "--from-bitmap", "b", "base.raw", "changed.raw", "d.qcow2"], 64, "--from-bitmap"),
