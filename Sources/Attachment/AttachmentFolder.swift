@@ -155,7 +155,7 @@ package struct AttachmentFolder: Sendable {
         unsafe _ = file.withPlatformString { unsafe Glibc.unlink($0) }
     }
 
-    /// What is attached, after what was left by processes that were killed is removed. For who has the lock.
+    /// What is attached, after what was left by processes that were killed is removed. To be called with the lock.
     private func content() throws(ImageError) -> Content {
         var content = Content()
         for entry in try FolderListing(path).entries where entry.kind == .folder {

@@ -51,8 +51,8 @@ public final class Passthrough: Sendable {
     }
 }
 
-/// A file that the kernel may read for open files of a mount; until the last reference goes. Who has a file of the mount open
-/// through it by then goes on reading. The kernel takes one of them at a time for the same inode.
+/// A file that the kernel may read for open files of a mount; until the last reference goes. A file of the mount that is open
+/// through it by then is read on. The kernel takes one of them at a time for the same inode.
 public final class BackingFile: Sendable {
     /// The kernel's number of it.
     let number: CInt

@@ -123,8 +123,8 @@ struct RBlockFS: ParsableCommand {
                   encrypted comes through this program, asked by the kernel. No
                   direct I/O (O_DIRECT) while a map is open
 
-            The kernel writes to no image either, nor changes when it was last read. Who has such a disk open while its file \
-            is written to reads what is in the file; who opens it then reads through this program.
+            The kernel writes to no image either, nor changes when it was last read. A disk that is open while its file \
+            is written to reads as what is in the file; when it is opened after that, it is read through this program.
 
             SIGNALS
               SIGTERM, SIGINT, SIGHUP

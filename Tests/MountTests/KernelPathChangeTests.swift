@@ -17,7 +17,7 @@ struct KernelPathChangeTests {
     /// What the disk has for who opens it now; nil where it cannot be opened.
     private func content(_ mount: Mount) -> [UInt8]? { try? OpenedFile(mount.disk("a.raw")).read(4 << 20, at: 0) }
 
-    @Test("One that is replaced is read as it was by who has it open, and as it is by all others")
+    @Test("One that is replaced is read as it was where it was open before, and as it is by all others")
     func replaced() throws {
         let (folder, image, old) = try makeImage()
         let mount = try Mount(folder.file("images"))
