@@ -29,8 +29,8 @@ private struct TreeDecoder: Decoder {
             switch (type, json) {
             case (is String.Type, .string(let text)): text
             case (is Bool.Type, .bool(let flag)): flag
-            case (is Double.Type, .number(let digits)): Double(digits)
-            case (is Float.Type, .number(let digits)): Float(digits)
+            case (is Double.Type, .number(let digits)): finite(Double(digits))
+            case (is Float.Type, .number(let digits)): finite(Float(digits))
             case (let number as any FixedWidthInteger.Type, .number(let digits)): integer(number, digits)
             case (is String.Type, _), (is Bool.Type, _), (is Double.Type, _), (is Float.Type, _),
                 (is any FixedWidthInteger.Type, _):
@@ -39,6 +39,10 @@ private struct TreeDecoder: Decoder {
             }
         guard let value = found as? Value else { throw mismatch("\(type)") }
         return value
+    }
+
+    private func finite<Number: FloatingPoint>(_ number: Number?) -> Number? {
+        number.flatMap { $0.isFinite ? $0 : nil }
     }
 
     private func integer<Number: FixedWidthInteger>(_ type: Number.Type, _ digits: String) -> Number? { Number(digits) }

@@ -53,9 +53,7 @@ package struct NBDServer: Sendable {
                 }
                 listening.append(try await bootstrap.withBoundSocket(descriptor).get())
             }
-            let (untilCancelled, continuation) = AsyncStream<Never>.makeStream()
-            for await _ in untilCancelled {}
-            _ = continuation
+            for await _ in AsyncStream<Never>.makeStream().stream {}  // which ends with the task
             // A task of its own: this one is cancelled, and would not wait any more.
             await Task { [listening] in
                 await close(listening)

@@ -68,6 +68,9 @@ struct ServerLogs {
     fileprivate let queues: [LineQueue]
     fileprivate let hangUp: (any DispatchSourceSignal)?
 
+    /// Whether SIGHUP has a file opened anew.
+    var reopens: Bool { hangUp != nil }
+
     /// Writes what is not written yet.
     func finish() {
         access.noteLoss()

@@ -51,6 +51,8 @@ struct Serve: AsyncParsableCommand {
             SIGNALS
               SIGTERM, SIGINT
                   end the server, once requests are answered
+              SIGHUP
+                  with --access-log FILE opens the file anew, else ends the server
 
             ENVIRONMENT
               LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES
@@ -152,7 +154,7 @@ struct Serve: AsyncParsableCommand {
                     ControlServer(on: sockets.rpc, serving: catalog, logger: logger, log: logs.access).run)
             }
             // A client of what is announced may end the server at once.
-            group = ServerGroup()
+            group = ServerGroup(hangUp: !logs.reopens)
             try Announcement(sockets.nbd, sockets.ofRPC, of: catalog, tls).make(output)
             catalog.tellUnreadable { error in Failure.say("clients cannot read this: \(error)") }
             catalog.tellSkipped { skipped in

@@ -1,22 +1,35 @@
 import Dispatch
 import Glibc
 
-/// Servers that run side by side, and end together: when one of them ends, or SIGTERM or SIGINT arrives.
+/// Servers that run side by side, and end together: when one of them ends, or a signal arrives that ends them.
 struct ServerGroup {
     private let sources: [any DispatchSourceSignal]
     private let signalled: AsyncStream<Never>
 
-    /// From here on the two signals end the process no more: they end `run`, also one that has not begun.
-    init() {
+    /// From here on SIGTERM and SIGINT, and with `hangUp` SIGHUP, end the process no more: they end `run`, also one that has
+    /// not begun. SIGHUP stays ignored if the process was started so, by nohup(1).
+    init(hangUp: Bool) {
         let (signalled, continuation) = AsyncStream<Never>.makeStream()
         self.signalled = signalled
-        sources = [SIGTERM, SIGINT].map { number in
+        var before = sigaction()
+        // Safe: asks for the action of a signal, into a structure of ours.
+        let isIgnored = unsafe sigaction(SIGHUP, nil, &before) == 0 && Self.ignores(before)
+        sources = ([SIGTERM, SIGINT] + (hangUp && !isIgnored ? [SIGHUP] : [])).map { number in
             signal(number, SIG_IGN)
             let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
             source.setEventHandler { continuation.finish() }
+            // Until the source is there, a signal is lost: nothing that may cause one is to happen before.
+            let isThere = DispatchSemaphore(value: 0)
+            source.setRegistrationHandler { isThere.signal() }
             source.activate()
+            isThere.wait()
             return source
         }
+    }
+
+    private static func ignores(_ action: sigaction) -> Bool {
+        // Safe: SIG_IGN is a number in the place of a function, and only compared.
+        unsafe unsafeBitCast(action.__sigaction_handler.sa_handler, to: Int.self) == 1
     }
 
     /// Runs `servers`, each in a task that is cancelled to end it, and returns when all have ended. Throws what the first

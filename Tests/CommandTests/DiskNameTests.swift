@@ -95,6 +95,13 @@ struct `A disk that an image holds` {
         }
     }
 
+    @Test func `may be a partition of what --snapshot says`() throws {
+        let folder = try Self.images()
+        let result = try RBlock.run(["read", "--snapshot", "one/two", "top.qcow2/p1"], in: folder.file("disks"))
+        let expected = try Data(contentsOf: URL(fileURLWithPath: folder.file("expected/snapshot-p1")))
+        #expect(result.output == expected, "\(result.errors)")
+    }
+
     @Test func `can be served alone`() throws {
         let folder = try Self.images()
         let server = try ImageServer([folder.file("disks/top.qcow2@one%2Ftwo/p1")])
@@ -114,7 +121,8 @@ struct `A disk that an image holds` {
             (["hash", "top.qcow2/layers/2"], "has no image 2 in its chain; the last one is 1"),
             (["hash", "top.qcow2@none"], "has no snapshot \"none\""),
             (["hash", "top.qcow2/p01"], "top.qcow2/p01"),
-            (["hash", "--snapshot", "one/two", "top.qcow2/p1"], "/p1: says already which disk is meant"),
+            (["hash", "--snapshot", "one/two", "top.qcow2@one%2Ftwo"], "says already which disk is meant"),
+            (["hash", "--snapshot", "one/two", "top.qcow2/layers/1"], "/layers/1: says already which disk is meant"),
             (["check", "top.qcow2/p1"], "/p1: is a disk that the image holds, and no image by itself"),
             (["delta", "top.qcow2/layers/1", "top.qcow2", "out.qcow2"], "is a disk that the image holds"),
         ] {

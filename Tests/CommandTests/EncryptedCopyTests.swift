@@ -9,7 +9,7 @@ struct `Copies of an encrypted image` {
         let folder = try TemporaryFolder()
         try Shell.check(
             """
-            cd "$1"; mkdir a b
+            cd "$1"; mkdir -p a b  # qemu-img may have to be run again
             qemu-img create -q -f qcow2 --object secret,id=s,data=abc \
               -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 a/e.qcow2 1M
             printf abc > key

@@ -78,6 +78,7 @@ struct `Values as JSON` {
         for text in ["[{}]", "[7]", "{}", "[{\"name\":1,\"kind\":\"flat\",\"numbers\":[],\"sizes\":{}}]"] {
             #expect(throws: DecodingError.self) { try JSON(parsing: Array(text.utf8)).decoded(as: [Part].self) }
         }
+        #expect(throws: DecodingError.self) { try JSON(parsing: Array("1e999".utf8)).decoded(as: Double.self) }
         for (text, isByte) in [("255", true), ("256", false), ("-1", false), ("1.0", false), ("\"1\"", false)] {
             #expect(((try? JSON(parsing: Array(text.utf8)).decoded(as: UInt8.self)) != nil) == isByte, "\(text)")
         }

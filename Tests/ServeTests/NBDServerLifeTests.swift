@@ -119,4 +119,31 @@ struct `An NBD server` {
         let wrong = try Tool.run("python3", ["-c", script, folder.path, Tool.rblock, output])
         #expect(wrong.status == 0 && wrong.text == "", "\(wrong.text)\(wrong.errors)")
     }
+
+    @Test func `a terminal that is closed ends the server as any other signal, but not one that nohup has started`()
+        throws
+    {
+        let folder = try TemporaryFolder()
+        try Shell.check("truncate -s 4096 \"$1\"", folder.file("disk.raw"))
+        let script = """
+            import os, signal, subprocess, sys
+            folder, rblock = sys.argv[1:]
+            def start(*before):
+                server = subprocess.Popen([*before, rblock, 'serve', '--nbd', 'unix:nbd', 'disk.raw'], cwd=folder,
+                                          stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+                while b'NBD' not in server.stderr.readline(): pass
+                server.send_signal(signal.SIGHUP)
+                return server
+            server = start()
+            server.communicate()
+            print(server.returncode, os.path.exists(folder + '/nbd'))
+            server = start('nohup')
+            try: server.wait(1); print('ended')
+            except subprocess.TimeoutExpired: server.send_signal(signal.SIGTERM)
+            server.communicate()
+            print(server.returncode)
+            """
+        let said = try Tool.run("python3", ["-c", script, folder.path, Tool.rblock])
+        #expect(said.text == "0 False\n0\n", "\(said.text)\(said.errors)")
+    }
 }

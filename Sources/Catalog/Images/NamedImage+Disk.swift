@@ -28,10 +28,12 @@ extension NamedImage {
         return (try? FileStatus(at: path)) != nil
     }
 
-    /// Has the snapshot `name`, if it is not nil, be meant. Throws `outOfRange` where the image's name says one already.
+    /// Has the snapshot `name`, if it is not nil, be meant: its disk, or the partition of it that the image's name says. Throws
+    /// `outOfRange` where that says a snapshot already, or what no snapshot has.
     package mutating func choose(snapshot name: String?) throws(ImageError) {
         guard let name else { return }
-        guard place == DiskPlace() else {
+        let isPartition = if case .partition = place.part { true } else { false }
+        guard place.snapshot == nil, place.part == .whole || isPartition else {
             throw ImageError(
                 .outOfRange, path: path.text, "\(place.text): says already which disk is meant, without --snapshot")
         }
