@@ -56,7 +56,11 @@ struct LogOptions: ParsableArguments {
         signal(SIGHUP, SIG_IGN)
         let source = DispatchSource.makeSignalSource(signal: SIGHUP, queue: .global())
         source.setEventHandler { queue.reopen() }
+        // Until the source is there, a signal is lost.
+        let isThere = DispatchSemaphore(value: 0)
+        source.setRegistrationHandler { isThere.signal() }
         source.activate()
+        isThere.wait()
         return source
     }
 }
