@@ -162,10 +162,10 @@ struct RBlockFS: ParsableCommand {
               0    mounted; in the foreground: unmounted again
               64   wrong usage
               66   IMAGES, a folder of --allow-path or a key of --secret cannot be read
-              69   FUSE is not available: no /dev/fuse; or what --kernel-path requires
+              69   FUSE is not available: no /dev/fuse, or the kernel lacks what --kernel-path requires
               70   anything else went wrong
               73   MOUNTPOINT cannot be mounted on, or --pid-file not written
-              77   not permitted
+              77   not permitted, also what --kernel-path requires
               127  a shared library, as libfuse3, is missing: the system says which
 
             SEE ALSO
