@@ -309,11 +309,11 @@ if Context.environment["RBLOCK_OPTIMIZE"] != nil {
     }
 }
 
-/// With RBLOCK_SMALL, as `make release` sets it, modules through which no bytes of disks go are built to be small.
+/// With RBLOCK_SMALL, as `make release` sets it, modules that are not on the way of bytes, or of opening images, are built to be small.
 if Context.environment["RBLOCK_SMALL"] != nil {
     let small = [
-        "AccessLog", "Arguments", "Attachment", "Catalog", "Completion", "ControlRPC", "JSON", "OVA", "PartitionTable",
-        "RBlockCommand", "RBlockFSCommand", "Reports", "Sockets",
+        "AccessLog", "Arguments", "Attachment", "Completion", "ControlRPC", "OVA", "RBlockCommand", "RBlockFSCommand",
+        "Sockets",
     ]
     for target in package.targets where small.contains(target.name) {
         target.swiftSettings? += [.unsafeFlags(["-Osize"], .when(configuration: .release))]
