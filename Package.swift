@@ -193,7 +193,7 @@ let package = Package(
         .testTarget(
             name: "KernelMapTests",
             dependencies: [
-                "BlockImage", "HostStorage", "ImageFormats", "KernelMap", "HostTools", "TestImages", system,
+                "BlockImage", "CLinux", "HostStorage", "ImageFormats", "KernelMap", "HostTools", "TestImages", system,
             ],
             swiftSettings: forTests),
         .testTarget(

@@ -130,8 +130,12 @@ static int receive_descriptor(int socket) {
     } control;
     struct msghdr message = {
         .msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
-    if (recvmsg(socket, &message, MSG_CMSG_CLOEXEC) != 1)
+    ssize_t count = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+    if (count != 1) {
+        if (count == 0)
+            errno = EIO;
         return -1;
+    }
     struct cmsghdr *header = CMSG_FIRSTHDR(&message);
     if (header == NULL || header->cmsg_type != SCM_RIGHTS) {
         errno = EMFILE;
@@ -148,7 +152,8 @@ static void *run_apart(void *argument) {
     if (unshare(CLONE_FILES) == 0 && close_others(apart->kept, apart->count, apart->socket) == 0)
         descriptor = apart->body(apart->argument);
     if (descriptor < 0 || send_descriptor(apart->socket, descriptor) != 0)
-        apart->error = errno;
+        // A body may fail without a failed system call, and 0 would be success.
+        apart->error = errno != 0 ? errno : EIO;
     return NULL;
 }
 
@@ -165,12 +170,13 @@ int clinux_open_apart(const int *kept, size_t count, int (*body)(void *), void *
         pthread_join(thread, NULL);
         error = apart.error;
     }
+    // Then receiving from it ends, also where nothing was sent.
+    close(sockets[1]);
     if (error == 0) {
         descriptor = receive_descriptor(sockets[0]);
         error = errno;
     }
     close(sockets[0]);
-    close(sockets[1]);
     errno = error;
     return descriptor;
 }

@@ -14,7 +14,8 @@ int clinux_mount_erofs(int metadata, const int *devices, size_t count, char *mes
 int clinux_mount_fuse(int device, const char *name, char *message, size_t size);
 
 /// Runs `body` on a thread whose descriptors are its own: those of `kept` (`count` of them, in ascending order), and what it
-/// opens. Returns a descriptor of this process for the one that `body` returns, or -1 with the errno of its -1.
+/// opens. Returns a descriptor of this process for the one that `body` returns, or -1 with the errno of its -1, or EIO where
+/// that is 0.
 ///
 /// For a process that serves a file system and uses a file of it: a thread that waits for an answer cannot be ended, not by
 /// SIGKILL either, and would keep the descriptor open by which the answer comes, so that it would never be given up.
