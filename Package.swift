@@ -263,7 +263,12 @@ let package = Package(
             name: "rblock-toy",
             dependencies: ["BlockImage", "FormatCore", "ImageFormats", "RBlockCommand", "RBlockFSCommand"],
             path: "Tests/ToyFormat", swiftSettings: forTests),
-        .testTarget(name: "ImageFSTests", dependencies: ["Catalog", "Fuse", "ImageFS"], swiftSettings: forTests),
+        .testTarget(
+            name: "ImageFSTests",
+            dependencies: [
+                "BlockImage", "Catalog", "Fuse", "ImageFS", "ImageFormats", "KernelMap", "HostTools", logging, system,
+            ],
+            swiftSettings: forTests),
         .testTarget(name: "MountTests", dependencies: ["HostTools", "TestImages"], swiftSettings: forTests),
         .testTarget(
             name: "InspectTests",

@@ -182,22 +182,27 @@ final class ImageNode: Entry, Closable {
     }
 
     /// The way on which the kernel gets the bytes of a disk of `disks`, which `disk` is: as long as it is kept, the same for
-    /// all.
+    /// all. For who opens the disk, `disks` are those that were taken for a reader.
     ///
     /// Throws `system` with EINVAL where it is read by a map, and is to be read past the page cache.
     func path(
         of view: DiskID, _ disk: OpenedDisk, in disks: ImageDisks, by kernelPaths: KernelPaths, for use: PathUse
     ) throws(ImageError) -> DiskPath {
-        // Before others have to wait for it.
-        kernelPaths.prepare(disk)
-        let mapped = map(of: view, disk, in: disks.opened, by: kernelPaths, for: use)
         let (open, written) = state.withLock { state in
             let open = state.paths ?? OpenPaths()
             state.paths = open
             return (open, state.written)
         }
-        let path = open.path(of: view, in: disks.opened) {
-            kernelPaths.path(of: disk, mapped: mapped, written: written)
+        let path: DiskPath
+        if let known = open.known(view, in: disks.opened) {
+            path = known
+        } else {
+            // Before others have to wait for it.
+            kernelPaths.prepare(disk)
+            let isAsked = kernelPaths.reasonToAsk(for: disk, written: written) != nil
+            let mapped = isAsked ? nil : map(of: view, disk, in: disks.opened, by: kernelPaths, for: use)
+            let decide = { kernelPaths.path(of: disk, mapped: mapped, written: written) }
+            path = use == .describing ? decide() : open.path(of: view, in: disks.opened, else: decide)
         }
         guard use == .openingPastCache, path.kind == .map else { return path }
         throw ImageError(
@@ -210,15 +215,17 @@ final class ImageNode: Entry, Closable {
         of view: DiskID, _ disk: OpenedDisk, in opened: OpenedImage, by kernelPaths: KernelPaths, for use: PathUse
     ) -> Result<MappedDisk, ImageError>? {
         guard kernelPaths.makesMaps, let image = disk.image, (try? disk.flatFile()) == nil else { return nil }
-        guard use != .openingPastCache else {
+        switch use {
+        case .opening:
+            return maps.map(of: view, in: opened) { map(of: view, image, in: opened, logger: kernelPaths.logger) }
+        case .openingPastCache:
             return .failure(
                 ImageError(
                     .unsupported, about: .disk, "was opened with O_DIRECT, which is not for what is read by a map"))
+        case .describing:
+            return maps.known(view, of: opened)
+                ?? .failure(ImageError(.unsupported, about: .disk, "is mapped when it is opened"))
         }
-        guard use == .opening || maps.has(view, of: opened) else {
-            return .failure(ImageError(.unsupported, about: .disk, "is mapped when it is opened"))
-        }
-        return maps.map(of: view, in: opened) { map(of: view, image, in: opened, logger: kernelPaths.logger) }
     }
 
     private func map(

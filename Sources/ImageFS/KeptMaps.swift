@@ -5,41 +5,68 @@ import ImageFormats
 import KernelMap
 
 /// The maps of the disks of one image, each made when it is first asked for, and kept with what the page cache has of it
-/// while the image is open. Every method may be called from any thread.
+/// while the image is open. Every method may be called from any thread, and only those who need the same map wait for it.
 final class KeptMaps: Sendable {
+    /// A map, or a place for one that is being made.
+    private final class Slot: Sendable {
+        /// Nil until it is made; held while it is.
+        let result = Guarded<Result<MappedDisk, ImageError>?>(nil)
+    }
+
     private struct Kept {
         /// The image that it is a map of; it may be opened anew, and be another.
         weak var image: OpenedImage?
-        let result: Result<MappedDisk, ImageError>
+        let slot = Slot()
     }
 
     /// The most that are kept: an image may have any number of snapshots.
     private static let limit = 16
 
+    /// Held for a look at it only: a folder that is looked into may wait for it.
     private let kept = Guarded<[DiskID: Kept]>([:])
 
-    /// The map of the disk `view` of `image`, or why there is none; else what `make` answers, which others wait for.
+    /// The map of the disk `view` of `image`, or why there is none; else what `make` answers, which others who ask for the
+    /// same wait for.
     func map(
         of view: DiskID, in image: OpenedImage, else make: () -> Result<MappedDisk, ImageError>
     ) -> Result<MappedDisk, ImageError> {
-        kept.withLock { kept in
-            if let known = kept[view], known.image === image { return known.result }
-            kept = kept.filter { $0.value.image === image }
-            if kept.count >= Self.limit { kept.removeAll() }
-            let result = make()
-            kept[view] = Kept(image: image, result: result)
-            return result
+        slot(of: view, in: image).result.withLock { result in
+            if let result { return result }
+            let made = make()
+            result = made
+            return made
         }
     }
 
-    /// Whether there is one of `view` of `image`.
-    func has(_ view: DiskID, of image: OpenedImage) -> Bool {
-        kept.withLock { $0[view]?.image === image }
+    private func slot(of view: DiskID, in image: OpenedImage) -> Slot {
+        kept.withLock { kept in
+            if let known = kept[view], known.image === image { return known.slot }
+            kept = kept.filter { $0.value.image === image }
+            if kept.count >= Self.limit { kept.removeAll() }
+            let new = Kept(image: image)
+            kept[view] = new
+            return new.slot
+        }
     }
 
-    /// Lets go of all: the image is closed. What of them is open is read on.
+    /// The map of `view` of `image`, or why there is none; nil where it was not asked for yet, or is being made.
+    func known(_ view: DiskID, of image: OpenedImage) -> Result<MappedDisk, ImageError>? {
+        let slot = kept.withLock { kept -> Slot? in
+            guard let known = kept[view], known.image === image else { return nil }
+            return known.slot
+        }
+        return slot?.result.withLockIfAvailable { $0 } ?? nil
+    }
+
+    /// Lets go of all: the image is closed. What of them is open is read on, and what is being made is only for those who
+    /// wait for it.
     func forget() {
-        kept.withLock { $0.removeAll() }
+        // They end when the lock is released.
+        let all = kept.withLock { kept in
+            defer { kept = [:] }
+            return kept
+        }
+        withExtendedLifetime(all) {}
     }
 }
 

@@ -70,7 +70,7 @@ enum PathUse {
     case opening
     /// It is opened to be read past the page cache.
     case openingPastCache
-    /// It is described; what takes long is not done.
+    /// It is described: no map is made, and no reader is bound to what is answered.
     case describing
 }
 
@@ -140,8 +140,7 @@ final class KernelPaths: Sendable {
     func path(
         of disk: OpenedDisk, mapped: Result<MappedDisk, ImageError>?, written: Set<FileIdentity>
     ) -> DiskPath {
-        if let refusal { return DiskPath(because: refusal.text) }
-        if let reason = Self.mayChange(disk.image?.files ?? [], written: written) { return DiskPath(because: reason) }
+        if let reason = reasonToAsk(for: disk, written: written) { return DiskPath(because: reason) }
         do throws(ImageError) {
             let file: any HostFile
             do throws(ImageError) {
@@ -160,6 +159,11 @@ final class KernelPaths: Sendable {
         } catch {
             return DiskPath(because: error.text)
         }
+    }
+
+    /// Why the kernel is not to read `disk` by itself, however it is stored; nil: it may.
+    func reasonToAsk(for disk: OpenedDisk, written: Set<FileIdentity>) -> ErrorText? {
+        refusal?.text ?? Self.mayChange(disk.image?.files ?? [], written: written)
     }
 
     private func path(byMap mapped: MappedDisk, because reason: ErrorText) -> DiskPath {
@@ -205,11 +209,24 @@ final class OpenPaths: Sendable {
 
     private let open = Guarded<[DiskID: Open]>([:])
 
+    /// The way on which a disk of `image` is open; nil where it is not.
+    func known(_ view: DiskID, in image: OpenedImage) -> DiskPath? {
+        open.withLock { Self.known(view, in: image, $0) }
+    }
+
+    private static func known(_ view: DiskID, in image: OpenedImage, _ open: [DiskID: Open]) -> DiskPath? {
+        guard let known = open[view], known.image === image else { return nil }
+        return known.path
+    }
+
     /// The way of a disk of `image` for one more who opens it: that on which it is open, as long as `DiskPath`s of it are kept;
     /// else what `decide` says. The kernel is done with a file before it says that it was closed.
+    ///
+    /// Only for a reader, for whom the image stays the same: who describes an image may have one of before, whose way would
+    /// displace that of the readers.
     func path(of view: DiskID, in image: OpenedImage, else decide: () -> DiskPath) -> DiskPath {
         open.withLock { open in
-            if let known = open[view], known.image === image, let path = known.path { return path }
+            if let known = Self.known(view, in: image, open) { return known }
             let path = decide()
             open = open.filter { $0.value.path != nil }
             open[view] = Open(path: path, image: image)

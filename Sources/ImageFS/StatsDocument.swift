@@ -107,8 +107,7 @@ struct StatsDocument: Encodable {
         more.notes = notes.isEmpty ? nil : notes
         func path(of view: DiskID) -> DiskPath? {
             guard let disk = disks.disk(view), disk.image != nil else { return nil }
-            // A chain may have any number of layers, whose disks are seldom read by themselves.
-            return try? node.path(of: view, disk, in: disks, by: kernelPaths, for: view == id ? .opening : .describing)
+            return try? node.path(of: view, disk, in: disks, by: kernelPaths, for: .describing)
         }
         mount = Mount(
             // Only those of a chain have files of their own.

@@ -74,8 +74,10 @@ struct KernelMapTests {
         let (folder, images) = try makeImages()
         let mount = try mount(images, in: folder)
         for name in Self.images {
+            let disk = try OpenedFile(mount.disk(name))
             let (way, reason) = try mount.kernelPath(name)
             #expect(way == Self.name, "\(name): \(reason ?? "")")
+            withExtendedLifetime(disk) {}
             let judge = try convert(name, of: images, in: folder)
             try Tool.check("cmp", mount.disk(name), judge)
             let size = try Status(mount.disk(name)).size
@@ -105,6 +107,38 @@ struct KernelMapTests {
         #expect(
             ways["rblock", "kernel-path", "available"]?.array?.compactMap(\.text)
                 == (KernelPath.maps ? ["passthrough", "map"] : KernelPath.passesThrough ? ["passthrough"] : []))
+    }
+
+    /// How many maps the server has open.
+    private func maps(_ mount: Mount) throws -> Int {
+        let folder = "/proc/\(mount.server)/fd"
+        return try FileManager.default.contentsOfDirectory(atPath: folder).count {
+            (try? FileManager.default.destinationOfSymbolicLink(atPath: "\(folder)/\($0)")) == "/disk.raw"
+        }
+    }
+
+    @Test("No map is made to describe a disk, nor while another program has a file open for writing")
+    func noMap() throws {
+        let (folder, images) = try makeImages()
+        let mount = try mount(images, in: folder)
+        let (name, reason) = try mount.kernelPath("c4k.qcow2")
+        #expect(name == "server" && (!KernelPath.maps || reason?.contains("is mapped when it is opened") == true))
+        #expect(try maps(mount) == 0)
+        let writer = try OpenedFile(images + "/c4k.qcow2", flags: O_RDWR)
+        // As QEMU locks what it has open for writing: F_OFD_SETLK.
+        let setLock: CInt = 37
+        var lock = flock()
+        lock.l_type = Int16(F_RDLCK)
+        (lock.l_start, lock.l_len) = (101, 1)
+        try #require(fcntl(writer.descriptor, setLock, &lock) == 0)
+        try Tool.check("cmp", mount.disk("c4k.qcow2"), try convert("c4k.qcow2", of: images, in: folder))
+        #expect(try maps(mount) == 0)
+        let locked = try mount.kernelPath("c4k.qcow2")
+        #expect(locked.name == "server" && (!KernelPath.maps || locked.reason?.contains("open for writing") == true))
+        lock.l_type = Int16(F_UNLCK)
+        try #require(fcntl(writer.descriptor, setLock, &lock) == 0)
+        try Tool.check("cat", mount.disk("c4k.qcow2"))
+        #expect(try maps(mount) == (KernelPath.maps ? 1 : 0))
     }
 
     @Test("Reading does not change when the images were last read", .enabled(if: Tool.isRoot))
