@@ -95,16 +95,18 @@ final class FolderNode: Entry {
     /// comes now is to see what it is, under an inode of its own: the kernel keeps what it has read by inode.
     func renewed(_ child: any Node, called name: [UInt8]) -> (any Node)? {
         guard let image = child as? ImageNode, image.isLeftBehind else { return child }
-        return state.withLock { state in
+        let entry = state.withLock { state -> (any Entry)? in
             guard let known = state.entries[name], known.number == image.number else { return state.entries[name] }
             var naming = (format: image.format, isSaid: image.isFormatSaid)
             if case .image(let format, let said) = lister.kind(ofFile: name) { naming = (format, said == .person) }
             let entry = source.image(at: image.location, naming.format, isSaid: naming.isSaid)
             entry.takeOver(from: image)
-            image.letGo()
             state.entries[name] = entry
             return entry
         }
+        // Not under the lock: who looks for another image does not wait for what closing this one may take.
+        if entry?.number != image.number { image.letGo() }
+        return entry
     }
 
     /// The folder has lost its name. Who is still in it is shown what is there by then; where a look-up is under way
