@@ -35,7 +35,7 @@ package struct AttachedServer: Sendable {
             throw ImageError(
                 .unsupported, about: .named("rblockfs"), "ended with \(result.status): \(quoting: reason)")
         }
-        let text = smallFile(folder.pidFile(name)).map { String(decoding: $0.filter { $0 > 0x20 }, as: UTF8.self) }
+        let text = try smallFile(folder.pidFile(name)).map { String(decoding: $0.filter { $0 > 0x20 }, as: UTF8.self) }
         guard let server = text.flatMap({ Int32($0) }).flatMap(ProcessIdentity.init(running:)) else {
             throw ImageError(.unsupported, about: .named("rblockfs"), "ended as soon as it had mounted the image")
         }

@@ -74,7 +74,7 @@ extension AttachmentFolder {
             }
             try update(&record)
         } catch {
-            takeDown(record)
+            abandon(record)
             throw error
         }
         return record
@@ -86,7 +86,7 @@ extension AttachmentFolder {
         try update(&record, isOver: true)
     }
 
-    /// Keeps in mind that `record` is to be mounted so, before it is.
+    /// Keeps in mind that `record` is to be mounted so, before it is, and then which mount that is.
     package func note(
         _ mounted: AttachmentRecord.Mounted, of record: inout AttachmentRecord
     ) throws(ImageError) {
@@ -94,10 +94,8 @@ extension AttachmentFolder {
         try update(&record)
     }
 
-    /// Takes back what `begin` made.
-    package func abandon(_ record: AttachmentRecord) {
-        takeDown(record)
-    }
+    /// Takes back what `begin` made. What cannot be taken back now, the next command takes back.
+    package func abandon(_ record: AttachmentRecord) { try? takeDown(record) }
 
     /// Takes the name for `wanted`.
     private func reserve(_ wanted: DiskToAttach) throws(ImageError) -> AttachmentRecord {

@@ -52,7 +52,7 @@ package struct AttachmentFolder: Sendable {
     /// What is attached, as far as that can be known at once, and without changing anything: for completions.
     package var known: [AttachmentRecord] {
         ((try? FolderListing(path))?.entries ?? []).compactMap { entry in
-            smallFile(folder(nameText(entry.name)).appending("state.json")).flatMap {
+            (try? smallFile(folder(nameText(entry.name)).appending("state.json"))).flatMap {
                 try? JSON(parsing: $0).decoded(as: AttachmentRecord.self)
             }
         }
@@ -160,11 +160,11 @@ package struct AttachmentFolder: Sendable {
         var content = Content()
         for entry in try FolderListing(path).entries where entry.kind == .folder {
             let name = nameText(entry.name)
-            let text = smallFile(folder(name).appending("state.json"))
+            let text = try smallFile(folder(name).appending("state.json"))
             if let record = text.flatMap({ try? JSON(parsing: $0).decoded(as: AttachmentRecord.self) }),
                 record.name == name
             {
-                if let record = checked(record) {
+                if let record = try checked(record) {
                     content.records.append(record)
                 } else if record.isComplete {
                     content.removed.append(record)
@@ -176,57 +176,6 @@ package struct AttachmentFolder: Sendable {
         }
         content.records.sort { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) }
         return content
-    }
-
-    /// `record` as the kernel has it now; nil where nothing is left of it.
-    private func checked(_ record: AttachmentRecord) -> AttachmentRecord? {
-        if record.owner?.isRunning == true { return record }
-        var record = record
-        record.owner = nil
-        let hasDevice = record.device.flatMap(LoopDevice.init(path:))?.has(mark(of: record)) == true
-        let hasServer = record.source == .file || record.server?.isRunning == true
-        if record.isComplete, hasDevice, hasServer { return record }
-        if record.isComplete {
-            let what = hasDevice ? "its server is gone" : "its device was detached"
-            let others = DeviceUsers(of: record.devices, besides: record.mounted?.mountpoint)
-            guard others.isEmpty else {
-                record.isDead = true
-                return record
-            }
-            onNote("\(record.name): \(what); what was left of it is removed")
-        }
-        takeDown(record)
-        return nil
-    }
-
-    /// Removes all that there is of `record`, however far it was made, and in use or not.
-    func takeDown(_ record: AttachmentRecord) {
-        if let mounted = record.mounted.map({ FilePath(text: $0.mountpoint) }) {
-            for _ in 0..<4
-            where MountTable().entries.contains(where: {
-                $0.mountpoint == mounted && record.devices.contains($0.source)
-            }) {
-                try? MountTable.unmount(mounted, isLazy: true)
-            }
-        }
-        let mark = mark(of: record)
-        for device in LoopDevice.all(with: mark).reversed() { _ = try? device.detach(isLazy: true, mark) }
-        // One that was started for what was never attached may not have mounted yet.
-        endServer(of: record.name, patience: record.isComplete ? .seconds(10) : .zero)
-        remove(record.name)
-    }
-
-    /// Unmounts what the server of `name` has mounted, and waits until it has ended: by itself within `patience`. `isLazy`:
-    /// it goes on for those that use it still.
-    func endServer(of name: String, patience: Duration = .seconds(10), isLazy: Bool = false) {
-        let mountpoint = mountpoint(name)
-        for _ in 0..<4 where MountTable().has(mountpoint) { try? MountTable.unmount(mountpoint, isLazy: true) }
-        guard !isLazy else { return }
-        for server in ProcessIdentity.all(withArgument: mountpoint.text) where server != ProcessIdentity.current {
-            if !server.waitForEnd(patience) { _ = server.end(patience: .seconds(5)) }
-        }
-        // One that was killed just before it answered may have mounted since.
-        for _ in 0..<4 where MountTable().has(mountpoint) { try? MountTable.unmount(mountpoint, isLazy: true) }
     }
 }
 

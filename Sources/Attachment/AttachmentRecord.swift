@@ -44,6 +44,8 @@ package struct AttachmentRecord: Codable, Sendable {
         package var device: String
         package var type: String
         package var options: String
+        /// The number of the mount; nil until it is made.
+        var mountID: Int?
     }
 
     /// What it is called.

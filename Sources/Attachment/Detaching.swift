@@ -53,16 +53,7 @@ extension AttachmentFolder {
         guard case .owned(var record) = claim else { return claim.outcome }
         do throws(ImageError) {
             let doubt = Self.doubt(about: record)
-            if let mounted = record.mounted, Self.isMounted(mounted) {
-                do throws(ImageError) {
-                    try MountTable.unmount(FilePath(text: mounted.mountpoint), isLazy: isLazy)
-                } catch {
-                    guard error.code == .system(errno: EBUSY) else { throw error }
-                    throw ImageError(
-                        .system(errno: EBUSY), path: mounted.mountpoint, "is in use",
-                        hint: "'fuser -vm \(shellWord(mounted.mountpoint))' shows by what; --lazy does not wait")
-                }
-            }
+            try unmountOwn(of: record, isLazy: isLazy)
             try release(record, isLazy: isLazy)
             return Outcome(record: record, doubt: doubt)
         } catch {
@@ -81,10 +72,6 @@ extension AttachmentFolder {
         return ImageError(
             .outOfRange, about: .named(path), "is attached, and 'rblock mount' has not mounted it",
             hint: "'rblock detach \(shellWord(path))' detaches it")
-    }
-
-    private static func isMounted(_ mounted: AttachmentRecord.Mounted) -> Bool {
-        MountTable().entries.contains { $0.mountpoint.text == mounted.mountpoint && $0.source == mounted.device }
     }
 
     private enum Claim {
@@ -137,12 +124,12 @@ extension AttachmentFolder {
     }
 
     private func release(_ record: AttachmentRecord, isLazy: Bool) throws(ImageError) {
-        let users = isLazy ? DeviceUsers(of: []) : DeviceUsers.lasting(of: record.devices)
+        let users = try isLazy ? DeviceUsers(of: []) : DeviceUsers.lasting(of: ownDevices(of: record))
         guard users.isEmpty else { throw Self.inUse(record, by: users.description) }
         let mark = mark(of: record)
-        for device in LoopDevice.all(with: mark).reversed() {
+        for device in try LoopDevice.all(with: mark).reversed() {
             guard try device.detach(isLazy: isLazy, mark) || isLazy else {
-                let users = DeviceUsers(of: [device.path])
+                let users = try DeviceUsers(of: [device.path])
                 throw Self.inUse(record, by: users.isEmpty ? "a program of another namespace" : users.description)
             }
         }

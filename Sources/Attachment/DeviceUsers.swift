@@ -11,11 +11,11 @@ struct DeviceUsers: CustomStringConvertible {
     /// Programs that have them open, as udev and losetup(8) have every device for a moment.
     private var programs: [String] = []
 
-    /// Those of `devices`; the mount at `mountpoint` is none.
-    init(of devices: [String], besides mountpoint: String? = nil) {
+    /// Those of `devices`; the mount `own` is none.
+    init(of devices: [String], besides own: MountTable.Entry? = nil) throws(ImageError) {
         guard !devices.isEmpty else { return }
         let numbers = Set(devices.compactMap { Self.number(of: $0) })
-        for mount in MountTable().entries where mount.mountpoint.text != mountpoint {
+        for mount in try MountTable().entries where mount.id != own?.id {
             if numbers.contains(mount.device) || devices.contains(mount.source) {
                 users.append("the mount at \(mount.mountpoint.text)")
             }
@@ -31,10 +31,10 @@ struct DeviceUsers: CustomStringConvertible {
     }
 
     /// Those that are there when programs have had a moment to close them.
-    static func lasting(of devices: [String]) -> DeviceUsers {
-        var users = DeviceUsers(of: devices)
+    static func lasting(of devices: [String]) throws(ImageError) -> DeviceUsers {
+        var users = try DeviceUsers(of: devices)
         _ = waits(.seconds(1)) {
-            users = DeviceUsers(of: devices)
+            users = (try? DeviceUsers(of: devices)) ?? users
             return users.programs.isEmpty || !users.users.isEmpty
         }
         return users

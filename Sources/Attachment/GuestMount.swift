@@ -36,25 +36,24 @@ package struct GuestMount {
         return place
     }
 
-    /// Mounts it, after `note` has been given what is to be kept in mind. Answers what people should know; throws why it
-    /// cannot be mounted.
-    package func mount(
-        _ note: (AttachmentRecord.Mounted) throws(ImageError) -> Void
-    ) throws(ImageError) -> (mounted: AttachmentRecord.Mounted, notes: [String]) {
+    /// Mounts it; `note` is given what is to be kept in mind, before and after. Answers what people should know; throws why
+    /// it cannot be mounted.
+    package func mount(_ note: (AttachmentRecord.Mounted) throws(ImageError) -> Void) throws(ImageError) -> [String] {
         let journal = Self.journalOptions[type]
         // Only these tell in one place of their superblock that the journal has something.
         if let journal, ["ext3", "ext4", "btrfs"].contains(type), hasOpenJournal {
-            return (try mount(with: [journal], note), [Self.lostChanges(journal)])
+            try mount(with: [journal], note)
+            return [Self.lostChanges(journal)]
         }
         // Another disk with the same file system may be mounted: a copy, or a snapshot.
         let own = type == "xfs" ? ["nouuid"] : []
         do throws(ImageError) {
-            return (try mount(with: own, note), [])
+            try mount(with: own, note)
+            return []
         } catch {
-            guard let journal, !["ext3", "ext4"].contains(type),
-                let mounted = try? mount(with: own + [journal], note)
+            guard let journal, !["ext3", "ext4"].contains(type), (try? mount(with: own + [journal], note)) != nil
             else { throw error }
-            return (mounted, [Self.lostChanges(journal)])
+            return [Self.lostChanges(journal)]
         }
     }
 
@@ -65,9 +64,9 @@ package struct GuestMount {
 
     private func mount(
         with special: [String], _ note: (AttachmentRecord.Mounted) throws(ImageError) -> Void
-    ) throws(ImageError) -> AttachmentRecord.Mounted {
+    ) throws(ImageError) {
         let all = Self.usualOptions + special + options
-        let mounted = AttachmentRecord.Mounted(
+        var mounted = AttachmentRecord.Mounted(
             mountpoint: mountpoint.text, device: device, type: type, options: all.joined(separator: ","))
         try note(mounted)
         let program = try ChildProgram("mount", package: "mount")
@@ -78,7 +77,8 @@ package struct GuestMount {
             let reason = result.message.replacing(text: "mount: \(mountpoint.text): ", with: "")
             throw ImageError(.unsupported, path: mountpoint.text, "mount(8): \(quoting: reason)")
         }
-        return mounted
+        mounted.mountID = try MountTable().entries.last { $0.mountpoint == mountpoint && $0.source == device }?.id
+        try note(mounted)
     }
 
     /// Whether the superblock says that the journal, or the log tree of btrfs, has changes that are not in their place.

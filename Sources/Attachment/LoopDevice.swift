@@ -24,6 +24,8 @@ package struct LoopDevice: Hashable, Sendable {
         let tag: String
         /// Where their server mounts.
         let mountpoint: FilePath
+
+        fileprivate func isMeant(by text: String) -> Bool { text == tag || text.hasPrefix("\(tag)/") }
     }
 
     let number: Int
@@ -39,6 +41,11 @@ package struct LoopDevice: Hashable, Sendable {
             return nil
         }
         self.number = number
+    }
+
+    /// The one whose node is `path`, or one of whose partitions has that node.
+    init?(holding path: String) {
+        self.init(path: String(path.prefix(9) + path.dropFirst(9).prefix { $0 != "p" }))
     }
 
     private init(number: Int) { self.number = number }
@@ -86,22 +93,26 @@ package struct LoopDevice: Hashable, Sendable {
     }
 
     /// Those that have a file.
-    private static var attached: [LoopDevice] {
-        ((try? FolderListing(folder))?.entries ?? []).compactMap { entry in
+    private static func attached() throws(ImageError) -> [LoopDevice] {
+        try FolderListing(folder).entries.compactMap { entry in
             guard let device = LoopDevice(path: "/dev/\(nameText(entry.name))"), device.hasFile else { return nil }
             return device
         }
     }
 
     /// Those with `mark`.
-    static func all(with mark: Mark) -> [LoopDevice] { attached.filter { $0.has(mark) } }
+    static func all(with mark: Mark) throws(ImageError) -> [LoopDevice] {
+        var devices: [LoopDevice] = []
+        for device in try attached() { if try device.has(mark) { devices.append(device) } }
+        return devices
+    }
 
     /// Whether it has a file, and `mark`. Of a device over the file of a server that has died the kernel does not tell the
     /// text, and then the path of that file is known still.
-    func has(_ mark: Mark) -> Bool {
+    func has(_ mark: Mark) throws(ImageError) -> Bool {
         guard hasFile else { return false }
-        if let tag { return tag == mark.tag || tag.hasPrefix("\(mark.tag)/") }
-        let path = smallFile(Self.folder.appending("\(name)/loop").appending("backing_file"))
+        if let tag { return mark.isMeant(by: tag) }
+        let path = try smallFile(Self.folder.appending("\(name)/loop").appending("backing_file"))
         return path?.starts(with: "\(mark.mountpoint.text)/".nameBytes) ?? false
     }
 
@@ -142,7 +153,7 @@ package struct LoopDevice: Hashable, Sendable {
     /// Detaches it from its file; answers false where another program has it open: then it stays as it was, or, where
     /// `isLazy`, goes with the last that closes it.
     func detach(isLazy: Bool, _ mark: Mark) throws(ImageError) -> Bool {
-        guard let handle = try? Self.open(FilePath(path)), has(mark) else { return true }
+        guard let handle = try? Self.open(FilePath(path)), try has(mark) else { return true }
         let result = clinux_loop_clear(handle.rawValue)
         let number = errno
         try? handle.close()
@@ -151,7 +162,7 @@ package struct LoopDevice: Hashable, Sendable {
             throw systemError("detach it", path: path)
         }
         // What looks at every device that changes, as udev does, has it open for a moment.
-        if waits(.seconds(2), for: { !has(mark) }) { return true }
+        if waits(.seconds(2), for: { (try? has(mark)) == false }) { return true }
         if !isLazy { _ = with { clinux_loop_keep($0) } }
         return false
     }

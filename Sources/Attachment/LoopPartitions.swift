@@ -67,7 +67,7 @@ extension LoopDevice {
     /// Where the kernel has the partition `number`; nil where it has none.
     private func partition(_ number: Int) -> Range? {
         func value(_ name: String) -> UInt64? {
-            let text = smallFile(FilePath("/sys/block/\(self.name)/\(self.name)p\(number)/\(name)"))
+            let text = try? smallFile(FilePath("/sys/block/\(self.name)/\(self.name)p\(number)/\(name)"))
             return text.flatMap { UInt64(String(decoding: $0.filter { $0 > 0x20 }, as: UTF8.self)) }
         }
         // In sectors of 512 bytes, whatever those of the device are.

@@ -7,6 +7,9 @@ import SystemPackage
 struct MountTable {
     /// One mount.
     struct Entry {
+        /// Its number, and that of the mount that it lies upon.
+        var id: Int
+        var parent: Int
         /// The number of the device, as "7:0".
         var device: String
         var mountpoint: FilePath
@@ -15,24 +18,35 @@ struct MountTable {
         var source: String
     }
 
-    /// The mounts, those that lie upon others last.
+    /// The mounts, the newest last.
     let entries: [Entry]
 
-    /// As it is now.
-    init() {
-        let table = smallFile("/proc/self/mountinfo") ?? []
+    /// As it is now. Throws where it cannot be read.
+    init() throws(ImageError) {
+        guard let table = try smallFile("/proc/self/mountinfo") else {
+            throw ImageError(
+                .system(errno: ENOENT), path: "/proc/self/mountinfo", "what is mounted cannot be known without it",
+                hint: "mount /proc")
+        }
         entries = table.split(separator: UInt8(ascii: "\n")).compactMap { line in
             let fields = line.split(separator: UInt8(ascii: " "), omittingEmptySubsequences: false)
-            guard fields.count > 6, let dash = fields[6...].firstIndex(of: [UInt8(ascii: "-")]), dash + 2 < fields.count
+            guard fields.count > 6, let id = Int(String(decoding: fields[0], as: UTF8.self)),
+                let parent = Int(String(decoding: fields[1], as: UTF8.self)),
+                let dash = fields[6...].firstIndex(of: [UInt8(ascii: "-")]),
+                dash + 2 < fields.count
             else { return nil }
             return Entry(
-                device: String(decoding: fields[2], as: UTF8.self), mountpoint: FilePath(bytes: Self.plain(fields[4])),
+                id: id, parent: parent, device: String(decoding: fields[2], as: UTF8.self),
+                mountpoint: FilePath(bytes: Self.plain(fields[4])),
                 type: String(decoding: fields[dash + 1], as: UTF8.self), source: nameText(Self.plain(fields[dash + 2])))
         }
     }
 
-    /// Whether anything is mounted at `mountpoint`, an absolute path without links.
-    func has(_ mountpoint: FilePath) -> Bool { entries.contains { $0.mountpoint == mountpoint } }
+    /// The mount that a path to `mountpoint` leads to, an absolute path without links; nil where nothing is mounted there.
+    func uppermost(at mountpoint: FilePath) -> Entry? {
+        let here = entries.filter { $0.mountpoint == mountpoint }
+        return here.last { entry in !here.contains { $0.parent == entry.id && $0.id != entry.id } }
+    }
 
     /// Undoes the escapes of mountinfo: a backslash and three octal digits.
     private static func plain(_ field: ArraySlice<UInt8>) -> [UInt8] {

@@ -15,25 +15,40 @@ package struct ProcessIdentity: Codable, Hashable, Sendable {
 
     /// The process `pid`; nil where none of that number runs.
     package init?(running pid: Int32) {
+        guard let found = try? Self.found(pid) else { return nil }
+        self = found
+    }
+
+    private init(pid: Int32, startTime: UInt64) { (self.pid, self.startTime) = (pid, startTime) }
+
+    /// The process `pid`; nil where none of that number runs. Throws where that cannot be known.
+    private static func found(_ pid: Int32) throws(ImageError) -> ProcessIdentity? {
         // The name stands in parentheses, and may have any character in it.
-        guard let text = smallFile(FilePath("/proc/\(pid)/stat")), let end = text.lastIndex(of: UInt8(ascii: ")"))
+        guard let text = try smallFile(FilePath("/proc/\(pid)/stat")), let end = text.lastIndex(of: UInt8(ascii: ")"))
         else {
             return nil
         }
         let fields = text[(end + 1)...].split(separator: UInt8(ascii: " ")).map { String(decoding: $0, as: UTF8.self) }
         // The state is the third field, and the start time the 22nd. A dead child that is not waited for has both still.
         guard fields.count > 19, !["Z", "X"].contains(fields[0]), let time = UInt64(fields[19]) else { return nil }
-        (self.pid, startTime) = (pid, time)
+        return ProcessIdentity(pid: pid, startTime: time)
     }
 
-    /// Whether it runs still.
-    package var isRunning: Bool { ProcessIdentity(running: pid) == self }
+    /// Whether it runs still, or that cannot be known.
+    package var isRunning: Bool {
+        do throws(ImageError) {
+            return try Self.found(pid) == self
+        } catch {
+            return true
+        }
+    }
 
     /// The processes one of whose arguments is `argument`.
     static func all(withArgument argument: String) -> [ProcessIdentity] {
         let wanted = argument.nameBytes
         return numbers.compactMap { pid in
-            guard let line = smallFile(FilePath("/proc/\(pid)/cmdline")), line.split(separator: 0).contains(wanted[...])
+            guard let line = try? smallFile(FilePath("/proc/\(pid)/cmdline")),
+                line.split(separator: 0).contains(wanted[...])
             else {
                 return nil
             }
@@ -48,8 +63,9 @@ package struct ProcessIdentity: Codable, Hashable, Sendable {
 
     /// What it is called, for messages.
     static func name(of pid: Int32) -> String {
-        smallFile(FilePath("/proc/\(pid)/comm")).map { String(decoding: $0.filter { $0 >= 0x20 }, as: UTF8.self) }
-            ?? "?"
+        (try? smallFile(FilePath("/proc/\(pid)/comm"))).map {
+            String(decoding: $0.filter { $0 >= 0x20 }, as: UTF8.self)
+        } ?? "?"
     }
 
     /// Has it end: by SIGTERM, and where it does not for `patience`, by SIGKILL. Answers whether it is gone.
@@ -78,19 +94,25 @@ func waits(_ limit: Duration, for condition: () -> Bool) -> Bool {
     return true
 }
 
-/// What a small file has, such as one of the kernel's; nil where it cannot be read, or has more than a MiB.
-func smallFile(_ path: FilePath) -> [UInt8]? {
-    guard let file = try? FileDescriptor.open(path, .readOnly, options: .closeOnExec) else { return nil }
-    defer { try? file.close() }
-    var bytes: [UInt8] = []
-    var piece = [UInt8](repeating: 0, count: 1 << 16)
-    while bytes.count < 1 << 20 {
-        // Safe: read writes at most as many bytes as the array has.
-        guard let count = unsafe try? piece.withUnsafeMutableBytes({ unsafe try file.read(into: $0) }) else {
+/// All that a small file has, such as one of the kernel's; nil where there is none. Throws where it cannot be read.
+func smallFile(_ path: FilePath) throws(ImageError) -> [UInt8]? {
+    do {
+        let file = try FileDescriptor.open(path, .readOnly, options: .closeOnExec)
+        return try file.closeAfter {
+            var bytes: [UInt8] = []
+            var piece = [UInt8](repeating: 0, count: 1 << 16)
+            while true {
+                // Safe: read writes at most as many bytes as the array has.
+                let count = unsafe try piece.withUnsafeMutableBytes { unsafe try file.read(into: $0) }
+                if count == 0 { return bytes }
+                bytes += piece[..<count]
+            }
+        }
+    } catch {
+        // The last of them: of a process that has ended meanwhile.
+        if let number = error as? Errno, [.noSuchFileOrDirectory, .notDirectory, .noSuchProcess].contains(number) {
             return nil
         }
-        if count == 0 { return bytes }
-        bytes += piece[..<count]
+        throw systemError(error, path: path.text)
     }
-    return nil
 }

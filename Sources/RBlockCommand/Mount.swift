@@ -120,9 +120,9 @@ struct Mount: ParsableCommand {
     ) throws(ImageError) -> [String] {
         let mount = try GuestMount(chosen.device, type: chosen.probe.type, at: directory, options: options)
         var changed = record
-        let (_, notes) = try mount.mount { mounted throws(ImageError) in try folder.note(mounted, of: &changed) }
-        record = changed
-        return notes
+        // Where it throws as well: it may be mounted.
+        defer { record = changed }
+        return try mount.mount { mounted throws(ImageError) in try folder.note(mounted, of: &changed) }
     }
 
     /// Lists the file systems of which one is to be chosen.
