@@ -100,12 +100,14 @@ extension AttachmentFolder {
     /// Takes the name for `wanted`.
     private func reserve(_ wanted: DiskToAttach) throws(ImageError) -> AttachmentRecord {
         try locked { content throws(ImageError) in
-            let taken = Set(content.records.map(\.name))
+            for fault in content.faults { onNote(fault.error.description) }
+            let taken = Set(content.records.map(\.name) + content.faults.map(\.name))
             if let name = wanted.name, let other = content.records.first(where: { $0.name == name }) {
                 throw ImageError(
                     .denied, about: .named(name), "is the name of \(path: other.image), which is attached already",
                     hint: "'rblock attached' lists the names that are taken")
             }
+            if let fault = content.faults.first(where: { $0.name == wanted.name }) { throw fault.error }
             var name = wanted.name ?? wanted.usualName
             var number = 2
             while taken.contains(name) {

@@ -51,11 +51,7 @@ package struct AttachmentFolder: Sendable {
 
     /// What is attached, as far as that can be known at once, and without changing anything: for completions.
     package var known: [AttachmentRecord] {
-        ((try? FolderListing(path))?.entries ?? []).compactMap { entry in
-            (try? smallFile(folder(nameText(entry.name)).appending("state.json"))).flatMap {
-                try? JSON(parsing: $0).decoded(as: AttachmentRecord.self)
-            }
-        }
+        ((try? FolderListing(path))?.entries ?? []).compactMap { try? record(nameText($0.name)) }
     }
 
     /// What a process that has the lock finds.
@@ -64,6 +60,8 @@ package struct AttachmentFolder: Sendable {
         var records: [AttachmentRecord] = []
         /// What was attached, and is not any more: its server or its device was gone.
         var removed: [AttachmentRecord] = []
+        /// What is attached perhaps, by name, and why that cannot be known.
+        var faults: [(name: String, error: ImageError)] = []
     }
 
     /// Does `work` while no other process changes the folder.
@@ -155,23 +153,40 @@ package struct AttachmentFolder: Sendable {
         unsafe _ = file.withPlatformString { unsafe Glibc.unlink($0) }
     }
 
+    /// What was written of the attachment `name`; nil where nothing was. Throws where it cannot be read, or understood.
+    private func record(_ name: String) throws(ImageError) -> AttachmentRecord? {
+        let file = folder(name).appending("state.json")
+        guard let text = try smallFile(file) else { return nil }
+        if let record = try? JSON(parsing: text).decoded(as: AttachmentRecord.self), record.name == name {
+            return record
+        }
+        throw ImageError(
+            .unsupported, path: file.text, "is not understood: another version of rblock wrote it, or it is damaged",
+            hint: "use that version; or, where 'losetup -l' and 'findmnt' show that nothing of it is left, remove "
+                + shellWord(folder(name).text))
+    }
+
     /// What is attached, after what was left by processes that were killed is removed. To be called with the lock.
     private func content() throws(ImageError) -> Content {
         var content = Content()
         for entry in try FolderListing(path).entries where entry.kind == .folder {
             let name = nameText(entry.name)
-            let text = try smallFile(folder(name).appending("state.json"))
-            if let record = text.flatMap({ try? JSON(parsing: $0).decoded(as: AttachmentRecord.self) }),
-                record.name == name
-            {
-                if let record = try checked(record) {
-                    content.records.append(record)
-                } else if record.isComplete {
-                    content.removed.append(record)
-                }
-            } else {
+            let found: AttachmentRecord?
+            do throws(ImageError) {
+                found = try record(name)
+            } catch {
+                content.faults.append((name, error))
+                continue
+            }
+            guard let found else {
                 // Before its state was written nothing but the folder was made.
                 remove(name)
+                continue
+            }
+            if let record = try checked(found) {
+                content.records.append(record)
+            } else if found.isComplete {
+                content.removed.append(found)
             }
         }
         content.records.sort { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) }

@@ -84,6 +84,27 @@ package struct AttachmentRecord: Codable, Sendable {
         self.files = files.compactMap { File($0) }
     }
 
+    package init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        name = try values.decode(String.self, forKey: .name)
+        image = try values.decode(String.self, forKey: .image)
+        path = try values.decode(String.self, forKey: .path)
+        diskSize = try values.decode(UInt64.self, forKey: .diskSize)
+        tag = try values.decode(String.self, forKey: .tag)
+        isComplete = try values.decode(Bool.self, forKey: .isComplete)
+        // Another version may not have written these.
+        files = try values.decodeIfPresent([File].self, forKey: .files) ?? []
+        owner = try values.decodeIfPresent(ProcessIdentity.self, forKey: .owner)
+        server = try values.decodeIfPresent(ProcessIdentity.self, forKey: .server)
+        source = try values.decodeIfPresent(Source.self, forKey: .source) ?? .file
+        device = try values.decodeIfPresent(String.self, forKey: .device)
+        size = try values.decodeIfPresent(UInt64.self, forKey: .size) ?? 0
+        isDirect = try values.decodeIfPresent(Bool.self, forKey: .isDirect) ?? false
+        partitions = try values.decodeIfPresent([PartitionDevice].self, forKey: .partitions) ?? []
+        mounted = try values.decodeIfPresent(Mounted.self, forKey: .mounted)
+        isDead = try values.decodeIfPresent(Bool.self, forKey: .isDead) ?? false
+    }
+
     /// The files of the image that were written to, or replaced, since it was attached.
     package var changedFiles: [String] { files.filter { !$0.isUnchanged }.map(\.path) }
 

@@ -13,8 +13,12 @@ extension AttachmentFolder {
         init(record: AttachmentRecord, doubt: String? = nil) { (self.record, self.doubt) = (record, doubt) }
     }
 
-    /// What is attached.
-    package func list() throws(ImageError) -> [AttachmentRecord] { try locked { $0.records } }
+    /// What is attached, and, by name, why it cannot be known of some.
+    package func list() throws(ImageError) -> (
+        records: [AttachmentRecord], faults: [(name: String, error: ImageError)]
+    ) {
+        try locked { ($0.records, $0.faults) }
+    }
 
     /// Whether `record` is called `name`, or has the device of that path.
     private static func isAttached(_ record: AttachmentRecord, as name: String) -> Bool {
@@ -35,7 +39,7 @@ extension AttachmentFolder {
     package func detach(_ name: String, isLazy: Bool) throws(ImageError) -> Outcome {
         let missing = ImageError(
             .outOfRange, about: .named(name), "is not attached", hint: "'rblock attached' lists what is")
-        let claim = try claim(of: { Self.isAttached($0, as: name) }, orThrow: { _ in missing })
+        let claim = try claim(name, of: { Self.isAttached($0, as: name) }, orThrow: { _ in missing })
         guard case .owned(var record) = claim else { return claim.outcome }
         do throws(ImageError) {
             let doubt = Self.doubt(about: record)
@@ -49,7 +53,7 @@ extension AttachmentFolder {
 
     /// The same of what `rblock mount` has mounted at `path`, or under that name; it is unmounted first.
     package func unmount(_ path: String, isLazy: Bool) throws(ImageError) -> Outcome {
-        let claim = try claim(of: { Self.isMounted($0, as: path) }, orThrow: { Self.notMounted(path, $0) })
+        let claim = try claim(path, of: { Self.isMounted($0, as: path) }, orThrow: { Self.notMounted(path, $0) })
         guard case .owned(var record) = claim else { return claim.outcome }
         do throws(ImageError) {
             let doubt = Self.doubt(about: record)
@@ -88,13 +92,16 @@ extension AttachmentFolder {
         }
     }
 
-    /// Has this process be the one that works at what `isMeant`. Throws `missing` where there is none.
+    /// Has this process be the one that works at what `isMeant`, which was named `name`. Throws `missing` where there is none.
     private func claim(
-        of isMeant: (AttachmentRecord) -> Bool, orThrow missing: ([AttachmentRecord]) -> ImageError
+        _ name: String, of isMeant: (AttachmentRecord) -> Bool, orThrow missing: ([AttachmentRecord]) -> ImageError
     ) throws(ImageError) -> Claim {
         try locked { content throws(ImageError) in
             guard var record = content.records.first(where: isMeant) else {
                 if let record = content.removed.first(where: isMeant) { return .removed(record) }
+                if let fault = content.faults.first(where: { $0.name == name }) { throw fault.error }
+                // What is meant may be one of these.
+                for fault in content.faults { onNote(fault.error.description) }
                 throw missing(content.records)
             }
             guard !record.isBusy else {

@@ -22,7 +22,7 @@ struct Attached: ParsableCommand {
 
             EXIT STATUS
               0   done, also where nothing is attached
-              1   it cannot be known
+              1   it cannot be known, or not of one of them: that one is left as it is
               64  wrong usage
               77  only root can look
 
@@ -35,13 +35,17 @@ struct Attached: ParsableCommand {
     var output = OutputForm.human
 
     func run() throws {
+        var listing = AttachmentDocuments()
         try Failure.reported(as: output) {
-            let records = try AttachmentFolder.forRoot("can see what is attached").list()
+            let (records, faults) = try AttachmentFolder.forRoot("can see what is attached").list()
+            for record in records { listing.add(AttachmentReport(record, Self.state(of: record))) }
+            for fault in faults { listing.add(fault.error, about: fault.name) }
             switch output {
             case .human: try printTable(records)
-            case .json: try writeJSON(records.map { AttachmentReport($0, Self.state(of: $0)) })
+            case .json: try writeJSON(listing.documents)
             }
         }
+        try listing.finish()
     }
 
     static func state(of record: AttachmentRecord) -> AttachmentReport.State {

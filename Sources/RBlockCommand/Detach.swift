@@ -47,10 +47,15 @@ struct Detach: ParsableCommand {
     }
 
     func run() throws {
-        var ending = AttachmentEnding()
+        var ending = AttachmentDocuments()
         try Failure.reported(as: output) {
             let folder = try AttachmentFolder.forRoot("can detach devices")
-            let names = all ? try folder.list().filter { $0.mounted == nil }.map(\.name) : names
+            var names = names
+            if all {
+                let (records, faults) = try folder.list()
+                names = records.filter { $0.mounted == nil }.map(\.name)
+                for fault in faults { ending.add(fault.error, about: fault.name) }
+            }
             for name in names {
                 ending.add(name) { () throws(ImageError) in try folder.detach(name, isLazy: self.ending.lazy) }
             }
@@ -67,8 +72,8 @@ struct LazyOption: ParsableArguments {
     var lazy = false
 }
 
-/// What has come of taking several of them away.
-struct AttachmentEnding {
+/// What there is to say of several of them, as what has come of taking them away.
+struct AttachmentDocuments {
     /// What is printed of one.
     enum Document: Encodable {
         case done(AttachmentReport)
@@ -86,6 +91,16 @@ struct AttachmentEnding {
     private var hasFailed = false
     private var isDoubtful = false
 
+    /// Has `report` be printed.
+    mutating func add(_ report: AttachmentReport) { documents.append(.done(report)) }
+
+    /// Reports that `error` is what there is of that called `name`.
+    mutating func add(_ error: ImageError, about name: String) {
+        hasFailed = true
+        Failure.say(error.description)
+        documents.append(.failure(FailureReport(filename: name, .image(error))))
+    }
+
     /// Does `work` with what is called `name`, and reports what came of it.
     mutating func add(_ name: String, _ work: () throws(ImageError) -> AttachmentFolder.Outcome) {
         do throws(ImageError) {
@@ -94,12 +109,9 @@ struct AttachmentEnding {
                 isDoubtful = true
                 Failure.say("\(outcome.record.name): \(doubt)")
             }
-            documents.append(
-                .done(AttachmentReport(outcome.record, .detached, notes: outcome.doubt.map { [$0] } ?? [])))
+            add(AttachmentReport(outcome.record, .detached, notes: outcome.doubt.map { [$0] } ?? []))
         } catch {
-            hasFailed = true
-            Failure.say(error.description)
-            documents.append(.failure(FailureReport(filename: name, .image(error))))
+            add(error, about: name)
         }
     }
 
