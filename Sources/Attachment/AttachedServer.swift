@@ -21,6 +21,11 @@ package struct AttachedServer: Sendable {
         options + ["--pid-file", pidFile.text, "--", image, mountpoint.text]
     }
 
+    /// What runs it.
+    static func program() throws(ImageError) -> ChildProgram {
+        try ChildProgram(besides: "rblockfs", package: "rblock")
+    }
+
     /// Starts it, and answers when its mount does; it goes on in the background.
     func start(for name: String, in folder: AttachmentFolder) throws(ImageError) -> ProcessIdentity {
         let mountpoint = folder.mountpoint(name)
@@ -28,7 +33,7 @@ package struct AttachedServer: Sendable {
         guard unsafe mountpoint.withPlatformString({ unsafe mkdir($0, 0o700) }) == 0 else {
             throw systemError("make the folder", path: mountpoint.text)
         }
-        let program = try ChildProgram(besides: "rblockfs", package: "rblock")
+        let program = try Self.program()
         let result = try program.run(arguments(mountpoint, folder.pidFile(name)))
         guard result.status == 0 else {
             let reason = result.message.replacing(text: "rblockfs: ", with: "")

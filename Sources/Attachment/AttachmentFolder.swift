@@ -60,14 +60,44 @@ package struct AttachmentFolder: Sendable {
         var records: [AttachmentRecord] = []
         /// What was attached, and is not any more: its server or its device was gone.
         var removed: [AttachmentRecord] = []
+        /// Of what something is left that is to be removed.
+        var leftovers: [AttachmentRecord] = []
         /// What is attached perhaps, by name, and why that cannot be known.
         var faults: [(name: String, error: ImageError)] = []
     }
 
-    /// Does `work` while no other process changes the folder.
+    /// Does `work` while no other process changes the folder, after what was left by processes that were killed is removed.
     func locked<Result>(
         _ work: (_ content: Content) throws(ImageError) -> Result
     ) throws(ImageError) -> Result {
+        var removed: [AttachmentRecord] = []
+        while true {
+            var leftovers: [AttachmentRecord] = []
+            let result = try withLock { () throws(ImageError) -> Result? in
+                var content = try content()
+                leftovers = content.leftovers
+                guard leftovers.isEmpty else {
+                    for leftover in leftovers { try save(leftover) }
+                    return nil
+                }
+                content.removed = removed
+                return try work(content)
+            }
+            if let result { return result }
+            // Servers may take long to end. Until then others see that this process works at these.
+            for leftover in leftovers {
+                do throws(ImageError) {
+                    try takeDown(leftover)
+                    if leftover.isComplete { removed.append(leftover) }
+                } catch {
+                    onNote("\(leftover.name): \(error.description); the next command tries it again")
+                }
+            }
+        }
+    }
+
+    /// Does `work` with the lock.
+    func withLock<Result>(_ work: () throws(ImageError) -> Result) throws(ImageError) -> Result {
         try make()
         let lock: FileDescriptor
         do {
@@ -81,7 +111,7 @@ package struct AttachmentFolder: Sendable {
         while flock(lock.rawValue, LOCK_EX) != 0 {
             guard errno == EINTR else { throw systemError("lock it", path: path.text) }
         }
-        return try work(try content())
+        return try work()
     }
 
     /// Makes it, or throws where another user could have made what is there.
@@ -166,27 +196,20 @@ package struct AttachmentFolder: Sendable {
                 + shellWord(folder(name).text))
     }
 
-    /// What is attached, after what was left by processes that were killed is removed. To be called with the lock.
+    /// What is attached, and what was left by processes that were killed. To be called with the lock.
     private func content() throws(ImageError) -> Content {
         var content = Content()
         for entry in try FolderListing(path).entries where entry.kind == .folder {
             let name = nameText(entry.name)
-            let found: AttachmentRecord?
             do throws(ImageError) {
-                found = try record(name)
+                switch try record(name).map(checked) {
+                case .attached(let record)?: content.records.append(record)
+                case .leftover(let record)?: content.leftovers.append(record)
+                // Before its state was written nothing but the folder was made.
+                case nil: remove(name)
+                }
             } catch {
                 content.faults.append((name, error))
-                continue
-            }
-            guard let found else {
-                // Before its state was written nothing but the folder was made.
-                remove(name)
-                continue
-            }
-            if let record = try checked(found) {
-                content.records.append(record)
-            } else if found.isComplete {
-                content.removed.append(found)
             }
         }
         content.records.sort { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) }

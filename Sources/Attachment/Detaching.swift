@@ -140,8 +140,8 @@ extension AttachmentFolder {
                 throw Self.inUse(record, by: users.isEmpty ? "a program of another namespace" : users.description)
             }
         }
-        endServer(of: record.name, isLazy: isLazy)
-        try locked { _ throws(ImageError) in remove(record.name) }
+        endServer(of: record, isLazy: isLazy)
+        try withLock { () throws(ImageError) in remove(record.name) }
     }
 
     private static func inUse(_ record: AttachmentRecord, by users: String) -> ImageError {

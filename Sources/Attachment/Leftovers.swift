@@ -46,25 +46,33 @@ extension AttachmentFolder {
         }
     }
 
-    /// `record` as the kernel has it now; nil where nothing is left of it.
-    func checked(_ record: AttachmentRecord) throws(ImageError) -> AttachmentRecord? {
-        if record.owner?.isRunning == true { return record }
+    /// What is found of an attachment.
+    enum Finding {
+        /// It is there, as the kernel has it now.
+        case attached(AttachmentRecord)
+        /// This process is to remove what is left of it.
+        case leftover(AttachmentRecord)
+    }
+
+    /// `record` as the kernel has it now.
+    func checked(_ record: AttachmentRecord) throws(ImageError) -> Finding {
+        if record.owner?.isRunning == true { return .attached(record) }
         var record = record
         record.owner = nil
         let devices = try ownDevices(of: record)
         let hasDevice = record.device.map(devices.contains) == true
         let hasServer = record.source == .file || record.server?.isRunning == true
-        if record.isComplete, hasDevice, hasServer { return record }
+        if record.isComplete, hasDevice, hasServer { return .attached(record) }
         if record.isComplete {
             let what = hasDevice ? "its server is gone" : "its device was detached"
             guard try isFree(record, devices) else {
                 record.isDead = true
-                return record
+                return .attached(record)
             }
             onNote("\(record.name): \(what); what was left of it is removed")
         }
-        try takeDown(record)
-        return nil
+        record.owner = .current
+        return .leftover(record)
     }
 
     /// Whether no program uses `devices`, those that `record` has still. What `rblock mount` has mounted of them is unmounted,
@@ -92,21 +100,29 @@ extension AttachmentFolder {
         let mark = mark(of: record)
         for device in try LoopDevice.all(with: mark).reversed() { _ = try device.detach(isLazy: true, mark) }
         // One that was started for what was never attached may not have mounted yet.
-        endServer(of: record.name, patience: record.isComplete ? .seconds(10) : .zero)
-        remove(record.name)
+        endServer(of: record, patience: record.isComplete ? .seconds(10) : .zero)
+        try withLock { () throws(ImageError) in remove(record.name) }
     }
 
-    /// Unmounts what the server of `name` has mounted, and waits until it has ended: by itself within `patience`. `isLazy`:
+    /// Unmounts what the server of `record` has mounted, and waits until it has ended: by itself within `patience`. `isLazy`:
     /// it goes on for those that use it still.
-    func endServer(of name: String, patience: Duration = .seconds(10), isLazy: Bool = false) {
-        let mountpoint = mountpoint(name)
+    func endServer(of record: AttachmentRecord, patience: Duration = .seconds(10), isLazy: Bool = false) {
+        let mountpoint = mountpoint(record.name)
         unmountServer(at: mountpoint)
         guard !isLazy else { return }
-        for server in ProcessIdentity.all(withArgument: mountpoint.text) where server != ProcessIdentity.current {
-            if !server.waitForEnd(patience) { _ = server.end(patience: .seconds(5)) }
+        for server in servers(of: record) where !server.waitForEnd(patience) {
+            _ = server.end(patience: .seconds(5))
         }
         // One that was killed just before it answered may have mounted since.
         unmountServer(at: mountpoint)
+    }
+
+    /// The server of `record`. Where the process that started it was killed before it wrote down which that is, it is found by
+    /// its program, its user and its mountpoint.
+    private func servers(of record: AttachmentRecord) -> [ProcessIdentity] {
+        if let server = record.server { return [server] }
+        guard !record.isComplete, let program = try? AttachedServer.program() else { return [] }
+        return ProcessIdentity.all(of: program, withArgument: mountpoint(record.name).text)
     }
 
     /// Unmounts all that is mounted at `mountpoint`, which only a server of ours mounts on.

@@ -43,17 +43,28 @@ package struct ProcessIdentity: Codable, Hashable, Sendable {
         }
     }
 
-    /// The processes one of whose arguments is `argument`.
-    static func all(withArgument argument: String) -> [ProcessIdentity] {
+    /// The processes of this user that run `program`, and one of whose arguments is `argument`.
+    static func all(of program: ChildProgram, withArgument argument: String) -> [ProcessIdentity] {
         let wanted = argument.nameBytes
+        guard let file = try? FileStatus(at: program.path).identity else { return [] }
         return numbers.compactMap { pid in
-            guard let line = try? smallFile(FilePath("/proc/\(pid)/cmdline")),
+            guard pid != getpid(), user(of: pid) == geteuid(),
+                (try? FileStatus(at: FilePath("/proc/\(pid)/exe")).identity) == file,
+                let line = try? smallFile(FilePath("/proc/\(pid)/cmdline")),
                 line.split(separator: 0).contains(wanted[...])
             else {
                 return nil
             }
             return ProcessIdentity(running: pid)
         }
+    }
+
+    /// The effective user of the process `pid`; nil where that is not known.
+    private static func user(of pid: Int32) -> uid_t? {
+        let text = (try? smallFile(FilePath("/proc/\(pid)/status"))).map { String(decoding: $0, as: UTF8.self) }
+        let line = text?.split(separator: "\n").first { $0.hasPrefix("Uid:") }
+        // The real one is the first.
+        return line?.split(whereSeparator: \.isWhitespace).dropFirst(2).first.flatMap { uid_t($0) }
     }
 
     /// The numbers of all processes.
@@ -72,7 +83,8 @@ package struct ProcessIdentity: Codable, Hashable, Sendable {
     func end(patience: Duration) -> Bool {
         for signal in [SIGTERM, SIGKILL] {
             guard isRunning else { return true }
-            kill(pid, signal)
+            // Another one may have the number by now, and then gets no signal.
+            if ProcessIdentity(running: pid) == self { kill(pid, signal) }
             if waitForEnd(patience) { return true }
         }
         return false

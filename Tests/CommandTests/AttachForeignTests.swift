@@ -4,7 +4,7 @@ import TestImages
 import Testing
 
 /// Mounts, devices and processes of others that look like those of an attachment: they stay as they are.
-@Suite(.serialized, .enabled(if: Tool.canUseLoopDevices("qemu-img", "mkfs.ext4", "python3", "jq")))
+@Suite(.serialized, .enabled(if: Tool.canUseLoopDevices("qemu-img", "mkfs.ext4", "strace", "setpriv", "python3", "jq")))
 struct `What others have` {
     private static let images = """
         truncate -s 8M a.raw b.raw; mkfs.ext4 -q a.raw; mkfs.ext4 -q b.raw; qemu-img convert -O qcow2 -c a.raw crash.qcow2
@@ -84,6 +84,39 @@ struct `What others have` {
             """, "\(server)", "\(isCovered)")
         #expect(text == "server-gone\nserver-gone\n" + (isCovered ? "ext4\ntmpfs\nx" : "ext4"), "\(text)")
         #expect(try folder.list().count == 0)
+        #expect(try folder.left() == "")
+    }
+
+    @Test func `runs with the name of a mountpoint among its arguments goes on`() throws {
+        let folder = try AttachmentFolder(Self.images)
+        let text = try folder.shell(
+            """
+            words=(python3 -c 'import time; time.sleep(600)' "$PWD/run/crash.qcow2/mnt")
+            setpriv --reuid 65534 --regid 65534 --clear-groups "${words[@]}" & user=$!
+            "${words[@]}" & root=$!; trap 'kill $user $root' EXIT
+            "$rblock" attach crash.qcow2 >device; "$rblock" detach crash.qcow2; kill -0 $user $root
+            # The command is killed before it has written down which process its server is.
+            strace -f -b execve -qq -o /dev/null -e 'trace=/^rename' -e 'inject=/^rename:signal=KILL:when=2' \
+              "$rblock" attach crash.qcow2 >device 2>&1 || echo $?
+            pgrep -f "rblockfs .*$PWD/run/" >/dev/null && "$rblock" attached; kill -0 $user $root
+            """)
+        #expect(text == "137", "\(text)")
+        #expect(try folder.left() == "")
+    }
+
+    @Test func `ask is answered while a server is slow to end`() throws {
+        let folder = try AttachmentFolder(Self.images)
+        let device = try folder.check("attach", "crash.qcow2")
+        let server = try #require(try folder.list().first?["server-pid"]?.number)
+        let text = try folder.shell(
+            """
+            losetup -d $1; kill -STOP $2; trap 'kill -CONT $2' EXIT; "$rblock" attached 2>first & first=$!
+            for turn in {1..100}; do
+              jq -e ".owner.pid == $first" run/crash.qcow2/state.json >/dev/null && break; sleep 0.05
+            done
+            "$rblock" attached --output json | jq -r '.[].state'; kill -0 $first; kill -CONT $2; wait $first; cat first
+            """, device, "\(server)")
+        #expect(text == "busy\nrblock: crash.qcow2: its device was detached; what was left of it is removed", "\(text)")
         #expect(try folder.left() == "")
     }
 
