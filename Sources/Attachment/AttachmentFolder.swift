@@ -22,8 +22,17 @@ package struct AttachmentFolder: Sendable {
     package init(onNote: @escaping @Sendable (String) -> Void) {
         // Safe: getenv answers NULL or a C string, which is copied at once.
         let given = unsafe getenv(Self.variable).map { unsafe FilePath(platformString: $0) }
-        path = given.flatMap { $0.isEmpty ? nil : absolute($0) } ?? "/run/rblock"
+        path = Self.resolved(given.flatMap { $0.isEmpty ? nil : absolute($0) } ?? "/run/rblock")
         self.onNote = onNote
+    }
+
+    /// `path` as the kernel has it, which knows what is mounted and attached by paths without links. The last part of it is no
+    /// link: `make` refuses such a one.
+    private static func resolved(_ path: FilePath) -> FilePath {
+        guard let name = path.lastComponent, let parent = try? canonical(path.removingLastComponent()) else {
+            return path
+        }
+        return parent.appending(name)
     }
 
     /// Why `name` cannot be that of an attachment; nil: it can.

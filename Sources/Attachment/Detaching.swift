@@ -120,9 +120,7 @@ extension AttachmentFolder {
     /// Why what was read from its device may be wrong.
     private static func doubt(about record: AttachmentRecord) -> String? {
         let size = record.device.flatMap(LoopDevice.init(path:))?.size ?? 0
-        if record.source == .server, record.server?.isRunning != true {
-            return deadServer
-        }
+        if record.isDead || record.source == .server && record.server?.isRunning != true { return deadServer }
         if size != record.size { return "the device had \(size) bytes, and the disk has \(record.size)" }
         let changed = record.changedFiles
         if changed.isEmpty { return nil }

@@ -17,6 +17,7 @@ package struct LoopDevice: Hashable, Sendable {
     /// What its sectors have. Loop devices have no part of a sector.
     package static let sectorSize: UInt64 = 512
     private static let folder = FilePath("/sys/block")
+    private static let control = FilePath("/dev/loop-control")
 
     /// By what the loop devices of an attachment are known.
     struct Mark {
@@ -58,7 +59,7 @@ package struct LoopDevice: Hashable, Sendable {
     static func make(
         over file: FileDescriptor, _ range: Range, isDirect: Bool, tag: String
     ) throws(ImageError) -> LoopDevice {
-        let control = try open("/dev/loop-control")
+        let control = try open(Self.control)
         defer { try? control.close() }
         for _ in 0..<64 {
             let number = clinux_loop_free(control.rawValue)
@@ -87,9 +88,22 @@ package struct LoopDevice: Hashable, Sendable {
             return try FileDescriptor.open(path, .readOnly, options: .closeOnExec)
         } catch {
             let number = (error as? Errno) ?? .ioError
-            let hint = number == .noSuchFileOrDirectory ? "'modprobe loop' loads the kernel's module" : nil
-            throw ImageError(.system(errno: number.rawValue), path: path.text, "\(number)", hint: hint)
+            throw ImageError(
+                .system(errno: number.rawValue), path: path.text, "\(number)",
+                hint: number == .noSuchFileOrDirectory ? hint(forMissing: path) : nil)
         }
+    }
+
+    /// What makes the node `path`.
+    private static func hint(forMissing path: FilePath) -> String {
+        guard let name = path.lastComponent?.string,
+            let text = try? smallFile(
+                FilePath("/sys/class").appending(path == control ? "misc" : "block").appending("\(name)/dev"))
+        else { return "'modprobe loop' loads the kernel's module" }
+        let number = String(decoding: text.filter { $0 > 0x20 }, as: UTF8.self).replacing(text: ":", with: " ")
+        let kind = path == control ? "c" : "b"
+        return
+            "the kernel has it, and this /dev, as that of a container, has not: 'mknod \(path.text) \(kind) \(number)' makes it"
     }
 
     /// Those that have a file.
@@ -111,7 +125,7 @@ package struct LoopDevice: Hashable, Sendable {
     /// text, and then the path of that file is known still.
     func has(_ mark: Mark) throws(ImageError) -> Bool {
         guard hasFile else { return false }
-        if let tag { return mark.isMeant(by: tag) }
+        if let tag = try tag { return mark.isMeant(by: tag) }
         let path = try smallFile(Self.folder.appending("\(name)/loop").appending("backing_file"))
         return path?.starts(with: "\(mark.mountpoint.text)/".nameBytes) ?? false
     }
@@ -124,25 +138,41 @@ package struct LoopDevice: Hashable, Sendable {
         return body(handle.rawValue)
     }
 
-    private var status: clinux_loop? {
-        with { handle in
-            var status = clinux_loop()
-            // Safe: the call fills a structure of ours.
-            return unsafe clinux_loop_status(handle, &status) == 0 ? status : nil
-        } ?? nil
+    private static func status(_ handle: CInt) -> clinux_loop? {
+        var status = clinux_loop()
+        // Safe: the call fills a structure of ours.
+        return unsafe clinux_loop_status(handle, &status) == 0 ? status : nil
     }
 
-    /// The text that it was given; nil where that is not known.
-    private var tag: String? {
-        guard let status else { return nil }
+    /// The text that the device that is open was given; nil where that is not known.
+    private static func tag(_ handle: CInt) -> String? {
+        guard let status = status(handle) else { return nil }
         // Safe: the text ends in NUL within the structure.
         return unsafe withUnsafeBytes(of: status.name) { bytes in
             unsafe String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
         }
     }
 
+    /// The text that it was given; nil where that is not known. Throws where it cannot be opened now.
+    private var tag: String? {
+        get throws(ImageError) {
+            do throws(ImageError) {
+                let handle = try Self.open(FilePath(path))
+                defer { try? handle.close() }
+                return Self.tag(handle.rawValue)
+            } catch {
+                // A container may have none of the other devices, or not be let open them.
+                guard [ENOENT, ENXIO, ENODEV, EPERM, EACCES].contains(where: { error.code == .system(errno: $0) })
+                else {
+                    throw error
+                }
+                return nil
+            }
+        }
+    }
+
     /// Whether it reads past the page cache.
-    var isDirect: Bool { status?.is_direct == 1 }
+    var isDirect: Bool { with { Self.status($0)?.is_direct == 1 } ?? false }
 
     /// Has it read through the page cache.
     func useCache() { _ = with { clinux_loop_set_direct($0, 0) } }
@@ -153,17 +183,24 @@ package struct LoopDevice: Hashable, Sendable {
     /// Detaches it from its file; answers false where another program has it open: then it stays as it was, or, where
     /// `isLazy`, goes with the last that closes it.
     func detach(isLazy: Bool, _ mark: Mark) throws(ImageError) -> Bool {
-        guard let handle = try? Self.open(FilePath(path)), try has(mark) else { return true }
-        let result = clinux_loop_clear(handle.rawValue)
-        let number = errno
-        try? handle.close()
-        guard result == 0 || number == ENXIO else {
-            errno = number
-            throw systemError("detach it", path: path)
+        guard try has(mark) else { return true }
+        do {
+            let handle = try Self.open(FilePath(path))
+            defer { try? handle.close() }
+            // While it is open it keeps its file, and with that its mark.
+            guard try has(mark) else { return true }
+            guard clinux_loop_clear(handle.rawValue) == 0 || errno == ENXIO else {
+                throw systemError("detach it", path: path)
+            }
         }
         // What looks at every device that changes, as udev does, has it open for a moment.
         if waits(.seconds(2), for: { (try? has(mark)) == false }) { return true }
-        if !isLazy { _ = with { clinux_loop_keep($0) } }
+        if !isLazy {
+            _ = with { handle in
+                // By now it may be that of another program.
+                if let tag = Self.tag(handle), mark.isMeant(by: tag) { _ = clinux_loop_keep(handle) }
+            }
+        }
         return false
     }
 }

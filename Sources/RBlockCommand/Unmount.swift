@@ -19,7 +19,8 @@ struct Unmount: ParsableCommand {
 
             EXIT STATUS
               0   unmounted
-              1   nothing is mounted there, or it is in use
+              1   nothing is mounted there, it is in use, or another file system is
+                  mounted upon it
               2   unmounted, but what was read may be wrong: the image was written
                   to, or its server has died
               64  wrong usage

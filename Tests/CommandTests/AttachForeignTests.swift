@@ -4,7 +4,9 @@ import TestImages
 import Testing
 
 /// Mounts, devices and processes of others that look like those of an attachment: they stay as they are.
-@Suite(.serialized, .enabled(if: Tool.canUseLoopDevices("qemu-img", "mkfs.ext4", "strace", "setpriv", "python3", "jq")))
+@Suite(
+    .serialized,
+    .enabled(if: Tool.canUseLoopDevices("qemu-img", "mkfs.ext4", "sfdisk", "strace", "setpriv", "python3", "jq")))
 struct `What others have` {
     private static let images = """
         truncate -s 8M a.raw b.raw; mkfs.ext4 -q a.raw; mkfs.ext4 -q b.raw; qemu-img convert -O qcow2 -c a.raw crash.qcow2
@@ -117,6 +119,53 @@ struct `What others have` {
             "$rblock" attached --output json | jq -r '.[].state'; kill -0 $first; kill -CONT $2; wait $first; cat first
             """, device, "\(server)")
         #expect(text == "busy\nrblock: crash.qcow2: its device was detached; what was left of it is removed", "\(text)")
+        #expect(try folder.left() == "")
+    }
+
+    @Test func `detached, while a partition of it is in use, is no device of ours`() throws {
+        let folder = try AttachmentFolder(
+            """
+            truncate -s 16M raw.raw; truncate -s 8M b.raw
+            printf 'label: gpt\\ntable-length: 400\\n300: start=12288, size=8192\\n' | sfdisk -q raw.raw
+            """)
+        let device = try folder.check("attach", "raw.raw")
+        let partition = try #require(try folder.list().first?["partitions"]?.array?.first?["device"]?.text)
+        let text = try folder.shell(
+            """
+            exec 9<$2; losetup -d $1; losetup $1 b.raw; exec 8<$1; trap 'losetup -d $1' EXIT
+            "$rblock" attached --output json | jq -r '.[].state'; "$rblock" detach raw.raw 2>&1 || echo $?
+            exec 9<&-; "$rblock" detach raw.raw 2>&1 || echo $?; losetup -n -O BACK-FILE $1
+            """, device, partition)
+        #expect(text.hasPrefix("server-gone\n"), "\(text)")
+        #expect(text.components(separatedBy: "is in use by process").count == 2, "\(text)")
+        #expect(text.hasSuffix("\n2\n\(folder.path)/b.raw"), "\(text)")
+        #expect(try folder.left() == "")
+    }
+
+    @Test func `has a link in its path is found by the path of the kernel`() throws {
+        let folder = try AttachmentFolder(Self.images + "; ln -s . link")
+        let text = try folder.shell(
+            """
+            export RBLOCK_RUN=$PWD/link/run; device=$("$rblock" attach crash.qcow2); exec 9<$device
+            kill -9 $("$rblock" attached --output json | jq -r '.[]["server-pid"]')
+            while stat run/crash.qcow2/mnt/crash.qcow2/disk.raw >/dev/null 2>&1; do sleep 0.1; done
+            RBLOCK_RUN=link/run "$rblock" attached --output json | jq -r '.[].state'; exec 9<&-
+            "$rblock" detach crash.qcow2 2>/dev/null || echo $?
+            """)
+        #expect(text == "server-gone\n2", "\(text)")
+        #expect(try folder.left() == "")
+    }
+
+    @Test func `keep in /dev may lack the nodes of loop devices, and then the message has what makes them`() throws {
+        let folder = try AttachmentFolder(Self.images + "; mkdir dev")
+        let text = try folder.shell(
+            """
+            unshare -m --propagation private bash -ec '
+              mount -t tmpfs tmpfs dev; mknod dev/null c 1 3; mknod dev/urandom c 1 9; mount --bind dev /dev
+              "$0" attach a.raw 2>&1 || echo $?; mknod /dev/loop-control c 10 237; "$0" attach a.raw 2>&1 || echo $?' "$rblock"
+            """)
+        #expect(text.contains("'mknod /dev/loop-control c 10 237' makes it\n1\n"), "\(text)")
+        #expect(text.contains(#/'mknod /dev/loop(\d+) b 7 \1' makes it\n1$/#), "\(text)")
         #expect(try folder.left() == "")
     }
 
