@@ -124,8 +124,8 @@ extension AttachmentFolder {
         if size != record.size { return "the device had \(size) bytes, and the disk has \(record.size)" }
         let changed = record.changedFiles
         if changed.isEmpty { return nil }
-        return
-            "\(changed.joined(separator: ", ")): was written to while it was attached, and what was read may be a mixture"
+        return "\(changed.joined(separator: ", ")): was replaced or written to while it was attached; "
+            + "where it was written to, what was read may be a mixture"
     }
 
     private func release(_ record: AttachmentRecord, isLazy: Bool) throws(ImageError) {

@@ -41,8 +41,9 @@ struct AttachmentOptions: ParsableArguments {
         let server = AttachedServer(
             options: serverOptions(isContained: image.isInContainer), image: mounted.image.text, file: mounted.file)
         let wanted = DiskToAttach(
-            name: name, usualName: AttachmentFolder.name(for: image.path.text, place: image.place.text), image: path,
-            path: image.path.text, disk: disk.image, files: disk.files,
+            name: name, usualName: AttachmentFolder.name(for: image.path.text, place: image.place.text),
+            image: snapshot == nil ? path : image.path.text + image.place.text, path: image.path.text, disk: disk.image,
+            files: disk.files,
             flatPlace: FlatDisk(disk.image).map { DiskToAttach.FlatPlace($0.file, offset: $0.offset) }, server: server,
             partitions: Self.partitions(of: disk.image, id))
         let ignoresChanges = sharing.forceShare

@@ -67,6 +67,17 @@ struct `Attached disks` {
         #expect(try folder.left() == "")
     }
 
+    @Test func `say which snapshot they are of, also one of --snapshot`() throws {
+        let folder = try AttachmentFolder(Self.images)
+        for (option, image) in [("--as=one", "small.qcow2@daily/p2"), ("--snapshot=daily", "small.qcow2/p2")] {
+            let device = try folder.check("attach", option, image)
+            try folder.shell("cmp $1 <(tail -c +$((1 + (4 << 20))) raw.raw | head -c 6M)", device)
+            #expect(try folder.list().map { $0["filename"]?.text } == ["small.qcow2@daily/p2"])
+            try folder.check("detach", device)
+        }
+        #expect(try folder.left() == "")
+    }
+
     @Test func `have partitions that the kernel takes no device for, and whole sectors`() throws {
         let folder = try AttachmentFolder(
             """
@@ -145,7 +156,7 @@ struct `Attached disks` {
         try folder.check("attach", "raw.raw")
         try folder.shell("echo more >>raw.raw")
         let result = try folder.run("detach", "raw.raw")
-        #expect(result.status == 2 && result.errors.contains("raw.raw: was written to while it was attached"))
+        #expect(result.status == 2 && result.errors.contains("raw.raw: was replaced or written to"))
         let used = try folder.shell(
             """
             mkfifo commands; qemu-io open.qcow2 <commands >/dev/null & exec 9>commands
