@@ -217,7 +217,9 @@ final class ImageNode: Entry, Closable {
         guard kernelPaths.makesMaps, let image = disk.image, (try? disk.flatFile()) == nil else { return nil }
         switch use {
         case .opening:
-            return maps.map(of: view, in: opened) { map(of: view, image, in: opened, logger: kernelPaths.logger) }
+            return maps.map(of: view, in: opened, within: kernelPaths.maps) {
+                map(of: view, image, in: opened, logger: kernelPaths.logger)
+            }
         case .openingPastCache:
             return .failure(
                 ImageError(

@@ -26,16 +26,28 @@ final class KeptMaps: Sendable {
     private let kept = Guarded<[DiskID: Kept]>([:])
 
     /// The map of the disk `view` of `image`, or why there is none; else what `make` answers, which others who ask for the
-    /// same wait for.
+    /// same wait for, unless `budget` has no place for one more.
     func map(
-        of view: DiskID, in image: OpenedImage, else make: () -> Result<MappedDisk, ImageError>
+        of view: DiskID, in image: OpenedImage, within budget: MapBudget,
+        else make: () -> Result<MappedDisk, ImageError>
     ) -> Result<MappedDisk, ImageError> {
         slot(of: view, in: image).result.withLock { result in
             if let result { return result }
-            let made = make()
+            let drop: @Sendable () -> Void = { [weak self] in self?.drop(view) }
+            guard let made = budget.map(dropped: drop, making: make) else {
+                // That may be another matter the next time.
+                return .failure(
+                    ImageError(
+                        .unsupported, about: .disk, "has no map: \(budget.limit) disks of the mount are open by maps"))
+            }
             result = made
             return made
         }
+    }
+
+    private func drop(_ view: DiskID) {
+        let dropped = kept.withLock { $0.removeValue(forKey: view) }
+        withExtendedLifetime(dropped) {}
     }
 
     private func slot(of view: DiskID, in image: OpenedImage) -> Slot {

@@ -85,6 +85,8 @@ final class KernelPaths: Sendable {
     /// What was asked for.
     let setting: KernelPath
     let logger: Logger
+    /// Of all images of the mount.
+    let maps = MapBudget(limit: 256)
     private let state = Guarded(State())
 
     init(_ setting: KernelPath, logger: Logger) {
@@ -168,7 +170,9 @@ final class KernelPaths: Sendable {
 
     private func path(byMap mapped: MappedDisk, because reason: ErrorText) -> DiskPath {
         do throws(ErrorNumber) {
-            return DiskPath(byMap: try register(mapped.descriptor), because: reason)
+            let path = DiskPath(byMap: try register(mapped.descriptor), because: reason)
+            maps.use(mapped, by: path)
+            return path
         } catch {
             return DiskPath(because: "the kernel does not read the map of the disk: \(error.description)")
         }

@@ -4,13 +4,11 @@ import Glibc
 import SystemPackage
 
 /// A disk as a file of the kernel's, in which it finds the bytes by itself: the one file of a file system that is mounted in
-/// no folder. Nothing of it is left when this object and all that was opened of the file are gone, however the process ended.
+/// no folder. The map itself is not kept: the kernel reads it in a file. Nothing of it is left when this object and all that was opened of the file are gone, however the process ended.
 ///
 /// Reading it reads the image files behind it, past this process, in whatever state they are by then. What the process
 /// serves itself, as the fallback, it must not read on a thread that it needs to serve it.
 public final class MappedDisk: Sendable {
-    /// Where the kernel finds what.
-    public let map: ExtentMap
     /// Open on the disk, for reading.
     private let handle: FileDescriptor
 
@@ -44,7 +42,6 @@ public final class MappedDisk: Sendable {
 
     /// The same with its metadata in the first of `folders` that the kernel takes it from.
     init(_ map: ExtentMap, of image: Image, fallback: MapFallback?, folders: [String]) throws(ImageError) {
-        self.map = map
         guard fallback != nil || !map.needsFallback else {
             throw ImageError(
                 .unsupported, about: .disk, "\(map.fallbackSize) bytes of it are in no file as they are")

@@ -16,6 +16,7 @@ struct KeptMapsTests {
     /// A map that is being made until `end`, on a thread of its own.
     private final class Making: Sendable {
         let maps = KeptMaps()
+        let budget = MapBudget(limit: 2)
         let image = OpenedImage(failure: KeptMapsTests.failure)
         private let begins = DispatchSemaphore(value: 0)
         private let ends = DispatchSemaphore(value: 0)
@@ -23,7 +24,7 @@ struct KeptMapsTests {
 
         func start(_ view: DiskID) {
             DispatchQueue.global().async { [self] in
-                _ = maps.map(of: view, in: image) {
+                _ = maps.map(of: view, in: image, within: budget) {
                     begins.signal()
                     ends.wait()
                     return .failure(KeptMapsTests.failure)
@@ -50,16 +51,20 @@ struct KeptMapsTests {
     }
 
     @Test("While one is made, others are made, and all are let go of")
-    func apart() {
+    func apart() throws {
         let making = Making()
         let other = DiskID(part: .layer(1))
         making.start(.current)
-        #expect(
-            returns { _ = making.maps.map(of: other, in: making.image) { .failure(KeptMapsTests.failure) } })
-        #expect(returns { _ = making.maps.known(.current, of: making.image) })
+        try #require(
+            returns {
+                _ = making.maps.map(of: other, in: making.image, within: making.budget) {
+                    .failure(KeptMapsTests.failure)
+                }
+            })
+        try #require(returns { _ = making.maps.known(.current, of: making.image) })
         #expect(making.maps.known(other, of: making.image) != nil)
-        #expect(returns { making.maps.forget() })
-        #expect(making.end())
+        try #require(returns { making.maps.forget() })
+        try #require(making.end())
         // What was let go of while it was made is not kept.
         #expect(making.maps.known(.current, of: making.image) == nil)
         #expect(making.maps.known(other, of: making.image) == nil)
@@ -72,7 +77,7 @@ struct KeptMapsTests {
         let (maps, image) = (making.maps, making.image)
         #expect(making.end())
         var isMadeTwice = false
-        _ = maps.map(of: .current, in: image) {
+        _ = maps.map(of: .current, in: image, within: making.budget) {
             isMadeTwice = true
             return .failure(KeptMapsTests.failure)
         }

@@ -56,22 +56,22 @@ struct MapJudge {
     }
 
     /// The disk as the kernel has it, with the file `raw` as fallback, which then ends at a multiple of 4096.
-    func map(_ image: Image, fallback raw: String) throws -> MappedDisk {
+    func map(_ image: Image, fallback raw: String) throws -> (map: ExtentMap, disk: MappedDisk) {
         let size = try FileHandle(forUpdating: URL(fileURLWithPath: folder.file(raw)))
         try size.truncate(atOffset: (image.virtualSize + 4095) / 4096 * 4096)
         let directory = Glibc.open(folder.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         defer { close(directory) }
-        return try MappedDisk(
-            try ExtentMap(of: image), of: image, fallback: MapFallback(folder: directory, name: raw),
-            folders: MetadataFile.folders)
+        let map = try ExtentMap(of: image)
+        let fallback = MapFallback(folder: directory, name: raw)
+        return (map, try MappedDisk(map, of: image, fallback: fallback, folders: MetadataFile.folders))
     }
 
     /// Where the kernel reads something else than `raw` has, as a sentence; nil where all is right.
-    func difference(_ disk: MappedDisk, from raw: String) throws -> String? {
+    func difference(_ disk: MappedDisk, by map: ExtentMap, from raw: String) throws -> String? {
         let expected = try Data(contentsOf: URL(fileURLWithPath: folder.file(raw)), options: .alwaysMapped)
         var size = stat()
         fstat(disk.descriptor, &size)
-        guard UInt64(size.st_size) == disk.map.size else { return "the file has \(size.st_size) bytes" }
+        guard UInt64(size.st_size) == map.size else { return "the file has \(size.st_size) bytes" }
         var position = 0
         var bytes = [UInt8](repeating: 0, count: 1 << 20)
         while position < Int(size.st_size) {

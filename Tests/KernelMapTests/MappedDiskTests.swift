@@ -98,9 +98,8 @@ struct `The kernel reads of a map what qemu-img reads of the image` {
             #expect(throws: ImageError.self) { try ExtentMap(of: image) }
             return
         }
-        let disk = try judge.map(image, fallback: raw)
-        #expect(try judge.difference(disk, from: raw) == nil)
-        let map = disk.map
+        let (map, disk) = try judge.map(image, fallback: raw)
+        #expect(try judge.difference(disk, by: map, from: raw) == nil)
         #expect(map.directSize + map.zeroSize + map.fallbackSize == map.size)
         let share = Double(map.fallbackSize) * 100 / Double(map.directSize + map.fallbackSize)
         #expect(share <= given.fallback && share >= given.least, "\(map)")
@@ -121,13 +120,14 @@ struct `The kernel reads of a map what qemu-img reads of the image` {
         let image = try judge.open("image", as: .qcow2)
         let raw = try judge.convert("image", as: .qcow2)
         let reads = Atomic(0)
-        var disk: MappedDisk? = try MappedDisk(try ExtentMap(of: image), of: image) {
+        let map = try ExtentMap(of: image)
+        var disk: MappedDisk? = try MappedDisk(map, of: image) {
             count, offset, output throws(ImageError) in
             reads.add(1, ordering: .relaxed)
             try image.read(count, at: GuestOffset(offset), into: &output)
         }
         let descriptor = try #require(disk?.descriptor)
-        #expect(disk?.map.needsFallback == true)
+        #expect(map.needsFallback)
         try Shell.check("cmp /proc/$1/fd/$2 \"$3\"", "\(getpid())", "\(descriptor)", judge.folder.file(raw))
         #expect(reads.load(ordering: .relaxed) > 0)
         // What serves it ends with it.
@@ -149,8 +149,9 @@ struct `The kernel reads of a map what qemu-img reads of the image` {
             """, judge.folder.path)
         for (index, name) in ["one", "two"].enumerated() {
             let raw = try judge.convert("image", as: .qcow2, options: "-l \(name)")
-            let disk = try judge.map(try judge.open("image", as: .qcow2, snapshot: index), fallback: raw)
-            #expect(try judge.difference(disk, from: raw) == nil)
+            let (map, disk) = try judge.map(
+                try judge.open("image", as: .qcow2, snapshot: index), fallback: raw)
+            #expect(try judge.difference(disk, by: map, from: raw) == nil)
         }
     }
 
@@ -177,9 +178,9 @@ struct `The kernel reads of a map what qemu-img reads of the image` {
             open(sys.argv[1], 'wb').write(image[:end] + bytes(512) + image[end:])
             END
             """, path)
-        let disk = try judge.map(try judge.open("image", as: .vmdk), fallback: raw)
-        #expect(disk.map.blockBits == 9 && disk.map.fallbackSize == 0)
-        #expect(try judge.difference(disk, from: raw) == nil)
+        let (map, disk) = try judge.map(try judge.open("image", as: .vmdk), fallback: raw)
+        #expect(map.blockBits == 9 && map.fallbackSize == 0)
+        #expect(try judge.difference(disk, by: map, from: raw) == nil)
     }
 
     @Test func `other bytes in the files than the image had are noticed before the map is used`() throws {
@@ -220,6 +221,6 @@ struct `The kernel reads of a map what qemu-img reads of the image` {
         #expect(error?.code == .system(errno: ENOTBLK))
         #expect(error?.message.contains("\(memory.path): ") == true && error?.message.contains("/nowhere: ") == true)
         let disk = try MappedDisk(map, of: image, fallback: nil, folders: [memory.path, judge.folder.path])
-        #expect(try judge.difference(disk, from: "source") == nil)
+        #expect(try judge.difference(disk, by: map, from: "source") == nil)
     }
 }
