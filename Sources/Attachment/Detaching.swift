@@ -135,7 +135,11 @@ extension AttachmentFolder {
         for device in try LoopDevice.all(with: mark).reversed() {
             guard try device.detach(isLazy: isLazy, mark) || isLazy else {
                 let users = try DeviceUsers(of: [device.path])
-                throw Self.inUse(record, by: users.isEmpty ? "a program of another namespace" : users.description)
+                guard users.isEmpty else { throw Self.inUse(record, by: users.description) }
+                throw ImageError(
+                    .system(errno: EBUSY), path: device.path,
+                    "is mounted in another mount namespace, which has a copy of the mounts here: run the command again "
+                        + "when that has ended (lsns -t mnt)", hint: "--lazy does not wait for it")
             }
         }
         endServer(of: record, isLazy: isLazy)
