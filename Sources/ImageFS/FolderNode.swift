@@ -104,7 +104,7 @@ final class FolderNode: Entry {
             state.entries[name] = entry
             return entry
         }
-        // Not under the lock: who looks for another image does not wait for what closing this one may take.
+        // Not under the lock: closing this one may take long, and other images are looked up meanwhile.
         if entry?.number != image.number { image.letGo() }
         return entry
     }

@@ -5,7 +5,7 @@ import BlockImage
 final class MapBudget: Sendable {
     private struct Entry {
         weak var map: (any AnyObject & Sendable)?
-        /// Who has the map open.
+        /// What has the map open.
         weak var user: (any AnyObject & Sendable)?
         /// Lets go of the map where it is kept.
         let drop: @Sendable () -> Void
