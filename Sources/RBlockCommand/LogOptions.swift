@@ -53,15 +53,7 @@ struct LogOptions: ParsableArguments {
 
     /// Has `queue` open its file anew on SIGHUP, as logrotate(8) has programs do it.
     private static func reopening(_ queue: LineQueue) -> any DispatchSourceSignal {
-        signal(SIGHUP, SIG_IGN)
-        let source = DispatchSource.makeSignalSource(signal: SIGHUP, queue: .global())
-        source.setEventHandler { queue.reopen() }
-        // Until the source is there, a signal is lost.
-        let isThere = DispatchSemaphore(value: 0)
-        source.setRegistrationHandler { isThere.signal() }
-        source.activate()
-        isThere.wait()
-        return source
+        signalSource(SIGHUP) { queue.reopen() }
     }
 }
 

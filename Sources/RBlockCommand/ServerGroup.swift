@@ -15,15 +15,7 @@ struct ServerGroup {
         // Safe: asks for the action of a signal, into a structure of ours.
         let isIgnored = unsafe sigaction(SIGHUP, nil, &before) == 0 && Self.ignores(before)
         sources = ([SIGTERM, SIGINT] + (hangUp && !isIgnored ? [SIGHUP] : [])).map { number in
-            signal(number, SIG_IGN)
-            let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
-            source.setEventHandler { continuation.finish() }
-            // Until the source is there, a signal is lost: nothing that may cause one is to happen before.
-            let isThere = DispatchSemaphore(value: 0)
-            source.setRegistrationHandler { isThere.signal() }
-            source.activate()
-            isThere.wait()
-            return source
+            signalSource(number) { continuation.finish() }
         }
     }
 
