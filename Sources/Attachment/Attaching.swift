@@ -6,14 +6,6 @@ import SystemPackage
 
 /// A disk that is to be a block device.
 package struct DiskToAttach {
-    /// Where the disk lies as it is in one file of the host.
-    package struct FlatPlace {
-        package var file: any HostFile
-        package var offset: UInt64
-
-        package init(_ file: any HostFile, offset: UInt64) { (self.file, self.offset) = (file, offset) }
-    }
-
     /// The name that was asked for, and the one that it gets otherwise, with a number where that is taken.
     package var name: String?
     package var usualName: String

@@ -6,7 +6,6 @@ import Catalog
 import Glibc
 import HostStorage
 import ImageFormats
-import ImageTools
 import PartitionTable
 import SystemPackage
 
@@ -44,7 +43,7 @@ struct AttachmentOptions: ParsableArguments {
             name: name, usualName: AttachmentFolder.name(for: image.path.text, place: image.place.text),
             image: snapshot == nil ? path : image.path.text + image.place.text, path: image.path.text, disk: disk.image,
             files: disk.files,
-            flatPlace: FlatDisk(disk.image).map { DiskToAttach.FlatPlace($0.file, offset: $0.offset) }, server: server,
+            flatPlace: try? disk.image.flatPlace(), server: server,
             partitions: Self.partitions(of: disk.image, id))
         let ignoresChanges = sharing.forceShare
         return (wanted, { () throws(ImageError) in if !ignoresChanges { try disk.checkUnchanged() } })
