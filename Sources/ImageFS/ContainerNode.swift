@@ -42,7 +42,7 @@ final class ContainerNode: Entry, Closable {
 
     /// What is in the archive, or why it cannot be read.
     func opened() -> Result<any DiskContainer, ImageError> {
-        state.withLock { opened(&$0) }
+        refreshed { _, opened in opened }
     }
 
     var kind: FileKind { .directory }
@@ -54,10 +54,7 @@ final class ContainerNode: Entry, Closable {
     /// Its disks, under the names of their folders.
     func children(in mount: ImageFileSystem) -> [NamedNode] {
         defer { mount.openImages.note(self) }
-        let disks = state.withLock { state in
-            _ = opened(&state)
-            return state.disks
-        }
+        let disks = refreshed { state, _ in state.disks }
         return [(NodeName.stats, ContainerStats(container: self))] + disks.map { ($0.name, $0.node) }
     }
 
@@ -71,10 +68,24 @@ final class ContainerNode: Entry, Closable {
 
     /// The archive has lost its name.
     func letGo() {
-        _ = state.withLockIfAvailable { state in
-            for (_, node) in state.disks { node.letGo() }
-            state = State()
+        let disks = state.withLockIfAvailable { state in
+            defer { state = State() }
+            return state.disks
         }
+        for (_, node) in disks ?? [] { node.letGo() }
+    }
+
+    /// What `work` answers of the archive as it is now, and of what came of opening it.
+    private func refreshed<Answer>(_ work: (State, Result<any DiskContainer, ImageError>) -> Answer) -> Answer {
+        let (answer, gone) = state.withLock { state in
+            let known = state.disks
+            let opened = opened(&state)
+            let isSame = known.first?.node === state.disks.first?.node
+            return (work(state, opened), isSame ? [] : known)
+        }
+        // Not under the lock: closing an image may take long, and the archive is looked into meanwhile.
+        for (_, node) in gone { node.letGo() }
+        return answer
     }
 
     private func opened(_ state: inout State) -> Result<any DiskContainer, ImageError> {
@@ -94,7 +105,6 @@ final class ContainerNode: Entry, Closable {
         let stamp = (try? opened.get()).map { FileStamp($0.file) }
         // The disks of an archive that is the same are the same.
         if stamp == nil || stamp != state.stamp {
-            for (_, node) in state.disks { node.letGo() }
             state.disks = (try? opened.get())?.disks.map { ($0.name, makeNode($0)) } ?? []
             state.stamp = stamp
         }

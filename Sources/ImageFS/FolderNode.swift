@@ -71,20 +71,15 @@ final class FolderNode: Entry {
 
     /// In the order of the names' bytes.
     func children(in mount: ImageFileSystem) -> [NamedNode] {
-        let children = state.withLock { state -> [NamedNode] in
-            refresh(&state)
-            return state.names.compactMap { name in state.entries[name].map { (name, $0) } }
+        let children = refreshed { state -> [NamedNode] in
+            state.names.compactMap { name in state.entries[name].map { (name, $0) } }
         }
         // A subfolder of that name is hidden.
         return isRoot ? [(NodeName.stats, MountStats())] + children.filter { $0.name != NodeName.stats } : children
     }
 
     func child(_ name: [UInt8], in mount: ImageFileSystem) -> (any Node)? {
-        fixedChild(name)
-            ?? state.withLock { state in
-                refresh(&state)
-                return state.entries[name]
-            }
+        fixedChild(name) ?? refreshed { $0.entries[name] }
     }
 
     func fixedChild(_ name: [UInt8]) -> (any Node)? {
@@ -112,35 +107,49 @@ final class FolderNode: Entry {
     /// The folder has lost its name. Who is still in it is shown what is there by then; where a look-up is under way
     /// into it, they see to that.
     func letGo() {
-        _ = state.withLockIfAvailable { state in
-            for entry in state.entries.values { entry.letGo() }
-            state = State()
+        let entries = state.withLockIfAvailable { state in
+            defer { state = State() }
+            return state.entries
         }
+        for entry in (entries ?? [:]).values { entry.letGo() }
     }
 
-    private func refresh(_ state: inout State) {
+    /// What `work` answers of the folder as it is now.
+    private func refreshed<Answer>(_ work: (State) -> Answer) -> Answer {
+        let (answer, gone) = state.withLock { state in
+            let gone = refresh(&state)
+            return (work(state), gone)
+        }
+        // Not under the lock: closing an image may take long, and others are looked up meanwhile.
+        for entry in gone { entry.letGo() }
+        return answer
+    }
+
+    /// Lists the folder where it has changed. Answers what it has no longer, to be let go of.
+    private func refresh(_ state: inout State) -> [any Entry] {
         if let onlyImage {
-            guard state.entries.isEmpty else { return }
+            guard state.entries.isEmpty else { return [] }
             state.names = [onlyImage.name]
             // The person said that it is one.
             let kind = source.rules.kind(ofFile: onlyImage.name) ?? .image(nil, .name)
             let item = FolderItem(name: onlyImage.name, location: onlyImage.location, kind: kind)
             state.entries[onlyImage.name] = makeEntry(of: item)
-            return
+            return []
         }
         let status = try? FileStatus(at: location, followingLinks: false)
         let now = status.map { (folder: $0.identity, time: $0.modified) }
         let isSame = now != nil && now?.folder == state.listed?.folder && now?.time == state.listed?.time
-        guard !isSame || !state.isSettled && state.listedAt.duration(to: .now) > Self.tick else { return }
+        guard !isSame || !state.isSettled && state.listedAt.duration(to: .now) > Self.tick else { return [] }
         state.listed = now
         state.listedAt = .now
+        let known = state.entries
         let isComplete = list(into: &state)
         // A time that stayed for a tick is settled, also one that lies in the future.
         state.isSettled = isComplete && (isSame || now.map { $0.time.age > Self.tick } ?? false)
+        return known.compactMap { name, entry in state.entries[name]?.number == entry.number ? nil : entry }
     }
 
-    /// Takes over what is there, keeps what is still there, and lets go of the rest. Answers whether all of it could be
-    /// looked up.
+    /// Takes over what is there, and keeps what is still there. Answers whether all of it could be looked up.
     private func list(into state: inout State) -> Bool {
         var entries: [[UInt8]: any Entry] = [:]
         // A folder that is gone, or cannot be read any more, has nothing in it.
@@ -155,9 +164,6 @@ final class FolderNode: Entry {
         }
         for item in items {
             entries[item.name] = entry(of: item, unless: state.entries[item.name])
-        }
-        for (name, entry) in state.entries where entries[name]?.number != entry.number {
-            entry.letGo()
         }
         state.entries = entries
         state.names = entries.keys.sorted { $0.lexicographicallyPrecedes($1) }
