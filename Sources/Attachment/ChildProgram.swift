@@ -15,7 +15,10 @@ struct ChildProgram {
 
         /// What it wrote to standard error, in one line.
         var message: String {
-            nameText(errors).split(separator: "\n").map { $0.drop { $0 == " " } }.joined(separator: "; ")
+            nameText(errors).split(separator: "\n").map { $0.drop { $0 == " " } }
+                .reduce(into: "") { text, line in
+                    text += text.isEmpty ? line : text.hasSuffix(".") ? " \(line)" : "; \(line)"
+                }
         }
     }
 

@@ -13,7 +13,7 @@ extension SharingOption {
             throw ImageError(
                 .denied, path: file.path, "\(message)", hint: "--force-share reads it all the same")
         }
-        Failure.say("\(file.path): \(message)")
+        Failure.warn("\(file.path): \(message)")
     }
 }
 
@@ -37,7 +37,7 @@ extension ReadingOptions {
             guard ignoreChanges || sharing.forceShare else { throw error }
             var said = error
             said.hint = nil
-            Failure.say(said.description)
+            Failure.warn(said.description)
         }
     }
 }
