@@ -36,17 +36,17 @@ public struct CheckFinding: Hashable, Sendable {
         case entry
         /// Something about an internal snapshot.
         case snapshot
-        /// Something about a dirty bitmap.
+        /// Something about a dirty bitmap, or one of the sectors of a block.
         case bitmap
         /// Something about the header of an encryption.
         case encryption
         /// A flag of the header that says how the image was left.
         case flag
-        /// The two copies of a VMDK grain directory, or their grain tables, differ.
+        /// A structure whose checksum is wrong, or whose copies differ: those of a VMDK grain directory, of a VHD footer.
         case redundancy
         /// A marker of a stream that contradicts the grain tables.
         case marker
-        /// The content identifier of a parent.
+        /// The content identifier of a parent, or its UUID.
         case contentID = "content-id"
         /// Something about a descriptor.
         case descriptor

@@ -10,13 +10,15 @@ public enum HostUse: UInt8, CaseIterable, Sendable {
     case l1Table
     /// An L2 table.
     case l2Table
+    /// The table of a disk that is stored in blocks: the block allocation table of VHD and VHDX, the block map of VDI.
+    case blockTable
     /// The refcount table.
     case refcountTable
     /// A refcount block.
     case refcountBlock
     /// The snapshot table.
     case snapshotTable
-    /// Bitmaps: their directory, their tables, their bits.
+    /// Bitmaps: their directory, their tables, their bits; those of the sectors of blocks.
     case bitmaps
     /// The LUKS header with its key slots.
     case encryptionHeader
@@ -53,6 +55,7 @@ public enum HostUse: UInt8, CaseIterable, Sendable {
         case .descriptor: "descriptor"
         case .l1Table: "L1 table"
         case .l2Table: "L2 table"
+        case .blockTable: "block table"
         case .refcountTable: "refcount table"
         case .refcountBlock: "refcount block"
         case .snapshotTable: "snapshot table"

@@ -19,6 +19,9 @@ public struct ImageError: Error, Hashable, Sendable, CustomStringConvertible {
         /// The operating system said no.
         case system(errno: CInt)
 
+        /// There is no such file.
+        public static let missing = Code.system(errno: ENOENT)
+
         /// The stable name that `stats.json` and `--output json` show.
         public var name: String {
             switch self {

@@ -19,6 +19,8 @@ public struct LayerResources: Sendable {
     public let tables: TableCache
     /// Inflated clusters and grains.
     public let clusters: ClusterCache
+    /// Which images of a folder have which identities.
+    public let identities: IdentityIndex
     /// Where this image counts what it does.
     public let counters: ReadCounters
 
@@ -29,12 +31,14 @@ public struct LayerResources: Sendable {
         let tableCapacity = cacheSize / 3
         tables = TableCache(capacity: tableCapacity)
         clusters = ClusterCache(capacity: cacheSize - tableCapacity)
+        identities = IdentityIndex()
         counters = ReadCounters()
     }
 
     private init(sharing other: LayerResources, counters: ReadCounters) {
         tables = other.tables
         clusters = other.clusters
+        identities = other.identities
         self.counters = counters
     }
 

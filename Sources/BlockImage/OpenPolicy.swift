@@ -57,6 +57,10 @@ public protocol OpenPolicy: Sendable {
 
     /// The same of the folder that `reference`, as the image in `file` would name it, leads to; an empty name is its own.
     func names(in reference: FileReference, besides file: any HostFile) -> [[UInt8]]
+
+    /// The state of that folder, by which it is seen that a name in it came or went; nil where nothing tells, as of one that
+    /// was changed just now, and may be once more without another time.
+    func stamp(ofFolder reference: FileReference, besides file: any HostFile) -> FolderStamp?
 }
 
 extension OpenPolicy {
@@ -70,4 +74,7 @@ extension OpenPolicy {
     public func names(in reference: FileReference, besides file: any HostFile) -> [[UInt8]] {
         reference.name.isEmpty ? names(besides: file) : []
     }
+
+    /// For policies that know of no folders: nothing tells.
+    public func stamp(ofFolder reference: FileReference, besides file: any HostFile) -> FolderStamp? { nil }
 }

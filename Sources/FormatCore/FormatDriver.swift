@@ -7,6 +7,8 @@ import BlockImage
 public protocol FormatDriver: Sendable {
     /// The name, as `--format`, headers with the format of a backing file and QEMU's options have it: "qcow2".
     var name: String { get }
+    /// Other names that it has, as what people call it where QEMU calls it otherwise.
+    var otherNames: [String] { get }
     /// What an image of it is called in messages, with its article; nil where no content makes a file one: raw.
     var imageName: String? { get }
     /// The extensions of the names of its files, in lower case and without the dot, the usual one first.
@@ -16,6 +18,10 @@ public protocol FormatDriver: Sendable {
 
     /// Whether a file that begins with `bytes`, its first 4096 at most, is an image of it.
     func recognizes(firstBytes bytes: [UInt8]) -> Bool
+
+    /// Whether a file that ends with `bytes`, its last 512 at most, is an image of it: asked where no format knows the first
+    /// ones.
+    func recognizes(lastBytes bytes: [UInt8]) -> Bool
 
     /// Describes the image in `file`: reads its metadata, and opens no other file.
     ///
@@ -29,6 +35,12 @@ public protocol FormatDriver: Sendable {
 }
 
 extension FormatDriver {
+    /// None.
+    public var otherNames: [String] { [] }
+
+    /// Most formats begin with what tells them.
+    public func recognizes(lastBytes bytes: [UInt8]) -> Bool { false }
+
     /// Most formats have nowhere to say it.
     public var storesBackingFormat: Bool { false }
 
@@ -65,6 +77,17 @@ extension SplitFormat {
     public func mayBePart(_ file: any HostFile) -> Bool {
         (try? describe(file)).map { mayBePart($0) } ?? true
     }
+}
+
+/// A format whose images have identities, by which those that are made over them name them.
+public protocol IdentifiedFormat: FormatDriver {
+    /// The identity of the image in `file`; nil where it has none. Throws what `describe` throws.
+    func identity(of file: any HostFile) throws(ImageError) -> ImageIdentity?
+}
+
+extension IdentifiedFormat {
+    /// What the image says of itself when it is described.
+    public func identity(of file: any HostFile) throws(ImageError) -> ImageIdentity? { try describe(file).identity }
 }
 
 /// A format whose files have structures to show: `inspect`.

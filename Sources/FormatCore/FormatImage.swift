@@ -12,6 +12,8 @@ public protocol FormatImage: Sendable {
     var missingKey: ImageError? { get }
     /// The image that it lies over, by its own words; nil for none.
     var backing: BackingName? { get }
+    /// What those that are made over it call it, in formats where that is no name of a file; nil for none.
+    var identity: ImageIdentity? { get }
     /// What people should know of it, in sentences; grows while it is read.
     var notes: [ErrorText] { get }
     /// Those of `notes` that say that another file was read than the image names, or one of several.
@@ -42,6 +44,8 @@ extension FormatImage {
     public var missingKey: ImageError? { nil }
     /// None.
     public var backing: BackingName? { nil }
+    /// None.
+    public var identity: ImageIdentity? { nil }
     /// None.
     public var notes: [ErrorText] { [] }
     /// None.

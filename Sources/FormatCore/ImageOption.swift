@@ -31,14 +31,18 @@ public struct ImageOptionList: Sendable {
     /// No options.
     public init() {}
 
-    /// Adds what `text` says. Throws for what is no `name=value`.
+    /// Adds what `text` says; a name alone is on. Throws for what is no `name=value`.
     public mutating func add(_ text: String) throws(OptionFault) {
         for piece in Self.pieces(of: text) {
             if piece == "help" || piece == "?" {
                 asksForHelp = true
                 continue
             }
-            guard let mark = piece.firstIndex(of: "="), mark != piece.startIndex else {
+            guard let mark = piece.firstIndex(of: "=") else {
+                items.append((piece, "on"))
+                continue
+            }
+            guard mark != piece.startIndex else {
                 throw OptionFault(message: "option \"\(piece)\": must be name=value; 'help' lists the names")
             }
             items.append((String(piece[..<mark]), String(piece[piece.index(after: mark)...])))

@@ -10,9 +10,9 @@ public struct LayerServices: Sendable {
     /// The caches that layers share, and where the image counts what it does.
     public let resources: LayerResources
     /// The images that it lies under, itself among them: a name that is found by searching must not lead back to one.
-    private let above: Set<FileIdentity>
+    public let above: Set<FileIdentity>
     /// Whether files are searched for where they are not under the name that the image has.
-    private let isSearching: Bool
+    public let isSearching: Bool
 
     /// The services for an image that lies under `above`. `isSearching`: whether its names are searched for, also where they
     /// are not what it says.
@@ -42,7 +42,7 @@ public struct LayerServices: Sendable {
 
 /// The image that another one lies over, as that one calls it.
 public struct BackingName: Sendable {
-    /// The bytes of the name in the image.
+    /// The bytes of the name in the image; none where it names it by its identity alone.
     public var bytes: [UInt8]
     /// What it is looked for by.
     public var sought: SoughtName
@@ -52,17 +52,24 @@ public struct BackingName: Sendable {
     public var storedFormat: String?
     /// Its format where neither the image nor the name says one; nil: its content decides.
     public var usualFormat: String?
+    /// What it calls itself, where the image says that: an image with this identity in the folder of this one, whatever it is
+    /// called there, goes before what the name leads to.
+    public var identity: ImageIdentity?
+    /// Where else than beside the image one with this identity is looked for, after that: names of folders relative to its own.
+    public var folders: [[UInt8]] = []
 
     /// The image that is stored as `bytes`, looked for as `sought`.
     public init(
         bytes: [UInt8], sought: SoughtName, role: FileReference.Role, storedFormat: String? = nil,
-        usualFormat: String? = nil
+        usualFormat: String? = nil, identity: ImageIdentity? = nil, folders: [[UInt8]] = []
     ) {
         self.bytes = bytes
         self.sought = sought
         self.role = role
         self.storedFormat = storedFormat
         self.usualFormat = usualFormat
+        self.identity = identity
+        self.folders = folders
     }
 }
 

@@ -126,11 +126,27 @@ public final class ConfinedOpenPolicy: OpenPolicy {
     /// The same of the folder that `reference`, as the image in `file` would name it, leads to; an empty name is its
     /// own.
     public func names(in reference: FileReference, besides file: any HostFile) -> [[UInt8]] {
-        guard let folder = folder(of: file, reference.folder), !reference.name.contains(0) else { return [] }
+        path(ofFolder: reference, besides: file).flatMap { list($0)?.entries.map(\.name) } ?? []
+    }
+
+    /// The state of that folder; nil where it was changed in the last two seconds: the clock of a file system may stand still
+    /// as long (FAT), so that a second change could have the same time.
+    public func stamp(ofFolder reference: FileReference, besides file: any HostFile) -> FolderStamp? {
+        guard let path = path(ofFolder: reference, besides: file), case .inside(let found)? = try? find(path) else {
+            return nil
+        }
+        defer { try? found.close() }
+        guard let status = try? FileStatus(found), status.kind == .folder else { return nil }
+        let (age, overflow) = FileTime.now.seconds.subtractingReportingOverflow(status.modified.seconds)
+        return !overflow && age > 2 ? FolderStamp(status.identity, modified: status.modified) : nil
+    }
+
+    /// The path of the folder that `reference`, as the image in `file` would name it, leads to; an empty name is its own.
+    private func path(ofFolder reference: FileReference, besides file: any HostFile) -> FilePath? {
+        guard let folder = folder(of: file, reference.folder), !reference.name.contains(0) else { return nil }
         var name = reference.name[...]
         if reference.role == .backing { name = (try? Self.plainName(name, subject: "", about: "")) ?? [] }
-        let path = name.isEmpty ? folder : folder.pushing(FilePath(bytes: name))
-        return list(path)?.entries.map(\.name) ?? []
+        return name.isEmpty ? folder : folder.pushing(FilePath(bytes: name))
     }
 
     /// The file name in a QCOW2 backing file name, which QEMU reads as `protocol:rest` where a colon comes before the

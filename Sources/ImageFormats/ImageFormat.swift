@@ -25,9 +25,10 @@ public struct ImageFormat: RawRepresentable, Hashable, CaseIterable, Sendable {
         self.driver = driver
     }
 
-    /// The format called `name`; nil where there is none.
+    /// The format called `name`, by one of its names; nil where there is none.
     public init?(rawValue name: String) {
-        guard let format = Self.allCases.first(where: { $0.rawValue == name }) else { return nil }
+        let found = Self.allCases.first { $0.rawValue == name || $0.driver.otherNames.contains(name) }
+        guard let format = found else { return nil }
         self = format
     }
 
@@ -87,10 +88,14 @@ extension ImageFormat {
         return naming(of: name) != nil || foreignExtensions.contains(suffix)
     }
 
-    /// What the file's first bytes say. Every file is at least raw.
+    /// What the file's first bytes say, and else its last ones. Every file is at least raw.
     public static func probe(_ file: any HostFile) throws(ImageError) -> ImageFormat {
         let start = try file.bytes(Int(min(file.size, 4096)), at: HostOffset(0), of: "first bytes")
-        return allCases.first { $0.driver.recognizes(firstBytes: start) } ?? .raw
+        if let format = allCases.first(where: { $0.driver.recognizes(firstBytes: start) }) { return format }
+        // A rescue must not end at a bad last sector.
+        let size = min(file.size, 512)
+        let end = (try? file.bytes(Int(size), at: HostOffset(file.size - size), of: "last bytes")) ?? []
+        return allCases.first { $0.driver.recognizes(lastBytes: end) } ?? .raw
     }
 
     /// The format of what an image calls `name`, where it does not say it: what the name says, else `usual`; nil: its content

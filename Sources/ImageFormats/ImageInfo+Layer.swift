@@ -10,7 +10,9 @@ extension ImageInfo {
         image.add(to: &self, listsAll: listsAll)
         if let backing = image.backing {
             backingFilename = PathText(backing.sought.text)
-            fullBackingFilename = PathText(Self.joined(backing.sought.text, besides: layer.file.path))
+            if !backing.bytes.isEmpty {
+                fullBackingFilename = PathText(Self.joined(backing.sought.text, besides: layer.file.path))
+            }
             let isKnown = backing.usualFormat != nil
             backingFilenameFormat =
                 backing.storedFormat ?? (isKnown ? ImageFormat.ofBacking(backing)?.rawValue : nil)

@@ -140,7 +140,7 @@ private struct Chain {
             image = try open(given.file, as: stored ?? given.format ?? usual)
         } else {
             let found = try find(name, of: index, services)
-            image = try open(found, as: stored ?? ImageFormat.ofBacking(name))
+            image = try open(found.file, as: stored ?? found.format ?? ImageFormat.ofBacking(name))
         }
         try checkBacking(of: index)
         return image
@@ -156,14 +156,25 @@ private struct Chain {
         return backing
     }
 
-    /// Opens what the layer `index` calls `name`, and notes in it what was found instead.
+    /// Opens what the layer `index` calls `name`, and notes in it what was found instead. `format`: that of what was found by
+    /// its identity.
     private mutating func find(
         _ name: BackingName, of index: Int, _ services: LayerServices
-    ) throws(ImageError) -> any HostFile {
+    ) throws(ImageError) -> (file: any HostFile, format: ImageFormat?) {
         var notes: [ErrorText] = []
         defer { layers[index].searchNotes += notes }
+        let file = layers[index].file
         do throws(ImageError) {
-            return try services.find(name.sought, as: name.role, for: layers[index].file, notes: &notes)
+            if services.isSearching, name.identity != nil {
+                let search = IdentitySearch(
+                    image: file, policy: services.policy, above: services.above, index: resources.identities)
+                if let found = try search.find(name) {
+                    if let note = found.note(name, in: file) { notes.append(note) }
+                    return (found.file, found.format)
+                }
+                if name.sought.candidates.isEmpty { throw search.missing(name) }
+            }
+            return (try services.find(name.sought, as: name.role, for: file, notes: &notes), nil)
         } catch {
             guard let option = options.backingOption, index == 0 else { throw error }
             var advised = error
@@ -182,10 +193,10 @@ private struct Chain {
             layers[index].chainNotes.append("\(path: layer.file.path): \(fault.message)")
             return
         }
-        guard options.ignoresCID else {
+        guard options.ignoresParentID else {
             throw ImageError(
                 .corrupt, path: layer.file.path, offset: fault.offset, fault.message,
-                hint: "--ignore-cid reads it all the same")
+                hint: "--ignore-parent-id reads it all the same")
         }
         layers[index].chainNotes.append("\(path: layer.file.path): \(fault.message); it is read all the same")
     }

@@ -5,8 +5,8 @@ import Encryption
 public struct OpeningOptions: Sendable {
     /// The passphrases of encrypted images.
     public var keys = ImageKeys()
-    /// Whether a VMDK delta is read although its parent was changed after it was made.
-    public var ignoresCID = false
+    /// Whether an image is read although what it lies over was changed after it was made, or is another one.
+    public var ignoresParentID = false
     /// The place in the chain of the last image that is opened: 0 is the topmost alone. What the deeper ones store reads
     /// as zeros that no file stores, which is good for looking at one image's part of a disk and not for its content.
     public var deepest = Int.max

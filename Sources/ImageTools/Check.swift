@@ -13,7 +13,7 @@ package struct CheckedImage: Sendable {
 }
 
 extension NamedImage {
-    /// Checks the structures of the image, of its topmost file that is, and of a VMDK delta also whether its parents are
+    /// Checks the structures of the image, of its topmost file that is, and of one over others also whether its parents are
     /// as they were. Nil where its format has none that could be checked. Writes nothing.
     ///
     /// `readsData`: also reads and inflates all that the file stores of the disk. `force`: also where another program is
@@ -24,7 +24,7 @@ extension NamedImage {
         try checkIsWhole()
         var image = self
         // That a parent was changed is one of the findings.
-        image.options.ignoresCID = true
+        image.options.ignoresParentID = true
         let opened = try image.open()
         guard let top = opened.layers.first else {
             throw opened.disk.error ?? ImageError(.corrupt, path: path.text, "is no image")

@@ -55,7 +55,7 @@ struct AttachmentOptions: ParsableArguments {
         if let format = options.format, !isContained { arguments += ["--format", format.rawValue] }
         arguments += options.allowPaths.flatMap { ["--allow-path", $0] }
         arguments += options.secrets.flatMap { ["--secret", $0.argument] }
-        if options.ignoreCid { arguments.append("--ignore-cid") }
+        if options.ignoreParentID { arguments.append("--ignore-parent-id") }
         if options.slowKeys { arguments.append("--slow-keys") }
         return arguments
     }

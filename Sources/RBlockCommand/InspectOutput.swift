@@ -33,7 +33,7 @@ final class PictureFile {
         if case .regular? = try? FileStatus(at: path).kind {
             for var whole in images {
                 whole.options.followsEncrypted = true
-                whole.options.ignoresCID = true
+                whole.options.ignoresParentID = true
                 let opened = try whole.open()
                 options.sources.formUnion(opened.layers.flatMap(\.files).flatMap(\.identities))
                 guard let error = opened.disk.error, !Self.isPicture(path) else { continue }

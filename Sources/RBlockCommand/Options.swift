@@ -41,9 +41,9 @@ struct ImageOptions: ParsableArguments {
     var secrets: [SecretSource] = []
 
     @Flag(
-        name: .customLong("ignore-cid"),
-        help: "Read a VMDK delta although its parent was changed after it was made (the CIDs differ).")
-    var ignoreCid = false
+        name: [.customLong("ignore-parent-id"), .customLong("ignore-cid")],
+        help: "Read an image although its parent was changed after it was made (the CIDs, or UUIDs, differ).")
+    var ignoreParentID = false
 
     @Flag(
         help: ArgumentHelp(
@@ -65,7 +65,7 @@ struct ImageOptions: ParsableArguments {
         image.options.keys = ImageKeys(
             keys, workLimit: slowKeys ? LUKS1Header.workLimit : LUKS1Header.usualWorkLimit,
             slowKeyHint: "--slow-keys does them")
-        image.options.ignoresCID = ignoreCid
+        image.options.ignoresParentID = ignoreParentID
         image.onNote = { note in Failure.warn(note) }
         return image
     }

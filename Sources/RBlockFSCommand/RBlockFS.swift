@@ -229,9 +229,9 @@ struct RBlockFS: ParsableCommand {
     var probe = false
 
     @Flag(
-        name: .customLong("ignore-cid"),
-        help: "Read a VMDK delta although its parent was changed after it was made (the CIDs differ).")
-    var ignoreCid = false
+        name: [.customLong("ignore-parent-id"), .customLong("ignore-cid")],
+        help: "Read an image although its parent was changed after it was made (the CIDs, or UUIDs, differ).")
+    var ignoreParentID = false
 
     @Option(
         help: ArgumentHelp(
@@ -312,7 +312,7 @@ struct RBlockFS: ParsableCommand {
             case ("slow_keys", nil): slowKeys = true
             case ("raw_img", nil): rawImg = true
             case ("probe", nil): probe = true
-            case ("ignore_cid", nil): ignoreCid = true
+            case ("ignore_parent_id", nil), ("ignore_cid", nil): ignoreParentID = true
             case (let name, let value):
                 if try service.take(name, value) || MountCommandOption.isIrrelevant(name) { break }
                 rest.append(option)

@@ -66,7 +66,7 @@ struct Server {
         settings.probesImg = !command.rawImg
         settings.format = command.format
         settings.probesAll = command.probe
-        settings.opening.ignoresCID = command.ignoreCid
+        settings.opening.ignoresParentID = command.ignoreParentID
         settings.cacheSize = command.cacheSize.count
         settings.kernelPath = command.kernelPath
         settings.owner = (command.service.uid?.rawValue ?? getuid(), command.service.gid?.rawValue ?? getgid())

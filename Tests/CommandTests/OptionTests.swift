@@ -25,7 +25,8 @@ struct OptionTests {
         arguments: [
             ["-o", "ro"], ["-o", "rw,nosuid,nodev,noauto,nofail,_netdev,user,defaults"], ["-o", "allow_other"],
             ["-o", "cache_size=1M", "-o", "log_level=debug"], ["--cache-size", "0"], ["--cache-size", "512k"],
-            ["--log-level", "critical", "--raw-img"], ["--ignore-cid"], ["-o", "ro,ignore_cid"], ["--slow-keys"],
+            ["--log-level", "critical", "--raw-img"], ["--ignore-parent-id"], ["--ignore-cid"],
+            ["-o", "ro,ignore_parent_id,ignore_cid"], ["--slow-keys"],
             ["-o", "ro,slow_keys"],
         ])
     func accepted(options: [String]) throws {

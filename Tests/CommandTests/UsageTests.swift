@@ -38,7 +38,8 @@ struct UsageTests {
         for word in [
             "rblockfs [options] IMAGES MOUNTPOINT", "EXAMPLES", "losetup", "stats.json", "fusermount3 -u",
             "EXIT STATUS",
-            "--allow-path", "--cache-size", "--foreground", "--raw-img", "--ignore-cid", "-o ", "64 ", "66 ", "69 ",
+            "--allow-path", "--cache-size", "--foreground", "--raw-img", "--ignore-parent-id", "--ignore-cid", "-o ",
+            "64 ", "66 ", "69 ",
             "70 ",
             "73 ", "77 ", "--uid", "--umask", "--pid-file", "--ready-fd", "--drop-privileges", "--user",
             "--kernel-path",

@@ -50,6 +50,27 @@ struct Confines {
 }
 
 struct `The confined policy` {
+    @Test func `tells the state of a folder that was not changed lately`() throws {
+        let confines = try Confines()
+        func stamp(_ name: String) -> FolderStamp? {
+            confines.policy.stamp(
+                ofFolder: FileReference(Array(name.utf8), role: .parent), besides: confines.image)
+        }
+        func setTime(_ name: String, _ seconds: Double) throws {
+            try FileManager.default.setAttributes(
+                [.modificationDate: Date(timeIntervalSince1970: seconds)], ofItemAtPath: confines.folder.file(name))
+        }
+        #expect(stamp("") == nil && stamp("sub") == nil && stamp("..") == nil && stamp("base.img") == nil)
+        try setTime("images", 1_000_000)
+        try setTime("outside", 1_000_000)
+        let first = try #require(stamp(""))
+        #expect(first.modified == FileTime(seconds: 1_000_000, nanoseconds: 0))
+        #expect(stamp("../outside") == nil && stamp("../images")?.identity == first.identity)
+        try confines.folder.write([5], to: "images/more")
+        try setTime("images", 1_000_001)
+        #expect(stamp("") != first)
+    }
+
     @Test(
         arguments: [
             ("base.img", 2), ("./base.img", 2), ("sub/base.img", 3), ("sub/../base.img", 2), ("../images/base.img", 2),

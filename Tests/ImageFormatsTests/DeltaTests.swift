@@ -77,9 +77,9 @@ struct `A VMDK delta` {
             opened.disk.error
                 == ImageError(
                     .corrupt, path: path, offset: HostOffset(35), "\(difference)",
-                    hint: "--ignore-cid reads it all the same"))
+                    hint: "--ignore-parent-id reads it all the same"))
         #expect(opened.layers.count == 2)
-        let ignoring = try folder.open("child.vmdk", ignoresCID: true)
+        let ignoring = try folder.open("child.vmdk", ignoresParentID: true)
         #expect(try ignoring.disk.result.get().bytes(1, at: 0) == [7])
         #expect(ignoring.notes == ["\(path): \(difference); it is read all the same"])
     }
@@ -94,7 +94,7 @@ struct `A VMDK delta` {
         extent += Array(try Data(contentsOf: URL(fileURLWithPath: folder.folder.file("child.vmdk"))))
         try folder.folder.write(extent, to: "child.vmdk")
         #expect(try folder.open("child.vmdk").disk.error?.offset == HostOffset(1024 + 35))
-        #expect(try folder.open("child.vmdk", ignoresCID: true).disk.error == nil)
+        #expect(try folder.open("child.vmdk", ignoresParentID: true).disk.error == nil)
     }
 
     @Test func `is read, with a note, where it is unknown whether its parent was changed`() throws {

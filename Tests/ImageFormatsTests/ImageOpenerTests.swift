@@ -26,13 +26,13 @@ struct Folder {
     }
 
     /// Opens it as the mount does: by its name.
-    func open(_ name: String, ignoresCID: Bool = false) throws -> OpenedImage {
+    func open(_ name: String, ignoresParentID: Bool = false) throws -> OpenedImage {
         let naming = try #require(ImageFormat.naming(of: Array(name.utf8)))
         let format: ImageFormat? = if case .format(let format) = naming { format } else { nil }
         let file = try policy.openImage(at: FilePath(folder.file(name)))
         let resources = LayerResources(cacheSize: 1 << 20)
         var options = OpeningOptions()
-        options.ignoresCID = ignoresCID
+        options.ignoresParentID = ignoresParentID
         return ImageOpener(policy: policy, resources: resources, options: options)
             .open(file, as: format, counters: resources.counters)
     }

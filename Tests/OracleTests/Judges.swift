@@ -23,14 +23,14 @@ extension Oracle {
     /// the runs of `map` must be the same, too, but for `otherFacts`.
     func expect(
         _ name: String, is disk: [UInt8], qemu: Verdict = .same, second: Verdict = .same, borders: [Int] = [],
-        count: Int = 300, otherFacts: [String] = [], ignoresCID: Bool = false,
+        count: Int = 300, otherFacts: [String] = [], ignoresParentID: Bool = false,
         sourceLocation: SourceLocation = #_sourceLocation
     ) throws {
         let (byQEMU, refusal) = try verdictOfQEMU(name, disk)
         #expect(byQEMU == qemu, "\(name), qemu-img: \(refusal)", sourceLocation: sourceLocation)
         let (bySecond, secondRefusal) = try verdictOfSecondReader(name, disk)
         #expect(bySecond == second, "\(name), the second reader: \(secondRefusal)", sourceLocation: sourceLocation)
-        let opened = open(name, as: .vmdk, ignoresCID: ignoresCID)
+        let opened = open(name, as: .vmdk, ignoresParentID: ignoresParentID)
         let image: Image
         do {
             image = try opened.disk.result.get()

@@ -22,13 +22,13 @@ struct Oracle {
         policy = try ConfinedOpenPolicy(images: FilePath(folder.path))
     }
 
-    /// Opens the image `name` of the folder as the mount does, with --ignore-cid where `ignoresCID`.
-    func open(_ name: String, as format: ImageFormat?, ignoresCID: Bool = false) -> OpenedImage {
+    /// Opens the image `name` of the folder as the mount does, with --ignore-parent-id where `ignoresParentID`.
+    func open(_ name: String, as format: ImageFormat?, ignoresParentID: Bool = false) -> OpenedImage {
         let resources = LayerResources(cacheSize: 6 << 20)
         do {
             let file = try policy.openImage(at: FilePath(folder.file(name)))
             var options = OpeningOptions()
-            options.ignoresCID = ignoresCID
+            options.ignoresParentID = ignoresParentID
             return ImageOpener(policy: policy, resources: resources, options: options)
                 .open(file, as: format, counters: resources.counters)
         } catch {
@@ -70,7 +70,7 @@ struct Oracle {
     /// the matrix has hundreds of images, and to start the command for each would take longer than all else.
     private func named(_ path: String, _ format: ImageFormat) -> NamedImage {
         var image = NamedImage(FilePath(path), format: format)
-        image.options.ignoresCID = true
+        image.options.ignoresParentID = true
         image.allowed = [FilePath(folder.path)]
         return image
     }

@@ -210,11 +210,11 @@ struct `VMDK deltas are read over their parents` {
         let error = oracle.open("delta.vmdk", as: .vmdk).disk.error
         #expect(error?.code == .corrupt)
         #expect(error?.message.contains("b0b00001") == true && error?.message.contains("b0b00002") == true)
-        try oracle.expect("delta.vmdk", is: delta.disk, qemu: .refused, ignoresCID: true)
+        try oracle.expect("delta.vmdk", is: delta.disk, qemu: .refused, ignoresParentID: true)
         // So it is however far down it is, and whatever is on top.
         let top = try makeDelta(kind, "top", over: delta, seed: 10, in: oracle)
         #expect(oracle.open("top.vmdk", as: .vmdk).disk.error?.code == .corrupt)
-        try oracle.expect("top.vmdk", is: top.disk, qemu: .refused, ignoresCID: true)
+        try oracle.expect("top.vmdk", is: top.disk, qemu: .refused, ignoresParentID: true)
     }
 
     @Test func `a parentCID of ffffffff says that there is no parent, whatever name there is`() throws {

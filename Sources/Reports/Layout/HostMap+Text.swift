@@ -66,6 +66,7 @@ extension HostUse {
         case .descriptor: "N"
         case .l1Table: "L"
         case .l2Table: "M"
+        case .blockTable: "O"
         case .refcountTable: "T"
         case .refcountBlock: "R"
         case .snapshotTable: "S"
@@ -92,7 +93,7 @@ extension HostUse {
         case .free: 252
         case .header: 203
         case .descriptor: 209
-        case .l1Table, .grainDirectory: 214
+        case .l1Table, .grainDirectory, .blockTable: 214
         case .redundantDirectory: 179
         case .l2Table, .grainTable: 227
         case .redundantTable: 187

@@ -8,7 +8,7 @@ extension HostUse {
         case .free: "#e8ecf0"
         case .header: "#d1495b"
         case .descriptor: "#e5825c"
-        case .l1Table, .grainDirectory: "#f0932b"
+        case .l1Table, .grainDirectory, .blockTable: "#f0932b"
         case .l2Table, .grainTable: "#f6c945"
         case .redundantDirectory: "#b9770e"
         case .redundantTable: "#d6b656"

@@ -1,4 +1,5 @@
 import BlockImage
+import Compression
 
 /// Builds a new VMDK disk from its start to its end. Used by one thread at a time.
 ///
@@ -46,7 +47,7 @@ public final class VMDKWriter: ImageWriter {
         self.extents = extents
         self.encoder = disk.subformat == .streamOptimized ? encoder : nil
         granularity = disk.subformat.isFlat ? 4096 : encoder.unitSize
-        content = ContentIdentifier(size: disk.size, parent: disk.parent)
+        content = ContentIdentifier(disk.size, UInt64(disk.parent?.cid ?? Descriptor.noParent))
     }
 
     /// Stores `bytes`, which the caller knows not to be all zeros, as they are. Where the disk is streamOptimized the
@@ -83,7 +84,7 @@ public final class VMDKWriter: ImageWriter {
     /// Writes what is left to write: nothing can be written afterwards.
     public func finish() throws(ImageError) {
         for extent in extents { try extent.finish() }
-        let descriptor = NewDescriptor(disk: disk, extents: lines, cid: content.value)
+        let descriptor = NewDescriptor(disk: disk, extents: lines, cid: content.cid)
         try image.write(descriptor.bytes, at: HostOffset(disk.subformat.hasEmbeddedDescriptor ? sectorSize : 0))
     }
 
@@ -138,4 +139,10 @@ final class FlatExtentWriter: ExtentWriter {
     func finish() throws(ImageError) {
         try file.setSize(size)
     }
+}
+
+extension ContentIdentifier {
+    /// The identifier of a VMDK: neither ffffffff, which means "no parent", nor fffffffe, with which VMware's products say
+    /// that another, longer one holds.
+    fileprivate var cid: UInt32 { value >= 0xffff_fffe ? value ^ 0x8000_0000 : value }
 }
