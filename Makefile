@@ -10,7 +10,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 # To build: pkg-config and the headers of the libraries. To run: fuse3. To test: qemu-img and qemu-io to compare with,
 # file systems to put into images, the small tools that people use on a mount, a browser for the pages of inspect and
-# diff, and a second reader of VMDK, which comes from the Python package index into a folder of its own. To boot disks, on
+# diff, 7-Zip to read VHD and VDI, and a second reader of VMDK, which comes from the Python package index into a folder of its own. To boot disks, on
 # the machines that the boot loader is for: a PC of QEMU's, and a kernel that is unpacked into such a folder too;
 # installed, it would change how this machine boots. To measure, and to test that: the peers (qemu-storage-daemon,
 # nbdfuse, vmdkmount, qcowmount, qemu-nbd, nbdkit), and what makes and mounts a guest's file system.
@@ -18,7 +18,7 @@ BUILD_PACKAGES := pkg-config libfuse3-dev fuse3 mount libdeflate-dev zlib1g-dev 
 PEER_PACKAGES := qemu-utils qemu-system-common libnbd-bin libvmdk-utils libqcow-utils nbdkit
 TEST_PACKAGES := $(PEER_PACKAGES) e2fsprogs fdisk mount util-linux attr jq python3 zstd procps python3-venv dosfstools \
 	xfsprogs btrfs-progs mtools strace zsh fish bsdextrautils openssl python3-libnbd gnutls-bin curl chromium \
-	mandoc man-db groff-base
+	mandoc man-db groff-base 7zip
 ifeq ($(shell dpkg --print-architecture 2>/dev/null),amd64)
 TEST_PACKAGES += qemu-system-x86 syslinux syslinux-common busybox-static cpio
 BOOT_KERNEL := .build-kernel/boot
@@ -162,9 +162,9 @@ test-threads: deps-test build-threads
 # that can be repeated. Executions are the faster the fewer FUZZ_MODULES are covered: libFuzzer goes through all counters.
 FUZZ_SECONDS ?= 60
 FUZZ_SEED ?= 0
-FUZZ_TARGETS ?= qcow2 vmdk-descriptor vmdk-sparse vmdk-stream ova ovf manifest partitions luks nbd rpc
+FUZZ_TARGETS ?= qcow2 vmdk-descriptor vmdk-sparse vmdk-stream vhd vdi ova ovf manifest partitions luks nbd rpc
 FUZZ_MODULES ?= BlockImage ByteFormat Compression ControlRPC Encryption HostStorage ImageFormats JSON NBDServer OVA \
-	PartitionTable QCOW2 VMDK
+	PartitionTable QCOW2 VDI VHD VMDK
 FUZZ := $(CURDIR)/.build-fuzz
 FUZZ_BUILD := -c release --sanitize=fuzzer --sanitize=address -Xswiftc -enable-testing --scratch-path $(FUZZ)
 build-fuzz fuzz: export RBLOCK_FUZZ := $(FUZZ_MODULES)

@@ -28,7 +28,7 @@ let nioSSL: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl
 /// What is fuzzed, and tested with the same inputs.
 let fuzzed: [Target.Dependency] = [
     "BlockImage", "ByteFormat", "Catalog", "ControlRPC", "Encryption", "FormatCore", "ImageFormats", "ImageTools",
-    "JSON", "NBDServer", "HostTools", "OVA", "PartitionTable", "QCOW2", "Reports", "TestImages", "VMDK",
+    "JSON", "NBDServer", "HostTools", "OVA", "PartitionTable", "QCOW2", "Reports", "TestImages", "VDI", "VHD", "VMDK",
     .product(name: "NIOCore", package: "swift-nio"),
 ]
 
@@ -73,12 +73,18 @@ let package = Package(
             name: "VMDK", dependencies: ["BlockImage", "ByteFormat", "Compression", "FormatCore"],
             swiftSettings: strict),
         .target(
+            name: "VHD", dependencies: ["BlockImage", "ByteFormat", "Compression", "FormatCore"],
+            swiftSettings: strict),
+        .target(
+            name: "VDI", dependencies: ["BlockImage", "ByteFormat", "Compression", "FormatCore"],
+            swiftSettings: strict),
+        .target(
             name: "OVA", dependencies: ["BlockImage", "ByteFormat", "CExpat", "FormatCore"], swiftSettings: strict),
         .target(
             name: "ImageFormats",
             dependencies: [
                 "BlockImage", "ByteFormat", "Compression", "Encryption", "FormatCore", "HostStorage", "OVA", "QCOW2",
-                "Raw", "VMDK",
+                "Raw", "VDI", "VHD", "VMDK",
             ],
             swiftSettings: strict),
         .target(
@@ -204,6 +210,14 @@ let package = Package(
             dependencies: ["BlockImage", "ByteFormat", "FormatCore", "QCOW2", "HostTools", "TestImages"],
             swiftSettings: forTests),
         .testTarget(
+            name: "VHDTests",
+            dependencies: ["BlockImage", "Encryption", "FormatCore", "VHD", "HostTools", "TestImages"],
+            swiftSettings: forTests),
+        .testTarget(
+            name: "VDITests",
+            dependencies: ["BlockImage", "Encryption", "FormatCore", "VDI", "HostTools", "TestImages"],
+            swiftSettings: forTests),
+        .testTarget(
             name: "OVATests",
             dependencies: [
                 "BlockImage", "ByteFormat", "HostStorage", "ImageFormats", "OVA", "HostTools", "TestImages", system,
@@ -307,7 +321,7 @@ let package = Package(
 if Context.environment["RBLOCK_OPTIMIZE"] != nil {
     let optimized = [
         "BlockImage", "ByteFormat", "Catalog", "Compression", "Encryption", "Fuse", "HostStorage", "ImageFS",
-        "ImageFormats", "ImageTools", "KernelMap", "QCOW2", "VMDK",
+        "ImageFormats", "ImageTools", "KernelMap", "QCOW2", "VDI", "VHD", "VMDK",
     ]
     for target in package.targets where optimized.contains(target.name) {
         target.swiftSettings? += [.unsafeFlags(["-O"], .when(configuration: .debug))]

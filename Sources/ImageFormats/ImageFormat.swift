@@ -2,6 +2,8 @@ import BlockImage
 import FormatCore
 import QCOW2
 import Raw
+import VDI
+import VHD
 import VMDK
 
 /// A disk image format that this program reads: the name of a driver.
@@ -17,8 +19,12 @@ public struct ImageFormat: RawRepresentable, Hashable, CaseIterable, Sendable {
     public static let qcow2 = ImageFormat(QCOW2Driver())
     /// VMware's virtual disk format.
     public static let vmdk = ImageFormat(VMDKDriver())
+    /// The virtual hard disk of Virtual PC, Hyper-V and Azure.
+    public static let vhd = ImageFormat(VHDDriver())
+    /// VirtualBox's disk image.
+    public static let vdi = ImageFormat(VDIDriver())
     /// The formats of this program. This is the only place that names them all.
-    private static let builtIn: [ImageFormat] = [raw, qcow2, vmdk]
+    private static let builtIn: [ImageFormat] = [raw, qcow2, vmdk, vhd, vdi]
     private static let added = Guarded<[ImageFormat]>([])
 
     private init(_ driver: any FormatDriver) {
@@ -80,7 +86,7 @@ extension ImageFormat {
     }
 
     /// The extensions of images that are not read here, which in a container are disks all the same: opening one says what it is.
-    private static let foreignExtensions = ["qcow", "qed", "vdi", "vhd", "vhdx"]
+    private static let foreignExtensions = ["qcow", "qed", "vhdx"]
 
     /// Whether the extension of `name` calls it a disk image, one that is read here or not, and is not all of the name.
     public static func isDiskName(_ name: [UInt8]) -> Bool {

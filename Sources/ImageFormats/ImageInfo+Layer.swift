@@ -10,9 +10,11 @@ extension ImageInfo {
         image.add(to: &self, listsAll: listsAll)
         if let backing = image.backing {
             backingFilename = PathText(backing.sought.text)
-            if !backing.bytes.isEmpty {
-                fullBackingFilename = PathText(Self.joined(backing.sought.text, besides: layer.file.path))
-            }
+            // A name of Windows is none here; one that is only a UUID is no name of a file.
+            let name =
+                backing.identity == nil
+                ? backing.sought.text : backing.sought.candidates.first.map { nameText($0.name) }
+            fullBackingFilename = name.map { PathText(Self.joined($0, besides: layer.file.path)) }
             let isKnown = backing.usualFormat != nil
             backingFilenameFormat =
                 backing.storedFormat ?? (isKnown ? ImageFormat.ofBacking(backing)?.rawValue : nil)

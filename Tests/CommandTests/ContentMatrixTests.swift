@@ -20,8 +20,9 @@ private struct ContentMatrix {
 
     static let kinds = [
         Kind(name: "qcow2", format: "qcow2"), Kind(name: "vmdk", format: "vmdk"), Kind(name: "disk", isRaw: true),
-        Kind(name: "zeros", isRaw: true), Kind(name: "vdi", word: "VDI"), Kind(name: "vhd", word: "VHD"),
-        Kind(name: "fixed-vhd", word: "VHD"), Kind(name: "vhdx", word: "VHDX"), Kind(name: "qed", word: "QED"),
+        Kind(name: "zeros", isRaw: true), Kind(name: "vdi", format: "vdi"),
+        Kind(name: "vhd", format: "vpc"),
+        Kind(name: "fixed-vhd", format: "vpc"), Kind(name: "vhdx", word: "VHDX"), Kind(name: "qed", word: "QED"),
         Kind(name: "qcow1", word: "QCOW"), Kind(name: "parallels", word: "Parallels"), Kind(name: "luks", word: "LUKS"),
         Kind(name: "gzip", word: "gzip"), Kind(name: "xz", word: "xz"), Kind(name: "bzip2", word: "bzip2"),
         Kind(name: "tar", word: "OVA"), Kind(name: "zip", word: "ZIP"), Kind(name: "android", word: "Android"),

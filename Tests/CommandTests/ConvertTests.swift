@@ -180,7 +180,8 @@ struct `rblock convert` {
 
     @Test(
         arguments: [
-            (["a.raw", "new"], "-O"), (["a.raw", "new.img"], "-O"), (["-o", "x", "a.raw", "new.raw"], "none of this name"),
+            (["a.raw", "new"], "-O"), (["a.raw", "new.img"], "-O"),
+            (["-o", "x", "a.raw", "new.raw"], "none of this name"),
             (["-o", "x=1", "a.raw", "new.raw"], "preallocation"), (["-o", "compat=3", "a.raw", "new.qcow2"], "1.1"),
             (["-o", "backing_file=a.raw", "a.raw", "new.qcow2"], "delta"),
             (["--compress", "zlib", "a.raw", "new.raw"], "compressed"),

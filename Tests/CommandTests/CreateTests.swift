@@ -106,7 +106,7 @@ struct `rblock create` {
             (["a.qcow2"], 64, "size"), (["a", "1M"], 64, "-f"), (["a.qcow2", "1X"], 64, "1X"), ([], 64, "FILE"),
             (["-b", "base", "a.qcow2"], 64, "-F"), (["-b", "no.raw", "a.qcow2"], 1, "no.raw"),
             (["-b", "base.raw", "a.raw"], 64, "cannot have"), (["-o", "foo=1", "a.qcow2", "1M"], 64, "cluster_size"),
-            (["-o", "backing_file=base,backing_fmt=vdi", "a.qcow2"], 64, "vdi"),
+            (["-o", "backing_file=base,backing_fmt=bochs", "a.qcow2"], 64, "bochs"),
         ] as [([String], Int32, String)])
     func `names what is wrong with its arguments`(arguments: [String], status: Int32, hint: String) throws {
         for name in ["base", "base.raw"] { try folder.write(Array(repeating: 0, count: 4096), to: name) }

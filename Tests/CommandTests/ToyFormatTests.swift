@@ -68,7 +68,7 @@ struct `A format of its own` {
             check: 63
             inspect: 1
             create: 64
-            toy images can be read, and not made; qcow2, vmdk and raw can
+            toy images can be read, and not made; qcow2, vmdk
             read: 1
             ["toybox",{"count":2},null]
             ["toybox",{"count":2},"images/two.toybox"]

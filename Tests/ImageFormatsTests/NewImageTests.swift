@@ -48,7 +48,8 @@ struct `What a new image is to be` {
 
     @Test(
         arguments: [
-            (.qcow2, "size", "none of this name"), (.qcow2, "=1", "name=value"), (.qcow2, "custer_size=1", "cluster_size"),
+            (.qcow2, "size", "none of this name"), (.qcow2, "=1", "name=value"),
+            (.qcow2, "custer_size=1", "cluster_size"),
             (.qcow2, "cluster_size=", "512K"), (.qcow2, "cluster_size=-1", "512K"),
             (.qcow2, "cluster_size=64x", "512K"),
             (.qcow2, "refcount_bits=99999999999", "a number"), (.qcow2, "extended_l2=maybe", "on or off"),

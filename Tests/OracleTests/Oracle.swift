@@ -36,9 +36,11 @@ struct Oracle {
         }
     }
 
-    /// Every byte, random reads, the facts of `info` and the runs of `map` are those of qemu.
+    /// Every byte, random reads, the facts of `info` and the runs of `map` are those of qemu; and what `check` says, where
+    /// qemu counts anything in the format.
     func agrees(
         on name: String, as format: ImageFormat = .qcow2, seed: UInt64 = 1, mayLeak: Bool = false,
+        isChecked: Bool = true,
         sourceLocation: SourceLocation = #_sourceLocation
     ) throws {
         let opened = open(name, as: format)
@@ -56,9 +58,11 @@ struct Oracle {
         #expect(try image.wrongRead(from: raw, seed: seed) == nil, "\(name)", sourceLocation: sourceLocation)
         #expect(try differencesOfInfo(opened, format) == [], "\(name)", sourceLocation: sourceLocation)
         #expect(try differencesOfMap(opened, image, format) == [], "\(name)", sourceLocation: sourceLocation)
-        #expect(
-            try CheckVerdict.differences(folder.file(name), format, mayLeak: mayLeak) == [], "\(name)",
-            sourceLocation: sourceLocation)
+        if isChecked {
+            #expect(
+                try CheckVerdict.differences(folder.file(name), format, mayLeak: mayLeak) == [], "\(name)",
+                sourceLocation: sourceLocation)
+        }
         let (sum, error) = image.allocation()
         #expect(error == nil, sourceLocation: sourceLocation)
         #expect(

@@ -76,12 +76,9 @@ extension ForeignContent {
     }
 
     static let qcow1 = image("a QCOW image of version 1", "qcow")
-    private static let vhd = image("a VHD image", "vpc")
     private static let zip = Self("a ZIP archive", "unpack it first")
 
     private static let signatures: [Signature] = [
-        Signature(image("a VDI image of VirtualBox", "vdi"), (64, [0x7f, 0x10, 0xda, 0xbe])),
-        Signature(vhd, "conectix"),
         Signature(image("a VHDX image", "vhdx"), "vhdxfile"),
         Signature(image("a QED image", "qed"), "QED\0"),
         Signature(qcow1, (0, [0x51, 0x46, 0x49, 0xfb, 0, 0, 0, 1])),
@@ -127,14 +124,9 @@ extension ForeignContent {
         return isAFF4 ? Self("an AFF4 image", "a tool for AFF4 makes a raw disk of it") : zip
     }
 
-    /// What has its mark in its last 512 bytes: a VHD whose first bytes are the disk's, and a DMG.
+    /// What has its mark in its last 512 bytes: a DMG.
     private static func trailer(_ end: [UInt8]) -> Self? {
         guard end.count == 512 else { return nil }
-        // The footer of Virtual PC before 2004 has 511 bytes.
-        for footer in [end[...], end.dropFirst()] where footer.starts(with: "conectix".utf8) {
-            let version = footer.dropFirst(12).prefix(4)
-            if version.elementsEqual([0, 1, 0, 0]) { return vhd }
-        }
         let isDMG = end.starts(with: "koly".utf8) && end[4..<12].elementsEqual([0, 0, 0, 4, 0, 0, 2, 0])
         return isDMG ? image("a DMG image of macOS", "dmg") : nil
     }

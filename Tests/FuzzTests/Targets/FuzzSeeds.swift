@@ -10,6 +10,8 @@ extension FuzzTarget {
         case .vmdkDescriptor: try Self.descriptorSeeds()
         case .vmdkSparse: try Self.sparseSeeds()
         case .vmdkStream: try Self.streamSeeds()
+        case .vhd: Self.vhdSeeds()
+        case .vdi: Self.vdiSeeds()
         case .nbd: Self.nbdSeeds()
         case .rpc: Self.rpcSeeds.map { Array($0.utf8) }
         case .manifest: Self.manifestSeeds.map { Array($0.utf8) }
@@ -68,6 +70,33 @@ extension FuzzTarget {
             builder.isLastGrainCut = true
             builder.alignment = 8
             return [whole, try builder.build().bytes, Array(whole.dropLast(1536))]
+        }
+    }
+
+    private static func vhdSeeds() -> [[UInt8]] {
+        [2, 3, 4].flatMap { (kind: UInt32) in
+            [512, 511].map { footerSize in
+                var builder = VHDBuilder(size: 3 * 4096 + 512)
+                builder.kind = kind
+                builder.footerSize = footerSize
+                builder.parent = kind == 4 ? (Array(2...17), 0, "base.raw") : nil
+                builder.locators = kind == 4 ? [("W2ru", ".\\base.raw".utf16LittleBytes)] : []
+                builder.blocks[0] = VHDBuilder.Block(
+                    written: [true, false, true, true, true, true, true, false],
+                    bytes: [UInt8](repeating: 7, count: 4096))
+                return builder.build().bytes
+            }
+        }
+    }
+
+    private static func vdiSeeds() -> [[UInt8]] {
+        [1, 2].map { (kind: UInt32) in
+            var builder = VDIBuilder(size: 4 * 4096 + 512)
+            builder.kind = kind
+            builder.extraSize = kind == 2 ? 512 : 0
+            let data = [UInt8](repeating: 7, count: 4096)
+            builder.blocks = [.data(data), kind == 2 ? .data(data) : .free, .zero, .data(data), .free]
+            return builder.build()
         }
     }
 

@@ -17,8 +17,14 @@ struct FuzzedImage {
 
     /// An image of `bytes`, of the format that `target` is about.
     init(_ bytes: [UInt8], _ target: FuzzTarget) {
-        file = MemoryFile(bytes, path: target == .qcow2 ? "memory.qcow2" : "memory.vmdk")
-        format = target == .qcow2 ? .qcow2 : .vmdk
+        format =
+            switch target {
+            case .qcow2: .qcow2
+            case .vhd: .vhd
+            case .vdi: .vdi
+            default: .vmdk
+            }
+        file = MemoryFile(bytes, path: "memory.\(format.driver.extensions[0])")
     }
 
     /// Opens and reads it, checks it, and lists its structures; answers how many of its disks could be opened.
