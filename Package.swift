@@ -64,10 +64,15 @@ let package = Package(
         .target(name: "Encryption", dependencies: ["BlockImage", "ByteFormat", "CCrypto"], swiftSettings: strict),
         .target(
             name: "KernelMap", dependencies: ["BlockImage", "ByteFormat", "CLinux", system], swiftSettings: strict),
-        .target(name: "FormatCore", dependencies: ["BlockImage", "Encryption"], swiftSettings: strict),
+        .target(name: "FormatCore", dependencies: ["BlockImage", "ByteFormat", "Encryption"], swiftSettings: strict),
         .target(name: "Raw", dependencies: ["BlockImage", "FormatCore"], swiftSettings: strict),
         .target(
             name: "QCOW2", dependencies: ["BlockImage", "ByteFormat", "Compression", "Encryption", "FormatCore"],
+            swiftSettings: strict),
+        .target(name: "ClusterMap", dependencies: ["BlockImage", "ByteFormat"], swiftSettings: strict),
+        .target(
+            name: "QCOW1",
+            dependencies: ["BlockImage", "ByteFormat", "ClusterMap", "Compression", "Encryption", "FormatCore"],
             swiftSettings: strict),
         .target(
             name: "VMDK", dependencies: ["BlockImage", "ByteFormat", "Compression", "FormatCore"],
@@ -83,7 +88,8 @@ let package = Package(
         .target(
             name: "ImageFormats",
             dependencies: [
-                "BlockImage", "ByteFormat", "Compression", "Encryption", "FormatCore", "HostStorage", "OVA", "QCOW2",
+                "BlockImage", "ByteFormat", "Compression", "Encryption", "FormatCore", "HostStorage", "OVA", "QCOW1",
+                "QCOW2",
                 "Raw", "VDI", "VHD", "VMDK",
             ],
             swiftSettings: strict),
@@ -218,6 +224,12 @@ let package = Package(
             dependencies: ["BlockImage", "Encryption", "FormatCore", "VDI", "HostTools", "TestImages"],
             swiftSettings: forTests),
         .testTarget(
+            name: "ClusterMapTests",
+            dependencies: [
+                "BlockImage", "FormatCore", "ImageFormats", "ImageTools", "Reports", "HostTools", "TestImages",
+            ],
+            swiftSettings: forTests),
+        .testTarget(
             name: "OVATests",
             dependencies: [
                 "BlockImage", "ByteFormat", "HostStorage", "ImageFormats", "OVA", "HostTools", "TestImages", system,
@@ -320,8 +332,9 @@ let package = Package(
 /// time of the tests. Overflow is checked all the same. A variable, since a package with such flags is none to depend on.
 if Context.environment["RBLOCK_OPTIMIZE"] != nil {
     let optimized = [
-        "BlockImage", "ByteFormat", "Catalog", "Compression", "Encryption", "Fuse", "HostStorage", "ImageFS",
-        "ImageFormats", "ImageTools", "KernelMap", "QCOW2", "VDI", "VHD", "VMDK",
+        "BlockImage", "ByteFormat", "Catalog", "ClusterMap", "Compression", "Encryption", "Fuse", "HostStorage",
+        "ImageFS",
+        "ImageFormats", "ImageTools", "KernelMap", "QCOW1", "QCOW2", "VDI", "VHD", "VMDK",
     ]
     for target in package.targets where optimized.contains(target.name) {
         target.swiftSettings? += [.unsafeFlags(["-O"], .when(configuration: .debug))]

@@ -1,5 +1,6 @@
 import BlockImage
 import FormatCore
+import QCOW1
 import QCOW2
 import Raw
 import VDI
@@ -17,6 +18,8 @@ public struct ImageFormat: RawRepresentable, Hashable, CaseIterable, Sendable {
     public static let raw = ImageFormat(RawDriver())
     /// QEMU's copy-on-write format, versions 2 and 3.
     public static let qcow2 = ImageFormat(QCOW2Driver())
+    /// QEMU's first copy-on-write format.
+    public static let qcow1 = ImageFormat(QCOW1Driver())
     /// VMware's virtual disk format.
     public static let vmdk = ImageFormat(VMDKDriver())
     /// The virtual hard disk of Virtual PC, Hyper-V and Azure.
@@ -24,7 +27,7 @@ public struct ImageFormat: RawRepresentable, Hashable, CaseIterable, Sendable {
     /// VirtualBox's disk image.
     public static let vdi = ImageFormat(VDIDriver())
     /// The formats of this program. This is the only place that names them all.
-    private static let builtIn: [ImageFormat] = [raw, qcow2, vmdk, vhd, vdi]
+    private static let builtIn: [ImageFormat] = [raw, qcow2, vmdk, vhd, vdi, qcow1]
     private static let added = Guarded<[ImageFormat]>([])
 
     private init(_ driver: any FormatDriver) {
@@ -86,12 +89,20 @@ extension ImageFormat {
     }
 
     /// The extensions of images that are not read here, which in a container are disks all the same: opening one says what it is.
-    private static let foreignExtensions = ["qcow", "qed", "vhdx"]
+    private static let foreignExtensions = ["qed", "vhdx"]
 
     /// Whether the extension of `name` calls it a disk image, one that is read here or not, and is not all of the name.
     public static func isDiskName(_ name: [UInt8]) -> Bool {
         guard let suffix = name.fileExtension, name.count > suffix.utf8.count + 1 else { return false }
         return naming(of: name) != nil || foreignExtensions.contains(suffix)
+    }
+
+    /// This format, or another one with the same extension, where `file` has that and is of the other by its content: `.qcow`.
+    public func ofContent(of file: any HostFile) -> ImageFormat {
+        guard let suffix = file.path.nameBytes.fileExtension, driver.extensions.contains(suffix) else { return self }
+        let others = Self.allCases.filter { $0.driver.extensions.contains(suffix) }
+        guard others.count > 1, let found = try? Self.probe(file), others.contains(found) else { return self }
+        return found
     }
 
     /// What the file's first bytes say, and else its last ones. Every file is at least raw.

@@ -36,6 +36,7 @@ package struct InspectedImage: Sendable {
         self.file = file
         var notes: [ErrorText] = []
         let probed = try ImageFormat.probe(file)
+        let named = named?.ofContent(of: file)
         // A file whose magic is damaged is of the format that its name says.
         var format = said ?? (probed == .raw ? named ?? .raw : probed)
         if said == nil, let split = format.driver as? any SplitFormat, let policy, split.mayBePart(file) {

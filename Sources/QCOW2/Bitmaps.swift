@@ -1,5 +1,6 @@
 import BlockImage
 import ByteFormat
+import FormatCore
 
 /// A dirty bitmap, as the bitmap directory lists it: docs/interop/qcow2 "Bitmaps", "Bitmap directory".
 ///

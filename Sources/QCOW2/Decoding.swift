@@ -1,6 +1,5 @@
 import BlockImage
 import Compression
-import Encryption
 import Synchronization
 
 extension ClusterSource {
@@ -35,45 +34,6 @@ extension ClusterSource {
             }
         } catch {
             throw ImageError(.corrupt, path: file.path, offset: offset, "compressed cluster: \(error.message)")
-        }
-    }
-}
-
-/// Whole sectors of a file that one cipher decrypts: docs/interop/qcow2 "Data encryption".
-struct EncryptedSectors {
-    /// The most bytes that are decrypted at once.
-    static let limit: UInt64 = 1 << 20
-
-    var file: any HostFile
-    /// Where they begin, and how many bytes they are; both multiples of 512.
-    var offset: HostOffset
-    var count: Int
-    /// What the cipher calls the first of them.
-    var firstNumber: UInt64
-
-    /// Appends `wanted` of their bytes, from byte `skip` on.
-    func decrypt(
-        _ wanted: Int, skipping skip: Int, with cipher: SectorCipher, into output: inout OutputRawSpan
-    ) throws(ImageError) {
-        if skip == 0, wanted == count { return try decrypt(with: cipher, into: &output) }
-        let buffer = AlignedBuffer(capacity: count)
-        try buffer.fill(count) { sectors throws(ImageError) in try decrypt(with: cipher, into: &sectors) }
-        output.append(copying: buffer.bytes.extracting(skip..<skip + wanted))
-    }
-
-    /// Reads all of them to the end of `output`, and decrypts them there.
-    private func decrypt(with cipher: SectorCipher, into output: inout OutputRawSpan) throws(ImageError) {
-        let start = output.byteCount
-        try file.read(count, at: offset, into: &output)
-        do throws(EncryptionFault) {
-            // Safe: the slice is bounds-checked, all of it was just read, and the span does not outlive the closure.
-            try unsafe output.withUnsafeMutableBytes { space, end throws(EncryptionFault) in
-                let appended = unsafe UnsafeMutableRawBufferPointer(rebasing: space[start..<end])
-                var sectors = unsafe appended.mutableBytes
-                try cipher.decrypt(&sectors, firstSector: firstNumber)
-            }
-        } catch {
-            throw ImageError(.unsupported, path: file.path, offset: offset, "encrypted sectors: \(error.message)")
         }
     }
 }

@@ -1,5 +1,6 @@
 import BlockImage
 import ByteFormat
+import FormatCore
 
 extension Header {
     /// The most entries of an L1 table, as in QEMU (QCOW_MAX_L1_SIZE): 32 MiB of 8 bytes each.

@@ -1,5 +1,6 @@
 import BlockImage
 import ByteFormat
+import FormatCore
 
 /// What a QCOW2 image says of itself: the first of the two steps of opening it. An image that cannot be read because
 /// it needs what this program does not do has a description all the same.
@@ -27,9 +28,9 @@ public struct QCOW2Description: Sendable {
     /// Whether nothing but the key keeps it from being read.
     public var lacksKey: Bool { refusalWithKey == nil && refusalWithoutKey != nil }
 
-    /// Whether a file that begins with `bytes` is a QCOW image, of any version.
+    /// Whether a file that begins with `bytes` is a QCOW image, of any version but the first, which is another format.
     public static func recognizes(_ bytes: some Collection<UInt8>) -> Bool {
-        bytes.starts(with: Header.magic)
+        bytes.starts(with: Header.magic) && !bytes.dropFirst(4).starts(with: [0, 0, 0, 1])
     }
 
     /// Reads the header and what it leads to, the tables of clusters excepted, and checks it as QEMU does.
@@ -40,7 +41,8 @@ public struct QCOW2Description: Sendable {
     public init(_ file: any HostFile) throws(ImageError) {
         let start = try file.bytes(Int(min(file.size, 4096)), at: HostOffset(0), of: "header")
         var reader = ByteReader(start)
-        if Self.recognizes(start), start.count >= 8, start[4..<7] != [0, 0, 0] || !(2...3).contains(start[7]) {
+        if start.starts(with: Header.magic), start.count >= 8, start[4..<7] != [0, 0, 0] || !(2...3).contains(start[7])
+        {
             let version = start[4..<8].reduce(0 as UInt32) { $0 << 8 | UInt32($1) }
             throw ImageError(
                 .unsupported, path: file.path, offset: HostOffset(4),

@@ -1,5 +1,6 @@
 import BlockImage
 import ByteFormat
+import FormatCore
 
 /// An internal snapshot, as the snapshot table lists it: docs/interop/qcow2 "Snapshots".
 ///
@@ -131,13 +132,5 @@ public struct Snapshot: Hashable, Sendable {
         }
         idBytes = Array(try reader.read(bytes: Int(idSize)))
         nameBytes = Array(try reader.read(bytes: Int(nameSize)))
-    }
-}
-
-extension ImageError {
-    /// What a fault in the structure `what`, which begins at `start` of `file`, means for the image.
-    init(_ fault: ParseFault, in file: any HostFile, at start: HostOffset, of what: String) {
-        let offset = start.advanced(by: UInt64(clamping: fault.position))
-        self.init(.corrupt, path: file.path, offset: offset, "\(what): \(fault.message)")
     }
 }

@@ -24,7 +24,7 @@ struct `What a file begins with` {
     @Test(
         arguments: [
             ([], .raw), ([0x51], .raw), ([0x51, 0x46, 0x49], .raw), ([0x51, 0x46, 0x49, 0xfb], .qcow2),
-            ([0x51, 0x46, 0x49, 0xfb, 0, 0, 0, 1], .qcow2), (Array("KDMV".utf8), .vmdk), (Array("KDM".utf8), .raw),
+            ([0x51, 0x46, 0x49, 0xfb, 0, 0, 0, 1], .qcow1), (Array("KDMV".utf8), .vmdk), (Array("KDM".utf8), .raw),
             (Array("COWD".utf8), .vmdk), (Array("# Disk DescriptorFile\n".utf8), .vmdk),
             (Array("\n # comment\n#disk descriptorfile\r\n".utf8), .vmdk), (Array("version=1\n".utf8), .raw),
             (Array(repeating: 0, count: 8192), .raw),

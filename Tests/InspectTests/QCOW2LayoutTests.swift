@@ -127,15 +127,6 @@ struct `The listing of a QCOW2 image` {
         #expect(layout.structure("L2 table") != nil)
     }
 
-    @Test func `of version 1 has its own header`() throws {
-        var bytes = [UInt8](repeating: 0, count: 512)
-        bytes.replaceSubrange(0..<8, with: [0x51, 0x46, 0x49, 0xfb, 0, 0, 0, 1])
-        let layout = try listing(bytes)
-        #expect(layout.root.children.map(\.structure.name) == ["header of QCOW version 1"])
-        #expect(layout.field("version")?.fault?.contains("version 1") == true)
-        #expect(layout.structure("header")?.fields.reduce(0) { $0 + $1.size } == 48)
-    }
-
     @Test func `leaves out what is beyond the limit, and says how much`() throws {
         let image = built { $0.clusters = Array(repeating: .data, count: 16) }
         let layout = try listing(image.bytes, options: LayoutOptions(showsEntries: true, entryLimit: 5))

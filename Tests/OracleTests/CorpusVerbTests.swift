@@ -25,7 +25,6 @@ struct `What the command says of images that other products made` {
         "kubevirt_containerized-data-importer/invalid-qcow-large-json.img": .snapshotsUnseen,
         "kubevirt_containerized-data-importer/invalid-qcow-backing-file.img": .refused,
         "kubevirt_containerized-data-importer/invalid-qcow-large-memory.img": .refused,
-        "kubevirt_containerized-data-importer/invalid-qcow-large-size.img": .refused,
         "qemu_qemu/afl9.vmdk": .refused,
         "jnode_jnode/JNode-1.vmdk": .extentsUnseen,
     ]

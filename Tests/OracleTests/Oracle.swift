@@ -58,7 +58,11 @@ struct Oracle {
         #expect(try image.wrongRead(from: raw, seed: seed) == nil, "\(name)", sourceLocation: sourceLocation)
         #expect(try differencesOfInfo(opened, format) == [], "\(name)", sourceLocation: sourceLocation)
         #expect(try differencesOfMap(opened, image, format) == [], "\(name)", sourceLocation: sourceLocation)
-        if isChecked {
+        if try CheckVerdict.theirs(folder.file(name), format).status == 63 {
+            // QEMU checks nothing of this format.
+            let (verdict, findings) = try CheckVerdict.ours(folder.file(name), format)
+            #expect(verdict.status == 0 && findings.isEmpty, "\(name): \(findings)", sourceLocation: sourceLocation)
+        } else if isChecked {
             #expect(
                 try CheckVerdict.differences(folder.file(name), format, mayLeak: mayLeak) == [], "\(name)",
                 sourceLocation: sourceLocation)

@@ -75,13 +75,11 @@ extension ForeignContent {
         Self("\(program)-compressed data", "decompress it first")
     }
 
-    static let qcow1 = image("a QCOW image of version 1", "qcow")
     private static let zip = Self("a ZIP archive", "unpack it first")
 
     private static let signatures: [Signature] = [
         Signature(image("a VHDX image", "vhdx"), "vhdxfile"),
         Signature(image("a QED image", "qed"), "QED\0"),
-        Signature(qcow1, (0, [0x51, 0x46, 0x49, 0xfb, 0, 0, 0, 1])),
         Signature(image("a Parallels image", "parallels"), "WithoutFreeSpace"),
         Signature(image("a Parallels image", "parallels"), "WithouFreSpacExt"),
         Signature(image("a Bochs image", "bochs"), "Bochs Virtual HD Image"),

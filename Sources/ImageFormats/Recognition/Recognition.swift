@@ -22,7 +22,7 @@ public struct Recognition: Sendable {
             self = try Self(contentOf: file, under: under)
             return
         }
-        format = named
+        format = isSaid ? named : named.ofContent(of: file)
         guard named == .raw, !isSaid, let name = Self.contentName(of: file, besides: .raw) else {
             notes = []
             return
@@ -87,8 +87,7 @@ public struct Recognition: Sendable {
     static func contentName(of file: any HostFile, besides format: ImageFormat) -> String? {
         guard let found = try? ImageFormat.probe(file) else { return nil }
         let foreign = (try? ForeignContent(of: file)) ?? nil
-        // QCOW has one magic for all of its versions.
-        if let foreign, found == .raw || foreign == .qcow1 { return foreign.name }
+        if let foreign, found == .raw { return foreign.name }
         return found == format ? nil : found.driver.imageName
     }
 

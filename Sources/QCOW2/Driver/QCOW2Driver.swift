@@ -15,7 +15,7 @@ public struct QCOW2Driver: InspectableFormat, CreatableFormat {
     /// The driver.
     public init() {}
 
-    /// Whether it begins with the magic, which QCOW of version 1 has as well.
+    /// Whether it begins with the magic, and not with that of QCOW of version 1.
     public func recognizes(firstBytes bytes: [UInt8]) -> Bool { QCOW2Description.recognizes(bytes) }
 
     /// Reads the header, its extensions and the tables of snapshots and bitmaps: see `QCOW2Description`.

@@ -113,26 +113,6 @@ extension QCOW2Layout {
             try cursor.bytes("name", size: size) { "\"\(path: printable($0))\"" }
         }
     }
-
-    /// The header of QCOW version 1, which has other fields: docs/interop/qcow, "QCOW header".
-    func listVersion1(to consumer: any LayoutConsumer) throws(ImageError) {
-        try consumer.structure(LayoutStructure("header of QCOW version 1", at: HostOffset(0), size: 48)) {
-            () throws(ImageError) in
-            var cursor = cursor(telling: consumer, upTo: 48)
-            cursor.faults[4] = "QCOW version 1 is not supported, only 2 and 3 are; qemu-img convert makes one of it"
-            try cursor.bytes("magic", size: 4) { _ in "\"QFI\\xfb\"" }
-            try cursor.number("version", size: 4)
-            try cursor.number("backing_file_offset", size: 8) { "\(HostOffset($0))" }
-            try cursor.number("backing_file_size", size: 4)
-            try cursor.number("mtime", size: 4)
-            try cursor.number("size", size: 8) { counted($0, "byte") }
-            try cursor.number("cluster_bits", size: 1)
-            try cursor.number("l2_bits", size: 1)
-            try cursor.reserved("padding", size: 2)
-            try cursor.number("crypt_method", size: 4)
-            try cursor.number("l1_table_offset", size: 8) { "\(HostOffset($0))" }
-        }
-    }
 }
 
 /// A number of a few with names, from 0 on, as people read it.

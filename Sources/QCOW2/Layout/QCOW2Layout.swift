@@ -24,10 +24,7 @@ public struct QCOW2Layout: FormatLayout {
         var faults: [ParseFault] = []
         if !isMagic { faults.append(ParseFault(at: 0, "no QCOW2 image: the magic must be 'QFI\\xfb'")) }
         if let version, version != 2, version != 3 {
-            faults.append(
-                ParseFault(
-                    at: 4,
-                    version == 1 ? "QCOW version 1 is not supported, only 2 and 3 are" : "version must be 2 or 3"))
+            faults.append(ParseFault(at: 4, "version must be 2 or 3"))
         }
         // Another version is read as the newest: that is how its fields look to who repairs a damaged version field.
         var text = first
@@ -36,7 +33,7 @@ public struct QCOW2Layout: FormatLayout {
             if version != 2 { text.replaceSubrange(4..<8, with: [0, 0, 0, 3]) }
         }
         var reader = ByteReader(text + Array(repeating: 0, count: max(0, 112 - text.count)))
-        header = version == 1 ? nil : try? Header(parsing: &reader)
+        header = try? Header(parsing: &reader)
         headerFaults = faults + (header?.faults ?? [])
         let knowsClusters = header.map { (9...21).contains($0.clusterBits) } ?? false
         guard knowsClusters, let header, header.clusterSize > 4096 else {
@@ -69,7 +66,6 @@ public struct QCOW2Layout: FormatLayout {
     /// Reports every structure to `consumer`. Throws what the consumer throws.
     public func list(to consumer: any LayoutConsumer, _ options: LayoutOptions) throws(ImageError) {
         guard let header else {
-            if version == 1 { return try listVersion1(to: consumer) }
             return try consumer.structure(LayoutStructure("header", at: HostOffset(0), size: 72)) {
                 () throws(ImageError) in
                 try consumer.fault("the file has \(counted(file.size, "byte")), and a header has at least 72")

@@ -7,6 +7,7 @@ extension FuzzTarget {
     func seeds() throws -> [[UInt8]] {
         switch self {
         case .qcow2: Self.qcow2Seeds()
+        case .qcow1: Self.clusterSeeds(.qcow1)
         case .vmdkDescriptor: try Self.descriptorSeeds()
         case .vmdkSparse: try Self.sparseSeeds()
         case .vmdkStream: try Self.streamSeeds()
@@ -28,6 +29,13 @@ extension FuzzTarget {
             let usable = number == 1 ? kinds.filter { $0 != .zero && $0 != .preallocatedZero } : kinds
             builder.clusters = (0..<24).map { usable[$0 % usable.count] }
             return builder.build(seed: UInt64(number)).bytes
+        }
+    }
+
+    private static func clusterSeeds(_ format: ClusterImageBuilder.Format) -> [[UInt8]] {
+        [9, 12].map { bits in
+            let builder = ClusterImageBuilder(format, size: 20 << UInt64(bits) | 512, clusterBits: bits)
+            return builder.build(seed: UInt64(bits)).bytes
         }
     }
 

@@ -19,6 +19,8 @@ import TestImages
 enum FuzzTarget: String, CaseIterable, Sendable {
     /// QCOW2: opening, reading, its snapshots, allocation, `check`, `inspect`.
     case qcow2
+    /// QCOW of version 1.
+    case qcow1
     /// The text of a VMDK descriptor, and the extents that it makes up.
     case vmdkDescriptor = "vmdk-descriptor"
     /// VMDK files with grain tables: hosted sparse extents, COWD, seSparse.
@@ -48,7 +50,7 @@ enum FuzzTarget: String, CaseIterable, Sendable {
     var hasFixedFields: Bool {
         switch self {
         case .vmdkDescriptor, .ovf, .manifest, .rpc: false
-        case .qcow2, .vmdkSparse, .vmdkStream, .vhd, .vdi, .ova, .partitions, .luks, .nbd: true
+        case .qcow2, .qcow1, .vmdkSparse, .vmdkStream, .vhd, .vdi, .ova, .partitions, .luks, .nbd: true
         }
     }
 
@@ -56,7 +58,7 @@ enum FuzzTarget: String, CaseIterable, Sendable {
     @discardableResult
     func run(_ bytes: [UInt8]) -> Int {
         switch self {
-        case .qcow2, .vmdkSparse, .vmdkStream, .vmdkDescriptor, .vhd, .vdi: FuzzedImage(bytes, self).run()
+        case .qcow2, .qcow1, .vmdkSparse, .vmdkStream, .vmdkDescriptor, .vhd, .vdi: FuzzedImage(bytes, self).run()
         case .ova: Self.runAppliance(bytes)
         case .ovf: (try? OVFEnvelope(parsing: bytes)).map { $0.files.count + $0.disks.count } ?? 0
         case .manifest: (try? OVFManifest(parsing: bytes))?.entries.count ?? 0

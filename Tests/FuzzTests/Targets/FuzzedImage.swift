@@ -20,6 +20,7 @@ struct FuzzedImage {
         format =
             switch target {
             case .qcow2: .qcow2
+            case .qcow1: .qcow1
             case .vhd: .vhd
             case .vdi: .vdi
             default: .vmdk
