@@ -14,7 +14,7 @@ struct DiskImage {
         self.kind = kind
         switch kind {
         case .raw: (path, files) = (disk.path, [disk.path])
-        case .vmdk, .qcow2, .zlib, .zstd, .extended:
+        case .vmdk, .qcow2, .zlib, .zstd, .extended, .vhd, .vdi:
             path = "\(folder)/\(kind.rawValue).\(kind.format)"
             files = [path]
             try Self.call("qemu-img", ["convert", "-q", "-f", "raw"] + kind.conversion + [disk.path, path])
@@ -74,6 +74,7 @@ extension ImageKind {
     fileprivate var conversion: [String] {
         switch self {
         case .vmdk: ["-O", "vmdk", "-o", "subformat=monolithicSparse"]
+        case .vhd: ["-O", "vpc", "-o", "force_size=on"]
         case .zlib: ["-c", "-O", "qcow2"]
         case .zstd: ["-c", "-O", "qcow2", "-o", "compression_type=zstd"]
         // Subclusters of 4 KiB, which is what they were made for.

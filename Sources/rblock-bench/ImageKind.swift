@@ -1,6 +1,6 @@
 /// A kind of image that is measured. The raw value is its name on the command line and in JSON.
 enum ImageKind: String, CaseIterable {
-    case raw, vmdk, qcow2, scattered, zlib, zstd, extended, chain
+    case raw, vmdk, qcow2, scattered, zlib, zstd, extended, chain, vhd, vdi
 
     /// What the table calls it.
     var title: String {
@@ -13,6 +13,8 @@ enum ImageKind: String, CaseIterable {
         case .zstd: "QCOW2, compressed with zstd"
         case .extended: "QCOW2, extended L2 entries"
         case .chain: "QCOW2, eight overlays over a base"
+        case .vhd: "VHD, dynamic"
+        case .vdi: "VDI, dynamic"
         }
     }
 
@@ -21,18 +23,24 @@ enum ImageKind: String, CaseIterable {
         switch self {
         case .raw: "raw"
         case .vmdk: "vmdk"
+        case .vhd: "vpc"
+        case .vdi: "vdi"
         default: "qcow2"
         }
     }
 
     private var isCompressed: Bool { self == .zlib || self == .zstd }
 
-    /// Whether the kernel can read it by a map: much of it is stored as it is, and not in one piece.
-    var isMapped: Bool { !isCompressed && self != .raw }
+    /// Whether it is one of the formats that store a disk in large blocks under one table.
+    private var isInBlocks: Bool { self == .vhd || self == .vdi }
+
+    /// Whether the kernel can read it by a map: much of it is stored as it is, and not in one piece; in a VHD of QEMU's it
+    /// does not begin at pages.
+    var isMapped: Bool { !isCompressed && self != .raw && self != .vhd }
 
     /// What it is expected to do with it then.
     func mapTargets(for measure: Measure) -> [Target] {
-        let isInOrder = self == .qcow2 || self == .vmdk
+        let isInOrder = self == .qcow2 || self == .vmdk || self == .vdi
         switch measure {
         case .sequential where isInOrder:
             return [Target(atLeast: 4, times: .storageDaemon), Target(atLeast: 0.4, times: .bareFile)]
@@ -57,6 +65,14 @@ enum ImageKind: String, CaseIterable {
 
     /// What rblockfs is expected to do with it: so many times the figure of another server.
     func targets(for measure: Measure) -> [Target] {
+        if isInBlocks {
+            switch measure {
+            case .sequential: return [Target(atLeast: 3, times: .storageDaemon)]
+            case .random1, .random8, .random32, .loopDevice, .directLoopDevice:
+                return [Target(atLeast: 2, times: .storageDaemon)]
+            case .mapped, .copy: return []
+            }
+        }
         switch measure {
         case .sequential:
             var targets = [Target(atLeast: isCompressed ? 3 : 4, times: .storageDaemon)]
