@@ -221,6 +221,12 @@ extension Header {
                     "\(name) offset: is \(hexadecimal(offset)), but must be a multiple of 512 behind the header")
             }
         }
+        let mapEnd = UInt64(mapOffset) + neededCount * 4
+        guard dataOffset < mapOffset || UInt64(dataOffset) >= mapEnd else {
+            throw ParseFault(
+                at: 344,
+                "data offset: is \(hexadecimal(dataOffset)), inside the block map, which ends at \(HostOffset(mapEnd))")
+        }
         guard UInt64(mapOffset) < fileSize || neededCount == 0 else {
             throw ParseFault(
                 at: 340, "block map offset: is \(hexadecimal(mapOffset)), but the file ends at \(HostOffset(fileSize))")

@@ -22,6 +22,8 @@ struct BlockTable: Sendable {
     let table: TableLocation
     /// Where blocks must end: where the footer begins, if that ends the file.
     let end: UInt64
+    /// Where the header is, which no block may begin in: a table that was lost is all zeros, and sector 0 is no block.
+    private let header: Range<UInt64>
     /// Whether what a block does not have is in the parent; otherwise it is zeros.
     let hasParent: Bool
     let resources: LayerResources
@@ -35,6 +37,8 @@ struct BlockTable: Sendable {
         bitmapSize = header.bitmapSize
         hasParent = description.kind == .differencing
         end = description.footerOffset.rawValue == 0 ? file.size : description.footerOffset.rawValue
+        // Read already, so that it lies in the file.
+        self.header = description.footer.dataOffset..<description.footer.dataOffset + UInt64(DynamicHeader.size)
         table = TableLocation(
             file: file, offset: HostOffset(header.tableOffset),
             count: Int(header.blockCount(size: description.virtualSize)), entrySize: 4, name: "block allocation table"
@@ -71,6 +75,12 @@ struct BlockTable: Sendable {
     ) throws(ImageError) -> Run {
         let start = sector * sectorSize
         guard start < end, bitmapSize <= end - start else { throw outOfFile(index, start, "its bitmap") }
+        guard start >= UInt64(Footer.size), !isStructure(start) else {
+            throw ImageError(
+                .corrupt, path: file.path, offset: table.offset(of: index),
+                "\(table.name), entry \(index): points to \(HostOffset(start)), where the headers or the table lie, and no block"
+            )
+        }
         // The first word may have bits of sectors before that one.
         let bit = within / sectorSize
         let (isWritten, bits) = try bitRun(at: bit, of: start, limit: (limit + within % sectorSize + 511) / sectorSize)
@@ -82,6 +92,12 @@ struct BlockTable: Sendable {
         }
         guard data < end else { throw outOfFile(index, start, "its data") }
         return Run(count: min(count, end - data), storage: .data(file: file, offset: HostOffset(data)))
+    }
+
+    /// Whether the header or the table has the byte at `offset`.
+    private func isStructure(_ offset: UInt64) -> Bool {
+        let first = table.offset.rawValue
+        return header.contains(offset) || (offset >= first && offset - first < UInt64(table.count) * 4)
     }
 
     /// Whether the bit `bit` of the bitmap at `offset` is set, and how many from it on are alike: at most `limit`.

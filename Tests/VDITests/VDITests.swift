@@ -120,6 +120,7 @@ struct `A VDI` {
             ),
             (340, 700, .corrupt, "block map offset: is 0x2bc, but must be a multiple of 512 behind the header"),
             (344, 0, .corrupt, "data offset: is 0x0, but must be a multiple of 512 behind the header"),
+            (344, 512, .corrupt, "data offset: is 0x200, inside the block map, which ends at 0x214"),
             (340, 0x4000_0000, .corrupt, "block map offset: is 0x40000000, but the file ends at 0x2400"),
             (360, 4096, .unsupported, "sector size: is 4096, which is not supported; 512 is"),
             (372, 0x8000_0000, .corrupt, "disk size: is 9223372036854792704, but must be less than 2^63"),

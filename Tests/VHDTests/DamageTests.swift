@@ -76,6 +76,16 @@ struct `A damaged VHD` {
         #expect(imageError { _ = try fixed.bytes(1, at: 3072) }?.code == .truncated)
     }
 
+    @Test(arguments: [0, 1, 3] as [UInt32])
+    func `is not read where its table leads to its headers or to itself`(sector: UInt32) throws {
+        var built = Self.good
+        built.poke(sector, at: built.table)
+        let error = imageError { _ = try openVHD(built.bytes).bytes(1, at: 0) }
+        #expect(error?.code == .corrupt && error?.offset == HostOffset(1536))
+        #expect(error?.message.hasSuffix("where the headers or the table lie, and no block") == true)
+        #expect(try describeVHD(built.bytes).check { _ in }?.findings.contains { $0.kind == .overlap } == true)
+    }
+
     private func findings(_ change: (inout VHDBuilder.Built) -> Void) throws -> [CheckFinding] {
         var built = Self.good
         change(&built)

@@ -205,7 +205,12 @@ struct VHDCheck {
         var hidden: UInt64 = 0
         var first: HostOffset?
         while position < guest.rawValue + used, readLeft > 0 {
-            let run = try table.run(at: position, limit: guest.rawValue + used - position)
+            // That its block cannot be where the table has it is a finding of its own.
+            guard
+                let run = try unlessCorrupt({ () throws(ImageError) in
+                    try table.run(at: position, limit: guest.rawValue + used - position)
+                })
+            else { return }
             defer { position += run.count }
             guard case .zero = run.storage, let reserved = run.reserved else { continue }
             var done: UInt64 = 0
@@ -235,5 +240,15 @@ struct VHDCheck {
                 .bitmap, .warning, path: file.path, at: first, guest: guest, times: hidden,
                 "block \(index): \(counted(hidden, "sector")) with data, the first at \(first), that the bitmap says were never "
                     + "written: they read as zeros, and as data in programs that ignore the bitmap, as QEMU does"))
+    }
+}
+
+/// What `read` answers; nil where it is about bytes that contradict the format. Throws the host's errors.
+private func unlessCorrupt<Result>(_ read: () throws(ImageError) -> Result) throws(ImageError) -> Result? {
+    do throws(ImageError) {
+        return try read()
+    } catch {
+        if error.code == .corrupt { return nil }
+        throw error
     }
 }
