@@ -84,6 +84,9 @@ public protocol ImageLayer: AnyObject, Sendable {
     /// The fewest bytes that an entry of its tables is for.
     var granuleSize: UInt64 { get }
 
+    /// The bytes of a sector of the disk, in which its guest counts; nil where the format does not say it.
+    var logicalSectorSize: Int? { get }
+
     /// How many bytes of the layer from `start` on, where `extent(at:limit:)` throws, have no extent for the same reason:
     /// at least one, at most `limit`.
     func lost(at start: GuestOffset, limit: UInt64) -> UInt64
@@ -106,6 +109,9 @@ extension ImageLayer {
 
     /// For layers without tables.
     public var granuleSize: UInt64 { 1 << 62 }
+
+    /// For formats that do not say it.
+    public var logicalSectorSize: Int? { nil }
 
     /// For layers that know nothing better: the sector.
     public func lost(at start: GuestOffset, limit: UInt64) -> UInt64 { min(limit, 512 - start.rawValue % 512) }

@@ -27,6 +27,9 @@ public final class SliceLayer: ImageLayer {
     /// The fewest bytes that an entry of its tables is for.
     public var granuleSize: UInt64 { disk.granuleSize }
 
+    /// The bytes of a sector of the disk.
+    public var logicalSectorSize: Int? { disk.layer.logicalSectorSize }
+
     /// How many bytes of the layer from `start` on, where `extent(at:limit:)` throws, have no extent for the same
     /// reason: at least one, at most `limit`: what the disk has lost there.
     public func lost(at start: GuestOffset, limit: UInt64) -> UInt64 {

@@ -32,15 +32,16 @@ public struct PartitionTable: Hashable, Sendable {
 
     /// Reads the table of `disk`.
     ///
-    /// Images do not say what their guest's sectors were: without `sectorSize`, a GPT is looked for with both sizes,
-    /// and an MBR is read in sectors of 512 bytes, unless its first logical partition is there only with 4096.
+    /// Most images do not say what their guest's sectors were: without `sectorSize`, a GPT is looked for with both sizes, and
+    /// an MBR is read in sectors of 512 bytes, unless its first logical partition is there only with 4096. Where the image
+    /// says it, its size goes first.
     ///
     /// Work and memory are bounded whatever the disk holds: at most two dozen MiB are read.
     public init(of disk: Image, sectorSize: SectorSize? = nil) {
         guard disk.virtualSize >= UInt64(BootRecord.size) else { return }
         do throws(ImageError) {
             let first = Sectors(disk: disk, sectorSize: .bytes512)
-            let reader = TableReader(disk: disk, sectorSizes: sectorSize.map { [$0] } ?? SectorSize.allCases)
+            let reader = TableReader(disk: disk, sectorSizes: sectorSize.map { [$0] } ?? Self.sectorSizes(of: disk))
             self = reader.table(afterBootSector: try first.bytes(BootRecord.size, at: 0))
         } catch {
             fault = error
@@ -49,6 +50,12 @@ public struct PartitionTable: Hashable, Sendable {
 
     /// An empty table.
     init() {}
+
+    /// The sizes that the sectors of `disk` may have, the likelier first.
+    private static func sectorSizes(of disk: Image) -> [SectorSize] {
+        let said = disk.layer.logicalSectorSize.flatMap { SectorSize(rawValue: $0) }
+        return (said.map { [$0] } ?? []) + SectorSize.allCases.filter { $0 != said }
+    }
 
     /// The partition `number`; nil where there is none.
     public func partition(_ number: Int) -> Partition? {
