@@ -81,7 +81,7 @@ let package = Package(
             name: "VHD", dependencies: ["BlockImage", "ByteFormat", "Compression", "FormatCore"],
             swiftSettings: strict),
         .target(
-            name: "VDI", dependencies: ["BlockImage", "ByteFormat", "Compression", "FormatCore"],
+            name: "VDIVHDX", dependencies: ["BlockImage", "ByteFormat", "Compression", "FormatCore"],
             swiftSettings: strict),
         .target(
             name: "OVA", dependencies: ["BlockImage", "ByteFormat", "CExpat", "FormatCore"], swiftSettings: strict),
@@ -90,7 +90,7 @@ let package = Package(
             dependencies: [
                 "BlockImage", "ByteFormat", "Compression", "Encryption", "FormatCore", "HostStorage", "OVA", "QCOW1",
                 "QCOW2",
-                "Raw", "VDI", "VHD", "VMDK",
+                "Raw", "VDI", "VHDVHDX", "VMDK",
             ],
             swiftSettings: strict),
         .target(
@@ -194,6 +194,10 @@ let package = Package(
             name: "VMDKTests", dependencies: ["BlockImage", "ByteFormat", "HostTools", "TestImages", "VMDK"],
             swiftSettings: forTests
         ),
+        .testTarget(
+            name: "VHDXTests",
+            dependencies: ["BlockImage", "ByteFormat", "FormatCore", "HostTools", "TestImages", "VHDX"],
+            swiftSettings: forTests),
 
         .testTarget(
             name: "ByteFormatTests", dependencies: ["ByteFormat", "HostTools", "TestImages"], swiftSettings: forTests),
@@ -334,7 +338,7 @@ if Context.environment["RBLOCK_OPTIMIZE"] != nil {
     let optimized = [
         "BlockImage", "ByteFormat", "Catalog", "ClusterMap", "Compression", "Encryption", "Fuse", "HostStorage",
         "ImageFS",
-        "ImageFormats", "ImageTools", "KernelMap", "QCOW1", "QCOW2", "VDI", "VHD", "VMDK",
+        "ImageFormats", "ImageTools", "KernelMap", "QCOW1", "QCOW2", "VDI", "VHDVHDX", "VMDK",
     ]
     for target in package.targets where optimized.contains(target.name) {
         target.swiftSettings? += [.unsafeFlags(["-O"], .when(configuration: .debug))]

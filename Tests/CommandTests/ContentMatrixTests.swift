@@ -22,7 +22,7 @@ private struct ContentMatrix {
         Kind(name: "qcow2", format: "qcow2"), Kind(name: "vmdk", format: "vmdk"), Kind(name: "disk", isRaw: true),
         Kind(name: "zeros", isRaw: true), Kind(name: "vdi", format: "vdi"),
         Kind(name: "vhd", format: "vpc"),
-        Kind(name: "fixed-vhd", format: "vpc"), Kind(name: "vhdx", word: "VHDX"), Kind(name: "qed", word: "QED"),
+        Kind(name: "fixed-vhd", format: "vpc"), Kind(name: "vhdx", format: "vhdx"), Kind(name: "qed", word: "QED"),
         Kind(name: "qcow1", format: "qcow"), Kind(name: "parallels", word: "Parallels"),
         Kind(name: "luks", word: "LUKS"),
         Kind(name: "gzip", word: "gzip"), Kind(name: "xz", word: "xz"), Kind(name: "bzip2", word: "bzip2"),

@@ -303,10 +303,10 @@ struct `A block device that a person names` {
         let hash = try RBlock.run(["hash", volume.path])
         #expect(
             hash.status == 0 && hash.errors.contains("a LUKS volume, which is read as it is stored"), "\(hash.errors)")
-        let vhdx = Array("vhdxfile".utf8) + [UInt8](repeating: 7, count: 65528)
-        let other = try LoopDevice(try folder.write(vhdx, to: "vhdx"))
+        let archive = Array("MSWIM\0\0\0".utf8) + [UInt8](repeating: 7, count: 65528)
+        let other = try LoopDevice(try folder.write(archive, to: "wim"))
         let refused = try RBlock.run(["hash", other.path])
-        #expect(refused.status == 1 && refused.errors.contains("a VHDX image"), "\(refused.errors)")
+        #expect(refused.status == 1 && refused.errors.contains("a WIM archive"), "\(refused.errors)")
         #expect(try RBlock.run(["hash", "--format", "raw", other.path]).status == 0)
     }
 

@@ -50,7 +50,11 @@ struct `What a file holds that is no disk` {
     private static let lines = String(repeating: "RW 2048 FLAT \u{e9} \"disk-flat.vmdk\" 0\r\n", count: 300)
 
     static let kinds: [NamedBytes] = [
-        NamedBytes("VHDX", file(Array("vhdxfile".utf8))), NamedBytes("QED", file(Array("QED\0".utf8))),
+        NamedBytes("VHDXVDI", file([0x7f, 0x10, 0xda, 0xbe], at: 64)),
+        NamedBytes("VHD image", file(Array("vhdxfileconectix".utf8))), 
+        NamedBytes("VHD image", file([], end: footer("conectix", [0, 1, 0, 0], at: 12))),
+        NamedBytes("VHD image", file([], end: footer("conectix", [0, 1, 0, 0], at: 12, size: 511))),
+        NamedBytes("QED", file(Array("QED\0".utf8))),
         NamedBytes("Parallels", file(Array("WithoutFreeSpace".utf8))),
         NamedBytes("Parallels", file(Array("WithouFreSpacExt".utf8))),
         NamedBytes("DMG", file([], end: footer("koly", [0, 0, 0, 4, 0, 0, 2, 0], at: 4))),
@@ -167,17 +171,17 @@ extension SeededRandom {
 struct `A backing file whose format is not stated` {
     @Test func `is refused where it is no disk by its content, and so is one that is called an image`() throws {
         let folder = try Folder()
-        let vhdx = Array("vhdxfile".utf8) + [UInt8](repeating: 0xa7, count: 65536)
+        let archive = Array("MSWIM\0\0\0".utf8) + [UInt8](repeating: 0xa7, count: 65536)
         for name in ["base", "base.img", "base.qcow2", "base.vmdk", "base.raw"] {
-            try folder.folder.write(vhdx, to: name)
+            try folder.folder.write(archive, to: name)
             try folder.overlay("over-\(name).qcow2", over: name)
         }
         for name in ["base", "base.img", "base.qcow2", "base.vmdk"] {
             let opened = try folder.open("over-\(name).qcow2")
             let error = try #require(opened.disk.error, "\(name)")
-            #expect(error.path == folder.folder.file(name) && error.description.contains("VHDX"), "\(error)")
+            #expect(error.path == folder.folder.file(name) && error.description.contains("WIM"), "\(error)")
         }
         let raw = try folder.open("over-base.raw.qcow2")
-        #expect(raw.disk.error == nil && raw.layers[1].notes.contains { $0.contains("VHDX") })
+        #expect(raw.disk.error == nil && raw.layers[1].notes.contains { $0.contains("WIM") })
     }
 }

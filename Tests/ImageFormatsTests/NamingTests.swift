@@ -8,6 +8,7 @@ struct `What a file is called` {
         arguments: [
             ("a.qcow2", .format(.qcow2)), ("a.QCOW2", .format(.qcow2)), ("a.qcow", .format(.qcow2)),
             ("a.vmdk", .format(.vmdk)), ("A.VmDk", .format(.vmdk)), ("a.raw", .format(.raw)), ("a.img", .ambiguous),
+            ("a.vhdx", .format(.vhdx)), ("a.AVHDX", .format(.vhdx)),
             ("a.IMG", .ambiguous), ("a.b.img", .ambiguous), (".img", .ambiguous), ("a.iso", nil), ("img", nil),
             ("", nil),
             ("a.", nil), (".", nil), ("qcow2", nil), ("a.qcow2.bak", nil), ("a.img~", nil), ("a.qcow22", nil),

@@ -1,7 +1,7 @@
 import Foundation
 import HostTools
 
-/// Another reader of VMDK than QEMU's, the Python package dissect.hypervisor, for what qemu-img refuses or reads wrong.
+/// Another reader of VMDK and VHDX than QEMU's, the Python package dissect.hypervisor, for what qemu-img refuses or reads wrong.
 ///
 /// It shares no code with QEMU, but has errors of its own: tests say where. `make deps-test` installs it into the
 /// folder .build-python of the repository.
@@ -22,6 +22,30 @@ package enum SecondReader {
         let result = try Tool.run(python, ["-I", "-B", "-c", script, path, raw], timeout: 300)
         return (result.status == 0, result.errors)
     }
+
+    /// The same of the VHDX at `path`, which may be differencing: the parent is found beside it by its relative path.
+    package static func readsVHDX(_ path: String, into raw: String) throws -> (Bool, String) {
+        let result = try Tool.run(python, ["-I", "-B", "-c", scriptForVHDX, path, raw], timeout: 300)
+        return (result.status == 0, result.errors)
+    }
+
+    /// It reads blocks from their first sectors on, because the package takes what is cut across blocks from one.
+    private static let scriptForVHDX = """
+        from pathlib import Path
+        from sys import argv, exit
+        from dissect.hypervisor.disk.vhdx import VHDX
+        try:
+            disk = VHDX(Path(argv[1]))
+            sectors = disk.size // disk.sector_size
+            step = disk.block_size // disk.sector_size
+            with open(argv[2], "wb") as raw:
+                for sector in range(0, sectors, step):
+                    raw.seek(sector * disk.sector_size)
+                    raw.write(disk.read_sectors(sector, min(step, sectors - sector)))
+                raw.truncate(disk.size)
+        except Exception as error:
+            exit(f"{type(error).__name__}: {error}")
+        """
 
     /// It reads sectors, because the package's streams read beyond the end of a disk that is not whole blocks of 8 KiB.
     private static let script = """

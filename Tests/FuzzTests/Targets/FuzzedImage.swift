@@ -12,7 +12,7 @@ struct FuzzedImage {
     /// The most runs that are looked up one by one.
     private static let runLimit = 256
 
-    private let file: MemoryFile
+    private let file: any HostFile
     private let format: ImageFormat
 
     /// An image of `bytes`, of the format that `target` is about.
@@ -21,11 +21,15 @@ struct FuzzedImage {
             switch target {
             case .qcow2: .qcow2
             case .qcow1: .qcow1
-            case .vhd: .vhd
+            caseswitch target {
+        case .qcow2: (file, format) = (MemoryFile(bytes, path: "memory.qcow2"), .qcow2)
+        case .vhdx: (file, format) .vhd: .vhd
             case .vdi: .vdi
             default: .vmdk
             }
-        file = MemoryFile(bytes, path: "memory.\(format.driver.extensions[0])")
+        file = MemoryFile(bytes, (VHDXShape.file(of: bytes), .vhdx)
+        default: (file, format) = (MemoryFile(bytes, path: "memory.\(format.driver.extensions[0])")memory.vmdk"), .vmdk)
+        }
     }
 
     /// Opens and reads it, checks it, and lists its structures; answers how many of its disks could be opened.
