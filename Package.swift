@@ -81,7 +81,10 @@ let package = Package(
             name: "VHD", dependencies: ["BlockImage", "ByteFormat", "Compression", "FormatCore"],
             swiftSettings: strict),
         .target(
-            name: "VDIVHDX", dependencies: ["BlockImage", "ByteFormat", "Compression", "FormatCore"],
+            name: "VDI", dependencies: ["BlockImage", "ByteFormat", "Compression", "FormatCore"],
+            swiftSettings: strict),
+        .target(
+            name: "VHDX", dependencies: ["BlockImage", "ByteFormat", "Compression", "FormatCore"],
             swiftSettings: strict),
         .target(
             name: "OVA", dependencies: ["BlockImage", "ByteFormat", "CExpat", "FormatCore"], swiftSettings: strict),
@@ -90,7 +93,7 @@ let package = Package(
             dependencies: [
                 "BlockImage", "ByteFormat", "Compression", "Encryption", "FormatCore", "HostStorage", "OVA", "QCOW1",
                 "QCOW2",
-                "Raw", "VDI", "VHDVHDX", "VMDK",
+                "Raw", "VDI", "VHD", "VHDX", "VMDK",
             ],
             swiftSettings: strict),
         .target(
@@ -338,7 +341,7 @@ if Context.environment["RBLOCK_OPTIMIZE"] != nil {
     let optimized = [
         "BlockImage", "ByteFormat", "Catalog", "ClusterMap", "Compression", "Encryption", "Fuse", "HostStorage",
         "ImageFS",
-        "ImageFormats", "ImageTools", "KernelMap", "QCOW1", "QCOW2", "VDI", "VHDVHDX", "VMDK",
+        "ImageFormats", "ImageTools", "KernelMap", "QCOW1", "QCOW2", "VDI", "VHD", "VHDX", "VMDK",
     ]
     for target in package.targets where optimized.contains(target.name) {
         target.swiftSettings? += [.unsafeFlags(["-O"], .when(configuration: .debug))]

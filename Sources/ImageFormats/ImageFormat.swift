@@ -4,7 +4,8 @@ import QCOW1
 import QCOW2
 import Raw
 import VDI
-import VHDVHDX
+import VHD
+import VHDX
 import VMDK
 
 /// A disk image format that this program reads: the name of a driver.
@@ -24,10 +25,12 @@ public struct ImageFormat: RawRepresentable, Hashable, CaseIterable, Sendable {
     public static let vmdk = ImageFormat(VMDKDriver())
     /// The virtual hard disk of Virtual PC, Hyper-V and Azure.
     public static let vhd = ImageFormat(VHDDriver())
-    /// VirtualBox's disk image.Hyper-V's virtual hard disks.
-    public static let vdivhdx = ImageFormat(VDIDriverVHDXDriver())
+    /// VirtualBox's disk image.
+    public static let vdi = ImageFormat(VDIDriver())
+    /// Hyper-V's virtual hard disks.
+    public static let vhdx = ImageFormat(VHDXDriver())
     /// The formats of this program. This is the only place that names them all.
-    private static let builtIn: [ImageFormat] = [raw, qcow2, vmdk, vhd, vdi, qcow1vhdx]
+    private static let builtIn: [ImageFormat] = [raw, qcow2, vmdk, vhd, vdi, vhdx, qcow1]
     private static let added = Guarded<[ImageFormat]>([])
 
     private init(_ driver: any FormatDriver) {
@@ -89,7 +92,7 @@ extension ImageFormat {
     }
 
     /// The extensions of images that are not read here, which in a container are disks all the same: opening one says what it is.
-    private static let foreignExtensions = ["qed", "vhdxvdi", "vhd"]
+    private static let foreignExtensions = ["qed"]
 
     /// Whether the extension of `name` calls it a disk image, one that is read here or not, and is not all of the name.
     public static func isDiskName(_ name: [UInt8]) -> Bool {

@@ -2,6 +2,7 @@
 enum Conversion: String, CaseIterable {
     case rawToQCOW2 = "raw-qcow2"
     case qcow2ToRaw = "qcow2-raw"
+    case rawToVHDX = "raw-vhdx"
     case zlib, zstd
 
     /// What the table calls it.
@@ -9,6 +10,7 @@ enum Conversion: String, CaseIterable {
         switch self {
         case .rawToQCOW2: "raw → qcow2"
         case .qcow2ToRaw: "qcow2 → raw"
+        case .rawToVHDX: "raw → vhdx"
         case .zlib: "raw → qcow2, zlib"
         case .zstd: "raw → qcow2, zstd"
         }
@@ -18,7 +20,13 @@ enum Conversion: String, CaseIterable {
     var source: String { self == .qcow2ToRaw ? "qcow2" : "raw" }
 
     /// The format that is written.
-    var target: String { self == .qcow2ToRaw ? "raw" : "qcow2" }
+    var target: String {
+        switch self {
+        case .qcow2ToRaw: "raw"
+        case .rawToVHDX: "vhdx"
+        case .rawToQCOW2, .zlib, .zstd: "qcow2"
+        }
+    }
 
     /// How its clusters are compressed, if they are.
     var compression: String? { self == .zlib || self == .zstd ? rawValue : nil }

@@ -14,7 +14,7 @@ struct DiskImage {
         self.kind = kind
         switch kind {
         case .raw: (path, files) = (disk.path, [disk.path])
-        case .vmdk, .qcow2, .zlib, .zstd, .extended, .vhd, .vdi:
+        case .vmdk, .vhdx, .qcow2, .zlib, .zstd, .extended, .vhd, .vdi:
             path = "\(folder)/\(kind.rawValue).\(kind.format)"
             files = [path]
             try Self.call("qemu-img", ["convert", "-q", "-f", "raw"] + kind.conversion + [disk.path, path])

@@ -1,12 +1,13 @@
 /// A kind of image that is measured. The raw value is its name on the command line and in JSON.
 enum ImageKind: String, CaseIterable {
-    case raw, vmdk, qcow2, scattered, zlib, zstd, extended, chain, vhd, vdi
+    case raw, vmdk, vhdx, qcow2, scattered, zlib, zstd, extended, chain, vhd, vdi
 
     /// What the table calls it.
     var title: String {
         switch self {
         case .raw: "raw file"
         case .vmdk: "VMDK, monolithicSparse"
+        case .vhdx: "VHDX, dynamic"
         case .qcow2: "QCOW2, written in order"
         case .scattered: "QCOW2, every cluster somewhere else"
         case .zlib: "QCOW2, compressed with zlib"
@@ -25,6 +26,7 @@ enum ImageKind: String, CaseIterable {
         case .vmdk: "vmdk"
         case .vhd: "vpc"
         case .vdi: "vdi"
+        case .vhdx: "vhdx"
         default: "qcow2"
         }
     }
@@ -32,7 +34,7 @@ enum ImageKind: String, CaseIterable {
     private var isCompressed: Bool { self == .zlib || self == .zstd }
 
     /// Whether it is one of the formats that store a disk in large blocks under one table.
-    private var isInBlocks: Bool { self == .vhd || self == .vdi }
+    private var isInBlocks: Bool { self == .vhd || self == .vhdx || self == .vdi }
 
     /// Whether the kernel can read it by a map: much of it is stored as it is, and not in one piece; in a VHD of QEMU's it
     /// does not begin at pages.
@@ -40,7 +42,7 @@ enum ImageKind: String, CaseIterable {
 
     /// What it is expected to do with it then.
     func mapTargets(for measure: Measure) -> [Target] {
-        let isInOrder = self == .qcow2 || self == .vmdk || self == .vdi
+        let isInOrder = self == .qcow2 || self == .vmdk || self == .vhdx || self == .vdi
         switch measure {
         case .sequential where isInOrder:
             return [Target(atLeast: 4, times: .storageDaemon), Target(atLeast: 0.4, times: .bareFile)]

@@ -68,7 +68,7 @@ struct `A format of its own` {
             check: 63
             inspect: 1
             create: 64
-            toy images can be read, and not made; qcow2, vmdk, vhdx and raw can
+            toy images can be read, and not made; qcow2, vmdk, vpc, vdi, vhdx and raw can
             read: 1
             ["toybox",{"count":2},null]
             ["toybox",{"count":2},"images/two.toybox"]

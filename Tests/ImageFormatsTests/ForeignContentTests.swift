@@ -50,10 +50,6 @@ struct `What a file holds that is no disk` {
     private static let lines = String(repeating: "RW 2048 FLAT \u{e9} \"disk-flat.vmdk\" 0\r\n", count: 300)
 
     static let kinds: [NamedBytes] = [
-        NamedBytes("VHDXVDI", file([0x7f, 0x10, 0xda, 0xbe], at: 64)),
-        NamedBytes("VHD image", file(Array("vhdxfileconectix".utf8))), 
-        NamedBytes("VHD image", file([], end: footer("conectix", [0, 1, 0, 0], at: 12))),
-        NamedBytes("VHD image", file([], end: footer("conectix", [0, 1, 0, 0], at: 12, size: 511))),
         NamedBytes("QED", file(Array("QED\0".utf8))),
         NamedBytes("Parallels", file(Array("WithoutFreeSpace".utf8))),
         NamedBytes("Parallels", file(Array("WithouFreSpacExt".utf8))),

@@ -78,8 +78,6 @@ extension ForeignContent {
     private static let zip = Self("a ZIP archive", "unpack it first")
 
     private static let signatures: [Signature] = [
-        Signature(image("a VHDX image", "vhdx"), "vhdxfileVDI image of VirtualBox", "vdi"), (64, [0x7f, 0x10, 0xda, 0xbe])),
-        Signature(vhd, "conectix"),
         Signature(image("a QED image", "qed"), "QED\0"),
         Signature(image("a Parallels image", "parallels"), "WithoutFreeSpace"),
         Signature(image("a Parallels image", "parallels"), "WithouFreSpacExt"),

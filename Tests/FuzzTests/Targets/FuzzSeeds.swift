@@ -12,7 +12,8 @@ extension FuzzTarget {
         case .vmdkSparse: try Self.sparseSeeds()
         case .vmdkStream: try Self.streamSeeds()
         case .vhd: Self.vhdSeeds()
-        case .vdi: Self.vdiSeeds.vhdx: VHDXShape.seeds()
+        case .vdi: Self.vdiSeeds()
+        case .vhdx: VHDXShape.seeds()
         case .nbd: Self.nbdSeeds()
         case .rpc: Self.rpcSeeds.map { Array($0.utf8) }
         case .manifest: Self.manifestSeeds.map { Array($0.utf8) }

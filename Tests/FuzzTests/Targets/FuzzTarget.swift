@@ -29,8 +29,10 @@ enum FuzzTarget: String, CaseIterable, Sendable {
     case vmdkStream = "vmdk-stream"
     /// VHD: footers, dynamic headers, tables and bitmaps.
     case vhd
-    /// VDI: headers and block maps.VHDX files: see `VHDXShape`.
-    case vdivhdx
+    /// VDI: headers and block maps.
+    case vdi
+    /// VHDX files: see `VHDXShape`.
+    case vhdx
     /// The archive of an appliance with what is in it.
     case ova
     /// An OVF descriptor.
@@ -50,7 +52,7 @@ enum FuzzTarget: String, CaseIterable, Sendable {
     var hasFixedFields: Bool {
         switch self {
         case .vmdkDescriptor, .ovf, .manifest, .rpc: false
-        case .qcow2, .qcow1, .vmdkSparse, .vmdkStream, .vhd, .vdi.vhdx, .ova, .partitions, .luks, .nbd: true
+        case .qcow2, .qcow1, .vmdkSparse, .vmdkStream, .vhd, .vdi, .vhdx, .ova, .partitions, .luks, .nbd: true
         }
     }
 
@@ -58,7 +60,8 @@ enum FuzzTarget: String, CaseIterable, Sendable {
     @discardableResult
     func run(_ bytes: [UInt8]) -> Int {
         switch self {
-        case .qcow2, .qcow1, .vmdkSparse, .vmdkStream, .vmdkDescriptor, .vhd, .vdi.vhdx: FuzzedImage(bytes, self).run()
+        case .qcow2, .qcow1, .vmdkSparse, .vmdkStream, .vmdkDescriptor, .vhd, .vdi, .vhdx:
+            FuzzedImage(bytes, self).run()
         case .ova: Self.runAppliance(bytes)
         case .ovf: (try? OVFEnvelope(parsing: bytes)).map { $0.files.count + $0.disks.count } ?? 0
         case .manifest: (try? OVFManifest(parsing: bytes))?.entries.count ?? 0

@@ -21,15 +21,15 @@ struct FuzzedImage {
             switch target {
             case .qcow2: .qcow2
             case .qcow1: .qcow1
-            caseswitch target {
-        case .qcow2: (file, format) = (MemoryFile(bytes, path: "memory.qcow2"), .qcow2)
-        case .vhdx: (file, format) .vhd: .vhd
+            case .vhd: .vhd
             case .vdi: .vdi
+            case .vhdx: .vhdx
             default: .vmdk
             }
-        file = MemoryFile(bytes, (VHDXShape.file(of: bytes), .vhdx)
-        default: (file, format) = (MemoryFile(bytes, path: "memory.\(format.driver.extensions[0])")memory.vmdk"), .vmdk)
-        }
+        file =
+            target == .vhdx
+            ? VHDXShape.file(of: bytes) : MemoryFile(bytes, path: "memory.\(format.driver.extensions[0])")
+    }
     }
 
     /// Opens and reads it, checks it, and lists its structures; answers how many of its disks could be opened.
