@@ -13,10 +13,12 @@ public struct Partition: Hashable, Sendable {
         case gpt(type: GUID, unique: GUID, attributes: UInt64, name: String)
         /// An entry of the disklabel that a BSD has in its MBR partition: `type` is the file system's (p_fstype).
         case bsd(type: UInt8)
+        /// A slice of the VTOC that Solaris has in its MBR partition: `tag` says what it is for.
+        case solaris(tag: UInt16)
     }
 
     /// The number that Linux gives it: MBR primaries have 1 to 4, logical partitions follow from 5 on, and then what
-    /// BSD disklabels name; a GPT partition has the index of its entry and one.
+    /// the labels of BSDs and Solaris name; a GPT partition has the index of its entry and one.
     public var number: Int
     /// Where on the disk it begins.
     public var start: GuestOffset
@@ -27,6 +29,8 @@ public struct Partition: Hashable, Sendable {
     /// What Linux finds it by (PARTUUID), as under /dev/disk/by-partuuid: a GPT partition's own identifier, or the
     /// MBR's signature and the number in hexadecimal. Nil where the MBR has no signature.
     public var uuid: String?
+    /// Whether it is a part of a dynamic disk of Windows, of which its entry says only that.
+    public internal(set) var isDynamic = false
 
     /// The partition `number`, `size` bytes from `start` on.
     public init(number: Int, start: GuestOffset, size: UInt64, entry: Entry, uuid: String? = nil) {
@@ -43,9 +47,10 @@ public struct Partition: Hashable, Sendable {
     /// What people call its type; nil for a type that few disks have.
     public var typeName: String? {
         switch entry {
-        case .mbr(let type, _): TypeNames.mbr[type]
+        case .mbr(let type, _): isDynamic ? TypeNames.dynamic : TypeNames.mbr[type]
         case .gpt(let type, _, _, _): TypeNames.gpt[type.description]
         case .bsd(let type): TypeNames.bsd[type]
+        case .solaris(let tag): TypeNames.solaris[tag]
         }
     }
 
@@ -54,10 +59,16 @@ public struct Partition: Hashable, Sendable {
         if case .mbr(let type, _) = entry { BootRecord.Entry.extendedTypes.contains(type) } else { false }
     }
 
-    /// Whether it is a part of the partition that has a BSD's disklabel.
-    var isInBSDLabel: Bool {
-        if case .bsd = entry { true } else { false }
+    /// Whether it is a part of the partition that has the label of a BSD or of Solaris.
+    var isInLabel: Bool {
+        switch entry {
+        case .bsd, .solaris: true
+        case .mbr, .gpt: false
+        }
     }
+
+    /// Whether it is the slice of Solaris that is the whole of the others.
+    var isWholeSlice: Bool { entry == .solaris(tag: SolarisLabel.wholeTag) }
 
     /// The partition as a disk; `disk` must be the one whose table names it.
     public func image(in disk: Image) -> Image {

@@ -10,6 +10,8 @@ public struct PartitionTable: Hashable, Sendable {
         case mbr
         /// A GUID Partition Table.
         case gpt
+        /// An Apple partition map, whose partitions are not read.
+        case apple = "apm"
     }
 
     /// The kind of the table.

@@ -1,4 +1,5 @@
 import BlockImage
+import ByteFormat
 
 /// What `stats.json` and `rblock info` say of a disk's partition table.
 public struct PartitionTableInfo: Encodable, Sendable {
@@ -44,13 +45,13 @@ public struct PartitionTableInfo: Encodable, Sendable {
                 self.type = type.description
                 self.attributes = "0x" + String(attributes, radix: 16)
                 self.name = name
-            case .bsd(let type):
-                self.type = (type < 16 ? "0" : "") + String(type, radix: 16)
+            case .bsd(let type): self.type = hexDigits(type, 2)
+            case .solaris(let tag): self.type = hexDigits(tag, 2)
             }
         }
     }
 
-    /// "mbr", "gpt" or "none".
+    /// "mbr", "gpt", "apm" or "none".
     public var scheme: String
     /// What the table counts in, in bytes.
     public var sectorSize: Int

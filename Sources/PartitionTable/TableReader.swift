@@ -6,8 +6,8 @@ struct TableReader {
     let disk: Image
     /// Those that may be meant, the likelier first.
     let sectorSizes: [SectorSize]
-    private var table = PartitionTable()
-    private var notes = Notes()
+    var table = PartitionTable()
+    var notes = Notes()
 
     init(disk: Image, sectorSizes: [SectorSize]) {
         self.disk = disk
@@ -28,6 +28,7 @@ struct TableReader {
         }
         noteOverlaps()
         noteDynamicDisk()
+        noteAppleMap(first)
         table.notes = notes.all
         return table
     }
@@ -73,39 +74,7 @@ struct TableReader {
             }
         }
         var next = 5 + chain.found.count
-        for index in record.entries.indices { readBSDPartitions(of: index, of: record, in: sectors, next: &next) }
-    }
-
-    /// Adds what a BSD's disklabel in the primary partition of the entry `index` says, from the number `next` on.
-    private mutating func readBSDPartitions(of index: Int, of record: BootRecord, in sectors: Sectors, next: inout Int)
-    {
-        let parent = record.entries[index]
-        let start = UInt64(parent.firstSector)
-        guard parent.isUsed, BSDLabel.partitionTypes.contains(parent.type), sectors.sectorSize == .bytes512,
-            parent.sectorCount > 1, let bytes = try? sectors.bytes(BootRecord.size, at: start + 1),
-            let label = BSDLabel(bytes)
-        else { return }
-        let base = label.base(type: parent.type, start: start)
-        let range = start..<start + UInt64(parent.sectorCount)
-        for (letter, entry) in label.entries.enumerated() where entry.type != 0 {
-            let first = base + UInt64(entry.firstSector)
-            let end = first + UInt64(entry.sectorCount)
-            // That is the partition itself.
-            if first..<end == range { continue }
-            guard range.lowerBound <= first, end <= range.upperBound else {
-                let name = String(UnicodeScalar(UInt8(ascii: "a") + UInt8(letter)))
-                notes.add(
-                    "partition \(index + 1): \(name) of its BSD disklabel is \(entry.sectorCount) sectors from LBA "
-                        + "\(first) on, not wholly in it: it is left out")
-                continue
-            }
-            // One without sectors has a number all the same.
-            if first < end, let (start, size) = place(first...end - 1, number: next, in: sectors) {
-                table.partitions.append(
-                    Partition(number: next, start: start, size: size, entry: .bsd(type: entry.type)))
-            }
-            next += 1
-        }
+        for index in record.entries.indices { readLabel(in: index, of: record, sectors, next: &next) }
     }
 
     /// The partition of `entry`, whose first sector counts from `base`, as far as it is on the disk.
@@ -227,24 +196,45 @@ struct TableReader {
 
     /// Says so where the volumes of the disk stand in a database of Windows at its end, and not in the table.
     private mutating func noteDynamicDisk() {
-        let isDynamic = table.partitions.contains { partition in
-            switch partition.entry {
-            case .mbr(let type, _):
-                guard type == 0x42 else { return false }
-                let sectors = Sectors(disk: disk, sectorSize: .bytes512)
-                return (try? sectors.bytes(8, at: 6)) == Array("PRIVHEAD".utf8)
-            case .gpt(let type, _, _, _): return type.description == "af9b60a0-1431-4f62-bc68-3311714a69ad"
-            case .bsd: return false
-            }
+        for index in table.partitions.indices where isDynamic(table.partitions[index]) {
+            table.partitions[index].isDynamic = true
         }
-        guard isDynamic else { return }
+        guard table.partitions.contains(where: \.isDynamic) else { return }
         notes.add("this is a dynamic disk of Windows (LDM): its volumes are not read, and may span several disks")
+    }
+
+    private func isDynamic(_ partition: Partition) -> Bool {
+        switch partition.entry {
+        case .mbr(let type, _):
+            guard type == 0x42 else { return false }
+            let sectors = Sectors(disk: disk, sectorSize: .bytes512)
+            return (try? sectors.bytes(8, at: 6)) == Array("PRIVHEAD".utf8)
+        case .gpt(let type, _, _, _): return type.description == "af9b60a0-1431-4f62-bc68-3311714a69ad"
+        case .bsd, .solaris: return false
+        }
+    }
+
+    /// Says so where the disk has an Apple partition map: a driver descriptor in its first block, and an entry of the map in the
+    /// second (Inside Macintosh: Devices, "The Partition Map").
+    ///
+    ///     OFFSET SIZE FIELD
+    ///          0    2 sbSig: "ER"
+    ///          2    2 sbBlkSize, big-endian
+    private mutating func noteAppleMap(_ first: [UInt8]) {
+        let size = Int(first[2]) << 8 | Int(first[3])
+        guard table.scheme == .none, first.starts(with: "ER".utf8), [512, 1024, 2048, 4096].contains(size) else {
+            return
+        }
+        let sectors = Sectors(disk: disk, sectorSize: .bytes512)
+        guard (try? sectors.bytes(4, at: UInt64(size / 512))) == Array("PM".utf8) + [0, 0] else { return }
+        table.scheme = .apple
+        notes.add("this disk has an Apple partition map (APM), whose partitions are not read")
     }
 
     // MARK: Both
 
     /// Where the sectors of `range`, which are a partition's, lie, as far as they are on the disk; nil where none is.
-    private mutating func place(
+    mutating func place(
         _ range: ClosedRange<UInt64>, number: Int, in sectors: Sectors
     ) -> (start: GuestOffset, size: UInt64)? {
         guard range.lowerBound < sectors.count else {
@@ -263,10 +253,11 @@ struct TableReader {
     }
 
     private mutating func noteOverlaps() {
-        // What a BSD's disklabel names overlaps the partition that has the label, as it should.
+        // What a disklabel names overlaps the partition that has the label, as it should; and of Solaris' slices one may be
+        // the whole.
         let partitions = table.partitions
-        noteOverlaps(of: partitions.filter { !$0.isInBSDLabel })
-        noteOverlaps(of: partitions.filter(\.isInBSDLabel))
+        noteOverlaps(of: partitions.filter { !$0.isInLabel })
+        noteOverlaps(of: partitions.filter { $0.isInLabel && !$0.isWholeSlice })
     }
 
     private mutating func noteOverlaps(of partitions: [Partition]) {

@@ -4,6 +4,16 @@ enum TypeNames {
     /// By the p_fstype of a BSD's disklabel.
     static let bsd: [UInt8: String] = [0x01: "BSD swap", 0x07: "4.2BSD", 0x1b: "ZFS"]
 
+    /// By the p_tag of a slice of Solaris.
+    static let solaris: [UInt16: String] = [
+        0x00: "Solaris unassigned", 0x01: "Solaris boot", 0x02: "Solaris root", 0x03: "Solaris swap",
+        0x04: "Solaris usr", 0x05: "Solaris whole disk", 0x06: "Solaris stand", 0x07: "Solaris var",
+        0x08: "Solaris home", 0x09: "Solaris alternate sectors", 0x0a: "Solaris cache", 0x0b: "Solaris reserved",
+    ]
+
+    /// What holds volumes of a dynamic disk. By its type alone it may be another thing.
+    static let dynamic = "Windows dynamic disk (LDM)"
+
     /// By the system indicator of an MBR.
     static let mbr: [UInt8: String] = [
         0x01: "FAT12", 0x04: "FAT16 <32M", 0x05: "Extended", 0x06: "FAT16", 0x07: "HPFS/NTFS/exFAT",

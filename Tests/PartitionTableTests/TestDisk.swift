@@ -89,6 +89,8 @@ extension PartitionTable {
                 row.name = name
             case .bsd(let type):
                 row.type = "0x" + String(type, radix: 16)
+            case .solaris(let tag):
+                row.type = "0x" + String(tag, radix: 16)
             }
             return row
         }
