@@ -28,7 +28,7 @@ let nioSSL: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl
 /// What is fuzzed, and tested with the same inputs.
 let fuzzed: [Target.Dependency] = [
     "BlockImage", "ByteFormat", "Catalog", "ControlRPC", "Encryption", "FormatCore", "ImageFormats", "ImageTools",
-    "JSON", "NBDServer", "HostTools", "OVA", "PartitionTable", "QCOW2", "Reports", "TestImages", "VDI", "VHD", "VMDK",
+    "JSON", "LVM", "NBDServer", "HostTools", "OVA", "PartitionTable", "QCOW2", "Reports", "TestImages", "VDI", "VHD", "VMDK",
     .product(name: "NIOCore", package: "swift-nio"),
 ]
 
@@ -98,6 +98,7 @@ let package = Package(
             swiftSettings: strict),
         .target(
             name: "PartitionTable", dependencies: ["BlockImage", "ByteFormat", "Compression"], swiftSettings: strict),
+        .target(name: "LVM", dependencies: ["BlockImage", "ByteFormat", "Compression"], swiftSettings: strict),
         .target(
             name: "Catalog",
             dependencies: ["BlockImage", "FormatCore", "HostStorage", "ImageFormats", "PartitionTable", system],
@@ -264,6 +265,9 @@ let package = Package(
             ],
             swiftSettings: forTests),
         .testTarget(
+            name: "LVMTests", dependencies: ["BlockImage", "ByteFormat", "LVM", "HostTools", "TestImages"],
+            swiftSettings: forTests),
+        .testTarget(
             name: "SocketsTests", dependencies: ["BlockImage", "Sockets", "HostTools", "TestImages"],
             swiftSettings: forTests),
         .testTarget(name: "TidyTests", dependencies: [], swiftSettings: forTests),
@@ -341,7 +345,7 @@ if Context.environment["RBLOCK_OPTIMIZE"] != nil {
     let optimized = [
         "BlockImage", "ByteFormat", "Catalog", "ClusterMap", "Compression", "Encryption", "Fuse", "HostStorage",
         "ImageFS",
-        "ImageFormats", "ImageTools", "KernelMap", "QCOW1", "QCOW2", "VDI", "VHD", "VHDX", "VMDK",
+        "ImageFormats", "ImageTools", "KernelMap", "QCOW1LVM", "QCOW2", "VDI", "VHD", "VHDX", "VMDK",
     ]
     for target in package.targets where optimized.contains(target.name) {
         target.swiftSettings? += [.unsafeFlags(["-O"], .when(configuration: .debug))]

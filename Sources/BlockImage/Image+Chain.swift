@@ -13,6 +13,7 @@ extension Image {
             throw ImageError(.outOfRange, about: .disk, "nothing at \(start): the disk has \(virtualSize) bytes")
         }
         if backing == nil, let part = layer as? SliceLayer { return try part.runs(count, from: start) }
+        if backing == nil, let mapped = layer as? MappedLayer { return try mapped.runs(count, from: start) }
         var search = ChainSearch(open: [start.rawValue..<end.partialValue])
         var image: Image? = self
         while let layer = image, !search.open.isEmpty {

@@ -9,6 +9,11 @@ public struct CRC32: Hashable, Sendable {
     /// That of no bytes.
     public init() {}
 
+    /// That of bytes whose sum is `value`, to go on with.
+    public init(continuing value: UInt32) {
+        self.value = value
+    }
+
     /// That of `bytes`.
     public init(of bytes: [UInt8]) {
         update(bytes)

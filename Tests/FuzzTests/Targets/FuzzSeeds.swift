@@ -16,9 +16,22 @@ extension FuzzTarget {
         case .vhdx: VHDXShape.seeds()
         case .nbd: Self.nbdSeeds()
         case .rpc: Self.rpcSeeds.map { Array($0.utf8) }
+        case .lvm: Self.groupSeeds
         case .manifest: Self.manifestSeeds.map { Array($0.utf8) }
         case .ova, .ovf, .partitions, .luks: []
         }
+    }
+
+    private static var groupSeeds: [[UInt8]] {
+        var group = BuiltGroup(
+            "vg", String(repeating: "g", count: 32), members: ["a", "b"].map { String(repeating: $0, count: 32) })
+        group.extentSize = 1
+        let empty = group
+        group.add("linear", BuiltGroup.segment(0, 9, [("pv0", 5)]), BuiltGroup.segment(9, 2, [("pv1", 0)]))
+        group.add("striped", BuiltGroup.segment(0, 16, [("pv0", 20), ("pv1", 20)], stripeSize: 2))
+        group.add("thin", "start_extent = 0\nextent_count = 4\ntype = \"thin\"\nthin_pool = \"pool\"")
+        group.add("snapshot0", "start_extent = 0\nextent_count = 4\ntype = \"snapshot\"\ncow_store = \"striped\"")
+        return [empty, group].map { Array($0.text.utf8) }
     }
 
     private static func qcow2Seeds() -> [[UInt8]] {

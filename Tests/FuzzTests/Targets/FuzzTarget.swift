@@ -10,6 +10,7 @@ import TestImages
 @testable import ControlRPC
 @testable import Encryption
 @testable import ImageTools
+@testable import LVM
 @testable import NBDServer
 
 /// What bytes of strangers are fed to: a parser or a format, from the first byte to what people do with the result.
@@ -41,6 +42,8 @@ enum FuzzTarget: String, CaseIterable, Sendable {
     case manifest
     /// MBR, EBR and GPT.
     case partitions
+    /// The text of LVM's metadata, and the volumes that it makes up.
+    case lvm
     /// The header of a LUKS container.
     case luks
     /// What an NBD client sends, to the chosen export and behind it.
@@ -51,7 +54,7 @@ enum FuzzTarget: String, CaseIterable, Sendable {
     /// Whether its bytes are structures with integers at fixed places rather than text.
     var hasFixedFields: Bool {
         switch self {
-        case .vmdkDescriptor, .ovf, .manifest, .rpc: false
+        case .vmdkDescriptor, .ovf, .manifest, .lvm, .rpc: false
         case .qcow2, .qcow1, .vmdkSparse, .vmdkStream, .vhd, .vdi, .vhdx, .ova, .partitions, .luks, .nbd: true
         }
     }
@@ -66,6 +69,7 @@ enum FuzzTarget: String, CaseIterable, Sendable {
         case .ovf: (try? OVFEnvelope(parsing: bytes)).map { $0.files.count + $0.disks.count } ?? 0
         case .manifest: (try? OVFManifest(parsing: bytes))?.entries.count ?? 0
         case .partitions: Self.runPartitions(bytes)
+        case .lvm: Self.runLVM(bytes)
         case .luks: Self.runLUKS(bytes)
         case .nbd: Self.runNBD(bytes)
         case .rpc: Self.runRPC(bytes)
@@ -95,6 +99,20 @@ enum FuzzTarget: String, CaseIterable, Sendable {
             found += table.partitions.count
         }
         return found
+    }
+
+    private static func runLVM(_ bytes: [UInt8]) -> Int {
+        guard let group = try? VolumeGroup(parsing: bytes) else { return 0 }
+        let disk = Image(layer: RawLayer(file: MemoryFile(Array(repeating: 0, count: 1 << 20))))
+        var places: [VolumeID: Result<Image, ImageError>] = [:]
+        for member in group.members { places[member.id] = .success(disk) }
+        for volume in group.volumes {
+            guard let image = try? group.disk(of: volume, on: places, path: "memory") else { continue }
+            _ = try? image.bytes(Int(min(image.virtualSize, 4096)), at: 0)
+            guard image.virtualSize > 4096 else { continue }
+            _ = try? image.bytes(4096, at: image.virtualSize - 4096)
+        }
+        return 1 + group.volumes.count
     }
 
     /// Passphrases are not tried: the work of that is what the header says, up to a limit that has a test of its own.
