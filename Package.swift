@@ -28,7 +28,8 @@ let nioSSL: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl
 /// What is fuzzed, and tested with the same inputs.
 let fuzzed: [Target.Dependency] = [
     "BlockImage", "ByteFormat", "Catalog", "ControlRPC", "Encryption", "FormatCore", "ImageFormats", "ImageTools",
-    "JSON", "LVM", "NBDServer", "HostTools", "OVA", "PartitionTable", "QCOW2", "Reports", "TestImages", "VDI", "VHD", "VMDK",
+    "JSON", "LVM", "NBDServer", "HostTools", "OVA", "PartitionTable", "QCOW2", "Reports", "TestImages", "VDI", "VHD",
+    "VMDK",
     .product(name: "NIOCore", package: "swift-nio"),
 ]
 
@@ -101,7 +102,7 @@ let package = Package(
         .target(name: "LVM", dependencies: ["BlockImage", "ByteFormat", "Compression"], swiftSettings: strict),
         .target(
             name: "Catalog",
-            dependencies: ["BlockImage", "FormatCore", "HostStorage", "ImageFormats", "PartitionTable", system],
+            dependencies: ["BlockImage", "FormatCore", "HostStorage", "ImageFormats", "LVM", "PartitionTable", system],
             swiftSettings: strict),
         .target(
             name: "Attachment", dependencies: ["BlockImage", "CLinux", "HostStorage", "JSON", system],
@@ -126,7 +127,7 @@ let package = Package(
             name: "Reports",
             dependencies: [
                 "Attachment", "BlockImage", "ByteFormat", "Catalog", "Encryption", "FormatCore", "ImageFormats",
-                "ImageTools", "JSON", "PartitionTable",
+                "ImageTools", "JSON", "LVM", "PartitionTable",
             ],
             swiftSettings: strict),
         .target(
@@ -283,7 +284,7 @@ let package = Package(
             swiftSettings: forTests),
         .testTarget(
             name: "CatalogTests",
-            dependencies: ["BlockImage", "Catalog", "ImageFormats", "QCOW2", "HostTools", "TestImages", system],
+            dependencies: ["BlockImage", "Catalog", "ImageFormats", "LVM", "QCOW2", "HostTools", "TestImages", system],
             swiftSettings: forTests),
         .testTarget(
             name: "ImageToolsTests",
@@ -345,7 +346,7 @@ if Context.environment["RBLOCK_OPTIMIZE"] != nil {
     let optimized = [
         "BlockImage", "ByteFormat", "Catalog", "ClusterMap", "Compression", "Encryption", "Fuse", "HostStorage",
         "ImageFS",
-        "ImageFormats", "ImageTools", "KernelMap", "QCOW1LVM", "QCOW2", "VDI", "VHD", "VHDX", "VMDK",
+        "ImageFormats", "ImageTools", "KernelMap", "LVM", "QCOW1", "QCOW2", "VDI", "VHD", "VHDX", "VMDK",
     ]
     for target in package.targets where optimized.contains(target.name) {
         target.swiftSettings? += [.unsafeFlags(["-O"], .when(configuration: .debug))]

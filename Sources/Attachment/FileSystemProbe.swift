@@ -50,7 +50,8 @@ package struct FileSystemProbe: Sendable {
     package func advice(_ device: String) -> String {
         switch type {
         case "LVM2_member":
-            "is a physical volume of LVM: attach it, and 'vgchange -ay --readonly' and 'lvs' make and list its volumes"
+            "is a physical volume of LVM: 'rblock info' lists its volumes, which are mounted as IMAGE/VG-LV; to have LVM make them, "
+                + "attach it: 'vgchange -ay --readonly' and 'lvs' make and list them"
         case "linux_raid_member":
             "is a member of a Linux RAID: attach it, and 'mdadm --assemble --readonly' makes the array of all members"
         case "crypto_LUKS", "BitLocker":

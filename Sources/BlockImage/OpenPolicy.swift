@@ -12,6 +12,8 @@ public struct FileReference: Hashable, Sendable {
         case dataFile = "data file"
         /// A file beside a part of a VMDK disk that may be its descriptor.
         case descriptor
+        /// An image in the same folder, which the image does not name: it may hold a part of a volume that lies on both.
+        case neighbour
     }
 
     /// Which folder a relative name begins in.

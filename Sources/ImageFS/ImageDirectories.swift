@@ -61,6 +61,9 @@ extension ImageNode: ImageDirectory {
             (NodeName.disk, DiskNode(image: self, view: .current)), (NodeName.map, MapNode(image: self)),
             (NodeName.partitions, PartitionsNode(image: self)),
         ]
+        if !image.disks().volumes(of: nil).volumes.isEmpty {
+            children.append((NodeName.volumes, VolumesNode(image: self)))
+        }
         if opened.layers.count > 1 { children.append((NodeName.layers, LayersNode(image: self))) }
         if !opened.snapshots.isEmpty { children.append((NodeName.snapshots, SnapshotsNode(image: self))) }
         return children
@@ -78,6 +81,21 @@ struct PartitionsNode: ImageDirectory {
         return (image.disks().partitionTable(of: snapshot)?.partitions ?? []).map(\.number).map { number in
             let view = DiskID(snapshot: snapshot, part: .partition(number))
             return (NodeName.partition(number), DiskNode(image: image, view: view))
+        }
+    }
+}
+
+/// `volumes`: those of LVM that can be read, of the disk, or of the disk that a snapshot keeps.
+struct VolumesNode: ImageDirectory {
+    let image: ImageNode
+    /// The place of the snapshot in the snapshot table; nil: the current disk.
+    var snapshot: Int?
+
+    func children(in mount: ImageFileSystem) -> [NamedNode] {
+        defer { mount.openImages.note(image) }
+        return image.disks().volumes(of: snapshot).volumes.filter(\.isReadable).map { volume in
+            let view = DiskID(snapshot: snapshot, part: .volume(volume.name))
+            return (NodeName.volume(volume.name), DiskNode(image: image, view: view))
         }
     }
 }
@@ -122,7 +140,11 @@ struct SnapshotNode: ImageDirectory {
             let view = DiskID(snapshot: index, part: part)
             guard image.disk(view).image != nil else { continue }
             children.append((name, DiskNode(image: image, view: view)))
-            if part == .whole { children.append((NodeName.partitions, PartitionsNode(image: image, snapshot: index))) }
+            guard part == .whole else { continue }
+            children.append((NodeName.partitions, PartitionsNode(image: image, snapshot: index)))
+            if !image.disks().volumes(of: index).volumes.isEmpty {
+                children.append((NodeName.volumes, VolumesNode(image: image, snapshot: index)))
+            }
         }
         return children
     }

@@ -137,13 +137,11 @@ final class ImageNode: Entry, Closable {
     }
 
     /// One of its disks, or why it cannot be read.
-    func disk(_ view: DiskID) -> OpenedDisk { disk(view, of: disks()) }
+    func disk(_ view: DiskID) -> OpenedDisk { disks().disk(view) ?? missing }
 
-    private func disk(_ view: DiskID, of disks: ImageDisks) -> OpenedDisk {
-        disks.disk(view)
-            ?? OpenedDisk(
-                .failure(
-                    ImageError(.system(errno: ENOENT), path: location.text, "there is no such disk any more")))
+    private var missing: OpenedDisk {
+        OpenedDisk(
+            .failure(ImageError(.system(errno: ENOENT), path: location.text, "there is no such disk any more")))
     }
 
     /// Opens a disk for a reader, who must call `closeDisk` in the end; `keepsCache`: whether what the kernel cached
@@ -159,7 +157,7 @@ final class ImageNode: Entry, Closable {
         let counters = self.counters(view)
         guard let disks = source.take() else { throw leftBehind }
         do throws(ImageError) {
-            let opened = self.disk(view, of: disks)
+            let (opened, image) = disks.open(view) ?? (missing, disks.opened)
             let disk = try opened.result.get()
             let (known, cached, gate) = state.withLock { state in
                 let gate = state.readAheadGate ?? RequestGate(limit: ReadAheadQueue.limitPerImage)
@@ -172,9 +170,9 @@ final class ImageNode: Entry, Closable {
                 try path(of: view, opened, in: disks, by: paths, for: use)
             }
             let open = OpenDisk(
-                disk, view, of: disks.opened, on: way, node: self, counters: counters,
+                disk, view, of: image, on: way, node: self, counters: counters,
                 readAhead: ReadAhead(of: disk, on: reading, through: gate))
-            return (open, cached == disks.opened.stamp)
+            return (open, cached == image.stamp)
         } catch {
             source.giveBack()
             throw error
@@ -194,15 +192,16 @@ final class ImageNode: Entry, Closable {
             return (open, state.written)
         }
         let path: DiskPath
-        if let known = open.known(view, in: disks.opened) {
+        let image = disks.opened(for: view)
+        if let known = open.known(view, in: image) {
             path = known
         } else {
             // Before others have to wait for it.
             kernelPaths.prepare(disk)
             let isAsked = kernelPaths.reasonToAsk(for: disk, written: written) != nil
-            let mapped = isAsked ? nil : map(of: view, disk, in: disks.opened, by: kernelPaths, for: use)
+            let mapped = isAsked ? nil : map(of: view, disk, in: image, by: kernelPaths, for: use)
             let decide = { kernelPaths.path(of: disk, mapped: mapped, written: written) }
-            path = use == .describing ? decide() : open.path(of: view, in: disks.opened, else: decide)
+            path = use == .describing ? decide() : open.path(of: view, in: image, else: decide)
         }
         guard use == .openingPastCache, path.kind == .map else { return path }
         throw ImageError(
@@ -286,7 +285,7 @@ final class ImageNode: Entry, Closable {
     /// opening, and may take in the answer to a later one, which lets it keep what it has, before that.
     func closeDisk(cached view: DiskID? = nil) {
         if let view {
-            let opened = opened()
+            let opened = disks().opened(for: view)
             // File systems count time in ticks: another file, of the same number and size, that is made within one tick
             // looks the same. While this one is open there is none.
             let isSettled = opened.layers.allSatisfy { $0.file.modified.age > FolderNode.tick }

@@ -67,9 +67,11 @@ enum NodeName {
     static let snapshots = Array("snapshots".utf8)
     static let vmState = Array("vmstate".utf8)
     static let partitions = Array("partitions".utf8)
+    static let volumes = Array("volumes".utf8)
     static let layers = Array("layers".utf8)
 
     static func partition(_ number: Int) -> [UInt8] { Array("p\(number).raw".utf8) }
+    static func volume(_ name: String) -> [UInt8] { Array("\(name).raw".utf8) }
     static func layer(_ depth: Int) -> [UInt8] { Array("\(depth).raw".utf8) }
 }
 

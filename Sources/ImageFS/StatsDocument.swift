@@ -95,10 +95,13 @@ struct StatsDocument: Encodable {
             report = ImageReport(filename: node.location.text, error: nil)
             report.format = node.format?.rawValue
         }
-        report.add(id, of: disks, allocation: true) { number in
-            let name = String(decoding: NodeName.partition(number), as: UTF8.self)
-            return "\(String(decoding: NodeName.partitions, as: UTF8.self))/\(name)"
+        func file(_ folder: [UInt8], _ name: [UInt8]) -> String {
+            String(decoding: folder + "/".utf8 + name, as: UTF8.self)
         }
+        let names = ImageReport.Files(
+            partition: { file(NodeName.partitions, NodeName.partition($0)) },
+            volume: { file(NodeName.volumes, NodeName.volume($0)) })
+        report.add(id, of: disks, allocation: true, files: names)
         report.error = disks.disk(id)?.error
         more = report.more ?? ImageReport.More(layers.first)
         report.more = nil

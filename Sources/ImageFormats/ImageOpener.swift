@@ -8,7 +8,7 @@ public struct ImageOpener: Sendable {
     /// The most files that one chain may have. QEMU sets no limit; chains of more than a few dozen are not seen.
     public static let depthLimit = 256
 
-    private let policy: any OpenPolicy
+    let policy: any OpenPolicy
     private let resources: LayerResources
     /// How images are opened.
     public var options: OpeningOptions
@@ -33,7 +33,8 @@ public struct ImageOpener: Sendable {
         var chain = Chain(policy: policy, resources: resources.counting(in: counters), options: options)
         do throws(ImageError) {
             let image = try chain.open(file, as: format)
-            return OpenedImage(layers: chain.layers, result: .success(image))
+            return OpenedImage(
+                layers: chain.layers, result: .success(image), neighbours: ImageNeighbours(of: file, opener: self))
         } catch {
             return OpenedImage(layers: chain.layers, result: .failure(error))
         }

@@ -50,6 +50,8 @@ public final class OpenedImage: Sendable {
     public let disk: OpenedDisk
     /// The internal snapshots whose disks can be asked for: none where the image itself cannot be read.
     public let snapshots: [DiskSnapshot]
+    /// The other images in the folder of the topmost one; nil where there is no disk.
+    public let neighbours: ImageNeighbours?
     private let snapshotDisks = Guarded<[Int: OpenedDisk]>([:])
     private let shared: SharedLookUps
     private let measuredBitmaps = Guarded<[MeasuredBitmap]?>(nil)
@@ -62,8 +64,11 @@ public final class OpenedImage: Sendable {
     /// changed.
     private let lookedAt = Atomic<Int64>(0)
 
-    init(layers: [LayerDescription], result: Result<Image, ImageError>) {
+    init(
+        layers: [LayerDescription], result: Result<Image, ImageError>, neighbours: ImageNeighbours? = nil
+    ) {
         self.layers = layers
+        self.neighbours = neighbours
         disk = OpenedDisk(result)
         shared = SharedLookUps(hostSize: disk.image?.hostSize ?? 0)
         if case .success = result, let image = layers.first?.image as? any SnapshotImage {
@@ -76,6 +81,11 @@ public final class OpenedImage: Sendable {
     /// An image whose file could not even be opened.
     public convenience init(failure: ImageError) {
         self.init(layers: [], result: .failure(failure))
+    }
+
+    /// A disk that lies on this image and `others`, of whose files the answer has all: it is unchanged while they are.
+    public func joined(with others: [OpenedImage], as disk: Image) -> OpenedImage {
+        OpenedImage(layers: layers + others.flatMap(\.layers), result: .success(disk))
     }
 
     /// A part of the image as a disk of its own: a snapshot, a partition, an image of the chain. What counting all of them

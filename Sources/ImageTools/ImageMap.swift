@@ -17,9 +17,9 @@ extension NamedImage {
     ///
     /// Throws why the disk cannot be read, or that there is no such snapshot.
     package func map(from start: UInt64 = 0, count: UInt64 = .max) throws(ImageError) -> ImageMap {
-        let opened = try open()
-        let disk = try disk(of: ImageDisks(of: opened)).result.get()
-        let files = opened.layers.flatMap(\.files)
+        let disks = ImageDisks(of: try open())
+        let disk = try disk(of: disks).result.get()
+        let files = disks.opened(for: try find(in: disks)).layers.flatMap(\.files)
         let paths = Dictionary(files.map { ($0.id, $0.path) }) { first, _ in first }
         return ImageMap(runs: DiskMap(disk, from: start, count: count), files: files, paths: paths)
     }

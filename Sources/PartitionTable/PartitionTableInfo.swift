@@ -17,6 +17,8 @@ public struct PartitionTableInfo: Encodable, Sendable {
         public var type: String
         /// What the type is called; nil for one that is not known.
         public var typeName: String?
+        /// What it is by its content, for other software than file systems.
+        public var content: MemberType?
         /// The name in a GPT.
         public var name: String?
         /// What Linux calls PARTUUID.
@@ -27,7 +29,7 @@ public struct PartitionTableInfo: Encodable, Sendable {
         public var attributes: String?
 
         private enum CodingKeys: String, CodingKey {
-            case number, file, start, size, type, name, uuid, active, attributes
+            case number, file, start, size, type, content, name, uuid, active, attributes
             case typeName = "type-name"
         }
 
@@ -74,16 +76,20 @@ public struct PartitionTableInfo: Encodable, Sendable {
         case usedBackup = "used-backup"
     }
 
-    /// The facts of `table`; nil where the disk has none, and nothing is odd about that. `file` answers the file of a
+    /// Of how many partitions the content is looked at.
+    private static let contentLimit = 128
+
+    /// The facts of `table`, that of `disk`; nil where that has none, and nothing is odd about that. `file` answers the file of a
     /// partition's number in a mount.
-    public init?(_ table: PartitionTable, file: (Int) -> String? = { _ in nil }) {
+    public init?(_ table: PartitionTable, on disk: Image, file: (Int) -> String? = { _ in nil }) {
         guard table.scheme != .none || !table.notes.isEmpty || table.fault != nil else { return nil }
         scheme = table.scheme.rawValue
         sectorSize = table.sectorSize.rawValue
         id = table.diskID
         usedBackup = table.usedBackup ? true : nil
-        partitions = table.partitions.map { partition in
+        partitions = table.partitions.enumerated().map { index, partition in
             var entry = Entry(partition)
+            if index < Self.contentLimit { entry.content = MemberType(of: partition.image(in: disk)) }
             entry.file = file(partition.number)
             return entry
         }

@@ -34,7 +34,8 @@ struct AttachmentOptions: ParsableArguments {
         let image = try options.image(path).choosing(snapshot: snapshot)
         let disks = ImageDisks(of: try image.open())
         let id = try image.find(in: disks)
-        let disk = NamedDisk(image: try image.disk(of: disks).result.get(), opened: disks.opened, onNote: image.onNote)
+        let disk = NamedDisk(
+            image: try image.disk(of: disks).result.get(), opened: disks.opened(for: id), onNote: image.onNote)
         try sharing.checkUse(of: disk.files)
         let mounted = try image.mountPath(of: id, in: disks)
         let server = AttachedServer(
@@ -63,7 +64,7 @@ struct AttachmentOptions: ParsableArguments {
     /// The partitions of a whole disk.
     private static func partitions(of disk: Image, _ id: DiskID) -> [(number: Int, bytes: LoopDevice.Range)] {
         switch id.part {
-        case .partition, .vmState: []
+        case .partition, .volume, .vmState: []
         case .whole, .layer:
             PartitionTable(of: disk).partitions.map {
                 ($0.number, LoopDevice.Range(offset: $0.start.rawValue, count: $0.size))

@@ -69,6 +69,7 @@ struct DisksOfFile {
         let disks = ImageDisks(of: opened)
         guard let id = try? image.find(in: disks) else { return [] }
         var parts = disks.partitionTable(of: id.snapshot)?.partitions.map { DiskPart.partition($0.number) } ?? []
+        parts += disks.volumes(of: id.snapshot).volumes.compactMap { $0.isReadable ? .volume($0.name) : nil }
         if id.snapshot == nil {
             if opened.layers.count > 1 { parts += opened.layers.indices.map { .layer($0) } }
         } else if disks.disk(DiskID(snapshot: id.snapshot, part: .vmState)) != nil {

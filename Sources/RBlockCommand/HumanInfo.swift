@@ -75,6 +75,9 @@ struct HumanInfo {
             line("in use", "another program \(use.writing ? "writes to" : "reads") \(use.filename.text)")
         }
         if let table = more.partitionTable { add(table) }
+        if let content = more.content { line("content", content.name) }
+        for group in more.volumeGroups ?? [] { add(group) }
+        for note in more.volumeNotes ?? [] { line("note", note.description) }
         if let sum = more.allocation {
             text += "Allocation, over the whole chain:\n"
             for (name, count) in [
@@ -96,13 +99,26 @@ struct HumanInfo {
             "\(table.scheme)" + (table.id.map { ", disk \($0)" } ?? "") + ", sectors of \(table.sectorSize) bytes"
                 + (table.usedBackup == true ? ", from its backup" : ""))
         for partition in table.partitions {
-            let type = partition.typeName ?? "type \(partition.type)"
+            let content = partition.content.map { ", \($0.name)" } ?? ""
+            let type = (partition.typeName ?? "type \(partition.type)") + content
             let name = partition.name.map { $0.isEmpty ? "" : ", \"\($0)\"" } ?? ""
             line(
                 "\(partition.number)", "\(humanSize(partition.size)) at \(partition.start), \(type)\(name)", indent: 1)
         }
         for note in table.notes ?? [] { line("note", note.description, indent: 1) }
         if let error = table.error { line("error", error.description, indent: 1) }
+    }
+
+    private mutating func add(_ group: VolumeGroupReport) {
+        let here = group.physicalVolumes.count { $0.here }
+        line(
+            "volume group",
+            "\(group.name), \(group.id), \(here) of \(group.physicalVolumes.count) physical volumes on this disk")
+        for volume in group.volumes {
+            let error = volume.error.map { ", not read: \($0.detail)" } ?? ""
+            line(volume.disk, "\(humanSize(volume.size)), \(volume.type)\(error)", indent: 1)
+        }
+        for note in group.notes ?? [] { line("note", note.description, indent: 1) }
     }
 
     private mutating func add(_ title: String, _ facts: Facts) {

@@ -21,8 +21,9 @@ struct Mount: ParsableCommand {
             norecovery (XFS) or rescue=nologreplay (btrfs), and a warning says that the last changes may be missing. XFS is \
             mounted with nouuid, so that several copies can be mounted at once.
 
-            Volumes of LVM, members of a RAID, encrypted partitions and swap space cannot be mounted by themselves: the \
-            message says what they are, and what can be done.
+            A volume of LVM is mounted by its name, IMAGE/VG-LV, as 'rblock info IMAGE' lists it. Physical volumes of LVM, \
+            members of a RAID, encrypted partitions and swap space cannot be mounted by themselves: the message says what they \
+            are, and what can be done.
 
             A file system that you do not trust is safer in a virtual machine: the kernel's own code reads it. Only root can \
             mount. For an ordinary user the message has the commands of rblockfs(1) that show the disk as a file.
@@ -35,6 +36,8 @@ struct Mount: ParsableCommand {
               # of several, the one of the second partition; of a snapshot
               rblock mount disk.qcow2:2 /mnt/guest
               rblock mount disk.qcow2@daily:2 /mnt/guest
+              # a volume of LVM
+              rblock mount disk.qcow2/ubuntu--vg-ubuntu--lv /mnt/guest
               # nothing of it may be executed
               rblock mount -o noexec shop.ova /mnt/guest
 

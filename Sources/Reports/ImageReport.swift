@@ -21,6 +21,11 @@ package struct ImageReport: Encodable, Sendable {
         package var unknownHeaderExtensions: [HeaderExtensionInfo]?
         /// What the disk's partition table says, where the disk can be read from the files that were opened.
         package var partitionTable: PartitionTableInfo?
+        /// What the disk is as a whole, where it has no partitions.
+        package var content: MemberType?
+        /// The groups of LVM that it has parts of, and what is wrong with these.
+        package var volumeGroups: [VolumeGroupReport]?
+        package var volumeNotes: [ErrorText]?
         /// How the disk is stored, over the whole chain.
         package var allocation: Allocation?
         /// Why it is not known how the disk is stored.
@@ -31,7 +36,9 @@ package struct ImageReport: Encodable, Sendable {
         package var bitmaps: [MeasuredBitmap]?
 
         private enum CodingKeys: String, CodingKey {
-            case probed, notes, allocation, bitmaps, lost
+            case probed, notes, allocation, bitmaps, lost, content
+            case volumeGroups = "volume-groups"
+            case volumeNotes = "volume-notes"
             case inUse = "in-use"
             case unknownHeaderExtensions = "unknown-header-extensions"
             case partitionTable = "partition-table"
@@ -128,19 +135,22 @@ package struct ImageReport: Encodable, Sendable {
     }
 
     /// Adds what is known of the disk `id` of the image: its size, the snapshot that keeps it, its partition table, and, with
-    /// `allocation`, how it is stored. `file` names those of partitions by their numbers, where they have any.
+    /// `allocation`, how it is stored. `files` names those of partitions and volumes, where they have any.
     package mutating func add(
-        _ id: DiskID, of disks: ImageDisks, allocation: Bool, file: (Int) -> String? = { _ in nil }
+        _ id: DiskID, of disks: ImageDisks, allocation: Bool, files: Files = Files()
     ) {
         let disk = disks.disk(id)
         if let index = id.snapshot, disks.opened.snapshots.indices.contains(index) {
             snapshot = SnapshotInfo(disks.opened.snapshots[index])
         }
         if id != .current { info?.virtualSize = disk?.image?.virtualSize }
-        let table =
-            id.part == .whole ? disks.partitionTable(of: id.snapshot) : disk?.image.map { PartitionTable(of: $0) }
         more = more ?? More(nil)
-        more?.partitionTable = table.flatMap { PartitionTableInfo($0, file: file) }
+        if let image = disk?.image {
+            let isWhole = id.part == .whole
+            let table = isWhole ? disks.partitionTable(of: id.snapshot) : nil
+            let volumes = isWhole ? disks.volumes(of: id.snapshot) : nil
+            more?.add(table ?? PartitionTable(of: image), of: image, volumes, files)
+        }
         guard allocation else { return }
         let measured = disk?.allocation
         more?.allocation = measured?.whole
@@ -191,7 +201,11 @@ extension NamedImage {
         let allNotes = notes + layer.notes
         report.more?.notes = allNotes.isEmpty ? nil : allNotes
         if report.info?.backingFilename == nil {
-            report.more?.partitionTable = opened.disk.image.flatMap { PartitionTableInfo(PartitionTable(of: $0)) }
+            if let disk = opened.disk.image {
+                let table = PartitionTable(of: disk)
+                let volumes = DiskVolumes(of: disk, table, path: layer.file.path, beside: nil)
+                report.more?.add(table, of: disk, volumes, ImageReport.Files())
+            }
         }
         return report
     }

@@ -13,8 +13,7 @@ package struct Export: Sendable {
     /// The disk.
     package let image: Image
     /// The image that it is or is a part of: its layers, snapshots and bitmaps.
-    package var opened: OpenedImage { disks.opened }
-    private let disks: ImageDisks
+    package let opened: OpenedImage
     /// Whether it is the image's own disk, and none that it holds.
     package let isWhole: Bool
     /// Whether all of its files are on disks of this host: see `HostFile`.
@@ -27,9 +26,9 @@ package struct Export: Sendable {
         self.name = name + listed.suffix
         summary = listed.summary
         image = listed.image
-        self.disks = disks
         self.isWhole = isWhole
-        isPrompt = disks.opened.isPrompt
+        opened = listed.opened ?? disks.opened
+        isPrompt = opened.isPrompt
         self.paths = paths
     }
 

@@ -366,8 +366,10 @@ package final class ExportCatalog: Sendable {
         return try parts.value(for: ObjectIdentifier(disks), of: .export(name), within: limit) {
             () throws(ImageError) in
             guard !isWhole else { return disks.list() }
+            let id = try image.find(in: disks)
             let disk = try image.disk(of: disks).result.get()
-            return [ImageDisks.Listed(suffix: "", summary: "disk of an image", image: disk)]
+            let opened = disks.opened(for: id)
+            return [ImageDisks.Listed(suffix: "", summary: "disk of an image", image: disk, opened: opened)]
         }
     }
 

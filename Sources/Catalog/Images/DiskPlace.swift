@@ -6,6 +6,8 @@ package enum DiskPart: Hashable, Sendable {
     case whole
     /// The partition of that number.
     case partition(Int)
+    /// The volume of LVM that is called so: see `DiskVolumes`.
+    case volume(String)
     /// The disk as the image so many steps down the chain has it; 0 is the image itself.
     case layer(Int)
     /// The saved state of the machine that a snapshot keeps.
@@ -30,7 +32,7 @@ package struct DiskID: Hashable, Sendable {
 }
 
 /// Which disk of an image is meant, by name: its own, or one that it holds. It is what follows the image's name in
-/// `IMAGE@SNAPSHOT`, `IMAGE/p1`, `IMAGE@SNAPSHOT/p1`, `IMAGE@SNAPSHOT/vmstate` and `IMAGE/layers/1`: the same for the
+/// `IMAGE@SNAPSHOT`, `IMAGE/p1`, `IMAGE/VG-LV`, `IMAGE@SNAPSHOT/p1`, `IMAGE@SNAPSHOT/vmstate` and `IMAGE/layers/1`: the same for the
 /// commands, NBD and JSON-RPC.
 package struct DiskPlace: Hashable, Sendable {
     /// The name, or else the ID, of an internal snapshot; nil: the current disk.
@@ -67,9 +69,21 @@ package struct DiskPlace: Hashable, Sendable {
             part = .layer(depth)
         } else if text.hasPrefix("/p"), let number = Self.number(text.dropFirst(2)) {
             part = .partition(number)
+        } else if let name = Self.volume(text) {
+            part = .volume(name)
         } else {
             return nil
         }
+    }
+
+    /// The name of a volume in `text`, which begins with a slash: it has a hyphen inside, and no other slash.
+    private static func volume(_ text: Substring) -> String? {
+        let name = text.dropFirst()
+        guard text.first == "/", name.utf8.dropFirst().dropLast().contains(UInt8(ascii: "-")), !name.contains("/")
+        else {
+            return nil
+        }
+        return String(name)
     }
 
     /// A number in the digits that it is written with: `01` is none.
@@ -85,6 +99,7 @@ package struct DiskPlace: Hashable, Sendable {
         switch part {
         case .whole: ""
         case .partition(let number): "/p\(number)"
+        case .volume(let name): "/\(name)"
         case .layer(let depth): "/layers/\(depth)"
         case .vmState: "/vmstate"
         }

@@ -29,12 +29,16 @@ package final class ImageDisks: Sendable {
         /// The partition tables that were asked for, by what they were read from; nil: the current disk.
         var partitionTables: [Content?: PartitionTable] = [:]
         var disks: [DiskID: OpenedDisk] = [:]
-        var list: [Listed]?
+        /// The list, and the volumes of the current disk when it was made.
+        var list: (disks: [Listed], volumes: OpenVolumes)?
     }
 
     /// The image.
     package let opened: OpenedImage
     private let state = Guarded(State())
+    /// The volumes of LVM that were asked for. They have a lock of their own: other images, which may not answer, are looked at
+    /// for them.
+    private let volumes = Guarded<[Content?: OpenVolumes]>([:])
 
     /// The disks of `opened`.
     package init(of opened: OpenedImage) {
@@ -83,9 +87,44 @@ package final class ImageDisks: Sendable {
         return table
     }
 
+    /// `list`, where that has been asked and answered before, and another answer is not to be expected.
+    var knownList: [Listed]? {
+        guard let list = state.withLockIfAvailable({ $0.list }) ?? nil, list.volumes.volumes.isCurrent else {
+            return nil
+        }
+        return list.disks
+    }
+
+    /// Keeps `list`, which has `volumes`.
+    func keep(_ list: [Listed], _ volumes: OpenVolumes) { state.withLock { $0.list = (list, volumes) } }
+
+    /// The volumes of LVM of the current disk, or of that of a snapshot, as they are now.
+    func openVolumes(of snapshot: Int?) -> OpenVolumes {
+        let disk = disk(DiskID(snapshot: snapshot))?.image
+        let content = disk.flatMap { disk in
+            snapshot.map { Content(content: opened.snapshots[$0].content, size: disk.virtualSize) }
+        }
+        return volumes.withLock { known in
+            if let open = known[content], open.volumes.isCurrent { return open }
+            let table = partitionTable(of: snapshot)
+            let path = opened.layers.first?.file.path ?? ""
+            let found =
+                disk.map {
+                    DiskVolumes(
+                        of: $0, table ?? PartitionTable(of: $0), path: path, beside: snapshot == nil ? opened : nil)
+                }
+                ?? DiskVolumes()
+            let open = OpenVolumes(found, of: opened)
+            if known.count >= Self.tableLimit { known = known.filter { $0.key == nil } }
+            known[content] = open
+            return open
+        }
+    }
+
     /// One of its disks, or why it cannot be read; nil where there is none of that place.
     package func disk(_ id: DiskID) -> OpenedDisk? {
-        state.withLock { disk(id, &$0) }
+        if case .volume(let name) = id.part { return openVolumes(of: id.snapshot).disk(name)?.disk }
+        return state.withLock { disk(id, &$0) }
     }
 
     private func disk(_ id: DiskID, _ state: inout State) -> OpenedDisk? {
@@ -113,81 +152,8 @@ package final class ImageDisks: Sendable {
                 let partition = partitionTable(of: id.snapshot, &state)?.partition(number)
             else { return nil }
             return opened.part(.success(partition.image(in: disk)))
+        // Not under this lock: see `disk`.
+        case .volume: return nil
         }
-    }
-}
-
-extension ImageDisks {
-    /// The most partitions that a list has: a small file can have thousands of snapshots that share a table of a thousand.
-    static let listLimit = 1 << 15
-
-    /// A disk of a list.
-    package struct Listed: Sendable {
-        /// What follows the image's name in that of the disk: see `DiskPlace`.
-        package var suffix: String
-        /// What it is, for people.
-        package var summary: String
-        /// The disk.
-        package var image: Image
-    }
-
-    /// The image's own disk. Throws why it cannot be read.
-    func whole() throws(ImageError) -> Listed {
-        Listed(suffix: "", summary: wholeSummary, image: try opened.disk.result.get())
-    }
-
-    private var wholeSummary: String { "\(opened.layers.first?.format.rawValue ?? "raw") image" }
-
-    /// `list`, where that has been asked and answered before.
-    var knownList: [Listed]? { state.withLockIfAvailable { $0.list } ?? nil }
-
-    /// The disk, its partitions, the images of its chain (0 is the image itself), and each snapshot that can be read with its
-    /// partitions and saved state; at most `partitionLimit` partitions, which the summaries of disks without say. None where
-    /// the image itself cannot be read.
-    package func list(partitionLimit: Int = listLimit) -> [Listed] {
-        state.withLock { state in
-            if let list = state.list { return list }
-            let list = makeList(partitionLimit, &state)
-            state.list = list
-            return list
-        }
-    }
-
-    private func makeList(_ partitionLimit: Int, _ state: inout State) -> [Listed] {
-        var left = partitionLimit
-        var list: [Listed] = []
-        func add(_ image: Image, _ suffix: String, _ summary: String, _ table: PartitionTable?) {
-            let partitions = table?.partitions ?? []
-            let isLeftOut = partitions.count > left
-            let more = isLeftOut ? "; its partitions are left out: the image has more than \(partitionLimit)" : ""
-            list.append(Listed(suffix: suffix, summary: summary + more, image: image))
-            guard !isLeftOut else { return }
-            left -= partitions.count
-            list += partitions.map {
-                Listed(
-                    suffix: suffix + DiskPlace.text(of: .partition($0.number)),
-                    summary: "partition \($0.number)\($0.typeName.map { ": \($0)" } ?? "")", image: $0.image(in: image))
-            }
-        }
-        guard let whole = try? whole().image else { return [] }
-        add(whole, "", wholeSummary, partitionTable(of: nil, &state))
-        for depth in opened.layers.indices where opened.layers.count > 1 {
-            guard let image = whole.layer(depth) else { continue }
-            let format = opened.layers[depth].format.rawValue
-            let suffix = DiskPlace.text(of: .layer(depth))
-            list.append(Listed(suffix: suffix, summary: "\(format) image in the chain", image: image))
-        }
-        for (index, name) in snapshotNames(&state).enumerated() {
-            guard let image = opened.snapshotDisk(index)?.image else { continue }
-            let suffix = "@\(SnapshotNames.text(of: name))"
-            add(image, suffix, "snapshot \"\(opened.snapshots[index].name)\"", partitionTable(of: index, &state))
-            if let saved = (try? opened.vmState(index)) ?? nil {
-                list.append(
-                    Listed(
-                        suffix: suffix + DiskPlace.text(of: .vmState), summary: "saved state of the machine",
-                        image: saved))
-            }
-        }
-        return list
     }
 }

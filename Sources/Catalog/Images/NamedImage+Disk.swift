@@ -16,6 +16,8 @@ extension NamedImage {
             guard let place = DiskPlace(bytes[mark...]) else { continue }
             var image = NamedImage(FilePath(bytes: Array(bytes[..<mark])), format: format)
             guard image.isThere, (try? FileStatus(at: image.path).kind) != .folder else { continue }
+            // A disk of that name that an appliance does not have.
+            if case .volume = place.part, let container = image.containerPlace, container.disk == nil { continue }
             image.place = place
             return image
         }
@@ -32,8 +34,12 @@ extension NamedImage {
     /// `outOfRange` where that says a snapshot already, or what no snapshot has.
     package mutating func choose(snapshot name: String?) throws(ImageError) {
         guard let name else { return }
-        let isPartition = if case .partition = place.part { true } else { false }
-        guard place.snapshot == nil, place.part == .whole || isPartition else {
+        let isPart =
+            switch place.part {
+            case .whole, .partition, .volume: true
+            case .layer, .vmState: false
+            }
+        guard place.snapshot == nil, isPart else {
             throw ImageError(
                 .outOfRange, path: path.text, "\(place.text): says already which disk is meant, without --snapshot")
         }
@@ -50,7 +56,9 @@ extension NamedImage {
     /// The disk that is meant. Throws why it cannot be read, or that there is no such snapshot.
     package func disk(resources: LayerResources = LayerResources()) throws(ImageError) -> NamedDisk {
         let disks = ImageDisks(of: try open(resources: resources))
-        return NamedDisk(image: try disk(of: disks).result.get(), opened: disks.opened, onNote: onNote)
+        let id = try find(in: disks)
+        guard let (disk, opened) = disks.open(id) else { throw missing(id, in: disks) }
+        return NamedDisk(image: try disk.result.get(), opened: opened, onNote: onNote)
     }
 
     /// The one of `disks`, those of the image that `open` answered, that is meant. Throws why the image cannot be read, and
@@ -115,6 +123,10 @@ extension NamedImage {
             let numbers = disks.partitionTable(of: id.snapshot)?.partitions.map { "\($0.number)" } ?? []
             what = "partition \(number)"
             instead = numbers.isEmpty ? "it has none" : "it has \(numbers.joined(separator: ", "))"
+        case .volume(let name):
+            let names = disks.volumes(of: id.snapshot).volumes.map(\.name)
+            what = "volume \"\(name)\""
+            instead = names.isEmpty ? "it has none" : "it has \(names.prefix(16).joined(separator: ", "))"
         case .layer(let depth):
             (what, instead) = ("image \(depth) in its chain", "the last one is \(disks.opened.layers.count - 1)")
         case .vmState: (what, instead) = ("saved state of a machine", "the snapshot was taken of the disk alone")

@@ -27,6 +27,7 @@ extension NamedImage {
         case .layer(0): file.append("disk.raw")
         case .layer(let depth): file.append(FilePath("layers/\(depth).raw").components)
         case .partition(let number): file.append(FilePath("partitions/p\(number).raw").components)
+        case .volume(let name): file.append(FilePath("volumes/\(name).raw").components)
         case .vmState: file.append("vmstate")
         }
         return (image, file)

@@ -30,7 +30,6 @@ struct FuzzedImage {
             target == .vhdx
             ? VHDXShape.file(of: bytes) : MemoryFile(bytes, path: "memory.\(format.driver.extensions[0])")
     }
-    }
 
     /// Opens and reads it, checks it, and lists its structures; answers how many of its disks could be opened.
     func run() -> Int {
