@@ -16,7 +16,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # nbdfuse, vmdkmount, qcowmount, qemu-nbd, nbdkit), and what makes and mounts a guest's file system.
 BUILD_PACKAGES := pkg-config libfuse3-dev fuse3 mount libdeflate-dev zlib1g-dev libzstd-dev libssl-dev libexpat1-dev
 PEER_PACKAGES := qemu-utils qemu-system-common libnbd-bin libvmdk-utils libqcow-utils nbdkit
-TEST_PACKAGES := $(PEER_PACKAGES) e2fsprogs fdisk mount util-linux attr jq python3 zstd procps python3-venv dosfstools \
+TEST_PACKAGES := $(PEER_PACKAGES) e2fsprogs ewf-tools fdisk mount util-linux attr jq python3 zstd procps python3-venv dosfstools \
 	xfsprogs btrfs-progs mtools strace zsh fish bsdextrautils openssl python3-libnbd gnutls-bin curl chromium \
 	mandoc man-db groff-base 7zip
 ifeq ($(shell dpkg --print-architecture 2>/dev/null),amd64)
@@ -162,9 +162,9 @@ test-threads: deps-test build-threads
 # that can be repeated. Executions are the faster the fewer FUZZ_MODULES are covered: libFuzzer goes through all counters.
 FUZZ_SECONDS ?= 60
 FUZZ_SEED ?= 0
-FUZZ_TARGETS ?= qcow2 qcow1 vmdk-descriptor vmdk-sparse vmdk-stream vhd vdi vhdx ova ovf manifest partitions lvm luks nbd rpc
-FUZZ_MODULES ?= BlockImage ByteFormat ClusterMap Compression ControlRPC Encryption HostStorage ImageFormats JSON LVM NBDServer OVA \
-	PartitionTable QCOW1 QCOW2 VDI VHD VHDX VMDK
+FUZZ_TARGETS ?= qcow2 qcow1 qed parallels ewf vmdk-descriptor vmdk-sparse vmdk-stream vhd vdi vhdx ova ovf manifest partitions lvm luks nbd rpc
+FUZZ_MODULES ?= BlockImage ByteFormat ClusterMap Compression ControlRPC EWF Encryption HostStorage ImageFormats JSON LVM NBDServer OVA \
+	Parallels PartitionTable QCOW1 QCOW2 QED VDI VHD VHDX VMDK
 FUZZ := $(CURDIR)/.build-fuzz
 FUZZ_BUILD := -c release --sanitize=fuzzer --sanitize=address -Xswiftc -enable-testing --scratch-path $(FUZZ)
 build-fuzz fuzz: export RBLOCK_FUZZ := $(FUZZ_MODULES)

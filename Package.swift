@@ -76,6 +76,14 @@ let package = Package(
             dependencies: ["BlockImage", "ByteFormat", "ClusterMap", "Compression", "Encryption", "FormatCore"],
             swiftSettings: strict),
         .target(
+            name: "QED", dependencies: ["BlockImage", "ByteFormat", "ClusterMap", "FormatCore"], swiftSettings: strict),
+        .target(
+            name: "Parallels", dependencies: ["BlockImage", "ByteFormat", "ClusterMap", "FormatCore"],
+            swiftSettings: strict),
+        .target(
+            name: "EWF", dependencies: ["BlockImage", "ByteFormat", "Compression", "Encryption", "FormatCore"],
+            swiftSettings: strict),
+        .target(
             name: "VMDK", dependencies: ["BlockImage", "ByteFormat", "Compression", "FormatCore"],
             swiftSettings: strict),
         .target(
@@ -92,9 +100,8 @@ let package = Package(
         .target(
             name: "ImageFormats",
             dependencies: [
-                "BlockImage", "ByteFormat", "Compression", "Encryption", "FormatCore", "HostStorage", "OVA", "QCOW1",
-                "QCOW2",
-                "Raw", "VDI", "VHD", "VHDX", "VMDK",
+                "BlockImage", "ByteFormat", "Compression", "EWF", "Encryption", "FormatCore", "HostStorage", "OVA",
+                "Parallels", "QCOW1", "QCOW2", "QED", "Raw", "VDI", "VHD", "VHDX", "VMDK",
             ],
             swiftSettings: strict),
         .target(
@@ -344,9 +351,9 @@ let package = Package(
 /// time of the tests. Overflow is checked all the same. A variable, since a package with such flags is none to depend on.
 if Context.environment["RBLOCK_OPTIMIZE"] != nil {
     let optimized = [
-        "BlockImage", "ByteFormat", "Catalog", "ClusterMap", "Compression", "Encryption", "Fuse", "HostStorage",
-        "ImageFS",
-        "ImageFormats", "ImageTools", "KernelMap", "LVM", "QCOW1", "QCOW2", "VDI", "VHD", "VHDX", "VMDK",
+        "BlockImage", "ByteFormat", "Catalog", "ClusterMap", "Compression", "EWF", "Encryption", "Fuse", "HostStorage",
+        "ImageFS", "ImageFormats", "ImageTools", "KernelMap", "LVM", "Parallels", "QCOW1", "QCOW2", "VDI", "VHD",
+        "VHDX", "QED", "VMDK",
     ]
     for target in package.targets where optimized.contains(target.name) {
         target.swiftSettings? += [.unsafeFlags(["-O"], .when(configuration: .debug))]

@@ -39,7 +39,7 @@ extension DiskRun {
     fileprivate var kind: WritableKeyPath<Allocation, UInt64> {
         switch extent.storage {
         case .data where isHostHole: \.zero
-        case .data, .encoded(.encrypted, _, _, _): \.data
+        case .data, .encoded(.encrypted, _, _, _), .encoded(.checked, _, _, _): \.data
         case .encoded(.compressed, _, _, _): \.compressed
         case .zero(explicit: true): \.zero
         case .zero(explicit: false), .unallocated: \.unallocated

@@ -56,6 +56,8 @@ public struct CheckFinding: Hashable, Sendable {
         case manifest
         /// The archive of an appliance, or a disk in it that cannot be opened.
         case archive
+        /// The digest of a disk that is stored with it.
+        case digest
         /// Bytes of the disk that cannot be read or inflated.
         case data
     }

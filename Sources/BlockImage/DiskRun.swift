@@ -90,7 +90,7 @@ public struct DiskRun: Sendable {
             // it has the same name.
             offset == otherOffset && encoding == otherEncoding && file.isSame(as: otherFile)
                 && layer.isOfSameImage(as: other.layer) && extent.start == other.extent.start
-                && (encoding == .compressed || file.path.utf8.elementsEqual(otherFile.path.utf8))
+                && (encoding != .encrypted || file.path.utf8.elementsEqual(otherFile.path.utf8))
         default: false
         }
     }
@@ -110,7 +110,7 @@ extension Extent {
                 .encrypted, file: file, offset: offset.advanced(by: position / 512 * 512),
                 count: (position % 512 + part.count + 511) / 512 * 512)
         // Every part of a compressed cluster comes from the same bytes.
-        case .encoded(.compressed, _, _, _), .zero, .unallocated: break
+        case .encoded(.compressed, _, _, _), .encoded(.checked, _, _, _), .zero, .unallocated: break
         }
         if let reserved {
             part.reserved = Reserved(file: reserved.file, offset: reserved.offset.advanced(by: skipped))

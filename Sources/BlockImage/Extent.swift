@@ -6,6 +6,9 @@ public struct Extent: Sendable {
         case compressed
         /// They are encrypted in sectors of 512 bytes: all that the run reaches into, from the one that its start lies in.
         case encrypted
+        /// They are, and a check sum of theirs is compared when they are read: those of a whole chunk, whatever part of it
+        /// the run is.
+        case checked
     }
 
     /// How a run is stored.

@@ -64,7 +64,8 @@ extension Image {
                 }
                 found = place
             case .encoded(let encoding, _, _, _):
-                throw Self.notFlat(position, encoding == .encrypted ? "is encrypted" : "is compressed")
+                let words: [Extent.Encoding: ErrorText] = [.encrypted: "is encrypted", .checked: "has check sums"]
+                throw Self.notFlat(position, words[encoding] ?? "is compressed")
             case .zero, .unallocated:
                 if let found { try Self.checkHole(of: found, position..<run.end) }
             }

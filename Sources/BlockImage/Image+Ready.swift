@@ -9,7 +9,7 @@ extension Image {
         while position < range.upperBound {
             guard let run = try? runs.run(at: position, limit: range.upperBound - position) else { return }
             switch run.extent.storage {
-            case .encoded(.compressed, _, _, _):
+            case .encoded(.compressed, _, _, _), .encoded(.checked, _, _, _):
                 // One byte of it brings the whole cluster into the cache.
                 let byte = AlignedBuffer(capacity: 1, alignment: 1)
                 let first = run.part(from: position, limit: 1)

@@ -175,7 +175,9 @@ extension Image {
         guard let found = try? resolve(at: GuestOffset(start), limit: limit) else {
             return lost(at: GuestOffset(start), limit: limit)
         }
-        if case .encoded(.compressed, _, _, _) = found.extent.storage { return found.extent.count }
-        return nil
+        switch found.extent.storage {
+        case .encoded(.compressed, _, _, _), .encoded(.checked, _, _, _): return found.extent.count
+        default: return nil
+        }
     }
 }

@@ -10,6 +10,8 @@ public struct FileReference: Hashable, Sendable {
         case extent = "extent"
         /// The file that holds a QCOW2 image's clusters.
         case dataFile = "data file"
+        /// A later part of an image that lies in several files of one name.
+        case segment
         /// A file beside a part of a VMDK disk that may be its descriptor.
         case descriptor
         /// An image in the same folder, which the image does not name: it may hold a part of a volume that lies on both.

@@ -49,7 +49,7 @@ public struct WalkBudget: Sendable {
     public mutating func takeReading(_ extent: Extent) -> Bool {
         switch extent.storage {
         case .zero, .unallocated: true
-        case .data, .encoded(.encrypted, _, _, _): Self.take(extent.count, of: &plainBytes)
+        case .data, .encoded(.encrypted, _, _, _), .encoded(.checked, _, _, _): Self.take(extent.count, of: &plainBytes)
         case .encoded(.compressed, _, _, _): Self.take(extent.count, of: &compressedBytes)
         }
     }

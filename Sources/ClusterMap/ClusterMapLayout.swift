@@ -123,7 +123,8 @@ extension ClusterMap {
         in recorder: any HostUseRecorder, firstUse: HostUse = .l1Table, secondUse: HostUse = .l2Table
     ) throws(ImageError) {
         let (size, overflow) = UInt64(first.count).multipliedReportingOverflow(by: UInt64(first.entrySize))
-        recorder.record(firstUse, at: first.offset, count: overflow ? .max : size) { _, _ in false }
+        // The header may end in the sector or the cluster in which the table begins.
+        recorder.record(firstUse, at: first.offset, count: overflow ? .max : size) { _, earlier in earlier == .header }
         var (walk, inner) = (ClusterWalk(self), ClusterWalk(self))
         do throws(ImageError) {
             try walk.visitFirst { (entry) throws(ImageError) in

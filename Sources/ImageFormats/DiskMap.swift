@@ -102,6 +102,8 @@ extension MapEntry {
         case .encoded(.compressed, let file, _, _):
             self.file = file.id
             compressed = true
+        case .encoded(.checked, let file, _, _):
+            self.file = file.id
         case .encoded(.encrypted, let file, let offset, _):
             self.file = file.id
             self.offset = offset.rawValue

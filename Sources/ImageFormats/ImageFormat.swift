@@ -1,7 +1,10 @@
 import BlockImage
+import EWF
 import FormatCore
+import Parallels
 import QCOW1
 import QCOW2
+import QED
 import Raw
 import VDI
 import VHD
@@ -21,6 +24,14 @@ public struct ImageFormat: RawRepresentable, Hashable, CaseIterable, Sendable {
     public static let qcow2 = ImageFormat(QCOW2Driver())
     /// QEMU's first copy-on-write format.
     public static let qcow1 = ImageFormat(QCOW1Driver())
+    /// QEMU's Enhanced Disk.
+    public static let qed = ImageFormat(QEDDriver())
+    /// Parallels' expanding format.
+    public static let parallels = ImageFormat(ParallelsDriver())
+    /// Examiners' copies of disks.
+    public static let ewf = ImageFormat(EWFDriver())
+    /// The disk, byte for byte, in several files.
+    public static let splitRaw = ImageFormat(SplitRawDriver())
     /// VMware's virtual disk format.
     public static let vmdk = ImageFormat(VMDKDriver())
     /// The virtual hard disk of Virtual PC, Hyper-V and Azure.
@@ -30,7 +41,7 @@ public struct ImageFormat: RawRepresentable, Hashable, CaseIterable, Sendable {
     /// Hyper-V's virtual hard disks.
     public static let vhdx = ImageFormat(VHDXDriver())
     /// The formats of this program. This is the only place that names them all.
-    private static let builtIn: [ImageFormat] = [raw, qcow2, vmdk, vhd, vdi, vhdx, qcow1]
+    private static let builtIn: [ImageFormat] = [raw, qcow2, vmdk, vhd, vdi, vhdx, qcow1, qed, parallels, ewf, splitRaw]
     private static let added = Guarded<[ImageFormat]>([])
 
     private init(_ driver: any FormatDriver) {
@@ -91,13 +102,10 @@ extension ImageFormat {
         return allCases.first { $0.driver.extensions.contains(suffix) }.map { .format($0) }
     }
 
-    /// The extensions of images that are not read here, which in a container are disks all the same: opening one says what it is.
-    private static let foreignExtensions = ["qed"]
-
-    /// Whether the extension of `name` calls it a disk image, one that is read here or not, and is not all of the name.
+    /// Whether the extension of `name` calls it a disk image, and is not all of the name.
     public static func isDiskName(_ name: [UInt8]) -> Bool {
         guard let suffix = name.fileExtension, name.count > suffix.utf8.count + 1 else { return false }
-        return naming(of: name) != nil || foreignExtensions.contains(suffix)
+        return naming(of: name) != nil
     }
 
     /// This format, or another one with the same extension, where `file` has that and is of the other by its content: `.qcow`.

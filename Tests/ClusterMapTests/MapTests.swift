@@ -7,7 +7,10 @@ import TestImages
 import Testing
 
 /// The formats that map clusters by one table or by two.
-private let formats: [(ClusterImageBuilder.Format, Int)] = [(.qcow1, 9), (.qcow1, 12), (.qcow1, 16)]
+private let formats: [(ClusterImageBuilder.Format, Int)] = [
+    (.qcow1, 9), (.qcow1, 12), (.qcow1, 16), (.qed, 12), (.qed, 16), (.parallels, 9), (.parallels, 16),
+    (.parallelsExtended, 12), (.parallelsExtended, 16),
+]
 
 struct `A disk that is mapped by clusters` {
     @Test(arguments: formats)

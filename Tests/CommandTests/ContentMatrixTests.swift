@@ -22,12 +22,12 @@ private struct ContentMatrix {
         Kind(name: "qcow2", format: "qcow2"), Kind(name: "vmdk", format: "vmdk"), Kind(name: "disk", isRaw: true),
         Kind(name: "zeros", isRaw: true), Kind(name: "vdi", format: "vdi"),
         Kind(name: "vhd", format: "vpc"),
-        Kind(name: "fixed-vhd", format: "vpc"), Kind(name: "vhdx", format: "vhdx"), Kind(name: "qed", word: "QED"),
-        Kind(name: "qcow1", format: "qcow"), Kind(name: "parallels", word: "Parallels"),
+        Kind(name: "fixed-vhd", format: "vpc"), Kind(name: "vhdx", format: "vhdx"), Kind(name: "qed", format: "qed"),
+        Kind(name: "qcow1", format: "qcow"), Kind(name: "parallels", format: "parallels"),
         Kind(name: "luks", word: "LUKS"),
         Kind(name: "gzip", word: "gzip"), Kind(name: "xz", word: "xz"), Kind(name: "bzip2", word: "bzip2"),
         Kind(name: "tar", word: "OVA"), Kind(name: "zip", word: "ZIP"), Kind(name: "android", word: "Android"),
-        Kind(name: "ewf", word: "E01"), Kind(name: "html", word: "HTML"), Kind(name: "text", word: "text"),
+        Kind(name: "html", word: "HTML"), Kind(name: "text", word: "text"),
         Kind(name: "utf16", word: "UTF-16"),
     ]
 
@@ -54,7 +54,6 @@ private struct ContentMatrix {
             gzip -c qcow2 >gzip; xz -0 -c qcow2 >xz; bzip2 -c qcow2 >bzip2
             echo '<Envelope/>' >vm.ovf; tar cf tar vm.ovf vmdk; rm vm.ovf
             (printf 'PK\\3\\4'; cat disk) >zip; (printf '\\72\\377\\46\\355\\1\\0'; cat disk) >android
-            (printf 'EVF\\11\\15\\12\\377\\0'; cat disk) >ewf
             printf '<!DOCTYPE html>\\n<title>404</title>\\n' >html; seq 20000 >text
             printf '\\377\\376#\\0 \\0D\\0i\\0s\\0k\\0\\15\\0\\12\\0' >utf16
             mkdir all

@@ -50,11 +50,7 @@ struct `What a file holds that is no disk` {
     private static let lines = String(repeating: "RW 2048 FLAT \u{e9} \"disk-flat.vmdk\" 0\r\n", count: 300)
 
     static let kinds: [NamedBytes] = [
-        NamedBytes("QED", file(Array("QED\0".utf8))),
-        NamedBytes("Parallels", file(Array("WithoutFreeSpace".utf8))),
-        NamedBytes("Parallels", file(Array("WithouFreSpacExt".utf8))),
         NamedBytes("DMG", file([], end: footer("koly", [0, 0, 0, 4, 0, 0, 2, 0], at: 4))),
-        NamedBytes("E01", file(Array("EVF".utf8) + [9, 13, 10, 255, 0])),
         NamedBytes("Ex01", file(Array("EVF2".utf8) + [13, 10, 0x81, 0])),
         NamedBytes("AFF4", file(Array("PK".utf8) + [3, 4] + footer("", Array("container.description".utf8), at: 30))),
         NamedBytes("LUKS", file(Array("LUKS".utf8) + [0xba, 0xbe, 0, 2])),

@@ -21,8 +21,6 @@ enum Corpus {
 
         /// Whether it has a header, and hardly anything of the tables that this speaks of.
         var isHeaderOnly: Bool { format.contains("qcow v1") }
-        /// Whether it is another program's by its content, and nothing calls it a raw disk.
-        var isForeign: Bool { format == "qed" }
     }
 
     static let folder: String = {

@@ -134,7 +134,10 @@ private final class NoFilesOpened: OpenPolicy {
     var wasAsked: Bool { asked.withLock { $0 } }
 
     func open(_ reference: FileReference, namedBy file: any HostFile) throws(ImageError) -> any HostFile {
-        if reference.role == .descriptor { return try policy.open(reference, namedBy: file) }
+        // Segments are the image itself.
+        if reference.role == .descriptor || reference.role == .segment {
+            return try policy.open(reference, namedBy: file)
+        }
         asked.withLock { $0 = true }
         throw ImageError(
             .denied, path: file.path, "\(reference.role.rawValue) \"\(path: reference.text)\": is not looked at")

@@ -78,14 +78,8 @@ extension ForeignContent {
     private static let zip = Self("a ZIP archive", "unpack it first")
 
     private static let signatures: [Signature] = [
-        Signature(image("a QED image", "qed"), "QED\0"),
-        Signature(image("a Parallels image", "parallels"), "WithoutFreeSpace"),
-        Signature(image("a Parallels image", "parallels"), "WithouFreSpacExt"),
         Signature(image("a Bochs image", "bochs"), "Bochs Virtual HD Image"),
         Signature(Self("a user-mode Linux COW image"), "OOOM"),
-        Signature(
-            Self("an EWF image (E01) of EnCase", "ewfexport makes a raw disk of it"),
-            (0, Array("EVF".utf8) + [9, 13, 10, 0xff, 0])),
         Signature(
             Self("an EWF image (Ex01) of EnCase", "ewfexport makes a raw disk of it"),
             (0, Array("EVF2".utf8) + [13, 10, 0x81, 0])),

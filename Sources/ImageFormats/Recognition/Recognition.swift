@@ -22,6 +22,14 @@ public struct Recognition: Sendable {
             self = try Self(contentOf: file, under: under)
             return
         }
+        // A name with a number is no more than that.
+        if !isSaid, named.driver.imageName == nil, named != .raw, let name = Self.contentName(of: file, besides: named)
+        {
+            throw ImageError(
+                .unsupported, path: file.path,
+                "holds \(name), by its content, and is called the first part of a raw disk",
+                hint: "--format \(named.rawValue) has it read as that")
+        }
         format = isSaid ? named : named.ofContent(of: file)
         guard named == .raw, !isSaid, let name = Self.contentName(of: file, besides: .raw) else {
             notes = []

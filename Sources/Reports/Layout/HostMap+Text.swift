@@ -65,6 +65,7 @@ extension HostUse {
         case .header: "H"
         case .descriptor: "N"
         case .l1Table: "L"
+        case .blockTable: "O"
         case .l2Table: "M"
         case .blockTable: "O"
         case .refcountTable: "T"

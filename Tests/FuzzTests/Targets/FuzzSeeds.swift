@@ -7,7 +7,9 @@ extension FuzzTarget {
     func seeds() throws -> [[UInt8]] {
         switch self {
         case .qcow2: Self.qcow2Seeds()
-        case .qcow1: Self.clusterSeeds(.qcow1)
+        case .qcow1: Self.clusterSeeds(.qcow1, 9)
+        case .qed: Self.clusterSeeds(.qed, 12)
+        case .parallels: Self.clusterSeeds(.parallels, 9) + Self.clusterSeeds(.parallelsExtended, 9)
         case .vmdkDescriptor: try Self.descriptorSeeds()
         case .vmdkSparse: try Self.sparseSeeds()
         case .vmdkStream: try Self.streamSeeds()
@@ -18,7 +20,7 @@ extension FuzzTarget {
         case .rpc: Self.rpcSeeds.map { Array($0.utf8) }
         case .lvm: Self.groupSeeds
         case .manifest: Self.manifestSeeds.map { Array($0.utf8) }
-        case .ova, .ovf, .partitions, .luks: []
+        case .ewf, .ova, .ovf, .partitions, .luks: []
         }
     }
 
@@ -46,8 +48,8 @@ extension FuzzTarget {
         }
     }
 
-    private static func clusterSeeds(_ format: ClusterImageBuilder.Format) -> [[UInt8]] {
-        [9, 12].map { bits in
+    private static func clusterSeeds(_ format: ClusterImageBuilder.Format, _ bits: Int) -> [[UInt8]] {
+        [bits, 12].map { bits in
             let builder = ClusterImageBuilder(format, size: 20 << UInt64(bits) | 512, clusterBits: bits)
             return builder.build(seed: UInt64(bits)).bytes
         }

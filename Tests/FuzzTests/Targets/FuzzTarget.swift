@@ -22,6 +22,12 @@ enum FuzzTarget: String, CaseIterable, Sendable {
     case qcow2
     /// QCOW of version 1.
     case qcow1
+    /// QED.
+    case qed
+    /// Expanding Parallels images.
+    case parallels
+    /// The first segment of an EWF image.
+    case ewf
     /// The text of a VMDK descriptor, and the extents that it makes up.
     case vmdkDescriptor = "vmdk-descriptor"
     /// VMDK files with grain tables: hosted sparse extents, COWD, seSparse.
@@ -55,7 +61,9 @@ enum FuzzTarget: String, CaseIterable, Sendable {
     var hasFixedFields: Bool {
         switch self {
         case .vmdkDescriptor, .ovf, .manifest, .lvm, .rpc: false
-        case .qcow2, .qcow1, .vmdkSparse, .vmdkStream, .vhd, .vdi, .vhdx, .ova, .partitions, .luks, .nbd: true
+        case .qcow2, .qcow1, .qed, .parallels, .ewf, .vmdkSparse, .vmdkStream, .vhd, .vdi, .vhdx, .ova, .partitions,
+            .luks, .nbd:
+            true
         }
     }
 
@@ -63,7 +71,7 @@ enum FuzzTarget: String, CaseIterable, Sendable {
     @discardableResult
     func run(_ bytes: [UInt8]) -> Int {
         switch self {
-        case .qcow2, .qcow1, .vmdkSparse, .vmdkStream, .vmdkDescriptor, .vhd, .vdi, .vhdx:
+        case .qcow2, .qcow1, .qed, .parallels, .ewf, .vmdkSparse, .vmdkStream, .vmdkDescriptor, .vhd, .vdi, .vhdx:
             FuzzedImage(bytes, self).run()
         case .ova: Self.runAppliance(bytes)
         case .ovf: (try? OVFEnvelope(parsing: bytes)).map { $0.files.count + $0.disks.count } ?? 0

@@ -24,6 +24,9 @@ struct FuzzedImage {
             case .vhd: .vhd
             case .vdi: .vdi
             case .vhdx: .vhdx
+            case .qed: .qed
+            case .parallels: .parallels
+            case .ewf: .ewf
             default: .vmdk
             }
         file =
