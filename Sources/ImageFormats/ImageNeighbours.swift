@@ -14,7 +14,7 @@ public struct ImageNeighbours: Sendable {
         let said = opener.options
         opener.options = OpeningOptions()
         opener.options.keys = said.keys
-        opener.options.ignoresCID = said.ignoresCID
+        opener.options.ignoresParentID = said.ignoresParentID
         self.opener = opener
     }
 
