@@ -18,7 +18,7 @@ struct `A VHDX disk that is written` {
         return image
     }
 
-    @Test(arguments: UInt64(1)...24)
+    @Test(arguments: UInt64(1)...12)
     func `is sound, and is read as it was by us and by QEMU`(seed: UInt64) throws {
         var random = SeededRandom(seed: seed)
         let image = image(seed, using: &random)
