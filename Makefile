@@ -135,7 +135,7 @@ test-modules:
 	@$(call run_tests,module-tests,--skip $(PROGRAM_TESTS))
 
 # Tests that need neither root nor FUSE nor QEMU, and end within a minute.
-UNIT_TESTS := BlockImage|ByteFormat|Catalog|Compression|ControlRPC|HostStorage|ImageFS|ImageFormats|JSON|NBDServer|OVA|PartitionTable|QCOW2|Reports|Sockets|Tidy
+UNIT_TESTS := BlockImage|ByteFormat|Catalog|Compression|ControlRPC|HostStorage|ImageFS|ImageFormats|JSON|NBDServer|OVA|PartitionTable|QCOW2|Reports|Sockets|Tidy|VDI|VHD
 NO_UNIT_TESTS := Damage|Destination|DeviceFile|ImagesInside|NewQCOW2|Oracle|Writer|WriterLayout
 test-unit: deps
 	$(SWIFT) build --build-tests
