@@ -51,8 +51,8 @@ struct ConfigSection: Sendable {
 private struct ConfigParser {
     /// LVM itself nests four sections.
     static let depthLimit = 16
-    /// The most names and values of a text: those of 100,000 segments.
-    static let itemLimit = 1 << 20
+    /// The most names and values of a text: those of 10,000 volumes.
+    static let itemLimit = 1 << 18
 
     let text: [UInt8]
     var position = 0

@@ -18,7 +18,7 @@ public struct PhysicalVolume: Sendable {
         var bytes: UInt64
 
         /// That of a whole disk.
-        public init(bytes: UInt64 = 64 << 20) { self.bytes = bytes }
+        public init(bytes: UInt64 = 16 << 20) { self.bytes = bytes }
     }
 
     /// Those of `copies` with the highest number: one, unless they contradict each other.

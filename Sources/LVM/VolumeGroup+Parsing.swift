@@ -1,8 +1,8 @@
 import ByteFormat
 
 extension VolumeGroup {
-    /// The most bytes of a text that is read: 100,000 segments have less.
-    static let textLimit: UInt64 = 16 << 20
+    /// The most bytes of a text that is read: LVM's usual area takes half a MiB of it, and 5,000 volumes have less than this.
+    static let textLimit: UInt64 = 4 << 20
     /// The most members and volumes of a group: LVM advises against more than some hundreds.
     private static let limit = 1 << 14
 

@@ -17,8 +17,8 @@ struct RBlock: AsyncParsableCommand {
 
             NAMES OF DISKS
             IMAGE is a file, a block device, or a disk that an image holds: IMAGE@SNAPSHOT, IMAGE/p1 (a partition), \
-            IMAGE@SNAPSHOT/p1, IMAGE@SNAPSHOT/vmstate, and IMAGE/layers/1 (the image under it). APPLIANCE.ova/DISK is a disk \
-            of an appliance; the only one needs no name. The same names are used by servers, and are paths in a mount: see \
+            IMAGE/VG-LV (a volume of LVM), IMAGE@SNAPSHOT/p1, IMAGE@SNAPSHOT/vmstate, and IMAGE/layers/1 (the image under it). \
+            APPLIANCE.ova/DISK is a disk of an appliance; the only one needs no name. The same names are used by servers, and are paths in a mount: see \
             rblock-names(7).
 
             SIZES AND OFFSETS

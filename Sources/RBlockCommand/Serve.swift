@@ -16,9 +16,9 @@ struct Serve: AsyncParsableCommand {
         abstract: "Serve images, and the images of folders, over sockets.",
         discussion: """
             Every image has a name: that of its file, or its path below the folder that is served. Its snapshots are \
-            IMAGE@SNAPSHOT, its partitions IMAGE/p1 and so on; the disks of an OVA are APPLIANCE.ova/DISK. A folder is \
-            looked through whenever a client asks. Images are read and never written. A client names what is served, and \
-            never a path.
+            IMAGE@SNAPSHOT, its partitions IMAGE/p1 and so on, its volumes of LVM IMAGE/VG-LV; the disks of an OVA are \
+            APPLIANCE.ova/DISK. A folder is looked through whenever a client asks. Images are read and never written. A \
+            client names what is served, and never a path.
 
             NBD (--nbd, by default at tcp:127.0.0.1:10809): any client reads the exports, several at once; where one image \
             is served, its name may be left out. Holes, allocation depths and dirty bitmaps are reported on request.

@@ -141,6 +141,8 @@ struct RBlockFS: ParsableCommand {
                   the disk, flat; of an appliance MOUNTPOINT/APPLIANCE.ova/DISK/disk.raw
               MOUNTPOINT/IMAGE/partitions/p1.raw
                   a partition
+              MOUNTPOINT/IMAGE/volumes/VG-LV.raw
+                  a volume of LVM
               MOUNTPOINT/IMAGE/snapshots/NAME/
                   the disk as an internal snapshot keeps it, and its partitions
               MOUNTPOINT/IMAGE/layers/1.raw

@@ -9,6 +9,8 @@ import PartitionTable
 struct NeighbourVolumes: Sendable {
     /// How many images are looked into, and how long what was found stands.
     private static let limits = (images: 4096, age: Duration.seconds(30))
+    /// The most volumes, segments and physical volumes together that are kept of all images: some 100 MB.
+    private static let weightLimit = 1 << 19
     /// How many milliseconds an image is waited for.
     private static let patience = 1000
 
@@ -22,6 +24,14 @@ struct NeighbourVolumes: Sendable {
         /// Its physical volumes, each with its copies of the metadata.
         let volumes: [(id: VolumeID, copies: [VolumeGroup], hasMetadataAreas: Bool)]
         fileprivate let madeAt = ContinuousClock.now
+
+        /// How many volumes, segments and physical volumes its metadata has.
+        fileprivate var weight: Int {
+            let groups = volumes.flatMap(\.copies)
+            return groups.reduce(1) { sum, group in
+                sum + group.members.count + group.volumes.reduce(0) { $0 + 1 + $1.segments.count }
+            }
+        }
 
         fileprivate init(_ name: [UInt8], _ opened: OpenedImage) {
             self.name = name
@@ -43,7 +53,7 @@ struct NeighbourVolumes: Sendable {
         var text: ErrorText { "\(path: exportName(name))" }
     }
 
-    private static let known = BoundedCache<FileStamp, Entry>(capacity: 4096)
+    private static let known = BoundedCache<FileStamp, Entry>(capacity: weightLimit)
     private static let lookups = TimedLookups<FileName, Entry?>(patience: patience)
 
     private struct FileName: Hashable {
@@ -72,8 +82,12 @@ struct NeighbourVolumes: Sendable {
         let found = Self.lookups.values(of: keys) { Self.entry($0.name, neighbours) }
         if found.count < keys.count { notes.append("\(keys.count - found.count) images of the folder do not answer") }
         var seen: Set<FileIdentity> = []
-        let all = keys.compactMap { found[$0] ?? nil }.filter { entry in
+        var all = keys.compactMap { found[$0] ?? nil }.filter { entry in
             entry.file.map { $0 != own.identity && seen.insert($0).inserted } ?? false
+        }
+        if all.reduce(0, { $0 + $1.weight }) > Self.weightLimit {
+            notes.append("the images of the folder have more metadata of LVM than is looked into")
+            all = []
         }
         let used = all.reduce(into: Set(opened.layers.flatMap(\.files).flatMap(\.identities))) {
             $0.formUnion($1.chain)
@@ -89,6 +103,7 @@ struct NeighbourVolumes: Sendable {
             if known.madeAt.duration(to: .now) < limits.age, known.name == name { return known }
             Self.known.removeAll { $0 == stamp }
         }
-        return known.insert(Entry(name, neighbours.open(file, called: name)), cost: 1, for: stamp)
+        let entry = Entry(name, neighbours.open(file, called: name))
+        return known.insert(entry, cost: entry.weight, for: stamp)
     }
 }
