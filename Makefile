@@ -16,7 +16,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # nbdfuse, vmdkmount, qcowmount, qemu-nbd, nbdkit), and what makes and mounts a guest's file system.
 BUILD_PACKAGES := pkg-config libfuse3-dev fuse3 mount libdeflate-dev zlib1g-dev libzstd-dev libssl-dev libexpat1-dev
 PEER_PACKAGES := qemu-utils qemu-system-common libnbd-bin libvmdk-utils libqcow-utils nbdkit
-TEST_PACKAGES := $(PEER_PACKAGES) e2fsprogs ewf-tools fdisk mount util-linux attr jq python3 zstd procps python3-venv dosfstools \
+TEST_PACKAGES := $(PEER_PACKAGES) e2fsprogs ewf-tools 7zip fdisk mount util-linux attr jq python3 zstd procps python3-venv dosfstools \
 	xfsprogs btrfs-progs mtools strace zsh fish bsdextrautils openssl python3-libnbd gnutls-bin curl chromium \
 	mandoc man-db groff-base 7zip
 ifeq ($(shell dpkg --print-architecture 2>/dev/null),amd64)

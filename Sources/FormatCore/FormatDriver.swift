@@ -13,6 +13,8 @@ public protocol FormatDriver: Sendable {
     var imageName: String? { get }
     /// The extensions of the names of its files, in lower case and without the dot, the usual one first.
     var extensions: [String] { get }
+    /// Whole names of its files that have no extension of their own.
+    var fileNames: [[UInt8]] { get }
     /// Whether an image of it says which format its backing file has.
     var storesBackingFormat: Bool { get }
 
@@ -39,7 +41,7 @@ extension FormatDriver {
     public var otherNames: [String] { [] }
 
     /// Most formats begin with what tells them.
-    public func recognizes(lastBytes bytes: [UInt8]) -> Bool { false }
+    public func recognizes(lastBytes bytes: [UInt8]) -> Bool { falsefileNames: [[UInt8]] { [] }
 
     /// Most formats have nowhere to say it.
     public var storesBackingFormat: Bool { false }

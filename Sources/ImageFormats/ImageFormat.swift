@@ -99,7 +99,11 @@ extension ImageFormat {
     public static func naming(of fileName: some BidirectionalCollection<UInt8>) -> Naming? {
         guard let suffix = fileName.fileExtension else { return nil }
         if suffix == "img" { return .ambiguous }
-        return allCases.first { $0.driver.extensions.contains(suffix) }.map { .format($0) }
+        let known = allCases.first { format in
+            format.driver.extensions.contains(suffix)
+                || format.driver.fileNames.contains { $0.elementsEqual(fileName) }
+        }
+        return known.map { .format($0) }
     }
 
     /// Whether the extension of `name` calls it a disk image, and is not all of the name.

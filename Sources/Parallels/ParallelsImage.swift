@@ -40,6 +40,12 @@ struct ParallelsImage: CheckableImage {
     /// Checks the BAT, with the counts of `qemu-img check`.
     func check(progress: (Double) -> Void) throws(ImageError) -> CheckResult? {
         var result = CheckResult()
+        try check(into: &result, progress: progress)
+        return result
+    }
+
+    /// The same, added to `result`.
+    func check(into result: inout CheckResult, progress: (Double) -> Void) throws(ImageError) {
         if header.isInUse {
             result.add(
                 CheckFinding(
@@ -50,7 +56,6 @@ struct ParallelsImage: CheckableImage {
         let highest = try ClusterMap(header, of: file).check(space, into: &result, progress: progress)
         result.totalClusters = UInt64(header.entryCount)
         result.imageEndOffset = (highest ?? 0).addingReportingOverflow(header.clusterSize).partialValue
-        return result
     }
 }
 

@@ -66,8 +66,8 @@ struct `Completions in shells` {
         for (line, count, expected) in [
             ("rblock inf", 1, ["info"]), ("rblock help m", 2, ["map", "measure", "mount"]),
             ("rblock map --out", 2, ["--output"]),
-            ("rblock info --output ", 3, ["human", "json"]), ("rblock info --format q", 3, ["qcow2"]),
-            ("rblock info --format=q", 2, ["--format=qcow2"]), ("rblock info -f vm", 3, ["vmdk"]),
+            ("rblock info --output ", 3, ["human", "json"]), ("rblock info --format ra", 3, ["raw"]),
+            ("rblock info --format=ra", 2, ["--format=raw"]), ("rblock info -f vm", 3, ["vmdk"]),
             ("rblock info no", 2, ["notes.txt"]), ("rblock info --backing=no", 2, ["--backing=notes.txt"]),
             ("rblock disk.qcow2 --all", 2, ["--allow-path", "--allocation"]), ("rblock oth", 1, ["other.qcow2"]),
             ("rblock info --backing-chain --backing-ch", 3, []),

@@ -67,7 +67,7 @@ struct `A backing file's format` {
         #expect(try folder.firstByte(of: "image.qcow2") == byte)
     }
 
-    @Test(arguments: ["bochs", "luks", "QCOW2", "nbd"])
+    @Test(arguments: ["dmg", "bochs", "luks", "QCOW2", "nbd"])
     func `that is not supported is named`(format: String) throws {
         let folder = try Folder()
         try folder.folder.write([1], to: "base.raw")
