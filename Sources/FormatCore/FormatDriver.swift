@@ -41,7 +41,10 @@ extension FormatDriver {
     public var otherNames: [String] { [] }
 
     /// Most formats begin with what tells them.
-    public func recognizes(lastBytes bytes: [UInt8]) -> Bool { falsefileNames: [[UInt8]] { [] }
+    public func recognizes(lastBytes bytes: [UInt8]) -> Bool { false }
+
+    /// None.
+    public var fileNames: [[UInt8]] { [] }
 
     /// Most formats have nowhere to say it.
     public var storesBackingFormat: Bool { false }
