@@ -41,7 +41,9 @@ public struct ImageFormat: RawRepresentable, Hashable, CaseIterable, Sendable {
     /// Hyper-V's virtual hard disks.
     public static let vhdx = ImageFormat(VHDXDriver())
     /// The formats of this program. This is the only place that names them all.
-    private static let builtIn: [ImageFormat] = [raw, qcow2, vmdk, vhd, vdi, vhdx, qcow1, qed, parallels, ewf, splitRaw]
+    private static let builtIn: [ImageFormat] = [
+        raw, qcow2, vmdk, vhd, vdi, vhdx, qcow1, qed, parallels, ewf, splitRaw,
+    ]
     private static let added = Guarded<[ImageFormat]>([])
 
     private init(_ driver: any FormatDriver) {

@@ -67,7 +67,6 @@ extension HostUse {
         case .l1Table: "L"
         case .blockTable: "O"
         case .l2Table: "M"
-        case .blockTable: "O"
         case .refcountTable: "T"
         case .refcountBlock: "R"
         case .snapshotTable: "S"
