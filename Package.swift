@@ -360,11 +360,11 @@ if Context.environment["RBLOCK_OPTIMIZE"] != nil {
     }
 }
 
-/// With RBLOCK_SMALL, as `make release` sets it, modules that are not on the way of bytes, or of opening images, are built to be small.
+/// With RBLOCK_SMALL, as `make release` sets it, modules that are not on the way of bytes, or of opening usual images, are built to be small.
 if Context.environment["RBLOCK_SMALL"] != nil {
     let small = [
-        "AccessLog", "Arguments", "Attachment", "Completion", "ControlRPC", "OVA", "RBlockCommand", "RBlockFSCommand",
-        "Sockets",
+        "AccessLog", "Arguments", "Attachment", "Completion", "ControlRPC", "EWF", "LVM", "OVA", "Parallels",
+        "PartitionTable", "QCOW1", "QED", "RBlockCommand", "RBlockFSCommand", "Reports", "Sockets",
     ]
     for target in package.targets where small.contains(target.name) {
         target.swiftSettings? += [.unsafeFlags(["-Osize"], .when(configuration: .release))]

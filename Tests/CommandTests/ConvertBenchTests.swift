@@ -30,8 +30,8 @@ struct ConvertBenchTests {
         let lines = try result.text.split(separator: "\n").map { line in
             try JSONDecoder().decode(Line.self, from: Data(line.utf8))
         }
-        #expect(lines.count == 16)
-        for (conversion, aim) in ["raw-qcow2": 1.5, "qcow2-raw": 1.5, "zlib": 2, "zstd": 2] {
+        #expect(lines.count == 20)
+        for (conversion, aim) in ["raw-qcow2": 1.5, "qcow2-raw": 1.5, "raw-vhdx": 1.5, "zlib": 2, "zstd": 2] {
             let rows = lines.filter { $0.conversion == conversion }
             #expect(
                 Dictionary(uniqueKeysWithValues: rows.map { ($0.converter, $0.peer) }) == [
