@@ -153,7 +153,9 @@ struct BlockTable: Sendable {
         let entries = found.page.entries
         while found.index + next - first < entries.count, covered() < limit {
             let entry = entries[found.index + next - first]
-            guard entry != DynamicHeader.unallocated, entry * sectorSize >= end else { break }
+            guard entry != DynamicHeader.unallocated, entry == entries[found.index] || entry * sectorSize >= end else {
+                break
+            }
             next += 1
         }
         return min(limit, covered())

@@ -156,8 +156,7 @@ struct Footers {
     /// The one that holds: that at the end, if it is sound, else the copy. Throws where neither can be believed.
     func chosen() throws(ImageError) -> Found {
         let place: ErrorText = "\(path: file.path): "
-        // A fixed disk has no copy: what begins it is the guest's.
-        let copy = first?.footer.kind == .fixed ? nil : first
+        let copy = try copy()
         if var last, last.isSummed {
             if let copy, copy.isSummed, last.footer.kind != .fixed, copy.footer != last.footer {
                 last.notes.append(
@@ -188,6 +187,26 @@ struct Footers {
         }
         last.notes.append("\(place)at \(last.offset): footer: \(fault); it is read as it stands")
         return last
+    }
+
+    /// The copy at the beginning, where it can be one.
+    ///
+    /// What begins a fixed disk is its guest's, which may write there what looks like a copy: it counts only beside a footer of
+    /// another kind with the same unique id, which a guest does not know; and where no footer is left, only as long as it names
+    /// no other file.
+    private func copy() throws(ImageError) -> Found? {
+        guard let first, first.footer.kind != .fixed else { return nil }
+        if let last {
+            let isSame = last.footer.kind != .fixed && last.footer.identity == first.footer.identity
+            return isSame ? first : nil
+        }
+        guard first.footer.kind != .differencing else {
+            throw ImageError(
+                .corrupt, path: file.path, offset: HostOffset(file.size),
+                "footer: is missing at the end of the file; the copy at the beginning says that there is a parent, but the "
+                    + "guest of a fixed disk whose footer was lost could have written it there")
+        }
+        return first
     }
 
     /// Whether the size in a fixed disk's footer is that of all that lies before it.

@@ -66,6 +66,35 @@ struct `A VHD is read` {
         #expect(areSame(try openVHD(fixed.build().bytes).wholeDisk(), Array(built.bytes.prefix(4096))))
     }
 
+    @Test func `by no copy that the guest of a fixed disk may have written`() throws {
+        for kind: UInt32 in [3, 4] {
+            var inner = VHDBuilder.small
+            inner.kind = kind
+            if kind == 4 { inner.parent = ([UInt8](repeating: 7, count: 16), 0, "other.vhd") }
+            let guest = Array(inner.build().bytes.prefix(4096))
+            var fixed = VHDBuilder(size: 4096)
+            fixed.kind = 2
+            fixed.identity = [UInt8](repeating: 9, count: 16)
+            fixed.blocks[0] = VHDBuilder.Block(written: [], bytes: guest)
+            let built = fixed.build()
+            var damaged = built
+            damaged.poke(UInt8(1), at: built.footer + 100, keepsSums: true)
+            #expect(try describeVHD(damaged.bytes).backing == nil)
+            #expect(areSame(try openVHD(damaged.bytes).wholeDisk(), guest))
+            // The type of the footer itself is damaged.
+            damaged = built
+            damaged.poke(UInt32(3), at: built.footer + 60, keepsSums: true)
+            #expect(failure(of: damaged.bytes)?.code == .corrupt)
+            // Without a footer it cannot be told from a dynamic disk that was cut; it names no other file.
+            let cut = Array(built.bytes.dropLast(512))
+            if kind == 4 {
+                #expect(failure(of: cut)?.message.contains("could have written it there") == true)
+            } else {
+                #expect(try describeVHD(cut).notes.first?.description.contains("has no footer at its end") == true)
+            }
+        }
+    }
+
     @Test func `where both copies have the same wrong checksum, as a program that knows of none leaves it`() throws {
         var built = VHDBuilder.small.build()
         for start in [0, built.footer] { built.poke(UInt32(1), at: start + 24, keepsSums: true) }
