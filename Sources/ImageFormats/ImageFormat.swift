@@ -122,6 +122,12 @@ extension ImageFormat {
         return found
     }
 
+    /// The format of which a file of this one may be a part: this one, where its disks may lie in several files; of a file that
+    /// nothing but its content calls raw (not `isNamed`), raw disks in parts, as `disk.002` is.
+    public func splitting(isNamed: Bool) -> (any SplitFormat)? {
+        (self == .raw && !isNamed ? Self.splitRaw : self).driver as? any SplitFormat
+    }
+
     /// What the file's first bytes say, and else its last ones. Every file is at least raw.
     public static func probe(_ file: any HostFile) throws(ImageError) -> ImageFormat {
         let start = try file.bytes(Int(min(file.size, 4096)), at: HostOffset(0), of: "first bytes")

@@ -92,7 +92,7 @@ private struct Chain {
     private mutating func describe(_ index: Int) throws(ImageError) {
         let (file, format) = (layers[index].file, layers[index].format)
         // What a person says the format of is no part of another disk.
-        let split = index == 0 && !options.isFormatSaid ? format.driver as? any SplitFormat : nil
+        let split = index == 0 && !options.isFormatSaid ? format.splitting(isNamed: !layers[index].wasProbed) : nil
         let image: any FormatImage
         do throws(ImageError) {
             image = try format.driver.describe(file)

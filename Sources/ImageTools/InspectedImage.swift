@@ -39,7 +39,7 @@ package struct InspectedImage: Sendable {
         let named = named?.ofContent(of: file)
         // A file whose magic is damaged is of the format that its name says.
         var format = said ?? (probed == .raw ? named ?? .raw : probed)
-        if said == nil, let split = format.driver as? any SplitFormat, let policy, split.mayBePart(file) {
+        if said == nil, let split = format.splitting(isNamed: named != nil), let policy, split.mayBePart(file) {
             if let error = split.partError(of: file, policy: policy) {
                 // What begins as an image has a layout of its own.
                 guard probed == format else { throw error }

@@ -63,16 +63,19 @@ public struct SplitRawDriver: SplitFormat, InspectableFormat {
 struct PartName: Hashable {
     /// The name with its dot.
     private let stem: [UInt8]
+    /// More parts than this can count no folder has.
+    private static let digitLimit = 6
     /// The number.
     let number: Int
 
-    /// What `name` says; nil where it does not end with a dot and three digits.
+    /// What `name` says; nil where it does not end with a dot and three digits, or more behind 999.
     init?(_ name: [UInt8]) {
-        let digits = name.suffix(3)
-        guard name.count > 4, name[name.count - 4] == UInt8(ascii: "."),
+        guard let dot = name.lastIndex(of: UInt8(ascii: ".")), dot > 0 else { return nil }
+        let digits = name[(dot + 1)...]
+        guard (3...Self.digitLimit).contains(digits.count), digits.count == 3 || digits.first != UInt8(ascii: "0"),
             digits.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) })
         else { return nil }
-        stem = Array(name.dropLast(3))
+        stem = Array(name[...dot])
         number = digits.reduce(0) { $0 * 10 + Int($1 - UInt8(ascii: "0")) }
     }
 
@@ -84,7 +87,8 @@ struct PartName: Hashable {
 
     /// The name of the part `number` of the same disk.
     func name(of number: Int) -> [UInt8] {
-        stem + [100, 10, 1].map { UInt8(ascii: "0") + UInt8(number / $0 % 10) }
+        let digits = Array("\(number)".utf8)
+        return stem + [UInt8](repeating: UInt8(ascii: "0"), count: max(0, 3 - digits.count)) + digits
     }
 
     /// The name of the first part of the disk, where this is a later one and `isThere` knows the first.
