@@ -58,7 +58,7 @@ struct RBlockFS: ParsableCommand {
               kernel_path=auto, kernel_path=off, kernel_path=require,
               kernel_path=map
                   as --kernel-path; auto by default
-              slow_keys, raw_img, probe, ignore_cid, drop_privileges
+              slow_keys, raw_img, probe, ignore_parent_id, drop_privileges
                   as the options of these names
               uid=USER, gid=GROUP, umask=MODE, pid_file=FILE
                   as the options of these names

@@ -140,7 +140,7 @@ enum MountCommandOption {
     static let offered: [(name: String, values: [String]?)] = [
         ("allow_other", nil), ("allow_root", nil), ("auto_unmount", nil), ("allow_path", []), ("cache_size", []),
         ("log_level", LogLevel.allCases.map(\.rawValue)), ("secret", []), ("slow_keys", nil), ("raw_img", nil),
-        ("probe", nil), ("ignore_cid", nil), ("uid", []), ("gid", []), ("umask", []), ("pid_file", []),
+        ("probe", nil), ("ignore_parent_id", nil), ("uid", []), ("gid", []), ("umask", []), ("pid_file", []),
         ("kernel_path", KernelPath.allCases.map(\.rawValue)), ("drop_privileges", nil), ("setuid", []), ("ro", nil),
     ]
 
