@@ -246,6 +246,9 @@ let package = Package(
             ],
             swiftSettings: forTests),
         .testTarget(
+            name: "EWFTests", dependencies: ["BlockImage", "EWF", "FormatCore", "ImageFormats", "TestImages"],
+            swiftSettings: forTests),
+        .testTarget(
             name: "OVATests",
             dependencies: [
                 "BlockImage", "ByteFormat", "HostStorage", "ImageFormats", "OVA", "HostTools", "TestImages", system,
