@@ -55,12 +55,16 @@ struct ClusterWalk {
         var first = 0
         while first < count {
             try ReadScope.checkWanted()
+            let offset = table.offset.advanced(by: UInt64(first * table.entrySize))
+            let run = map.file.run(at: offset, limit: UInt64((count - first) * table.entrySize))
+            let empty = run.isHole ? Int(clamping: run.count / UInt64(table.entrySize)) : 0
+            guard empty == 0 else {
+                first += min(empty, count - first)
+                continue
+            }
             let here = min(Self.step, count - first)
             let bytes = here * table.entrySize
-            let offset = table.offset.advanced(by: UInt64(first * table.entrySize))
             defer { first += here }
-            let run = map.file.run(at: offset, limit: UInt64(bytes))
-            if run.isHole, run.count >= UInt64(bytes) { continue }
             guard budget >= UInt64(bytes) else {
                 throw ImageError(
                     .unsupported, path: map.file.path, offset: offset,

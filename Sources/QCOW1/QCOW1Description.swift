@@ -32,7 +32,7 @@ struct QCOW1Description: Sendable {
 /// An entry of an L1 or L2 table.
 ///
 ///     L1: the offset of the L2 table; 0: none
-///     L2, bit 63 clear: the offset of the host cluster; 0: unallocated
+///     L2, bit 63 clear: the offset of the host cluster, a multiple of 512; 0: unallocated
 ///     L2, bit 63 set: the cluster is compressed; the low 63 - cluster_bits bits are the host offset, to the byte, and the
 ///     bits above them how many bytes it has
 struct TableEntries: ClusterEntries {
@@ -49,7 +49,12 @@ struct TableEntries: ClusterEntries {
     }
 
     func place(of entry: UInt64) throws(ParseFault) -> ClusterPlace {
-        guard entry & Self.compressed != 0 else { return entry == 0 ? .unallocated : .data(HostOffset(entry)) }
+        guard entry & Self.compressed != 0 else {
+            guard entry % 512 == 0 else {
+                throw ParseFault(at: 0, "points to a cluster at \(HostOffset(entry)), which is no multiple of 512")
+            }
+            return entry == 0 ? .unallocated : .data(HostOffset(entry))
+        }
         let offset = entry & (1 << (63 - clusterBits) - 1)
         let count = entry >> (63 - clusterBits) & (1 << clusterBits - 1)
         guard count > 0 else { throw ParseFault(at: 0, "is of a compressed cluster of no bytes") }
