@@ -9,6 +9,8 @@ struct DiskDescriptor: Sendable {
     static let fileName = Array("DiskDescriptor.xml".utf8)
     /// What it has in its first bytes.
     static let mark = "<Parallels_disk_image"
+    /// The most images, and the most snapshots.
+    static let imageLimit = 1024
     /// The most snapshots that lie under each other.
     static let depthLimit = 256
     private static let none = "{00000000-0000-0000-0000-000000000000}"
@@ -38,6 +40,7 @@ struct DiskDescriptor: Sendable {
     let top: String
     /// The snapshots and what each was made over, in the order of the descriptor; nil: nothing.
     let shots: [(guid: String, parent: String?)]
+    private let parents: [String: String?]
     /// Whether the images are encrypted.
     let isEncrypted: Bool
 
@@ -67,13 +70,19 @@ struct DiskDescriptor: Sendable {
         isEncrypted = engine != nil && engine != "" && engine != Self.none
         var storages: [Storage] = []
         for element in root["StorageData"]?.all("Storage") ?? [] {
-            guard let start = element["Start"]?.number, let end = element["End"]?.number, start < end, end <= count,
-                start >= storages.last?.end ?? 0
+            guard let start = element["Start"]?.number, let end = element["End"]?.number, start < end, end <= count
             else {
                 throw ParseFault(
                     at: 0,
-                    "disk descriptor: storage \(storages.count): Start and End are no part of the disk behind the one before"
+                    "disk descriptor: storage \(storages.count): Start and End are no part of the disk (\(count) sectors)"
                 )
+            }
+            let wanted = storages.last?.end ?? 0
+            guard start == wanted else {
+                throw ParseFault(
+                    at: 0,
+                    "disk descriptor: storage \(storages.count): Start is \(start), but must be \(wanted), where the one "
+                        + "before ends: a storage is missing, or they overlap")
             }
             let images = element.all("Image").compactMap { image -> Image? in
                 guard let name = guid(image["GUID"]), let file = image["File"]?.value, !file.isEmpty else { return nil }
@@ -84,21 +93,37 @@ struct DiskDescriptor: Sendable {
         guard let first = storages.first?.images.first else {
             throw ParseFault(at: 0, "disk descriptor: names no image")
         }
+        let end = storages[storages.count - 1].end
+        guard end == count else {
+            throw ParseFault(
+                at: 0,
+                "disk descriptor: the last storage ends at sector \(end), but the disk has \(count) (Disk_size): "
+                    + "a storage is missing")
+        }
         self.storages = storages
         let snapshots = root["Snapshots"]
         shots = (snapshots?.all("Shot") ?? []).compactMap { shot in
             guid(shot["GUID"]).map { ($0, guid(shot["ParentGUID"]).flatMap { $0 == Self.none ? nil : $0 }) }
         }
+        parents = Dictionary(shots.map { ($0.guid, $0.parent) }) { first, _ in first }
         let named = guid(snapshots?["TopGUID"]).flatMap { $0.isEmpty || $0 == Self.none ? nil : $0 }
         let isUsual = storages[0].images.contains { $0.guid == Self.usualTop }
         top = named ?? (isUsual ? Self.usualTop : first.guid)
+        let imageCount = storages.reduce(0) { $0 + $1.images.count }
+        guard max(storages.count, imageCount, shots.count) <= Self.imageLimit else {
+            throw ParseFault(
+                at: 0,
+                "disk descriptor: has \(counted(storages.count, "storage")), \(counted(imageCount, "image")) and "
+                    + "\(counted(shots.count, "snapshot")), but at most \(Self.imageLimit) of each are read")
+        }
     }
 
     /// The snapshot `guid` and those under it, topmost first. Throws a message where they come back to themselves.
     func chain(of guid: String) throws(ParseFault) -> [String] {
         var chain = [guid]
-        while let parent = shots.first(where: { $0.guid == chain[chain.count - 1] })?.parent {
-            guard !chain.contains(parent), chain.count < Self.depthLimit else {
+        var known: Set = [guid]
+        while let parent = parents[chain[chain.count - 1]] ?? nil {
+            guard known.insert(parent).inserted, chain.count < Self.depthLimit else {
                 throw ParseFault(
                     at: 0,
                     "disk descriptor: the snapshots under \(printable(guid)) have no end, or are more than \(Self.depthLimit)"

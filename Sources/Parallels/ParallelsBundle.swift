@@ -14,8 +14,11 @@ struct ParallelsBundle: SnapshotImage, CheckableImage {
     private let file: any HostFile
     private(set) var layer: (any ImageLayer)?
     private(set) var nameNotes: [ErrorText] = []
-    /// The disk of each snapshot that can be read.
-    private var disks: [String: any ImageLayer] = [:]
+    /// The disk of each snapshot, or why it cannot be read.
+    private var disks: [String: Result<JoinedLayer, ImageError>] = [:]
+    /// What is stored in the images, by their names and by the files that these lead to.
+    private var named: [[UInt8]: any ImageLayer] = [:]
+    private var opened: [FileIdentity: any ImageLayer] = [:]
     /// The expanding images, each once.
     private var images: [ParallelsImage] = []
 
@@ -35,50 +38,38 @@ struct ParallelsBundle: SnapshotImage, CheckableImage {
 
     mutating func makeReadable(with services: LayerServices) throws(ImageError) {
         if let refusal { throw refusal }
-        var opened: [[UInt8]: any ImageLayer] = [:]
-        for storage in descriptor.storages {
-            for image in storage.images where opened[image.file] == nil {
-                let found = try services.find(
-                    SoughtName(inHeader: image.file), as: .extent, for: file, notes: &nameNotes)
-                if image.isPlain {
-                    opened[image.file] = RawLayer(file: found)
-                } else {
-                    var expanding = try ParallelsImage(found)
-                    try expanding.makeReadable(with: services)
-                    opened[image.file] = expanding.layer
-                    images.append(expanding)
-                }
-            }
-        }
-        for guid in [descriptor.top] + descriptor.shots.map(\.guid) where disks[guid] == nil {
-            do throws(ParseFault) {
-                disks[guid] = try disk(of: descriptor.chain(of: guid), opened)
+        // The disk needs its own snapshot, and no other.
+        let disk = try disk(of: descriptor.top, services)
+        layer = disk
+        disks[descriptor.top] = .success(disk)
+        for (guid, _) in descriptor.shots where disks[guid] == nil {
+            do throws(ImageError) {
+                disks[guid] = .success(try self.disk(of: guid, services))
             } catch {
-                // The disk needs its own snapshot, and no other.
-                guard guid != descriptor.top else {
-                    throw ImageError(.corrupt, path: file.path, "\(error.message)")
-                }
+                disks[guid] = .failure(error)
             }
         }
-        layer = disks[descriptor.top]
     }
 
-    /// The disk that the snapshots `chain` make, topmost first, of the images `opened`.
-    private func disk(of chain: [String], _ opened: [[UInt8]: any ImageLayer]) throws(ParseFault) -> JoinedLayer {
+    /// The disk that the snapshot `guid` and those under it make.
+    private mutating func disk(of guid: String, _ services: LayerServices) throws(ImageError) -> JoinedLayer {
+        let chain: [String]
+        do throws(ParseFault) { chain = try descriptor.chain(of: guid) } catch { throw corrupt(error.message) }
         var parts: [JoinedLayer.Part] = []
         for (number, storage) in descriptor.storages.enumerated() {
+            try ReadScope.checkWanted()
+            let named = Dictionary(storage.images.map { ($0.guid, $0) }) { first, _ in first }
             var image: Image?
             for guid in chain.reversed() {
-                guard let named = storage.images.first(where: { $0.guid == guid }), let layer = opened[named.file]
-                else {
-                    throw ParseFault(
-                        at: 0, "disk descriptor: storage \(number): has no image of the snapshot \(printable(guid))")
+                let name = "disk descriptor: storage \(number)"
+                guard let stored = named[guid] else {
+                    throw corrupt("\(name): has no image of the snapshot \(printable(guid))")
                 }
+                let layer = try open(stored, services)
                 guard layer.virtualSize / 512 >= storage.end - storage.start else {
-                    throw ParseFault(
-                        at: 0,
-                        "disk descriptor: storage \(number): has \(storage.end - storage.start) sectors, but its image of "
-                            + "the snapshot \(printable(guid)) has \(layer.virtualSize / 512)")
+                    throw corrupt(
+                        "\(name): has \(storage.end - storage.start) sectors, but its image of the snapshot "
+                            + "\(printable(guid)) has \(layer.virtualSize / 512)")
                 }
                 image = Image(layer: layer, backing: image)
             }
@@ -86,6 +77,33 @@ struct ParallelsBundle: SnapshotImage, CheckableImage {
             parts.append(JoinedLayer.Part(image, from: storage.start * 512, to: storage.end * 512))
         }
         return JoinedLayer(parts, size: descriptor.sectorCount * 512, file: file)
+    }
+
+    private func corrupt(_ message: String) -> ImageError {
+        ImageError(.corrupt, path: file.path, "\(message)")
+    }
+
+    /// What is stored in `image`: of one file, whatever names lead to it, the same.
+    private mutating func open(
+        _ image: DiskDescriptor.Image, _ services: LayerServices
+    ) throws(ImageError) -> any ImageLayer {
+        if let known = named[image.file] { return known }
+        let found = try services.find(SoughtName(inHeader: image.file), as: .extent, for: file, notes: &nameNotes)
+        if let identity = found.identity, let known = opened[identity] {
+            named[image.file] = known
+            return known
+        }
+        let layer: any ImageLayer
+        if image.isPlain {
+            layer = RawLayer(file: found)
+        } else {
+            var expanding = try ParallelsImage(found)
+            layer = expanding.readable(with: services)
+            images.append(expanding)
+        }
+        named[image.file] = layer
+        if let identity = found.identity { opened[identity] = layer }
+        return layer
     }
 
     func add(to info: inout ImageInfo, listsAll: Bool) {
@@ -110,11 +128,7 @@ struct ParallelsBundle: SnapshotImage, CheckableImage {
     var snapshotFault: ImageError? { nil }
 
     func layer(ofSnapshot index: Int) throws(ImageError) -> (any ImageLayer)? {
-        let guid = snapshots[index].id
-        guard let disk = disks[guid] else {
-            throw ImageError(.corrupt, path: file.path, "the snapshot \(guid) has no image, or one that is too small")
-        }
-        return disk
+        try disks[snapshots[index].id]?.get()
     }
 
     func vmState(ofSnapshot index: Int) throws(ImageError) -> (any ImageLayer)? { nil }

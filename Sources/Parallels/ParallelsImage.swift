@@ -28,7 +28,14 @@ struct ParallelsImage: CheckableImage {
     }
 
     mutating func makeReadable(with services: LayerServices) throws(ImageError) {
-        layer = ClusterMapLayer(ClusterMap(header, of: file), resources: services.resources)
+        _ = readable(with: services)
+    }
+
+    /// The layer, which it has from then on.
+    mutating func readable(with services: LayerServices) -> any ImageLayer {
+        let made = ClusterMapLayer(ClusterMap(header, of: file), resources: services.resources)
+        layer = made
+        return made
     }
 
     func add(to info: inout ImageInfo, listsAll: Bool) {

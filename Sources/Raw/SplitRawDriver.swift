@@ -146,7 +146,7 @@ struct SplitRawImage: FormatImage {
                 )
             }
         }
-        disk = SplitRawLayer(parts)
+        disk = try SplitRawLayer(parts)
     }
 
     func add(to info: inout ImageInfo, listsAll: Bool) {
@@ -161,10 +161,19 @@ final class SplitRawLayer: ImageLayer {
     let files: [any HostFile]
     let virtualSize: UInt64
 
-    /// The disk in `files`, of which there is one at least.
-    init(_ files: [any HostFile]) {
+    /// The disk in `files`, of which there is one at least. Throws `corrupt` where they have more bytes than a disk may have.
+    init(_ files: [any HostFile]) throws(ImageError) {
+        var size: UInt64 = 0
+        for file in files {
+            let (sum, overflow) = size.addingReportingOverflow(file.size)
+            guard !overflow, sum <= UInt64(Int64.max) else {
+                throw ImageError(
+                    .corrupt, path: files[0].path, "its \(files.count) parts have 2^63 bytes or more together")
+            }
+            size = sum
+        }
         self.files = files
-        virtualSize = files.reduce(0) { $0.addingReportingOverflow($1.size).partialValue }
+        virtualSize = size
     }
 
     var hostSize: UInt64 { virtualSize }
