@@ -17,24 +17,25 @@ extension VolumeGroup {
                 "\(what): is of the type \(quoting: volume.type), and only linear and striped volumes are read; LVM in a machine that has the disks reads it, for instance that of 'guestfish --ro'"
             )
         }
+        let members = Dictionary(members.map { ($0.name, $0) }) { first, _ in first }
         var pieces: [MappedLayer.Piece] = []
         for segment in volume.segments {
             var stripes: [MappedLayer.Place] = []
             let count = segment.count / UInt64(segment.stripes.count)
             for stripe in segment.stripes {
-                stripes.append(try place(of: stripe, count, on: places, what, path: path))
+                stripes.append(try place(of: stripe, on: members[stripe.source], count, places, what, path: path))
             }
             pieces.append(MappedLayer.Piece(segment.count, over: stripes, stripeSize: segment.stripeSize))
         }
         return Image(layer: try MappedLayer(pieces))
     }
 
-    /// Where the `count` bytes of `stripe` lie.
+    /// Where the `count` bytes of `stripe` lie, which is on `member`, if that is one.
     private func place(
-        of stripe: LogicalVolume.Segment.Stripe, _ count: UInt64, on places: [VolumeID: Result<Image, ImageError>],
-        _ what: ErrorText, path: String
+        of stripe: LogicalVolume.Segment.Stripe, on member: Member?, _ count: UInt64,
+        _ places: [VolumeID: Result<Image, ImageError>], _ what: ErrorText, path: String
     ) throws(ImageError) -> MappedLayer.Place {
-        guard let member = member(stripe.source) else {
+        guard let member else {
             // Volumes that are being moved, or are made of others.
             let isVolume = volumes.contains { $0.name == stripe.source } || stripe.source.hasPrefix("pvmove")
             throw ImageError(

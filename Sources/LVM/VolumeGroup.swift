@@ -36,9 +36,6 @@ public struct VolumeGroup: Hashable, Sendable {
     /// Its volumes, in the order of the metadata, without those that LVM itself keeps for others.
     public var volumes: [LogicalVolume]
 
-    /// The member called `name`; nil where there is none.
-    func member(_ name: String) -> Member? { members.first { $0.name == name } }
-
     /// Whether `id` is one of its members.
     public func has(_ id: VolumeID) -> Bool { members.contains { $0.id == id } }
 }
