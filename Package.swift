@@ -294,7 +294,11 @@ let package = Package(
             swiftSettings: forTests),
         .testTarget(
             name: "CatalogTests",
-            dependencies: ["BlockImage", "Catalog", "ImageFormats", "LVM", "QCOW2", "HostTools", "TestImages", system],
+            dependencies: [
+                "BlockImage", "Catalog", "FormatCore", "HostStorage", "ImageFormats", "LVM", "QCOW2", "HostTools",
+                "TestImages",
+                system,
+            ],
             swiftSettings: forTests),
         .testTarget(
             name: "ImageToolsTests",

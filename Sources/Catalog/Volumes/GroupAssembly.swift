@@ -8,8 +8,9 @@ import PartitionTable
 ///
 /// A group is the one with its identifier, whatever its name. Another image's part is taken only where that says itself that
 /// it is of this group and that a physical volume of this disk is, too: a guest can write to its own disk what it likes, and
-/// must not come by another one's that way. Where an identifier is there twice, as with clones, nothing tells which part is
-/// of which guest, and none is taken.
+/// must not come by another one's that way. A part without metadata is taken only if a third image has it in this group, and the
+/// groups of all images are known. Where an identifier is there twice, as with clones, nothing tells which part is of which
+/// guest, and none is taken; and so none is where an image of the folder cannot be read, which may be a clone.
 struct GroupAssembly {
     private typealias Entry = NeighbourVolumes.Entry
 
@@ -20,7 +21,7 @@ struct GroupAssembly {
     /// The neighbours that were opened, by name.
     private var opened: [[UInt8]: OpenedImage] = [:]
     private(set) var notes: [ErrorText] = []
-    /// Whether all that is needed was found.
+    /// Whether nothing failed that another state of the folder would mend.
     private(set) var isComplete = true
 
     /// Of `own`, those of one disk; `image`: the one whose neighbours may have other parts; nil: these are not looked into.
@@ -45,21 +46,32 @@ struct GroupAssembly {
         let here = Set(own.flatMap(\.volume.copies).filter { $0.has(volume.id) }.map(\.id))
         if !here.isEmpty || volume.hasMetadataAreas { return here.count == 1 ? here.first : nil }
         let claims = Set(claims(of: volume.id).map(\.id))
+        if claims.count != 1 { noteNeighbourFault() }
+        if let gap = lookAround().groupGap {
+            noteNeighbourFault()
+            notes.append(
+                "the physical volume \(volume.id) has no metadata, and is in no group that is known, as \(gap)")
+            return nil
+        }
         if claims.count > 1 {
             notes.append(
                 "the physical volume \(volume.id) has no metadata, and \(claims.count) groups of the folder claim it")
         }
-        if claims.isEmpty { isComplete = false }
         return claims.count == 1 ? claims.first : nil
     }
 
     /// What other images say of groups with the member `id`.
     private mutating func claims(of id: VolumeID) -> [VolumeGroup] {
-        entries.flatMap(\.volumes).compactMap { $0.copies.first }.filter { $0.has(id) }
+        entries.flatMap(\.volumes).flatMap(\.copies).filter { $0.has(id) }
     }
 
     private var entries: [Entry] {
         mutating get { lookAround().entries }
+    }
+
+    /// Has what depends on the other images of the folder be looked up anew before long: they change.
+    private mutating func noteNeighbourFault() {
+        if image != nil { isComplete = false }
     }
 
     /// The images of the folder, looked for when they are first needed.
@@ -67,7 +79,10 @@ struct GroupAssembly {
         if let neighbours { return neighbours }
         let found = NeighbourVolumes(of: image)
         neighbours = found
-        notes += found.notes
+        if let gap = found.gap {
+            noteNeighbourFault()
+            notes.append("volumes are not put together of several images: \(gap)")
+        }
         return found
     }
 
@@ -83,12 +98,14 @@ struct GroupAssembly {
         }
         guard let newest = copies.max(by: { $0.sequence < $1.sequence }) else { return nil }
         guard newest.members.contains(where: { here.contains($0.id) }) else {
+            noteNeighbourFault()
             notes.append(
                 "the disk was in the group \(newest.name) (\(id)), which by its newest metadata it is not in any more")
             return nil
         }
         var notes: [ErrorText] = []
         let isContradicted = copies.contains { $0.sequence == newest.sequence && $0 != newest }
+        if isContradicted { noteNeighbourFault() }
         if copies.contains(where: { $0.sequence < newest.sequence }) {
             notes.append("not all copies of its metadata have the newest number, \(newest.sequence), whose is used")
         }
@@ -155,10 +172,11 @@ struct GroupAssembly {
                 }
                 return .success(here[0].disk)
             }
-            let (image, name) = try neighbour(with: member, of: group)
+            let (disk, name) = try neighbour(with: member, of: group)
             images[member.id] = name
-            return .success(image)
+            return .success(disk)
         } catch {
+            if here.isEmpty { noteNeighbourFault() }
             return .failure(error)
         }
     }
@@ -175,7 +193,6 @@ struct GroupAssembly {
         let ours = own.filter { group.has($0.volume.id) }.map(\.volume.id)
         let found = around.entries.filter { $0.volumes.contains { $0.id == member.id } }
         guard let entry = found.first else {
-            isComplete = image == nil
             throw fault(
                 .system(errno: ENOENT),
                 image == nil
@@ -189,6 +206,9 @@ struct GroupAssembly {
                 .unsupported,
                 "which is on several images of the folder (\(ErrorText(names, separator: ", "))), so that nothing tells which is meant"
             )
+        }
+        if let gap = around.gap {
+            throw fault(.denied, "which is on another image, \(entry.text), and not read there, as \(gap)")
         }
         if let above = around.above {
             throw fault(
@@ -219,8 +239,19 @@ struct GroupAssembly {
                 "which is on another image, \(entry.text), whose own metadata does not say that this disk is in its group"
             )
         }
-        // Who else claims it must be of this group as well.
-        guard claims(of: member.id).allSatisfy(agrees) else {
+        if let gap = lookAround().groupGap {
+            throw fault(
+                .denied,
+                "which is on another image, \(entry.text), without metadata, and not read there, as \(gap)")
+        }
+        // This disk may say of it what it likes: another image must have it in this group, and none in another one.
+        let claims = claims(of: member.id)
+        guard !claims.isEmpty else {
+            throw fault(
+                .denied,
+                "which is on another image, \(entry.text), without metadata, and no third image has it in this group")
+        }
+        guard claims.allSatisfy(agrees) else {
             throw fault(
                 .denied,
                 "which is on another image, \(entry.text), without metadata, and other images have it in a group without this disk"

@@ -14,6 +14,17 @@ struct NeighbourVolumes: Sendable {
     /// How many milliseconds an image is waited for.
     private static let patience = 1000
 
+    /// How much is known of an image.
+    enum Knowledge: Sendable {
+        /// What it has; nothing of a file that is no disk image.
+        case all
+        /// Not which groups it has: it is encrypted and there is no key, what it has of LVM is damaged, or it may not be opened,
+        /// as what a link leads to that leads out of the folder.
+        case notGroups
+        /// Nothing, though it is an image.
+        case nothing
+    }
+
     /// One image.
     final class Entry: Sendable {
         /// Its name in the folder.
@@ -23,6 +34,8 @@ struct NeighbourVolumes: Sendable {
         let chain: Set<FileIdentity>
         /// Its physical volumes, each with its copies of the metadata.
         let volumes: [(id: VolumeID, copies: [VolumeGroup], hasMetadataAreas: Bool)]
+        /// How much is known of it.
+        let knowledge: Knowledge
         fileprivate let madeAt = ContinuousClock.now
 
         /// How many volumes, segments and physical volumes its metadata has.
@@ -33,20 +46,34 @@ struct NeighbourVolumes: Sendable {
             }
         }
 
-        fileprivate init(_ name: [UInt8], _ opened: OpenedImage) {
+        fileprivate init(_ name: [UInt8], _ opened: OpenedImage, in hostFile: any HostFile) {
             self.name = name
             let files = opened.layers.flatMap(\.files)
-            let own = opened.layers.first?.file.identity
+            let own = hostFile.identity
             file = own
             let all: Set<FileIdentity> = files.reduce(into: []) { $0.formUnion($1.identities) }
             chain = all.filter { $0 != own }
             guard let disk = opened.disk.image else {
                 volumes = []
+                knowledge = Self.knowledge(ofClosed: opened, in: hostFile)
                 return
             }
-            volumes = PhysicalVolumes(on: disk, PartitionTable(of: disk)).found.map {
-                ($0.volume.id, $0.volume.newestCopies, $0.volume.hasMetadataAreas)
-            }
+            let physical = PhysicalVolumes(on: disk, PartitionTable(of: disk))
+            volumes = physical.found.map { ($0.volume.id, $0.volume.newestCopies, $0.volume.hasMetadataAreas) }
+            knowledge = physical.isRead ? physical.isDamaged ? .notGroups : .all : .nothing
+        }
+
+        /// An image whose file cannot be opened.
+        fileprivate init(_ name: [UInt8], _ error: ImageError) {
+            (self.name, file, chain, volumes) = (name, nil, [], [])
+            knowledge = error.code == .denied ? .notGroups : .nothing
+        }
+
+        /// What is known of the image in `file` which cannot be read.
+        private static func knowledge(ofClosed opened: OpenedImage, in file: any HostFile) -> Knowledge {
+            if opened.layers.contains(where: { $0.missingKey != nil }) { return .notGroups }
+            let isForeign = opened.layers.first?.image == nil && (try? ImageFormat.probe(file)) == .raw
+            return isForeign ? .all : .nothing
         }
 
         /// The name, for people.
@@ -54,56 +81,86 @@ struct NeighbourVolumes: Sendable {
     }
 
     private static let known = BoundedCache<FileStamp, Entry>(capacity: weightLimit)
-    private static let lookups = TimedLookups<FileName, Entry?>(patience: patience)
-
-    private struct FileName: Hashable {
-        var folder: String
-        var name: [UInt8]
-    }
+    /// One for each folder, so that those of another one that do not answer take none of its places.
+    private static let lookups = Guarded<[[UInt8]: TimedLookups<[UInt8], Entry?>]>([:])
+    /// How many folders' look-ups are kept.
+    private static let folderLimit = 1024
 
     /// Every other image, once, but for those that others are made of.
     var entries: [Entry] = []
     /// The image of which the image itself is a part of the chain; nil where there is none.
     var above: Entry?
-    /// What is not known, in sentences.
-    var notes: [ErrorText] = []
+    /// Why not all images are known, so that nothing tells whether one has the same as another; nil where all are.
+    var gap: ErrorText?
+    /// Why the groups of not all images are known; nil where they are.
+    var groupGap: ErrorText?
 
     /// The images beside `opened`; none beside nil.
     init(of opened: OpenedImage?) {
         guard let opened, let neighbours = opened.neighbours, let own = opened.layers.first?.file else { return }
+        let path = own.path.nameBytes
+        let slash = path.lastIndex(of: UInt8(ascii: "/")) ?? path.startIndex
+        let ownName = path[slash...].drop { $0 == UInt8(ascii: "/") }
         var names = neighbours.names
         if names.count > Self.limits.images {
-            notes.append(
-                "the folder has \(names.count) images, and \(Self.limits.images) are looked into for the rest of a group"
-            )
+            gap = "the folder has \(names.count) images, and \(Self.limits.images) are looked into"
             names.removeLast(names.count - Self.limits.images)
         }
-        let keys = names.map { FileName(folder: own.path, name: $0) }
-        let found = Self.lookups.values(of: keys) { Self.entry($0.name, neighbours) }
-        if found.count < keys.count { notes.append("\(keys.count - found.count) images of the folder do not answer") }
+        let found = Self.lookups(in: Array(path[..<slash])).values(of: names) { Self.entry($0, neighbours) }
+        if let silent = names.first(where: { found[$0] == nil && !$0.elementsEqual(ownName) }) {
+            gap = gap ?? "the image \(path: exportName(silent)) does not answer"
+        }
         var seen: Set<FileIdentity> = []
-        var all = keys.compactMap { found[$0] ?? nil }.filter { entry in
-            entry.file.map { $0 != own.identity && seen.insert($0).inserted } ?? false
+        var all = names.compactMap { found[$0] ?? nil }.filter { entry in
+            guard let file = entry.file else { return !entry.name.elementsEqual(ownName) }
+            return file != own.identity && seen.insert(file).inserted
         }
         if all.reduce(0, { $0 + $1.weight }) > Self.weightLimit {
-            notes.append("the images of the folder have more metadata of LVM than is looked into")
+            gap = gap ?? "the images of the folder have more metadata of LVM than is looked into"
             all = []
         }
         let used = all.reduce(into: Set(opened.layers.flatMap(\.files).flatMap(\.identities))) {
             $0.formUnion($1.chain)
         }
-        entries = all.filter { entry in entry.file.map { !used.contains($0) } ?? false }
         above = own.identity.flatMap { identity in all.first { $0.chain.contains(identity) } }
+        all.removeAll { entry in entry.file.map { used.contains($0) } ?? false }
+        entries = all.filter { $0.file != nil }
+        if let entry = all.first(where: { $0.knowledge == .nothing }) {
+            gap = gap ?? "the image \(entry.text) cannot be read"
+        }
+        groupGap = gap
+        if let entry = all.first(where: { $0.knowledge == .notGroups }) {
+            groupGap = gap ?? "what the image \(entry.text) has of LVM cannot be read"
+        }
     }
 
+    /// The look-ups in `folder`, which all of its images share.
+    private static func lookups(in folder: [UInt8]) -> TimedLookups<[UInt8], Entry?> {
+        lookups.withLock { known in
+            if let lookups = known[folder] { return lookups }
+            if known.count >= folderLimit { known = [:] }
+            let lookups = TimedLookups<[UInt8], Entry?>(patience: patience)
+            known[folder] = lookups
+            return lookups
+        }
+    }
+
+    /// The image called `name`; nil where there is none.
     private static func entry(_ name: [UInt8], _ neighbours: ImageNeighbours) -> Entry? {
-        guard let file = try? neighbours.file(called: name) else { return nil }
+        let file: any HostFile
+        do throws(ImageError) {
+            file = try neighbours.file(called: name)
+        } catch {
+            return error.code == .missing ? nil : Entry(name, error)
+        }
         let stamp = FileStamp(file)
         if let known = known.value(for: stamp) {
             if known.madeAt.duration(to: .now) < limits.age, known.name == name { return known }
             Self.known.removeAll { $0 == stamp }
         }
-        let entry = Entry(name, neighbours.open(file, called: name))
+        let entry = Entry(name, neighbours.open(file, called: name), in: file)
+        // What it lacks may lie in another file, which can come at any time.
+        guard entry.knowledge != .nothing else { return entry }
         return known.insert(entry, cost: entry.weight, for: stamp)
     }
 }

@@ -19,10 +19,16 @@ struct PhysicalVolumes: Sendable {
     var found: [Found] = []
     /// What is wrong, in sentences.
     var notes: [ErrorText] = []
+    /// Whether all places where there may be some could be read.
+    var isRead = true
+    /// Whether there are more, or of other groups, than was found: labels or metadata are damaged, or too many.
+    var isDamaged = false
 
     /// Those on `disk`, whose partition table is `table`: on its partitions, or, where it has none, on itself.
     init(on disk: Image, _ table: PartitionTable) {
         var places: [(disk: Image, partition: Int?)] = []
+        isRead = table.fault == nil
+        isDamaged = table.partitions.count > Self.limits.partitions
         // A part of a BSD's disklabel may begin where the partition does.
         var starts: Set<GuestOffset> = []
         for partition in table.partitions.prefix(Self.limits.partitions) where starts.insert(partition.start).inserted {
@@ -40,10 +46,13 @@ struct PhysicalVolumes: Sendable {
                 }
                 found.append(Found(volume: volume, disk: place.disk, partition: place.partition))
                 notes += volume.notes.map { "\(name): \($0)" }
+                if volume.copies.isEmpty, !volume.notes.isEmpty { isDamaged = true }
             } catch {
+                if error.code == .corrupt { isDamaged = true } else { isRead = false }
                 // That the disk cannot be read is said where it is read.
                 if error.code == .corrupt, error.offset != nil { notes.append("\(name): \(error)") }
             }
         }
+        if found.count >= Self.limits.volumes { isDamaged = true }
     }
 }
