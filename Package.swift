@@ -246,7 +246,8 @@ let package = Package(
             ],
             swiftSettings: forTests),
         .testTarget(
-            name: "EWFTests", dependencies: ["BlockImage", "EWF", "FormatCore", "ImageFormats", "TestImages"],
+            name: "EWFTests",
+            dependencies: ["BlockImage", "Compression", "EWF", "FormatCore", "ImageFormats", "TestImages"],
             swiftSettings: forTests),
         .testTarget(
             name: "OVATests",

@@ -6,9 +6,15 @@ import Compression
 /// fields and the fourth has their values, with tabs between them.
 struct CaseText: Hashable, Sendable {
     /// The most bytes of the text.
-    static let limit = 1 << 20
+    static let limit = 1 << 18
+    /// The most bytes that it may have compressed.
+    static let storedLimit: UInt64 = 1 << 16
+    /// The sections that have it, the better one first.
+    static let types = ["header2", "header"]
+    /// How many sections of each type are looked at: writers store the text twice.
+    static let sectionLimit = 2
 
-    /// The values by the letters of their fields.
+    /// The values by the letters of their fields, of those in `names`.
     private(set) var values: [String: String] = [:]
 
     /// Nothing.
@@ -30,21 +36,29 @@ struct CaseText: Hashable, Sendable {
 
     /// What the text `bytes` says.
     init(text bytes: [UInt8]) {
-        let text: String
+        var text = bytes
         if bytes.starts(with: [0xff, 0xfe]) || bytes.starts(with: [0xfe, 0xff]) {
             let isLittle = bytes[0] == 0xff
             let units = stride(from: 2, to: bytes.count - 1, by: 2).map { index in
                 UInt16(bytes[index + (isLittle ? 1 : 0)]) << 8 | UInt16(bytes[index + (isLittle ? 0 : 1)])
             }
-            text = String(decoding: units, as: UTF16.self)
-        } else {
-            text = String(decoding: bytes, as: UTF8.self)
+            text = Array(String(decoding: units, as: UTF16.self).utf8)
         }
-        let lines = text.split(omittingEmptySubsequences: false) { $0 == "\n" || $0 == "\r\n" || $0 == "\r" }
-        guard let main = lines.firstIndex(of: "main"), lines.count > main + 2 else { return }
-        let names = lines[main + 1].split(separator: "\t", omittingEmptySubsequences: false)
-        let found = lines[main + 2].split(separator: "\t", omittingEmptySubsequences: false)
-        for (name, value) in zip(names, found) where !value.isEmpty { values[String(name)] = String(value) }
+        let (lineFeed, carriageReturn) = (UInt8(ascii: "\n"), UInt8(ascii: "\r"))
+        let end = text.contains(lineFeed) ? lineFeed : carriageReturn
+        let lines = text.split(separator: end, omittingEmptySubsequences: false)
+            .map { $0.last == carriageReturn ? $0.dropLast() : $0 }
+        guard let main = lines.firstIndex(where: { $0.elementsEqual("main".utf8) }), lines.count > main + 2 else {
+            return
+        }
+        let tab = UInt8(ascii: "\t")
+        let names = lines[main + 1].split(separator: tab, omittingEmptySubsequences: false)
+        let found = lines[main + 2].split(separator: tab, omittingEmptySubsequences: false)
+        for (name, value) in zip(names, found) where !value.isEmpty && name.count <= 2 {
+            let field = String(decoding: name, as: UTF8.self)
+            guard Self.names.contains(where: { $0.field == field }) else { continue }
+            values[field] = String(decoding: value, as: UTF8.self)
+        }
     }
 
     /// The fields that people know, by the names that reports have for them.

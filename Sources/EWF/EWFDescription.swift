@@ -25,8 +25,8 @@ struct EWFDescription: Sendable {
         }
         volume = try section.parse(in: file) { bytes throws(ParseFault) in try Volume(parsing: bytes) }
         var faults: [ImageError] = []
-        caseText = Self.caseText(sections, of: file, &faults)
-        digests = Self.digests(sections, of: file, &faults)
+        caseText = try Self.caseText(sections, of: file, &faults)
+        digests = try Self.digests(sections, of: file, &faults)
         self.faults = faults
     }
 
@@ -43,11 +43,12 @@ struct EWFDescription: Sendable {
     /// What the sections "header2", else "header", say; what is wrong with them goes to `faults`.
     private static func caseText(
         _ sections: [Section], of file: any HostFile, _ faults: inout [ImageError]
-    ) -> CaseText {
-        for type in ["header2", "header"] {
-            for section in sections where section.type == type {
+    ) throws(ImageError) -> CaseText {
+        for type in CaseText.types {
+            for section in sections.lazy.filter({ $0.type == type }).prefix(CaseText.sectionLimit) {
+                try ReadScope.checkWanted()
                 do throws(ImageError) {
-                    let text = try section.parse(in: file) { bytes throws(ParseFault) in
+                    let text = try section.parse(in: file, limit: CaseText.storedLimit) { bytes throws(ParseFault) in
                         try CaseText(inflating: bytes)
                     }
                     if !text.values.isEmpty { return text }
@@ -62,9 +63,10 @@ struct EWFDescription: Sendable {
     /// The digests in `sections` of `file`; what is wrong with them goes to `faults`.
     static func digests(
         _ sections: [Section], of file: any HostFile, _ faults: inout [ImageError]
-    ) -> StoredDigests {
+    ) throws(ImageError) -> StoredDigests {
         var digests = StoredDigests()
         for section in sections where section.type == "hash" || section.type == "digest" {
+            try ReadScope.checkWanted()
             do throws(ImageError) {
                 digests = try section.parse(in: file) { bytes throws(ParseFault) in
                     var added = digests

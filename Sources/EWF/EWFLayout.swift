@@ -49,12 +49,14 @@ struct EWFLayout: FormatLayout {
             try cursor.number("fields_end", size: 2)
         }
         var lister = LayoutEntryLister(consumer, "chunk table entries", limit: options.entryLimit)
+        var texts = 0
         let fault = try forEachSection { (section) throws(ImageError) in
             let size = UInt64(Section.length) + section.dataSize
             let name = "section \(printable(section.type))"
             try consumer.structure(LayoutStructure(name, at: HostOffset(section.offset), size: size)) {
                 () throws(ImageError) in
-                try list(section, to: consumer)
+                if CaseText.types.contains(section.type) { texts += 1 }
+                try list(section, showsText: texts <= CaseText.sectionLimit * CaseText.types.count, to: consumer)
                 if section.type == "table", options.showsEntries { try listEntries(section, &lister) }
             }
         }
@@ -65,7 +67,9 @@ struct EWFLayout: FormatLayout {
         }
     }
 
-    private func list(_ section: Section, to consumer: any LayoutConsumer) throws(ImageError) {
+    private func list(
+        _ section: Section, showsText: Bool, to consumer: any LayoutConsumer
+    ) throws(ImageError) {
         let descriptor = try file.bytes(Section.length, at: HostOffset(section.offset), of: "section descriptor")
         var cursor = LayoutCursor(
             descriptor, at: HostOffset(section.offset), isLittleEndian: true, telling: consumer)
@@ -87,7 +91,7 @@ struct EWFLayout: FormatLayout {
         case "hash", "digest": try listDigests(section, bytes, &data)
         case "table", "table2": try listTable(section, &data)
         default:
-            guard let text = try? CaseText(inflating: bytes) else { return }
+            guard showsText, let text = try? CaseText(inflating: bytes) else { return }
             for (field, name) in CaseText.names {
                 if let value = text.text(of: field) { try consumer.note("\(name): \(quoting: value)") }
             }

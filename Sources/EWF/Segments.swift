@@ -49,11 +49,16 @@ struct Segments: Sendable {
     }
 
     /// Whether the segment `file`, where it says so, is of the same image.
-    private func checkVolume(_ sections: [Section], of file: any HostFile) throws(ImageError) {
-        guard let section = sections.first(where: { $0.type == "data" }), section.dataSize >= UInt64(Volume.length),
-            let volume = try? section.parse(in: file, { bytes throws(ParseFault) in try Volume(parsing: bytes) }),
-            let identifier = volume.setIdentifier, let wanted = description.volume.setIdentifier
+    private mutating func checkVolume(_ sections: [Section], of file: any HostFile) throws(ImageError) {
+        guard let section = sections.first(where: { $0.type == "data" }), section.dataSize >= UInt64(Volume.length)
         else { return }
+        let volume: Volume
+        do throws(ImageError) {
+            volume = try section.parse(in: file) { bytes throws(ParseFault) in try Volume(parsing: bytes) }
+        } catch {
+            return try note(error)
+        }
+        guard let identifier = volume.setIdentifier, let wanted = description.volume.setIdentifier else { return }
         guard identifier == wanted else {
             throw ImageError(
                 .corrupt, path: file.path, offset: section.dataOffset.advanced(by: 64),
@@ -65,38 +70,69 @@ struct Segments: Sendable {
     /// Adds the tables and digests of a segment.
     private mutating func add(_ sections: [Section], of file: any HostFile) throws(ImageError) {
         var data: Section?
-        for section in sections {
+        for (index, section) in sections.enumerated() {
+            if index % 256 == 0 { try ReadScope.checkWanted() }
             switch section.type {
             case "sectors": data = section
-            case "table": try addTable(section, of: file, data: data)
-            case "table2": addCopy(section, of: file)
+            case "table":
+                let copy = sections[(index + 1)...].first { $0.type == "table" || $0.type == "table2" }
+                try addTable(section, copy: copy?.type == "table2" ? copy : nil, of: file, data: data)
             default: break
             }
         }
-        let found = EWFDescription.digests(sections, of: file, &faults)
+        let found = try EWFDescription.digests(sections, of: file, &faults)
         digests.md5 = found.md5 ?? digests.md5
         digests.sha1 = found.sha1 ?? digests.sha1
     }
 
-    private mutating func addTable(_ section: Section, of file: any HostFile, data: Section?) throws(ImageError) {
-        let (place, count) = try ChunkTable.header(section, in: file)
+    /// Adds the table in `section`, or what its copy, the section `copy`, says where its own header is damaged.
+    private mutating func addTable(
+        _ section: Section, copy: Section?, of file: any HostFile, data: Section?
+    ) throws(ImageError) {
+        let own = header(section, of: file)
+        let other = copy.map { header($0, of: file) }
+        let (place, count): (ChunkTable.Place, Int)
+        do throws(ImageError) {
+            (place, count) = try own.get()
+        } catch {
+            guard case .success(let sound) = other else { throw error }
+            try note(error)
+            (place, count) = sound
+        }
+        var second: ChunkTable.Place?
+        switch other {
+        case .failure(let error): try note(error)
+        case .success((let found, count)): second = found.section == place.section ? nil : found
+        case .success((let found, let otherCount)):
+            try note(
+                ImageError(
+                    .corrupt, path: file.path, offset: found.section.dataOffset,
+                    "section \"table2\": has \(otherCount) entries, but the section \"table\" before it has \(count)"))
+        case nil: break
+        }
         guard count > 0 else { return }
         // In the form of SMART the chunks follow the entries.
         let holder = data ?? section
         let end = holder.offset + UInt64(Section.length) + holder.dataSize
         tables.append(
             ChunkTable(
-                file: file, firstChunk: chunkCount, count: count, place: place, copy: nil, end: min(end, file.size)))
+                file: file, firstChunk: chunkCount, count: count, place: place, copy: second, end: min(end, file.size)))
         chunkCount += UInt64(count)
     }
 
-    private mutating func addCopy(_ section: Section, of file: any HostFile) {
-        guard let last = tables.indices.last else { return }
-        do throws(ImageError) {
-            let (place, count) = try ChunkTable.header(section, in: file)
-            if count == tables[last].count { tables[last].copy = place }
-        } catch {
-            faults.append(error)
+    private func header(
+        _ section: Section, of file: any HostFile
+    ) -> Result<(place: ChunkTable.Place, count: Int), ImageError> {
+        do throws(ImageError) { return .success(try ChunkTable.header(section, in: file)) } catch {
+            return .failure(error)
+        }
+    }
+
+    /// Keeps `error` for checks. Throws it where it is none of the image: the host fails, or the reader is gone.
+    private mutating func note(_ error: ImageError) throws(ImageError) {
+        switch error.code {
+        case .corrupt, .truncated, .unsupported: faults.append(error)
+        default: throw error
         }
     }
 }
