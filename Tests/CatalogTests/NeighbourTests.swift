@@ -135,14 +135,20 @@ struct `The other images of a group of volumes`: GroupFolders {
             #expect(errors.first?.contains("as the image hung.raw does not answer") == true, "\(errors)")
         }
         #expect(policy.count == 1)
+        // One that answered at first.
+        try Shell.check("rm \"$1\"/hung.raw; mv \"$1\"/b.raw \"$1\"/late.raw", folder.path)
+        let late = ImageDisks(of: try policy.open("a.raw", in: folder)).volumes(of: nil).volume("vg-on_b")
+        #expect(late.map { "\($0.result)".contains("it does not answer") } == true)
+        #expect(policy.count == 2)
         #expect(try look("a.raw", in: other) == ["vg-on_a": "a", "vg-on_b": "b"])
     }
 }
 
-/// Never comes back from opening `hung.raw` before its end.
+/// Never comes back from opening `hung.raw`, and `late.raw` for the second time, before its end.
 private final class HungPolicy: OpenPolicy {
     private let policy: ConfinedOpenPolicy
     private let opened = Guarded(0)
+    private let wasLate = Guarded(false)
     private let barrier = DispatchSemaphore(value: 0)
 
     init(_ policy: ConfinedOpenPolicy) {
@@ -163,7 +169,13 @@ private final class HungPolicy: OpenPolicy {
     }
 
     func open(_ reference: FileReference, namedBy file: any HostFile) throws(ImageError) -> any HostFile {
-        if reference.text == "hung.raw" {
+        let isSecond =
+            reference.text == "late.raw"
+            && wasLate.withLock { late in
+                defer { late = true }
+                return late
+            }
+        if reference.text == "hung.raw" || isSecond {
             opened.withLock { $0 += 1 }
             barrier.wait()
         }

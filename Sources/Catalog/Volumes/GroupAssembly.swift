@@ -261,27 +261,10 @@ struct GroupAssembly {
 
     /// Opens the image of `entry`, and answers where it has the physical volume `member`.
     private mutating func disk(of member: VolumeGroup.Member, on entry: Entry) throws(ImageError) -> Image {
-        let image: OpenedImage
-        if let known = opened[entry.name] {
-            image = known
-        } else {
-            guard let neighbours = self.image?.neighbours else {
-                throw fault(.system(errno: ENOENT), "which is on an image that cannot be opened")
-            }
-            do throws(ImageError) {
-                image = neighbours.open(try neighbours.file(called: entry.name), called: entry.name)
-            } catch {
-                throw fault(error.code, "which is on another image, \(entry.text): \(error)")
-            }
-        }
         do throws(ImageError) {
-            let disk = try image.disk.result.get()
-            let found = PhysicalVolumes(on: disk, PartitionTable(of: disk)).found.filter { $0.volume.id == member.id }
-            guard let only = found.first, found.count == 1 else {
-                throw fault(.system(errno: ESTALE), "it has changed meanwhile")
-            }
-            opened[entry.name] = image
-            return only.disk
+            let part = try lookAround().part(member.id, on: entry, opened[entry.name], path: path)
+            opened[entry.name] = part.image
+            return part.disk
         } catch {
             throw fault(error.code, "which is on another image, \(entry.text): \(error)")
         }

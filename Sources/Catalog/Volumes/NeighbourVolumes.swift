@@ -1,4 +1,5 @@
 import BlockImage
+import Glibc
 import HostStorage
 import ImageFormats
 import LVM
@@ -81,8 +82,17 @@ struct NeighbourVolumes: Sendable {
     }
 
     private static let known = BoundedCache<FileStamp, Entry>(capacity: weightLimit)
-    /// One for each folder, so that those of another one that do not answer take none of its places.
-    private static let lookups = Guarded<[[UInt8]: TimedLookups<[UInt8], Entry?>]>([:])
+    /// The look-ups in a folder, which all of its images share.
+    private struct FolderLookups {
+        let entries = TimedLookups<[UInt8], Entry?>(patience: patience)
+        let parts = TimedLookups<[UInt8], Result<Part, ImageError>>(patience: patience)
+    }
+
+    /// A physical volume, and the image that it is on.
+    typealias Part = (image: OpenedImage, disk: Image)
+
+    /// Those of each folder, so that those of another one that do not answer take none of its places.
+    private static let lookups = Guarded<[[UInt8]: FolderLookups]>([:])
     /// How many folders' look-ups are kept.
     private static let folderLimit = 1024
 
@@ -95,18 +105,23 @@ struct NeighbourVolumes: Sendable {
     /// Why the groups of not all images are known; nil where they are.
     var groupGap: ErrorText?
 
+    /// What opens them, and the path of the folder.
+    private var neighbours: ImageNeighbours?
+    private var folder: [UInt8] = []
+
     /// The images beside `opened`; none beside nil.
     init(of opened: OpenedImage?) {
         guard let opened, let neighbours = opened.neighbours, let own = opened.layers.first?.file else { return }
         let path = own.path.nameBytes
         let slash = path.lastIndex(of: UInt8(ascii: "/")) ?? path.startIndex
+        (self.neighbours, folder) = (neighbours, Array(path[..<slash]))
         let ownName = path[slash...].drop { $0 == UInt8(ascii: "/") }
         var names = neighbours.names
         if names.count > Self.limits.images {
             gap = "the folder has \(names.count) images, and \(Self.limits.images) are looked into"
             names.removeLast(names.count - Self.limits.images)
         }
-        let found = Self.lookups(in: Array(path[..<slash])).values(of: names) { Self.entry($0, neighbours) }
+        let found = Self.lookups(in: folder).entries.values(of: names) { Self.entry($0, neighbours) }
         if let silent = names.first(where: { found[$0] == nil && !$0.elementsEqual(ownName) }) {
             gap = gap ?? "the image \(path: exportName(silent)) does not answer"
         }
@@ -134,15 +149,42 @@ struct NeighbourVolumes: Sendable {
         }
     }
 
-    /// The look-ups in `folder`, which all of its images share.
-    private static func lookups(in folder: [UInt8]) -> TimedLookups<[UInt8], Entry?> {
+    /// The look-ups in `folder`.
+    private static func lookups(in folder: [UInt8]) -> FolderLookups {
         lookups.withLock { known in
             if let lookups = known[folder] { return lookups }
             if known.count >= folderLimit { known = [:] }
-            let lookups = TimedLookups<[UInt8], Entry?>(patience: patience)
+            let lookups = FolderLookups()
             known[folder] = lookups
             return lookups
         }
+    }
+
+    /// Where the image of `entry`, which is opened unless it is `known`, has the physical volume `id`; `path`: the image that errors
+    /// are about.
+    func part(_ id: VolumeID, on entry: Entry, _ known: OpenedImage?, path: String) throws(ImageError) -> Part {
+        guard let neighbours else {
+            throw ImageError(.system(errno: ENOENT), path: path, "there is no other image")
+        }
+        let found = Self.lookups(in: folder).parts.values(of: [entry.name]) { name in
+            Result { () throws(ImageError) in
+                let image = if let known { known } else { try Self.open(name, neighbours) }
+                let disk = try image.disk.result.get()
+                let found = PhysicalVolumes(on: disk, PartitionTable(of: disk)).found.filter { $0.volume.id == id }
+                guard let only = found.first, found.count == 1 else {
+                    throw ImageError(.system(errno: ESTALE), path: path, "it has changed meanwhile")
+                }
+                return (image, only.disk)
+            }
+        }
+        guard let result = found[entry.name] else {
+            throw ImageError(.system(errno: ETIMEDOUT), path: path, "it does not answer")
+        }
+        return try result.get()
+    }
+
+    private static func open(_ name: [UInt8], _ neighbours: ImageNeighbours) throws(ImageError) -> OpenedImage {
+        neighbours.open(try neighbours.file(called: name), called: name)
     }
 
     /// The image called `name`; nil where there is none.
