@@ -91,10 +91,13 @@ extension ImageFormat {
         case ambiguous
     }
 
-    /// The extensions that call files images, as a list for people: ".qcow2, .vmdk, .raw and .img".
-    public static var extensions: String {
+    /// The extensions and names that call files images, each once, as a list for people: ".qcow2, .vmdk, .raw and .img".
+    public static var imageNames: String {
         let formats = allCases.filter { $0 != raw } + [raw]
-        return "\(formats.flatMap(\.driver.extensions).map { ".\($0)" }.joined(separator: ", ")) and .img"
+        let extensions = formats.flatMap(\.driver.extensions).map { ".\($0)" }
+        let names = formats.flatMap(\.driver.fileNames).map { String(decoding: $0, as: UTF8.self) }
+        var known: Set<String> = []
+        return "\((extensions + names).filter { known.insert($0).inserted }.joined(separator: ", ")) and .img"
     }
 
     /// What the name's extension says, in upper or lower case; nil for a file that its name does not call an image.

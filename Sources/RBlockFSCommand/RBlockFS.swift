@@ -32,7 +32,7 @@ struct RBlockFS: ParsableCommand {
         abstract: "Mount a folder of virtual-machine disk images as flat raw disks.",
         usage: "rblockfs [options] IMAGES MOUNTPOINT",
         discussion: """
-            Every \(ImageFormat.extensions) of IMAGES and its subfolders, or the one image that it is, becomes a folder \
+            Every \(ImageFormat.imageNames) of IMAGES and its subfolders, or the one image that it is, becomes a folder \
             of MOUNTPOINT with a flat disk.raw, its partitions, map.json and stats.json in it; an .ova a folder with one \
             for each of its disks. Images are read, never written. The command returns when the mount answers; the server \
             goes on in the background, and logs to syslog.

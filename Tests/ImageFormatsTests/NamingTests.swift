@@ -1,4 +1,5 @@
 import BlockImage
+import Foundation
 import ImageFormats
 import TestImages
 import Testing
@@ -18,6 +19,26 @@ struct `What a file is called` {
     ) {
         #expect(ImageFormat.naming(of: Array(name.utf8)) == naming)
         #expect(ImageFormat.naming(of: Array("folder.raw/\(name)".utf8)[11...]) == naming)
+    }
+
+    @Test func `is listed once for people, and in the manual, as every format is`() throws {
+        let names = ImageFormat.imageNames.replacing(" and ", with: ", ").split(separator: ", ").map(String.init)
+        #expect(names.contains("DiskDescriptor.xml") && names.contains(".qcow") && Set(names).count == names.count)
+        let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .deletingLastPathComponent()
+        func words(_ page: String) throws -> Set<Substring> {
+            let text = try String(contentsOf: root.appendingPathComponent("Documents/\(page)"), encoding: .utf8)
+            return Set(text.split { $0 == " " || $0 == "\n" })
+        }
+        for page in ["rblock-formats.7", "rblock-names.7"] {
+            let listed = try words(page)
+            for name in names { #expect(listed.contains(Substring(name)), "\(page): \(name)") }
+        }
+        let members = try words("rblock-json.5")
+        for format in ImageFormat.allCases {
+            #expect(members.contains(Substring(format.rawValue)), "\(format.rawValue)")
+        }
+        #expect(try words("rblock-formats.7").contains("split-raw"))
     }
 }
 

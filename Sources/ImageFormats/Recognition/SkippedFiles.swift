@@ -6,7 +6,7 @@ public struct SkippedFiles: Hashable, Sendable {
     public enum Reason: String, CaseIterable, Sendable {
         /// Its name does not call it an image, so that it may be anything.
         case noKnownExtension = "no-known-extension"
-        /// It holds a part of a VMDK disk, which is shown under the name of its descriptor.
+        /// It holds a part of a disk, which is shown under the name of its descriptor, or of its first part.
         case part = "part-of-an-image"
         /// It is a folder that cannot be listed, or a link that leads nowhere, or where nothing may be opened.
         case unreadable
