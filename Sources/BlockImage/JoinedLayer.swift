@@ -1,7 +1,6 @@
 /// Disks, one after the other, as one disk. Immutable; every method may be called from any thread.
 ///
-/// It stores nothing: each place is found through the disk that it lies in, with the chain of that. What lies between two of
-/// them, or behind the last, reads as zeros.
+/// It stores nothing: each place is found through the disk that it lies in, with the chain of that.
 public final class JoinedLayer: ImageLayer {
     /// A disk, and where it lies.
     public struct Part: Sendable {
@@ -25,11 +24,17 @@ public final class JoinedLayer: ImageLayer {
     private let parts: [Part]
     private let file: any HostFile
 
-    /// The disk of `size` bytes that `parts` make, in their order and without overlaps; `file` is the one that names them.
-    public init(_ parts: [Part], size: UInt64, file: any HostFile) {
+    /// The disk that `parts` make, each of which begins where the one before ends, the first at 0, and is no longer than its
+    /// disk; `file` is the one that names them.
+    public init(_ parts: [Part], file: any HostFile) {
+        var end: UInt64 = 0
+        for part in parts {
+            precondition(part.start == end && part.end >= end && part.end - end <= part.disk.virtualSize)
+            end = part.end
+        }
         self.parts = parts
         self.file = file
-        virtualSize = size
+        virtualSize = end
     }
 
     /// The layers of the part that has the most.
@@ -41,22 +46,18 @@ public final class JoinedLayer: ImageLayer {
     /// The file that names the parts, and theirs.
     public var files: [any HostFile] { [file] + parts.flatMap(\.disk.files) }
 
-    /// The part that has `position`; nil where none has, with how many bytes there are before the next one.
-    private func part(at position: UInt64) -> (part: Part?, count: UInt64) {
-        for part in parts where part.end > position {
-            return part.start <= position ? (part, part.end - position) : (nil, part.start - position)
+    /// The part that has `position`, and how many bytes it has from there on.
+    private func part(at position: UInt64) -> (part: Part, count: UInt64) {
+        guard let part = parts.first(where: { $0.end > position }) else {
+            preconditionFailure("no place of the disk is behind its last part")
         }
-        return (nil, virtualSize - position)
+        return (part, part.end - position)
     }
 
     /// What the part has at that place; its own layer decodes it.
     public func run(at start: GuestOffset, limit: UInt64) throws(ImageError) -> DiskRun {
         let (part, count) = part(at: start.rawValue)
-        let limit = min(limit, count)
-        guard let part, start.rawValue - part.start < part.disk.virtualSize else {
-            return DiskRun(Extent(start: start, count: limit, storage: .zero(explicit: false)), of: self)
-        }
-        var run = try part.disk.resolve(at: GuestOffset(start.rawValue - part.start), limit: limit)
+        var run = try part.disk.resolve(at: GuestOffset(start.rawValue - part.start), limit: min(limit, count))
         run.start = start
         return run
     }
@@ -70,7 +71,7 @@ public final class JoinedLayer: ImageLayer {
 
     /// The part finds again which of its layers can decode that place.
     public func decode(_ extent: Extent, into output: inout OutputRawSpan) throws(ImageError) {
-        guard let part = part(at: extent.start.rawValue).part else { preconditionFailure("nothing is encoded here") }
+        let (part, _) = part(at: extent.start.rawValue)
         try part.disk.read(
             Int(clamping: extent.count), at: GuestOffset(extent.start.rawValue - part.start), into: &output)
     }
@@ -78,7 +79,6 @@ public final class JoinedLayer: ImageLayer {
     /// What the part has lost there.
     public func lost(at start: GuestOffset, limit: UInt64) -> UInt64 {
         let (part, count) = part(at: start.rawValue)
-        guard let part else { return min(limit, count) }
         return part.disk.lost(at: GuestOffset(start.rawValue - part.start), limit: min(limit, count))
     }
 }

@@ -76,7 +76,7 @@ struct ParallelsBundle: SnapshotImage, CheckableImage {
             guard let image else { continue }
             parts.append(JoinedLayer.Part(image, from: storage.start * 512, to: storage.end * 512))
         }
-        return JoinedLayer(parts, size: descriptor.sectorCount * 512, file: file)
+        return JoinedLayer(parts, file: file)
     }
 
     private func corrupt(_ message: String) -> ImageError {
