@@ -18,7 +18,7 @@ import ClusterMap
 ///         56    8 ext_off, in sectors; 0: no extension
 ///
 /// All integers are little-endian. The block allocation table (BAT) follows: 4 bytes for each cluster.
-struct Header: Hashable, Sendable {
+struct Header: FileHeader, Hashable {
     /// The older magic, whose BAT counts sectors.
     static let magic = Array("WithoutFreeSpace".utf8)
     /// The newer magic, whose BAT counts clusters.

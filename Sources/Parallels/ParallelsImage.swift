@@ -69,36 +69,22 @@ struct ParallelsImage: CheckableImage {
 /// The structures of an expanding Parallels image as they stand in it, sound or not.
 struct ParallelsLayout: FormatLayout {
     private let file: any HostFile
-    private let start: [UInt8]
-    /// Nil where the file has no whole header.
-    private let header: Header?
-    private let fault: ParseFault?
+    private let stored: StoredHeader<Header>
 
     init(_ file: any HostFile) throws(ImageError) {
         self.file = file
-        start = try file.bytes(Int(min(file.size, UInt64(Header.length))), at: HostOffset(0), of: "header")
-        do throws(ParseFault) {
-            var reader = ByteReader(start)
-            header = try Header(parsing: &reader)
-            fault = nil
-        } catch {
-            header = nil
-            fault = error
-        }
+        stored = try StoredHeader(of: file)
     }
 
-    /// The header by which the BAT can be found.
-    private var sound: Header? { header.flatMap { $0.faults.isEmpty ? $0 : nil } }
+    /// The header whose tables can be found by it.
+    private var sound: Header? { stored.sound }
 
     let unit: UInt64 = 512
 
     func list(to consumer: any LayoutConsumer, _ options: LayoutOptions) throws(ImageError) {
         try consumer.structure(LayoutStructure("header", at: HostOffset(0), size: UInt64(Header.length))) {
             () throws(ImageError) in
-            var cursor = LayoutCursor(start, at: HostOffset(0), isLittleEndian: true, telling: consumer)
-            for fault in (header?.faults ?? []) + (fault.map { [$0] } ?? []) {
-                cursor.faults[fault.position] = "\(fault.message)"
-            }
+            var cursor = stored.cursor(isLittleEndian: true, telling: consumer)
             try cursor.bytes("magic", size: 16) { "\"\(printable($0))\"" }
             try cursor.number("version", size: 4)
             try cursor.number("heads", size: 4)
@@ -106,7 +92,7 @@ struct ParallelsLayout: FormatLayout {
             try cursor.number("tracks", size: 4) { "\($0): clusters of \(humanSize($0 * 512))" }
             try cursor.number("bat_entries", size: 4)
             try cursor.number("nb_sectors", size: 8) { _ in
-                header.map { "\($0.sectorCount): \(counted($0.sectorCount &* 512, "byte"))" } ?? ""
+                stored.whole.map { "\($0.sectorCount): \(counted($0.sectorCount &* 512, "byte"))" } ?? ""
             }
             try cursor.number("in_use", size: 4) { $0 == UInt64(Header.inUseMark) ? "\"Ynot\": being written to" : "" }
             try cursor.number("data_start", size: 4) { $0 == 0 ? "behind the BAT" : "\(HostOffset($0 * 512))" }
@@ -118,7 +104,7 @@ struct ParallelsLayout: FormatLayout {
     }
 
     func recordUse(in recorder: any HostUseRecorder) throws(ImageError) {
-        recorder.record(.header, at: HostOffset(0), count: UInt64(start.count)) { _, _ in false }
+        recorder.record(.header, at: HostOffset(0), count: UInt64(stored.bytes.count)) { _, _ in false }
         guard let sound else { return }
         // The header and the BAT share a sector.
         try ClusterMap(sound, of: file).recordUse(in: recorder, firstUse: .blockTable)

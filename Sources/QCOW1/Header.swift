@@ -1,5 +1,6 @@
 import BlockImage
 import ByteFormat
+import ClusterMap
 
 /// The header of a QCOW image of version 1: block/qcow.c in QEMU, `QCowHeader`.
 ///
@@ -17,7 +18,7 @@ import ByteFormat
 ///         40    8 l1_table_offset
 ///
 /// All integers are big-endian.
-struct Header: Hashable, Sendable {
+struct Header: FileHeader, Hashable {
     /// What every QCOW image of this version begins with.
     static let start: [UInt8] = [0x51, 0x46, 0x49, 0xfb, 0, 0, 0, 1]
     /// The bytes of a header.

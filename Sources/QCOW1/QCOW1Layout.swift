@@ -6,36 +6,22 @@ import FormatCore
 /// The structures of a QCOW file of version 1 as they stand in it, sound or not.
 struct QCOW1Layout: FormatLayout {
     private let file: any HostFile
-    private let start: [UInt8]
-    /// Nil where the file has no whole header of this version.
-    private let header: Header?
-    private let fault: ParseFault?
+    private let stored: StoredHeader<Header>
 
     init(_ file: any HostFile) throws(ImageError) {
         self.file = file
-        start = try file.bytes(Int(min(file.size, UInt64(Header.length))), at: HostOffset(0), of: "header")
-        do throws(ParseFault) {
-            var reader = ByteReader(start)
-            header = try Header(parsing: &reader)
-            fault = nil
-        } catch {
-            header = nil
-            fault = error
-        }
+        stored = try StoredHeader(of: file)
     }
 
     /// The header whose tables can be found by it.
-    private var sound: Header? { header.flatMap { $0.faults.isEmpty ? $0 : nil } }
+    private var sound: Header? { stored.sound }
 
     var unit: UInt64 { sound?.clusterSize ?? 512 }
 
     func list(to consumer: any LayoutConsumer, _ options: LayoutOptions) throws(ImageError) {
         try consumer.structure(LayoutStructure("header", at: HostOffset(0), size: UInt64(Header.length))) {
             () throws(ImageError) in
-            var cursor = LayoutCursor(start, at: HostOffset(0), isLittleEndian: false, telling: consumer)
-            for fault in (header?.faults ?? []) + (fault.map { [$0] } ?? []) {
-                cursor.faults[fault.position] = "\(fault.message)"
-            }
+            var cursor = stored.cursor(isLittleEndian: false, telling: consumer)
             func place(_ offset: UInt64) -> String { offset == 0 ? "none" : "\(HostOffset(offset))" }
             func bits(_ number: UInt64) -> String { "\(number)" + (number < 64 ? ": \(humanSize(1 << number))" : "") }
             try cursor.bytes("magic", size: 4) { "\"\(printable($0))\"" }
@@ -67,7 +53,7 @@ struct QCOW1Layout: FormatLayout {
     }
 
     func recordUse(in recorder: any HostUseRecorder) throws(ImageError) {
-        recorder.record(.header, at: HostOffset(0), count: UInt64(start.count)) { _, _ in false }
+        recorder.record(.header, at: HostOffset(0), count: UInt64(stored.bytes.count)) { _, _ in false }
         guard let sound else { return }
         if sound.backingFileOffset != 0 {
             recorder.record(.header, at: HostOffset(sound.backingFileOffset), count: UInt64(sound.backingFileSize)) {

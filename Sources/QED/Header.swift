@@ -1,5 +1,6 @@
 import BlockImage
 import ByteFormat
+import ClusterMap
 
 /// The header of a QED image: docs/interop/qed_spec, "Specification".
 ///
@@ -12,7 +13,7 @@ import ByteFormat
 ///         24    8 compat_features
 ///
 /// All integers are little-endian.
-struct Header: Hashable, Sendable {
+struct Header: FileHeader, Hashable {
     /// What every QED image begins with.
     static let magic: [UInt8] = [0x51, 0x45, 0x44, 0]
     /// The bytes of a header.

@@ -6,26 +6,15 @@ import FormatCore
 /// The structures of a QED file as they stand in it, sound or not.
 struct QEDLayout: FormatLayout {
     private let file: any HostFile
-    private let start: [UInt8]
-    /// Nil where the file has no whole header.
-    private let header: Header?
-    private let fault: ParseFault?
+    private let stored: StoredHeader<Header>
 
     init(_ file: any HostFile) throws(ImageError) {
         self.file = file
-        start = try file.bytes(Int(min(file.size, UInt64(Header.length))), at: HostOffset(0), of: "header")
-        do throws(ParseFault) {
-            var reader = ByteReader(start)
-            header = try Header(parsing: &reader)
-            fault = nil
-        } catch {
-            header = nil
-            fault = error
-        }
+        stored = try StoredHeader(of: file)
     }
 
     /// The header whose tables can be found by it.
-    private var sound: Header? { header.flatMap { $0.faults.isEmpty ? $0 : nil } }
+    private var sound: Header? { stored.sound }
 
     var unit: UInt64 { sound.map { UInt64($0.clusterSize) } ?? 512 }
 
@@ -49,11 +38,8 @@ struct QEDLayout: FormatLayout {
     }
 
     private func listHeader(to consumer: any LayoutConsumer) throws(ImageError) {
-        var cursor = LayoutCursor(start, at: HostOffset(0), isLittleEndian: true, telling: consumer)
-        for fault in (header?.faults ?? []) + (fault.map { [$0] } ?? []) {
-            cursor.faults[fault.position] = "\(fault.message)"
-        }
-        let unknown = header?.features.subtracting(.known).rawValue ?? 0
+        var cursor = stored.cursor(isLittleEndian: true, telling: consumer)
+        let unknown = stored.whole?.features.subtracting(.known).rawValue ?? 0
         if unknown != 0 { cursor.faults[16] = "no reader may go on that does not know 0x\(hexDigits(unknown, 1))" }
         try cursor.bytes("magic", size: 4) { "\"\(printable($0))\"" }
         try cursor.number("cluster_size", size: 4) { counted($0, "byte") }
@@ -74,7 +60,7 @@ struct QEDLayout: FormatLayout {
     }
 
     func recordUse(in recorder: any HostUseRecorder) throws(ImageError) {
-        let size = sound.map(\.headerBytes) ?? UInt64(start.count)
+        let size = sound.map(\.headerBytes) ?? UInt64(stored.bytes.count)
         recorder.record(.header, at: HostOffset(0), count: size) { _, _ in false }
         guard let sound else { return }
         try ClusterMap(sound, of: file).recordUse(in: recorder)
