@@ -29,6 +29,8 @@ struct DescriptorText {
         guard let end = bytes.firstIndex(of: 0) else { return }
         let rest = bytes[end...].drop { $0 == 0 }
         guard let first = rest.first.map({ _ in rest.startIndex }) else { return }
+        // QEMU writes a CID without leading zeros, which shortens the text: the end of the longer one stays after its NUL.
+        if bytes[..<end].reversed().starts(with: rest.reversed().drop { $0 == 0 }) { return }
         let lines = rest.split { $0 == 0 || $0 == UInt8(ascii: "\n") || $0 == UInt8(ascii: "\r") }
         if lines.contains(where: { DescriptorExtent.isExtent($0) }) {
             fault = ParseFault(

@@ -78,6 +78,18 @@ struct `The text of a descriptor` {
         #expect(try openLayer(MemoryFile(text + [0x80, 0x81, 0x0a]), Self.files).notes.count == 1)
     }
 
+    @Test func `may have the end of itself behind it, where QEMU wrote a shorter CID`() throws {
+        let text = try Self.text()
+        for kept in 1...6 {
+            let rest = text.suffix(kept) + [UInt8](repeating: 0, count: 100)
+            try Self.expectDisk(text + [0] + rest, nil)
+            try Self.expectDisk(
+                text + [0, UInt8(ascii: "x")] + rest,
+                "\(rest.count + 1) bytes after the text of the descriptor, "
+                    + "from byte \(text.count + 1) on, are ignored")
+        }
+    }
+
     @Test func `may have an extent line twice, which is read once`() throws {
         let twice = try Self.text([Self.flat, Self.flat])
         try Self.expectDisk(
