@@ -17,27 +17,31 @@ package struct DiskToAttach {
     /// Nil: it has to be served.
     package var flatPlace: FlatPlace?
     package var server: AttachedServer
+    /// The bytes of a sector of the device, 512 or 4096: its kernel reads partition tables in them.
+    package var sectorSize: UInt64
     /// The partitions that are to be devices as well.
     package var partitions: [(number: Int, bytes: LoopDevice.Range)]
 
     package init(
         name: String?, usualName: String, image: String, path: String, disk: Image, files: [any HostFile],
-        flatPlace: FlatPlace?, server: AttachedServer, partitions: [(number: Int, bytes: LoopDevice.Range)]
+        flatPlace: FlatPlace?, server: AttachedServer, sectorSize: UInt64,
+        partitions: [(number: Int, bytes: LoopDevice.Range)]
     ) {
         (self.name, self.usualName, self.image, self.path) = (name, usualName, image, path)
         (self.disk, self.files, self.flatPlace, self.server) = (disk, files, flatPlace, server)
-        self.partitions = partitions
+        (self.sectorSize, self.partitions) = (sectorSize, partitions)
     }
 }
 
 extension AttachmentFolder {
     /// Makes the devices of `wanted`. They are removed by whichever command comes next, unless `complete` follows.
     package func begin(_ wanted: DiskToAttach) throws(ImageError) -> AttachmentRecord {
-        let size = wanted.disk.virtualSize / LoopDevice.sectorSize * LoopDevice.sectorSize
+        let sectorSize = wanted.sectorSize
+        let size = wanted.disk.virtualSize / sectorSize * sectorSize
         guard size > 0 else {
             throw ImageError(
                 .unsupported, path: wanted.image,
-                "has \(wanted.disk.virtualSize) bytes, and a block device has at least a sector of \(LoopDevice.sectorSize)"
+                "has \(wanted.disk.virtualSize) bytes, and a block device has at least a sector of \(sectorSize)"
             )
         }
         var record = try reserve(wanted)
@@ -48,13 +52,15 @@ extension AttachmentFolder {
             // What a server reads is in the page cache already. A file of the host, which may be there as well, is read
             // two to four times as fast by way of it then.
             let device = try LoopDevice.make(
-                over: file.descriptor, range, isDirect: record.source == .server, tag: record.tag)
+                over: file.descriptor, range, sectorSize: sectorSize, isDirect: record.source == .server,
+                tag: record.tag)
             record.device = device.path
             record.size = size
             try update(&record)
             record.isDirect = try Self.compare(device.path, with: wanted.disk, at: 0, size, device: device)
             record.partitions = try device.addPartitions(
-                wanted.partitions.compactMap { Self.whole($0, of: size) }, of: file.descriptor, range, tag: record.tag)
+                wanted.partitions.compactMap { Self.whole($0, of: size, sectorSize) }, of: file.descriptor, range,
+                sectorSize: sectorSize, tag: record.tag)
             for partition in record.partitions {
                 _ = try Self.compare(
                     partition.device, with: wanted.disk, at: partition.start, partition.size, device: nil)
@@ -146,9 +152,8 @@ extension AttachmentFolder {
 
     /// The sectors of a partition of a disk of `size` bytes; nil where there is none, or it would have none.
     private static func whole(
-        _ partition: (number: Int, bytes: LoopDevice.Range), of size: UInt64
+        _ partition: (number: Int, bytes: LoopDevice.Range), of size: UInt64, _ sector: UInt64
     ) -> (number: Int, bytes: LoopDevice.Range)? {
-        let sector = LoopDevice.sectorSize
         guard partition.bytes.offset % sector == 0, partition.bytes.offset < size else { return nil }
         let count = min(partition.bytes.count, size - partition.bytes.offset) / sector * sector
         return count > 0 ? (partition.number, LoopDevice.Range(offset: partition.bytes.offset, count: count)) : nil

@@ -14,8 +14,8 @@ package struct LoopDevice: Hashable, Sendable {
         package init(offset: UInt64, count: UInt64) { (self.offset, self.count) = (offset, count) }
     }
 
-    /// What its sectors have. Loop devices have no part of a sector.
-    package static let sectorSize: UInt64 = 512
+    /// What the sectors of most have. Loop devices have no part of a sector.
+    package static let usualSectorSize: UInt64 = 512
     private static let folder = FilePath("/sys/block")
     private static let control = FilePath("/dev/loop-control")
 
@@ -51,13 +51,14 @@ package struct LoopDevice: Hashable, Sendable {
 
     private init(number: Int) { self.number = number }
 
-    /// A new one over `range` of the open file `file`, for reading alone, with the text `tag`, by which it is found again.
+    /// A new one over `range` of the open file `file`, for reading alone, with sectors of `sectorSize` bytes, 512 or 4096, and the
+    /// text `tag`, by which it is found again.
     /// `isDirect`: past the page cache of the file, where its file system lets it. Both ends of the range are at multiples of a
     /// sector.
     ///
     /// The kernel keeps the very file that is open, and looks up no path.
     static func make(
-        over file: FileDescriptor, _ range: Range, isDirect: Bool, tag: String
+        over file: FileDescriptor, _ range: Range, sectorSize: UInt64, isDirect: Bool, tag: String
     ) throws(ImageError) -> LoopDevice {
         let control = try open(Self.control)
         defer { try? control.close() }
@@ -71,7 +72,7 @@ package struct LoopDevice: Hashable, Sendable {
                 // Safe: the string ends in NUL, and is read in this call only.
                 let result = unsafe tag.withCString { text in
                     unsafe clinux_loop_configure(
-                        handle.rawValue, file.rawValue, range.offset, range.count, isDirect, text)
+                        handle.rawValue, file.rawValue, range.offset, range.count, UInt32(sectorSize), isDirect, text)
                 }
                 if result == 0 { return device }
                 if errno != EINVAL { break }

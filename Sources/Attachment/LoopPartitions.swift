@@ -20,7 +20,8 @@ extension LoopDevice {
     /// kernel knows another table, or none, it gets these. One that it refuses is a loop device of its own, over that part
     /// of `file`, which the device shows from `range` on.
     func addPartitions(
-        _ partitions: [(number: Int, bytes: Range)], of file: FileDescriptor, _ range: Range, tag: String
+        _ partitions: [(number: Int, bytes: Range)], of file: FileDescriptor, _ range: Range, sectorSize: UInt64,
+        tag: String
     ) throws(ImageError) -> [PartitionDevice] {
         var devices: [PartitionDevice] = []
         for (number, bytes) in partitions {
@@ -29,7 +30,9 @@ extension LoopDevice {
                 let (start, overflow) = range.offset.addingReportingOverflow(bytes.offset)
                 guard !overflow else { continue }
                 let place = Range(offset: start, count: bytes.count)
-                node = try Self.make(over: file, place, isDirect: isDirect, tag: "\(tag)/p\(number)").path
+                node = try Self.make(
+                    over: file, place, sectorSize: sectorSize, isDirect: isDirect, tag: "\(tag)/p\(number)"
+                ).path
             }
             devices.append(PartitionDevice(number: number, device: node, start: bytes.offset, size: bytes.count))
         }

@@ -15,8 +15,9 @@ int clinux_loop_free(int control) {
     return ioctl(control, LOOP_CTL_GET_FREE);
 }
 
-int clinux_loop_configure(int device, int file, uint64_t offset, uint64_t count, int is_direct, const char *name) {
-    struct loop_config config = {.fd = (uint32_t)file, .block_size = 512};
+int clinux_loop_configure(int device, int file, uint64_t offset, uint64_t count, uint32_t sector_size, int is_direct,
+                          const char *name) {
+    struct loop_config config = {.fd = (uint32_t)file, .block_size = sector_size};
     config.info.lo_offset = offset;
     config.info.lo_sizelimit = count;
     // The kernel looks for partitions, where it can, and lets others be added.

@@ -19,8 +19,8 @@ struct Attach: ParsableCommand {
 
             Nothing can be written to the device. No lock is taken on the image: where another program is writing to it, by \
             QEMU's locks, nothing is attached, unless --force-share says so; 'rblock detach' tells where it was written to \
-            meanwhile. Of a disk whose size is no multiple of 512 the bytes behind the last whole sector are not on the \
-            device, which is said.
+            meanwhile. The sectors of the device have 512 bytes, or 4096 where the partition table counts in those, or \
+            the image says so and has no table. Bytes behind the last whole sector are not on the device, which is said.
 
             Only root can attach. For an ordinary user the message has the commands of rblockfs(1) that show the disk as a \
             file.

@@ -40,12 +40,13 @@ struct AttachmentOptions: ParsableArguments {
         let mounted = try image.mountPath(of: id, in: disks)
         let server = AttachedServer(
             options: serverOptions(isContained: image.isInContainer), image: mounted.image.text, file: mounted.file)
+        let table = Self.table(of: disk.image, id)
         let wanted = DiskToAttach(
             name: name, usualName: AttachmentFolder.name(for: image.path.text, place: image.place.text),
             image: snapshot == nil ? path : image.path.text + image.place.text, path: image.path.text, disk: disk.image,
             files: disk.files,
             flatPlace: try? disk.image.flatPlace(), server: server,
-            partitions: Self.partitions(of: disk.image, id))
+            sectorSize: table.sectorSize, partitions: table.partitions)
         let ignoresChanges = sharing.forceShare
         return (wanted, { () throws(ImageError) in if !ignoresChanges { try disk.checkUnchanged() } })
     }
@@ -61,14 +62,19 @@ struct AttachmentOptions: ParsableArguments {
         return arguments
     }
 
-    /// The partitions of a whole disk.
-    private static func partitions(of disk: Image, _ id: DiskID) -> [(number: Int, bytes: LoopDevice.Range)] {
+    /// The partitions of a whole disk, and the bytes of the sectors that its table counts in, or, without a table, its image.
+    private static func table(
+        of disk: Image, _ id: DiskID
+    ) -> (sectorSize: UInt64, partitions: [(number: Int, bytes: LoopDevice.Range)]) {
+        let said = disk.layer.logicalSectorSize.map { UInt64($0) } ?? LoopDevice.usualSectorSize
         switch id.part {
-        case .partition, .volume, .vmState: []
+        case .partition, .volume, .vmState: return (said, [])
         case .whole, .layer:
-            PartitionTable(of: disk).partitions.map {
+            let table = PartitionTable(of: disk)
+            let partitions = table.partitions.map {
                 ($0.number, LoopDevice.Range(offset: $0.start.rawValue, count: $0.size))
             }
+            return (table.partitions.isEmpty ? said : UInt64(table.sectorSize.rawValue), partitions)
         }
     }
 

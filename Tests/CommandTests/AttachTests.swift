@@ -106,6 +106,38 @@ struct `Attached disks` {
         #expect(try folder.left() == "")
     }
 
+    @Test func `have sectors of 4096 bytes where the table counts in them, or the image says so`() throws {
+        let folder = try AttachmentFolder("truncate -s 8M e.raw")
+        try folder.shell(
+            """
+            for table in g o; do
+              truncate -s 40M $table.raw; p=; [ $table = g ] || p='p\\n'
+              printf "$table\\nn\\n${p}1\\n\\n+8M\\nn\\n${p}2\\n\\n\\nw\\n" | PATH=$PATH:/usr/sbin fdisk -b 4096 $table.raw >log
+              seq 400000 | dd of=$table.raw bs=1M seek=2 conv=notrunc status=none
+              "$rblock" convert -O vhdx -o logical_sector_size=4096 $table.raw $table.vhdx
+              "$rblock" convert -O qcow2 $table.raw $table.qcow2
+            done
+            "$rblock" convert -O vhdx -o logical_sector_size=4096 e.raw e.vhdx
+            """)
+        for (image, sector) in [
+            ("g.raw", 4096), ("g.vhdx", 4096), ("g.qcow2", 4096), ("o.vhdx", 4096), ("e.vhdx", 4096), ("e.raw", 512),
+        ] {
+            let device = try folder.check("attach", image)
+            let raw = image.prefix(1) + ".raw"
+            #expect(try folder.shell("blockdev --getss $1; cmp $1 $2", device, String(raw)) == "\(sector)", "\(image)")
+            let partitions = try #require(try folder.list().first?["partitions"]?.array)
+            #expect(partitions.count == (image.hasPrefix("e") ? 0 : 2), "\(image)")
+            for partition in partitions {
+                let node = try #require(partition["device"]?.text)
+                #expect(node.hasPrefix("\(device)p"), "the kernel has it: \(image)")
+                let start = try #require(partition["start"]?.number)
+                try folder.shell("cmp -n 8M $1 <(tail -c +$(($2 + 1)) $3)", node, "\(start)", String(raw))
+            }
+            try folder.check("detach", device)
+            #expect(try folder.left() == "", "\(image)")
+        }
+    }
+
     @Test func `have names, and several may be of one image`() throws {
         let folder = try AttachmentFolder("truncate -s 1M raw.raw; qemu-img convert -O qcow2 -c raw.raw small.qcow2")
         let first = try folder.check("attach", "--as", "work", "raw.raw")

@@ -22,9 +22,10 @@ struct clinux_loop {
 int clinux_loop_free(int control);
 
 /// LOOP_CONFIGURE: has the loop device `device` show the `count` bytes at `offset` of the open file `file`, for reading
-/// alone, with `name` for its text. Its sectors have 512 bytes; with `is_direct` it reads past the page cache. Returns 0,
-/// or -1 with errno set.
-int clinux_loop_configure(int device, int file, uint64_t offset, uint64_t count, int is_direct, const char *name);
+/// alone, with `name` for its text. Its sectors have `sector_size` bytes; with `is_direct` it reads past the page cache.
+/// Returns 0, or -1 with errno set.
+int clinux_loop_configure(int device, int file, uint64_t offset, uint64_t count, uint32_t sector_size, int is_direct,
+                          const char *name);
 
 /// Fills `status`. Returns 0, or -1 with errno set: ENXIO where it has no file.
 int clinux_loop_status(int device, struct clinux_loop *status);
