@@ -50,6 +50,7 @@ struct EWFImage: CheckableImage {
         let volume = description.volume
         info.virtualSize = volume.diskSize
         info.clusterSize = volume.chunkSize
+        info.setActualSize(of: disk?.files ?? [file])
         info.dirtyFlag = false
         info.formatSpecific = FormatSpecific(type: "ewf", data: EWFInfo(description, segments))
     }

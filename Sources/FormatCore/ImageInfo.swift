@@ -48,6 +48,16 @@ public struct ImageInfo: Encodable, Sendable {
         self.actualSize = actualSize
     }
 
+    /// Sets `actualSize` to what `files`, those that the image is stored in, take on the host, each once.
+    public mutating func setActualSize(of files: [any HostFile]) {
+        var counted: Set<HostFileID> = []
+        actualSize = files.reduce(0) { sum, file in
+            guard counted.insert(file.id).inserted else { return sum }
+            let (more, isTooLarge) = sum.addingReportingOverflow(file.allocatedSize)
+            return isTooLarge ? .max : more
+        }
+    }
+
     /// The file `name` in the folder of the file at `path`. An absolute name stays as it is, and so does one with a
     /// colon before its first slash, which QEMU reads as `protocol:rest`.
     public static func joined(_ name: String, besides path: String) -> String {

@@ -108,6 +108,7 @@ struct ParallelsBundle: SnapshotImage, CheckableImage {
 
     func add(to info: inout ImageInfo, listsAll: Bool) {
         info.virtualSize = descriptor.sectorCount * 512
+        info.setActualSize(of: [file] + named.values.flatMap(\.files))
         info.clusterSize = images.first?.header.clusterSize
         info.dirtyFlag = images.contains { $0.header.isInUse }
         let count = descriptor.storages.reduce(0) { $0 + $1.images.count }

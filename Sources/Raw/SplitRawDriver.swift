@@ -151,6 +151,7 @@ struct SplitRawImage: FormatImage {
 
     func add(to info: inout ImageInfo, listsAll: Bool) {
         info.virtualSize = disk?.virtualSize
+        info.setActualSize(of: disk?.files ?? [file])
         info.dirtyFlag = false
         if let disk { info.formatSpecific = FormatSpecific(type: "split-raw", data: Info(parts: disk.files.count)) }
     }

@@ -43,6 +43,27 @@ struct `rblock info` {
         }
     }
 
+    @Test func `counts what all files of an image take, where it opens them`() throws {
+        let folder = try TemporaryFolder()
+        try Shell.check(
+            """
+            cd "$1"; head -c 6M /dev/urandom >raw; split -b 2M -a 3 --numeric-suffixes=1 raw disk.
+            mv raw disk.raw; ewfacquire -u -q -t case -C c -D d -E e -e x -N n -f encase6 -c none -S 2MiB disk.raw >log 2>&1
+            """, folder.path)
+        for (image, files) in [
+            ("disk.001", ["disk.001", "disk.002", "disk.003"]),
+            ("case.E01", ["case.E01", "case.E02", "case.E03", "case.E04"]),
+        ] {
+            let sizes = try Shell.check(
+                "cd \"$1\"; shift; stat -c '%b*%B' \"$@\"", arguments: [folder.path] + files)
+            let sum = sizes.split(whereSeparator: \.isWhitespace).reduce(0) { sum, blocks in
+                sum + blocks.split(separator: "*").reduce(1) { $0 * (Int($1) ?? 0) }
+            }
+            let chain = try RBlock.json("info", "--backing-chain", image, in: folder.path)
+            #expect(chain.array?.first?["actual-size"]?.number == sum && sum > 0, "\(image)")
+        }
+    }
+
     @Test func `writes an object for one image, an array for its chain, and an array of these for several`() throws {
         let images = try VerbImages([.chain])
         let one = try RBlock.json("info", "top.qcow2", in: images.path)

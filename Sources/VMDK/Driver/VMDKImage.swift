@@ -42,10 +42,7 @@ public struct VMDKImage: CheckableImage {
     public func add(to info: inout ImageInfo, listsAll: Bool) {
         info.virtualSize = disk?.virtualSize ?? description.virtualSize
         info.clusterSize = disk?.clusterSize.map(UInt64.init)
-        info.actualSize = (disk?.files ?? [file]).reduce(0) { sum, file in
-            let (more, isTooLarge) = sum.addingReportingOverflow(file.allocatedSize)
-            return isTooLarge ? .max : more
-        }
+        info.setActualSize(of: disk?.files ?? [file])
         info.dirtyFlag = false
         info.formatSpecific = FormatSpecific(type: "vmdk", data: VMDKInfo(description, disk))
     }
