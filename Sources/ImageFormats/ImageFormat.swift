@@ -91,6 +91,9 @@ extension ImageFormat {
         case ambiguous
     }
 
+    /// The names of files that make the folder that they are in one image.
+    package static var fileNames: [[UInt8]] { allCases.flatMap(\.driver.fileNames) }
+
     /// The extensions and names that call files images, each once, as a list for people: ".qcow2, .vmdk, .raw and .img".
     public static var imageNames: String {
         let formats = allCases.filter { $0 != raw } + [raw]

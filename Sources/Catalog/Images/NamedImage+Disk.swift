@@ -7,14 +7,15 @@ import SystemPackage
 
 extension NamedImage {
     /// What a person calls `path`: the file of that name, or disk of an appliance; where there is none, a disk that an image
-    /// holds, whose name comes after that of the image.
+    /// holds, whose name comes after that of the image. A folder that is one image is named by the file in it that says so.
     package static func called(_ path: FilePath, format: ImageFormat? = nil) -> NamedImage {
-        let whole = NamedImage(path, format: format)
+        let whole = NamedImage(descriptor(inFolder: path) ?? path, format: format)
         guard !whole.isThere else { return whole }
         let bytes = path.bytes
         for mark in bytes.indices.reversed().dropLast() where "@/".utf8.contains(bytes[mark]) {
             guard let place = DiskPlace(bytes[mark...]) else { continue }
-            var image = NamedImage(FilePath(bytes: Array(bytes[..<mark])), format: format)
+            let path = FilePath(bytes: Array(bytes[..<mark]))
+            var image = NamedImage(descriptor(inFolder: path) ?? path, format: format)
             guard image.isThere, (try? FileStatus(at: image.path).kind) != .folder else { continue }
             // A disk of that name that an appliance does not have.
             if case .volume = place.part, let container = image.containerPlace, container.disk == nil { continue }
@@ -22,6 +23,13 @@ extension NamedImage {
             return image
         }
         return whole
+    }
+
+    /// The file that makes the folder `path` one image, as `DiskDescriptor.xml` does; nil where there is none.
+    private static func descriptor(inFolder path: FilePath) -> FilePath? {
+        guard (try? FileStatus(at: path).kind) == .folder else { return nil }
+        return ImageFormat.fileNames.lazy.map { path.appending(nameText($0)) }
+            .first { (try? FileStatus(at: $0).kind) == .regular }
     }
 
     /// Whether there is a file of that name, or such a disk in an appliance.
