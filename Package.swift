@@ -181,7 +181,7 @@ let package = Package(
                 "AccessLog", "Arguments", "Attachment", "BlockImage", "Catalog", "Completion", "ControlRPC",
                 "Encryption",
                 "FormatCore",
-                "HostStorage", "ImageFormats", "ImageTools", "JSON", "NBDServer", "PartitionTable", "Reports",
+                "HostStorage", "ImageFormats", "ImageTools", "JSON", "LVM", "NBDServer", "PartitionTable", "Reports",
                 "Sockets",
                 argumentParser, logging,
                 system,

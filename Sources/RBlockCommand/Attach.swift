@@ -66,11 +66,11 @@ struct Attach: ParsableCommand {
     func run() throws {
         try Failure.reported(as: output, filename: image) {
             try attaching.checkRoot(image, "can make block devices", "")
-            let (wanted, checkUnchanged) = try attaching.disk(image)
+            let chosen = try attaching.disk(image)
             let folder = AttachmentFolder.usual
-            var record = try folder.begin(wanted)
+            var record = try folder.begin(chosen.wanted)
             do {
-                try checkUnchanged()
+                try chosen.checkUnchanged()
                 try folder.complete(&record)
             } catch {
                 folder.abandon(record)

@@ -29,8 +29,17 @@ struct AttachmentOptions: ParsableArguments {
         }
     }
 
+    /// A disk that is to be attached.
+    struct Chosen {
+        let wanted: DiskToAttach
+        /// The volumes of LVM on it that can be read; none where only a part of the disk was named.
+        let volumes: [DiskVolumes.Volume]
+        /// Throws where the image was written to since it was opened.
+        let checkUnchanged: () throws(ImageError) -> Void
+    }
+
     /// The disk of the image at `path`, to be attached. Throws where another program is writing to it.
-    func disk(_ path: String) throws -> (wanted: DiskToAttach, checkUnchanged: () throws(ImageError) -> Void) {
+    func disk(_ path: String) throws -> Chosen {
         let image = try options.image(path).choosing(snapshot: snapshot)
         let disks = ImageDisks(of: try image.open())
         let id = try image.find(in: disks)
@@ -48,7 +57,10 @@ struct AttachmentOptions: ParsableArguments {
             flatPlace: try? disk.image.flatPlace(), server: server,
             sectorSize: table.sectorSize, partitions: table.partitions)
         let ignoresChanges = sharing.forceShare
-        return (wanted, { () throws(ImageError) in if !ignoresChanges { try disk.checkUnchanged() } })
+        let volumes = id.part == .whole ? disks.volumes(of: id.snapshot).volumes.filter(\.isReadable) : []
+        return Chosen(
+            wanted: wanted, volumes: volumes,
+            checkUnchanged: { () throws(ImageError) in if !ignoresChanges { try disk.checkUnchanged() } })
     }
 
     /// The arguments of rblockfs that have it open an image as this verb does.

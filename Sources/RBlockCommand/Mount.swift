@@ -1,7 +1,9 @@
 import ArgumentParser
 import Attachment
 import BlockImage
+import Catalog
 import HostStorage
+import LVM
 import Reports
 import SystemPackage
 
@@ -12,8 +14,8 @@ struct Mount: ParsableCommand {
         usage: "rblock mount [<options>] <IMAGE>[:<PARTITION>] <DIR>",
         discussion: """
             Attaches the disk as 'rblock attach' does, finds its file system with blkid(8), and mounts it with mount(8). Without \
-            PARTITION the only file system of the disk is mounted; where there are several, they are listed, and the status is \
-            3. IMAGE/p2 is IMAGE:2. 'rblock unmount' ends it. If mounting fails nothing stays attached.
+            PARTITION the only file system of the disk is mounted; where there are several, or volumes of LVM besides, they are \
+            listed, and the status is 3. IMAGE/p2 is IMAGE:2. 'rblock unmount' ends it. If mounting fails nothing stays attached.
 
             It is mounted with the options ro, nosuid and nodev: programs that set the user ID of others, and device nodes, have \
             no such effect. Those of -o come after these. Nothing is ever written to the image. So of a disk that was copied \
@@ -50,7 +52,7 @@ struct Mount: ParsableCommand {
               0   mounted
               1   the image cannot be read, has no file system that can be mounted, or
                   the system refused it
-              3   there are several file systems: they are listed
+              3   there are several file systems, or volumes: they are listed
               64  wrong usage
               77  only root can mount
 
@@ -94,28 +96,38 @@ struct Mount: ParsableCommand {
             try attaching.checkRoot(
                 disk, "can mount file systems", ", which debugfs, fuse2fs, mtools and 7z read by its file system")
             _ = try GuestMount.directory(directory)
-            let (wanted, checkUnchanged) = try attaching.disk(disk)
-            let folder = AttachmentFolder.usual
-            var record = try folder.begin(wanted)
-            do {
-                let found = try GuestFileSystems(on: record)
-                guard let chosen = try found.only(of: image) else {
-                    folder.abandon(record)
-                    isAmbiguous = true
-                    return try report(found)
-                }
-                let notes = try mount(chosen, folder, &record)
-                try checkUnchanged()
-                try folder.complete(&record)
-                AttachmentFolder.warn(record)
-                for note in notes { Failure.warn("\(image): \(note)") }
-                if output == .json { try writeJSON(AttachmentReport(record, .mounted, notes: notes)) }
-            } catch {
-                folder.abandon(record)
-                throw error
-            }
+            isAmbiguous = try !mount(try attaching.disk(disk))
         }
         if isAmbiguous { throw ExitCode(3) }
+    }
+
+    /// Mounts the only file system of `disk`; where there are several, lists them and answers false.
+    private func mount(_ disk: AttachmentOptions.Chosen) throws -> Bool {
+        let folder = AttachmentFolder.usual
+        var record = try folder.begin(disk.wanted)
+        do {
+            let found = try GuestFileSystems(on: record)
+            // Its only file system may lie on its only volume.
+            if found.mountable.isEmpty, disk.volumes.count == 1 {
+                folder.abandon(record)
+                return try mount(try attaching.disk("\(image)/\(disk.volumes[0].name)"))
+            }
+            guard let chosen = try found.only(of: image, disk.volumes) else {
+                folder.abandon(record)
+                try report(found, disk.volumes)
+                return false
+            }
+            let notes = try mount(chosen, folder, &record)
+            try disk.checkUnchanged()
+            try folder.complete(&record)
+            AttachmentFolder.warn(record)
+            for note in notes { Failure.warn("\(image): \(note)") }
+            if output == .json { try writeJSON(AttachmentReport(record, .mounted, notes: notes)) }
+            return true
+        } catch {
+            folder.abandon(record)
+            throw error
+        }
     }
 
     private func mount(
@@ -129,14 +141,21 @@ struct Mount: ParsableCommand {
     }
 
     /// Lists the file systems of which one is to be chosen.
-    private func report(_ found: GuestFileSystems) throws {
-        let choices = found.mountable.map { $0.choice }
-        let message = "\(image): has \(choices.count) file systems: choose one of them, as IMAGE:PARTITION"
+    private func report(_ found: GuestFileSystems, _ volumes: [DiskVolumes.Volume]) throws {
+        let choices =
+            found.mountable.map { $0.choice }
+            + volumes.map { MountChoiceReport.Choice(volume: $0.name, size: $0.volume.size) }
+        let message =
+            "\(image): has \(choices.count) "
+            + (volumes.isEmpty
+                ? "file systems: choose one of them, as IMAGE:PARTITION"
+                : "partitions and volumes that may be meant: choose one of them")
         Failure.say(message)
         for choice in choices {
             let label = choice.label.map { "  \"\($0)\"" } ?? ""
-            let name = "\(image):\(choice.partition ?? 0)"
-            Failure.say("  \(shellWord(name))  \(choice.type)  \(humanSize(choice.size))\(label)")
+            let name = choice.volume.map { "\(image)/\($0)" } ?? "\(image):\(choice.partition ?? 0)"
+            Failure.say(
+                "  \(shellWord(name))  \(choice.type ?? "volume of LVM")  \(humanSize(choice.size))\(label)")
         }
         if output == .json { try writeJSON(MountChoiceReport(filename: image, message: message, choices)) }
     }
@@ -178,9 +197,10 @@ struct GuestFileSystems {
         }
     }
 
-    /// The only one that can be mounted; nil where there are several. Throws where there is none, with what there is.
-    func only(of image: String) throws(ImageError) -> Found? {
-        if mountable.count > 1 { return nil }
+    /// The only one that can be mounted; nil where there are several, or `volumes` besides. Throws where there is none, with what
+    /// there is.
+    func only(of image: String, _ volumes: [DiskVolumes.Volume]) throws(ImageError) -> Found? {
+        if mountable.count + volumes.count > 1 { return nil }
         if let only = mountable.first { return only }
         if all.isEmpty, let fault = faults.first { throw fault }
         let rest = all.map { found in

@@ -56,11 +56,14 @@ package struct AttachmentReport: Encodable, Sendable {
 
 /// What `rblock mount` says of an image with several file systems, of which one must be chosen.
 package struct MountChoiceReport: Encodable, Sendable {
-    /// A file system that can be mounted.
+    /// A file system that can be mounted, or a volume that may have one.
     package struct Choice: Encodable, Sendable {
-        /// Its partition; nil: it lies on the disk itself.
+        /// Its partition; nil: it lies on the disk itself, or is a volume.
         package var partition: Int?
-        package var type: String
+        /// The volume of LVM, as it follows the image's name.
+        package var volume: String?
+        /// Nil: a volume, which was not looked into.
+        package var type: String?
         package var label: String?
         package var uuid: String?
         package var size: UInt64
@@ -69,6 +72,8 @@ package struct MountChoiceReport: Encodable, Sendable {
             (self.partition, self.type, self.label) = (partition, type, label)
             (self.uuid, self.size) = (uuid, size)
         }
+
+        package init(volume: String, size: UInt64) { (self.volume, self.size) = (volume, size) }
     }
 
     private struct Words: Encodable {

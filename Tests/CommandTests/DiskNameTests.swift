@@ -123,8 +123,8 @@ struct `A disk that an image holds` {
             (["hash", "top.qcow2/p01"], "top.qcow2/p01"),
             (["hash", "--snapshot", "one/two", "top.qcow2@one%2Ftwo"], "says already which disk is meant"),
             (["hash", "--snapshot", "one/two", "top.qcow2/layers/1"], "/layers/1: says already which disk is meant"),
-            (["check", "top.qcow2/p1"], "/p1: is a disk that the image holds, and no image by itself"),
-            (["delta", "top.qcow2/layers/1", "top.qcow2", "out.qcow2"], "is a disk that the image holds"),
+            (["check", "top.qcow2/p1"], "top.qcow2/p1: is a disk that an image holds, and no image by itself; "),
+            (["delta", "top.qcow2/layers/1", "top.qcow2", "out.qcow2"], "is a disk that an image holds"),
         ] {
             let result = try RBlock.run(arguments, in: disks)
             #expect(result.status == 1 && result.errors.contains(message), "\(arguments): \(result.errors)")

@@ -93,6 +93,39 @@ struct `A mounted guest` {
         #expect(try folder.left() == "")
     }
 
+    @Test func `may lie on a volume of LVM: the only one, or one of those that are listed`() throws {
+        let fixtures = URL(fileURLWithPath: #filePath).appendingPathComponent("../../../Fixtures/lvm").standardized.path
+        let folder = try AttachmentFolder("mkdir mnt")
+        try folder.shell(
+            """
+            # make IMAGE VOLUME: the raw disk of the fixture IMAGE with an ext2 on VOLUME.
+            make() {
+              qemu-img convert -O raw "$fixtures/$1.qcow2" $1.raw; size=$("$rblock" read $1.raw/$2 | wc -c)
+              truncate -s $size fs; mke2fs -q -F -t ext2 -N 16 -L "$1" fs
+              "$rblock" map --output json $1.raw/$2 | jq -r '.[] | "\\(.start) \\(.length) \\(.offset)"' | while read start count place; do
+                dd if=fs of=$1.raw bs=512 skip=$((start / 512)) count=$((count / 512)) seek=$((place / 512)) conv=notrunc status=none
+              done
+              "$rblock" read $1.raw/$2 | cmp - fs
+            }
+            fixtures=$1; make one rack--a-root; make guest guest-root
+            """, fixtures)
+        for (image, name) in [
+            ("one.raw", "one.raw-rack--a-root"), ("one.raw/rack--a-root", "one.raw-rack--a-root"),
+            ("guest.raw/guest-root", "guest.raw-guest-root"),
+        ] {
+            try folder.check("mount", image, "mnt")
+            #expect(try folder.shell("ls mnt; findmnt -n -o LABEL mnt") == "lost+found\n\(image.prefix { $0 != "." })")
+            #expect(try folder.list().map { $0["name"]?.text } == [name])
+            try folder.check("unmount", "mnt")
+            #expect(try folder.left() == "", "\(image)")
+        }
+        let several = try folder.run("mount", "--output", "json", "guest.raw", "mnt")
+        #expect(several.status == 3 && several.errors.contains("guest.raw/guest-root  volume of LVM  1.62 MiB"))
+        let choices = try #require(JSONValue(parsing: several.output)["file-systems"]?.array)
+        #expect(choices.compactMap { $0["volume"]?.text } == ["guest-swap", "guest-root"], "\(choices)")
+        #expect(try folder.left() == "")
+    }
+
     @Test func `that cannot be mounted says why, and nothing stays`() throws {
         let folder = try AttachmentFolder(
             Self.parted

@@ -58,7 +58,8 @@ extension NamedImage {
     package func checkIsWhole() throws(ImageError) {
         guard place != DiskPlace() else { return }
         throw ImageError(
-            .unsupported, path: path.text, "\(place.text): is a disk that the image holds, and no image by itself")
+            .unsupported, path: path.text + place.text, "is a disk that an image holds, and no image by itself",
+            hint: "\(shellWord(path.text)) is the image")
     }
 
     /// The disk that is meant. Throws why it cannot be read, or that there is no such snapshot.
