@@ -232,6 +232,10 @@ let package = Package(
             dependencies: ["BlockImage", "ByteFormat", "FormatCore", "QCOW2", "HostTools", "TestImages"],
             swiftSettings: forTests),
         .testTarget(
+            name: "QCOW2WritableTests",
+            dependencies: ["BlockImage", "FormatCore", "HostStorage", "QCOW2", "HostTools", "TestImages", system],
+            swiftSettings: forTests),
+        .testTarget(
             name: "VHDTests",
             dependencies: ["BlockImage", "Encryption", "FormatCore", "VHD", "HostTools", "TestImages"],
             swiftSettings: forTests),

@@ -247,6 +247,14 @@ int clinux_allocate(int descriptor, off_t start, off_t count) {
     return fallocate(descriptor, 0, start, count);
 }
 
+int clinux_zero_range(int descriptor, off_t start, off_t count) {
+    return fallocate(descriptor, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, start, count);
+}
+
+int clinux_punch_hole(int descriptor, off_t start, off_t count) {
+    return fallocate(descriptor, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, start, count);
+}
+
 int clinux_share(int descriptor, off_t to, int source, off_t from, off_t count) {
     struct file_clone_range range = {
         .src_fd = source,

@@ -124,17 +124,9 @@ public final class LocalFile: HostFile {
     public var imageLock: ImageLock? { handle.imageLock }
 
     /// How the host keeps the bytes from `offset` on: whether they are a hole, and for how many bytes, at most `limit`,
-    /// that stays so. Asks the file system with SEEK_DATA and SEEK_HOLE.
+    /// that stays so.
     public func run(at offset: HostOffset, limit: UInt64) -> (isHole: Bool, count: UInt64) {
-        guard let start = off_t(exactly: offset.rawValue) else { return (false, limit) }
-        let data = lseek(handle.rawValue, start, clinux_SEEK_DATA)
-        if data < 0 {
-            // ENXIO: no data from here to the end of the file. Anything else: the file system cannot tell.
-            return (errno == ENXIO, limit)
-        }
-        if data > start { return (true, min(limit, UInt64(data - start))) }
-        let hole = lseek(handle.rawValue, start, clinux_SEEK_HOLE)
-        return (false, hole > start ? min(limit, UInt64(hole - start)) : limit)
+        handle.run(at: offset, limit: limit)
     }
 }
 
@@ -190,6 +182,20 @@ extension FileDescriptor {
         let count = unsafe clinux_read_now(rawValue, buffer.baseAddress, buffer.count, off_t(offset))
         guard count >= 0 else { throw Errno(rawValue: errno) }
         return count
+    }
+
+    /// How the host keeps the bytes of the file from `offset` on: whether they are a hole, and for how many bytes, at most
+    /// `limit`, that stays so. Asks the file system with SEEK_DATA and SEEK_HOLE.
+    func run(at offset: HostOffset, limit: UInt64) -> (isHole: Bool, count: UInt64) {
+        guard let start = off_t(exactly: offset.rawValue) else { return (false, limit) }
+        let data = Glibc.lseek(rawValue, start, clinux_SEEK_DATA)
+        if data < 0 {
+            // ENXIO: no data from here to the end of the file. Anything else: the file system cannot tell.
+            return (errno == ENXIO, limit)
+        }
+        if data > start { return (true, min(limit, UInt64(data - start))) }
+        let hole = Glibc.lseek(rawValue, start, clinux_SEEK_HOLE)
+        return (false, hole > start ? min(limit, UInt64(hole - start)) : limit)
     }
 
     /// How another program has locked the file. QEMU locks a byte for each kind of use (block/file-posix.c,

@@ -91,6 +91,14 @@ int clinux_rename_new(int directory, const char *from, const char *to);
 /// errno set.
 int clinux_allocate(int descriptor, off_t start, off_t count);
 
+/// fallocate(2) with FALLOC_FL_ZERO_RANGE: has the `count` bytes at `start` read as zeros and keep their space. The file does
+/// not grow. Returns 0, or -1 with errno set.
+int clinux_zero_range(int descriptor, off_t start, off_t count);
+
+/// fallocate(2) with FALLOC_FL_PUNCH_HOLE: has the `count` bytes at `start` read as zeros, and gives their space back. The
+/// file does not grow. Returns 0, or -1 with errno set.
+int clinux_punch_hole(int descriptor, off_t start, off_t count);
+
 /// FICLONERANGE of ioctl(2): shares the `count` bytes at `from` of the file `source` with `descriptor`, at `to`. Returns
 /// 0, or -1 with errno set.
 int clinux_share(int descriptor, off_t to, int source, off_t from, off_t count);

@@ -1,0 +1,46 @@
+import BlockImage
+
+/// New images that are written to as soon as they are there.
+public enum QCOW2Overlay {
+    /// The default for what is written over a disk of `size` bytes, the image `backing`: clusters of 64 KiB with
+    /// subclusters of 2 KiB, so that small writes take little space and copy next to nothing. QEMU reads that since 5.2.
+    public static func image(size: UInt64, over backing: NewQCOW2.Backing?) -> NewQCOW2 {
+        var image = NewQCOW2(size: size)
+        image.hasExtendedL2 = true
+        image.backing = backing
+        return image
+    }
+
+    /// Makes the file, which is empty, the image `image` of which nothing is written yet; it is on stable storage then.
+    ///
+    /// Throws what `NewQCOW2.validate` throws, and what writing throws.
+    public static func create(_ image: NewQCOW2, in file: any WritableFile) throws(ImageError) {
+        try QCOW2Writer(image, in: EmptyFile(file)).finish()
+        try file.sync()
+    }
+}
+
+/// A file that is there, as one in which an image is made.
+private final class EmptyFile: NewFile {
+    private let file: any WritableFile
+
+    init(_ file: any WritableFile) {
+        self.file = file
+    }
+
+    var path: String { file.path }
+
+    func write(_ bytes: RawSpan, at offset: HostOffset, stored: StoredBytes?) throws(ImageError) {
+        try file.write(bytes, at: offset)
+    }
+
+    func reserve(_ count: UInt64, at offset: HostOffset, isFilled: Bool) throws(ImageError) {
+        let end = offset.advanced(by: count).rawValue
+        if end > file.currentSize { try file.setSize(end) }
+        try file.zero(count, at: offset, keepingSpace: true)
+    }
+
+    func setSize(_ size: UInt64) throws(ImageError) {
+        try file.setSize(size)
+    }
+}
