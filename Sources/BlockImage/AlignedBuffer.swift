@@ -15,6 +15,14 @@ public final class AlignedBuffer: @unchecked Sendable {
         unsafe memory = UnsafeMutableRawBufferPointer.allocate(byteCount: max(capacity, 1), alignment: alignment)
     }
 
+    /// A buffer that is filled with `bytes`.
+    public convenience init(copying bytes: RawSpan) {
+        self.init(capacity: bytes.byteCount)
+        // Safe: the memory has space for all of them, and is no part of them.
+        unsafe bytes.withUnsafeBytes { unsafe memory.copyMemory(from: $0) }
+        count = bytes.byteCount
+    }
+
     deinit {
         unsafe memory.deallocate()
     }

@@ -74,6 +74,10 @@ public protocol ImageLayer: AnyObject, Sendable {
     /// Appends the `extent.count` bytes of an `encoded` extent that this layer answered, or of a part of one, to `output`.
     func decode(_ extent: Extent, into output: inout OutputRawSpan) throws(ImageError)
 
+    /// Where it may be changed while it is read, what has the bytes of its extents stay where they are: for as long as the
+    /// answer is kept, no host space that the disk gives up is used for anything else. Nil for a layer that stays as it is.
+    func holdForReading() -> (any AnyObject & Sendable)?
+
     /// The most layers that one `extent(at:limit:)` asks, this one included: 1, unless it is a view of a whole chain.
     /// Walks over a disk count them.
     var layersAsked: Int { get }
@@ -103,6 +107,9 @@ extension ImageLayer {
 
     /// For layers of no files.
     public var files: [any HostFile] { [] }
+
+    /// Nil: for layers that stay as they are.
+    public func holdForReading() -> (any AnyObject & Sendable)? { nil }
 
     /// One: for layers that ask no other.
     public var layersAsked: Int { 1 }

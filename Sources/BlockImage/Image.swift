@@ -68,6 +68,8 @@ public final class Image: Sendable {
     ///
     /// Throws `outOfRange` when the disk ends first; what was read before an error stays in `output`.
     public func read(_ count: Int, at start: GuestOffset, into output: inout OutputRawSpan) throws(ImageError) {
+        let hold = layer.holdForReading()
+        defer { withExtendedLifetime(hold) {} }
         if layersAsked > DiskRuns.shortChain, count > DiskRuns.shortRead,
             let found = try? resolveAll(count, from: start)
         {

@@ -37,6 +37,18 @@ public final class JoinedLayer: ImageLayer {
         virtualSize = end
     }
 
+    /// Keeps those of all parts.
+    private final class Holds: Sendable {
+        let all: [any AnyObject & Sendable]
+        init(_ all: [any AnyObject & Sendable]) { self.all = all }
+    }
+
+    /// Those of all parts.
+    public func holdForReading() -> (any AnyObject & Sendable)? {
+        let holds = parts.compactMap { $0.disk.layer.holdForReading() }
+        return holds.isEmpty ? nil : Holds(holds)
+    }
+
     /// The layers of the part that has the most.
     public var layersAsked: Int { 1 + (parts.map(\.disk.layersAsked).max() ?? 0) }
     /// The bytes of the files of all parts.

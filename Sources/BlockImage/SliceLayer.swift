@@ -8,7 +8,8 @@ public final class SliceLayer: ImageLayer {
     public let virtualSize: UInt64
     /// Where on the disk the part begins.
     public let start: GuestOffset
-    private let disk: Image
+    /// The disk that it is a part of.
+    public let disk: Image
 
     /// The `size` bytes of `disk` from `start` on; what of them is past the end of the disk is left out.
     public init(of disk: Image, from start: GuestOffset, size: UInt64) {
@@ -20,6 +21,9 @@ public final class SliceLayer: ImageLayer {
     /// The most layers that one `extent(at:limit:)` asks, this one included: 1, unless it is a view of a whole chain:
     /// every layer of the disk may have to be asked.
     public var layersAsked: Int { disk.layersAsked }
+
+    /// That of the disk.
+    public func holdForReading() -> (any AnyObject & Sendable)? { disk.layer.holdForReading() }
 
     /// The bytes of the files that it is stored in: they bound what walks over its tables may take.
     public var hostSize: UInt64 { disk.hostSize }

@@ -5,8 +5,8 @@
 /// was there at the last `flush` or anything written since. Where one of them throws, any part of its range may have
 /// changed, nothing else has, and the image is sound.
 ///
-/// An extent of such a layer says where bytes lie now. Whoever reads by it does so inside of `whileReading`: until that
-/// returns, no host space that the disk gave up is used for anything else.
+/// An extent of such a layer says where bytes lie now. What reads by it keeps what `holdForReading` answers until it has
+/// read, as `Image.read` does.
 public protocol WritableLayer: ImageLayer {
     /// Has the disk hold `bytes` at `start`. Throws `outOfRange` where they do not lie inside of it.
     func write(_ bytes: RawSpan, at start: GuestOffset) throws(ImageError)
@@ -29,7 +29,4 @@ public protocol WritableLayer: ImageLayer {
 
     /// Flushes, and leaves the file as one that was closed: nothing is set aside in it. Changes may follow.
     func close() throws(ImageError)
-
-    /// Lets `body` read by extents of this layer.
-    func whileReading<Result>(_ body: () throws(ImageError) -> Result) throws(ImageError) -> Result
 }

@@ -82,3 +82,18 @@ final class ReadHolds: Sendable {
         state.withLock { state in state.readers.keys.min() ?? state.generation }
     }
 }
+
+/// One who reads, for as long as it is kept.
+final class ReadHold: Sendable {
+    private let holds: ReadHolds
+    private let generation: UInt64
+
+    init(_ holds: ReadHolds) {
+        self.holds = holds
+        generation = holds.begin()
+    }
+
+    deinit {
+        holds.end(generation)
+    }
+}

@@ -104,10 +104,6 @@ public final class WritableQCOW2: WritableLayer {
             into: &output)
     }
 
-    /// Lets `body` read by extents of this layer.
-    public func whileReading<Result>(_ body: () throws(ImageError) -> Result) throws(ImageError) -> Result {
-        let generation = readHolds.begin()
-        defer { readHolds.end(generation) }
-        return try body()
-    }
+    /// What has clusters that were given up stay as they are for as long as it is kept.
+    public func holdForReading() -> (any AnyObject & Sendable)? { ReadHold(readHolds) }
 }
