@@ -11,6 +11,8 @@ public struct HeaderExtensions: Hashable, Sendable {
         static let bitmaps: UInt32 = 0x2385_2875
         static let encryptionHeader: UInt32 = 0x0537_be77
         static let dataFile: UInt32 = 0x4441_5441
+        /// Not of the specification, but of this project: "rblk".
+        static let baseIdentity: UInt32 = 0x7262_6c6b
     }
 
     /// Where the bitmap directory lies.
@@ -49,6 +51,8 @@ public struct HeaderExtensions: Hashable, Sendable {
     public var encryptionHeader: EncryptionHeader?
     /// The external data file's name, as stored.
     public var dataFile: [UInt8]?
+    /// Which disk an overlay was made over, in a form of this project. QEMU keeps it, as all that it does not know.
+    public var baseIdentity: [UInt8]?
     /// What else there is, in the image's order.
     public var unknown: [Unknown] = []
 
@@ -110,6 +114,8 @@ public struct HeaderExtensions: Hashable, Sendable {
             encryptionHeader = EncryptionHeader(offset: try data.read(.big), length: try data.read(.big))
         case Kind.dataFile:
             dataFile = data.bytes
+        case Kind.baseIdentity:
+            baseIdentity = data.bytes
         default:
             unknown.append(Unknown(type: type, length: UInt32(data.bytes.count)))
         }
@@ -148,6 +154,7 @@ extension HeaderExtensions {
             data.write(bitmaps.directoryOffset, .big)
             Self.encode(Kind.bitmaps, data.bytes, into: &writer)
         }
+        if let baseIdentity { Self.encode(Kind.baseIdentity, baseIdentity, into: &writer) }
         Self.encode(Kind.end, [], into: &writer)
     }
 

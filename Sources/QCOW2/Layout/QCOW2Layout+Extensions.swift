@@ -62,6 +62,7 @@ extension QCOW2Layout {
         case HeaderExtensions.Kind.bitmaps: "bitmaps"
         case HeaderExtensions.Kind.encryptionHeader: "full disk encryption header pointer"
         case HeaderExtensions.Kind.dataFile: "external data file name"
+        case HeaderExtensions.Kind.baseIdentity: "identity of the disk under an overlay of rblock"
         default: "unknown"
         }
     }

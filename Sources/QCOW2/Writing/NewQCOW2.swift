@@ -49,6 +49,8 @@ public struct NewQCOW2: Hashable, Sendable {
     public var backing: Backing?
     /// What space clusters get that nothing is written to.
     public var preallocation = Preallocation.off
+    /// Which disk it is over, for `HeaderExtensions.baseIdentity`; nil: the image says nothing of that.
+    public var baseIdentity: [UInt8]?
 
     /// An image of `size` bytes, as QEMU makes it by default.
     public init(size: UInt64) {
@@ -87,6 +89,7 @@ extension NewQCOW2 {
     func firstCluster(with header: Header) -> [UInt8] {
         var extensions = HeaderExtensions()
         extensions.backingFormat = backing?.format
+        extensions.baseIdentity = baseIdentity
         if version >= 3, clusterSize > Self.sizeWithoutFeatureNames { extensions.featureNames = FeatureName.specified }
         var end = ByteWriter()
         extensions.encode(into: &end)
