@@ -128,6 +128,9 @@ static inline int cfuse3_memory_file(void)
     return file < 0 ? -errno : file;
 }
 
+// Of linux/falloc.h.
+static const int cfuse3_keep_size = 1, cfuse3_punch_hole = 2, cfuse3_zero_range = 16;
+
 /// Whether who opens a file asks for reads past the page cache, with O_DIRECT.
 static inline int cfuse3_is_direct(const struct fuse_file_info *info)
 {
@@ -138,6 +141,15 @@ static inline int cfuse3_is_direct(const struct fuse_file_info *info)
 static inline int cfuse3_reply_passthrough(fuse_req_t request, uint64_t handle, int number)
 {
     struct { uint64_t handle; uint32_t flags; int32_t backing; } answer = {handle, 1U << 7, number};
+    return fuse_reply_buf(request, (const char *)&answer, sizeof answer);
+}
+
+/// Answers an open as `fuse_reply_open` does, and lets writes past the page cache be under way at the same time (Linux 6.2;
+/// libfuse knows it from 3.15 on).
+static inline int cfuse3_reply_parallel(fuse_req_t request, uint64_t handle, int is_direct, int keeps_cache)
+{
+    struct { uint64_t handle; uint32_t flags; int32_t backing; } answer = {
+        handle, (is_direct ? 1U : 0) | (keeps_cache ? 1U << 1 : 0) | 1U << 6, 0};
     return fuse_reply_buf(request, (const char *)&answer, sizeof answer);
 }
 

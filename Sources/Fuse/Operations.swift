@@ -12,9 +12,9 @@ final class FileSystemBox: Sendable {
     }
 }
 
-/// The table of callbacks. `flush` and `fsync` are left out: libfuse answers ENOSYS and the kernel stops
-/// asking.
-func makeOperations() -> fuse_lowlevel_ops {
+/// The table of callbacks. Where nothing can be written, `flush` and `fsync` are left out: libfuse answers ENOSYS and the kernel
+/// stops asking.
+func makeOperations(isWritable: Bool) -> fuse_lowlevel_ops {
     var operations = fuse_lowlevel_ops()
     unsafe cfuse3_refuse_writes(&operations)
     unsafe operations.`init` = cfuse3_negotiate
@@ -32,10 +32,11 @@ func makeOperations() -> fuse_lowlevel_ops {
     unsafe operations.statfs = statistics
     unsafe operations.getxattr = getExtendedAttribute
     unsafe operations.listxattr = listExtendedAttributes
+    if isWritable { operations.allowWriting() }
     return operations
 }
 
-private func fileSystem(of request: fuse_req_t) -> any FileSystem {
+func fileSystem(of request: fuse_req_t) -> any FileSystem {
     // Safe: the user data is the connection that `Session` made, with the box; it keeps both until it has destroyed the
     // libfuse session.
     let connection = unsafe fuse_req_userdata(request).assumingMemoryBound(to: cfuse3_connection.self)

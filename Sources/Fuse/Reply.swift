@@ -107,6 +107,11 @@ public struct OpenReply: ~Copyable {
             // Safe: the request is answered once.
             return unsafe cfuse3_reply_passthrough(request.take(), handle.rawValue, backing.number) == 0
         }
+        if options.writesInParallel {
+            // Safe: the request is answered once.
+            return unsafe cfuse3_reply_parallel(
+                request.take(), handle.rawValue, options.directIO ? 1 : 0, options.keepCache ? 1 : 0) == 0
+        }
         var info = fuse_file_info()
         info.fh = handle.rawValue
         info.keep_cache = options.keepCache ? 1 : 0

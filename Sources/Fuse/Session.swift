@@ -51,6 +51,7 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
         /// Threads are stuck in requests, and use libfuse's session.
         var isAbandoned = false
         var passthrough: Passthrough?
+        var cache: KernelCache?
     }
 
     /// How long requests in progress are waited for in the end: what a disk answers at all, it answers sooner.
@@ -58,7 +59,7 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
 
     /// A session that is not mounted yet. `name` is what the mount table shows as its source, `subtype` makes its type
     /// "fuse.subtype". Of `mountOptions` (each as after `-o`), one that libfuse does not know is an error that names it;
-    /// whatever they say, the mount is read-only. `asksForPassthrough`: the file system may want the kernel to read files
+    /// whatever they say, the mount is read-only unless the file system is writable. `asksForPassthrough`: the file system may want the kernel to read files
     /// by itself.
     public init(
         fileSystem: any FileSystem,
@@ -70,7 +71,10 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
         box = FileSystemBox(fileSystem)
         self.asksForPassthrough = asksForPassthrough
         // Of several, the last one counts: the name may be set, the rest may not.
-        let options = ["fsname=\(escape(name))"] + mountOptions + ["subtype=\(escape(subtype))", "ro"]
+        let options =
+            ["fsname=\(escape(name))"] + mountOptions + [
+                "subtype=\(escape(subtype))", fileSystem.isWritable ? "rw" : "ro",
+            ]
         // Safe: libfuse copies the strings and the table; the connection and its box live as long as the session.
         let connection = UnsafeMutablePointer<cfuse3_connection>.allocate(capacity: 1)
         var start = unsafe cfuse3_connection()
@@ -78,7 +82,7 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
         unsafe connection.initialize(to: start)
         unsafe self.connection = connection
         let (session, lines) = unsafe Log.collecting { () -> OpaquePointer? in
-            var operations = makeOperations()
+            var operations = makeOperations(isWritable: fileSystem.isWritable)
             return unsafe cfuse3_session_new(name, options.joined(separator: ","), &operations, connection)
         }
         guard let session = unsafe session else {
@@ -97,6 +101,7 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
             _ = unsafe Unmanaged.passRetained(box)
             return
         }
+        state.withLock { $0.cache }?.end()
         unsafe fuse_session_destroy(session)
         unsafe connection.deallocate()
     }
@@ -190,7 +195,9 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
         let passthrough = unsafe Passthrough(
             device: fuse_session_fd(session), isAgreed: connection.pointee.has_passthrough != 0)
         unsafe connection.pointee.handshakes = 0
-        state.withLock { $0.passthrough = passthrough }
+        // Safe: `deinit` ends it before the session goes.
+        let cache = unsafe KernelCache(of: session)
+        state.withLock { ($0.passthrough, $0.cache) = (passthrough, cache) }
         // libfuse ends the session by itself when it and the kernel cannot agree.
         let failed = unsafe handshake > 0 && fuse_session_exited(session) != 0 && !state.withLock { $0.isStopping }
         guard handshake >= 0, !failed else {
@@ -199,7 +206,7 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
         }
         Log.write(lines)
         guard handshake > 0 else { return 0 }
-        box.fileSystem.started(passthrough)
+        box.fileSystem.started(passthrough, cache)
         guard started() else { return 0 }
         box.fileSystem.serving()
         let (error, stuck) = serve(threads: threads, replacements: replacements)

@@ -97,15 +97,20 @@ public struct OpenOptions: Sendable {
     public var keepCache: Bool
     /// Send every read here, past the page cache. The file can then not be mapped into memory.
     public var directIO: Bool
+    /// Let writes past the page cache be under way at the same time: right for a file whose size stays.
+    public var writesInParallel: Bool
     /// Read this file instead, and ask for nothing but where holes are, and its attributes. It must have all that the
     /// file of the mount has, and nothing more: the kernel goes by its size. The other options mean nothing then. While an
     /// inode is open through a backing file, no open without it succeeds (EIO), and the other way round.
     public var backing: BackingFile?
 
     /// Without arguments: cached while open, and read afresh at the next open.
-    public init(keepCache: Bool = false, directIO: Bool = false, backing: BackingFile? = nil) {
+    public init(
+        keepCache: Bool = false, directIO: Bool = false, writesInParallel: Bool = false, backing: BackingFile? = nil
+    ) {
         self.keepCache = keepCache
         self.directIO = directIO
+        self.writesInParallel = writesInParallel
         self.backing = backing
     }
 }
@@ -116,6 +121,14 @@ public enum SeekTarget: Hashable, Sendable {
     case data
     /// The first byte that is not stored, at or after the offset; the end of the file counts as one.
     case hole
+}
+
+/// How bytes are to become zeros.
+public struct ZeroingWay: Hashable, Sendable {
+    /// Whether their space stays theirs (FALLOC_FL_ZERO_RANGE), or is given back (FALLOC_FL_PUNCH_HOLE).
+    public var keepsSpace: Bool
+    /// Whether the file stays as long as it is where the bytes reach past its end; else it would grow.
+    public var keepsSize: Bool
 }
 
 /// What `df` reports about the mount. Nothing is free: it cannot be written to.
