@@ -116,9 +116,15 @@ let package = Package(
             swiftSettings: strict),
         .target(name: "Fuse", dependencies: ["CFuse3", system], swiftSettings: strict),
         .target(
+            name: "Overlays",
+            dependencies: [
+                "BlockImage", "ByteFormat", "Encryption", "FormatCore", "HostStorage", "ImageFormats", "QCOW2", system,
+            ],
+            swiftSettings: strict),
+        .target(
             name: "ImageFS",
             dependencies: [
-                "BlockImage", "Catalog", "FormatCore", "Fuse", "HostStorage", "ImageFormats", "KernelMap",
+                "BlockImage", "Catalog", "FormatCore", "Fuse", "HostStorage", "ImageFormats", "KernelMap", "Overlays",
                 "PartitionTable", "Reports",
                 logging, system,
             ],
@@ -170,7 +176,7 @@ let package = Package(
             name: "RBlockFSCommand",
             dependencies: [
                 "Arguments", "BlockImage", "CLinux", "Completion", "Encryption", "Fuse", "HostStorage", "ImageFS",
-                "ImageFormats",
+                "ImageFormats", "Overlays",
                 "Sockets", argumentParser, logging, system,
             ],
             exclude: ["Samples"],

@@ -126,7 +126,9 @@ final class ContainerNode: Entry, Closable {
                     throw Self.gone(name, from: container)
                 }
                 let opener = source.opener.confined(to: opened.policy)
-                return opener.open(try disk.file.get(), as: format, counters: counters)
+                return source.view(
+                    of: opener.open(try disk.file.get(), as: format, counters: counters),
+                    at: self.location.appending(FilePath(bytes: name).components), isFile: false)
             } catch {
                 return OpenedImage(failure: error)
             }

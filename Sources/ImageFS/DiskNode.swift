@@ -4,6 +4,7 @@ import Fuse
 import Glibc
 import ImageFormats
 import Logging
+import Overlays
 
 /// A file that is a disk: `disk.raw`, a partition, an image of the chain, or a saved state.
 struct DiskNode: ImagePart {
@@ -19,8 +20,16 @@ struct DiskNode: ImagePart {
         // An image that cannot be opened has no disk.raw.
         guard let size = disk.image?.virtualSize, let layer = image.opened().layers.first else { throw .noEntry }
         image.noteKnown(size, of: view)
+        let range = writableRange(disk)
+        let allocated = range.map { $0.isPart ? size : $0.layer.allocatedSize }
         return NodeStatus(
-            time: layer.file.modified, size: size, allocatedSize: disk.allocatedSize ?? size, readSize: 1 << 20)
+            time: range?.layer.disk.modified ?? layer.file.modified, size: size,
+            allocatedSize: allocated ?? disk.allocatedSize ?? size, readSize: 1 << 20, isWritable: range != nil)
+    }
+
+    /// Where it is written to; nil where it cannot be.
+    private func writableRange(_ disk: OpenedDisk) -> WritableRange? {
+        view.isWritable ? disk.image.flatMap { WritableRange(of: $0) } : nil
     }
 
     func open(in mount: ImageFileSystem) throws(ErrorNumber) -> (file: any OpenFile, options: OpenOptions) {
@@ -31,12 +40,34 @@ struct DiskNode: ImagePart {
         try open(in: mount, for: .openingPastCache)
     }
 
+    func openForWriting(
+        pastCache: Bool, in mount: ImageFileSystem
+    ) throws(ErrorNumber) -> (file: any OpenFile, options: OpenOptions) {
+        let (disk, options) = try openDisk(in: mount, for: pastCache ? .openingPastCache : .opening)
+        guard view.isWritable, let range = WritableRange(of: disk.image) else {
+            disk.close(in: mount)
+            throw .readOnlyFileSystem
+        }
+        return (WritableDisk(disk, range), options)
+    }
+
     private func open(
         in mount: ImageFileSystem, for use: PathUse
     ) throws(ErrorNumber) -> (file: any OpenFile, options: OpenOptions) {
+        try openDisk(in: mount, for: use)
+    }
+
+    private func openDisk(
+        in mount: ImageFileSystem, for use: PathUse
+    ) throws(ErrorNumber) -> (file: OpenDisk, options: OpenOptions) {
         let (disk, keepsCache) = try mount.openDisk(view, of: image, by: mount.kernelPaths, for: use)
         mount.counters.countOpen()
-        return (disk, OpenOptions(keepCache: keepsCache, backing: disk.path?.backing))
+        guard mount.isWritable else {
+            return (disk, OpenOptions(keepCache: keepsCache, backing: disk.path?.backing))
+        }
+        // A disk has one file whose pages the kernel keeps: what is written to one of several would not be seen in the others.
+        let isKept = view == .current && use != .openingPastCache
+        return (disk, OpenOptions(keepCache: keepsCache || !isKept, directIO: !isKept, writesInParallel: true))
     }
 }
 

@@ -6,6 +6,7 @@ import Glibc
 import HostStorage
 import ImageFormats
 import Logging
+import Overlays
 
 /// How a mount shows its images.
 package struct MountSettings: Sendable {
@@ -19,8 +20,10 @@ package struct MountSettings: Sendable {
     package var opening = OpeningOptions()
     /// The most bytes that tables and decompressed clusters may take.
     package var cacheSize = LayerResources.defaultCacheSize
-    /// What the kernel may read by itself.
+    /// What the kernel may read by itself; nothing, where disks can be written.
     package var kernelPath = KernelPath.auto
+    /// Where what is written to disks goes; nil: nothing can be written.
+    package var overlays: OverlayFolder?
     /// The user and group that every file belongs to.
     package var owner: (userID: UInt32, groupID: UInt32) = (0, 0)
     /// The permission bits that no file and folder has, as umask(2) has them.
@@ -50,7 +53,7 @@ package final class ImageFileSystem: FileSystem {
     let folder: ImageFolder
     let source: ImageSource
     let root: FolderNode
-    private let inodes: InodeTable
+    let inodes: InodeTable
     let resources: LayerResources
     let skipped: SkippedSurvey
     let openImages = OpenImages(limit: idleImages)
@@ -62,6 +65,7 @@ package final class ImageFileSystem: FileSystem {
     let buffers = BufferPool()
     let ahead: ReadAheadQueue
     let kernelPaths: KernelPaths
+    let writing = Writing()
     let userID: UInt32
     let groupID: UInt32
     let permissionMask: UInt16
@@ -78,13 +82,13 @@ package final class ImageFileSystem: FileSystem {
             policy, probesImg: settings.probesImg, probesAll: settings.probesAll, saidFormat: settings.format)
         let source = ImageSource(
             rules: rules, opener: ImageOpener(policy: policy, resources: resources, options: settings.opening),
-            named: folder.image?.location)
+            named: folder.image?.location, overlays: settings.overlays)
         self.folder = folder
         self.source = source
         skipped = SkippedSurvey(of: folder, from: source)
         self.resources = resources
         ahead = ReadAheadQueue(cacheSize: resources.clusters.capacity)
-        kernelPaths = KernelPaths(settings.kernelPath, logger: logger)
+        kernelPaths = KernelPaths(settings.overlays == nil ? settings.kernelPath : .off, logger: logger)
         (userID, groupID) = settings.owner
         permissionMask = settings.permissionMask
         self.logger = logger
@@ -94,8 +98,9 @@ package final class ImageFileSystem: FileSystem {
     }
 
     /// The kernel has finished the handshake: the mount will answer.
-    package func started(_ passthrough: Passthrough) {
+    package func started(_ passthrough: Passthrough, _ cache: KernelCache) {
         kernelPaths.start(passthrough)
+        writing.start(cache)
         onStart()
     }
 
@@ -107,6 +112,7 @@ package final class ImageFileSystem: FileSystem {
 
     /// The server has given up what it gives up, and begins to serve: from here on threads may be started.
     package func serving() {
+        if isWritable { writing.repeats { [weak self] in self?.writeBack() } }
         skipped.look { [logger] skipped in
             guard !skipped.isEmpty else { return }
             logger.log(level: skipped.isHarmless ? .info : .notice, "not shown: \(printable(skipped.summary))")
@@ -177,12 +183,12 @@ package final class ImageFileSystem: FileSystem {
         }
     }
 
-    private func attributes(_ status: NodeStatus, of node: any Node, _ inode: Inode) -> Attributes {
+    func attributes(_ status: NodeStatus, of node: any Node, _ inode: Inode) -> Attributes {
         let time = Timestamp(seconds: status.time?.seconds ?? 0, nanoseconds: status.time?.nanoseconds ?? 0)
         let permissions: UInt16 =
             switch node.kind {
             case .directory: 0o555 & ~permissionMask
-            case .regularFile: 0o444 & ~permissionMask
+            case .regularFile: (status.isWritable ? 0o644 : 0o444) & ~permissionMask
             // As Linux has it: nothing asks for those of a link.
             case .symbolicLink: 0o777
             }
@@ -209,13 +215,16 @@ package final class ImageFileSystem: FileSystem {
         }
     }
 
-    /// Opens a file. `forWriting` says that the caller also asked to write or to truncate: answer EROFS.
+    /// Opens a file. `forWriting` says that the caller also asked to write.
     package func open(_ inode: Inode, forWriting: Bool, pastCache: Bool, reply: consuming OpenReply) {
-        guard !forWriting else { return reply.failure(.readOnlyFileSystem) }
+        guard !forWriting || isWritable else { return reply.failure(.readOnlyFileSystem) }
         guard let node = inodes[inode] else { return reply.failure(.noEntry) }
         gated(by: node.gate, reply) { [self] reply in
             do throws(ErrorNumber) {
-                let (file, options) = try pastCache ? node.openPastCache(in: self) : node.open(in: self)
+                let (file, options) =
+                    forWriting
+                    ? try node.openForWriting(pastCache: pastCache, in: self)
+                    : try pastCache ? node.openPastCache(in: self) : node.open(in: self)
                 let handle = files.add(file)
                 if !reply.opened(handle, options) { close(inode, handle: handle) }
             } catch {
@@ -277,7 +286,7 @@ package final class ImageFileSystem: FileSystem {
     }
 
     /// Has `work` answer when what `gate` is for may have a thread: now, or on another thread later.
-    private func gated<Reply: ~Copyable>(
+    func gated<Reply: ~Copyable>(
         by gate: RequestGate?, _ reply: consuming Reply, _ work: @escaping @Sendable (consuming Reply) -> Void
     ) {
         guard let gate else { return work(reply) }

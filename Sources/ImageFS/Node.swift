@@ -37,6 +37,11 @@ protocol Node: Hashable, Sendable {
     /// The same for reads past the page cache; by default that makes no difference.
     func openPastCache(in mount: ImageFileSystem) throws(ErrorNumber) -> (file: any OpenFile, options: OpenOptions)
 
+    /// Opens it to be written to as well; by default it cannot be.
+    func openForWriting(
+        pastCache: Bool, in mount: ImageFileSystem
+    ) throws(ErrorNumber) -> (file: any OpenFile, options: OpenOptions)
+
     /// Where it leads; by default it is no link.
     func target(in mount: ImageFileSystem) throws(ErrorNumber) -> [UInt8]
 
@@ -57,6 +62,8 @@ struct NodeStatus {
     var allocatedSize: UInt64?
     /// How much tools like cp and tar shall read at a time; nil: as they like.
     var readSize: UInt32?
+    /// Whether it can be written to.
+    var isWritable = false
 }
 
 /// The names that do not depend on the images.
@@ -95,6 +102,10 @@ extension Node {
     func openPastCache(in mount: ImageFileSystem) throws(ErrorNumber) -> (file: any OpenFile, options: OpenOptions) {
         try open(in: mount)
     }
+
+    func openForWriting(
+        pastCache: Bool, in mount: ImageFileSystem
+    ) throws(ErrorNumber) -> (file: any OpenFile, options: OpenOptions) { throw .readOnlyFileSystem }
 
     func target(in mount: ImageFileSystem) throws(ErrorNumber) -> [UInt8] { throw .invalidArgument }
 

@@ -14,6 +14,16 @@ protocol OpenFile: Sendable {
     /// Answers where the next data or hole is; by default it is not known.
     func seek(from offset: UInt64, to target: SeekTarget, in mount: ImageFileSystem, reply: consuming SeekReply)
 
+    /// Writes `bytes` at `offset`; by default it cannot be written to.
+    func write(_ bytes: RawSpan, at offset: UInt64, in mount: ImageFileSystem, reply: consuming WriteReply)
+
+    /// Has the `count` bytes at `offset` read as zeros; by default it cannot be written to.
+    func zero(
+        _ count: UInt64, at offset: UInt64, _ way: ZeroingWay, in mount: ImageFileSystem, reply: consuming DoneReply)
+
+    /// Has what was written be on stable storage; by default nothing was.
+    func flush(in mount: ImageFileSystem, reply: consuming DoneReply)
+
     /// The last descriptor is gone; by default does nothing.
     func close(in mount: ImageFileSystem)
 }
@@ -24,6 +34,16 @@ extension OpenFile {
     func seek(from offset: UInt64, to target: SeekTarget, in mount: ImageFileSystem, reply: consuming SeekReply) {
         reply.failure(.invalidArgument)
     }
+
+    func write(_ bytes: RawSpan, at offset: UInt64, in mount: ImageFileSystem, reply: consuming WriteReply) {
+        reply.failure(.badHandle)
+    }
+
+    func zero(
+        _ count: UInt64, at offset: UInt64, _ way: ZeroingWay, in mount: ImageFileSystem, reply: consuming DoneReply
+    ) { reply.failure(.badHandle) }
+
+    func flush(in mount: ImageFileSystem, reply: consuming DoneReply) { reply.done() }
 
     func close(in mount: ImageFileSystem) {}
 }

@@ -88,6 +88,12 @@ public final class OpenedImage: Sendable {
         OpenedImage(layers: layers + others.flatMap(\.layers), result: .success(disk))
     }
 
+    /// The same files with another disk, which `result` is. Other images are not looked into for it: they have what belongs to
+    /// the disk that it was.
+    public func showing(_ result: Result<Image, ImageError>) -> OpenedImage {
+        OpenedImage(layers: layers, result: result)
+    }
+
     /// A part of the image as a disk of its own: a snapshot, a partition, an image of the chain. What counting all of them
     /// takes is in proportion to the image's files.
     public func part(_ result: Result<Image, ImageError>) -> OpenedDisk {

@@ -242,6 +242,14 @@ struct RBlockFS: ParsableCommand {
     var kernelPath = KernelPath.auto
 
     @Option(
+        help: ArgumentHelp(
+            "A folder for QCOW2 overlays, which is made if need be: every disk.raw and partition can be written, and what is written "
+                + "goes there. See OVERLAYS.",
+            valueName: "dir"),
+        completion: .directory)
+    var overlay: String?
+
+    @Option(
         name: .customShort("o"),
         help: ArgumentHelp(
             "Mount options, as FUSE programs take them: see MOUNT OPTIONS. Repeatable.",
@@ -265,6 +273,10 @@ struct RBlockFS: ParsableCommand {
 
     mutating func validate() throws {
         try takeOwnMountOptions()
+        if overlay != nil, kernelPath == .require || kernelPath == .map {
+            throw ValidationError(
+                "--kernel-path \(kernelPath.rawValue): with --overlay the kernel reads no disk by itself")
+        }
         try service.checkReadyFd(foreground: foreground)
     }
 
@@ -289,6 +301,7 @@ struct RBlockFS: ParsableCommand {
             let parts = option.split(separator: "=", maxSplits: 1).map(String.init)
             switch (parts[0], parts.count > 1 ? parts[1] : nil) {
             case ("allow_path", let value?): allowPaths.append(value)
+            case ("overlay", let value?): overlay = value
             case ("cache_size", let value?):
                 do {
                     cacheSize = try ByteSize.parse(value)

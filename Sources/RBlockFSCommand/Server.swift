@@ -8,6 +8,7 @@ import HostStorage
 import ImageFS
 import ImageFormats
 import Logging
+import Overlays
 import Sockets
 import SystemPackage
 
@@ -69,6 +70,14 @@ struct Server {
         settings.opening.ignoresParentID = command.ignoreParentID
         settings.cacheSize = command.cacheSize.count
         settings.kernelPath = command.kernelPath
+        if let path = command.overlay {
+            do throws(ImageError) {
+                settings.overlays = try OverlayFolder(
+                    at: FilePath(text: path), for: folder.location, isForOne: folder.isImage)
+            } catch {
+                throw MountFailure(.cannotMount, error.description)
+            }
+        }
         settings.owner = (command.service.uid?.rawValue ?? getuid(), command.service.gid?.rawValue ?? getgid())
         settings.permissionMask = command.service.umask?.rawValue ?? 0
         let path = mountpoint.path
@@ -115,6 +124,9 @@ struct Server {
                 manager?.tell("STOPPING=1", status: "unmounting \(mountpoint.path.text)")
                 guard mountpoint.isPassed else { return }
                 logger.info("who has mounted it must unmount it, if that is not why the server ends")
+            }
+            if !fileSystem.end(), failure == nil {
+                failure = MountFailure(.software, "what was written may be lost: see the log")
             }
             if stuck > 0, failure == nil { abandon(stuck, pidFile, logger) }
         } catch {

@@ -29,6 +29,14 @@ package struct DiskID: Hashable, Sendable {
 
     /// The disk that the image is.
     package static let current = DiskID()
+
+    /// Whether it is the disk as it is now, or a partition of that: what can be written over.
+    package var isWritable: Bool {
+        switch part {
+        case .whole, .partition: snapshot == nil
+        case .layer, .vmState, .volume: false
+        }
+    }
 }
 
 /// Which disk of an image is meant, by name: its own, or one that it holds. It is what follows the image's name in

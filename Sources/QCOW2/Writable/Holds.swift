@@ -42,8 +42,8 @@ final class ClusterHolds: Sendable {
     }
 }
 
-/// Who reads by extents now: host space that the disk gave up is used for something else only when all have ended who
-/// may have seen it there.
+/// The requests that read by extents now: host space that the disk gave up is used for something else only when all have ended
+/// that may have seen it there.
 final class ReadHolds: Sendable {
     private struct State {
         var generation: UInt64 = 0
@@ -83,7 +83,7 @@ final class ReadHolds: Sendable {
     }
 }
 
-/// One who reads, for as long as it is kept.
+/// A request that reads, for as long as this is kept.
 final class ReadHold: Sendable {
     private let holds: ReadHolds
     private let generation: UInt64

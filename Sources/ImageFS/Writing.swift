@@ -1,0 +1,119 @@
+import BlockImage
+import Catalog
+import Dispatch
+import Fuse
+import Glibc
+import Logging
+import Overlays
+import Synchronization
+
+/// What a mount that can be written needs besides: who has the kernel forget pages, and who has what was written be in the
+/// files of the overlays soon, also when no program asks for it. Every method may be called from any thread.
+final class Writing: Sendable {
+    /// How often that is looked after: a server that is killed loses what was written in the last second at most.
+    private static let interval = DispatchTimeInterval.milliseconds(400)
+
+    private let cache = Guarded<KernelCache?>(nil)
+    private let queue = DispatchQueue(label: "write-back")
+    private let isOver = Atomic(false)
+
+    /// The kernel has `cache`.
+    func start(_ cache: KernelCache) {
+        self.cache.withLock { $0 = cache }
+    }
+
+    /// Does `work` from now on from time to time.
+    func repeats(_ work: @escaping @Sendable () -> Void) {
+        queue.asyncAfter(deadline: .now() + Self.interval) { [weak self] in
+            guard let self, !isOver.load(ordering: .relaxed) else { return }
+            work()
+            repeats(work)
+        }
+    }
+
+    /// Does so no more, and has done so for the last time when this returns.
+    func end() {
+        isOver.store(true, ordering: .relaxed)
+        queue.sync {}
+    }
+
+    /// Has the kernel forget what it has of `range` of the file `inode`, and then does `work`.
+    func forget(_ range: Range<UInt64>, of inode: Inode, then work: @escaping @Sendable () -> Void) {
+        guard let cache = cache.withLock({ $0 }) else { return work() }
+        cache.forget(UInt64(range.count), at: range.lowerBound, of: inode, then: work)
+    }
+}
+
+extension ImageFileSystem {
+    /// Whether what is written to disks has a place.
+    package var isWritable: Bool { source.overlays != nil }
+
+    /// Writes all of `bytes` at `offset`.
+    package func write(
+        _ bytes: RawSpan, at offset: UInt64, _ inode: Inode, handle: FileHandle, reply: consuming WriteReply
+    ) {
+        guard let file = files[handle] else { return reply.failure(.badHandle) }
+        guard let gate = file.gate else { return file.write(bytes, at: offset, in: self, reply: reply) }
+        guard gate.enter() else {
+            // They are the kernel's only until this returns.
+            let copy = AlignedBuffer(copying: bytes)
+            let held = HeldReply(reply)
+            return gate.keep { [self] in
+                if let reply = held.take() { file.write(copy.bytes, at: offset, in: self, reply: reply) }
+            }
+        }
+        file.write(bytes, at: offset, in: self, reply: reply)
+        gate.leave()
+    }
+
+    /// Has the `count` bytes at `offset` read as zeros.
+    package func zero(
+        _ count: UInt64, at offset: UInt64, _ way: ZeroingWay, _ inode: Inode, handle: FileHandle,
+        reply: consuming DoneReply
+    ) {
+        guard let file = files[handle] else { return reply.failure(.badHandle) }
+        gated(by: file.gate, reply) { [self] reply in file.zero(count, at: offset, way, in: self, reply: reply) }
+    }
+
+    /// Has what was written be on stable storage.
+    package func synchronize(_ inode: Inode, handle: FileHandle, reply: consuming DoneReply) {
+        flush(inode, handle: handle, reply: reply)
+    }
+
+    /// The same, when a descriptor is closed: nothing that was acknowledged is lost by a power cut after that.
+    package func flush(_ inode: Inode, handle: FileHandle, reply: consuming DoneReply) {
+        guard let file = files[handle] else { return reply.failure(.badHandle) }
+        gated(by: file.gate, reply) { [self] reply in file.flush(in: self, reply: reply) }
+    }
+
+    /// A disk stays as large as it is: answers EPERM for another size.
+    package func resize(_ inode: Inode, to size: UInt64, reply: consuming AttributesReply) {
+        guard let node = inodes[inode] else { return reply.failure(.noEntry) }
+        gated(by: node.gate, reply) { [self] reply in
+            do throws(ErrorNumber) {
+                let status = try node.status(in: self)
+                guard status.isWritable else { throw .readOnlyFileSystem }
+                guard status.size == size else { throw ErrorNumber(rawValue: EPERM) }
+                reply.attributes(attributes(status, of: node, inode), timeout: Self.timeout)
+            } catch {
+                reply.failure(error)
+            }
+        }
+    }
+
+    /// Has the overlays hold what was written to them a moment ago.
+    func writeBack() {
+        source.overlays?.writeBack { [logger] error in
+            logger.error("what was written is not in its overlay: \(error)")
+        }
+    }
+
+    /// The mount is gone: flushes and closes the overlays. Answers false, and logs why, where something that was written may be
+    /// lost.
+    package func end() -> Bool {
+        writing.end()
+        let errors = source.overlays?.close() ?? []
+        for error in errors { logger.error("what was written may be lost: \(error)") }
+        return errors.isEmpty
+    }
+}

@@ -1,0 +1,115 @@
+import BlockImage
+import ByteFormat
+import Encryption
+import ImageFormats
+
+/// Which disk an overlay was made over: what it keeps in mind of the files of that, in a header extension, since an overlay
+/// over a disk that was changed meanwhile shows a mixture of both, which is a destroyed file system.
+///
+/// OFFSET SIZE FIELD: 0 4 version, 1; 4 4 how many parts follow, 1 or 2; then each part: 0 8 the bytes of its files; 8 8 and
+/// 16 4 when the last of them was written to, in seconds since 1970 and nanoseconds; 20 4 zero; 24 8 the inode number of the
+/// first; 32 32 the digest. Big-endian.
+struct BaseIdentity: Hashable, Sendable {
+    /// The files of the base itself, or all of the images under it.
+    struct Part: Hashable, Sendable {
+        var size: UInt64
+        var modified: FileTime
+        /// Not compared: a file that is restored from a backup has another one.
+        var inode: UInt64
+        /// SHA-256 of the first and last MiB of each.
+        var digest: [UInt8]
+    }
+
+    private static let version: UInt32 = 1
+    private static let digestSize = 32
+    private static let hashedSize: UInt64 = 1 << 20
+
+    var parts: [Part]
+
+    /// That of the disk whose chain is `layers`. Throws what reading its files throws.
+    init(of layers: [LayerDescription]) throws(ImageError) {
+        parts = [try Part(layers.prefix(1).flatMap(\.files))]
+        let below = layers.dropFirst().flatMap(\.files)
+        if !below.isEmpty { parts.append(try Part(below)) }
+    }
+
+    /// What `bytes` say; nil for what is none, or of a later version.
+    init?(parsing bytes: [UInt8]) {
+        var reader = ByteReader(bytes)
+        do throws(ParseFault) {
+            let version: UInt32 = try reader.read(.big)
+            let count: UInt32 = try reader.read(.big)
+            guard version == Self.version, (1...2).contains(count) else { return nil }
+            parts = []
+            for _ in 0..<count {
+                let size: UInt64 = try reader.read(.big)
+                let seconds: UInt64 = try reader.read(.big)
+                let nanoseconds: UInt32 = try reader.read(.big)
+                try reader.skip(4)
+                let inode: UInt64 = try reader.read(.big)
+                let modified = FileTime(seconds: Int64(bitPattern: seconds), nanoseconds: Int(nanoseconds))
+                let digest = try reader.read(bytes: Self.digestSize)
+                parts.append(Part(size: size, modified: modified, inode: inode, digest: Array(digest)))
+            }
+        } catch {
+            return nil
+        }
+    }
+
+    /// As it stands in the header extension.
+    var bytes: [UInt8] {
+        var writer = ByteWriter()
+        writer.write(Self.version, .big)
+        writer.write(UInt32(clamping: parts.count), .big)
+        for part in parts {
+            writer.write(part.size, .big)
+            writer.write(UInt64(bitPattern: part.modified.seconds), .big)
+            writer.write(UInt32(clamping: part.modified.nanoseconds), .big)
+            writer.write(UInt32(0), .big)
+            writer.write(part.inode, .big)
+            writer.write(bytes: part.digest)
+        }
+        return writer.bytes
+    }
+
+    /// Why `now`, the disk as it is, is not the one that the overlay was made over; nil where it is.
+    func fault(of now: BaseIdentity) -> ErrorText? {
+        guard parts.count == now.parts.count else {
+            return
+                "the image under it has \(now.parts.count > 1 ? "a" : "no") backing file now, other than when it was made"
+        }
+        for (index, (was, part)) in zip(parts, now.parts).enumerated() {
+            let name: ErrorText = index == 0 ? "the image under it" : "an image further down its chain"
+            if was.size != part.size { return "\(name) has another size than when it was made" }
+            if was.digest != part.digest { return "\(name) has another content than when it was made" }
+            if was.modified != part.modified { return "\(name) was written to after it was made" }
+        }
+        return nil
+    }
+}
+
+extension BaseIdentity.Part {
+    fileprivate init(_ files: [any HostFile]) throws(ImageError) {
+        size = files.reduce(0) { $0 &+ $1.size }
+        // Of a file that its file system dates by the clock the time means nothing.
+        modified = files.filter { !$0.isDatedByClock }.map(\.modified).max() ?? FileTime(seconds: 0, nanoseconds: 0)
+        inode = files.first?.identity?.inode ?? 0
+        do {
+            var digest = try ContentDigest(.sha256)
+            for file in files {
+                let count = min(file.size, BaseIdentity.hashedSize)
+                for offset in [0, file.size - count] {
+                    let bytes = try file.bytes(Int(count), at: HostOffset(offset), of: "content")
+                    // Safe: integers have no bytes that are not set.
+                    unsafe try digest.update(bytes.span.bytes)
+                }
+            }
+            self.digest = try digest.finish()
+        } catch let error as ImageError {
+            throw error
+        } catch {
+            throw ImageError(
+                .unsupported, path: files.first?.path ?? "", "libcrypto refuses to make a SHA-256: \(error)")
+        }
+    }
+}

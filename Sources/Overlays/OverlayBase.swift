@@ -1,0 +1,76 @@
+import BlockImage
+import FormatCore
+import Glibc
+import HostStorage
+import ImageFormats
+import QCOW2
+import SystemPackage
+
+/// A disk that something is to be written over.
+struct OverlayBase: Sendable {
+    /// The formats that QEMU has no driver for.
+    private static let unknownToQEMU: Set<String> = ["ewf", "split-raw"]
+
+    /// The disk, with its chain.
+    let image: Image
+    /// The files of the chain, topmost first.
+    let layers: [LayerDescription]
+    /// Where its file is; of a disk of an appliance, that of the archive and the disk's name.
+    let location: FilePath
+    /// Whether it is a file of its own.
+    let isFile: Bool
+
+    /// Why QEMU does not open an overlay over it; nil where it does.
+    var reasonAgainstQEMU: ErrorText? {
+        guard let top = layers.first else { return nil }
+        if !isFile { return "it lies in an archive, which QEMU does not look into by a plain name" }
+        if Self.unknownToQEMU.contains(top.format.rawValue) {
+            return "QEMU does not read the format \(top.format.rawValue)"
+        }
+        if Self.isMisread(top) { return "QEMU reads what a differencing VHD has of its parent as zeros" }
+        return nil
+    }
+
+    private static func isMisread(_ layer: LayerDescription) -> Bool {
+        layer.format.rawValue == "vpc" && layer.image?.backing != nil
+    }
+
+    /// Throws why nothing is to be written over it.
+    func checkCanHaveOverlay() throws(ImageError) {
+        for layer in layers {
+            guard ImageInfo(layer, listsAll: false).encrypted != true else {
+                throw ImageError(
+                    .system(errno: EROFS), path: layer.file.path,
+                    "is encrypted, and what is written over it would not be: it cannot be written to")
+            }
+            for file in layer.files where file.imageLock == .writing {
+                throw ImageError(
+                    .system(errno: EBUSY), path: file.path,
+                    "another program has it open for writing: nothing is written over it")
+            }
+        }
+    }
+
+    /// How an overlay at `path` names it.
+    func backing(of path: FilePath) throws(ImageError) -> NewQCOW2.Backing {
+        let format = layers.first.map { Self.isMisread($0) ? "vhd" : $0.format.rawValue } ?? "raw"
+        let name = Self.relative(location, from: path.removingLastComponent())
+        guard name.count <= 1023 else {
+            throw ImageError(
+                .unsupported, path: path.text,
+                "the name of the image under it would take \(name.count) bytes, and may take 1023")
+        }
+        return NewQCOW2.Backing(name: name, format: format)
+    }
+
+    /// The way from the folder `folder` to `path`, both canonical.
+    static func relative(_ path: FilePath, from folder: FilePath) -> [UInt8] {
+        let (target, start) = (Array(path.components), Array(folder.components))
+        let common = zip(target, start).prefix { $0 == $1 }.count
+        let up = [FilePath.Component](repeating: "..", count: start.count - common)
+        let name = FilePath(root: nil, up + target[common...]).bytes
+        // What comes before a colon and has no slash in it is the name of a protocol, for QEMU.
+        let isProtocol = name.prefix { $0 != UInt8(ascii: "/") }.contains(UInt8(ascii: ":"))
+        return isProtocol ? Array("./".utf8) + name : name
+    }
+}

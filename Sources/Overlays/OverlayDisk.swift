@@ -1,0 +1,217 @@
+import BlockImage
+import FormatCore
+import HostStorage
+import ImageFormats
+import QCOW2
+import Synchronization
+import SystemPackage
+
+/// What is written over one image: a QCOW2 overlay, which is made when something is written for the first time. Every method
+/// may be called from any thread.
+public final class OverlayDisk: Sendable {
+    /// What was done, since the process began.
+    public struct Counters: Hashable, Sendable {
+        public var writes: UInt64 = 0
+        public var bytesWritten: UInt64 = 0
+        public var zeroings: UInt64 = 0
+        public var bytesZeroed: UInt64 = 0
+        public var flushes: UInt64 = 0
+    }
+
+    /// An overlay that is open.
+    struct Open: Sendable {
+        let layer: WritableQCOW2
+        let file: LocalWritableFile
+        /// What it was made over.
+        let base: BaseIdentity
+    }
+
+    private struct State {
+        var open: Open?
+        var counters = Counters()
+        /// When something was changed last; nil: not since all was written back.
+        var changedAt: ContinuousClock.Instant?
+        var isWritingBack = false
+    }
+
+    /// Where the overlay is, or will be.
+    public let location: FilePath
+    /// The folder of overlays, which is there.
+    private let folder: FilePath
+    private let state = Guarded(State())
+    /// Held while the overlay is opened or made.
+    private let opening = Guarded(())
+    /// The same layer as in `state`, for reads.
+    private let written = AtomicLazyReference<WritableQCOW2>()
+    private let writeCount = Atomic<UInt64>(0)
+    private let byteCount = Atomic<UInt64>(0)
+
+    init(at location: FilePath, in folder: FilePath) {
+        self.location = location
+        self.folder = folder
+    }
+
+    /// What was written; nil: nothing yet.
+    var layer: WritableQCOW2? { written.load() }
+
+    /// The bytes that the overlay takes on the host; nil where there is none.
+    public var allocatedSize: UInt64? { state.withLock { $0.open?.file.allocatedSize } }
+
+    /// Whether there is something that a power cut would lose.
+    public var isDirty: Bool { state.withLock { $0.changedAt != nil } }
+
+    /// What was done.
+    public var counters: Counters {
+        var counters = state.withLock { $0.counters }
+        counters.writes = writeCount.load(ordering: .relaxed)
+        counters.bytesWritten = byteCount.load(ordering: .relaxed)
+        return counters
+    }
+
+    /// Opens the overlay over `base`, if there is one.
+    ///
+    /// Throws `corrupt` where it was made over something else, or the base was changed since, unless `ignoresChanges`; and
+    /// why it cannot be written to.
+    func open(over base: OverlayBase, ignoresChanges: Bool) throws(ImageError) {
+        try opening.withLock { _ throws(ImageError) in
+            if let open = state.withLock({ $0.open }) {
+                try check(open.base, against: base, ignoresChanges: ignoresChanges)
+                return
+            }
+            guard (try? FileStatus(at: location, followingLinks: false)) != nil else { return }
+            _ = try load(over: base, ignoresChanges: ignoresChanges)
+        }
+    }
+
+    /// The layer that is written to: made where there is none.
+    func layer(over base: OverlayBase) throws(ImageError) -> WritableQCOW2 {
+        if let layer { return layer }
+        return try opening.withLock { _ throws(ImageError) in
+            if let layer { return layer }
+            try base.checkCanHaveOverlay()
+            try make(over: base)
+            return try load(over: base, ignoresChanges: false).layer
+        }
+    }
+
+    /// Makes an overlay of which nothing is written yet: it has its name only when it is complete, and on the disk.
+    private func make(over base: OverlayBase) throws(ImageError) {
+        var missing: [FilePath] = []
+        var parent = location.removingLastComponent()
+        while parent != folder, (try? FileStatus(at: parent)) == nil {
+            missing.append(parent)
+            parent = parent.removingLastComponent()
+        }
+        for folder in missing.reversed() { try OverlayFolder.makeFolder(folder) }
+        var image = QCOW2Overlay.image(size: base.image.virtualSize, over: try base.backing(of: location))
+        image.baseIdentity = try BaseIdentity(of: base.layers).bytes
+        var options = DestinationOptions()
+        options.what = "overlay"
+        options.sources = Set(base.image.files.flatMap(\.identities))
+        let destination = try FolderDestination(at: location, options)
+        try QCOW2Writer(image, in: destination.file(named: destination.imageName)).finish()
+        try destination.place()
+    }
+
+    private func load(over base: OverlayBase, ignoresChanges: Bool) throws(ImageError) -> Open {
+        let file = try LocalWritableFile(at: location)
+        let description = try QCOW2Description(file)
+        if let refusal = description.refusal { throw refusal }
+        guard let stored = description.extensions.baseIdentity, let identity = BaseIdentity(parsing: stored) else {
+            throw ImageError(
+                .denied, path: location.text,
+                "is no overlay of this program, and stands where that of this image belongs",
+                hint: "move it away")
+        }
+        try check(identity, against: base, ignoresChanges: ignoresChanges)
+        guard description.header.virtualSize >= base.image.virtualSize else {
+            throw ImageError(
+                .corrupt, path: location.text,
+                "has \(counted(description.header.virtualSize, "byte")), and the image under it \(base.image.virtualSize)"
+            )
+        }
+        let layer = try WritableQCOW2(
+            description, file: file, below: base.image, resources: LayerResources(cacheSize: 1 << 20))
+        let open = Open(layer: layer, file: file, base: identity)
+        state.withLock { $0.open = open }
+        _ = written.storeIfNil(layer)
+        return open
+    }
+
+    private func check(_ made: BaseIdentity, against base: OverlayBase, ignoresChanges: Bool) throws(ImageError) {
+        guard !ignoresChanges, let fault = made.fault(of: try BaseIdentity(of: base.layers)) else { return }
+        throw ImageError(
+            .corrupt, path: location.text,
+            "\(fault): both together are no disk. Put it back as it was, or move the overlay away",
+            hint: "--ignore-parent-id uses it all the same")
+    }
+
+    /// Has the disk hold `bytes` at `start`.
+    func write(_ bytes: RawSpan, at start: GuestOffset, over base: OverlayBase) throws(ImageError) {
+        let layer = try layer(over: base)
+        noteChange()
+        try layer.write(bytes, at: start)
+        writeCount.add(1, ordering: .relaxed)
+        byteCount.add(UInt64(bytes.byteCount), ordering: .relaxed)
+    }
+
+    /// Has the `count` bytes at `start` read as zeros; `mayUnmap`: their space is given back.
+    func zero(_ count: UInt64, at start: GuestOffset, mayUnmap: Bool, over base: OverlayBase) throws(ImageError) {
+        let layer = try layer(over: base)
+        noteChange()
+        try layer.zero(count, at: start, mayUnmap: mayUnmap)
+        state.withLock { state in
+            state.counters.zeroings += 1
+            state.counters.bytesZeroed &+= count
+        }
+    }
+
+    /// Returns when all that was written before the call is on stable storage.
+    public func flush() throws(ImageError) {
+        guard let layer else { return }
+        let begin = ContinuousClock.now
+        try layer.flush()
+        state.withLock { state in
+            state.counters.flushes += 1
+            if let changed = state.changedAt, changed < begin { state.changedAt = nil }
+        }
+    }
+
+    private func noteChange() {
+        let now = ContinuousClock.now
+        state.withLock { $0.changedAt = now }
+    }
+
+    /// How long nothing is written before what is in memory only is written back.
+    private static let idleTime = Duration.milliseconds(300)
+
+    /// Whether something was written that is in memory only, nothing is now, and it is not being written back.
+    var isIdle: Bool {
+        state.withLock { state in
+            guard !state.isWritingBack, let changed = state.changedAt else { return false }
+            return changed.duration(to: .now) > Self.idleTime
+        }
+    }
+
+    /// Has the file hold all that was written.
+    func writeBack() throws(ImageError) {
+        guard let layer else { return }
+        let changed = state.withLock { state in
+            state.isWritingBack = true
+            return state.changedAt
+        }
+        defer { state.withLock { $0.isWritingBack = false } }
+        try layer.writeBack()
+        state.withLock { if $0.changedAt == changed { $0.changedAt = nil } }
+    }
+
+    /// Flushes, and leaves the file as one that was closed.
+    func close() throws(ImageError) {
+        guard let layer else { return }
+        try layer.close()
+        state.withLock { $0.changedAt = nil }
+    }
+
+    /// When something was written to the overlay last, as far as its file tells; nil where there is none.
+    public var modified: FileTime? { state.withLock { $0.open?.file.modified } }
+}

@@ -1,0 +1,120 @@
+import BlockImage
+import Dispatch
+import Glibc
+import HostStorage
+import SystemPackage
+
+/// A folder with the overlays of the images of another: what is written to their disks goes there. One process at a time has
+/// it. Every method may be called from any thread.
+public final class OverlayFolder: Sendable {
+    /// What comes after the name of an image in that of its overlay.
+    static let suffix = Array(".overlay.qcow2".utf8)
+
+    /// Where it is, without links.
+    public let location: FilePath
+    private let images: FilePath
+    /// Open, and locked, until the last reference goes.
+    private let handle: FileDescriptor
+    private let disks = Guarded<[FilePath: OverlayDisk]>([:])
+
+    /// The folder `path`, which is made where there is none, for the images of the folder `images`, or for the one image
+    /// `image` of it. `images` is canonical.
+    ///
+    /// Throws `denied` where one of the folders lies in the other, which would make overlays be images, and where another
+    /// process has it; and `system` where it cannot be made, or opened.
+    public init(at path: FilePath, for images: FilePath, isForOne: Bool) throws(ImageError) {
+        let isThere = (try? FileStatus(at: path)) != nil
+        let found = isThere ? try canonical(path) : try Self.place(ofNew: path)
+        guard isForOne || !found.starts(with: images) && !images.starts(with: found) else {
+            throw ImageError(
+                .denied, path: path.text,
+                "overlays and images must be in folders apart, and \(path: images.text) is "
+                    + (found == images ? "the same" : found.starts(with: images) ? "around it" : "in it"),
+                hint: "name another folder")
+        }
+        if !isThere { try Self.makeFolder(found) }
+        do {
+            handle = try FileDescriptor.open(found, .readOnly, options: [.directory, .closeOnExec])
+        } catch {
+            throw ImageError(.system(errno: ((error as? Errno) ?? .ioError).rawValue), path: path.text, "\(error)")
+        }
+        location = found
+        self.images = images
+        guard flock(handle.rawValue, LOCK_EX | LOCK_NB) == 0 else {
+            let code = errno
+            try? handle.close()
+            throw code == EWOULDBLOCK
+                ? ImageError(
+                    .system(errno: EBUSY), path: path.text, "another program has these overlays",
+                    hint: "unmount, or end, that one first")
+                : ImageError(.system(errno: code), path: path.text, "cannot be locked")
+        }
+    }
+
+    deinit {
+        try? handle.close()
+    }
+
+    /// What is written over the image at `location`, which is in the folder of images.
+    public func disk(over location: FilePath) -> OverlayDisk {
+        disks.withLock { disks in
+            if let known = disks[location] { return known }
+            var name = location
+            if !name.removePrefix(images) { name = FilePath(root: nil, location.components.suffix(1)) }
+            let disk = OverlayDisk(
+                at: FilePath(bytes: self.location.pushing(name).bytes + Self.suffix), in: self.location)
+            disks[location] = disk
+            return disk
+        }
+    }
+
+    /// Has every overlay to which nothing is written now hold all that was, soon; those whose files do not answer keep none of the
+    /// others waiting. `report` gets what went wrong, on any thread.
+    public func writeBack(_ report: @escaping @Sendable (ImageError) -> Void) {
+        for disk in disks.withLock({ $0.values.filter(\.isIdle) }) {
+            DispatchQueue.global().async {
+                do throws(ImageError) { try disk.writeBack() } catch { report(error) }
+            }
+        }
+    }
+
+    /// Flushes and closes all overlays, each of which gets `patience` for that. Answers why what was written to some of them may
+    /// be lost.
+    public func close(patience: Duration = .seconds(60)) -> [ImageError] {
+        let disks = disks.withLock { Array($0.values) }
+        let results = Guarded<[FilePath: ImageError?]>([:])
+        let group = DispatchGroup()
+        for disk in disks {
+            DispatchQueue.global().async(group: group) {
+                var fault: ImageError?
+                do throws(ImageError) { try disk.close() } catch { fault = error }
+                results.withLock { $0[disk.location] = .some(fault) }
+            }
+        }
+        _ = group.wait(timeout: .now() + Double(patience.components.seconds))
+        return results.withLock { results in
+            disks.compactMap { disk in
+                results[disk.location]
+                    ?? ImageError(.system(errno: ETIMEDOUT), path: disk.location.text, "does not answer")
+            }
+        }
+    }
+
+    /// Where a folder `path`, which is not there, will be.
+    private static func place(ofNew path: FilePath) throws(ImageError) -> FilePath {
+        guard let name = path.lastComponent, name.kind == .regular else {
+            throw ImageError(.system(errno: ENOENT), path: path.text, "there is no such folder")
+        }
+        let parent = path.removingLastComponent()
+        return try canonical(parent.isEmpty ? "." : parent).appending(name)
+    }
+
+    /// Makes the folder `path`; the one that it is in must be there.
+    static func makeFolder(_ path: FilePath) throws(ImageError) {
+        // Safe: the string ends in NUL.
+        guard unsafe path.withPlatformString({ unsafe mkdir($0, 0o777) }) == 0 || errno == EEXIST else {
+            let error = Errno(rawValue: errno)
+            throw ImageError(.system(errno: error.rawValue), path: path.text, "make the folder: \(error)")
+        }
+    }
+}
