@@ -25,6 +25,8 @@ public final class FileSlice: HostFile {
     public var isDatedByClock: Bool { file.isDatedByClock }
     /// How another program has locked it, by QEMU's convention: how the file around it is locked.
     public var imageLock: ImageLock? { file.imageLock }
+    /// Locks the whole file.
+    public func lockAgainstWriters() throws(ImageError) { try file.lockAgainstWriters() }
     /// Nil: no descriptor has its first byte at offset 0.
     public var descriptor: CInt? { nil }
     /// Whether the host can be asked for bytes without waiting for a disk, as `ReadScope.withoutBlocking` does, and can

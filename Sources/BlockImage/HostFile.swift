@@ -80,6 +80,10 @@ public protocol HostFile: AnyObject, Sendable {
     var isDatedByClock: Bool { get }
     /// How another program has locked it, by QEMU's convention; nil where none has.
     var imageLock: ImageLock? { get }
+    /// Keeps other programs from writing to it, by QEMU's locks, for as long as it is open; by default does nothing: for files that
+    /// are none of the host, or are opened for a moment only. Throws `system` with EBUSY where one writes to it.
+    func lockAgainstWriters() throws(ImageError)
+
     /// The open descriptor, for what only the kernel can do with it: offset 0 of both is the same byte. Nil when it
     /// lives in memory, or is made of parts of files.
     var descriptor: CInt? { get }
@@ -128,6 +132,9 @@ extension HostFile {
 
     /// For files with times of their own.
     public var isDatedByClock: Bool { false }
+
+    /// Does nothing.
+    public func lockAgainstWriters() throws(ImageError) {}
 
     /// For files that no other process can lock.
     public var imageLock: ImageLock? { nil }

@@ -26,6 +26,8 @@ public final class JoinedFile: HostFile {
         let locks = parts.compactMap { $0.file.imageLock }
         return locks.contains(.writing) ? .writing : locks.first
     }
+    /// Locks the files of all parts.
+    public func lockAgainstWriters() throws(ImageError) { for part in parts { try part.file.lockAgainstWriters() } }
     /// Nil: no descriptor has its first byte at offset 0.
     public var descriptor: CInt? { nil }
     /// Whether the host can be asked for bytes without waiting for a disk, as `ReadScope.withoutBlocking` does, and can

@@ -133,6 +133,19 @@ int clinux_is_locked(int descriptor, off_t start, off_t count) {
     return lock.l_type != F_UNLCK;
 }
 
+static int set_lock(int descriptor, short type, off_t start) {
+    struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = 1};
+    return fcntl(descriptor, F_OFD_SETLK, &lock);
+}
+
+int clinux_lock_shared(int descriptor, off_t start) {
+    return set_lock(descriptor, F_RDLCK, start);
+}
+
+int clinux_unlock(int descriptor, off_t start) {
+    return set_lock(descriptor, F_UNLCK, start);
+}
+
 int clinux_is_on_fuse(int descriptor) {
     struct statfs status;
     return fstatfs(descriptor, &status) == 0 && status.f_type == FUSE_SUPER_MAGIC;

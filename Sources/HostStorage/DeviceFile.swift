@@ -64,6 +64,9 @@ public final class DeviceFile: HostFile {
     /// How another program has locked it, by QEMU's convention; nil where none has.
     public var imageLock: ImageLock? { handle.imageLock }
 
+    /// Keeps other programs from writing to it for as long as it is open.
+    public func lockAgainstWriters() throws(ImageError) { try ImageLocks.base.take(handle.rawValue, path: path) }
+
     /// Whether the path leads to this device, and it has its size still.
     public var isCurrent: Bool {
         guard case .blockDevice(let number)? = try? FileStatus(at: location).kind else { return false }

@@ -123,6 +123,9 @@ public final class LocalFile: HostFile {
     /// How another program has locked it, by QEMU's convention; nil where none has.
     public var imageLock: ImageLock? { handle.imageLock }
 
+    /// Keeps other programs from writing to it for as long as it is open.
+    public func lockAgainstWriters() throws(ImageError) { try ImageLocks.base.take(handle.rawValue, path: path) }
+
     /// How the host keeps the bytes from `offset` on: whether they are a hole, and for how many bytes, at most `limit`,
     /// that stays so.
     public func run(at offset: HostOffset, limit: UInt64) -> (isHole: Bool, count: UInt64) {

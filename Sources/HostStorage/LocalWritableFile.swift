@@ -56,6 +56,9 @@ public final class LocalWritableFile: WritableFile {
         handle.close(on: identity?.device)
     }
 
+    /// Keeps other programs from it for as long as it is open, by QEMU's locks. Throws `system` with EBUSY where one has it.
+    public func lock() throws(ImageError) { try ImageLocks.writing.take(handle.rawValue, path: path) }
+
     /// The open descriptor.
     public var descriptor: CInt? { handle.rawValue }
     /// Its size in bytes now; 0 where that cannot be known.

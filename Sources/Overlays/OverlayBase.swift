@@ -43,12 +43,12 @@ struct OverlayBase: Sendable {
                     .system(errno: EROFS), path: layer.file.path,
                     "is encrypted, and what is written over it would not be: it cannot be written to")
             }
-            for file in layer.files where file.imageLock == .writing {
-                throw ImageError(
-                    .system(errno: EBUSY), path: file.path,
-                    "another program has it open for writing: nothing is written over it")
-            }
         }
+    }
+
+    /// Keeps other programs from writing to its files for as long as these are open.
+    func lock() throws(ImageError) {
+        for file in image.files { try file.lockAgainstWriters() }
     }
 
     /// How an overlay at `path` names it.

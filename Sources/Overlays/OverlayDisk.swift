@@ -78,10 +78,13 @@ public final class OverlayDisk: Sendable {
                 try check(open.base, against: base, ignoresChanges: ignoresChanges)
                 return
             }
-            guard (try? FileStatus(at: location, followingLinks: false)) != nil else { return }
+            guard isThere else { return }
+            try base.lock()
             _ = try load(over: base, ignoresChanges: ignoresChanges)
         }
     }
+
+    private var isThere: Bool { (try? FileStatus(at: location, followingLinks: false)) != nil }
 
     /// The layer that is written to: made where there is none.
     func layer(over base: OverlayBase) throws(ImageError) -> WritableQCOW2 {
@@ -89,7 +92,9 @@ public final class OverlayDisk: Sendable {
         return try opening.withLock { _ throws(ImageError) in
             if let layer { return layer }
             try base.checkCanHaveOverlay()
-            try make(over: base)
+            try base.lock()
+            // It may be there already, of a try whose end failed.
+            if !isThere { try make(over: base) }
             return try load(over: base, ignoresChanges: false).layer
         }
     }
@@ -115,6 +120,7 @@ public final class OverlayDisk: Sendable {
 
     private func load(over base: OverlayBase, ignoresChanges: Bool) throws(ImageError) -> Open {
         let file = try LocalWritableFile(at: location)
+        try file.lock()
         let description = try QCOW2Description(file)
         if let refusal = description.refusal { throw refusal }
         guard let stored = description.extensions.baseIdentity, let identity = BaseIdentity(parsing: stored) else {

@@ -43,6 +43,13 @@ void clinux_limit_arenas(int count);
 /// at `start`, with F_OFD_GETLK of fcntl(2). 1: yes, 0: no, -1: errno says why that is not known.
 int clinux_is_locked(int descriptor, off_t start, off_t count);
 
+/// F_OFD_SETLK of fcntl(2): locks the byte at `start` together with others that read-lock it, until this opening of the file is
+/// closed. Returns 0, or -1 with errno set: EAGAIN where another has it alone.
+int clinux_lock_shared(int descriptor, off_t start);
+
+/// Takes that lock back. Returns 0, or -1 with errno set.
+int clinux_unlock(int descriptor, off_t start);
+
 /// Whether a FUSE file system has the open file `descriptor`, by fstatfs(2).
 int clinux_is_on_fuse(int descriptor);
 
