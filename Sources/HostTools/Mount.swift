@@ -143,9 +143,9 @@ package final class Mount: Sendable {
     }
 
     /// Unmounts as people do it; throws where that fails or the server does not end.
-    package func unmount() throws {
+    package func unmount(patience seconds: Double = 30) throws {
         try Tool.check("fusermount3", "-u", path)
-        guard waitForEnd() else { throw ToolFailure(description: "the server of \(path) goes on") }
+        guard waitForEnd(seconds: seconds) else { throw ToolFailure(description: "the server of \(path) goes on") }
     }
 
     private func end() {

@@ -295,6 +295,14 @@ final class ImageNode: Entry, Closable {
         source.giveBack()
     }
 
+    /// A writer is done: what is known of the disk, as its partitions, is found out anew once no program has it open.
+    func forgetIfIdle() {
+        requests.perform { [self] in
+            _ = source.closeIfIdle()
+            return nil
+        }
+    }
+
     /// The file has lost its name: closes it, now or with the last reader.
     func letGo() {
         source.letGo()

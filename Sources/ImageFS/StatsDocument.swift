@@ -3,6 +3,7 @@ import Catalog
 import FormatCore
 import HostStorage
 import ImageFormats
+import Overlays
 import Reports
 
 /// `stats.json` of an image: its report (`ImageReport`), with what only the mount knows in the object `rblock`.
@@ -58,10 +59,12 @@ struct StatsDocument: Encodable {
         var version = rblockVersion
         var layers: [Layer]
         var kernelPath: PathFacts?
+        /// Nil: the disk cannot be written.
+        var overlay: OverlayFacts?
         var counters: CounterFacts
 
         private enum CodingKeys: String, CodingKey {
-            case version, layers, counters
+            case version, layers, overlay, counters
             case kernelPath = "kernel-path"
         }
     }
@@ -116,6 +119,7 @@ struct StatsDocument: Encodable {
             // Only those of a chain have files of their own.
             layers: layers.enumerated().map { Layer($1, layers.count > 1 ? path(of: DiskID(part: .layer($0))) : nil) },
             kernelPath: path(of: id).map(PathFacts.init),
+            overlay: (disks.disk(id)?.image?.layer as? OverlayLayer).map(OverlayFacts.init),
             counters: CounterFacts(node.counters(id).figures, node.layerCounters))
     }
 
@@ -140,6 +144,7 @@ struct StatsDocument: Encodable {
         if let path = widest.more.inUse?.filename.text, let note = ImageUse(filename: path, writing: true).note {
             widest.more.notes = lastingNotes + [note]
         }
+        widest.mount.overlay = mount.overlay?.widest
         widest.report.info?.actualSize = .max
         for index in widest.mount.layers.indices { widest.mount.layers[index].actualSize = .max }
         return try Self.padded(self, as: widest)

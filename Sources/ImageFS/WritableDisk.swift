@@ -85,6 +85,7 @@ final class WritableDisk: OpenFile {
         // No program waits for it, and what was written to mapped memory comes after the last close(2).
         do throws(ImageError) { try range.layer.disk.flush() } catch { _ = failure(error, in: mount) }
         disk.close(in: mount)
+        disk.node.forgetIfIdle()
     }
 
     /// Logs `error`, and tells its number.
