@@ -55,7 +55,7 @@ struct `A disk that is written to` {
 
     @Test(arguments: cases)
     func `reads as an array of bytes to which the same was done`(testCase: Case) throws {
-        let below = testCase.belowSize.map { patterned(Int(Double(testCase.size) * $0) / 512 * 512, salt: 77) }
+        let below = testCase.belowSize.map { [UInt8].noise(Int(Double(testCase.size) * $0) / 512 * 512, salt: 77) }
         var disk = try WrittenDisk(testCase.image, below: below, seed: testCase.seed)
         let most = Int(max(testCase.clusterSize * 3, 20000))
         var steps: [String] = []

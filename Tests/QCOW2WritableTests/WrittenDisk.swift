@@ -24,12 +24,6 @@ extension WritableLayer {
     }
 }
 
-/// Bytes of a disk of which each word tells where it belongs, and with which salt it was written.
-func patterned(_ count: Int, salt: UInt64) -> [UInt8] {
-    let words = (0..<UInt64(count + 7) / 8).map { ($0 &+ salt) &* 0x9E37_79B9_7F4A_7C15 ^ salt }
-    return Array(words.withUnsafeBytes { $0.prefix(count) })
-}
-
 /// A disk that is written to, beside an array of bytes that says what it must be.
 struct WrittenDisk {
     let belowBytes: [UInt8]
@@ -73,14 +67,14 @@ struct WrittenDisk {
         let start = UInt64(range.lowerBound)
         switch Int.random(in: 0..<20, using: &random) {
         case 0..<9:
-            let bytes = patterned(range.count, salt: random.next())
+            let bytes = [UInt8].noise(range.count, salt: random.next())
             try layer.write(bytes, at: start)
-            expected.replaceSubrange(range, with: bytes)
+            expected.overwrite(from: range.lowerBound, with: bytes)
             return "write \(range)"
         case 9..<12:
             let mayUnmap = Bool.random(using: &random)
             try layer.zero(UInt64(range.count), at: GuestOffset(start), mayUnmap: mayUnmap)
-            expected.replaceSubrange(range, with: repeatElement(0, count: range.count))
+            expected.clear(range)
             return "zero \(range), may unmap: \(mayUnmap)"
         case 12..<14:
             try layer.discard(UInt64(range.count), at: GuestOffset(start))
@@ -112,13 +106,13 @@ struct WrittenDisk {
         let cluster = Int(layer.format.clusterSize)
         for start in stride(from: first, to: end, by: granule) {
             let part = start..<min(start + granule, end)
-            let isZero = found[part.lowerBound - first..<part.upperBound - first].allSatisfy { $0 == 0 }
+            let isZero = found.isZero(part.lowerBound - first..<part.upperBound - first)
             // Compressed clusters are discarded as a whole only.
             let isWhole =
                 start / cluster * cluster >= range.lowerBound
                 && min((start / cluster + 1) * cluster, expected.count) <= range.upperBound
             if isWhole { try #require(isZero, "the discarded granule at \(start)") }
-            if isZero { expected.replaceSubrange(part, with: repeatElement(0, count: part.count)) }
+            if isZero { expected.clear(part) }
         }
     }
 

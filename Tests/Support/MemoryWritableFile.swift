@@ -108,7 +108,7 @@ package final class MemoryWritableFile: WritableFile {
             if state.bytes.count < start + count {
                 state.bytes += [UInt8](repeating: 0, count: start + count - state.bytes.count)
             }
-            state.bytes.replaceSubrange(start..<start + count, with: content[..<count])
+            state.bytes.overwrite(from: start, with: count < content.count ? Array(content[..<count]) : content)
             return errno
         }
         try check(errno, offset)
@@ -120,7 +120,7 @@ package final class MemoryWritableFile: WritableFile {
             let errno = Self.count(&state)
             let start = min(Int(offset.rawValue), state.bytes.count)
             let end = min(start + Int(count) / (errno == nil ? 1 : 2), state.bytes.count)
-            state.bytes.replaceSubrange(start..<end, with: repeatElement(0, count: end - start))
+            state.bytes.clear(start..<end)
             return errno
         }
         try check(errno, offset)
