@@ -7,6 +7,8 @@ final class HookedFile: WritableFile, @unchecked Sendable {
     let content: MemoryWritableFile
     /// Done before each read and each write.
     var beforeAccess: @Sendable () -> Void = {}
+    /// Asked before each read whether that fails.
+    var failsRead: @Sendable () -> Bool = { false }
     /// Done before each barrier.
     var beforeSync: @Sendable () -> Void = {}
 
@@ -26,6 +28,7 @@ final class HookedFile: WritableFile, @unchecked Sendable {
 
     func read(_ count: Int, at offset: HostOffset, into output: inout OutputRawSpan) throws(ImageError) {
         beforeAccess()
+        if failsRead() { throw ImageError(.system(errno: 5), path: path, offset: offset, "a fault of the test") }
         try content.read(count, at: offset, into: &output)
     }
 
