@@ -164,7 +164,7 @@ struct `A host that fails` {
     static let faults: [(errno: CInt, isLasting: Bool)] = [(28, false), (5, false), (28, true)]
 
     @Test(arguments: cases)
-    func `at any one operation leaves a sound image, and is told`(testCase: Case) throws {
+    func `at any one operation leaves a sound image and true answers`(testCase: Case) throws {
         let below = [UInt8].noise(testCase.size * 3 / 4, salt: 3)
         var sound = try FaultyDisk(testCase.image, below: below)
         sound.file.fail(nil)
@@ -202,7 +202,7 @@ struct `A host that fails` {
         }
     }
 
-    @Test func `when it reads leaves a sound image, and is told`() throws {
+    @Test func `at any one read does so, too`() throws {
         let folder = try TemporaryFolder()
         let raw = folder.file("disk.raw")
         try Pattern.writeDisk(raw, size: 256 << 10, seed: 3)

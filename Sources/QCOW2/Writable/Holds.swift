@@ -42,8 +42,8 @@ final class ClusterHolds: Sendable {
     }
 }
 
-/// The requests that read by extents now: host space that the disk gave up is used for something else only when all have ended
-/// that may have seen it there.
+/// The requests that read by extents that go on now. Host space that the disk gave up is used for something else only when all have endedof them
+/// have ended that may have found it there.
 final class ReadHolds: Sendable {
     private struct State {
         var generation: UInt64 = 0
