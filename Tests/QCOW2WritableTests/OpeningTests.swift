@@ -105,6 +105,23 @@ struct `An image that is not written to` {
         #expect(written.bytes[88] == 0 && written.syncCount == 1)
     }
 
+    @Test func `any more is one whose compressed clusters lie in its tables`() throws {
+        let folder = try TemporaryFolder()
+        try folder.write(.init(repeating: 7, count: 1 << 20), to: "disk.raw")
+        try QemuImg.convert(folder.file("disk.raw"), to: folder.file("disk.qcow2"), compressed: true)
+        var bytes = [UInt8](try Data(contentsOf: URL(fileURLWithPath: folder.file("disk.qcow2"))))
+        let header = try QCOW2Description(MemoryFile(bytes)).header
+        let l2Table = Int(bytes[Int(header.l1TableOffset) + 5]) << 16 | Int(bytes[Int(header.l1TableOffset) + 6]) << 8
+        // The stream of the first cluster is said to lie in the header's, which would be given up with it.
+        for byte in 1..<8 { bytes[l2Table + byte] = 0 }
+        let file = MemoryWritableFile(bytes)
+        let layer = try openWritable(file)
+        let error = #expect(throws: ImageError.self) { try layer.discard(65536, at: GuestOffset(0)) }
+        #expect(error?.message.contains("which holds the header") == true)
+        #expect(throws: ImageError.self) { try layer.flush() }
+        #expect(file.bytes.prefix(4).elementsEqual(Header.magic))
+    }
+
     @Test func `any more is one whose entries lead to what they must not`() throws {
         let file = MemoryWritableFile()
         try QCOW2Overlay.create(NewQCOW2(size: 4 << 20), in: file)

@@ -64,6 +64,22 @@ struct `An image that is written to` {
         try disk.finish()
     }
 
+    @Test func `writes its tables before they take much memory`() throws {
+        var image = NewQCOW2(size: 12 << 30)
+        image.clusterSize = 4096
+        let empty = MemoryWritableFile()
+        try QCOW2Overlay.create(image, in: empty)
+        let file = MemoryWritableFile(empty.bytes)
+        let below = Image(layer: RawLayer(file: MemoryFile([1])))
+        let layer = try openWritable(file, below: below)
+        // One request that changes 6,144 tables.
+        try layer.zero(12 << 30, at: GuestOffset(0), mayUnmap: true)
+        #expect(layer.metadata.withLock { $0.pages.dirty.count } <= WritableQCOW2.dirtyPageLimit + 8)
+        try layer.close()
+        let check = try QCOW2Description(MemoryFile(file.bytes)).check(MemoryFile(file.bytes))
+        #expect(check.corruptions + check.leaks + check.checkErrors == 0)
+    }
+
     @Test func `may be larger than all that is stored`() throws {
         let folder = try TemporaryFolder()
         var image = QCOW2Overlay.image(size: 1 << 46, over: nil)

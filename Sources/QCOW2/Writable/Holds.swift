@@ -14,26 +14,29 @@ final class ClusterHolds: Sendable {
         /// In the order of their numbers: those that go on, and those that wait for these.
         var holds: [Hold] = []
         var next: UInt64 = 0
+
+        mutating func add(_ clusters: Range<UInt64>, isShared: Bool) -> Hold {
+            let hold = Hold(number: next, clusters: clusters, isShared: isShared)
+            holds.append(hold)
+            next += 1
+            return hold
+        }
     }
 
     private let state = Awaited(State())
 
     /// Waits for a turn at `clusters`.
     func take(_ clusters: Range<UInt64>, isShared: Bool) -> Hold {
-        let hold = state.change { state in
-            let hold = Hold(number: state.next, clusters: clusters, isShared: isShared)
-            state.holds.append(hold)
-            state.next += 1
-            return hold
-        }
-        state.wait { state in
+        var added: Hold?
+        return state.wait { state in
+            let hold = added ?? state.add(clusters, isShared: isShared)
+            added = hold
             let before = state.holds.prefix { $0.number < hold.number }
             let isFree = before.allSatisfy { other in
                 !other.clusters.overlaps(hold.clusters) || other.isShared && hold.isShared
             }
-            return isFree ? () : nil
+            return isFree ? hold : nil
         }
-        return hold
     }
 
     /// Ends the turn.

@@ -78,25 +78,40 @@ extension Metadata {
     mutating func entry(at place: EntryPlace) throws(ImageError) -> Entry {
         let (page, index) = try entries(at: place)
         let mapping = try page.mapping(at: index)
-        guard let host = mapping.host else { return Entry(mapping: mapping, own: nil) }
-        let cluster = host.rawValue / clusterSize
-        if let role = roles[cluster] {
+        var count: UInt64 = 0
+        for cluster in hostClusters(of: mapping) {
+            count = try refcount(of: cluster)
+            let host = HostOffset(cluster * clusterSize)
+            let fault: ErrorText
+            if let role = roles[cluster] {
+                fault = "which holds \(role.rawValue)"
+            } else if count == 0 {
+                fault = "a cluster that has the refcount 0"
+            } else {
+                continue
+            }
             throw damaged(
-                place.page + UInt64(place.word) * 8,
-                "L2 table: the entry here points to \(host), which holds \(role.rawValue)")
+                place.page + UInt64(place.word) * 8, "L2 table: the entry here points to \(host), \(fault)")
         }
+        guard let host = mapping.host else { return Entry(mapping: mapping, own: nil) }
         guard host.rawValue < fileEnd else {
             throw ImageError(
                 .truncated, path: file.path, offset: HostOffset(place.page + UInt64(place.word) * 8),
                 "L2 table: the entry here points to \(host), past the end of the file at \(HostOffset(fileEnd))")
         }
-        let count = try refcount(of: cluster)
-        guard count > 0 else {
-            throw damaged(
-                place.page + UInt64(place.word) * 8,
-                "L2 table: the entry here points to \(host), a cluster that has the refcount 0")
-        }
         return Entry(mapping: mapping, own: count == 1 ? host : nil)
+    }
+
+    /// The host clusters that a guest cluster has a part of, which is stored so. A compressed one has a part of each that
+    /// its sectors lie in.
+    private func hostClusters(of mapping: ClusterMapping) -> Range<UInt64> {
+        switch mapping {
+        case .compressed(let host, let count):
+            return host.rawValue / clusterSize..<(host.rawValue + count - 1) / clusterSize + 1
+        default:
+            guard let host = mapping.host else { return 0..<0 }
+            return host.rawValue / clusterSize..<host.rawValue / clusterSize + 1
+        }
     }
 
     /// Has the entry at `place`, which was looked at, say `mapping`. Its host cluster is used by nothing else.
@@ -107,15 +122,9 @@ extension Metadata {
         }
     }
 
-    /// Gives up what a cluster is stored in that is stored so no more. A compressed one has a part of each host cluster
-    /// that its sectors lie in.
+    /// Gives up what a cluster is stored in that is stored so no more.
     mutating func free(_ mapping: ClusterMapping) {
-        switch mapping {
-        case .compressed(let host, let count):
-            for cluster in host.rawValue / clusterSize...(host.rawValue + count - 1) / clusterSize { free(cluster) }
-        default:
-            if let host = mapping.host { free(host.rawValue / clusterSize) }
-        }
+        for cluster in hostClusters(of: mapping) { free(cluster) }
     }
 }
 

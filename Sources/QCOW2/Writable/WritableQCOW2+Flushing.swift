@@ -53,7 +53,7 @@ extension WritableQCOW2 {
     }
 
     /// Waits for a flush that begins from now on: its own, unless another thread begins it.
-    private func runFlush() throws(ImageError) {
+    func runFlush() throws(ImageError) {
         let wanted = flushing.change { $0.begun + 1 }
         let (isMine, error) = flushing.wait { state -> (Bool, ImageError?)? in
             if state.ended >= wanted { return (false, state.failures[wanted]) }

@@ -3,7 +3,9 @@ import Synchronization
 
 extension WritableQCOW2 {
     /// How many pages of metadata may wait to be written: 8 MiB. A request that finds more of them has them written first.
-    private static let dirtyPageLimit = 2048
+    static let dirtyPageLimit = 2048
+    /// How many clusters that were given up may wait for that, which are some 3 MiB in memory: 4 GiB of 64 KiB.
+    private static let freedLimit = 1 << 16
     /// The most bytes that are copied to be written together with what surrounds them.
     private static let gatheredLimit: UInt64 = 256 << 10
     /// Zeros, to be written where no flag says them.
@@ -40,7 +42,7 @@ extension WritableQCOW2 {
         defer { clusterHolds.giveBack(hold) }
         var position = range.lowerBound
         while position < range.upperBound {
-            try limitDirtyPages()
+            try limitChanges()
             let hasBelow = below.map { $0.virtualSize > 0 } ?? false
             let step = try metadata.withLock { metadata throws(ImageError) in
                 try metadata.zero(
@@ -79,12 +81,16 @@ extension WritableQCOW2 {
             try metadata.checkIsSound()
             try metadata.clearAutoclearFeatures()
         }
-        try limitDirtyPages()
+        try limitChanges()
         return start.rawValue..<start.rawValue + count
     }
 
-    private func limitDirtyPages() throws(ImageError) {
-        if metadata.withLock({ $0.pages.dirty.count }) > Self.dirtyPageLimit { try flush() }
+    /// Has changes of the tables written where they are many: those of this request, too, which no flush counts yet.
+    private func limitChanges() throws(ImageError) {
+        let areMany = metadata.withLock { metadata in
+            metadata.pages.dirty.count > Self.dirtyPageLimit || metadata.freed.count > Self.freedLimit
+        }
+        if areMany { try runFlush() }
     }
 
     private func clusters(of range: Range<UInt64>) -> Range<UInt64> {

@@ -42,7 +42,7 @@ public final class WritableQCOW2: WritableLayer {
     /// The image's own file.
     public var files: [any HostFile] { [file] }
     /// The bytes of the file.
-    public var hostSize: UInt64 { file.currentSize }
+    public var hostSize: UInt64 { metadata.withLock { $0.fileEnd } }
     /// The fewest bytes that an entry of its tables is for.
     public var granuleSize: UInt64 { format.clusterSize }
 
