@@ -8,6 +8,7 @@ import Testing
 
 @testable import QCOW2
 
+@Suite(.enabled(if: Tool.areThere("qemu-img", "qemu-io")))
 struct `An image that QEMU writes to as well` {
     /// The commands of qemu-io, and this program's calls, each on the file after the other.
     private struct Alternation {

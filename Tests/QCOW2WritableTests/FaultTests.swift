@@ -136,6 +136,7 @@ private final class ReadCount: Sendable {
     let count = Atomic(0)
 }
 
+@Suite(.enabled(if: Tool.areThere("qemu-img")))
 struct `A host that fails` {
     struct Case: CustomTestStringConvertible, Sendable {
         var clusterSize: UInt64

@@ -6,6 +6,7 @@ import Testing
 
 @testable import QCOW2
 
+@Suite(.enabled(if: Tool.areThere("qemu-img")))
 struct `A disk that is written to` {
     /// One image to write to.
     struct Case: CustomTestStringConvertible, Sendable {

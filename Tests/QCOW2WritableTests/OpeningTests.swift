@@ -8,6 +8,7 @@ import Testing
 
 @testable import QCOW2
 
+@Suite(.enabled(if: Tool.areThere("qemu-img")))
 struct `An image that is not written to` {
     /// The error that opening an image ends with, of which some bytes were changed.
     private func refusal(

@@ -7,6 +7,7 @@ import Testing
 
 @testable import QCOW2
 
+@Suite(.enabled(if: Tool.areThere("qemu-img")))
 struct `An image that is written to` {
     @Test(arguments: [(512, 64), (512, 1), (1024, 64), (2048, 32)] as [(UInt64, UInt32)])
     func `gets as many refcount blocks and refcount tables as it needs`(clusterSize: UInt64, bits: UInt32) throws {

@@ -7,6 +7,7 @@ import Testing
 
 @testable import QCOW2
 
+@Suite(.enabled(if: Tool.areThere("qemu-img")))
 struct `Threads that write to one disk` {
     /// What one thread does: it alone writes to every so manieth sector of the first half of the disk, so that clusters are
     /// shared, and to every so manieth cluster of the second.
