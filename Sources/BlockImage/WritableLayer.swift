@@ -27,6 +27,7 @@ public protocol WritableLayer: ImageLayer {
     /// loses nothing. Does nothing, and waits for no barrier, where there is no such thing.
     func writeBack() throws(ImageError)
 
-    /// Flushes, and leaves the file as one that was closed: nothing is set aside in it. Changes may follow.
+    /// Flushes, and leaves the file as one that was closed: nothing is set aside in it. Changes may follow. A layer that
+    /// goes without it loses what was neither flushed nor written back.
     func close() throws(ImageError)
 }

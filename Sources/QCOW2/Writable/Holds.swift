@@ -25,6 +25,9 @@ final class ClusterHolds: Sendable {
 
     private let state = Awaited(State())
 
+    /// How many go on or wait.
+    var count: Int { state.change { $0.holds.count } }
+
     /// Waits for a turn at `clusters`.
     func take(_ clusters: Range<UInt64>, isShared: Bool) -> Hold {
         var added: Hold?
