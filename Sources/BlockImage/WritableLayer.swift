@@ -15,8 +15,8 @@ public protocol WritableLayer: ImageLayer {
     /// whole clusters; otherwise it stays theirs.
     func zero(_ count: UInt64, at start: GuestOffset, mayUnmap: Bool) throws(ImageError)
 
-    /// Says that the `count` bytes at `start` are not needed: those that fill whole clusters (or subclusters) read as
-    /// zeros afterwards, and their space is given back; the others stay as they are.
+    /// Says that the `count` bytes at `start` are not needed: those that fill whole clusters read as zeros afterwards, and
+    /// their space is given back. What fills subclusters only does so where that can be said of them; all else stays.
     func discard(_ count: UInt64, at start: GuestOffset) throws(ImageError)
 
     /// Returns when everything that was done before the call is on stable storage. Flushes at the same time share their

@@ -11,7 +11,8 @@ public enum QCOW2Overlay {
         return image
     }
 
-    /// Makes the file, which is empty, the image `image` of which nothing is written yet; it is on stable storage then.
+    /// Makes the file, which is empty, the image `image` of which nothing is written yet; it is on stable storage then. To be
+    /// read and written it is opened anew: as an image, this file is as large as when it was opened.
     ///
     /// Throws what `NewQCOW2.validate` throws, and what writing throws.
     public static func create(_ image: NewQCOW2, in file: any WritableFile) throws(ImageError) {
