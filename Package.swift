@@ -208,6 +208,12 @@ let package = Package(
             name: "rblock-bench", dependencies: ["Arguments", "CBench", "HostTools", argumentParser],
             swiftSettings: forTests),
 
+        .target(
+            name: "CrashReplay", dependencies: ["BlockImage", "HostTools", "QCOW2"], path: "Tests/CrashReplay",
+            swiftSettings: forTests),
+        .testTarget(
+            name: "CrashTests", dependencies: ["BlockImage", "CrashReplay", "HostTools", "QCOW2", "TestImages"],
+            swiftSettings: forTests),
         .testTarget(
             name: "VMDKTests", dependencies: ["BlockImage", "ByteFormat", "HostTools", "TestImages", "VMDK"],
             swiftSettings: forTests
@@ -369,8 +375,9 @@ let package = Package(
 /// time of the tests. Overflow is checked all the same. A variable, since a package with such flags is none to depend on.
 if Context.environment["RBLOCK_OPTIMIZE"] != nil {
     let optimized = [
-        "BlockImage", "ByteFormat", "Catalog", "ClusterMap", "Compression", "EWF", "Encryption", "Fuse", "HostStorage",
-        "ImageFS", "ImageFormats", "ImageTools", "KernelMap", "LVM", "Parallels", "QCOW1", "QCOW2", "VDI", "VHD",
+        "BlockImage", "ByteFormat", "Catalog", "ClusterMap", "Compression", "CrashReplay", "EWF", "Encryption", "Fuse",
+        "HostStorage", "ImageFS", "ImageFormats", "ImageTools", "KernelMap", "LVM", "Parallels", "QCOW1", "QCOW2",
+        "VDI", "VHD",
         "VHDX", "QED", "VMDK",
     ]
     for target in package.targets where optimized.contains(target.name) {

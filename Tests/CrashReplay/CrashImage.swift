@@ -1,0 +1,129 @@
+import BlockImage
+import HostTools
+import QCOW2
+
+/// An image in memory that is written to while it is recorded: sound, and with some of everything on its disk.
+package struct CrashImage: Sendable {
+    /// How it is made.
+    package struct Shape: Sendable, CustomStringConvertible {
+        /// The bytes of a cluster.
+        package var clusterSize: UInt64 = 4096
+        /// Whether clusters have subclusters.
+        package var hasExtendedL2 = false
+        /// The bits of a refcount.
+        package var refcountBits: UInt32 = 16
+        /// The sectors of the disk.
+        package var sectors = 512
+        /// How many sectors the image under it has; nil: there is none.
+        package var backing: Int?
+        /// How its clusters are stored before it is written to, of which one is chosen for each.
+        package var clusters: [Cluster] = Cluster.allCases
+
+        /// Clusters of 4 KiB, no backing file, and all kinds of clusters.
+        package init() {}
+
+        /// As people choose it.
+        package var description: String {
+            "cluster_size=\(clusterSize) extended_l2=\(hasExtendedL2) refcount_bits=\(refcountBits) sectors=\(sectors) "
+                + "backing=\(backing.map { "\($0)" } ?? "none") clusters=\(clusters.map(\.rawValue).joined(separator: ","))"
+        }
+    }
+
+    /// How a cluster is stored.
+    package enum Cluster: String, CaseIterable, Sendable {
+        case unallocated, zero, data, compressed
+    }
+
+    /// The file.
+    package let content: HostContent
+    /// The image under it.
+    package let backing: Image?
+    /// What its sectors are marked with.
+    package let run: UInt64
+
+    /// An image of this shape; `run` also chooses what is where.
+    package init(_ shape: Shape, run: UInt64) throws {
+        self.run = run
+        var random = SeededRandom(seed: run)
+        if let sectors = shape.backing {
+            let generations = (0..<sectors).map { UInt64($0 / 13 % 3 == 0 ? 0 : 1) }
+            let bytes = GuestSector.bytes(from: 0, generations: generations, run: run)
+            backing = Image(layer: RawLayer(file: ContentFile(HostContent(bytes), path: "base.raw")))
+        } else {
+            backing = nil
+        }
+        let file = NewMemoryFile()
+        var new = NewQCOW2(size: UInt64(shape.sectors * GuestSector.size))
+        new.clusterSize = shape.clusterSize
+        new.hasExtendedL2 = shape.hasExtendedL2
+        new.refcountBits = shape.refcountBits
+        if backing != nil { new.backing = NewQCOW2.Backing(name: Array("base.raw".utf8), format: "raw") }
+        let writer = try QCOW2Writer(new, compressionLevel: 1, in: file)
+        let count = Int(shape.clusterSize) / GuestSector.size
+        for first in stride(from: 0, to: shape.sectors, by: count) {
+            let kind = shape.clusters.randomElement(using: &random) ?? .unallocated
+            try Self.write(kind, first..<min(first + count, shape.sectors), count, run, with: writer)
+        }
+        try writer.finish()
+        content = file.content
+    }
+
+    private static func write(
+        _ kind: Cluster, _ sectors: Range<Int>, _ count: Int, _ run: UInt64, with writer: QCOW2Writer
+    ) throws {
+        let start = GuestOffset(UInt64(sectors.lowerBound * GuestSector.size))
+        let bytes = GuestSector.bytes(
+            from: sectors.lowerBound, generations: Array(repeating: 2, count: sectors.count), run: run)
+        switch kind {
+        case .unallocated: break
+        case .zero: try writer.writeZeros(UInt64(bytes.count), at: start)
+        case .data: try bytes.withUnsafeBytes { try writer.write($0.bytes, at: start, stored: nil) }
+        case .compressed:
+            guard let encoder = writer.encoder else { return }
+            let unit = bytes + Array(repeating: 0, count: count * GuestSector.size - bytes.count)
+            let output = AlignedBuffer(capacity: encoder.encodedLimit)
+            let isSmaller = try output.fill(encoder.encodedLimit) { output in
+                try unit.withUnsafeBytes { try encoder.encode($0.bytes, into: &output) }
+            }
+            if isSmaller {
+                try writer.write(encoded: output.bytes, at: start)
+            } else {
+                try bytes.withUnsafeBytes { try writer.write($0.bytes, at: start, stored: nil) }
+            }
+        }
+    }
+
+    /// Opens it with `opener`, does `count` random operations and a flush, and answers what was recorded.
+    package func record(_ opener: DiskOpener, operations count: Int, seed: UInt64) throws -> Recording {
+        let recorder = Recorder([content])
+        let file = RecordedFile(content, recorder: recorder)
+        let sectors = try QCOW2State(ContentFile(content), backing: backing).sectors(run: run).count
+        var random = SeededRandom(seed: seed)
+        let disk = RecordedDisk(
+            try opener(file, backing), recorder, sectorCount: sectors, run: run, generation: 100)
+        try disk.change(count, using: &random)
+        try disk.flush()
+        return recorder.recording
+    }
+}
+
+/// A new file in memory.
+private final class NewMemoryFile: NewFile {
+    let path = "memory.qcow2"
+    private let state = Guarded(HostContent())
+
+    var content: HostContent { state.withLock { $0 } }
+
+    func write(_ bytes: RawSpan, at offset: HostOffset, stored: StoredBytes?) throws(ImageError) {
+        let change = HostChange.write(bytes.withUnsafeBytes { [UInt8]($0) }, at: offset.rawValue)
+        state.withLock { $0.apply(change) }
+    }
+
+    func reserve(_ count: UInt64, at offset: HostOffset, isFilled: Bool) throws(ImageError) {
+        state.withLock { content in content.setSize(max(content.size, offset.rawValue + count)) }
+    }
+
+    func setSize(_ size: UInt64) throws(ImageError) {
+        state.withLock { $0.setSize(size) }
+    }
+}

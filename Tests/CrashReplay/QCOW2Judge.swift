@@ -1,0 +1,165 @@
+import BlockImage
+import HostTools
+import QCOW2
+
+/// Says of what a power cut left of a QCOW2 image what is wrong with it. The bytes of its disk and of its snapshots decide;
+/// a check alone does not suffice.
+package final class QCOW2Judge: Sendable {
+    /// What it needs to know of an image.
+    package struct Subject: Sendable {
+        /// What the sectors of its disks are marked with.
+        package var run: UInt64
+        /// The image under it.
+        package var backing: Image?
+        /// The file of the recording that it is.
+        package var file = 0
+        /// Opens it for writing, where it is one of ours: then writing goes on from each state.
+        package var opener: DiskOpener?
+
+        /// An image whose sectors are marked with `run`.
+        package init(run: UInt64, backing: Image? = nil, opener: DiskOpener? = nil) {
+            self.run = run
+            self.backing = backing
+            self.opener = opener
+        }
+    }
+
+    private let subject: Subject
+    private let history: DiskHistory
+    private let floors: Guarded<[Int: DiskHistory.Floor]>
+    private let snapshots: [String: [GuestSector]]
+    /// The most complaints about one state.
+    private static let limit = 4
+
+    /// A judge of the states of `recording`, whose file is an image that was sound before; `disk` is what it had on its
+    /// disk then, if that is not what our reader finds.
+    ///
+    /// Throws where it was not.
+    package init(_ recording: Recording, _ subject: Subject) throws {
+        self.subject = subject
+        let file = ContentFile(recording.files[subject.file])
+        var initial: [UInt64] = []
+        if recording.isNamed[subject.file] {
+            let state = try QCOW2State(file, backing: subject.backing)
+            if let fault = try state.faults().first { throw ToolFailure(description: "before: \(fault)") }
+            initial = try Self.generations(state.sectors(run: subject.run))
+            snapshots = try state.snapshots(run: subject.run)
+        } else {
+            if let backing = subject.backing {
+                initial = try Self.generations(QCOW2State.sectors(of: backing, run: subject.run))
+            }
+            snapshots = [:]
+        }
+        history = DiskHistory(initial, recording.requests)
+        floors = Guarded([:])
+    }
+
+    private static func generations(_ sectors: [GuestSector]) throws -> [UInt64] {
+        try sectors.enumerated().map { index, sector in
+            switch sector {
+            case .zeros: return 0
+            case .generation(let generation): return generation
+            case .foreign(let name): throw ToolFailure(description: "before: sector \(index) is \(name)")
+            }
+        }
+    }
+
+    /// How many flushes hold for `state`: of two states with the same content, the one with more may be wrong alone.
+    package func flushCount(_ state: CrashState) -> Int { history.flushCount(at: state.time) }
+
+    /// What is wrong with `state`; empty: nothing. `writes`: how many random operations go on from it, if that can be,
+    /// after which it is judged again.
+    package func complaints(_ state: CrashState, writes: Int = 0, seed: UInt64 = 0) -> [String] {
+        let count = history.flushCount(at: state.time)
+        guard state.isNamed[subject.file] else {
+            return count == 0 ? [] : ["the image has no name, but \(count) flushes were acknowledged"]
+        }
+        let floor = floors.withLock { floors in
+            if let floor = floors[count] { return floor }
+            let floor = history.floor(flushes: count)
+            floors[count] = floor
+            return floor
+        }
+        let content = state.files[subject.file]
+        do {
+            let image = try QCOW2State(ContentFile(content), backing: subject.backing)
+            let sectors = image.sectors(run: subject.run)
+            let complaints = try complaints(about: image, sectors, history, at: state.time, floor)
+            guard complaints.isEmpty, writes > 0, let opener = subject.opener else { return complaints }
+            return try write(on: content, sectors, opener, count: writes, seed: seed)
+                .map { "\($0) (writing on with seed \(seed))" }
+        } catch {
+            return ["\(error)"]
+        }
+    }
+
+    /// What is wrong with `content`, which writing on from `state` left; `requests` are those that were made then, all of
+    /// them acknowledged.
+    package func complaints(
+        about content: HostContent, writtenOnFrom state: CrashState, _ requests: [ClientRequest]
+    ) -> [String] {
+        do {
+            let before = try QCOW2State(ContentFile(state.files[subject.file]), backing: subject.backing)
+            let history = DiskHistory(try Self.generations(before.sectors(run: subject.run)), requests)
+            let image = try QCOW2State(ContentFile(content), backing: subject.backing)
+            return try complaints(
+                about: image, image.sectors(run: subject.run), history, at: .max,
+                history.floor(flushes: history.flushCount(at: .max)))
+        } catch {
+            return ["\(error)"]
+        }
+    }
+
+    private func complaints(
+        about image: QCOW2State, _ sectors: [GuestSector], _ history: DiskHistory, at time: Int,
+        _ floor: DiskHistory.Floor
+    ) throws -> [String] {
+        var complaints = try Array(image.faults().prefix(Self.limit))
+        if sectors.count != history.sectorCount {
+            complaints.append("the disk has \(sectors.count) sectors, but must have \(history.sectorCount)")
+        }
+        let wrong = sectors.indices.prefix(history.sectorCount).filter {
+            !history.allows(sectors[$0], in: $0, at: time, floor)
+        }
+        if let first = wrong.first {
+            complaints.append(
+                "sector \(first) of the disk is \(sectors[first]), but must be "
+                    + history.allowed(in: first, at: time, floor) + Self.others(wrong.count))
+        }
+        let found = snapshots.isEmpty ? [:] : try image.snapshots(run: subject.run)
+        for (id, old) in snapshots.sorted(by: { $0.key < $1.key }) {
+            guard let new = found[id], new.count == old.count else {
+                complaints.append("snapshot \(id) is not there")
+                continue
+            }
+            let wrong = old.indices.filter { old[$0] != new[$0] }
+            if let first = wrong.first {
+                complaints.append(
+                    "sector \(first) of snapshot \(id) is \(new[first]), but was \(old[first])"
+                        + Self.others(wrong.count))
+            }
+        }
+        return complaints
+    }
+
+    private static func others(_ count: Int) -> String { count == 1 ? "" : " (\(count - 1) others are wrong, too)" }
+
+    /// Writes on from a sound state with these sectors, and says what is wrong then.
+    private func write(
+        on content: HostContent, _ sectors: [GuestSector], _ opener: DiskOpener, count: Int, seed: UInt64
+    ) throws -> [String] {
+        let recorder = Recorder([content])
+        let file = RecordedFile(content)
+        var random = SeededRandom(seed: seed)
+        let disk = RecordedDisk(
+            try opener(file, subject.backing), recorder, sectorCount: sectors.count, run: subject.run,
+            generation: 1 << 40)
+        try disk.change(count, using: &random)
+        try disk.flush()
+        let history = DiskHistory(try Self.generations(sectors), recorder.recording.requests)
+        let image = try QCOW2State(ContentFile(file.content), backing: subject.backing)
+        return try complaints(
+            about: image, image.sectors(run: subject.run), history, at: .max,
+            history.floor(flushes: history.flushCount(at: .max)))
+    }
+}

@@ -1,0 +1,93 @@
+import BlockImage
+import HostTools
+
+/// A disk that can be written, as tests see it.
+package protocol WritableDisk {
+    /// Writes whole sectors from the byte `offset` on.
+    func write(_ bytes: [UInt8], at offset: UInt64) throws
+    /// Has `count` bytes read as zeros.
+    func writeZeros(_ count: UInt64, at offset: UInt64) throws
+    /// Has `count` bytes hold nothing: they read as zeros then, or as before where no whole cluster is discarded.
+    func discard(_ count: UInt64, at offset: UInt64) throws
+    /// Puts everything that was written on stable storage.
+    func flush() throws
+}
+
+/// Opens the image in a file, over another, for writing.
+package typealias DiskOpener = @Sendable (any WritableFile, Image?) throws -> any WritableDisk
+
+/// A disk of which it is recorded what a client asks for, and whose sectors describe themselves.
+package final class RecordedDisk {
+    private let disk: any WritableDisk
+    private let recorder: Recorder
+    private let sectorCount: Int
+    private let run: UInt64
+    private var generation: UInt64
+
+    /// `disk` of so many sectors; what is written to it has generations after `generation`.
+    package init(
+        _ disk: any WritableDisk, _ recorder: Recorder, sectorCount: Int, run: UInt64, generation: UInt64
+    ) {
+        self.disk = disk
+        self.recorder = recorder
+        self.sectorCount = sectorCount
+        self.run = run
+        self.generation = generation
+    }
+
+    /// Writes the sectors with a new generation.
+    package func write(_ sectors: Range<Int>) throws {
+        generation += 1
+        let generations = Array(repeating: generation, count: sectors.count)
+        try record(.write(generations), sectors) {
+            try disk.write(
+                GuestSector.bytes(from: sectors.lowerBound, generations: generations, run: run),
+                at: UInt64(sectors.lowerBound * GuestSector.size))
+        }
+    }
+
+    /// Has the sectors read as zeros.
+    package func zero(_ sectors: Range<Int>) throws {
+        try record(.zero(mayKeep: false), sectors) {
+            try disk.writeZeros(
+                UInt64(sectors.count * GuestSector.size), at: UInt64(sectors.lowerBound * GuestSector.size))
+        }
+    }
+
+    /// Discards the sectors.
+    package func discard(_ sectors: Range<Int>) throws {
+        try record(.zero(mayKeep: true), sectors) {
+            try disk.discard(
+                UInt64(sectors.count * GuestSector.size), at: UInt64(sectors.lowerBound * GuestSector.size))
+        }
+    }
+
+    /// Flushes.
+    package func flush() throws {
+        try record(.flush, 0..<0) { try disk.flush() }
+    }
+
+    private func record(_ kind: ClientRequest.Kind, _ sectors: Range<Int>, _ body: () throws -> Void) throws {
+        let request = recorder.issue(kind, sectors)
+        try body()
+        recorder.acknowledge(request)
+    }
+
+    /// Does `count` random operations, of which some are flushes.
+    package func change(_ count: Int, using random: inout SeededRandom) throws {
+        for _ in 0..<count {
+            // From a sector to many clusters, mostly few; at a few places, so that they meet.
+            let length = 1 << Int.random(in: 0...8, using: &random)
+            let first = Int.random(in: 0..<sectorCount, using: &random) / length * length
+            let extra = Int.random(in: 0..<3, using: &random) == 0 ? Int.random(in: 0...5, using: &random) : 0
+            let start = min(first + extra, sectorCount - 1)
+            let sectors = start..<min(start + length, sectorCount)
+            switch Int.random(in: 0..<10, using: &random) {
+            case 0, 1: try zero(sectors)
+            case 2: try discard(sectors)
+            case 3, 4: try flush()
+            default: try write(sectors)
+            }
+        }
+    }
+}
