@@ -56,18 +56,14 @@ struct Refcounts {
         guard let block = block(of: cluster) else { return 0 }
         guard canBeBlock(block) else { return nil }
         let slot = try load(cluster, of: block)
-        return value(of: cluster, in: pages[slot].words)
+        let index = cluster & (1 << pageBits - 1)
+        return format.refcount(index, inWord: pages[slot].words[Int(index >> (6 - format.order))])
     }
 
     /// Whether all refcounts of the page that has the refcount of `cluster`, whose block is at `block`, are 0.
     mutating func isPageZero(_ cluster: UInt64, of block: UInt64) throws(ImageError) -> Bool {
         let slot = try load(cluster, of: block)
         return pages[slot].words.allSatisfy { $0 == 0 }
-    }
-
-    private func value(of cluster: UInt64, in words: [UInt64]) -> UInt64 {
-        let index = cluster & (1 << pageBits - 1)
-        return format.refcount(index, inWord: words[Int(index >> (6 - format.order))])
     }
 
     /// The slot of the page that has the refcount of `cluster`.
