@@ -28,7 +28,7 @@ PYTHON_PACKAGES := dissect.hypervisor==3.21 dissect.cstruct==4.7 dissect.util==3
 SECOND_READER := .build-python/dissect.hypervisor-3.21
 
 .PHONY: all deps deps-test deps-bench build release run test test-unit test-programs test-modules build-sanitizers \
-	build-threads test-threads build-fuzz fuzz fuzz-shortly bench docs format lint install packages deb tarball \
+	build-threads test-threads build-fuzz fuzz fuzz-shortly crash bench docs format lint install packages deb tarball \
 	test-packages clean
 
 all: build
@@ -174,6 +174,12 @@ build-fuzz: deps
 fuzz: build-fuzz
 	@Fixtures/fuzz/run "$$($(SWIFT) build $(FUZZ_BUILD) --show-bin-path)/rblock-fuzz" $(FUZZ) $(FUZZ_SECONDS) $(FUZZ_SEED) \
 		$(FUZZ_TARGETS)
+
+# Looks for what a power cut would lose of what is written to images: random scripts, each replayed up to every moment.
+# `make crash CRASH='--minutes 60 --seed 1000000'` looks longer, and at others.
+crash: deps
+	$(SWIFT) build -c release --product rblock-crash
+	"$$($(SWIFT) build -c release --show-bin-path)/rblock-crash" $(CRASH)
 
 bench: deps-bench
 	$(SWIFT) build -c release

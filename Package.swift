@@ -211,6 +211,9 @@ let package = Package(
         .target(
             name: "CrashReplay", dependencies: ["BlockImage", "HostTools", "QCOW2"], path: "Tests/CrashReplay",
             swiftSettings: forTests),
+        .executableTarget(
+            name: "rblock-crash", dependencies: ["CrashReplay", argumentParser], path: "Tests/CrashTool",
+            swiftSettings: forTests),
         .testTarget(
             name: "CrashTests", dependencies: ["BlockImage", "CrashReplay", "HostTools", "QCOW2", "TestImages"],
             swiftSettings: forTests),

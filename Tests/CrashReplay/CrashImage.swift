@@ -16,6 +16,8 @@ package struct CrashImage: Sendable {
         package var sectors = 512
         /// How many sectors the image under it has; nil: there is none.
         package var backing: Int?
+        /// Whether it is recorded how it comes to be: then nothing is stored in it before it is written to.
+        package var isNew = false
         /// How its clusters are stored before it is written to, of which one is chosen for each.
         package var clusters: [Cluster] = Cluster.allCases
 
@@ -25,7 +27,8 @@ package struct CrashImage: Sendable {
         /// As people choose it.
         package var description: String {
             "cluster_size=\(clusterSize) extended_l2=\(hasExtendedL2) refcount_bits=\(refcountBits) sectors=\(sectors) "
-                + "backing=\(backing.map { "\($0)" } ?? "none") clusters=\(clusters.map(\.rawValue).joined(separator: ","))"
+                + "backing=\(backing.map { "\($0)" } ?? "none") new=\(isNew) "
+                + "clusters=\(clusters.map(\.rawValue).joined(separator: ","))"
         }
     }
 
@@ -34,38 +37,54 @@ package struct CrashImage: Sendable {
         case unallocated, zero, data, compressed
     }
 
-    /// The file.
+    /// The file; empty where it is new.
     package let content: HostContent
     /// The image under it.
     package let backing: Image?
     /// What its sectors are marked with.
     package let run: UInt64
+    private let shape: Shape
+    private let new: NewQCOW2
 
     /// An image of this shape; `run` also chooses what is where.
     package init(_ shape: Shape, run: UInt64) throws {
         self.run = run
-        var random = SeededRandom(seed: run)
-        if let sectors = shape.backing {
-            let generations = (0..<sectors).map { UInt64($0 / 13 % 3 == 0 ? 0 : 1) }
-            let bytes = GuestSector.bytes(from: 0, generations: generations, run: run)
-            backing = Image(layer: RawLayer(file: ContentFile(HostContent(bytes), path: "base.raw")))
-        } else {
-            backing = nil
+        self.shape = shape
+        backing = shape.backing.map { sectors in
+            let bytes = GuestSector.bytes(from: 0, generations: Self.below(sectors), run: run)
+            return Image(layer: RawLayer(file: ContentFile(HostContent(bytes), path: "base.raw")))
         }
-        let file = NewMemoryFile()
         var new = NewQCOW2(size: UInt64(shape.sectors * GuestSector.size))
         new.clusterSize = shape.clusterSize
         new.hasExtendedL2 = shape.hasExtendedL2
         new.refcountBits = shape.refcountBits
         if backing != nil { new.backing = NewQCOW2.Backing(name: Array("base.raw".utf8), format: "raw") }
+        self.new = new
+        content = shape.isNew ? HostContent() : try Self.content(new, shape, run)
+    }
+
+    /// What the sectors of the image under it are: runs of zeros and of the first generation.
+    private static func below(_ sectors: Int) -> [UInt64] { (0..<sectors).map { $0 / 13 % 3 == 0 ? 0 : 1 } }
+
+    /// What a judge has to know; `opener` opens it for writing.
+    package func subject(_ opener: DiskOpener?) -> QCOW2Judge.Subject {
+        var subject = QCOW2Judge.Subject(run: run, backing: backing, opener: opener)
+        let below = Self.below(min(shape.backing ?? 0, shape.sectors))
+        subject.initial = shape.isNew ? below + Array(repeating: 0, count: shape.sectors - below.count) : nil
+        return subject
+    }
+
+    private static func content(_ new: NewQCOW2, _ shape: Shape, _ run: UInt64) throws -> HostContent {
+        var random = SeededRandom(seed: run)
+        let file = NewMemoryFile()
         let writer = try QCOW2Writer(new, compressionLevel: 1, in: file)
         let count = Int(shape.clusterSize) / GuestSector.size
         for first in stride(from: 0, to: shape.sectors, by: count) {
             let kind = shape.clusters.randomElement(using: &random) ?? .unallocated
-            try Self.write(kind, first..<min(first + count, shape.sectors), count, run, with: writer)
+            try write(kind, first..<min(first + count, shape.sectors), count, run, with: writer)
         }
         try writer.finish()
-        content = file.content
+        return file.content
     }
 
     private static func write(
@@ -93,16 +112,25 @@ package struct CrashImage: Sendable {
         }
     }
 
-    /// Opens it with `opener`, does `count` random operations and a flush, and answers what was recorded.
-    package func record(_ opener: DiskOpener, operations count: Int, seed: UInt64) throws -> Recording {
-        let recorder = Recorder([content])
+    /// Opens it with `opener`, has each of `clients` do so many random operations, closes it, and answers what was
+    /// recorded.
+    package func record(
+        _ opener: DiskOpener, operations count: Int, clients: Int = 1, seed: UInt64
+    ) throws -> Recording {
+        let recorder = Recorder([content], isNamed: [!shape.isNew])
         let file = RecordedFile(content, recorder: recorder)
-        let sectors = try QCOW2State(ContentFile(content), backing: backing).sectors(run: run).count
-        var random = SeededRandom(seed: seed)
+        if shape.isNew {
+            try QCOW2Overlay.create(new, in: file)
+            file.link()
+            recorder.syncFolder()
+        }
+        // What was made is opened as any other, with the size that it has by then.
+        let opened = RecordedFile(file.content, recorder: recorder)
         let disk = RecordedDisk(
-            try opener(file, backing), recorder, sectorCount: sectors, run: run, generation: 100)
-        try disk.change(count, using: &random)
+            try opener(opened, backing), recorder, sectorCount: shape.sectors, run: run, generation: 100)
+        try disk.change(count, clients: clients, seed: seed)
         try disk.flush()
+        try disk.close()
         return recorder.recording
     }
 }

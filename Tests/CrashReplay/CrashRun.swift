@@ -1,5 +1,5 @@
 /// What came of looking at states.
-package struct CrashFigures: Sendable {
+package struct CrashFigures: Sendable, CustomStringConvertible {
     /// Recordings.
     package var recordings = 0
     /// Operations of the host in them.
@@ -15,8 +15,24 @@ package struct CrashFigures: Sendable {
     /// The first of those, in words.
     package var examples: [String] = []
 
+    /// How many of them are kept.
+    private static let exampleLimit = 20
+
     /// Nothing yet.
     package init() {}
+
+    /// Adds one violation, if there are `complaints`.
+    mutating func add(_ complaints: [String], name: String) {
+        guard !complaints.isEmpty else { return }
+        violations += 1
+        if examples.count < Self.exampleLimit { examples.append("\(name)\(complaints.joined(separator: "; "))") }
+    }
+
+    /// All but the examples.
+    package var description: String {
+        "\(recordings) recordings of \(operations) operations, \(states) states, \(distinct) of them distinct, "
+            + "\(continued) written on from, \(violations) violations"
+    }
 
     /// Adds those of other recordings.
     package static func += (left: inout Self, right: Self) {
@@ -26,7 +42,7 @@ package struct CrashFigures: Sendable {
         left.distinct += right.distinct
         left.continued += right.continued
         left.violations += right.violations
-        left.examples += right.examples.prefix(max(0, 20 - left.examples.count))
+        left.examples += right.examples.prefix(max(0, exampleLimit - left.examples.count))
     }
 }
 
@@ -67,11 +83,7 @@ package struct CrashRun {
             let seed = options.seed &* 1_000_003 &+ UInt64(figures.states)
             let complaints = judge.complaints(state, writes: goesOn ? writes : 0, seed: seed)
             try body?(state, complaints)
-            guard !complaints.isEmpty else { return }
-            figures.violations += 1
-            if figures.examples.count < 20 {
-                figures.examples.append("\(name)\(state.name): \(complaints.joined(separator: "; "))")
-            }
+            figures.add(complaints, name: "\(name)\(state.name): ")
         }
         return figures
     }

@@ -27,25 +27,18 @@ package enum GuestSector: Hashable, Sendable, CustomStringConvertible {
         return (sector, generation, run, sum ^ (sum >> 29))
     }
 
-    /// The bytes of the sector `sector` of generation `generation`; 0: zeros.
-    package static func bytes(_ sector: Int, generation: UInt64, run: UInt64) -> [UInt8] {
-        guard generation != 0 else { return Array(repeating: 0, count: size) }
-        let block = block(UInt64(sector), generation, run)
-        let part = withUnsafeBytes(of: block) { [UInt8]($0) }
-        var bytes: [UInt8] = []
-        bytes.reserveCapacity(size)
-        for _ in 0..<size / part.count { bytes += part }
-        return bytes
-    }
-
-    /// The bytes of sectors from `first` on, of these generations.
+    /// The bytes of sectors from `first` on, of these generations; 0: zeros.
     package static func bytes(from first: Int, generations: [UInt64], run: UInt64) -> [UInt8] {
-        var bytes: [UInt8] = []
-        bytes.reserveCapacity(generations.count * size)
-        for (index, generation) in generations.enumerated() {
-            bytes += Self.bytes(first + index, generation: generation, run: run)
+        Array(unsafeUninitializedCapacity: generations.count * size) { buffer, count in
+            let words = UnsafeMutableRawBufferPointer(buffer).bindMemory(to: UInt64.self)
+            for (index, generation) in generations.enumerated() {
+                let block = generation == 0 ? (0, 0, 0, 0) : block(UInt64(first + index), generation, run)
+                for word in stride(from: index * 64, to: index * 64 + 64, by: 4) {
+                    (words[word], words[word + 1], words[word + 2], words[word + 3]) = block
+                }
+            }
+            count = buffer.count
         }
-        return bytes
     }
 
     /// What the 64 words at `start` are as sector `sector` of the run.

@@ -13,6 +13,8 @@ package final class QCOW2Judge: Sendable {
         package var backing: Image?
         /// The file of the recording that it is.
         package var file = 0
+        /// The generations of its sectors (0: zeros) where it is new; nil: those that it has.
+        package var initial: [UInt64]?
         /// Opens it for writing, where it is one of ours: then writing goes on from each state.
         package var opener: DiskOpener?
 
@@ -31,25 +33,20 @@ package final class QCOW2Judge: Sendable {
     /// The most complaints about one state.
     private static let limit = 4
 
-    /// A judge of the states of `recording`, whose file is an image that was sound before; `disk` is what it had on its
-    /// disk then, if that is not what our reader finds.
+    /// A judge of the states of `recording`, of which one file is the image, that is new or was sound before.
     ///
     /// Throws where it was not.
     package init(_ recording: Recording, _ subject: Subject) throws {
         self.subject = subject
-        let file = ContentFile(recording.files[subject.file])
-        var initial: [UInt64] = []
-        if recording.isNamed[subject.file] {
-            let state = try QCOW2State(file, backing: subject.backing)
+        var initial = subject.initial ?? []
+        var snapshots: [String: [GuestSector]] = [:]
+        if subject.initial == nil {
+            let state = try QCOW2State(ContentFile(recording.files[subject.file]), backing: subject.backing)
             if let fault = try state.faults().first { throw ToolFailure(description: "before: \(fault)") }
             initial = try Self.generations(state.sectors(run: subject.run))
             snapshots = try state.snapshots(run: subject.run)
-        } else {
-            if let backing = subject.backing {
-                initial = try Self.generations(QCOW2State.sectors(of: backing, run: subject.run))
-            }
-            snapshots = [:]
         }
+        self.snapshots = snapshots
         history = DiskHistory(initial, recording.requests)
         floors = Guarded([:])
     }
@@ -62,6 +59,12 @@ package final class QCOW2Judge: Sendable {
             case .foreign(let name): throw ToolFailure(description: "before: sector \(index) is \(name)")
             }
         }
+    }
+
+    /// What is wrong with what was left after the image was closed: not even a leak may be there.
+    package func complaints(afterClosing content: HostContent) throws -> [String] {
+        try QCOW2State(ContentFile(content), backing: subject.backing).faults(allowingLeaks: false)
+            .map { "after closing: \($0)" }
     }
 
     /// How many flushes hold for `state`: of two states with the same content, the one with more may be wrong alone.

@@ -22,14 +22,16 @@ struct QCOW2State {
 
     /// What a check finds that a power cut must not leave: all but leaks, and COPIED flags that are clear where the
     /// refcount is 1. No finding is one about a COPIED flag that is set where it is not: a writer would then overwrite what
-    /// others use.
-    func faults() throws(ImageError) -> [String] {
+    /// others use. Without `allowingLeaks`, everything that it finds.
+    func faults(allowingLeaks: Bool = true) throws(ImageError) -> [String] {
         let result = try description.check(file)
         return result.findings.filter { finding in
             switch finding.severity {
-            case .leak, .warning: false
+            case .warning: false
+            case .leak: !allowingLeaks
             case .corruption, .error:
-                finding.kind != .copiedFlag || !finding.message.description.contains("COPIED is not set")
+                !allowingLeaks || finding.kind != .copiedFlag
+                    || !finding.message.description.contains("COPIED is not set")
             }
         }.map { "check: \($0.kind.rawValue): \($0.message)" }
     }

@@ -96,6 +96,13 @@ package struct Recording: Sendable {
         requests[request].acknowledged = clock
     }
 
+    /// What all of it made of the file with this index.
+    package func result(of file: Int) -> HostContent {
+        var content = files[file]
+        for case .change(let change, file) in operations { content.apply(change) }
+        return content
+    }
+
     /// A moment after the first `count` operations, and before the next: the latest.
     package func time(after count: Int) -> Int { count < times.count ? times[count] - 1 : clock }
 }

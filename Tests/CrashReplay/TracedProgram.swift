@@ -51,9 +51,7 @@ package enum TracedProgram {
         let trace = try SystemCallTrace(parsing: try String(contentsOfFile: log, encoding: .utf8))
         let recording = try recording(trace, of: path, content, requests, before)
         let after = HostContent([UInt8](try Data(contentsOf: URL(fileURLWithPath: path))))
-        var replayed = content
-        for case .change(let change, _) in recording.operations { replayed.apply(change) }
-        guard replayed.digest == after.digest else {
+        guard recording.result(of: 0).digest == after.digest else {
             throw ToolFailure(description: "\(command): what was traced does not make the image that it left")
         }
         return recording

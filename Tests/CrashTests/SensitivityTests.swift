@@ -13,7 +13,7 @@ struct `The instrument of power cuts` {
             let image = try CrashImage(shape, run: seed)
             let opener: DiskOpener = { file, _ in try SmallWriter(file, fault) }
             let recording = try image.record(opener, operations: 12, seed: seed)
-            let judge = try QCOW2Judge(recording, .init(run: seed, opener: opener))
+            let judge = try QCOW2Judge(recording, image.subject(opener))
             var run = CrashRun()
             run.options.seed = seed
             run.options.limit = 24

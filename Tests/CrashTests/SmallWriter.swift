@@ -4,7 +4,8 @@ import HostTools
 
 /// A writer of QCOW2 images so small that one sees that its order is right, or wrong where a test wants that: for images
 /// of one L2 table and one refcount block of 16 bits, without a backing file and compressed clusters.
-final class SmallWriter: WritableDisk {
+// Safe to send: tests of it have one client.
+final class SmallWriter: WritableDisk, @unchecked Sendable {
     /// What it does wrong.
     enum Fault: CaseIterable {
         /// Nothing.
@@ -68,6 +69,10 @@ final class SmallWriter: WritableDisk {
     func flush() throws {
         if fault != .noSync { try file.sync() }
     }
+
+    func writeBack() {}
+
+    func close() throws { try flush() }
 
     private func write(_ bytes: [UInt8], skip: UInt64, cluster: Int) throws {
         let entry = table[cluster]

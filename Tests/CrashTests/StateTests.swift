@@ -140,7 +140,7 @@ struct `What a sector may be` {
         #expect(sectors(bytes, run: 6)[0] == .foreign("generation 7 of sector 0 of run 5"))
         let moved = Array(bytes[1024...])
         #expect(sectors(moved, run: 5) == [.foreign("generation 8 of sector 2 of run 5")])
-        let torn = Array(bytes[..<256]) + GuestSector.bytes(0, generation: 9, run: 5)[256...]
+        let torn = Array(bytes[..<256]) + GuestSector.bytes(from: 0, generations: [9], run: 5)[256...]
         #expect(
             sectors(torn, run: 5)
                 == [.foreign("torn: generation 7 of sector 0 of run 5, then generation 9 of sector 0 of run 5")])

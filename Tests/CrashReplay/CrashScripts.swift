@@ -1,0 +1,138 @@
+import BlockImage
+import Dispatch
+import HostTools
+import QCOW2
+
+/// Random scripts of writes, zeros, discards and flushes to images of many shapes, each with what a power cut leaves of it.
+package struct CrashScripts: Sendable {
+    /// The seed of the first script; the next ones follow.
+    package var seed: UInt64 = 1
+    /// The most scripts.
+    package var scripts = Int.max
+    /// How many distinct states are enough; nil: as many as there are.
+    package var states: Int?
+    /// When no script is begun any more; nil: never.
+    package var deadline: ContinuousClock.Instant?
+    /// How many scripts run at once.
+    package var threads = 2
+    /// How many operations each has.
+    package var operations = 16
+    /// The most states after each operation of the host.
+    package var perOperation = 16
+    /// Writing goes on from every state whose number is a multiple of this.
+    package var continuedEvery = 8
+
+    /// How many clients make requests at the same time, each its part of the operations. With more than one, a seed does
+    /// not give the same states again.
+    package var clients = 1
+    /// Opens images for writing: the write core, unless a test wants something else.
+    package var opener: DiskOpener = { try CoreDisk($0, below: $1) }
+
+    /// Scripts from seed 1 on.
+    package init() {}
+
+    /// What came of one script, which is that of `seed`.
+    package func look(atScript seed: UInt64) -> CrashFigures {
+        let shape = CrashImage.Shape(seed: seed)
+        let name = "seed \(seed) (\(shape)): "
+        do {
+            let image = try CrashImage(shape, run: seed)
+            let recording = try image.record(opener, operations: operations / clients, clients: clients, seed: seed)
+            let judge = try QCOW2Judge(recording, image.subject(opener))
+            var run = CrashRun()
+            run.options.seed = seed
+            // Fewer where each takes longer.
+            run.options.limit = max(4, perOperation * 512 / max(512, shape.sectors))
+            run.continuedEvery = continuedEvery
+            var figures = run.look(at: recording, judge, name: name)
+            figures.add(try judge.complaints(afterClosing: recording.result(of: 0)), name: name)
+            return figures
+        } catch {
+            var figures = CrashFigures()
+            figures.add(["\(error)"], name: name)
+            return figures
+        }
+    }
+
+    /// Runs scripts until there is enough; `progress` gets what there is up to then after each of them.
+    package func run(_ progress: @Sendable (CrashFigures) -> Void = { _ in }) -> CrashFigures {
+        struct Work {
+            var begun = 0
+            var figures = CrashFigures()
+        }
+        let work = Guarded(Work())
+        DispatchQueue.concurrentPerform(iterations: threads) { _ in
+            while true {
+                let number: Int? = work.withLock { work in
+                    let isEnough = work.begun >= scripts || states.map { work.figures.distinct >= $0 } ?? false
+                    guard !isEnough, deadline.map({ .now < $0 }) ?? true else { return nil }
+                    work.begun += 1
+                    return work.begun - 1
+                }
+                guard let number else { return }
+                let figures = look(atScript: seed &+ UInt64(number))
+                let sum = work.withLock { work in
+                    work.figures += figures
+                    return work.figures
+                }
+                progress(sum)
+            }
+        }
+        return work.withLock { $0.figures }
+    }
+}
+
+extension CrashImage.Shape {
+    /// One of many, chosen by `seed`: every size of clusters and width of refcounts, with and without subclusters and a
+    /// backing file that is shorter or longer than the disk.
+    package init(seed: UInt64) {
+        self.init()
+        var random = SeededRandom(seed: seed ^ 0xc0ff_ee00)
+        let bits = [9, 9, 10, 11, 12, 12, 12, 13, 14, 15, 16, 16, 16, 18].randomElement(using: &random) ?? 12
+        clusterSize = 1 << UInt64(bits)
+        hasExtendedL2 = bits >= 14 && Bool.random(using: &random)
+        refcountBits = [1, 2, 4, 8, 16, 16, 16, 32, 64].randomElement(using: &random) ?? 16
+        // At least some clusters, and some L2 tables where these are small.
+        sectors = max(160, (3 << bits) / GuestSector.size) + Int.random(in: 0...12, using: &random) * 8
+        if Bool.random(using: &random) { sectors += Int.random(in: 1...7, using: &random) }
+        if Bool.random(using: &random) { backing = sectors + Int.random(in: -100...60, using: &random) }
+        clusters = CrashImage.Cluster.allCases.filter { _ in Bool.random(using: &random) }
+        isNew = Int.random(in: 0..<6, using: &random) == 0
+        if Int.random(in: 0..<16, using: &random) == 0 {
+            // Nearly as many clusters as one cluster of the refcount table counts: it has to grow.
+            (clusterSize, refcountBits, sectors, backing, hasExtendedL2) = (512, 64, 4650, nil, false)
+            isNew = false
+            clusters = Array(repeating: .data, count: 5) + [.unallocated]
+        }
+    }
+}
+
+/// A disk of the write core.
+package struct CoreDisk: WritableDisk {
+    private static let resources = LayerResources(cacheSize: 3 << 20)
+    private let layer: WritableQCOW2
+
+    /// The disk of the image in `file` over `below`.
+    package init(_ file: any WritableFile, below: Image?) throws {
+        layer = try WritableQCOW2(QCOW2Description(file), file: file, below: below, resources: Self.resources)
+    }
+
+    package func write(_ bytes: [UInt8], at offset: UInt64) throws {
+        try bytes.withUnsafeBytes { try layer.write($0.bytes, at: GuestOffset(offset)) }
+    }
+
+    package func writeZeros(_ count: UInt64, at offset: UInt64) throws {
+        // Both kinds, by what the request is.
+        try layer.zero(count, at: GuestOffset(offset), mayUnmap: offset / 512 % 2 == 0)
+    }
+
+    package func discard(_ count: UInt64, at offset: UInt64) throws {
+        try layer.discard(count, at: GuestOffset(offset))
+    }
+
+    package func flush() throws { try layer.flush() }
+
+    package func writeBack() throws { try layer.writeBack() }
+
+    package func close() throws { try layer.close() }
+}
