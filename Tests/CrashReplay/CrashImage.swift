@@ -113,21 +113,25 @@ package struct CrashImage: Sendable {
     }
 
     /// Opens it with `opener`, has each of `clients` do so many random operations, closes it, and answers what was
-    /// recorded.
+    /// recorded. `from`: what a power cut left of it, where it is not as it was made.
     package func record(
-        _ opener: DiskOpener, operations count: Int, clients: Int = 1, seed: UInt64
+        _ opener: DiskOpener, from left: HostContent? = nil, operations count: Int, clients: Int = 1, seed: UInt64
     ) throws -> Recording {
-        let recorder = Recorder([content], isNamed: [!shape.isNew])
-        let file = RecordedFile(content, recorder: recorder)
-        if shape.isNew {
+        let isNew = shape.isNew && left == nil
+        let start = left ?? content
+        let recorder = Recorder([start], isNamed: [!isNew])
+        var file = RecordedFile(start, recorder: recorder)
+        if isNew {
             try QCOW2Overlay.create(new, in: file)
             file.link()
             recorder.syncFolder()
+            // It is opened as any other, with the size that it has by then.
+            file = RecordedFile(file.content, recorder: recorder)
         }
-        // What was made is opened as any other, with the size that it has by then.
-        let opened = RecordedFile(file.content, recorder: recorder)
+        // Generations that no earlier write has.
         let disk = RecordedDisk(
-            try opener(opened, backing), recorder, sectorCount: shape.sectors, run: run, generation: 100)
+            try opener(file, backing), recorder, sectorCount: shape.sectors, run: run,
+            generation: left == nil ? 100 : 1 << 20)
         try disk.change(count, clients: clients, seed: seed)
         try disk.flush()
         try disk.close()

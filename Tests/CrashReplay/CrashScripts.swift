@@ -44,8 +44,23 @@ package struct CrashScripts: Sendable {
             // Fewer where each takes longer.
             run.options.limit = max(4, perOperation * 512 / max(512, shape.sectors))
             run.continuedEvery = continuedEvery
-            var figures = run.look(at: recording, judge, name: name)
+            var random = SeededRandom(seed: seed)
+            var chosen: HostContent?
+            var sound = 0
+            var figures = run.look(at: recording, judge, name: name) { state, complaints in
+                guard complaints.isEmpty, state.isNamed[0] else { return }
+                sound += 1
+                if Int.random(in: 0..<sound, using: &random) == 0 { chosen = state.files[0] }
+            }
             figures.add(try judge.complaints(afterClosing: recording.result(of: 0)), name: name)
+            // The next power cut, after one of these.
+            if let chosen {
+                let again = try image.record(
+                    opener, from: chosen, operations: operations / clients, clients: clients, seed: ~seed)
+                run.options.limit = max(2, run.options.limit / 4)
+                let judge = try QCOW2Judge(again, .init(run: seed, backing: image.backing, opener: opener))
+                figures += run.look(at: again, judge, name: "\(name)second power cut: ")
+            }
             return figures
         } catch {
             var figures = CrashFigures()

@@ -11,6 +11,8 @@ package final class QCOW2Judge: Sendable {
         package var run: UInt64
         /// The image under it.
         package var backing: Image?
+        /// The images that may be under it, by the names in its header, where that changes; else it is `backing`.
+        package var backings: [String: Image] = [:]
         /// The file of the recording that it is.
         package var file = 0
         /// The generations of its sectors (0: zeros) where it is new; nil: those that it has.
@@ -41,7 +43,7 @@ package final class QCOW2Judge: Sendable {
         var initial = subject.initial ?? []
         var snapshots: [String: [GuestSector]] = [:]
         if subject.initial == nil {
-            let state = try QCOW2State(ContentFile(recording.files[subject.file]), backing: subject.backing)
+            let state = try QCOW2State(recording.files[subject.file], subject)
             if let fault = try state.faults().first { throw ToolFailure(description: "before: \(fault)") }
             initial = try Self.generations(state.sectors(run: subject.run))
             snapshots = try state.snapshots(run: subject.run)
@@ -63,7 +65,7 @@ package final class QCOW2Judge: Sendable {
 
     /// What is wrong with what was left after the image was closed: not even a leak may be there.
     package func complaints(afterClosing content: HostContent) throws -> [String] {
-        try QCOW2State(ContentFile(content), backing: subject.backing).faults(allowingLeaks: false)
+        try QCOW2State(content, subject).faults(allowingLeaks: false)
             .map { "after closing: \($0)" }
     }
 
@@ -85,7 +87,7 @@ package final class QCOW2Judge: Sendable {
         }
         let content = state.files[subject.file]
         do {
-            let image = try QCOW2State(ContentFile(content), backing: subject.backing)
+            let image = try QCOW2State(content, subject)
             let sectors = image.sectors(run: subject.run)
             let complaints = try complaints(about: image, sectors, history, at: state.time, floor)
             guard complaints.isEmpty, writes > 0, let opener = subject.opener else { return complaints }
@@ -102,9 +104,9 @@ package final class QCOW2Judge: Sendable {
         about content: HostContent, writtenOnFrom state: CrashState, _ requests: [ClientRequest]
     ) -> [String] {
         do {
-            let before = try QCOW2State(ContentFile(state.files[subject.file]), backing: subject.backing)
+            let before = try QCOW2State(state.files[subject.file], subject)
             let history = DiskHistory(try Self.generations(before.sectors(run: subject.run)), requests)
-            let image = try QCOW2State(ContentFile(content), backing: subject.backing)
+            let image = try QCOW2State(content, subject)
             return try complaints(
                 about: image, image.sectors(run: subject.run), history, at: .max,
                 history.floor(flushes: history.flushCount(at: .max)))
@@ -160,7 +162,7 @@ package final class QCOW2Judge: Sendable {
         try disk.change(count, using: &random)
         try disk.flush()
         let history = DiskHistory(try Self.generations(sectors), recorder.recording.requests)
-        let image = try QCOW2State(ContentFile(file.content), backing: subject.backing)
+        let image = try QCOW2State(file.content, subject)
         return try complaints(
             about: image, image.sectors(run: subject.run), history, at: .max,
             history.floor(flushes: history.flushCount(at: .max)))

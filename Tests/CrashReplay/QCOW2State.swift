@@ -10,14 +10,15 @@ struct QCOW2State {
     let description: QCOW2Description
     let disk: Image
 
-    /// Opens the image in `file` over `backing`.
-    init(_ file: any HostFile, backing: Image?) throws(ImageError) {
-        self.file = file
+    /// Opens the image in `content`, over what is under it.
+    init(_ content: HostContent, _ subject: QCOW2Judge.Subject) throws(ImageError) {
+        file = ContentFile(content)
         description = try QCOW2Description(file)
         if let fault = description.snapshotFault { throw fault }
         if let fault = description.bitmapFault { throw fault }
         let layer = try QCOW2Layer(description, file: file, resources: Self.resources)
-        disk = Image(layer: layer, backing: backing)
+        let name = description.backingFile.map { String(decoding: $0, as: UTF8.self) }
+        disk = Image(layer: layer, backing: name.flatMap { subject.backings[$0] } ?? subject.backing)
     }
 
     /// What a check finds that a power cut must not leave: all but leaks, and COPIED flags that are clear where the

@@ -21,7 +21,7 @@ struct `A power cut while a QCOW2 image is written to` {
         (scripts.scripts, scripts.clients, scripts.operations) = (20, 3, 24)
         let figures = scripts.run()
         #expect(figures.violations == 0, "\(figures.examples.joined(separator: "\n"))")
-        #expect(figures.recordings == 20 && figures.distinct > 2000, "\(figures)")
+        #expect(figures.recordings == 40 && figures.distinct > 2000, "\(figures)")
     }
 
     /// The scripts are such that each barrier of the core is needed: without one of two, something is wrong somewhere.
