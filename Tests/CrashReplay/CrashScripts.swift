@@ -103,7 +103,8 @@ extension CrashImage.Shape {
     package init(seed: UInt64) {
         self.init()
         var random = SeededRandom(seed: seed ^ 0xc0ff_ee00)
-        let bits = [9, 9, 10, 11, 12, 12, 12, 13, 14, 15, 16, 16, 16, 18].randomElement(using: &random) ?? 12
+        let common = [9, 9, 10, 11, 12, 12, 12, 13, 14, 15, 16, 16, 16].randomElement(using: &random) ?? 12
+        let bits = Int.random(in: 0..<12, using: &random) == 0 ? Int.random(in: 17...21, using: &random) : common
         clusterSize = 1 << UInt64(bits)
         hasExtendedL2 = bits >= 14 && Bool.random(using: &random)
         refcountBits = [1, 2, 4, 8, 16, 16, 16, 32, 64].randomElement(using: &random) ?? 16
