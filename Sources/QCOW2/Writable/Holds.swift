@@ -48,7 +48,7 @@ final class ClusterHolds: Sendable {
     }
 }
 
-/// The requests that read by extents that go on now. Host space that the disk gave up is used for something else only when all have endedof them
+/// The reads by extents that go on now. Host space that the disk gave up is used for something else only when all of them
 /// have ended that may have found it there.
 final class ReadHolds: Sendable {
     private struct State {

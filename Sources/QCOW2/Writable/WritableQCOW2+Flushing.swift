@@ -104,7 +104,7 @@ extension WritableQCOW2 {
         }
     }
 
-    /// Has the header name the new refcount table: 12 bytes of one sector. When that fails, nothing tellsit is not known which table
+    /// Has the header name the new refcount table: 12 bytes of one sector. When that fails, it is not known which table
     /// the header names, and nothing is written any more.
     private func writeHeader(_ moved: (offset: UInt64, clusters: UInt32)) throws(ImageError) {
         var fields = ByteWriter(capacity: 12)
@@ -141,8 +141,8 @@ extension WritableQCOW2 {
         unsafe try file.write(bytes.span.bytes, at: HostOffset(piece.offset))
     }
 
-    /// Counts down the clusters that were given up and that nothing on the disk leads to any more, and that no request read
-    /// whichgoes on by which they may have been seen in use. Their space goes back to the host before they can be taken again.
+    /// Counts down the clusters that were given up and that nothing on the disk leads to any more, and that no read
+    /// goes on by which they may have been seen in use. Their space goes back to the host before they can be taken again.
     private func releaseRetired() {
         let first = readHolds.first
         let (released, unused) = metadata.withLock { $0.takeRetired(before: first) }
