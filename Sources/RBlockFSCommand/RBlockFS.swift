@@ -34,8 +34,8 @@ struct RBlockFS: ParsableCommand {
         discussion: """
             Every \(ImageFormat.imageNames) of IMAGES and its subfolders, or the one image that it is, becomes a folder \
             of MOUNTPOINT with a flat disk.raw, its partitions, map.json and stats.json in it; an .ova a folder with one \
-            for each of its disks. Images are read, never written. The command returns when the mount answers; the server \
-            goes on in the background, and logs to syslog.
+            for each of its disks. Images are read, never written; with --overlay what is written to their disks goes elsewhere. \
+            The command returns when the mount answers; the server goes on in the background, and logs to syslog.
 
             Only the user who mounts can look, and no one else: root cannot look at the mount of another user. With \
             -o allow_other everybody can, as far as --uid, --gid and --umask let them.
@@ -49,6 +49,8 @@ struct RBlockFS: ParsableCommand {
 
               allow_path=DIR
                   as --allow-path, repeatable
+              overlay=DIR
+                  as --overlay
               cache_size=SIZE
                   as --cache-size; 48M by default
               log_level=LEVEL
@@ -93,6 +95,9 @@ struct RBlockFS: ParsableCommand {
               # one image whose backing file lies elsewhere, and one on a volume
               rblockfs --allow-path /srv/base overlay.qcow2 /mnt/rb
               rblockfs --format qcow2 /dev/vg/vm-100-disk-0 /mnt/rb
+              # disks that can be written, over images that stay as they are
+              rblockfs --overlay ~/scratch ~/images /mnt/rb
+              losetup -f --show -P /mnt/rb/foo.qcow2/disk.raw
               # an encrypted image
               rblockfs --secret db.qcow2=file:/root/db.key ~/images /mnt/rb
               # for the users of a group
@@ -126,9 +131,27 @@ struct RBlockFS: ParsableCommand {
             The kernel writes to no image either, nor changes when it was last read. A disk that is open while its file \
             is written to reads as what is in the file; when it is opened after that, it is read through this program.
 
+            OVERLAYS
+            With --overlay DIR every disk.raw and every file of partitions can be written. The images stay as they are: what is \
+            written to IMAGE goes to DIR/IMAGE.overlay.qcow2, a QCOW2 overlay of clusters of 64 KiB with subclusters, which QEMU \
+            5.2 and later opens as it is. It is made at the first write. A later mount with the same DIR shows what was \
+            written; without --overlay the mount shows the images.
+
+            An overlay belongs to the disk that it was made over, and keeps its size, time of change, and a digest in mind. Where \
+            the image, or one under it, was changed since, its disk cannot be read, and stats.json says why; \
+            --ignore-parent-id reads it all the same. DIR is for one server at a time, and in no folder of images. QEMU's locks \
+            are taken on overlays that are written to, and on the images under them.
+
+            What was written is on the disk when fsync(2) or close(2) returns. What was not synced is written to the overlay \
+            within a second; a power cut, or a server that is killed, leaves a sound overlay. A full disk under DIR is ENOSPC to \
+            who writes. A disk keeps its size: truncate(2) is EPERM, a write past its end ENOSPC. Holes that are punched, as \
+            fstrim(8) and blkdiscard(8) do by loop devices, read as zeros. Snapshots, layers, volumes and encrypted disks \
+            cannot be written. The kernel reads no disk by itself then.
+
             SIGNALS
               SIGTERM, SIGINT, SIGHUP
-                  unmount without waiting for open files, and end the server with status 0
+                  unmount without waiting for open files, and end the server with
+                  status 0; what was written is in the overlays then
 
             ENVIRONMENT
               NOTIFY_SOCKET

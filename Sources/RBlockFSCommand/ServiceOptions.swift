@@ -138,7 +138,8 @@ enum MountCommandOption {
     /// What completions of `-o` offer: the options of this program, of FUSE, and of mount(8) that go with it; those that take a
     /// value with some of their values.
     static let offered: [(name: String, values: [String]?)] = [
-        ("allow_other", nil), ("allow_root", nil), ("auto_unmount", nil), ("allow_path", []), ("cache_size", []),
+        ("allow_other", nil), ("allow_root", nil), ("auto_unmount", nil), ("allow_path", []), ("overlay", []),
+        ("cache_size", []),
         ("log_level", LogLevel.allCases.map(\.rawValue)), ("secret", []), ("slow_keys", nil), ("raw_img", nil),
         ("probe", nil), ("ignore_parent_id", nil), ("uid", []), ("gid", []), ("umask", []), ("pid_file", []),
         ("kernel_path", KernelPath.allCases.map(\.rawValue)), ("drop_privileges", nil), ("setuid", []), ("ro", nil),
