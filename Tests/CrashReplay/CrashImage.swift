@@ -21,6 +21,9 @@ package struct CrashImage: Sendable {
         /// How its clusters are stored before it is written to, of which one is chosen for each.
         package var clusters: [Cluster] = Cluster.allCases
 
+        /// Whether these come in turn, instead of by chance.
+        package var isRegular = false
+
         /// Clusters of 4 KiB, no backing file, and all kinds of clusters.
         package init() {}
 
@@ -80,7 +83,8 @@ package struct CrashImage: Sendable {
         let writer = try QCOW2Writer(new, compressionLevel: 1, in: file)
         let count = Int(shape.clusterSize) / GuestSector.size
         for first in stride(from: 0, to: shape.sectors, by: count) {
-            let kind = shape.clusters.randomElement(using: &random) ?? .unallocated
+            let chosen = shape.clusters.randomElement(using: &random) ?? .unallocated
+            let kind = shape.isRegular ? shape.clusters[first / count % shape.clusters.count] : chosen
             try write(kind, first..<min(first + count, shape.sectors), count, run, with: writer)
         }
         try writer.finish()

@@ -114,13 +114,16 @@ extension CrashImage.Shape {
         if Bool.random(using: &random) { backing = sectors + Int.random(in: -100...60, using: &random) }
         clusters = CrashImage.Cluster.allCases.filter { _ in Bool.random(using: &random) }
         isNew = Int.random(in: 0..<6, using: &random) == 0
-        if Int.random(in: 0..<16, using: &random) == 0 {
-            // Nearly as many clusters as one cluster of the refcount table counts: it has to grow.
-            (clusterSize, refcountBits, sectors, backing, hasExtendedL2) = (512, 64, 4650, nil, false)
-            isNew = false
-            clusters = Array(repeating: .data, count: 5) + [.unallocated]
+        if Int.random(in: 0..<32, using: &random) == 0 {
+            // Nearly the 4,096 clusters that one cluster of the refcount table counts then: it has to grow.
+            (clusterSize, refcountBits, sectors, backing, hasExtendedL2) = (512, 64, Self.manySectors, nil, false)
+            (isNew, isRegular) = (false, true)
+            clusters = Array(repeating: .data, count: 9) + [.unallocated]
         }
     }
+
+    /// The sectors of a disk nine tenths of which, and their tables, take so many clusters.
+    package static let manySectors = 4390
 }
 
 /// A disk of the write core.

@@ -14,6 +14,22 @@ struct `A power cut while a QCOW2 image is written to` {
         #expect(figures.distinct >= 100_000 && figures.continued > 10_000, "\(figures)")
     }
 
+    /// What happens seldom is among the scripts: the header names another refcount table, by one write.
+    @Test func `is tried while the refcount table grows`() throws {
+        var moves: [Int] = []
+        for seed in 1...150 as ClosedRange<UInt64> {
+            let shape = CrashImage.Shape(seed: seed)
+            guard shape.sectors == CrashImage.Shape.manySectors else { continue }
+            let image = try CrashImage(shape, run: seed)
+            let recording = try image.record({ try CoreDisk($0, below: $1) }, operations: 16, seed: seed)
+            moves.append(
+                recording.operations.count { operation in
+                    if case .change(.write(let bytes, at: 48), _) = operation { bytes.count == 12 } else { false }
+                })
+        }
+        #expect(moves.contains(1), "\(moves)")
+    }
+
     /// A seed does not repeat these, as threads meet differently each time; the figures say with which it began.
     @Test func `leaves the same when several clients write at once`() {
         var scripts = CrashScripts()
@@ -27,7 +43,7 @@ struct `A power cut while a QCOW2 image is written to` {
     /// The scripts are such that each barrier of the core is needed: without one of two, something is wrong somewhere.
     @Test(arguments: [0, 1]) func `is seen to need every barrier`(forgotten: Int) {
         var scripts = CrashScripts()
-        (scripts.scripts, scripts.continuedEvery) = (20, 0)
+        (scripts.scripts, scripts.perOperation, scripts.continuedEvery) = (16, 8, 0)
         scripts.opener = { try CoreDisk(ForgetfulFile($0, forgotten: forgotten), below: $1) }
         let figures = scripts.run()
         #expect(figures.violations > 0, "\(figures)")
