@@ -37,8 +37,8 @@ static void handle_signals(void) {
     for (unsigned index = 0; index < sizeof numbers / sizeof *numbers; index++) {
         struct sigaction before, action = {.sa_handler = end, .sa_flags = SA_RESTART};
         sigaction(numbers[index], NULL, &before);
-        // Whoever started this process had it ignored, as nohup(1) does.
-        if (before.sa_handler != SIG_IGN)
+        // Whoever started this process had it ignored, as nohup(1) does; or a server sees to it that it ends orderly.
+        if (before.sa_handler == SIG_DFL)
             sigaction(numbers[index], &action, NULL);
     }
 }
