@@ -112,7 +112,7 @@ package final class ImageFileSystem: FileSystem {
 
     /// The server has given up what it gives up, and begins to serve: from here on threads may be started.
     package func serving() {
-        if isWritable { writing.repeats { [weak self] in self?.writeBack() } }
+        startWriteBack()
         skipped.look { [logger] skipped in
             guard !skipped.isEmpty else { return }
             logger.log(level: skipped.isHarmless ? .info : .notice, "not shown: \(printable(skipped.summary))")

@@ -1,40 +1,29 @@
 import BlockImage
 import Catalog
-import Dispatch
 import Fuse
 import Glibc
 import Logging
 import Overlays
-import Synchronization
 
 /// What a mount that can be written needs besides: who has the kernel forget pages, and who has what was written be in the
-/// files of the overlays soon, also when no program asks for it. Every method may be called from any thread.
+/// files of the overlays soon. Every method may be called from any thread.
 final class Writing: Sendable {
-    /// How often that is looked after: a server that is killed loses what was written in the last second at most.
-    private static let interval = DispatchTimeInterval.milliseconds(400)
-
     private let cache = Guarded<KernelCache?>(nil)
-    private let queue = DispatchQueue(label: "write-back")
-    private let isOver = Atomic(false)
+    private let writeBack = Guarded<IdleWriteBack?>(nil)
 
     /// The kernel has `cache`.
     func start(_ cache: KernelCache) {
         self.cache.withLock { $0 = cache }
     }
 
-    /// Does `work` from now on from time to time.
-    func repeats(_ work: @escaping @Sendable () -> Void) {
-        queue.asyncAfter(deadline: .now() + Self.interval) { [weak self] in
-            guard let self, !isOver.load(ordering: .relaxed) else { return }
-            work()
-            repeats(work)
-        }
+    /// Has the overlays hold from now on, soon, what was written to them. `report` gets what went wrong.
+    func start(_ overlays: OverlayFolder, report: @escaping @Sendable (ImageError) -> Void) {
+        writeBack.withLock { $0 = IdleWriteBack(of: overlays, report: report) }
     }
 
-    /// Does so no more, and has done so for the last time when this returns.
+    /// Does so no more.
     func end() {
-        isOver.store(true, ordering: .relaxed)
-        queue.sync {}
+        writeBack.withLock { $0 }?.end()
     }
 
     /// Has the kernel forget what it has of `range` of the file `inode`, and then does `work`.
@@ -101,9 +90,10 @@ extension ImageFileSystem {
         }
     }
 
-    /// Has the overlays hold what was written to them a moment ago.
-    func writeBack() {
-        source.overlays?.writeBack { [logger] error in
+    /// Has the overlays hold, soon, what is written to them.
+    func startWriteBack() {
+        guard let overlays = source.overlays else { return }
+        writing.start(overlays) { [logger] error in
             logger.error("what was written is not in its overlay: \(error)")
         }
     }

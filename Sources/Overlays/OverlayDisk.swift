@@ -38,6 +38,7 @@ public final class OverlayDisk: Sendable {
     public let location: FilePath
     /// The folder of overlays, which is there.
     private let folder: FilePath
+    private let isFree: Bool
     private let state = Guarded(State())
     /// Held while the overlay is opened or made.
     private let opening = Guarded(())
@@ -46,13 +47,24 @@ public final class OverlayDisk: Sendable {
     private let writeCount = Atomic<UInt64>(0)
     private let byteCount = Atomic<UInt64>(0)
 
-    init(at location: FilePath, in folder: FilePath) {
+    /// `isFree`: whether no other image has its overlay there.
+    init(at location: FilePath, in folder: FilePath, isFree: Bool) {
         self.location = location
         self.folder = folder
+        self.isFree = isFree
     }
 
     /// What was written; nil: nothing yet.
     var layer: WritableQCOW2? { written.load() }
+
+    /// Whether something was written, now or before; costs next to nothing.
+    public var isThere: Bool { layer != nil }
+
+    /// A number that another one follows whenever something was changed.
+    public var changeCount: UInt64 {
+        let counters = counters
+        return counters.writes &+ counters.zeroings
+    }
 
     /// The bytes that the overlay takes on the host; nil where there is none.
     public var allocatedSize: UInt64? { state.withLock { $0.open?.file.allocatedSize } }
@@ -73,6 +85,11 @@ public final class OverlayDisk: Sendable {
     /// Throws `corrupt` where it was made over something else, or the base was changed since, unless `ignoresChanges`; and
     /// why it cannot be written to.
     func open(over base: OverlayBase, ignoresChanges: Bool) throws(ImageError) {
+        guard isFree else {
+            throw ImageError(
+                .denied, path: location.text, "is the overlay of another image of the same name",
+                hint: "one of both must be written to under another name, or with another folder")
+        }
         try opening.withLock { _ throws(ImageError) in
             if let open = state.withLock({ $0.open }) {
                 try check(open.base, against: base, ignoresChanges: ignoresChanges)
@@ -166,6 +183,18 @@ public final class OverlayDisk: Sendable {
         let layer = try layer(over: base)
         noteChange()
         try layer.zero(count, at: start, mayUnmap: mayUnmap)
+        countZeroing(count)
+    }
+
+    /// Gives back the space of the `count` bytes at `start`, as far as that needs nothing to be written: those read as zeros.
+    func discard(_ count: UInt64, at start: GuestOffset, over base: OverlayBase) throws(ImageError) {
+        let layer = try layer(over: base)
+        noteChange()
+        try layer.discard(count, at: start)
+        countZeroing(count)
+    }
+
+    private func countZeroing(_ count: UInt64) {
         state.withLock { state in
             state.counters.zeroings += 1
             state.counters.bytesZeroed &+= count

@@ -7,29 +7,60 @@ import SystemPackage
 /// A folder with the overlays of the images of another: what is written to their disks goes there. One process at a time has
 /// it. Every method may be called from any thread.
 public final class OverlayFolder: Sendable {
+    /// Images that are written over: those of a folder, or one that is in it.
+    public struct Images: Sendable {
+        fileprivate let folder: FilePath
+        fileprivate let place: FilePath
+        fileprivate let only: FilePath?
+
+        /// Those of `folder`, canonical, whose overlays go to the folder `place` below that of all.
+        public init(of folder: FilePath, in place: FilePath = "") {
+            (self.folder, self.place, only) = (folder, place, nil)
+        }
+
+        /// The image, or the container of images, at `location`.
+        public init(only location: FilePath) {
+            (folder, place, only) = (location.removingLastComponent(), "", location)
+        }
+
+        fileprivate func has(_ location: FilePath) -> Bool { location.starts(with: only ?? folder) }
+    }
+
+    private struct State {
+        var disks: [FilePath: OverlayDisk] = [:]
+        /// Where the overlays of these are.
+        var places: Set<FilePath> = []
+    }
+
     /// What comes after the name of an image in that of its overlay.
     static let suffix = Array(".overlay.qcow2".utf8)
 
     /// Where it is, without links.
     public let location: FilePath
-    private let images: FilePath
+    private let images: [Images]
     /// Open, and locked, until the last reference goes.
     private let handle: FileDescriptor
-    private let disks = Guarded<[FilePath: OverlayDisk]>([:])
+    private let state = Guarded(State())
 
     /// The folder `path`, which is made where there is none, for the images of the folder `images`, or for the one image
     /// `image` of it. `images` is canonical.
     ///
     /// Throws `denied` where one of the folders lies in the other, which would make overlays be images, and where another
     /// process has it; and `system` where it cannot be made, or opened.
-    public init(at path: FilePath, for images: FilePath, isForOne: Bool) throws(ImageError) {
+    public convenience init(at path: FilePath, for images: FilePath, isForOne: Bool) throws(ImageError) {
+        try self.init(at: path, for: isForOne ? [] : [Images(of: images)])
+    }
+
+    /// The same, for `images` of several folders.
+    public init(at path: FilePath, for images: [Images]) throws(ImageError) {
         let isThere = (try? FileStatus(at: path)) != nil
         let found = isThere ? try canonical(path) : try Self.place(ofNew: path)
-        guard isForOne || !found.starts(with: images) && !images.starts(with: found) else {
+        for folder in images.filter({ $0.only == nil }).map(\.folder)
+        where found.starts(with: folder) || folder.starts(with: found) {
             throw ImageError(
                 .denied, path: path.text,
-                "overlays and images must be in folders apart, and \(path: images.text) is "
-                    + (found == images ? "the same" : found.starts(with: images) ? "around it" : "in it"),
+                "overlays and images must be in folders apart, and \(path: folder.text) is "
+                    + (found == folder ? "the same" : found.starts(with: folder) ? "around it" : "in it"),
                 hint: "name another folder")
         }
         if !isThere { try Self.makeFolder(found) }
@@ -55,23 +86,34 @@ public final class OverlayFolder: Sendable {
         try? handle.close()
     }
 
-    /// What is written over the image at `location`, which is in the folder of images.
+    /// What is written over the image at `location`, which is one of those that this is for. Of two images whose overlays would
+    /// have one name, the second cannot be used.
     public func disk(over location: FilePath) -> OverlayDisk {
-        disks.withLock { disks in
-            if let known = disks[location] { return known }
-            var name = location
-            if !name.removePrefix(images) { name = FilePath(root: nil, location.components.suffix(1)) }
-            let disk = OverlayDisk(
-                at: FilePath(bytes: self.location.pushing(name).bytes + Self.suffix), in: self.location)
-            disks[location] = disk
+        state.withLock { state in
+            if let known = state.disks[location] { return known }
+            let place = FilePath(bytes: self.location.pushing(name(of: location)).bytes + Self.suffix)
+            let isFree = state.places.insert(place).inserted
+            let disk = OverlayDisk(at: place, in: self.location, isFree: isFree)
+            state.disks[location] = disk
             return disk
         }
+    }
+
+    /// The name of the image at `location`, below the folder that is nearest to it; one that is meant alone has its own.
+    private func name(of location: FilePath) -> FilePath {
+        let found = images.filter { $0.has(location) }
+        var name = location
+        let nearest = found.first { $0.only != nil } ?? found.max { $0.folder.length < $1.folder.length }
+        guard let nearest, name.removePrefix(nearest.folder) else {
+            return FilePath(root: nil, location.components.suffix(1))
+        }
+        return nearest.place.pushing(name)
     }
 
     /// Has every overlay to which nothing is written now hold all that was, soon; those whose files do not answer keep none of the
     /// others waiting. `report` gets what went wrong, on any thread.
     public func writeBack(_ report: @escaping @Sendable (ImageError) -> Void) {
-        for disk in disks.withLock({ $0.values.filter(\.isIdle) }) {
+        for disk in state.withLock({ $0.disks.values.filter(\.isIdle) }) {
             DispatchQueue.global().async {
                 do throws(ImageError) { try disk.writeBack() } catch { report(error) }
             }
@@ -81,7 +123,7 @@ public final class OverlayFolder: Sendable {
     /// Flushes and closes all overlays, each of which gets `patience` for that. Answers why what was written to some of them may
     /// be lost.
     public func close(patience: Duration = .seconds(60)) -> [ImageError] {
-        let disks = disks.withLock { Array($0.values) }
+        let disks = state.withLock { Array($0.disks.values) }
         let results = Guarded<[FilePath: ImageError?]>([:])
         let group = DispatchGroup()
         for disk in disks {

@@ -1,6 +1,7 @@
 import BlockImage
 import Glibc
 import ImageFormats
+import QCOW2
 import SystemPackage
 
 /// The topmost layer of a disk that can be written, in the place of the image's own: what was written to the overlay, and where
@@ -69,6 +70,23 @@ public final class OverlayLayer: ImageLayer {
     public func zero(_ count: UInt64, at start: GuestOffset, mayUnmap: Bool) throws(ImageError) {
         try checkBase()
         try disk.zero(count, at: start, mayUnmap: mayUnmap, over: base)
+    }
+
+    /// Gives back the space of the `count` bytes at `start`; where that takes marks only, they read as zeros then.
+    public func discard(_ count: UInt64, at start: GuestOffset) throws(ImageError) {
+        try checkBase()
+        try disk.discard(count, at: start, over: base)
+    }
+
+    /// Whether it takes less to have the `count` bytes at `start`, inside of the disk, read as zeros than to write them: where
+    /// marks do that for a part of them at least.
+    public func zeroesFast(_ count: UInt64, at start: GuestOffset) throws(ImageError) -> Bool {
+        try checkBase()
+        let size = try disk.layer(over: base).zeroingSize
+        let end = start.rawValue + count
+        let skip = start.rawValue % size
+        let first = skip == 0 ? 0 : size - skip
+        return first < count && (end == virtualSize || count - first >= size)
     }
 
     private func checkBase() throws(ImageError) {

@@ -46,6 +46,11 @@ public final class WritableQCOW2: WritableLayer {
     /// The fewest bytes that an entry of its tables is for.
     public var granuleSize: UInt64 { format.clusterSize }
 
+    /// The bytes that one mark has read as zeros: a subcluster, or a cluster.
+    public var zeroingSize: UInt64 {
+        format.isExtended ? format.clusterSize / UInt64(SubclusterBitmap.count) : format.clusterSize
+    }
+
     /// How the layer stores the disk from `start`, which lies inside it, on.
     public func extent(at start: GuestOffset, limit: UInt64) throws(ImageError) -> Extent {
         let limit = min(limit, virtualSize - start.rawValue)
