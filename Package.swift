@@ -109,7 +109,9 @@ let package = Package(
         .target(name: "LVM", dependencies: ["BlockImage", "ByteFormat", "Compression"], swiftSettings: strict),
         .target(
             name: "Catalog",
-            dependencies: ["BlockImage", "FormatCore", "HostStorage", "ImageFormats", "LVM", "PartitionTable", system],
+            dependencies: [
+                "BlockImage", "FormatCore", "HostStorage", "ImageFormats", "LVM", "Overlays", "PartitionTable", system,
+            ],
             swiftSettings: strict),
         .target(
             name: "Attachment", dependencies: ["BlockImage", "CLinux", "HostStorage", "JSON", system],

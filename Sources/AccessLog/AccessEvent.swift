@@ -21,6 +21,7 @@ package struct AccessEvent: Encodable, Sendable {
         case time, event, `protocol`, connection, peer, pid, uid, address, user, export, size, reason, requests,
             orderly, count
         case bytesRead = "bytes-read"
+        case bytesWritten = "bytes-written"
         case seconds = "duration-seconds"
     }
 
@@ -49,6 +50,8 @@ package struct AccessEvent: Encodable, Sendable {
     package var requests: UInt64?
     /// The bytes of disks that the client was sent, holes among them.
     package var bytesRead: UInt64?
+    /// The bytes that the client has sent and that were written; nil for none.
+    package var bytesWritten: UInt64?
     /// How long the connection lasted.
     package var seconds: Double?
     /// Whether the connection has ended as its protocol says.
@@ -90,6 +93,7 @@ package struct AccessEvent: Encodable, Sendable {
         let what = export.map { "disconnected from export \(Self.quoted($0))" } ?? "disconnected"
         let tenths = Int((seconds ?? 0) * 10)
         return "\(what): \(counted(requests ?? 0, "request")), \(counted(bytesRead ?? 0, "byte")) read, "
+            + (bytesWritten.map { "\($0) written, " } ?? "")
             + "\(tenths / 10).\(tenths % 10) s" + (reason.map { "; \($0)" } ?? "")
     }
 

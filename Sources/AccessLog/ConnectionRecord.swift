@@ -11,6 +11,7 @@ package final class ConnectionRecord: Sendable {
         var export: String?
         var requests: UInt64 = 0
         var bytesRead: UInt64 = 0
+        var bytesWritten: UInt64 = 0
         var refusals = 0
         var lastRefusal: String?
         var ending: (reason: String?, orderly: Bool)?
@@ -62,11 +63,12 @@ package final class ConnectionRecord: Sendable {
         refuse(reason) { self.write(.refused) { $0.reason = reason } }
     }
 
-    /// Requests that were taken, and bytes of a disk that were sent.
-    package func count(requests: UInt64 = 0, bytesRead: UInt64 = 0) {
+    /// Requests that were taken, and bytes of a disk that were sent and that were written.
+    package func count(requests: UInt64 = 0, bytesRead: UInt64 = 0, bytesWritten: UInt64 = 0) {
         state.withLock { state in
             state.requests &+= requests
             state.bytesRead &+= bytesRead
+            state.bytesWritten &+= bytesWritten
         }
     }
 
@@ -92,6 +94,7 @@ package final class ConnectionRecord: Sendable {
         write(.disconnect) { [self] event in
             let state = state.withLock { $0 }
             (event.requests, event.bytesRead, event.seconds) = (state.requests, state.bytesRead, seconds)
+            if state.bytesWritten > 0 { event.bytesWritten = state.bytesWritten }
             (event.reason, event.orderly) =
                 state.ending
                 ?? (state.isStopping ? ("the server stops", true) : ("the client closed the connection", false))

@@ -20,10 +20,11 @@ struct FileBytes: Sendable {
     let region: FileRegion
 
     /// The bytes that `extent` stores; nil where it does not store them as they are, they are few, or they are not in the
-    /// page cache: an event loop sends them, which must not wait for a disk.
+    /// page cache: an event loop sends them, which must not wait for a disk. Also nil where the file is written to: they may
+    /// be another's when they are sent.
     init?(_ extent: Extent) {
         guard extent.count >= Self.leastCount, case .data(let file, let offset) = extent.storage,
-            let descriptor = file.descriptor, file.isCached(extent.count, at: offset),
+            !(file is any WritableFile), let descriptor = file.descriptor, file.isCached(extent.count, at: offset),
             let start = Int(exactly: offset.rawValue), let count = Int(exactly: extent.count),
             case (let end, false) = start.addingReportingOverflow(count), end < Self.offsetLimit
         else { return nil }

@@ -24,7 +24,8 @@ extension Handshake {
             }
         }
         writeInfo(.export) {
-            $0.writeMultipleIntegers(export.image.virtualSize, TransmissionFlags.ofExport(form).rawValue)
+            $0.writeMultipleIntegers(
+                export.image.virtualSize, TransmissionFlags.ofExport(form, isWritable: export.isWritable).rawValue)
         }
         if query.wanted.contains(InfoType.name.rawValue) { writeInfo(.name) { $0.writeString(export.name) } }
         if query.wanted.contains(InfoType.description.rawValue) {

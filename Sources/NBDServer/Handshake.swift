@@ -201,7 +201,8 @@ struct Handshake: Sendable {
             note = Note(error, opening: name, naming: catalog.paths)
             return .close
         }
-        reply.writeMultipleIntegers(export.image.virtualSize, TransmissionFlags.ofExport(form).rawValue)
+        reply.writeMultipleIntegers(
+            export.image.virtualSize, TransmissionFlags.ofExport(form, isWritable: export.isWritable).rawValue)
         if clientFlags & Self.noZeroes == 0 { reply.writeRepeatingByte(0, count: 124) }
         return .transmission(session(export))
     }

@@ -8,13 +8,13 @@ struct NBDError: Error, Hashable, Sendable {
     enum Number: UInt32, Sendable {
         /// Writing to what may only be read.
         case notPermitted = 1
-        /// Reading failed.
+        /// Reading or writing failed.
         case io = 5
         /// There is no memory for it.
         case noMemory = 12
         /// The request contradicts the protocol, or goes beyond the export.
         case invalid = 22
-        /// Writing behind the end.
+        /// Writing past the end, or without space for it.
         case noSpace = 28
         /// More than is sent in one piece.
         case overflow = 75
@@ -44,6 +44,8 @@ struct NBDError: Error, Hashable, Sendable {
         number =
             switch error.code {
             case .system(errno: ENOMEM): .noMemory
+            case .system(errno: ENOSPC), .system(errno: EDQUOT), .system(errno: EFBIG): .noSpace
+            case .system(errno: EROFS), .system(errno: EPERM): .notPermitted
             case .outOfRange: .invalid
             case .unsupported: .notSupported
             case .corrupt, .truncated, .denied, .system: .io

@@ -6,7 +6,7 @@ import NIOCore
 import NIOPosix
 import Sockets
 
-/// A server of the NBD protocol (NetworkBlockDevice/nbd, doc/proto.md) for the exports of a catalog, all read-only.
+/// A server of the NBD protocol (NetworkBlockDevice/nbd, doc/proto.md) for the exports of a catalog.
 ///
 /// A connection stays on one of a few threads that wait for sockets. These read themselves what is in the host's memory;
 /// the rest is for threads of the image that is read (`ReadLatency`), so that a disk that does not answer stops only those who
@@ -71,9 +71,10 @@ package struct NBDServer: Sendable {
         ServerBootstrap(group: loops)
             .serverChannelOption(ChannelOptions.backlog, value: 256)
             .childChannelOption(ChannelOptions.allowRemoteHalfClosure, value: true)
-            // Requests come in bursts of many small ones; the answers need no such room.
+            // Requests come in bursts of many small ones; the answers need no such room. What is written does.
             .childChannelOption(
-                ChannelOptions.recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: 16 << 10)
+                ChannelOptions.recvAllocator,
+                value: FixedSizeRecvByteBufferAllocator(capacity: catalog.isWritable ? 256 << 10 : 16 << 10)
             )
             .childChannelInitializer { [log, limitNotice] channel in
                 let record = log.connection(channel, of: .nbd, at: address)

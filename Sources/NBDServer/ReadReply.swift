@@ -68,6 +68,10 @@ struct ReadReply {
         let count = nextCount
         let start = position
         pieceCount = 0
+        // What was found of a disk that is written to may lie elsewhere now; and what is found now stays there while it is read.
+        let hold = export.mayChange ? export.image.layer.holdForReading() : nil
+        defer { withExtendedLifetime(hold) {} }
+        if export.mayChange { (runs, found) = (DiskRuns(of: export.image, to: end), RunList()) }
         do throws(ImageError) {
             try export.checkUnchanged()
             guard encoder.form == .simple else { return try addChunks(count, into: &buffer) }

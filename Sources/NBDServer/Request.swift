@@ -18,12 +18,16 @@ struct Request: Hashable, Sendable {
     struct Flags: OptionSet, Hashable, Sendable {
         var rawValue: UInt16
 
-        /// What is written must be on the disk (NBD_CMD_FLAG_FUA); nothing is written here.
+        /// What is written must be on stable storage (NBD_CMD_FLAG_FUA).
         static let fua = Self(rawValue: 1 << 0)
+        /// Zeros keep their space (NBD_CMD_FLAG_NO_HOLE).
+        static let noHole = Self(rawValue: 1 << 1)
         /// At most one piece (NBD_CMD_FLAG_DF).
         static let dontFragment = Self(rawValue: 1 << 2)
         /// One extent for each context (NBD_CMD_FLAG_REQ_ONE).
         static let requestOne = Self(rawValue: 1 << 3)
+        /// Only where that takes less than to write them (NBD_CMD_FLAG_FAST_ZERO).
+        static let fastZero = Self(rawValue: 1 << 4)
         /// A payload follows, whose size the length is (NBD_CMD_FLAG_PAYLOAD_LEN); with extended headers only.
         static let payloadLength = Self(rawValue: 1 << 5)
     }
@@ -70,19 +74,29 @@ struct RequestDecoder {
         isExtended = form == .extended
     }
 
-    /// Whether the payload of a request is still to come.
-    var isAmidRequest: Bool { pending != nil }
+    /// Bytes of the payload of the last request, which is wanted, that are still to come: see `takePayload`.
+    private(set) var wanted: UInt64 = 0
 
-    /// The next request, once it is there with its payload, which is dropped; nil where more must come first.
+    /// Whether the payload of a request is still to come.
+    var isAmidRequest: Bool { pending != nil || wanted > 0 }
+
+    /// The next request; nil where more must come first. One whose payload `wants` answers true for is there before that;
+    /// any other payload is dropped.
     ///
     /// Throws where a request has no magic number, or a payload beyond all bounds.
-    mutating func next(in buffer: inout ByteBuffer) throws(Fault) -> Request? {
+    mutating func next(
+        in buffer: inout ByteBuffer, wants: (Request) -> Bool = { _ in false }
+    ) throws(Fault) -> Request? {
         if pending == nil {
             guard let request = try header(in: &buffer) else { return nil }
             guard request.payloadSize <= Request.payloadLimit else {
                 throw Fault(
                     message: "a request has a payload of \(request.payloadSize) bytes, and the limit is "
                         + "\(Request.payloadLimit)")
+            }
+            guard !wants(request) else {
+                wanted = request.payloadSize
+                return request
             }
             pending = request
             skipped = request.payloadSize
@@ -93,6 +107,21 @@ struct RequestDecoder {
         guard skipped == 0 else { return nil }
         defer { pending = nil }
         return pending
+    }
+
+    /// Moves what there is of the payload that is wanted to `piece`, `limit` bytes at most.
+    mutating func takePayload(_ limit: Int, in buffer: inout ByteBuffer, into piece: inout ByteBuffer) {
+        let count = min(limit, Int(min(UInt64(buffer.readableBytes), wanted)))
+        guard let bytes = buffer.readSlice(length: count) else { return }
+        piece.writeImmutableBuffer(bytes)
+        wanted -= UInt64(count)
+    }
+
+    /// Drops what there is of it.
+    mutating func dropPayload(in buffer: inout ByteBuffer) {
+        let count = min(UInt64(buffer.readableBytes), wanted)
+        buffer.moveReaderIndex(forwardBy: Int(count))
+        wanted -= count
     }
 
     private func header(in buffer: inout ByteBuffer) throws(Fault) -> Request? {

@@ -15,6 +15,9 @@ final class Serving: Sendable {
     /// Read what takes longer than a few microseconds, for one image each: for disks that are slow, more than processors.
     let readers = KeyedThreads<ObjectIdentifier>(
         threadsPerKey: readersPerImage, threadLimit: readersPerImage * Connections.limit)
+    /// Change an image, likewise.
+    let writers = KeyedThreads<ObjectIdentifier>(
+        threadsPerKey: readersPerImage, threadLimit: readersPerImage * Connections.limit)
     /// Does what is to be done now and then.
     private let housekeeping = KeyedThreads<Int>(threadsPerKey: 1, threadLimit: 1, waitingLimit: 1)
     let connections = Connections()
@@ -22,6 +25,10 @@ final class Serving: Sendable {
     let replies = MemoryBudget(limit: 64 << 20)
     /// What every connection may have besides: so that those who read are served, however many do not.
     static let ownReplySize: UInt64 = 256 << 10
+    /// What is to be written takes until it is, and what every connection may have of it besides.
+    let payloads = MemoryBudget(limit: 64 << 20)
+    static let ownPayloadSize: UInt64 = 256 << 10
+    private let writeNotice = SeldomNotice()
     let logger: Logger
 
     private static let readersPerImage = 16
@@ -30,6 +37,12 @@ final class Serving: Sendable {
         self.catalog = catalog
         self.tls = tls
         self.logger = logger
+    }
+
+    /// Something could not be written to `export`: logs that, if it was not logged lately.
+    func noteWriteFault(_ error: ImageError, of export: Export, _ peer: Peer) {
+        guard writeNotice.isDue() else { return }
+        logger.warning("\(printable("\(peer): export \"\(export.name)\": cannot be written to: \(error)"))")
     }
 
     /// A connection ends that had much memory: the system gets it back.

@@ -15,19 +15,19 @@ struct Session: Sendable {
     func refusal(of request: Request) -> NBDError? {
         switch request.command {
         case nil: return NBDError(.invalid, "there is no such command")
-        case .write, .trim, .writeZeroes: return NBDError(.notPermitted, "the export is read-only")
+        case .write, .trim, .writeZeroes:
+            guard export.isWritable else { return NBDError(.notPermitted, "the export is read-only") }
         case .disconnect, .flush: return nil
         case .read, .cache, .blockStatus: break
         }
-        var known: Request.Flags = .fua
-        if request.command == .read { known.insert(.dontFragment) }
-        if request.command == .blockStatus { known.insert(.requestOne) }
-        guard request.flags.isSubset(of: known) else {
+        guard request.flags.isSubset(of: knownFlags(of: request.command)) else {
             return NBDError(.invalid, "the command does not have these flags")
         }
         let size = export.image.virtualSize
         guard request.offset <= size, request.length <= size - request.offset else {
-            return NBDError(.invalid, "the request goes beyond the \(size) bytes of the export")
+            let isWrite = request.command == .write || request.command == .writeZeroes
+            return NBDError(
+                isWrite ? .noSpace : .invalid, "the request goes beyond the \(size) bytes of the export")
         }
         switch request.command {
         case .read where request.length > Request.payloadLimit:
@@ -38,6 +38,16 @@ struct Session: Sendable {
             return NBDError(.invalid, "no metadata context was chosen")
         case .blockStatus where request.length == 0: return NBDError(.invalid, "no bytes have no status")
         default: return nil
+        }
+    }
+
+    private func knownFlags(of command: Request.Command?) -> Request.Flags {
+        switch command {
+        case .read: [.fua, .dontFragment]
+        case .blockStatus: [.fua, .requestOne]
+        case .write: form == .extended ? [.fua, .payloadLength] : .fua
+        case .writeZeroes: [.fua, .noHole, .fastZero]
+        default: .fua
         }
     }
 

@@ -70,7 +70,7 @@ extension TransmissionPhase {
         if !held.isEmpty, resuming || underWay.bytes == 0 { resumeHeld(context) }
         serve(context)
         if isEnding || isInputOver && underWay.requests == 0 { return end(context) }
-        guard isReadHeld, hasRoom else { return }
+        guard isReadHeld, mayReceive else { return }
         isReadHeld = false
         context.read()
     }

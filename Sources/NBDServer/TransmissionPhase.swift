@@ -30,12 +30,12 @@ final class TransmissionPhase: ChannelDuplexHandler {
     static let overloaded = NBDError(.io, "too many requests wait for the image")
 
     let session: Session
-    private let encoder: ReplyEncoder
+    let encoder: ReplyEncoder
     let serving: Serving
     let activity: Activity
     let record: ConnectionRecord
-    private var decoder: RequestDecoder
-    private var received = ByteBuffer()
+    var decoder: RequestDecoder
+    var received = ByteBuffer()
     private var latency = ReadLatency()
     /// The answers that are under way, until they were handed to the kernel.
     var underWay = Load()
@@ -47,7 +47,12 @@ final class TransmissionPhase: ChannelDuplexHandler {
     var isWaitingForMemory = false
     /// What came of waiting, of the memory that all share, and is not used yet.
     var granted: UInt64 = 0
-    /// How many writes the kernel has not taken yet, and what looks after clients who take nothing.
+    /// The write whose payload is coming, and whether that waits until other payloads were written.
+    var incoming: WriteUnderWay?
+    var isPayloadHeld = false
+    /// What is being written: bytes, those of them that are the connection's own, and what to drop where it ends.
+    var writing = PayloadLoad()
+    /// How many pieces of answers the kernel has not taken yet, and what looks after clients who take nothing.
     var unsent = 0
     var stallCheck: RepeatedTask?
     /// Whether it ever had much memory.
@@ -105,7 +110,7 @@ final class TransmissionPhase: ChannelDuplexHandler {
     }
 
     func read(context: ChannelHandlerContext) {
-        guard hasRoom else {
+        guard mayReceive else {
             isReadHeld = true
             return
         }
@@ -120,6 +125,7 @@ final class TransmissionPhase: ChannelDuplexHandler {
         } else if event as? ChannelEvent == .inputClosed {
             isInputOver = true
             if !isStopping { noteInputEnd() }
+            endPayload(context)
             goOn(context)
         } else {
             context.fireUserInboundEventTriggered(event)
@@ -147,16 +153,29 @@ final class TransmissionPhase: ChannelDuplexHandler {
         serving.replies.giveBack(underWay.shared + granted)
         (underWay.shared, granted) = (0, 0)
         if hadMuch { serving.giveBackSoon() }
+        endWriting()
     }
 
     var hasRoom: Bool {
         held.isEmpty && underWay.requests < Self.requestLimit && underWay.bytes < Self.byteLimit
     }
 
+    /// Whether more may come from the client.
+    var mayReceive: Bool { incoming == nil ? hasRoom : !isPayloadHeld }
+
     /// Takes up what requests there are, as far as there is room.
     func serve(_ context: ChannelHandlerContext) {
         do throws(RequestDecoder.Fault) {
-            while hasRoom, !isEnding, let request = try decoder.next(in: &received) { start(request, context) }
+            while !isEnding {
+                if let write = incoming {
+                    guard receive(write, context) else { break }
+                } else {
+                    guard hasRoom, let request = try decoder.next(in: &received, wants: { wantsPayload(of: $0) }) else {
+                        break
+                    }
+                    start(request, context)
+                }
+            }
         } catch {
             record.noteRefusal("does not keep to the protocol: \(error.message)")
             record.noteEnding("the client does not keep to the protocol")
@@ -185,6 +204,10 @@ final class TransmissionPhase: ChannelDuplexHandler {
         case .read where request.length > 0:
             advance(ReadReply(request, of: session, with: encoder), context)
         case .blockStatus: answerStatus(request, context)
+        case .write where request.length > 0: incoming = WriteUnderWay(request)
+        case .write, .writeZeroes, .trim, .flush:
+            if session.export.isWritable { return answerChange(request, context) }
+            gather(Load(requests: 1), context) { encoder.writeDone(request, into: &$0) }
         case .cache:
             answerElsewhere(Load(requests: 1), context) { [session, encoder] in
                 // What caches and hosts keep is less than some clients ask for.
@@ -342,13 +365,14 @@ final class TransmissionPhase: ChannelDuplexHandler {
         }
     }
 
-    /// Has another thread write an answer, which `load` of what is under way is for.
-    private func answerElsewhere(
-        _ load: Load, _ context: ChannelHandlerContext, _ write: @escaping @Sendable (inout ByteBuffer) -> Void
+    /// Has another thread, of `threads` or of those that read, write an answer, which `load` of what is under way is for.
+    func answerElsewhere(
+        _ load: Load, _ context: ChannelHandlerContext, on threads: KeyedThreads<ObjectIdentifier>? = nil,
+        _ write: @escaping @Sendable (inout ByteBuffer) -> Void
     ) {
         let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
         let channel = context.channel
-        let isTaken = serving.readers.run(for: ObjectIdentifier(session.export.opened)) {
+        let isTaken = (threads ?? serving.readers).run(for: ObjectIdentifier(session.export.opened)) {
             guard channel.isActive else { return }
             var buffer = ByteBuffer()
             write(&buffer)

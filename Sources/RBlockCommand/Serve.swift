@@ -3,12 +3,14 @@ import ArgumentParser
 import BlockImage
 import Catalog
 import ControlRPC
+import HostStorage
 import ImageFormats
 import ImageTools
 import Logging
 import NBDServer
 import Reports
 import Sockets
+import SystemPackage
 
 /// `rblock serve`: disks for programs that ask over sockets.
 struct Serve: AsyncParsableCommand {
@@ -17,7 +19,8 @@ struct Serve: AsyncParsableCommand {
         discussion: """
             Every image has a name: that of its file, or its path below the folder that is served. Its snapshots are \
             IMAGE@SNAPSHOT, its partitions IMAGE/p1 and so on, its volumes of LVM IMAGE/VG-LV; the disks of an OVA are \
-            APPLIANCE.ova/DISK. A folder is looked through whenever a client asks. Images are read and never written. A \
+            APPLIANCE.ova/DISK. A folder is looked through whenever a client asks. Images are read and never written: with \
+            --overlay DIR clients can write to disks and partitions, and what they write goes to QCOW2 overlays in DIR. A \
             client names what is served, and never a path.
 
             NBD (--nbd, by default at tcp:127.0.0.1:10809): any client reads the exports, several at once; where one image \
@@ -43,6 +46,9 @@ struct Serve: AsyncParsableCommand {
               nbdinfo --list 'nbd+unix:///?socket=/tmp/nbd.sock'
               nbdfuse mnt 'nbd+unix:///vm.qcow2/p1?socket=/tmp/nbd.sock'
               rblock rpc /tmp/rpc.sock list
+              # disks that can be written to; the images stay as they are
+              rblock serve --overlay /srv/overlays --nbd unix:/tmp/nbd.sock /srv/images
+              qemu-system-x86_64 -drive file='nbd+unix:///vm.qcow2?socket=/tmp/nbd.sock'
               # for other hosts, encrypted
               rblock serve --nbd tcp:0.0.0.0:10809 --tls-certificates /etc/pki/nbd /srv
               # one question, and the end
@@ -64,7 +70,8 @@ struct Serve: AsyncParsableCommand {
               0   a signal (SIGTERM, SIGINT) or a client ended it; all was answered
                   but what waits for an image or a client that does not answer
               1   an image or folder is not there, an address or certificate cannot be
-                  used, or standard output takes no answers
+                  used, or standard output takes no answers; with --overlay also:
+                  what was written may be lost, which the log says
               64  wrong usage
 
             SEE ALSO
@@ -84,6 +91,14 @@ struct Serve: AsyncParsableCommand {
         help: ArgumentHelp(
             "Where JSON-RPC is spoken: unix:PATH, tcp:HOST:PORT or stdio. Repeatable.", valueName: "address"))
     var rpc: [RPCAddress] = []
+    @Option(
+        help: ArgumentHelp(
+            """
+            A folder for QCOW2 overlays, which is made if need be: clients of NBD can write to disks and partitions, and \
+            what they write goes there. Snapshots, images of chains and volumes of LVM stay read-only.
+            """, valueName: "dir"),
+        completion: .directory)
+    var overlay: String?
     @OptionGroup var encryption: EncryptionOptions
     @Flag(
         help: """
@@ -115,6 +130,9 @@ struct Serve: AsyncParsableCommand {
 
     func validate() throws {
         try under.check(images)
+        if overlay != nil, under.backing != nil {
+            throw ValidationError("--overlay and --backing: an overlay names what the image itself is over; choose")
+        }
         let streams = rpc.filter { if case .standardStreams = $0 { true } else { false } }
         guard streams.count <= 1 else { throw ValidationError("--rpc stdio: there is one standard input") }
         if !streams.isEmpty && output == .json {
@@ -134,13 +152,17 @@ struct Serve: AsyncParsableCommand {
         var begun: ServerLogs?
         defer { begun?.finish() }
         var group: ServerGroup?
+        var served: ExportCatalog?
         try Failure.reported(as: output, inLine: true) {
             let logs = try logs.begin(output)
             begun = logs
             let logger = logs.logger
-            let catalog = try ExportCatalog(try namedImages(), probesAll: probe) { note in
+            let catalog = try ExportCatalog(
+                try namedImages(), probesAll: probe, overlay: overlay.map { FilePath(text: $0) }
+            ) { note in
                 logger.warning("\(printable(note))")
             }
+            served = catalog
             let tls = try encryption.read()
             try listen(passed, encrypted: tls.mode == .require, into: &sockets)
             if !sockets.nbd.isEmpty {
@@ -167,9 +189,18 @@ struct Serve: AsyncParsableCommand {
         } catch {
             let reason = (error as? ImageError)?.description ?? connectionFault(error) ?? "a socket cannot be used"
             Failure.say("serving has failed: \(reason)")
+            _ = end(served, begun)
             throw ExitCode(1)
         }
         manager?.tell("STOPPING=1", status: "all is answered")
+        guard end(served, begun) else { throw ExitCode(1) }
+    }
+
+    /// Nothing is served any more: has what was written be in the overlays. Answers false, and logs why, where some may be lost.
+    private func end(_ catalog: ExportCatalog?, _ logs: ServerLogs?) -> Bool {
+        let errors = catalog?.end() ?? []
+        for error in errors { logs?.logger.error("\(printable("what was written may be lost: \(error)"))") }
+        return errors.isEmpty
     }
 
     /// What is to be served. Throws where an image has no place for the file that is to lie under it.
@@ -215,7 +246,7 @@ struct Serve: AsyncParsableCommand {
         guard socket.isLocal || encrypted || insecure else {
             throw ImageError(
                 .denied, about: .named("\(socket.address)"),
-                "other hosts reach this address, and whoever reaches it reads every image"
+                "other hosts reach this address, and whoever reaches it reads every image\(overlay == nil ? "" : " and writes")"
                     + "\(hint: "; --insecure serves it all the same")")
         }
     }

@@ -122,4 +122,34 @@ struct `A catalog of exports` {
         let isThere = HostTools.wait(seconds: 60) { (try? catalog.images().count) ?? 0 > 0 }
         #expect(isThere)
     }
+
+    @Test func `has overlays named as in a mount, and one for each file`() throws {
+        func overlay(_ name: String, of catalog: ExportCatalog) throws -> Bool {
+            let export = try catalog.open(name)
+            let byte: [UInt8] = [8]
+            try export.write(byte.span.bytes, at: 100)
+            return export.isWritable
+        }
+        func catalog(_ names: [String], _ overlays: String) throws -> ExportCatalog {
+            try ExportCatalog(
+                names.map { NamedImage(FilePath(folder.file($0))) }, overlay: FilePath(folder.file(overlays)))
+        }
+        func isThere(_ name: String) -> Bool {
+            FileManager.default.fileExists(atPath: folder.file("\(name).overlay.qcow2"))
+        }
+        let one = try catalog(["disks"], "o")
+        #expect(try overlay("sub/a.raw", of: one) && isThere("o/sub/a.raw"))
+        let several = try catalog(["disks", "secret.raw"], "p")
+        #expect(try overlay("disks/a.raw", of: several) && isThere("p/disks/a.raw"))
+        #expect(try overlay("secret.raw", of: several) && isThere("p/secret.raw"))
+        #expect(several.end().isEmpty)
+        // By two names one file has one overlay.
+        let first = NamedImage(FilePath(folder.file("disks/a.raw")))
+        let rivals = try ExportCatalog(
+            [first, NamedImage(FilePath(folder.file("disks")))], overlay: FilePath(folder.file("q")))
+        #expect(try overlay("a.raw", of: rivals) && isThere("q/a.raw"))
+        #expect(try overlay("disks/a.raw", of: rivals))
+        #expect(!isThere("q/disks/a.raw"))
+        #expect(try overlay("disks/sub/a.raw", of: rivals) && isThere("q/disks/sub/a.raw"))
+    }
 }

@@ -18,7 +18,7 @@ struct `A read` {
         let layer = CountingLayer(size: 3_500_000, runSize: 5000)
         let export = Export(
             "a.raw", ImageDisks.Listed(suffix: "", summary: "", image: Image(layer: layer)),
-            of: ImageDisks(of: opened.opened), isWhole: true, paths: opened.paths)
+            of: ImageDisks(of: opened.opened), isWhole: true, paths: opened.paths, mayChange: false)
         let session = Session(export: export, form: form, contexts: [])
         let request = Request(flags: [], command: .read, cookie: 1, offset: 12_345, length: length)
         var reply = ReadReply(request, of: session, with: ReplyEncoder(form: form))

@@ -69,6 +69,41 @@ struct `Requests` {
         }
     }
 
+    @Test(arguments: [1, 7, 33, 300, 2000])
+    func `whose payload is wanted are there before it, and it is taken or dropped`(size: Int) throws {
+        var stream = ByteBuffer()
+        for index in 0..<6 as Range<UInt64> {
+            var request = Self.compact(1, cookie: index, length: 300)
+            stream.writeBuffer(&request)
+            stream.writeRepeatingByte(UInt8(index), count: 300)
+        }
+        var decoder = RequestDecoder(.simple)
+        var (received, taken, cookies) = (ByteBuffer(), ByteBuffer(), [UInt64]())
+        while let piece = stream.readSlice(length: min(size, stream.readableBytes)), piece.readableBytes > 0 {
+            received.writeImmutableBuffer(piece)
+            while true {
+                // Of every three the first is taken, the second dropped late, and the third not wanted.
+                if decoder.wanted > 0 {
+                    let before = decoder.wanted
+                    if cookies.last.map({ $0 % 3 }) == 0 {
+                        decoder.takePayload(77, in: &received, into: &taken)
+                    } else {
+                        decoder.dropPayload(in: &received)
+                    }
+                    #expect(decoder.isAmidRequest == (decoder.wanted > 0))
+                    guard decoder.wanted < before else { break }
+                } else {
+                    let next = try decoder.next(in: &received, wants: { $0.cookie % 3 < 2 })
+                    guard let next else { break }
+                    cookies.append(next.cookie)
+                }
+            }
+        }
+        #expect(cookies == Array(0..<6) && received.readableBytes == 0)
+        let payload = [0, 3].flatMap { [UInt8](repeating: $0, count: 300) }
+        #expect(Array(taken.readableBytesView) == payload)
+    }
+
     @Test func `that have no magic number, or a payload beyond the limit, end the conversation`() {
         for bytes in [ByteBuffer(bytes: [0, 0, 0, 0]), Self.compact(1, length: (32 << 20) + 1)] {
             #expect(throws: RequestDecoder.Fault.self) {

@@ -3,6 +3,7 @@ import Dispatch
 import Glibc
 import HostStorage
 import ImageFormats
+import Overlays
 import SystemPackage
 
 /// What a server offers: the images that a person named, and those of the folders that a person named. Every disk has
@@ -39,15 +40,14 @@ package final class ExportCatalog: Sendable {
         }
     }
 
-    /// The most notes that are remembered so that each is logged once.
-    private static let noteLimit = 1024
-
-    private let tell: @Sendable (String) -> Void
-    private let told = Guarded<Set<String>>([])
+    let tell: @Sendable (String) -> Void
+    let told = Guarded<Set<String>>([])
     let sources: [Source]
     /// How long the folders are waited for.
     private let scanPatience: Duration
-    private let resources: LayerResources
+    let resources: LayerResources
+    /// Where what is written to disks goes, and what has it be in the files there; nil: nothing can be written.
+    let overlays: (folder: OverlayFolder, writeBack: IdleWriteBack)?
     /// What answers to clients say of the host's paths.
     package let paths: HostPaths
     private let openings = SharedWork<ExactName, ImageDisks>(threadLimit: 64)
@@ -69,11 +69,12 @@ package final class ExportCatalog: Sendable {
     /// their path below the folder, and before that, where more than the one folder is served, the folder's name. Throws `system` for what is not there, and `denied` where
     /// two have one name.
     /// `probesAll`: whether files of folders whose names do not call them images are offered where their content does.
-    /// `tell` gets, once, what the operator should know of an image that is opened: that another program is
+    /// `overlay`: the folder for what is written to disks. `tell` gets, once, what the operator should know of an image that is opened: that another program is
     /// writing to it.
     package init(
         _ named: [NamedImage], resources: LayerResources = LayerResources(), probesAll: Bool = false,
-        scanPatience: Duration = .seconds(3), tell: @escaping @Sendable (String) -> Void = { _ in }
+        scanPatience: Duration = .seconds(3), overlay: FilePath? = nil,
+        tell: @escaping @Sendable (String) -> Void = { _ in }
     ) throws(ImageError) {
         self.resources = resources
         self.tell = tell
@@ -81,6 +82,7 @@ package final class ExportCatalog: Sendable {
         var sources: [Source] = []
         var names: Set<ExactName> = []
         var folders: [String] = []
+        var written: [OverlayFolder.Images] = []
         for image in named {
             let place = image.containerPlace
             let file = place?.archive ?? image.path
@@ -101,15 +103,19 @@ package final class ExportCatalog: Sendable {
             folders.append((isFolder ? location : location.removingLastComponent()).text)
             guard isFolder else {
                 sources.append(.image(name: name, image))
+                written.append(.init(only: try PathByName(file).path))
                 continue
             }
             let prefix = named.count > 1 ? "\(name)/" : ""
+            let below = named.count > 1 ? last.map { [$0] } ?? [] : []
+            written.append(.init(of: location, in: FilePath(root: nil, below)))
             let policy = try ConfinedOpenPolicy(images: image.path, allowed: image.allowed)
             let images = FolderImages(policy.images, FolderRules(policy, probesAll: probesAll))
             sources.append(.folder(prefix: prefix, images, as: image))
         }
         self.sources = sources
         paths = HostPaths(below: folders)
+        overlays = try overlay.map { path throws(ImageError) in try Self.openOverlays(at: path, for: written, tell) }
     }
 
     /// Whether `location` is a folder. Throws `system` where that cannot be told.
@@ -222,7 +228,7 @@ package final class ExportCatalog: Sendable {
             let wanted = found.name + String(decoding: bytes[found.mark...], as: UTF8.self)
             if let index = try Self.place(of: wanted, in: list.map { found.name + $0.suffix }, noting: found.image) {
                 let isWhole = index == 0 && found.image.place == DiskPlace()
-                return Export(found.name, list[index], of: disks, isWhole: isWhole, paths: paths)
+                return export(found.name, list[index], of: disks, isWhole: isWhole)
             }
         }
         throw Self.missing(name)
@@ -231,10 +237,10 @@ package final class ExportCatalog: Sendable {
     /// The disk that the image's name means.
     private func whole(_ name: String, _ image: NamedImage) throws(ImageError) -> Export {
         let disks = try disks(name, of: image, within: Self.openPatience)
-        if image.place == DiskPlace() { return Export(name, try disks.whole(), of: disks, isWhole: true, paths: paths) }
+        if image.place == DiskPlace() { return export(name, try disks.whole(), of: disks, isWhole: true) }
         let list = try listed(name, of: image, disks, within: Self.openPatience)
         guard let only = list.first else { throw Self.missing(name) }
-        return Export(name, only, of: disks, isWhole: false, paths: paths)
+        return export(name, only, of: disks, isWhole: false)
     }
 
     /// The image, or the disk in a container, whose name is `bytes` before one of `marks`, each with its mark; the longest
@@ -347,16 +353,6 @@ package final class ExportCatalog: Sendable {
         return known.insert(KnownImage(entry, as: image), cost: 1, for: key).image
     }
 
-    private func open(_ image: NamedImage, _ counters: ReadCounters) -> OpenedImage {
-        do throws(ImageError) {
-            let opened = try image.open(resources: resources, counters: counters)
-            noteUse(of: opened.layers.flatMap(\.files))
-            return opened
-        } catch {
-            return OpenedImage(failure: error)
-        }
-    }
-
     /// The disks that are offered of the image `name`: all of `disks`, or the one of them that was named.
     func listed(
         _ name: String, of image: NamedImage, _ disks: ImageDisks, within limit: Duration
@@ -369,18 +365,10 @@ package final class ExportCatalog: Sendable {
             let id = try image.find(in: disks)
             let disk = try image.disk(of: disks).result.get()
             let opened = disks.opened(for: id)
-            return [ImageDisks.Listed(suffix: "", summary: "disk of an image", image: disk, opened: opened)]
-        }
-    }
-
-    private func noteUse(of files: [any HostFile]) {
-        for note in ImageUse.timeNotes(files) + (ImageUse(files)?.note.map { [$0] } ?? []) {
-            let note = note.description
-            let isNew = told.withLock { told in
-                if told.count >= Self.noteLimit { told = [] }
-                return told.insert(note).inserted
-            }
-            if isNew { tell(note) }
+            return [
+                ImageDisks.Listed(
+                    suffix: "", summary: "disk of an image", image: disk, opened: opened, isWritable: id.isWritable)
+            ]
         }
     }
 }

@@ -12,6 +12,9 @@ package enum DiskPart: Hashable, Sendable {
     case layer(Int)
     /// The saved state of the machine that a snapshot keeps.
     case vmState
+
+    /// Whether it is a partition.
+    var isPartition: Bool { if case .partition = self { true } else { false } }
 }
 
 /// One of the disks that an open image holds.

@@ -17,11 +17,13 @@ extension ImageDisks {
         package var image: Image
         /// The image whose files it lies on, where that is not this one alone.
         package var opened: OpenedImage?
+        /// Whether it can be written to, where what is written has a place: see `DiskID.isWritable`.
+        package var isWritable = false
     }
 
     /// The image's own disk. Throws why it cannot be read.
     func whole() throws(ImageError) -> Listed {
-        Listed(suffix: "", summary: wholeSummary, image: try opened.disk.result.get())
+        Listed(suffix: "", summary: wholeSummary, image: try opened.disk.result.get(), isWritable: true)
     }
 
     private var wholeSummary: String { "\(opened.layers.first?.format.rawValue ?? "raw") image" }
@@ -31,9 +33,10 @@ extension ImageDisks {
     /// the image itself cannot be read.
     package func list(partitionLimit: Int = listLimit) -> [Listed] {
         if let list = knownList { return list }
+        let changes = changeCount
         let volumes = openVolumes(of: nil)
         let list = makeList(partitionLimit)
-        keep(list, volumes)
+        keep(list, volumes, changes)
         return list
     }
 
@@ -44,13 +47,15 @@ extension ImageDisks {
             let partitions = partitionTable(of: snapshot)?.partitions ?? []
             let isLeftOut = partitions.count > left
             let more = isLeftOut ? "; its partitions are left out: the image has more than \(partitionLimit)" : ""
-            list.append(Listed(suffix: suffix, summary: summary + more, image: image))
+            list.append(
+                Listed(suffix: suffix, summary: summary + more, image: image, isWritable: snapshot == nil))
             guard !isLeftOut else { return }
             left -= partitions.count
             list += partitions.map {
                 Listed(
                     suffix: suffix + DiskPlace.text(of: .partition($0.number)),
-                    summary: "partition \($0.number)\($0.typeName.map { ": \($0)" } ?? "")", image: $0.image(in: image))
+                    summary: "partition \($0.number)\($0.typeName.map { ": \($0)" } ?? "")", image: $0.image(in: image),
+                    isWritable: snapshot == nil)
             }
             list += listedVolumes(of: snapshot, after: suffix)
         }

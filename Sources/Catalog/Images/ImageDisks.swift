@@ -1,6 +1,7 @@
 import BlockImage
 import FormatCore
 import ImageFormats
+import Overlays
 import PartitionTable
 
 /// The disks that an open image holds: its own, the partitions of that, the images of its chain, and of each snapshot the
@@ -29,8 +30,10 @@ package final class ImageDisks: Sendable {
         /// The partition tables that were asked for, by what they were read from; nil: the current disk.
         var partitionTables: [Content?: PartitionTable] = [:]
         var disks: [DiskID: OpenedDisk] = [:]
-        /// The list, and the volumes of the current disk when it was made.
-        var list: (disks: [Listed], volumes: OpenVolumes)?
+        /// The list, and the volumes of the current disk and its `changeCount` when it was made.
+        var list: (disks: [Listed], volumes: OpenVolumes, changes: UInt64)?
+        /// The `changeCount` when the partition table of the current disk was read.
+        var changes: UInt64 = 0
     }
 
     /// The image.
@@ -38,7 +41,7 @@ package final class ImageDisks: Sendable {
     private let state = Guarded(State())
     /// The volumes of LVM that were asked for. They have a lock of their own: other images, which may not answer, are looked at
     /// for them.
-    private let volumes = Guarded<[Content?: OpenVolumes]>([:])
+    private let volumes = Guarded<[Content?: (open: OpenVolumes, changes: UInt64)]>([:])
 
     /// The disks of `opened`.
     package init(of opened: OpenedImage) {
@@ -78,8 +81,16 @@ package final class ImageDisks: Sendable {
     private func partitionTable(of snapshot: Int?, _ state: inout State) -> PartitionTable? {
         guard let disk = disk(DiskID(snapshot: snapshot), &state)?.image else { return nil }
         let content = snapshot.map { Content(content: opened.snapshots[$0].content, size: disk.virtualSize) }
-        if let table = state.partitionTables[content] { return table }
+        let changes = changeCount
+        if let table = state.partitionTables[content], snapshot != nil || changes == state.changes { return table }
         let table = PartitionTable(of: disk)
+        if snapshot == nil {
+            // What was written may be another table. Who has one of its partitions open keeps it where it was.
+            if let last = state.partitionTables[nil], last != table {
+                state.disks = state.disks.filter { $0.key.snapshot != nil || !$0.key.part.isPartition }
+            }
+            state.changes = changes
+        }
         if state.partitionTables.count >= Self.tableLimit {
             state.partitionTables = state.partitionTables.filter { $0.key == nil }
         }
@@ -89,14 +100,19 @@ package final class ImageDisks: Sendable {
 
     /// `list`, where that has been asked and answered before, and another answer is not to be expected.
     var knownList: [Listed]? {
-        guard let list = state.withLockIfAvailable({ $0.list }) ?? nil, list.volumes.volumes.isCurrent else {
-            return nil
-        }
+        guard let list = state.withLockIfAvailable({ $0.list }) ?? nil, list.volumes.volumes.isCurrent,
+            list.changes == changeCount
+        else { return nil }
         return list.disks
     }
 
-    /// Keeps `list`, which has `volumes`.
-    func keep(_ list: [Listed], _ volumes: OpenVolumes) { state.withLock { $0.list = (list, volumes) } }
+    /// Keeps `list`, which has `volumes`, and was made when `changeCount` was `changes`.
+    func keep(_ list: [Listed], _ volumes: OpenVolumes, _ changes: UInt64) {
+        state.withLock { $0.list = (list, volumes, changes) }
+    }
+
+    /// A number that another one follows whenever something was written to the current disk.
+    var changeCount: UInt64 { (opened.disk.image?.layer as? OverlayLayer)?.disk.changeCount ?? 0 }
 
     /// The volumes of LVM of the current disk, or of that of a snapshot, as they are now.
     func openVolumes(of snapshot: Int?) -> OpenVolumes {
@@ -105,7 +121,8 @@ package final class ImageDisks: Sendable {
             snapshot.map { Content(content: opened.snapshots[$0].content, size: disk.virtualSize) }
         }
         return volumes.withLock { known in
-            if let open = known[content], open.volumes.isCurrent { return open }
+            let changes = snapshot == nil ? changeCount : 0
+            if let (open, then) = known[content], open.volumes.isCurrent, changes == then { return open }
             let table = partitionTable(of: snapshot)
             let path = opened.layers.first?.file.path ?? ""
             let found =
@@ -116,7 +133,7 @@ package final class ImageDisks: Sendable {
                 ?? DiskVolumes()
             let open = OpenVolumes(found, of: opened)
             if known.count >= Self.tableLimit { known = known.filter { $0.key == nil } }
-            known[content] = open
+            known[content] = (open, changes)
             return open
         }
     }
@@ -128,6 +145,7 @@ package final class ImageDisks: Sendable {
     }
 
     private func disk(_ id: DiskID, _ state: inout State) -> OpenedDisk? {
+        if id.snapshot == nil, id.part.isPartition { _ = partitionTable(of: nil, &state) }
         if let disk = state.disks[id] { return disk }
         guard let disk = makeDisk(id, &state) else { return nil }
         if state.disks.count >= Self.diskLimit { state.disks = [:] }
