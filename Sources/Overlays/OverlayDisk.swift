@@ -95,13 +95,13 @@ public final class OverlayDisk: Sendable {
                 try check(open.base, against: base, ignoresChanges: ignoresChanges)
                 return
             }
-            guard isThere else { return }
+            guard hasFile else { return }
             try base.lock()
             _ = try load(over: base, ignoresChanges: ignoresChanges)
         }
     }
 
-    private var isThere: Bool { (try? FileStatus(at: location, followingLinks: false)) != nil }
+    private var hasFile: Bool { (try? FileStatus(at: location, followingLinks: false)) != nil }
 
     /// The layer that is written to: made where there is none.
     func layer(over base: OverlayBase) throws(ImageError) -> WritableQCOW2 {
@@ -111,7 +111,7 @@ public final class OverlayDisk: Sendable {
             try base.checkCanHaveOverlay()
             try base.lock()
             // It may be there already, of a try whose end failed.
-            if !isThere { try make(over: base) }
+            if !hasFile { try make(over: base) }
             return try load(over: base, ignoresChanges: false).layer
         }
     }

@@ -65,18 +65,17 @@ struct `Writing to an image` {
         let bytes = [UInt8].noise(65536, salt: 1)
         try layer.write(bytes, at: 0)
         try layer.flush()
-        let found = try layer.whileReading { () throws(ImageError) -> [UInt8] in
-            let run = try layer.run(at: GuestOffset(0), limit: 65536)
-            try layer.discard(65536, at: GuestOffset(0))
-            try layer.flush()
-            try layer.write(.noise(65536, salt: 2), at: 65536)
-            try layer.write(.noise(65536, salt: 3), at: 131072)
-            try layer.flush()
-            let buffer = AlignedBuffer(capacity: 65536)
-            try buffer.fill(65536) { output throws(ImageError) in try run.read(into: &output) }
-            return buffer.array
-        }
-        #expect(areSame(found, bytes))
+        var hold = layer.holdForReading()
+        let run = try layer.run(at: GuestOffset(0), limit: 65536)
+        try layer.discard(65536, at: GuestOffset(0))
+        try layer.flush()
+        try layer.write(.noise(65536, salt: 2), at: 65536)
+        try layer.write(.noise(65536, salt: 3), at: 131072)
+        try layer.flush()
+        let buffer = AlignedBuffer(capacity: 65536)
+        try buffer.fill(65536) { output throws(ImageError) in try run.read(into: &output) }
+        #expect(areSame(buffer.array, bytes) && hold != nil)
+        hold = nil
         try layer.close()
         try disk.judgeBytes(disk.file.bytes, allowsLeaks: false)
     }

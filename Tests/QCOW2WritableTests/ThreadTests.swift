@@ -50,9 +50,7 @@ struct `Threads that write to one disk` {
                 case 3: try layer.flush()
                 case 4: try layer.writeBack()
                 case 5, 6:
-                    let found = try layer.whileReading { () throws(ImageError) -> [UInt8] in
-                        try disk.bytes(unit, at: place.rawValue)
-                    }
+                    let found = try disk.bytes(unit, at: place.rawValue)
                     try #require(areSame(found, expected[range]), "\(range)")
                 default:
                     let bytes = [UInt8].noise(unit, salt: random.next())
