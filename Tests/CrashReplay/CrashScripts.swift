@@ -145,6 +145,8 @@ package struct CoreDisk: WritableDisk {
         try layer.zero(count, at: GuestOffset(offset), mayUnmap: offset / 512 % 2 == 0)
     }
 
+    package var clusterSectors: Int { Int(layer.granuleSize) / GuestSector.size }
+
     package func discard(_ count: UInt64, at offset: UInt64) throws {
         try layer.discard(count, at: GuestOffset(offset))
     }

@@ -9,7 +9,9 @@ package protocol WritableDisk: Sendable {
     func write(_ bytes: [UInt8], at offset: UInt64) throws
     /// Has `count` bytes read as zeros.
     func writeZeros(_ count: UInt64, at offset: UInt64) throws
-    /// Has `count` bytes hold nothing: they read as zeros then, or as before where no whole cluster is discarded.
+    /// The sectors of a cluster.
+    var clusterSectors: Int { get }
+    /// Has `count` bytes hold nothing: those that fill clusters read as zeros then, the others so or as before.
     func discard(_ count: UInt64, at offset: UInt64) throws
     /// Puts everything that was written on stable storage.
     func flush() throws
@@ -63,10 +65,16 @@ package final class RecordedDisk: Sendable {
 
     /// Discards the sectors.
     package func discard(_ sectors: Range<Int>) throws {
-        try record(.zero(mayKeep: true), sectors) {
-            try disk.discard(
-                UInt64(sectors.count * GuestSector.size), at: UInt64(sectors.lowerBound * GuestSector.size))
-        }
+        let unit = disk.clusterSectors
+        let first = min((sectors.lowerBound + unit - 1) / unit * unit, sectors.upperBound)
+        let end = max(first, sectors.upperBound / unit * unit)
+        let requests = [
+            recorder.issue(.zero(mayKeep: true), sectors.lowerBound..<first),
+            recorder.issue(.zero(mayKeep: false), first..<end),
+            recorder.issue(.zero(mayKeep: true), end..<sectors.upperBound),
+        ]
+        try disk.discard(UInt64(sectors.count * GuestSector.size), at: UInt64(sectors.lowerBound * GuestSector.size))
+        for request in requests { recorder.acknowledge(request) }
     }
 
     /// Flushes.

@@ -61,6 +61,8 @@ final class SmallWriter: WritableDisk, @unchecked Sendable {
         try write(Array(repeating: 0, count: Int(count)), at: offset)
     }
 
+    var clusterSectors: Int { Int(clusterSize) / GuestSector.size }
+
     func discard(_ count: UInt64, at offset: UInt64) throws {
         let first = (offset + clusterSize - 1) / clusterSize
         for cluster in first..<max(first, (offset + count) / clusterSize) { try discard(Int(cluster)) }
