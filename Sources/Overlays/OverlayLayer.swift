@@ -9,12 +9,15 @@ import SystemPackage
 public final class OverlayLayer: ImageLayer {
     /// What is written.
     public let disk: OverlayDisk
+    /// Whether it can be written to: what is encrypted cannot.
+    public let isWritable: Bool
     private let top: any ImageLayer
     private let base: OverlayBase
     private let opened: OpenedImage
 
     init(_ opened: OpenedImage, _ base: OverlayBase, _ disk: OverlayDisk) {
         (top, self.base, self.opened, self.disk) = (base.image.layer, base, opened, disk)
+        isWritable = (try? base.checkCanHaveOverlay()) != nil
     }
 
     /// The size of the disk in bytes.

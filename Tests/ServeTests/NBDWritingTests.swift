@@ -20,6 +20,7 @@ struct `Writing over NBD` {
             qemu-img bitmap --add images/b.qcow2 marks
             qemu-img convert -c -O qcow2 disk images/sub/c.qcow2
             qemu-img convert -O vmdk -o subformat=streamOptimized disk images/d.vmdk
+            qemu-img convert --object secret,id=s,data=abc -O qcow2 -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 disk images/e.qcow2
             cd images; sha256sum *.* sub/* >../sums
             """, folder.path)
         return folder
@@ -49,7 +50,8 @@ struct `Writing over NBD` {
 
     @Test func `is for disks as they are now and their partitions; what is read-only says so and refuses`() throws {
         let folder = try Self.makeImages()
-        let server = try Self.serve(folder)
+        try folder.write(Array("abc".utf8), to: "key")
+        let server = try Self.serve(folder, options: ["--secret", "e.qcow2=file:\(folder.file("key"))"])
         let document = try JSONValue(parsing: try Tool.check("nbdinfo", "--list", "--json", server.uri()))
         var readOnly: [String] = []
         for export in document["exports"]?.array ?? [] {
@@ -65,7 +67,8 @@ struct `Writing over NBD` {
             // A bitmap would be about the disk as it was.
             #expect(export["contexts"]?.array?.count == 2, "\(name)")
         }
-        #expect(Set(readOnly) == ["b.qcow2@daily", "b.qcow2@daily/p1", "b.qcow2@daily/p2"])
+        let encrypted = ["e.qcow2", "e.qcow2/p1", "e.qcow2/p2"]
+        #expect(Set(readOnly) == Set(["b.qcow2@daily", "b.qcow2@daily/p1", "b.qcow2@daily/p2"] + encrypted))
         try NBDPython.check(
             """
             import errno, nbd, sys
@@ -298,6 +301,27 @@ struct `Writing over NBD` {
         let options = ["image=b.qcow2", "offset=4096", "length=3"]
         let read = try Tool.run(Tool.rblock, ["rpc", "--raw", server.rpcSocket, "read"] + options).text
         #expect(read == "AAA")
+    }
+
+    @Test(.enabled(if: Tool.canUseLoopDevices("mkfs.ext4", "fsfreeze")))
+    func `waits for a file system that does not answer, and no other image does`() throws {
+        let folder = try Self.makeImages()
+        let host = try HostFileSystem("ext4", size: 64 << 20)
+        let server = try ImageServer([folder.file("images")], options: ["--overlay", host.file("overlays")])
+        try QemuImg.io(server.uri("a.raw"), format: "raw", ["write 0 64k", "flush"])
+        try CleanUp.register("fsfreeze -u \"$1\" 2>/dev/null", host.path)
+        try Tool.check("fsfreeze", "-f", host.path)
+        defer { _ = try? Tool.run("fsfreeze", ["-u", host.path]) }
+        try Shell.check(
+            """
+            for i in 1 2 3; do qemu-io -f raw -c "write -P $i ${i}M 1M" -c flush "$1" >/dev/null & done
+            sleep 0.5
+            nbdcopy "$2" - | cmp - "$3"; nbdinfo --size "$2" >/dev/null
+            fsfreeze -u "$4"; wait
+            """, server.uri("a.raw"), server.uri("d.vmdk"), folder.file("disk"), host.path)
+        try QemuImg.io(server.uri("a.raw"), format: "raw", (1...3).map { "read -P \($0) \($0)M 1M" })
+        server.stop()
+        #expect(server.endStatus() == 0, "\(server.errors)")
     }
 
     @Test(.enabled(if: Tool.isRoot))
