@@ -6,9 +6,19 @@ import Testing
 /// Other people's clients, on images that they write to.
 @Suite(.enabled(if: NBDPython.isThere && Tool.areThere("nbdinfo", "nbdcopy", "qemu-img", "qemu-io", "sfdisk")))
 struct `Writing over NBD` {
-    /// A folder `images` with a disk of 24 MiB in several formats, with two partitions and a snapshot, and `disk`, the disk.
+    private static let originals = Result { try makeOriginals() }
+
+    /// A folder of a test's own: `images` with a disk of 24 MiB in several formats, with two partitions and a snapshot, and
+    /// `disk`, the disk.
     static func makeImages() throws -> TemporaryFolder {
         let folder = try TemporaryFolder()
+        try Shell.check("cp -a --reflink=auto \"$1/.\" \"$2\"", try originals.get().path, folder.path)
+        return folder
+    }
+
+    private static func makeOriginals() throws -> TemporaryFolder {
+        let folder = try TemporaryFolder()
+        try CleanUp.register("rm -rf \"$1\"", folder.path)
         try Pattern.writeDisk(folder.file("disk"), size: 24 << 20, seed: 9)
         try Shell.check(
             """
