@@ -1,5 +1,6 @@
 import BlockImage
 import Catalog
+import Glibc
 import HostStorage
 import ImageFormats
 
@@ -27,6 +28,8 @@ struct MountDocument: Encodable {
     }
 
     private var version = rblockVersion
+    /// This process.
+    private var serverPID = getpid()
     private var images: String
     /// The folders, images and containers that were listed so far.
     private var entries: Int
@@ -45,6 +48,7 @@ struct MountDocument: Encodable {
         case tableCache = "table-cache"
         case clusterCache = "cluster-cache"
         case kernelPath = "kernel-path"
+        case serverPID = "server-pid"
     }
 
     private enum RootKeys: String, CodingKey {
@@ -78,6 +82,7 @@ struct MountDocument: Encodable {
 
     private func encode(in container: inout KeyedEncodingContainer<CodingKeys>) throws {
         try container.encode(version, forKey: .version)
+        try container.encode(serverPID, forKey: .serverPID)
         try container.encode(images, forKey: .images)
         try container.encode(entries, forKey: .entries)
         try container.encode(openImages, forKey: .openImages)

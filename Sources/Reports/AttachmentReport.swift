@@ -94,3 +94,22 @@ package struct MountChoiceReport: Encodable, Sendable {
         (self.filename, error, self.choices) = (filename, Words(message: message), choices)
     }
 }
+
+/// What `rblock unmount` says of a mount of rblockfs.
+package struct UnmountReport: Encodable, Sendable {
+    /// The mountpoint, and what was mounted there.
+    package var filename: String
+    package var images: String
+    package var state = "unmounted"
+    /// The process that served it, which has ended; nil: it is not known.
+    package var serverPID: Int32?
+
+    package init(_ mountpoint: String, images: String, server: Int32?) {
+        (filename, self.images, serverPID) = (mountpoint, images, server)
+    }
+
+    private enum CodingKeys: String, CodingKey {
+        case filename, images, state
+        case serverPID = "server-pid"
+    }
+}
