@@ -142,7 +142,7 @@ let package = Package(
             name: "Reports",
             dependencies: [
                 "Attachment", "BlockImage", "ByteFormat", "Catalog", "Encryption", "FormatCore", "ImageFormats",
-                "ImageTools", "JSON", "LVM", "PartitionTable",
+                "ImageTools", "JSON", "LVM", "Overlays", "PartitionTable",
             ],
             swiftSettings: strict),
         .target(
@@ -189,8 +189,8 @@ let package = Package(
                 "AccessLog", "Arguments", "Attachment", "BlockImage", "Catalog", "Completion", "ControlRPC",
                 "Encryption",
                 "FormatCore",
-                "HostStorage", "ImageFormats", "ImageTools", "JSON", "LVM", "NBDServer", "PartitionTable", "Reports",
-                "Sockets",
+                "HostStorage", "ImageFormats", "ImageTools", "JSON", "LVM", "NBDServer", "Overlays", "PartitionTable",
+                "Reports", "Sockets",
                 argumentParser, logging,
                 system,
             ],

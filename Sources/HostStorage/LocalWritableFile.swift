@@ -130,6 +130,28 @@ public final class LocalWritableFile: WritableFile {
         }
     }
 
+    /// Takes it out of its folder, and returns when that is on stable storage. Throws `system`, with ESTALE where its path leads to
+    /// another file by now, which stays.
+    public func remove() throws(ImageError) {
+        guard isCurrent else {
+            throw ImageError(.system(errno: ESTALE), path: path, "another file has its name by now, and stays")
+        }
+        do {
+            let folder = try FileDescriptor.open(
+                location.removingLastComponent(), .readOnly, options: [.directory, .closeOnExec])
+            try folder.closeAfter {
+                // Safe: a string of ours.
+                guard unsafe location.withPlatformString({ unsafe unlink($0) }) == 0 else {
+                    throw Errno(rawValue: errno)
+                }
+                // Some file systems have no such thing, and need none.
+                guard fsync(folder.rawValue) == 0 || errno == EINVAL else { throw Errno(rawValue: errno) }
+            }
+        } catch {
+            throw ImageError.system(error, path: path, "remove it")
+        }
+    }
+
     /// Returns when everything written before the call is on stable storage. After one failure every later call fails in
     /// the same way: Linux may take pages for written that it could not write.
     public func sync() throws(ImageError) {

@@ -7,8 +7,8 @@ import ImageFormats
 /// over a disk that was changed meanwhile shows a mixture of both, which is a destroyed file system.
 ///
 /// OFFSET SIZE FIELD: 0 4 version, 1; 4 4 how many parts follow, 1 or 2; then each part: 0 8 the bytes of its files; 8 8 and
-/// 16 4 when the last of them was written to, in seconds since 1970 and nanoseconds; 20 4 zero; 24 8 the inode number of the
-/// first; 32 32 the digest. Big-endian.
+/// 16 4 when the last of them was written to, in seconds since 1970 and nanoseconds; 20 4 of the first part: 1 from when the
+/// overlay is being committed, else zero; 24 8 the inode number of the first; 32 32 the digest. Big-endian.
 struct BaseIdentity: Hashable, Sendable {
     /// The files of the base itself, or all of the images under it.
     struct Part: Hashable, Sendable {
@@ -24,7 +24,19 @@ struct BaseIdentity: Hashable, Sendable {
     private static let digestSize = 32
     private static let hashedSize: UInt64 = 1 << 20
 
+    /// How it stands with the disk that an overlay was made over.
+    enum State: Hashable, Sendable {
+        /// It is the one.
+        case unchanged
+        /// It has a part of what was written to the overlay, which has all of it: a commit did not come to its end.
+        case committing
+        /// It is another, for this reason.
+        case changed(ErrorText)
+    }
+
     var parts: [Part]
+    /// Whether what was written to the overlay is being written to the base, which then is one that was changed.
+    var isBeingCommitted = false
 
     /// That of the disk whose chain is `layers`. Throws what reading its files throws.
     init(of layers: [LayerDescription]) throws(ImageError) {
@@ -41,11 +53,12 @@ struct BaseIdentity: Hashable, Sendable {
             let count: UInt32 = try reader.read(.big)
             guard version == Self.version, (1...2).contains(count) else { return nil }
             parts = []
-            for _ in 0..<count {
+            for index in 0..<count {
                 let size: UInt64 = try reader.read(.big)
                 let seconds: UInt64 = try reader.read(.big)
                 let nanoseconds: UInt32 = try reader.read(.big)
-                try reader.skip(4)
+                let flags: UInt32 = try reader.read(.big)
+                if index == 0 { isBeingCommitted = flags & 1 != 0 }
                 let inode: UInt64 = try reader.read(.big)
                 let modified = FileTime(seconds: Int64(bitPattern: seconds), nanoseconds: Int(nanoseconds))
                 let digest = try reader.read(bytes: Self.digestSize)
@@ -61,19 +74,38 @@ struct BaseIdentity: Hashable, Sendable {
         var writer = ByteWriter()
         writer.write(Self.version, .big)
         writer.write(UInt32(clamping: parts.count), .big)
-        for part in parts {
+        for (index, part) in parts.enumerated() {
             writer.write(part.size, .big)
             writer.write(UInt64(bitPattern: part.modified.seconds), .big)
             writer.write(UInt32(clamping: part.modified.nanoseconds), .big)
-            writer.write(UInt32(0), .big)
+            writer.write(UInt32(index == 0 && isBeingCommitted ? 1 : 0), .big)
             writer.write(part.inode, .big)
             writer.write(bytes: part.digest)
         }
         return writer.bytes
     }
 
+    /// How it stands with `now`, the disk as it is.
+    ///
+    /// What a commit has written to the base is known of nothing but the overlay, and so a base whose commit has begun is the
+    /// same as long as it is the same file.
+    func state(of now: BaseIdentity) -> State {
+        guard let fault = fault(of: now) else { return .unchanged }
+        guard isBeingCommitted, parts.count == now.parts.count, parts[0].inode == now.parts[0].inode,
+            parts.dropFirst() == now.parts.dropFirst()
+        else { return .changed(fault) }
+        return .committing
+    }
+
+    /// The same overlay over the files `base` as they are now.
+    func over(_ base: [any HostFile]) throws(ImageError) -> BaseIdentity {
+        var identity = self
+        identity.parts[0] = try Part(base)
+        return identity
+    }
+
     /// Why `now`, the disk as it is, is not the one that the overlay was made over; nil where it is.
-    func fault(of now: BaseIdentity) -> ErrorText? {
+    private func fault(of now: BaseIdentity) -> ErrorText? {
         guard parts.count == now.parts.count else {
             return
                 "the image under it has \(now.parts.count > 1 ? "a" : "no") backing file now, other than when it was made"

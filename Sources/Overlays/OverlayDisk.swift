@@ -140,13 +140,18 @@ public final class OverlayDisk: Sendable {
         try file.lock()
         let description = try QCOW2Description(file)
         if let refusal = description.refusal { throw refusal }
-        guard let stored = description.extensions.baseIdentity, let identity = BaseIdentity(parsing: stored) else {
+        guard let stored = description.extensions.baseIdentity, var identity = BaseIdentity(parsing: stored) else {
             throw ImageError(
                 .denied, path: location.text,
                 "is no overlay of this program, and stands where that of this image belongs",
                 hint: "move it away")
         }
         try check(identity, against: base, ignoresChanges: ignoresChanges)
+        if identity.isBeingCommitted, !ignoresChanges {
+            // That commit has written nothing to the image. What is written to it from now on is none of it.
+            identity.isBeingCommitted = false
+            try description.replaceBaseIdentity(with: identity.bytes, in: file)
+        }
         guard description.header.virtualSize >= base.image.virtualSize else {
             throw ImageError(
                 .corrupt, path: location.text,
@@ -162,11 +167,20 @@ public final class OverlayDisk: Sendable {
     }
 
     private func check(_ made: BaseIdentity, against base: OverlayBase, ignoresChanges: Bool) throws(ImageError) {
-        guard !ignoresChanges, let fault = made.fault(of: try BaseIdentity(of: base.layers)) else { return }
-        throw ImageError(
-            .corrupt, path: location.text,
-            "\(fault): both together are no disk. Put it back as it was, or move the overlay away",
-            hint: "--ignore-parent-id uses it all the same")
+        guard !ignoresChanges else { return }
+        let hint = "--ignore-parent-id uses it all the same"
+        switch made.state(of: try BaseIdentity(of: base.layers)) {
+        case .unchanged: return
+        case .committing:
+            throw ImageError(
+                .corrupt, path: location.text,
+                "'rblock commit' has written a part of it to the image under it, and did not come to its end: do that again, "
+                    + "nothing is lost", hint: hint)
+        case .changed(let fault):
+            throw ImageError(
+                .corrupt, path: location.text,
+                "\(fault): both together are no disk. Put it back as it was, or move the overlay away", hint: hint)
+        }
     }
 
     /// Has the disk hold `bytes` at `start`.

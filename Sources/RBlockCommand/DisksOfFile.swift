@@ -15,7 +15,7 @@ struct DisksOfFile {
         case all
         /// Whole images, those in an appliance among them.
         case images
-        /// A new file.
+        /// A new file, or one that is meant as a whole.
         case none
     }
 
@@ -25,7 +25,7 @@ struct DisksOfFile {
 
     private var kind: Kind {
         switch (word.verb, word.place) {
-        case ("create", _), ("convert", 1), ("delta", 2), ("rpc", _), ("mount", 1): .none
+        case ("create", _), ("commit", _), ("discard", _), ("convert", 1), ("delta", 2), ("rpc", _), ("mount", 1): .none
         case ("check", _), ("inspect", _), ("delta", 0): .images
         default: .all
         }

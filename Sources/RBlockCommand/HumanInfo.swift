@@ -74,6 +74,7 @@ struct HumanInfo {
         if let use = more.inUse {
             line("in use", "another program \(use.writing ? "writes to" : "reads") \(use.filename.text)")
         }
+        if let base = more.base { line("image under the overlay", base.text) }
         if let table = more.partitionTable { add(table) }
         if let content = more.content { line("content", content.name) }
         for group in more.volumeGroups ?? [] { add(group) }

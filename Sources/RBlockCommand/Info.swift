@@ -13,7 +13,8 @@ struct Info: ParsableCommand {
             Says what qemu-img info says, under the same names, and more: notes, who uses the image, the partition table \
             where the disk can be read. IMAGE is the only file that is opened: what it names (backing files, extents, data \
             files) may be missing. So a VMDK whose extents are files has the size that its descriptor says, and the disk \
-            size of the descriptor alone; --backing-chain and --allocation open all files. Of an OVA, its machines, disks and \
+            size of the descriptor alone; --backing-chain and --allocation open all files. Of an overlay of 'rblockfs --overlay' it \
+            opens the image under it, where --allow-path lets it, and says whether that is the one it was made over. Of an OVA, its machines, disks and \
             files are listed; APPLIANCE.ova/DISK is one of its disks.
 
             As JSON, one IMAGE is an object, or with --backing-chain an array of the objects of its chain, topmost first, \

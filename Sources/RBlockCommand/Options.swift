@@ -15,6 +15,17 @@ enum OutputForm: String, ExpressibleByArgument, CaseIterable {
 
 extension ImageFormat: ExpressibleByArgument {}
 
+/// What is said to verbs that open what an image names.
+struct AllowedPathsOption: ParsableArguments {
+    @Option(
+        name: .customLong("allow-path"),
+        help: ArgumentHelp(
+            "A folder besides the image's own whose files images may name (backing files, extents). Repeatable.",
+            valueName: "dir"),
+        completion: .directory)
+    var allowPaths: [String] = []
+}
+
 /// What is said to every verb of how images are opened.
 struct ImageOptions: ParsableArguments {
     @Option(
@@ -24,13 +35,9 @@ struct ImageOptions: ParsableArguments {
             valueName: "format"))
     var format: ImageFormat?
 
-    @Option(
-        name: .customLong("allow-path"),
-        help: ArgumentHelp(
-            "A folder besides the image's own whose files images may name (backing files, extents). Repeatable.",
-            valueName: "dir"),
-        completion: .directory)
-    var allowPaths: [String] = []
+    @OptionGroup var allowing: AllowedPathsOption
+    /// The folders of --allow-path.
+    var allowPaths: [String] { allowing.allowPaths }
 
     @Option(
         name: .customLong("secret"),

@@ -11,8 +11,8 @@ struct RBlock: AsyncParsableCommand {
         abstract: "Look into virtual-machine disk images, and make them.",
         discussion: """
             Images are \(ImageFormat.names()), and the disks of OVA appliances. What an image names (backing files, extents) \
-            is opened in the folder of the image, and in those of --allow-path. Images are read and never written; create, \
-            convert and delta make new ones. Results are for people, or JSON with --output json; a terminal gets long lines in \
+            is opened in the folder of the image, and in those of --allow-path. Images are read and never written, but for commit, \
+            which asks; create, convert and delta make new ones. Results are for people, or JSON with --output json; a terminal gets long lines in \
             several, a file or a pipe as they are. Without a verb, 'rblock IMAGE' is 'rblock info IMAGE'; 'rblock help VERB' explains a verb.
 
             NAMES OF DISKS
@@ -53,6 +53,10 @@ struct RBlock: AsyncParsableCommand {
               rblock attach disk.vmdk
               rblock attached --output json
               rblock detach disk.vmdk
+              # what was written through 'rblockfs --overlay changes images /mnt/rb'
+              rblock unmount /mnt/rb
+              rblock commit --allow-path images changes/disk.qcow2.overlay.qcow2
+              rblock discard changes/disk.vmdk.overlay.qcow2
               # a server, and a client
               rblock serve --rpc unix:/run/rblock.sock /srv/images
               rblock rpc /run/rblock.sock list
@@ -77,7 +81,7 @@ struct RBlock: AsyncParsableCommand {
               3   check: host space is wasted (leaks), and nothing else is wrong;
                   mount: there are several file systems, which are listed
               63  check: the format has nothing to check
-              64  wrong usage
+              64  wrong usage; commit, discard: no terminal to ask, and no --yes
               70  /proc is not mounted
               77  attach, attached, detach, mount, unmount: only root may
 
@@ -90,8 +94,8 @@ struct RBlock: AsyncParsableCommand {
         version: versionText(of: "rblock"),
         subcommands: [
             Info.self, Map.self, Inspect.self, Check.self, Diff.self, Hash.self, Read.self, Create.self, Convert.self,
-            Delta.self, Measure.self, Serve.self, RPC.self, Attach.self, Attached.self, Detach.self, Mount.self,
-            Unmount.self,
+            Delta.self, Measure.self, Commit.self, Discard.self, Serve.self, RPC.self, Attach.self, Attached.self,
+            Detach.self, Mount.self, Unmount.self,
         ])
 }
 

@@ -137,6 +137,9 @@ struct RBlockFS: ParsableCommand {
             5.2 and later opens as it is. It is made at the first write. A later mount with the same DIR shows what was \
             written; without --overlay the mount shows the images.
 
+            'rblock unmount MOUNTPOINT' returns when the server has ended, and the overlays have all that was written. 'rblock commit' \
+            writes an overlay into its image, and 'rblock discard' throws it away.
+
             An overlay belongs to the disk that it was made over, and keeps its size, time of change, and a digest in mind. Where \
             the image, or one under it, was changed since, its disk cannot be read, and stats.json says why; \
             --ignore-parent-id reads it all the same. DIR is for one server at a time, and in no folder of images. QEMU's locks \

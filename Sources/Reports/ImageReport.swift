@@ -4,6 +4,7 @@ import Encryption
 import FormatCore
 import HostStorage
 import ImageFormats
+import Overlays
 import PartitionTable
 
 /// What is known of one image file: the keys of `qemu-img info --output=json`, an `error` where something is wrong, and
@@ -17,6 +18,8 @@ package struct ImageReport: Encodable, Sendable {
         package var notes: [ErrorText]?
         /// What QEMU's locks say of who uses the files that were opened.
         package var inUse: ImageUse?
+        /// How it stands with the disk under an overlay of rblockfs.
+        package var base: BaseReport?
         /// The header extensions of unknown types.
         package var unknownHeaderExtensions: [HeaderExtensionInfo]?
         /// What the disk's partition table says, where the disk can be read from the files that were opened.
@@ -36,7 +39,7 @@ package struct ImageReport: Encodable, Sendable {
         package var bitmaps: [MeasuredBitmap]?
 
         private enum CodingKeys: String, CodingKey {
-            case probed, notes, allocation, bitmaps, lost, content
+            case probed, notes, allocation, bitmaps, lost, content, base
             case volumeGroups = "volume-groups"
             case volumeNotes = "volume-notes"
             case inUse = "in-use"
@@ -171,7 +174,8 @@ extension NamedImage {
     /// What is known of it, and, with `chain`, of every image under it, topmost first. Never throws: what is wrong is in
     /// the last report.
     ///
-    /// Without `chain` and `allocation`, which adds how the disk is stored, no other file than its own is opened.
+    /// Without `chain` and `allocation`, which adds how the disk is stored, no other file than its own is opened, but for what an
+    /// overlay of rblockfs was made over.
     package func reports(chain: Bool = false, allocation: Bool = false) -> [ImageReport] {
         let name = path.text + place.text
         do throws(ImageError) {
@@ -207,7 +211,17 @@ extension NamedImage {
                 report.more?.add(table, of: disk, volumes, ImageReport.Files())
             }
         }
+        if BaseState.isKnown(of: layer) { report.more?.base = baseReport }
         return report
+    }
+
+    /// Of an overlay of rblockfs, for which the images under it are opened.
+    private var baseReport: BaseReport? {
+        var image = self
+        image.onNote = nil
+        image.options.backingOption = nil
+        guard let opened = try? image.open(), let top = opened.layers.first else { return nil }
+        return BaseState(top, in: opened).map { BaseReport($0) }
     }
 
     private func chainReports(
@@ -229,6 +243,7 @@ extension NamedImage {
         }
         reports[reports.count - 1].error = error
         reports[0].add(.current, of: ImageDisks(of: opened), allocation: allocation)
+        reports[0].more?.base = BaseState(opened.layers[0], in: opened).map { BaseReport($0) }
         return reports
     }
 

@@ -1,0 +1,46 @@
+import BlockImage
+import Catalog
+import FormatCore
+import HostStorage
+import ImageFormats
+import SystemPackage
+
+/// The images that lie over another one: what is written to that changes their disks.
+package struct Dependents: Sendable {
+    /// Where they are.
+    package private(set) var paths: [String] = []
+    /// Why it is not known of some whether they are.
+    package private(set) var unknown: [ImageError] = []
+
+    /// Those of the image in the file `base`, in `folders` and the folders below them, besides the files `others`. Images are
+    /// opened for this, and name files of `folders` only.
+    ///
+    /// Throws where one of `folders` cannot be opened.
+    package init(of base: FileIdentity, in folders: [FilePath], besides others: Set<FileIdentity>) throws(ImageError) {
+        var all: [FilePath] = []
+        for folder in folders { all.append(try canonical(folder)) }
+        // Those around others come first.
+        all.sort { $0.components.count < $1.components.count }
+        var outer: [FilePath] = []
+        for folder in all where !outer.contains(where: { folder.starts(with: $0) }) { outer.append(folder) }
+        for folder in outer {
+            let policy = try ConfinedOpenPolicy(images: folder, allowed: outer.filter { $0 != folder })
+            for found in FolderImages(folder, FolderRules(policy)).look().found {
+                var image = NamedImage(found.location, format: found.format)
+                image.confines = policy
+                add(image, of: base, besides: others)
+            }
+        }
+    }
+
+    private mutating func add(_ image: NamedImage, of base: FileIdentity, besides others: Set<FileIdentity>) {
+        // What cannot be opened is no image that is in use.
+        guard let opened = try? image.open(), let top = opened.layers.first?.file else { return }
+        guard top.identities.isDisjoint(with: others) else { return }
+        if opened.layers.dropFirst().contains(where: { $0.files.contains { $0.identities.contains(base) } }) {
+            paths.append(image.path.text)
+        } else if let error = opened.disk.error, opened.layers.last?.image?.backing != nil {
+            unknown.append(error)
+        }
+    }
+}

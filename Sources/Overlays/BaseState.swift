@@ -1,0 +1,46 @@
+import BlockImage
+import FormatCore
+import ImageFormats
+import QCOW2
+
+/// How it stands with the disk that an overlay of this program was made over.
+package enum BaseState: Hashable, Sendable {
+    /// It is the one.
+    case unchanged
+    /// A commit of the overlay has begun, and did not come to its end.
+    case committing
+    /// It is another, for this reason: both together are no disk.
+    case changed(ErrorText)
+    /// There is none.
+    case missing(ImageError)
+    /// It was not looked at, or could not be read.
+    case unknown(ImageError)
+
+    /// Of the image that `overlay` describes, whose chain is `opened`; nil for what is no such overlay.
+    package init?(_ overlay: LayerDescription, in opened: OpenedImage) {
+        guard let made = Self.identity(of: overlay) else { return nil }
+        guard opened.layers.count > 1, let image = opened.disk.image, image.layer(1) != nil else {
+            let error =
+                opened.disk.error
+                ?? ImageError(.corrupt, path: overlay.file.path, "names no image under it")
+            self = error.code == .missing ? .missing(error) : .unknown(error)
+            return
+        }
+        do throws(ImageError) {
+            switch made.state(of: try BaseIdentity(of: Array(opened.layers.dropFirst()))) {
+            case .unchanged: self = .unchanged
+            case .committing: self = .committing
+            case .changed(let fault): self = .changed(fault)
+            }
+        } catch {
+            self = .unknown(error)
+        }
+    }
+
+    /// Whether the image is an overlay of this program.
+    package static func isKnown(of layer: LayerDescription) -> Bool { identity(of: layer) != nil }
+
+    private static func identity(of layer: LayerDescription) -> BaseIdentity? {
+        (layer.image as? QCOW2Image)?.description.extensions.baseIdentity.flatMap { BaseIdentity(parsing: $0) }
+    }
+}

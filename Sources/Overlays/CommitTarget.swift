@@ -1,0 +1,84 @@
+import BlockImage
+import FormatCore
+import HostStorage
+import ImageFormats
+import QCOW2
+import SystemPackage
+
+/// The image that a commit writes to: open for that, and locked.
+struct CommitTarget {
+    /// How its disk is written to.
+    private enum Form {
+        case raw
+        case qcow2(WritableQCOW2)
+    }
+
+    let file: LocalWritableFile
+    let location: FilePath
+    private let form: Form
+
+    /// The image that `layer` describes, of which `disk` is the disk.
+    ///
+    /// Throws `unsupported` for formats that are not written to, and images that are not; `denied` for what is a link to another
+    /// folder, and what its permissions let no user write to; and `system` where a program uses it.
+    init(_ layer: LayerDescription, disk: Image) throws(ImageError) {
+        let path = layer.file.path
+        guard ["raw", "qcow2"].contains(layer.format.rawValue), let own = layer.file as? LocalFile,
+            layer.files.count == 1
+        else {
+            throw ImageError(
+                .unsupported, path: path,
+                "is \(layer.format.rawValue), and only QCOW2 and raw images in one file are written to",
+                hint: "'rblock convert OVERLAY NEW-IMAGE' makes a new image of both")
+        }
+        guard !own.isLinked else {
+            throw ImageError(
+                .denied, path: own.link?.path.text ?? path,
+                "is a link to \(path: own.location.text), in another folder, and is not written to",
+                hint: "move the image to where the link is")
+        }
+        location = own.location
+        guard (try? FileStatus(at: location).isReadOnly) == false else {
+            throw ImageError(
+                .denied, path: path, "its permissions let no user write to it", hint: "chmod u+w changes that")
+        }
+        file = try LocalWritableFile(at: location)
+        guard file.identity == own.identity else {
+            throw ImageError(.system(errno: Errno.staleNFSFileHandle.rawValue), path: path, "was replaced meanwhile")
+        }
+        try file.lock()
+        guard layer.format.rawValue == "qcow2" else {
+            form = .raw
+            return
+        }
+        let description = try QCOW2Description(file)
+        if let refusal = description.refusal { throw refusal }
+        form = .qcow2(
+            try WritableQCOW2(
+                description, file: file, below: disk.backing, resources: LayerResources(cacheSize: 4 << 20)))
+    }
+
+    /// Has its disk hold `bytes` at `start`.
+    func write(_ bytes: RawSpan, at start: UInt64) throws(ImageError) {
+        switch form {
+        case .raw: try file.write(bytes, at: HostOffset(start))
+        case .qcow2(let layer): try layer.write(bytes, at: GuestOffset(start))
+        }
+    }
+
+    /// Has the `count` bytes at `start` of its disk read as zeros, and take no space where that can be.
+    func zero(_ count: UInt64, at start: UInt64) throws(ImageError) {
+        switch form {
+        case .raw: try file.zero(count, at: HostOffset(start), keepingSpace: false)
+        case .qcow2(let layer): try layer.zero(count, at: GuestOffset(start), mayUnmap: true)
+        }
+    }
+
+    /// Returns when all of that is on stable storage, and the file is one that was closed.
+    func close() throws(ImageError) {
+        switch form {
+        case .raw: try file.sync()
+        case .qcow2(let layer): try layer.close()
+        }
+    }
+}

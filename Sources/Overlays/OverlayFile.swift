@@ -1,0 +1,108 @@
+import BlockImage
+import Glibc
+import HostStorage
+import ImageFormats
+import QCOW2
+import SystemPackage
+
+/// An overlay of this program that no program uses: it and its folder are locked for as long as this is there. For use by one
+/// thread.
+package final class OverlayFile {
+    /// Where it is, without links.
+    package let location: FilePath
+    /// The image under it, as its header has it, from the root on. Links were not followed.
+    package let baseLocation: FilePath
+    let file: LocalWritableFile
+    let description: QCOW2Description
+    private(set) var identity: BaseIdentity
+    private var folders: [FileDescriptor] = []
+
+    /// The overlay at `path`. Nothing of it is changed.
+    ///
+    /// Throws `denied` for what is none, and `system` with EBUSY where a program uses it, or a server has its folder.
+    package init(at path: FilePath) throws(ImageError) {
+        location = try canonical(path)
+        file = try LocalWritableFile(at: location)
+        description = try QCOW2Description(file)
+        guard let stored = description.extensions.baseIdentity, let identity = BaseIdentity(parsing: stored),
+            let name = description.backingFile
+        else {
+            throw ImageError(
+                .denied, path: path.text, "is no overlay of 'rblockfs --overlay', and nothing is done with it")
+        }
+        self.identity = identity
+        baseLocation = location.removingLastComponent().pushing(FilePath(bytes: name)).lexicallyNormalized()
+        for folder in Self.folders(of: location, over: baseLocation) { folders.append(try Self.lock(folder)) }
+        try file.lock()
+    }
+
+    deinit {
+        for folder in folders { try? folder.close() }
+    }
+
+    /// What may be the folder of overlays that the one at `overlay` belongs to: its own, or one around it, since it lies there as
+    /// the image under it does in the folder of images.
+    static func folders(of overlay: FilePath, over base: FilePath) -> [FilePath] {
+        var (folder, images) = (overlay.removingLastComponent(), base.removingLastComponent())
+        var found = [folder]
+        while let name = folder.lastComponent, name == images.lastComponent, folder.components.count > 1 {
+            folder.removeLastComponent()
+            images.removeLastComponent()
+            found.append(folder)
+        }
+        return found
+    }
+
+    /// Locks it, together with others that work at single overlays: `OverlayFolder` then has to wait.
+    private static func lock(_ folder: FilePath) throws(ImageError) -> FileDescriptor {
+        let handle: FileDescriptor
+        do {
+            handle = try FileDescriptor.open(folder, .readOnly, options: [.directory, .closeOnExec])
+        } catch {
+            throw ImageError(
+                .system(errno: ((error as? Errno) ?? .ioError).rawValue), path: folder.text, "open the folder: \(error)"
+            )
+        }
+        guard flock(handle.rawValue, LOCK_SH | LOCK_NB) == 0 else {
+            let code = errno
+            try? handle.close()
+            throw code == EWOULDBLOCK
+                ? ImageError(
+                    .system(errno: EBUSY), path: folder.text, "a server has these overlays in use",
+                    hint: "unmount, or end, that one first")
+                : ImageError(
+                    .system(errno: code), path: folder.text, "cannot be locked: \(Errno(rawValue: code))")
+        }
+        return handle
+    }
+
+    /// What was written, and what became zeros, without what the image under it has; nil where that cannot be told.
+    package var written: Allocation? {
+        (try? layer(over: nil)).flatMap { Image(layer: $0).measure(ignoresErrors: false).whole }
+    }
+
+    /// Whether a commit of it has begun, and did not come to its end.
+    package var isBeingCommitted: Bool { identity.isBeingCommitted }
+
+    /// The bytes that it takes on the host.
+    package var allocatedSize: UInt64 { file.allocatedSize }
+
+    /// What it stores, ready to be read. Throws why a mount could not write to it either.
+    func layer(over base: Image?) throws(ImageError) -> WritableQCOW2 {
+        if let refusal = description.refusal { throw refusal }
+        return try WritableQCOW2(
+            description, file: file, below: base, resources: LayerResources(cacheSize: 1 << 20))
+    }
+
+    /// Has it say that it is over the disk of `identity`. Returns when that is on stable storage, and all that was written to it
+    /// before.
+    func store(_ identity: BaseIdentity) throws(ImageError) {
+        try description.replaceBaseIdentity(with: identity.bytes, in: file)
+        self.identity = identity
+    }
+
+    /// Removes it: what was written is lost, unless the image under it has it. Returns when that is on stable storage.
+    package func remove() throws(ImageError) {
+        try file.remove()
+    }
+}
