@@ -20,6 +20,7 @@ public func smallFile(_ path: FilePath) throws(ImageError) -> [UInt8]? {
         if let number = error as? Errno, [.noSuchFileOrDirectory, .notDirectory, .noSuchProcess].contains(number) {
             return nil
         }
-        throw ImageError.system(error, path: path.text, "read it")
+        let number = (error as? Errno) ?? .ioError
+        throw ImageError(.system(errno: number.rawValue), path: path.text, "\(number)")
     }
 }
