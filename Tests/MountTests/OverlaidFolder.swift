@@ -44,8 +44,8 @@ final class OverlaidFolder: Sendable {
         let found = try Shell.check(
             """
             find "$1" -name '*.qcow2' | while read name; do
-              status=0; qemu-img check -f qcow2 "$name" >log 2>&1 || status=$?
-              [ $status = 0 ] || [ $status = 3 -a "$2" = yes ] || { echo "$name: $status"; cat log; }
+              status=0; said=$(qemu-img check -f qcow2 "$name" 2>&1) || status=$?
+              [ $status = 0 ] || [ $status = 3 -a "$2" = yes ] || echo "$name: $status $said"
             done
             """, overlays, mayLeak ? "yes" : "no")
         #expect(found == "", "\(found)", sourceLocation: sourceLocation)
