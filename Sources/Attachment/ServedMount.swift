@@ -19,12 +19,14 @@ package struct ServedMount {
     package var serverPID: Int32? { server?.pid }
 
     /// The mount at `path`; nil where there is none of rblockfs. Throws where that cannot be known.
-    package init?(at path: String) throws(ImageError) {
+    ///
+    /// `isLazy`: its server is not to be waited for, and is not looked for either, since it may not answer.
+    package init?(at path: String, isLazy: Bool) throws(ImageError) {
         guard let place = try? canonical(FilePath(text: path)), let entry = try MountTable().uppermost(at: place),
             entry.type == "fuse.rblockfs"
         else { return nil }
         (mountpoint, images) = (place, entry.source)
-        server = Self.said(at: place) ?? Self.found(at: place)
+        server = isLazy ? nil : Self.said(at: place) ?? Self.found(at: place)
     }
 
     /// The process that the mount itself says to be its server. Only its user, and those that it lets in, can ask.

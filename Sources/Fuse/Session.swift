@@ -97,11 +97,11 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
         unmount()
         // Safe: no thread can be in `run` when the last reference goes, so no callback will use the session or the box; but
         // for threads that are stuck, for which both stay.
-        guard !state.withLock({ $0.isAbandoned }) else {
+        let isOver = state.withLock { $0.cache }?.end() ?? true
+        guard isOver, !state.withLock({ $0.isAbandoned }) else {
             _ = unsafe Unmanaged.passRetained(box)
             return
         }
-        state.withLock { $0.cache }?.end()
         unsafe fuse_session_destroy(session)
         unsafe connection.deallocate()
     }

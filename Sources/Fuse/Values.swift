@@ -131,7 +131,7 @@ public struct ZeroingWay: Hashable, Sendable {
     public var keepsSize: Bool
 }
 
-/// What `df` reports about the mount. Nothing is free: it cannot be written to.
+/// What `df` reports about the mount. Nothing is free: no file can be made.
 public struct Statistics: Hashable, Sendable {
     /// Bytes in a block.
     public var blockSize: UInt64

@@ -28,6 +28,8 @@ public struct FileStatus: Hashable, Sendable {
     public var modified: FileTime
     /// Whether its permissions let no user write to it. The system lets root, all the same.
     public var isReadOnly: Bool
+    /// The nine bits of who may read, write and execute it.
+    public var permissions: UInt16
 
     /// Whether all its times are that of now, or of a moment before: the kernel keeps what a file system said of a file.
     public var isDatedNow: Bool
@@ -67,6 +69,7 @@ public struct FileStatus: Hashable, Sendable {
         allocatedSize = min(UInt64(clamping: status.st_blocks), UInt64(Int64.max) / 512) * 512
         identity = FileIdentity(device: UInt64(status.st_dev), inode: UInt64(status.st_ino))
         isReadOnly = status.st_mode & 0o222 == 0
+        permissions = UInt16(status.st_mode & 0o777)
         modified = FileTime(seconds: Int64(status.st_mtim.tv_sec), nanoseconds: Int(status.st_mtim.tv_nsec))
         let times = [status.st_atim, status.st_ctim].map {
             FileTime(seconds: Int64($0.tv_sec), nanoseconds: Int($0.tv_nsec))

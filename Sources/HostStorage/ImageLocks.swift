@@ -49,24 +49,30 @@ struct ImageLocks {
     }
 
     private func busy(_ descriptor: CInt, _ path: String) -> ImageError {
-        let users = (try? FileStatus(FileDescriptor(rawValue: descriptor)).identity).map { fileUsers(of: $0) } ?? []
+        let users = fileUsers(of: path)
         let names = users.isEmpty ? "another program" : users.joined(separator: ", ")
         return ImageError(.system(errno: EBUSY), path: path, "\(names) has it in use, and locked")
     }
 }
 
-/// The processes, but this one, that have the file open, as "qemu-system-x86 (process 12)": those that this process may look
-/// at.
-private func fileUsers(of identity: FileIdentity) -> [String] {
+/// The processes, but this one, that have the file at `path` open, as "qemu-system-x86 (process 12)": those that this process may
+/// look at. Asks for no more than names: other files that they have open may be those of a mount that this process serves.
+private func fileUsers(of path: String) -> [String] {
+    let wanted = path.nameBytes
     let entries = (try? FolderListing("/proc"))?.entries ?? []
     return entries.compactMap { entry -> String? in
         guard let pid = pid_t(nameText(entry.name)), pid != getpid() else { return nil }
         let folder = FilePath("/proc/\(pid)/fd")
         let files = (try? FolderListing(folder))?.entries ?? []
-        guard
-            files.contains(where: { (try? FileStatus(at: folder.appending(nameText($0.name))))?.identity == identity })
-        else { return nil }
+        guard files.contains(where: { isLink(folder.appending(nameText($0.name)), to: wanted) }) else { return nil }
         let name = (try? smallFile(FilePath("/proc/\(pid)/comm"))) ?? []
         return "\(String(decoding: name.filter { $0 >= 0x20 }, as: UTF8.self)) (process \(pid))"
     }
+}
+
+private func isLink(_ path: FilePath, to target: [UInt8]) -> Bool {
+    var found = [CChar](repeating: 0, count: target.count + 1)
+    // Safe: readlink writes at most as many bytes as the array has.
+    let count = unsafe path.withPlatformString { unsafe readlink($0, &found, found.count) }
+    return count == target.count && zip(found, target).allSatisfy { UInt8(bitPattern: $0) == $1 }
 }

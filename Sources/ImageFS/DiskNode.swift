@@ -66,7 +66,7 @@ struct DiskNode: ImagePart {
             return (disk, OpenOptions(keepCache: keepsCache, backing: disk.path?.backing))
         }
         // A disk has one file whose pages the kernel keeps: what is written to one of several would not be seen in the others.
-        let isKept = view == .current && use != .openingPastCache
+        let isKept = view == .current
         return (disk, OpenOptions(keepCache: keepsCache || !isKept, directIO: !isKept, writesInParallel: true))
     }
 }

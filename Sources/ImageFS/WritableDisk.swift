@@ -83,7 +83,10 @@ final class WritableDisk: OpenFile {
 
     func close(in mount: ImageFileSystem) {
         // No program waits for it, and what was written to mapped memory comes after the last close(2).
-        do throws(ImageError) { try range.layer.disk.flush() } catch { _ = failure(error, in: mount) }
+        disk.node.requests.perform { [self, range] in
+            do throws(ImageError) { try range.layer.disk.flush() } catch { _ = failure(error, in: mount) }
+            return nil
+        }
         disk.close(in: mount)
         disk.node.forgetIfIdle()
     }

@@ -1,6 +1,7 @@
 import BlockImage
 import Catalog
 import FormatCore
+import Glibc
 import HostStorage
 import ImageFormats
 import SystemPackage
@@ -25,17 +26,33 @@ package struct Dependents: Sendable {
         for folder in all where !outer.contains(where: { folder.starts(with: $0) }) { outer.append(folder) }
         for folder in outer {
             let policy = try ConfinedOpenPolicy(images: folder, allowed: outer.filter { $0 != folder })
-            for found in FolderImages(folder, FolderRules(policy)).look().found {
+            // An external snapshot may be called anything.
+            let look = FolderImages(folder, FolderRules(policy, probesAll: true)).look()
+            for found in look.found {
                 var image = NamedImage(found.location, format: found.format)
                 image.confines = policy
                 add(image, of: base, besides: others)
+            }
+            for name in look.unanswered {
+                unknown.append(ImageError(.system(errno: ETIMEDOUT), path: "\(folder.text)/\(name)", "does not answer"))
+            }
+            let unseen = look.skipped.count(.unreadable) + look.skipped.count(.beyondLimit)
+            if unseen > 0 {
+                unknown.append(
+                    ImageError(
+                        .denied, path: folder.text,
+                        "\(counted(unseen, "file or folder", "files or folders")) cannot be looked at"))
             }
         }
     }
 
     private mutating func add(_ image: NamedImage, of base: FileIdentity, besides others: Set<FileIdentity>) {
-        // What cannot be opened is no image that is in use.
-        guard let opened = try? image.open(), let top = opened.layers.first?.file else { return }
+        let opened: OpenedImage
+        do throws(ImageError) { opened = try image.open() } catch {
+            if error.code != .missing { unknown.append(error) }
+            return
+        }
+        guard let top = opened.layers.first?.file else { return }
         guard top.identities.isDisjoint(with: others) else { return }
         if opened.layers.dropFirst().contains(where: { $0.files.contains { $0.identities.contains(base) } }) {
             paths.append(image.path.text)

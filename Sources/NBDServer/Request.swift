@@ -45,9 +45,9 @@ struct Request: Hashable, Sendable {
     /// How many bytes; 32 bits of them without extended headers.
     var length: UInt64
 
-    /// How many bytes of payload follow it.
-    var payloadSize: UInt64 {
-        command == .write || flags.contains(.payloadLength) ? length : 0
+    /// How many bytes of payload follow it; `isExtended`: it has an extended header.
+    func payloadSize(isExtended: Bool) -> UInt64 {
+        command == .write || isExtended && flags.contains(.payloadLength) ? length : 0
     }
 }
 
@@ -89,17 +89,18 @@ struct RequestDecoder {
     ) throws(Fault) -> Request? {
         if pending == nil {
             guard let request = try header(in: &buffer) else { return nil }
-            guard request.payloadSize <= Request.payloadLimit else {
+            let size = request.payloadSize(isExtended: isExtended)
+            guard size <= Request.payloadLimit else {
                 throw Fault(
-                    message: "a request has a payload of \(request.payloadSize) bytes, and the limit is "
+                    message: "a request has a payload of \(size) bytes, and the limit is "
                         + "\(Request.payloadLimit)")
             }
             guard !wants(request) else {
-                wanted = request.payloadSize
+                wanted = size
                 return request
             }
             pending = request
-            skipped = request.payloadSize
+            skipped = size
         }
         let count = min(UInt64(buffer.readableBytes), skipped)
         buffer.moveReaderIndex(forwardBy: Int(count))
@@ -123,6 +124,9 @@ struct RequestDecoder {
         buffer.moveReaderIndex(forwardBy: Int(count))
         wanted -= count
     }
+
+    /// Nothing of it comes any more.
+    mutating func dropWanted() { wanted = 0 }
 
     private func header(in buffer: inout ByteBuffer) throws(Fault) -> Request? {
         let magic = isExtended ? Self.extendedMagic : Self.compactMagic

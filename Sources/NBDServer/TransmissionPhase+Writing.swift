@@ -61,6 +61,8 @@ extension TransmissionPhase {
     }
 
     private func release(_ count: UInt64, isOwn: Bool) {
+        // The end of the connection has given back all of it, also of pieces that threads had begun to write.
+        guard !isGone else { return }
         writing.bytes -= count
         if isOwn { writing.own -= count }
     }
@@ -127,10 +129,13 @@ extension TransmissionPhase {
         }
     }
 
-    /// The client sends no more: the write whose payload is coming ends without it.
+    /// The client sends no more: the write whose payload is coming ends without it, unless all of that has come, and waits for
+    /// memory.
     func endPayload(_ context: ChannelHandlerContext) {
-        guard let write = incoming else { return }
+        guard let write = incoming, decoder.wanted > UInt64(received.readableBytes) else { return }
         incoming = nil
+        received.clear()
+        decoder.dropWanted()
         dropPiece(of: write)
         write.error = write.error ?? NBDError(.invalid, "the end came before all that is to be written")
         write.isReceived = true

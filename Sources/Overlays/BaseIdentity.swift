@@ -7,16 +7,16 @@ import ImageFormats
 /// over a disk that was changed meanwhile shows a mixture of both, which is a destroyed file system.
 ///
 /// OFFSET SIZE FIELD: 0 4 version, 1; 4 4 how many parts follow, 1 or 2; then each part: 0 8 the bytes of its files; 8 8 and
-/// 16 4 when the last of them was written to, in seconds since 1970 and nanoseconds; 20 4 of the first part: 1 from when the
-/// overlay is being committed, else zero; 24 8 the inode number of the first; 32 32 the digest. Big-endian.
+/// 16 4 when the last of them was written to, in seconds since 1970 and nanoseconds; 20 4 of the first part: bit 0 while the
+/// overlay is being committed, bit 1 from then on; 24 8 the inode number of the first; 32 32 the digest. Big-endian.
 struct BaseIdentity: Hashable, Sendable {
     /// The files of the base itself, or all of the images under it.
     struct Part: Hashable, Sendable {
         var size: UInt64
         var modified: FileTime
-        /// Not compared: a file that is restored from a backup has another one.
+        /// Compared only where a commit has begun: a file that is restored from a backup has another one.
         var inode: UInt64
-        /// SHA-256 of the first and last MiB of each.
+        /// SHA-256 of, for each of them, its size, its time, and its first and last MiB.
         var digest: [UInt8]
     }
 
@@ -37,6 +37,8 @@ struct BaseIdentity: Hashable, Sendable {
     var parts: [Part]
     /// Whether what was written to the overlay is being written to the base, which then is one that was changed.
     var isBeingCommitted = false
+    /// Whether a commit has ever begun: the base may have a part of what was written to the overlay, and be no disk without it.
+    var isPartlyInBase = false
 
     /// That of the disk whose chain is `layers`. Throws what reading its files throws.
     init(of layers: [LayerDescription]) throws(ImageError) {
@@ -58,7 +60,7 @@ struct BaseIdentity: Hashable, Sendable {
                 let seconds: UInt64 = try reader.read(.big)
                 let nanoseconds: UInt32 = try reader.read(.big)
                 let flags: UInt32 = try reader.read(.big)
-                if index == 0 { isBeingCommitted = flags & 1 != 0 }
+                if index == 0 { (isBeingCommitted, isPartlyInBase) = (flags & 1 != 0, flags & 2 != 0) }
                 let inode: UInt64 = try reader.read(.big)
                 let modified = FileTime(seconds: Int64(bitPattern: seconds), nanoseconds: Int(nanoseconds))
                 let digest = try reader.read(bytes: Self.digestSize)
@@ -78,7 +80,7 @@ struct BaseIdentity: Hashable, Sendable {
             writer.write(part.size, .big)
             writer.write(UInt64(bitPattern: part.modified.seconds), .big)
             writer.write(UInt32(clamping: part.modified.nanoseconds), .big)
-            writer.write(UInt32(index == 0 && isBeingCommitted ? 1 : 0), .big)
+            writer.write(index == 0 ? UInt32((isBeingCommitted ? 1 : 0) + (isPartlyInBase ? 2 : 0)) : 0, .big)
             writer.write(part.inode, .big)
             writer.write(bytes: part.digest)
         }
@@ -113,8 +115,8 @@ struct BaseIdentity: Hashable, Sendable {
         for (index, (was, part)) in zip(parts, now.parts).enumerated() {
             let name: ErrorText = index == 0 ? "the image under it" : "an image further down its chain"
             if was.size != part.size { return "\(name) has another size than when it was made" }
-            if was.digest != part.digest { return "\(name) has another content than when it was made" }
             if was.modified != part.modified { return "\(name) was written to after it was made" }
+            if was.digest != part.digest { return "\(name) has another content than when it was made" }
         }
         return nil
     }
@@ -129,6 +131,13 @@ extension BaseIdentity.Part {
         do {
             var digest = try ContentDigest(.sha256)
             for file in files {
+                var stamp = ByteWriter()
+                stamp.write(file.size, .big)
+                if !file.isDatedByClock {
+                    stamp.write(UInt64(bitPattern: file.modified.seconds), .big)
+                    stamp.write(UInt32(clamping: file.modified.nanoseconds), .big)
+                }
+                unsafe try digest.update(stamp.bytes.span.bytes)
                 let count = min(file.size, BaseIdentity.hashedSize)
                 for offset in [0, file.size - count] {
                     let bytes = try file.bytes(Int(count), at: HostOffset(offset), of: "content")

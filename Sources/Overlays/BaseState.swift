@@ -28,7 +28,7 @@ package enum BaseState: Hashable, Sendable {
         }
         do throws(ImageError) {
             switch made.state(of: try BaseIdentity(of: Array(opened.layers.dropFirst()))) {
-            case .unchanged: self = .unchanged
+            case .unchanged: self = made.isPartlyInBase ? .committing : .unchanged
             case .committing: self = .committing
             case .changed(let fault): self = .changed(fault)
             }

@@ -29,7 +29,7 @@ struct CommitTarget {
             throw ImageError(
                 .unsupported, path: path,
                 "is \(layer.format.rawValue), and only QCOW2 and raw images in one file are written to",
-                hint: "'rblock convert OVERLAY NEW-IMAGE' makes a new image of both")
+                hint: "'rblock convert --allow-path DIR OVERLAY NEW-IMAGE' makes a new image of both")
         }
         guard !own.isLinked else {
             throw ImageError(
@@ -47,6 +47,8 @@ struct CommitTarget {
             throw ImageError(.system(errno: Errno.staleNFSFileHandle.rawValue), path: path, "was replaced meanwhile")
         }
         try file.lock()
+        // What is copied from them must stay.
+        for lower in disk.backing?.files ?? [] { try lower.lockAgainstWriters() }
         guard layer.format.rawValue == "qcow2" else {
             form = .raw
             return

@@ -68,7 +68,7 @@ package struct OverlayCommit {
     /// up the last one.
     private static func checkSize(of layer: WritableQCOW2, over base: Image, _ path: String) throws(ImageError) {
         let (size, baseSize) = (layer.virtualSize, base.virtualSize)
-        let advice = "'rblock convert OVERLAY NEW-IMAGE' makes a new image of both"
+        let advice = "'rblock convert --allow-path DIR OVERLAY NEW-IMAGE' makes a new image of both"
         guard size >= baseSize, size - baseSize < 512 else {
             throw ImageError(
                 .unsupported, path: path,
@@ -92,7 +92,7 @@ package struct OverlayCommit {
     /// Throws why it could not be done: then the overlay has all that was written still.
     package func run(progress: (UInt64) -> Void) throws(ImageError) -> Result {
         var identity = overlay.identity
-        identity.isBeingCommitted = true
+        (identity.isBeingCommitted, identity.isPartlyInBase) = (true, true)
         try overlay.store(identity)
         let result: Result
         do throws(ImageError) {
@@ -105,7 +105,7 @@ package struct OverlayCommit {
             try overlay.remove()
         } catch {
             var said = error
-            said.detail += ": all of it is in \(path: baseLocation.text), and it is not needed any more"
+            said.detail += ": all of it is in \(path: baseLocation.text); remove it, or run the same command again"
             throw said
         }
         return result

@@ -31,7 +31,11 @@ public final class OverlayDisk: Sendable {
         var counters = Counters()
         /// When something was changed last; nil: not since all was written back.
         var changedAt: ContinuousClock.Instant?
+        /// Since when there is something that was not written back.
+        var unwrittenSince: ContinuousClock.Instant?
         var isWritingBack = false
+        /// What went wrong when it was written back last.
+        var fault: ImageError?
     }
 
     /// Where the overlay is, or will be.
@@ -67,9 +71,13 @@ public final class OverlayDisk: Sendable {
     }
 
     /// The bytes that the overlay takes on the host; nil where there is none.
-    public var allocatedSize: UInt64? { state.withLock { $0.open?.file.allocatedSize } }
+    public var allocatedSize: UInt64? {
+        // The host may not answer, and the lock is for all.
+        let file = state.withLock { $0.open?.file }
+        return file?.allocatedSize
+    }
 
-    /// Whether there is something that a power cut would lose.
+    /// Whether something was written that may be in the memory of this process only.
     public var isDirty: Bool { state.withLock { $0.changedAt != nil } }
 
     /// What was done.
@@ -133,6 +141,8 @@ public final class OverlayDisk: Sendable {
         let destination = try FolderDestination(at: location, options)
         try QCOW2Writer(image, in: destination.file(named: destination.imageName)).finish()
         try destination.place()
+        // Nothing is in it yet: what will be is for those alone that the image is for.
+        try setPermissions(of: location, asOf: base.image.files.first?.descriptor)
     }
 
     private func load(over base: OverlayBase, ignoresChanges: Bool) throws(ImageError) -> Open {
@@ -148,7 +158,7 @@ public final class OverlayDisk: Sendable {
         }
         try check(identity, against: base, ignoresChanges: ignoresChanges)
         if identity.isBeingCommitted, !ignoresChanges {
-            // That commit has written nothing to the image. What is written to it from now on is none of it.
+            // As far as can be seen that commit has written nothing to the image; `isPartlyInBase` stays.
             identity.isBeingCommitted = false
             try description.replaceBaseIdentity(with: identity.bytes, in: file)
         }
@@ -186,9 +196,13 @@ public final class OverlayDisk: Sendable {
     /// Has the disk hold `bytes` at `start`.
     func write(_ bytes: RawSpan, at start: GuestOffset, over base: OverlayBase) throws(ImageError) {
         let layer = try layer(over: base)
+        // Before it, since a flush may see it, and after it, since one may not.
         noteChange()
+        defer {
+            noteChange()
+            writeCount.add(1, ordering: .relaxed)
+        }
         try layer.write(bytes, at: start)
-        writeCount.add(1, ordering: .relaxed)
         byteCount.add(UInt64(bytes.byteCount), ordering: .relaxed)
     }
 
@@ -196,19 +210,20 @@ public final class OverlayDisk: Sendable {
     func zero(_ count: UInt64, at start: GuestOffset, mayUnmap: Bool, over base: OverlayBase) throws(ImageError) {
         let layer = try layer(over: base)
         noteChange()
+        defer { noteZeroing(count) }
         try layer.zero(count, at: start, mayUnmap: mayUnmap)
-        countZeroing(count)
     }
 
     /// Gives back the space of the `count` bytes at `start`, as far as that needs nothing to be written: those read as zeros.
     func discard(_ count: UInt64, at start: GuestOffset, over base: OverlayBase) throws(ImageError) {
         let layer = try layer(over: base)
         noteChange()
+        defer { noteZeroing(count) }
         try layer.discard(count, at: start)
-        countZeroing(count)
     }
 
-    private func countZeroing(_ count: UInt64) {
+    private func noteZeroing(_ count: UInt64) {
+        noteChange()
         state.withLock { state in
             state.counters.zeroings += 1
             state.counters.bytesZeroed &+= count
@@ -222,43 +237,66 @@ public final class OverlayDisk: Sendable {
         try layer.flush()
         state.withLock { state in
             state.counters.flushes += 1
-            if let changed = state.changedAt, changed < begin { state.changedAt = nil }
         }
+        noteWritten(before: begin)
     }
 
     private func noteChange() {
         let now = ContinuousClock.now
-        state.withLock { $0.changedAt = now }
-    }
-
-    /// How long nothing is written before what is in memory only is written back.
-    private static let idleTime = Duration.milliseconds(300)
-
-    /// Whether something was written that is in memory only, nothing is now, and it is not being written back.
-    var isIdle: Bool {
         state.withLock { state in
-            guard !state.isWritingBack, let changed = state.changedAt else { return false }
-            return changed.duration(to: .now) > Self.idleTime
+            state.changedAt = now
+            state.unwrittenSince = state.unwrittenSince ?? now
         }
     }
 
-    /// Has the file hold all that was written.
-    func writeBack() throws(ImageError) {
-        guard let layer else { return }
-        let changed = state.withLock { state in
+    /// How long nothing is written before what is in memory only is written back, and how long that is put off at most.
+    private static let idleTime = Duration.milliseconds(300)
+    private static let longestTime = Duration.milliseconds(700)
+
+    /// Takes up writing back, where it is time for that and it is not under way: `writeBack` must follow.
+    func beginWriteBack() -> Bool {
+        let now = ContinuousClock.now
+        return state.withLock { state in
+            guard !state.isWritingBack, let changed = state.changedAt, let since = state.unwrittenSince,
+                changed.duration(to: now) > Self.idleTime || since.duration(to: now) > Self.longestTime
+            else { return false }
             state.isWritingBack = true
-            return state.changedAt
+            return true
         }
+    }
+
+    /// Has the file hold all that was written. Throws what went wrong, once where it goes wrong in the same way again.
+    func writeBack() throws(ImageError) {
+        let begin = ContinuousClock.now
         defer { state.withLock { $0.isWritingBack = false } }
-        try layer.writeBack()
-        state.withLock { if $0.changedAt == changed { $0.changedAt = nil } }
+        guard let layer else { return }
+        do throws(ImageError) {
+            try layer.writeBack()
+            noteWritten(before: begin)
+            state.withLock { $0.fault = nil }
+        } catch {
+            let isNew = state.withLock { state in
+                defer { state.fault = error }
+                return state.fault != error
+            }
+            if isNew { throw error }
+        }
+    }
+
+    /// All that was changed before `time` is in the file.
+    private func noteWritten(before time: ContinuousClock.Instant) {
+        state.withLock { state in
+            guard let changed = state.changedAt else { return }
+            (state.changedAt, state.unwrittenSince) = changed < time ? (nil, nil) : (changed, time)
+        }
     }
 
     /// Flushes, and leaves the file as one that was closed.
     func close() throws(ImageError) {
         guard let layer else { return }
+        let begin = ContinuousClock.now
         try layer.close()
-        state.withLock { $0.changedAt = nil }
+        noteWritten(before: begin)
     }
 
     /// When something was written to the overlay last, as far as its file tells; nil where there is none.

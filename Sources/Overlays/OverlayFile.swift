@@ -81,8 +81,8 @@ package final class OverlayFile {
         (try? layer(over: nil)).flatMap { Image(layer: $0).measure(ignoresErrors: false).whole }
     }
 
-    /// Whether a commit of it has begun, and did not come to its end.
-    package var isBeingCommitted: Bool { identity.isBeingCommitted }
+    /// Whether a commit of it has begun, and did not come to its end: the image under it may be no disk without it.
+    package var isPartlyInBase: Bool { identity.isBeingCommitted || identity.isPartlyInBase }
 
     /// The bytes that it takes on the host.
     package var allocatedSize: UInt64 { file.allocatedSize }

@@ -110,19 +110,19 @@ public final class OverlayFolder: Sendable {
         return nearest.place.pushing(name)
     }
 
-    /// Has every overlay to which nothing is written now hold all that was, soon; those whose files do not answer keep none of the
+    /// Has every overlay to which nothing was written for a moment, or something was a while ago, hold all of it, soon; those whose files do not answer keep none of the
     /// others waiting. `report` gets what went wrong, on any thread.
     public func writeBack(_ report: @escaping @Sendable (ImageError) -> Void) {
-        for disk in state.withLock({ $0.disks.values.filter(\.isIdle) }) {
+        for disk in state.withLock({ Array($0.disks.values) }) where disk.beginWriteBack() {
             DispatchQueue.global().async {
                 do throws(ImageError) { try disk.writeBack() } catch { report(error) }
             }
         }
     }
 
-    /// Flushes and closes all overlays, each of which gets `patience` for that. Answers why what was written to some of them may
+    /// Flushes and closes all overlays; ends when none is done for as long as `patience`. Answers why what was written to some of them may
     /// be lost.
-    public func close(patience: Duration = .seconds(60)) -> [ImageError] {
+    public func close(patience: Duration = .seconds(300)) -> [ImageError] {
         let disks = state.withLock { Array($0.disks.values) }
         let results = Guarded<[FilePath: ImageError?]>([:])
         let group = DispatchGroup()
@@ -133,7 +133,12 @@ public final class OverlayFolder: Sendable {
                 results.withLock { $0[disk.location] = .some(fault) }
             }
         }
-        _ = group.wait(timeout: .now() + Double(patience.components.seconds))
+        var done = -1
+        // Many may take long together.
+        while results.withLock({ $0.count }) > done {
+            done = results.withLock { $0.count }
+            if group.wait(timeout: .now() + Double(patience.components.seconds)) == .success { break }
+        }
         return results.withLock { results in
             disks.compactMap { disk in
                 results[disk.location]
@@ -158,5 +163,12 @@ public final class OverlayFolder: Sendable {
             let error = Errno(rawValue: errno)
             throw ImageError(.system(errno: error.rawValue), path: path.text, "make the folder: \(error)")
         }
+        // A power cut must not take it away with what is in it.
+        guard
+            let parent = try? FileDescriptor.open(
+                path.removingLastComponent(), .readOnly, options: [.directory, .closeOnExec])
+        else { return }
+        fsync(parent.rawValue)
+        try? parent.close()
     }
 }

@@ -26,7 +26,8 @@ struct Commit: ParsableCommand {
             while a server has OVERLAY or its folder, while a machine or another program of QEMU has one of both, and where another \
             image builds on the image: of its folder, of that of OVERLAY, of those of --allow-path, and of the folders in these. Such \
             an image would have another disk than before. Images with internal snapshots or dirty bitmaps, encrypted ones, and those of \
-            other formats are refused as well: 'rblock convert OVERLAY NEW-IMAGE' makes a new image of both.
+            other formats are refused as well: 'rblock convert --allow-path DIR OVERLAY NEW-IMAGE' makes a new image of both. Where it \
+            cannot be known whether an image builds on it, it is refused as well, unless --ignore-dependents says so.
 
             EXAMPLES
               rblockfs --overlay ~/changes ~/images /mnt/rb
@@ -104,7 +105,14 @@ struct Commit: ParsableCommand {
         for error in found.unknown {
             Failure.warn("whether this image builds on \(base.text) is not known: \(error)")
         }
-        guard let first = found.paths.first else { return }
+        guard let first = found.paths.first else {
+            guard found.unknown.isEmpty || ignoreDependents else {
+                throw ImageError(
+                    .denied, path: base.text, "other images may build on it, and would have other disks",
+                    hint: "--ignore-dependents writes to it all the same")
+            }
+            return
+        }
         let more = found.paths.count > 1 ? " and \(found.paths.count - 1) more" : ""
         let message = "\(first)\(more) builds on it, and would have another disk"
         guard ignoreDependents else {

@@ -13,8 +13,8 @@ struct Discard: ParsableCommand {
             OVERLAY, a file of the folder that --overlay named, is removed: the disk is that of the image under it again. The image is \
             not opened, and may be missing. Only overlays of rblockfs are removed, and none that a server or QEMU uses.
 
-            After a commit that did not come to its end, the image under OVERLAY has a part of what was written, and OVERLAY the rest: \
-            then only 'rblock commit' makes a disk of them.
+            After a commit that did not come to its end, also for want of space, the image under OVERLAY may have a part of what was \
+            written: then OVERLAY is not thrown away, and 'rblock commit' can be run again.
 
             EXAMPLES
               rblock discard ~/changes/disk.qcow2.overlay.qcow2
@@ -38,10 +38,10 @@ struct Discard: ParsableCommand {
     func run() throws {
         try Failure.reported(as: output, filename: overlay) {
             let file = try OverlayFile(at: FilePath(text: overlay))
-            guard !file.isBeingCommitted else {
+            guard !file.isPartlyInBase else {
                 throw ImageError(
                     .denied, path: overlay,
-                    "'rblock commit' has written a part of it to \(path: file.baseLocation.text), which is no disk without the rest: "
+                    "'rblock commit' has begun to write it to \(path: file.baseLocation.text), which may be no disk without it: "
                         + "do that again")
             }
             let document = DiscardReport(

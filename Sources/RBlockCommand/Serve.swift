@@ -48,7 +48,7 @@ struct Serve: AsyncParsableCommand {
               rblock rpc /tmp/rpc.sock list
               # disks that can be written to; the images stay as they are
               rblock serve --overlay /srv/overlays --nbd unix:/tmp/nbd.sock /srv/images
-              qemu-system-x86_64 -drive file='nbd+unix:///vm.qcow2?socket=/tmp/nbd.sock'
+              nbdcopy disk.raw 'nbd+unix:///vm.qcow2?socket=/tmp/nbd.sock'
               # for other hosts, encrypted
               rblock serve --nbd tcp:0.0.0.0:10809 --tls-certificates /etc/pki/nbd /srv
               # one question, and the end

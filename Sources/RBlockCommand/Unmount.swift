@@ -48,7 +48,7 @@ struct Unmount: ParsableCommand {
     func run() throws {
         var isDoubtful = false
         try Failure.reported(as: output, filename: directory) {
-            if let mount = try ServedMount(at: directory) {
+            if let mount = try ServedMount(at: directory, isLazy: ending.lazy) {
                 try mount.unmount(isLazy: ending.lazy)
                 if mount.serverPID == nil, !ending.lazy {
                     isDoubtful = true

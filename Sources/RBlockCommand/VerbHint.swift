@@ -84,7 +84,6 @@ extension RBlock {
         "bench": "fio(1) measures a disk, as 'rblock serve' serves it or rblockfs(1) mounts it",
         "bitmap":
             "'rblock info' lists dirty bitmaps, and 'rblock delta --from-bitmap' goes by one; qemu-img makes them",
-        "commit": "'rblock convert' makes one image of a chain; nothing is written to an image that is there",
         "compare": "'rblock diff' compares two disks",
         "dd": "'rblock read --offset N --length N' writes a part of a disk, and 'rblock convert' a whole one",
         "rebase":

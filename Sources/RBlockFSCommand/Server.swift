@@ -70,14 +70,7 @@ struct Server {
         settings.opening.ignoresParentID = command.ignoreParentID
         settings.cacheSize = command.cacheSize.count
         settings.kernelPath = command.kernelPath
-        if let path = command.overlay {
-            do throws(ImageError) {
-                settings.overlays = try OverlayFolder(
-                    at: FilePath(text: path), for: folder.location, isForOne: folder.isImage)
-            } catch {
-                throw MountFailure(.cannotMount, error.description)
-            }
-        }
+        settings.overlays = try overlays(for: folder, apartFrom: mountpoint)
         settings.owner = (command.service.uid?.rawValue ?? getuid(), command.service.gid?.rawValue ?? getgid())
         settings.permissionMask = command.service.umask?.rawValue ?? 0
         let path = mountpoint.path
@@ -85,6 +78,25 @@ struct Server {
             _ = MountedFileSystem(at: path)?.setReadAhead(kibibytes: Self.readAheadKibibytes)
         }
         try serve(fileSystem, of: folder.location.text, at: mountpoint, logger)
+    }
+
+    /// The folder that --overlay names; nil where it is not given.
+    private func overlays(
+        for folder: ImageFolder, apartFrom mountpoint: Mountpoint
+    ) throws(MountFailure) -> OverlayFolder? {
+        guard let path = command.overlay else { return nil }
+        do throws(ImageError) {
+            let overlays = try OverlayFolder(
+                at: FilePath(text: path), for: folder.location, isForOne: folder.isImage)
+            guard mountpoint.isPassed || !overlays.location.starts(with: mountpoint.path) else {
+                throw ImageError(
+                    .denied, path: path, "lies below the mountpoint, where the mount hides it",
+                    hint: "name another folder")
+            }
+            return overlays
+        } catch {
+            throw MountFailure(.cannotMount, error.description)
+        }
     }
 
     /// Mounts, notifies every process that waits for it, and serves to the end.
@@ -130,6 +142,8 @@ struct Server {
             }
             if stuck > 0, failure == nil { abandon(stuck, pidFile, logger) }
         } catch {
+            // What was written before that is kept all the same.
+            _ = fileSystem.end()
             throw MountFailure(error)
         }
         if let failure { throw failure }

@@ -99,7 +99,7 @@ struct `A commit` {
         }
     }
 
-    @Test func `that ends in the middle is done again before the disk is mounted, or thrown away`() throws {
+    @Test func `that ends in the middle is done again before the disk is mounted, and is never thrown away`() throws {
         let images = try OverlayImages(
             "qemu-img create -q -f qcow2 base.qcow2 32M; qemu-io -c 'write -P 7 0 4M' base.qcow2")
         try images.write("base.qcow2")
@@ -114,11 +114,11 @@ struct `A commit` {
         }
         // The first write is to the overlay. A mount takes it back where the image has nothing yet.
         #expect(try killed(beforeWrite: 2) == 137)
-        #expect(try images.run("discard", "base.qcow2").status == 1)
-        try images.mount().unmount()
-        #expect(try images.run("discard", "base.qcow2").status == 1)
+        #expect(try images.run("discard", "base.qcow2", "--yes").status == 1)
         try images.write("base.qcow2", "cat \"$1\" >/dev/null")
-        #expect(try images.run("discard", "base.qcow2").status == 64)
+        #expect(try images.disk("base.qcow2") == before)
+        // After a power cut the image may have a part although its time says nothing of that.
+        #expect(try images.run("discard", "base.qcow2", "--yes").status == 1)
         #expect(try killed(beforeWrite: 4) == 137)
         #expect(
             try images.disk("base.qcow2") == before && images.base(of: "base.qcow2")?["state"]?.text == "committing")
@@ -175,8 +175,9 @@ struct `A commit of a file system` {
         #expect(full.status == 1 && full.errors.contains("No space left"), "\(full)")
         #expect(full.errors.contains("nothing is lost: the same command can be run again"), "\(full.errors)")
         #expect(try images.disk("base.qcow2") == before)
-        #expect(try images.base(of: "base.qcow2")?["state"]?.text == "unchanged")
-        // It is as before for a mount.
+        // The image has a part of it, and both together are as before.
+        #expect(try images.base(of: "base.qcow2")?["state"]?.text == "committing")
+        #expect(try images.run("discard", "base.qcow2", "--yes").status == 1)
         try images.write("base.qcow2", "[ \"$(sha256sum <\"$1\")\" = '\(before)' ]")
         try QemuImg.run("check", "-q", images.folder.file("images/base.qcow2"))
         try Shell.check("mount -o remount,size=50m \"$1/images\"", images.path)

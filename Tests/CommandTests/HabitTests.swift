@@ -31,7 +31,7 @@ struct `The habits of qemu-img` {
         for (verb, word) in [
             ("compare", "'rblock diff'"), ("dd", "'rblock read"), ("resize", "'rblock create -b'"),
             ("rebase", "'rblock delta'"),
-            ("commit", "'rblock convert'"), ("snapshot", "IMAGE@NAME"), ("bitmap", "--from-bitmap"),
+            ("snapshot", "IMAGE@NAME"), ("bitmap", "--from-bitmap"),
             ("amend", "'rblock convert'"), ("bench", "rblockfs(1)"), ("chek", "did you mean 'check'"),
         ] {
             let result = try RBlock.run([verb, image])

@@ -32,7 +32,7 @@ struct `An overlay` {
         }
         try refused(images, "base.qcow2", "a server has these overlays in use")
         try mount.unmount()
-        try refused(images, "disk.vmdk", "'rblock convert OVERLAY NEW-IMAGE'")
+        try refused(images, "disk.vmdk", "'rblock convert --allow-path DIR OVERLAY NEW-IMAGE'")
         let unasked = try images.run("commit", "disk.raw", "--allow-path", "images")
         #expect(unasked.status == 64 && unasked.errors.contains("--yes"), "\(unasked)")
         let outside = try images.run("commit", "disk.raw", "--yes")

@@ -28,7 +28,7 @@ struct `The addresses that a server says` {
         let jsonScript = """
             cd "$1"; rblock=$2; shift 2
             "$rblock" serve --output json "$@" >said & echo $! >pid
-            until test -s said; do sleep 0.05; done
+            until python3 -c 'import json; json.load(open("said"))' 2>/dev/null; do sleep 0.05; done
             python3 -c 'import json; [print(u) for e in json.load(open("said"))["exports"] for u in e["uris"]]' >uris
             while read -r uri; do nbdinfo --size "$uri"; done <uris
             kill $(cat pid); wait $(cat pid)
