@@ -29,8 +29,11 @@ package struct ProcessIdentity: Codable, Hashable, Sendable {
             return nil
         }
         let fields = text[(end + 1)...].split(separator: UInt8(ascii: " ")).map { String(decoding: $0, as: UTF8.self) }
-        // The state is the third field, and the start time the 22nd. A dead child that is not waited for has both still.
-        guard fields.count > 19, !["Z", "X"].contains(fields[0]), let time = UInt64(fields[19]) else { return nil }
+        // The state is the third field, the number of threads the 20th, and the start time the 22nd. A dead child that is not
+        // waited for has all of them still; and while other threads of it end, its files, and locks on these, are there.
+        guard fields.count > 19, fields[0] != "X", fields[0] != "Z" || (Int(fields[17]) ?? 0) > 1,
+            let time = UInt64(fields[19])
+        else { return nil }
         return ProcessIdentity(pid: pid, startTime: time)
     }
 

@@ -182,8 +182,10 @@ package final class Mount: Sendable {
     package static func isRunning(_ process: pid_t) -> Bool {
         guard let text = try? String(contentsOfFile: "/proc/\(process)/stat", encoding: .utf8) else { return false }
         // The state follows the name in parentheses, which may hold anything.
-        let rest = text[(text.lastIndex(of: ")") ?? text.startIndex)...].dropFirst(2)
-        return rest.first != "Z" && rest.first != "X"
+        let fields = text[(text.lastIndex(of: ")") ?? text.startIndex)...].dropFirst(2).split(separator: " ")
+        guard let state = fields.first, state != "X" else { return false }
+        // Where its first thread has ended, others may still be about to close its files.
+        return state != "Z" || fields.count > 17 && (Int(fields[17]) ?? 0) > 1
     }
 }
 
