@@ -5,8 +5,8 @@ import Glibc
 import Logging
 import Overlays
 
-/// What a mount that can be written needs besides: who has the kernel forget pages, and who has what was written be in the
-/// files of the overlays soon. Every method may be called from any thread.
+/// What a mount that can be written needs besides: the page cache of the kernel, which has to forget pages, and the timer that
+/// writes back idle overlays. Every method may be called from any thread.
 final class Writing: Sendable {
     private let cache = Guarded<KernelCache?>(nil)
     private let writeBack = Guarded<IdleWriteBack?>(nil)

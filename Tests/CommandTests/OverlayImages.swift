@@ -4,11 +4,12 @@ import TestImages
 
 /// A folder with images in `images`, that is mounted on `mnt` with overlays in `changes`.
 final class OverlayImages: Sendable {
-    let folder = try! TemporaryFolder()
+    let folder: TemporaryFolder
     var path: String { folder.path }
 
     /// Has `script` make images in the folder `images`.
     init(_ script: String) throws {
+        folder = try TemporaryFolder()
         try Mount.register(folder.file("mnt"))
         try Shell.check("cd \"$1\"; mkdir images mnt changes; cd images\n" + script, path)
     }

@@ -105,7 +105,7 @@ struct `Threads that write to one disk` {
         var disk = try WrittenDisk(QCOW2Overlay.image(size: 8 << 20, over: nil), seed: 1)
         try disk.layer.close()
         let file = HookedFile(MemoryWritableFile(disk.file.bytes))
-        // Who has it lets barriers pass; each of them passes it on.
+        // A barrier passes while it holds the gate, and gives it to the next.
         let (gate, arrived) = (DispatchSemaphore(value: 1), DispatchSemaphore(value: 0))
         file.beforeSync = {
             arrived.signal()

@@ -85,7 +85,7 @@ package final class ImageDisks: Sendable {
         if let table = state.partitionTables[content], snapshot != nil || changes == state.changes { return table }
         let table = PartitionTable(of: disk)
         if snapshot == nil {
-            // What was written may be another table. Who has one of its partitions open keeps it where it was.
+            // What was written may be another table. A partition that is open stays where it was.
             if let last = state.partitionTables[nil], last != table {
                 state.disks = state.disks.filter { $0.key.snapshot != nil || !$0.key.part.isPartition }
             }
