@@ -34,7 +34,9 @@ public final class OverlayLayer: ImageLayer {
     public var logicalSectorSize: Int? { top.logicalSectorSize }
     /// The bytes of the disk that are stored: of the image, and of the overlay.
     public var allocatedSize: UInt64 {
-        min(virtualSize, (opened.disk.allocatedSize ?? virtualSize) + (disk.allocatedSize ?? 0))
+        let (sum, overflow) = (opened.disk.allocatedSize ?? virtualSize)
+            .addingReportingOverflow(disk.allocatedSize ?? 0)
+        return overflow ? virtualSize : min(virtualSize, sum)
     }
     /// Why QEMU does not open the overlay; nil where it does.
     public var reasonAgainstQEMU: ErrorText? { base.reasonAgainstQEMU }
