@@ -141,8 +141,8 @@ let package = Package(
         .target(
             name: "Reports",
             dependencies: [
-                "Attachment", "BlockImage", "ByteFormat", "Catalog", "Encryption", "FormatCore", "ImageFormats",
-                "ImageTools", "JSON", "LVM", "Overlays", "PartitionTable",
+                "Attachment", "BlockImage", "ByteFormat", "Catalog", "Encryption", "FormatCore", "HostStorage",
+                "ImageFormats", "ImageTools", "JSON", "LVM", "Overlays", "PartitionTable",
             ],
             swiftSettings: strict),
         .target(
@@ -177,9 +177,8 @@ let package = Package(
         .target(
             name: "RBlockFSCommand",
             dependencies: [
-                "Arguments", "BlockImage", "CLinux", "Completion", "Encryption", "Fuse", "HostStorage", "ImageFS",
-                "ImageFormats", "Overlays",
-                "Sockets", argumentParser, logging, system,
+                "Arguments", "BlockImage", "CFuse3", "CLinux", "Completion", "Encryption", "Fuse", "HostStorage",
+                "ImageFS", "ImageFormats", "Overlays", "Sockets", argumentParser, logging, system,
             ],
             exclude: ["Samples"],
             swiftSettings: strict),
@@ -273,7 +272,9 @@ let package = Package(
         .testTarget(
             name: "OVATests",
             dependencies: [
-                "BlockImage", "ByteFormat", "HostStorage", "ImageFormats", "OVA", "HostTools", "TestImages", system,
+                "BlockImage", "ByteFormat", "FormatCore", "HostStorage", "ImageFormats", "OVA", "HostTools",
+                "TestImages",
+                system,
             ],
             swiftSettings: forTests),
         .testTarget(
@@ -325,7 +326,8 @@ let package = Package(
         .testTarget(
             name: "ImageToolsTests",
             dependencies: [
-                "BlockImage", "Catalog", "Encryption", "ImageTools", "QCOW2", "HostTools", "TestImages", system,
+                "BlockImage", "Catalog", "Encryption", "ImageFormats", "ImageTools", "QCOW2", "HostTools", "TestImages",
+                system,
             ],
             swiftSettings: forTests),
         .testTarget(
@@ -355,7 +357,7 @@ let package = Package(
             swiftSettings: forTests),
         .testTarget(
             name: "NBDServerTests",
-            dependencies: ["Catalog", "NBDServer", "HostTools", "TestImages", system] + nio,
+            dependencies: ["BlockImage", "Catalog", "ImageTools", "NBDServer", "HostTools", "TestImages", system] + nio,
             swiftSettings: forTests),
         .testTarget(name: "ServeTests", dependencies: ["HostTools", "TestImages"], swiftSettings: forTests),
         .testTarget(
@@ -364,7 +366,7 @@ let package = Package(
         .testTarget(
             name: "FuzzTests", dependencies: fuzzed, exclude: ["Fuzzer"], swiftSettings: forTests),
         .testTarget(name: "BootTests", dependencies: ["HostTools", "TestImages"], swiftSettings: forTests),
-        .testTarget(name: "JSONTests", dependencies: ["JSON", "TestImages"], swiftSettings: forTests),
+        .testTarget(name: "JSONTests", dependencies: ["JSON", "HostTools", "TestImages"], swiftSettings: forTests),
         .testTarget(
             name: "ControlRPCTests",
             dependencies: [

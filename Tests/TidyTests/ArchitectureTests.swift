@@ -82,22 +82,9 @@ struct `The picture of the architecture` {
     private func imports() throws -> [String: Set<String>] {
         var found: [String: Set<String>] = [:]
         for file in try Sources.files(in: "Sources") {
-            found[file.module, default: []].formUnion(file.lines.compactMap(imported))
+            found[file.module, default: []].formUnion(file.imports)
         }
         return found
-    }
-
-    /// The module that a line imports, if it imports any.
-    private func imported(by line: Substring) -> String? {
-        let words = line.split(separator: " ")
-        guard let index = words.firstIndex(of: "import"), words.prefix(index).allSatisfy(isModifier) else { return nil }
-        let kinds: Set<Substring> = ["struct", "class", "enum", "protocol", "func", "var", "let", "typealias"]
-        let name = words.dropFirst(index + 1).first { !kinds.contains($0) }
-        return name.map { String($0.prefix { $0 != "." }) }
-    }
-
-    private func isModifier(_ word: Substring) -> Bool {
-        word.hasPrefix("@") || ["public", "package", "internal", "private", "fileprivate"].contains(word)
     }
 
     private func list(_ names: Set<String>) -> String {

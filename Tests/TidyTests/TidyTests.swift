@@ -7,6 +7,22 @@ struct Sources {
         var module: String
         var name: String
         var lines: [Substring]
+
+        /// The modules that the file imports.
+        var imports: Set<String> {
+            let kinds: Set<Substring> = ["struct", "class", "enum", "protocol", "func", "var", "let", "typealias"]
+            let names = lines.compactMap { line -> Substring? in
+                let words = line.split(separator: " ")
+                guard let index = words.firstIndex(of: "import"), words.prefix(index).allSatisfy(Self.isModifier)
+                else { return nil }
+                return words.dropFirst(index + 1).first { !kinds.contains($0) }
+            }
+            return Set(names.map { name in String(name.prefix { $0 != "." }) })
+        }
+
+        private static func isModifier(_ word: Substring) -> Bool {
+            word.hasPrefix("@") || ["public", "package", "internal", "private", "fileprivate"].contains(word)
+        }
     }
 
     static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
