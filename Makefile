@@ -184,7 +184,7 @@ crash: deps
 bench: deps-bench
 	$(SWIFT) build -c release
 	set -e; bench="$$($(SWIFT) build -c release --show-bin-path)/rblock-bench"; "$$bench" $(BENCH); \
-	$(if $(BENCH),,"$$bench" convert; "$$bench" serve)
+	$(if $(BENCH),,"$$bench" convert; "$$bench" serve; "$$bench" write)
 
 # The documentation of the library.
 docs: deps

@@ -70,8 +70,30 @@ static int submit(aio_context_t context, struct iocb **requests, long count)
     return 0;
 }
 
-/// Keeps `depth` requests in flight until all offsets are read.
-static int read_all(
+void cbench_fill(void *bytes, size_t count, uint64_t offset)
+{
+    char *at = bytes;
+    for (size_t done = 0; done < count; done += BLOCK) {
+        uint64_t block = offset + done, state = block * 2 + 1;
+        for (size_t word = 0; word < BLOCK; word += sizeof state) {
+            // Marsaglia's xorshift.
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            memcpy(at + done + word, word == 0 ? &block : &state, sizeof state);
+        }
+    }
+}
+
+/// Puts into the block of `request`, which is filled, where it goes.
+static void stamp(struct iocb *request)
+{
+    uint64_t offset = (uint64_t)request->aio_offset;
+    memcpy((void *)(uintptr_t)request->aio_buf, &offset, sizeof offset);
+}
+
+/// Keeps `depth` requests in flight until all offsets are read, or written where there is no `sum`.
+static int go_through(
     aio_context_t context, int file, const uint64_t *offsets, size_t count, unsigned depth, char *buffers,
     struct iocb *requests, uint64_t *sum)
 {
@@ -82,12 +104,14 @@ static int read_all(
     for (; next < depth && next < count; next++) {
         requests[next] = (struct iocb){
             .aio_data = next,
-            .aio_lio_opcode = IOCB_CMD_PREAD,
+            .aio_lio_opcode = sum ? IOCB_CMD_PREAD : IOCB_CMD_PWRITE,
             .aio_fildes = (uint32_t)file,
             .aio_buf = (uint64_t)(uintptr_t)(buffers + next * BLOCK),
             .aio_nbytes = BLOCK,
             .aio_offset = (int64_t)offsets[next],
         };
+        if (!sum)
+            stamp(&requests[next]);
         batch[free_count++] = &requests[next];
     }
     int result = submit(context, batch, free_count);
@@ -100,11 +124,14 @@ static int read_all(
             struct iocb *request = &requests[events[index].data];
             if (events[index].res != BLOCK)
                 return events[index].res < 0 ? (int)events[index].res : -ENODATA;
-            *sum += cbench_sum_of_block(
-                (const void *)(uintptr_t)request->aio_buf, BLOCK, (uint64_t)request->aio_offset);
+            if (sum)
+                *sum += cbench_sum_of_block(
+                    (const void *)(uintptr_t)request->aio_buf, BLOCK, (uint64_t)request->aio_offset);
             done++;
             if (next < count) {
                 request->aio_offset = (int64_t)offsets[next++];
+                if (!sum)
+                    stamp(request);
                 batch[free_count++] = request;
             }
         }
@@ -113,7 +140,7 @@ static int read_all(
     return result;
 }
 
-int cbench_read_directly(int file, const uint64_t *offsets, size_t count, unsigned depth, uint64_t *sum)
+static int go_through_directly(int file, const uint64_t *offsets, size_t count, unsigned depth, uint64_t *sum)
 {
     aio_context_t context = 0;
     if (syscall(SYS_io_setup, depth, &context) < 0)
@@ -121,12 +148,25 @@ int cbench_read_directly(int file, const uint64_t *offsets, size_t count, unsign
     void *buffers = NULL;
     struct iocb *requests = calloc(depth, sizeof *requests);
     int result = posix_memalign(&buffers, BLOCK, (size_t)depth * BLOCK) == 0 && requests ? 0 : -ENOMEM;
-    *sum = 0;
+    // What a block holds must not depend on which of them it is written from.
+    for (unsigned index = 0; result == 0 && !sum && index < depth; index++)
+        cbench_fill((char *)buffers + (size_t)index * BLOCK, BLOCK, 0);
     if (result == 0)
-        result = read_all(context, file, offsets, count, depth, buffers, requests, sum);
+        result = go_through(context, file, offsets, count, depth, buffers, requests, sum);
     // Waits for what is still in flight, which would be written to the buffers.
     syscall(SYS_io_destroy, context);
     free(requests);
     free(buffers);
     return result;
+}
+
+int cbench_read_directly(int file, const uint64_t *offsets, size_t count, unsigned depth, uint64_t *sum)
+{
+    *sum = 0;
+    return go_through_directly(file, offsets, count, depth, sum);
+}
+
+int cbench_write_directly(int file, const uint64_t *offsets, size_t count, unsigned depth)
+{
+    return go_through_directly(file, offsets, count, depth, NULL);
 }

@@ -7,7 +7,8 @@
 #include <sys/socket.h>
 
 // The NBD protocol's numbers, as its specification names them (NetworkBlockDevice/nbd, doc/proto.md).
-enum { NBD_OPT_EXPORT_NAME = 1, NBD_FLAG_C_FIXED_NEWSTYLE = 1, NBD_FLAG_C_NO_ZEROES = 2, NBD_CMD_READ = 0 };
+enum { NBD_OPT_EXPORT_NAME = 1, NBD_FLAG_C_FIXED_NEWSTYLE = 1, NBD_FLAG_C_NO_ZEROES = 2 };
+enum { NBD_CMD_READ = 0, NBD_CMD_WRITE = 1, NBD_CMD_FLUSH = 3 };
 static const uint64_t NBDMAGIC = 0x4e42444d41474943, IHAVEOPT = 0x49484156454f5054;
 static const uint32_t NBD_REQUEST_MAGIC = 0x25609513, NBD_SIMPLE_REPLY_MAGIC = 0x67446698;
 
@@ -125,5 +126,64 @@ int cbench_read_nbd(int socket, const uint64_t *offsets, size_t count, unsigned 
     }
     free(requests);
     free(replies);
+    return result;
+}
+
+/// Waits for one reply that brings no data.
+static int receive_answer(int socket)
+{
+    struct {
+        uint32_t magic, error;
+        uint64_t cookie;
+    } __attribute__((packed)) answer;
+    int result = receive_all(socket, &answer, sizeof answer);
+    if (result == 0 && be32toh(answer.magic) != NBD_SIMPLE_REPLY_MAGIC)
+        result = -EPROTO;
+    return result == 0 && answer.error != 0 ? -EIO : result;
+}
+
+int cbench_flush_nbd(int socket)
+{
+    struct request request = {.magic = htobe32(NBD_REQUEST_MAGIC), .type = htobe16(NBD_CMD_FLUSH)};
+    int result = send_all(socket, &request, sizeof request);
+    return result == 0 ? receive_answer(socket) : result;
+}
+
+int cbench_write_nbd(
+    int socket, const uint64_t *offsets, size_t count, uint32_t size, unsigned depth, int flushes)
+{
+    char *message = malloc(sizeof(struct request) + size);
+    int result = message ? 0 : -ENOMEM;
+    size_t in_flight = 0;
+    if (result == 0)
+        cbench_fill(message + sizeof(struct request), size, 0);
+    for (size_t next = 0; result == 0 && next < count; next++) {
+        if (in_flight == depth) {
+            result = receive_answer(socket);
+            in_flight--;
+        }
+        struct request request = {
+            .magic = htobe32(NBD_REQUEST_MAGIC),
+            .type = htobe16(NBD_CMD_WRITE),
+            .cookie = htobe64(next),
+            .offset = htobe64(offsets[next]),
+            .length = htobe32(size),
+        };
+        memcpy(message, &request, sizeof request);
+        for (uint32_t at = 0; at < size; at += BLOCK) {
+            uint64_t block = offsets[next] + at;
+            memcpy(message + sizeof request + at, &block, sizeof block);
+        }
+        if (result == 0)
+            result = send_all(socket, message, sizeof request + size);
+        in_flight++;
+        for (; result == 0 && flushes && in_flight > 0; in_flight--)
+            result = receive_answer(socket);
+        if (result == 0 && flushes)
+            result = cbench_flush_nbd(socket);
+    }
+    for (; result == 0 && in_flight > 0; in_flight--)
+        result = receive_answer(socket);
+    free(message);
     return result;
 }

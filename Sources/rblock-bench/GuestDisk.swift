@@ -27,7 +27,7 @@ struct GuestDisk {
     /// Copies files of /usr and /opt until they take `limit` bytes. The order of their folders is one of chance, so that a
     /// small disk has programs, libraries and texts in it too; and as on a large one, most bytes are those of large
     /// files, and most files are small and have many others beside them.
-    private static func copyFiles(upTo limit: Int, to folder: String, list: String) throws {
+    static func copyFiles(upTo limit: Int, to folder: String, list: String) throws {
         let found = try Shell.run("find /usr /opt -xdev -type f -readable -size +0 -printf '%s %p\\0'", timeout: 300)
         let candidates: [File] = found.text.split(separator: "\0").compactMap {
             let parts = $0.split(separator: " ", maxSplits: 1)

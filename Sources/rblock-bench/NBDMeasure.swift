@@ -76,12 +76,8 @@ struct NBDWorkload {
     }
 
     fileprivate func read(_ blocks: Blocks, from path: String, inFlight depth: UInt32) throws -> Double {
-        let socket = try Self.connect(to: path)
+        let socket = try Self.enter(path)
         defer { close(socket) }
-        var limit = timeval(tv_sec: 60, tv_usec: 0)
-        setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
-        let entered = cbench_enter_nbd(socket)
-        guard entered == 0 else { throw PosixFailure(number: -entered, call: "handshake with \(path)") }
         let sample = try Sample(Double(blocks.offsets.count)) {
             var sum: UInt64 = 0
             let result = cbench_read_nbd(socket, blocks.offsets, blocks.offsets.count, depth, &sum)
@@ -97,6 +93,19 @@ struct NBDWorkload {
         guard let socket = try? connect(to: path) else { return false }
         close(socket)
         return true
+    }
+
+    /// A connection to the Unix socket `path` that has entered the default export. The caller closes it.
+    static func enter(_ path: String) throws -> CInt {
+        let socket = try connect(to: path)
+        var limit = timeval(tv_sec: 60, tv_usec: 0)
+        setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+        let entered = cbench_enter_nbd(socket)
+        guard entered == 0 else {
+            close(socket)
+            throw PosixFailure(number: -entered, call: "handshake with \(path)")
+        }
+        return socket
     }
 
     private static func connect(to path: String) throws -> CInt {

@@ -17,13 +17,15 @@ struct RBlockBench: ParsableCommand {
               rblock-bench read --images qcow2,chain
               rblock-bench convert --quick
               rblock-bench serve --quick
+              rblock-bench write --quick
 
             EXIT STATUS
               0   everything was measured
               1   it was not, or something was wrong
               64  wrong usage
             """,
-        subcommands: [ReadBench.self, ConvertBench.self, ServeBench.self], defaultSubcommand: ReadBench.self)
+        subcommands: [ReadBench.self, ConvertBench.self, ServeBench.self, WriteBench.self],
+        defaultSubcommand: ReadBench.self)
 
     /// Says what went wrong, if anything did, and ends with 1.
     static func end(with problems: [String]) throws {

@@ -74,9 +74,12 @@ struct ServeBench: ParsableCommand {
         try RBlockBench.end(with: problems)
     }
 
-    private func report(_ rows: [ServeRow], _ kind: ImageKind) throws {
+    private func report(_ rows: [PeerRow], _ kind: ImageKind) throws {
         switch options.output {
-        case .human: print(ServeRow.table(rows, titled: kind.title))
+        case .human:
+            let peers = [NBDServerKind.qemu, .nbdkit].map { ($0.rawValue, $0.rawValue) }
+            print(
+                PeerTable(title: kind.title, rows: rows, peers: peers) { NBDMeasure(rawValue: $0)?.title ?? $0 }.text)
         case .json: for row in rows { print(try row.line()) }
         }
         fflush(nil)

@@ -11,8 +11,8 @@ struct ServeComparison {
     let progress: Progress
 
     /// Measures the servers in alternation, and answers a row for each of them and each measure.
-    func run(_ kinds: [NBDServerKind], rounds: Int) throws -> [ServeRow] {
-        var rows: [NBDServerKind: [NBDMeasure: ServeRow]] = [:]
+    func run(_ kinds: [NBDServerKind], rounds: Int) throws -> [PeerRow] {
+        var rows: [NBDServerKind: [NBDMeasure: PeerRow]] = [:]
         var servers: [(kind: NBDServerKind, socket: String, server: BackgroundServer)] = []
         defer { for (_, _, server) in servers { server.end() } }
         for kind in kinds {
@@ -27,8 +27,12 @@ struct ServeComparison {
                 problem = "\(error)"
             }
             for measure in measures {
-                rows[kind, default: [:]][measure] = ServeRow(
-                    image.kind, measure, kind, size: workload.disk.size, problem: problem)
+                var row = PeerRow(
+                    image: image.kind.rawValue, measure: measure.rawValue, server: kind.rawValue, unit: measure.unit,
+                    size: workload.disk.size)
+                if kind == .rblock { row.aims = [PeerRow.Aim(times: NBDServerKind.qemu.rawValue, atLeast: 1.5)] }
+                row.problem = problem
+                rows[kind, default: [:]][measure] = row
             }
         }
         for round in 0..<rounds {

@@ -36,3 +36,19 @@ int cbench_enter_nbd(int socket);
 /// Reads 4 KiB at each of `count` offsets of the export that `socket` has entered, with `depth` requests in flight. 0 and
 /// the sum of the blocks, or a negative errno; -EIO for an error of the server.
 int cbench_read_nbd(int socket, const uint64_t *offsets, size_t count, unsigned depth, uint64_t *sum);
+
+/// Fills `count` bytes, a multiple of 4096, with bytes that do not compress, each 4096 of them with its offset from
+/// `offset` on: two blocks with other offsets are other blocks.
+void cbench_fill(void *bytes, size_t count, uint64_t offset);
+
+/// Writes 4 KiB of `cbench_fill` at each of `count` offsets of `file`, which was opened with O_DIRECT, with `depth` writes in
+/// flight, by io_submit(2). 0 or a negative errno; a write that is short is -ENODATA.
+int cbench_write_directly(int file, const uint64_t *offsets, size_t count, unsigned depth);
+
+/// Writes `size` bytes of `cbench_fill` at each of `count` offsets of the export that `socket` has entered, with `depth`
+/// requests in flight; `flushes`: each write is followed by a flush. 0 or a negative errno; -EIO for an error of the server.
+int cbench_write_nbd(
+    int socket, const uint64_t *offsets, size_t count, uint32_t size, unsigned depth, int flushes);
+
+/// Has the export that `socket` has entered flush. 0 or a negative errno.
+int cbench_flush_nbd(int socket);
