@@ -29,10 +29,53 @@ struct `Writing to an image` {
         #expect(try barriers(disk) { try disk.layer.flush() } == 0)
         try disk.layer.write(.noise(70000, salt: 2), at: 0)
         #expect(try barriers(disk) { try disk.layer.flush() } == 1)
+        // What was accounted ahead is given back.
+        #expect(try barriers(disk) { try disk.layer.writeBack() } == 1)
         #expect(try barriers(disk) { try disk.layer.writeBack() } == 0)
         // Nothing but an entry changes.
         try disk.layer.zero(65536, at: GuestOffset(0), mayUnmap: false)
         #expect(try barriers(disk) { try disk.layer.flush() } == 1)
+    }
+
+    @Test func `costs one barrier where zeros are replaced, two where other data is, in clusters that are accounted`()
+        throws
+    {
+        let size = 4 << 20
+        for (below, expected) in [(nil, [2, 1, 1]), ([UInt8].noise(size, salt: 9), [2, 2, 2])] {
+            let disk = try WrittenDisk(NewQCOW2(size: UInt64(size)), below: below, seed: 1)
+            let counts = try [0, 65536, 1 << 20 as UInt64].map { start in
+                try disk.layer.write(.noise(4096, salt: 1), at: start)
+                return try barriers(disk) { try disk.layer.flush() }
+            }
+            #expect(counts == expected)
+            try disk.layer.close()
+            try disk.judgeBytes(disk.file.bytes, allowsLeaks: false)
+        }
+    }
+
+    @Test(arguments: [false, true])
+    func `costs one barrier for each of small writes in order, but for the first two of a cluster`(
+        isOverData: Bool
+    ) throws {
+        var image = NewQCOW2(size: 4 << 20)
+        image.hasExtendedL2 = true
+        let below = isOverData ? [UInt8].noise(4 << 20, salt: 9) : nil
+        let disk = try WrittenDisk(image, below: below, seed: 1)
+        try disk.layer.write(.noise(4096, salt: 1), at: 0)
+        try disk.layer.flush()
+        var (counts, expected) = ([Int](), below ?? [UInt8](repeating: 0, count: 4 << 20))
+        for start in stride(from: UInt64(65536), to: 196608, by: 4096) {
+            let bytes = [UInt8].noise(4096, salt: start)
+            try disk.layer.write(bytes, at: start)
+            expected.overwrite(from: Int(start), with: bytes)
+            counts.append(try barriers(disk) { try disk.layer.flush() })
+        }
+        let each = !isOverData ? [Int](repeating: 1, count: 16) : [2, 2] + [Int](repeating: 1, count: 14)
+        #expect(counts == each + each)
+        #expect(
+            areSame(try disk.layer.read(65536..<Int(disk.layer.virtualSize), below: disk.below), expected[65536...]))
+        try disk.layer.close()
+        try disk.judgeBytes(disk.file.bytes, allowsLeaks: false)
     }
 
     @Test func `takes no cluster again before nothing on the disk leads there`() throws {

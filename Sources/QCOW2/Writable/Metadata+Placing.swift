@@ -17,6 +17,8 @@ struct Placement: Sendable {
     var isNew: Bool
     /// Whether they were never written, and read as zeros.
     var isUnused: Bool
+    /// Whether the disk has zeros in all of `filled` now, so that what is not written yet may be seen there.
+    var replacesZeros = false
     /// What the cluster is stored in until then, where it is to be given up.
     var replaced: ClusterMapping?
 }
@@ -57,8 +59,11 @@ extension Metadata {
 
     /// How the bytes of the disk from `position` up to `end` are to be written: those at its beginning.
     ///
-    /// Only for who alone uses their guest clusters. Throws what `allocate` throws.
-    mutating func planWrite(at position: UInt64, upTo end: UInt64) throws(ImageError) -> WriteStep {
+    /// Only for who alone uses their guest clusters. `fillsUp`: what follows data of a cluster is placed together with the rest
+    /// of it, so that later writes find it there. Throws what `allocate` throws.
+    mutating func planWrite(
+        at position: UInt64, upTo end: UInt64, fillsUp: Bool
+    ) throws(ImageError) -> WriteStep {
         try checkIsSound()
         if let found = try ownData(at: position, upTo: end) { return .inPlace(found.host, count: found.count) }
         let place = try madePlace(of: position / clusterSize)
@@ -79,6 +84,7 @@ extension Metadata {
         placement.data = position - guest..<last
         if placement.replaced == nil {
             placement.filled = filled(around: placement.data, in: entry, isNew: placement.isNew)
+            if fillsUp, !placement.isNew { fillUp(&placement, in: entry) }
         }
         return .placed(placement)
     }
@@ -87,9 +93,9 @@ extension Metadata {
     private mutating func allocateUnused(
         _ count: Int
     ) throws(ImageError) -> (clusters: Range<UInt64>, isUnused: Bool) {
-        let before = unusedFrom
+        let (before, reserved) = (unusedFrom, reserved)
         let clusters = try allocate(count)
-        return (clusters, clusters.lowerBound >= before)
+        return (clusters, reserved.contains(clusters.lowerBound) || clusters.lowerBound >= before)
     }
 
     /// How many clusters from that of `place` on, up to the one that the disk's byte before `end` lies in, have no host
@@ -118,6 +124,21 @@ extension Metadata {
         return (isData(first) ? data.lowerBound : first)..<(isData(end - granule) ? data.upperBound : end)
     }
 
+    /// Has `placement` fill its cluster up to the end, where it goes on after data of it and all that follows is stored elsewhere.
+    private func fillUp(_ placement: inout Placement, in entry: Entry) {
+        func run(at byte: UInt64) -> ClusterRun { entry.mapping.run(from: byte, clusterSize: clusterSize) }
+        guard placement.filled.lowerBound > 0, placement.filled.upperBound < clusterSize,
+            case .data = run(at: placement.filled.lowerBound - 1).storage
+        else { return }
+        var end = placement.filled.upperBound
+        while end < clusterSize {
+            let run = run(at: end)
+            if case .data = run.storage { return }
+            end += run.count
+        }
+        placement.filled = placement.filled.lowerBound..<clusterSize
+    }
+
     /// Has the tables lead to a placement whose bytes are on the host.
     mutating func publish(_ placement: Placement) throws(ImageError) {
         try checkIsSound()
@@ -141,7 +162,7 @@ extension Metadata {
             if let next = next(place) { place = next }
         }
         if let replaced = placement.replaced { free(replaced) }
-        hasNewData = true
+        hasNewData = hasNewData || !placement.replacesZeros
     }
 
     /// Takes back a placement that nothing leads to.

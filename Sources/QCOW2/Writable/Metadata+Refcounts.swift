@@ -12,6 +12,8 @@ extension Metadata {
 
     /// By how much the file grows at a time: so many flushes need not wait for a new size of it.
     private static let growth: UInt64 = 1 << 20
+    /// The fewest and the most clusters that are accounted ahead; with those of 64 KiB, it is as many as the file grows by.
+    private static let reserveLimits: (least: UInt64, most: UInt64) = (4, 64)
 
     /// The refcount block for `cluster`; nil where there is none, and its refcount is 0.
     private func block(of cluster: UInt64) -> UInt64? {
@@ -51,7 +53,14 @@ extension Metadata {
     ///
     /// Throws `system` where the file cannot be that large, and `unsupported` where the format cannot count as many.
     mutating func allocate(_ count: Int) throws(ImageError) -> Range<UInt64> {
-        let first = if let reused = try takeReusable() { reused } else { try searchFree() }
+        takenCount += 1
+        let reused = try takeReusable()
+        if reused == nil, !reserved.isEmpty {
+            let taken = reserved.prefix(count)
+            reserved = taken.upperBound..<reserved.upperBound
+            return taken
+        }
+        let first = if let reused { reused } else { try searchFree() }
         var end = first + 1
         while end < first + UInt64(count) {
             if reusable.last == end {
@@ -103,6 +112,27 @@ extension Metadata {
             throw damaged(cluster * clusterSize, "the cluster has the refcount 0, but holds \(role.rawValue)")
         }
         return true
+    }
+
+    /// Accounts clusters ahead where few were taken since the tables were written last: then each flush is waited for, and those
+    /// that find their clusters accounted need one barrier less. Clusters that are not taken until the process ends, whatever
+    /// ends it, are lost to the file; they take no space of the host.
+    mutating func reserve() {
+        let size = min(max(Self.growth / clusterSize, Self.reserveLimits.least), Self.reserveLimits.most)
+        defer { takenCount = 0 }
+        guard reserved.isEmpty, reusable.isEmpty, takenCount > 0, takenCount <= Int(size) else { return }
+        let clusters = unusedFrom..<unusedFrom + size
+        guard block(of: clusters.lowerBound) != nil, block(of: clusters.upperBound - 1) != nil else { return }
+        for cluster in clusters where (try? isFree(cluster)) != true { return }
+        // Without it, the next are accounted when they are taken.
+        guard (try? take(clusters)) != nil else { return }
+        reserved = clusters
+    }
+
+    /// Gives back what was accounted ahead.
+    mutating func releaseReserve() {
+        giveBack(reserved)
+        reserved = 0..<0
     }
 
     /// Accounts `clusters`, which are free, and has the file reach to their end.

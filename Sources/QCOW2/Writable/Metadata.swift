@@ -38,7 +38,8 @@ struct Metadata: Sendable {
     var newTables: Set<UInt64> = []
     /// Whether the refcount table has a new place that the header on the disk does not name yet.
     var isTableMoved = false
-    /// Whether data was written for which tables in memory lead to clusters that no barrier has followed.
+    /// Whether data was written for which tables in memory lead to clusters that no barrier has followed, and without which
+    /// these would show something that the disk never had there.
     var hasNewData = false
 
     /// Below this cluster all are taken, or among `reusable`.
@@ -47,6 +48,10 @@ struct Metadata: Sendable {
     var reusable: [UInt64] = []
     /// From this cluster on none was ever written: they read as zeros.
     var unusedFrom: UInt64
+    /// Clusters that are accounted ahead of what needs them, and were never written: the next to be taken.
+    var reserved: Range<UInt64> = 0..<0
+    /// How many clusters were taken since the tables were written.
+    var takenCount = 0
     /// Where the file ends.
     var fileEnd: UInt64
     /// How many references were given up in memory to which clusters, and may still be on the disk.

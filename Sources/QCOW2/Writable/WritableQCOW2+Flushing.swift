@@ -29,31 +29,37 @@ extension WritableQCOW2 {
     /// Returns when everything that was done before the call is on stable storage.
     public func flush() throws(ImageError) {
         try metadata.withLock { metadata throws(ImageError) in try metadata.checkIsSound() }
-        let isDone =
-            flushedChanges.load(ordering: .sequentiallyConsistent) == changes.load(ordering: .sequentiallyConsistent)
-        if !isDone { try runFlush() }
+        if !isFlushed { try runFlush() }
     }
 
-    /// Writes the tables that were changed, in the same order and with the same barriers.
+    /// Whether nothing was changed that a flush has not seen.
+    var isFlushed: Bool {
+        flushedChanges.load(ordering: .sequentiallyConsistent) == changes.load(ordering: .sequentiallyConsistent)
+    }
+
+    /// Writes the tables that were changed, in the same order and with the same barriers, and gives back what was accounted
+    /// ahead.
     public func writeBack() throws(ImageError) {
         releaseRetired()
+        metadata.withLock { $0.releaseReserve() }
         // What a flush gives up is counted down after it, and written by the next.
         for _ in 0..<2 {
             guard metadata.withLock({ $0.hasChanges }) else { return }
-            try runFlush()
+            try runFlush(isLast: true)
         }
     }
 
     /// Flushes, has everything in the file that is in memory only, and gives back the space that was set aside.
     public func close() throws(ImageError) {
-        try flush()
+        if !isFlushed { try runFlush(isLast: true) }
         try writeBack()
         let isCut = try metadata.withLock { metadata throws(ImageError) in try metadata.cutUnused(to: file.size) }
         if isCut { try sync() }
     }
 
-    /// Waits for a flush that begins from now on: its own, unless another thread begins it.
-    func runFlush() throws(ImageError) {
+    /// Waits for a flush that begins from now on: its own, unless another thread begins it. `isLast`: more writes are not
+    /// expected soon.
+    func runFlush(isLast: Bool = false) throws(ImageError) {
         let wanted = flushing.change { $0.begun + 1 }
         let (isMine, error) = flushing.wait { state -> (Bool, ImageError?)? in
             if state.ended >= wanted { return (false, state.failures[wanted]) }
@@ -64,7 +70,7 @@ extension WritableQCOW2 {
         if let error { throw error }
         guard isMine else { return }
         do throws(ImageError) {
-            try writeChanges()
+            try writeChanges(reserves: !isLast)
         } catch {
             flushing.change { $0.end(error) }
             throw error
@@ -72,9 +78,12 @@ extension WritableQCOW2 {
         flushing.change { $0.end(nil) }
     }
 
-    private func writeChanges() throws(ImageError) {
+    private func writeChanges(reserves: Bool) throws(ImageError) {
         let seen = changes.load(ordering: .sequentiallyConsistent)
-        let taken = try metadata.withLock { metadata throws(ImageError) in try metadata.takeChanges() }
+        let taken = try metadata.withLock { metadata throws(ImageError) in
+            if reserves { metadata.reserve() }
+            return try metadata.takeChanges()
+        }
         var stage = MetadataChanges.Stage.accounted
         do throws(ImageError) {
             try write(taken.accounted)

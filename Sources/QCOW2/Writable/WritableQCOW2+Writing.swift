@@ -19,7 +19,7 @@ extension WritableQCOW2 {
         if try writeInPlace(bytes, range) { return }
         let hold = clusterHolds.take(clusters(of: range), isShared: false)
         defer { clusterHolds.giveBack(hold) }
-        try write(bytes, held: range)
+        try write(bytes, held: range, isAlone: isFlushed)
     }
 
     /// Has the `count` bytes at `start` read as zeros: by the flags of version 3, and by zeros where these are for more.
@@ -65,7 +65,7 @@ extension WritableQCOW2 {
             let count = min(range.upperBound - position, UInt64(Self.zeros.count))
             // Safe: integers have no bytes that are not set.
             unsafe try write(
-                Self.zeros.span.bytes.extracting(first: Int(count)), held: position..<position + count)
+                Self.zeros.span.bytes.extracting(first: Int(count)), held: position..<position + count, isAlone: false)
             position += count
         }
     }
@@ -118,21 +118,22 @@ extension WritableQCOW2 {
         try metadata.withLock { metadata throws(ImageError) in try metadata.ownData(at: position, upTo: end) }
     }
 
-    /// Writes `bytes` to clusters that this request has alone.
-    private func write(_ bytes: RawSpan, held range: Range<UInt64>) throws(ImageError) {
+    /// Writes `bytes` to clusters that this request has alone. `isAlone`: a flush probably waits for nothing else.
+    private func write(_ bytes: RawSpan, held range: Range<UInt64>, isAlone: Bool) throws(ImageError) {
         var position = range.lowerBound
         while position < range.upperBound {
             let step = try metadata.withLock { metadata throws(ImageError) in
-                try metadata.planWrite(at: position, upTo: range.upperBound)
+                try metadata.planWrite(at: position, upTo: range.upperBound, fillsUp: isAlone)
             }
             let first = Int(position - range.lowerBound)
             switch step {
             case .inPlace(let host, let count):
                 try file.write(bytes.extracting(first..<first + Int(count)), at: host)
                 position += count
-            case .placed(let placement):
+            case .placed(var placement):
                 let count = placement.data.count
                 do throws(ImageError) {
+                    if isAlone { try replaceZeros(&placement) }
                     try fill(placement, bytes.extracting(first..<first + count))
                     try metadata.withLock { metadata throws(ImageError) in try metadata.publish(placement) }
                 } catch {
@@ -149,7 +150,9 @@ extension WritableQCOW2 {
         let (data, guest) = (placement.data, placement.guest)
         var head = placement.filled.lowerBound..<data.lowerBound
         var tail = data.upperBound..<placement.filled.upperBound
-        if placement.isUnused {
+        if placement.replacesZeros {
+            (head, tail) = (data.lowerBound..<data.lowerBound, data.upperBound..<data.upperBound)
+        } else if placement.isUnused {
             // The host has zeros there already.
             if try readsAsZeros(head, from: guest) { head = data.lowerBound..<data.lowerBound }
             if try readsAsZeros(tail, from: guest) { tail = data.upperBound..<data.upperBound }
@@ -175,6 +178,30 @@ extension WritableQCOW2 {
 extension WritableQCOW2 {
     /// The disk as it is. Not kept: it would keep this layer.
     private var disk: Image { Image(layer: self, backing: below) }
+
+    /// Notes where the disk reads as zeros what `placement` fills, as its host clusters do: no barrier is needed then between the
+    /// data and the tables. Where it reads as zeros in the whole cluster, all of that is filled.
+    private func replaceZeros(_ placement: inout Placement) throws(ImageError) {
+        guard placement.isUnused, placement.replaced == nil else { return }
+        let whole = 0..<UInt64(placement.clusters) * format.clusterSize
+        for range in [whole, placement.filled] {
+            guard try isHole(range, from: placement.guest) else { continue }
+            (placement.filled, placement.replacesZeros) = (range, true)
+            return
+        }
+    }
+
+    /// Whether the bytes `range` of the disk, counted from `guest`, read as zeros without being stored; past its end, they do.
+    private func isHole(_ range: Range<UInt64>, from guest: UInt64) throws(ImageError) -> Bool {
+        var runs = DiskRuns(of: disk)
+        var position = guest + range.lowerBound
+        while position < guest + range.upperBound {
+            let run = runs.splitAtHoles(try runs.run(at: position, limit: guest + range.upperBound - position))
+            guard run.isZeros else { return false }
+            position = run.end
+        }
+        return true
+    }
 
     /// Whether the bytes `range` of the disk, counted from `guest`, are known to read as zeros.
     private func readsAsZeros(_ range: Range<UInt64>, from guest: UInt64 = 0) throws(ImageError) -> Bool {
