@@ -5,20 +5,27 @@ package struct ContentDigest: Hashable, Sendable {
     package var high: UInt64 = 0
     package var low: UInt64 = 0
 
-    /// That of the words at `start`, of which there are `count`; 0 where all are 0.
+    /// That of the words at `start`, of which there are `count`, a multiple of four; 0 where all are 0.
     fileprivate init(of start: UnsafePointer<UInt64>, _ count: Int) {
-        var any: UInt64 = 0
-        var (first, second): (UInt64, UInt64) = (0x9e37_79b9_7f4a_7c15, 0xc2b2_ae3d_27d4_eb4f)
-        for index in 0..<count {
-            let word = start[index]
-            any |= word
-            // Two chains of multiplications with different odd factors.
-            first = (first ^ word) &* 0xbf58_476d_1ce4_e5b9
-            first ^= first >> 29
-            second = (second &+ word) &* 0x94d0_49bb_1331_11eb
-            second ^= second >> 32
+        // Two chains of multiplications with different odd factors, in each of four lanes, so that a processor does them
+        // at the same time.
+        var any = SIMD4<UInt64>(repeating: 0)
+        var first = SIMD4<UInt64>(
+            0x9e37_79b9_7f4a_7c15, 0xc2b2_ae3d_27d4_eb4f, 0x1656_67b1_9e37_79f9, 0x85eb_ca77_c2b2_ae63)
+        var second = first &+ 0x27d4_eb2f_1656_67c5
+        for index in stride(from: 0, to: count, by: 4) {
+            let words = SIMD4(start[index], start[index + 1], start[index + 2], start[index + 3])
+            any |= words
+            first = (first ^ words) &* 0xbf58_476d_1ce4_e5b9
+            first ^= first &>> 29
+            second = (second &+ words) &* 0x94d0_49bb_1331_11eb
+            second ^= second &>> 32
         }
-        (high, low) = any == 0 ? (0, 0) : (first, second)
+        guard any != SIMD4(repeating: 0) else { return }
+        for lane in 0..<4 {
+            high = Self.mix(high ^ first[lane])
+            low = Self.mix(low &+ second[lane])
+        }
     }
 
     fileprivate init() {}

@@ -5,6 +5,8 @@ import QCOW2
 struct QCOW2State {
     /// What is kept of the tables of all states that are opened: little, since each is opened once.
     private static let resources = LayerResources(cacheSize: 3 << 20)
+    /// The memory that disks are read into: of every disk anew, it would be made by the kernel, page by page.
+    private static let buffers = BufferPool(capacity: 8 << 20)
 
     let file: any HostFile
     let description: QCOW2Description
@@ -53,14 +55,16 @@ struct QCOW2State {
 
     /// What cannot be read is foreign: its error says why.
     static func sectors(of disk: Image, run: UInt64) -> [GuestSector] {
-        let buffer = AlignedBuffer(capacity: Int(disk.virtualSize))
+        let size = Int(disk.virtualSize)
+        let buffer = buffers.take(size)
+        defer { buffers.giveBack(buffer) }
         do throws(ImageError) {
-            try buffer.fill(buffer.capacity) { output throws(ImageError) in
-                try disk.read(Int(disk.virtualSize), at: GuestOffset(0), into: &output)
+            try buffer.fill(size) { output throws(ImageError) in
+                try disk.read(size, at: GuestOffset(0), into: &output)
             }
             return buffer.bytes.withUnsafeBytes { GuestSector.all(in: $0, run: run) }
         } catch {}
-        return (0..<Int(disk.virtualSize) / GuestSector.size).map { sector in
+        return (0..<size / GuestSector.size).map { sector in
             do throws(ImageError) {
                 try buffer.fill(GuestSector.size) { output throws(ImageError) in
                     try disk.read(GuestSector.size, at: GuestOffset(UInt64(sector * GuestSector.size)), into: &output)
