@@ -98,4 +98,25 @@ struct `An image that QEMU writes to as well` {
         #expect(check.status == 0, "\(check)")
         try QemuImg.run("compare", "-f", "qcow2", "-F", "raw", both.path, folder.file("expected.raw"))
     }
+
+    @Test func `may end amid its last cluster, and the rest of that is written to`() throws {
+        let folder = try TemporaryFolder()
+        let path = folder.file("disk.qcow2")
+        var image = NewQCOW2(size: 2 << 20)
+        image.hasExtendedL2 = true
+        try folder.write([], to: "disk.qcow2")
+        try QCOW2Overlay.create(image, in: LocalWritableFile(at: FilePath(path)))
+        try QemuImg.io(path, ["write -P 1 0 2048"])
+        try #require(try Status(path).size % 65536 == 2048)
+        let layer = try openWritable(LocalWritableFile(at: FilePath(path)))
+        let bytes = [UInt8].noise(4096, salt: 1)
+        try layer.write(bytes, at: 32768)
+        #expect(try areSame(layer.read(32768..<36864, below: nil), bytes))
+        try layer.close()
+        let again = try openWritable(LocalWritableFile(at: FilePath(path)))
+        #expect(try areSame(again.read(32768..<36864, below: nil), bytes))
+        try again.close()
+        let check = try QemuImg.check(path, format: "qcow2")
+        #expect(check.status == 0, "\(check)")
+    }
 }

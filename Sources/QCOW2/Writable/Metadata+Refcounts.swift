@@ -156,6 +156,12 @@ extension Metadata {
         }
     }
 
+    /// Has the file reach to the end of its last cluster. QEMU leaves it after what it wrote there, and what is written to the
+    /// rest of such a cluster would lie past the end of the file.
+    mutating func completeLastCluster() throws(ImageError) {
+        try reach(unusedFrom)
+    }
+
     /// Has the file reach to the end of the cluster before `cluster`. Nothing else makes it larger.
     private mutating func reach(_ cluster: UInt64) throws(ImageError) {
         let end = cluster * clusterSize

@@ -80,6 +80,7 @@ extension WritableQCOW2 {
         try metadata.withLock { metadata throws(ImageError) in
             try metadata.checkIsSound()
             try metadata.clearAutoclearFeatures()
+            try metadata.completeLastCluster()
         }
         try limitChanges()
         return start.rawValue..<start.rawValue + count
