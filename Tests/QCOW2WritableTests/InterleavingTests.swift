@@ -75,11 +75,15 @@ private final class Running: Sendable {
     private let ended = Atomic(false)
     private let failure = Guarded<ImageError?>(nil)
 
-    init(_ request: Request, _ layer: WritableQCOW2, salt: UInt64) {
+    init(_ work: @escaping @Sendable () throws(ImageError) -> Void) {
         DispatchQueue.global().async { [self] in
-            do throws(ImageError) { try request.run(layer, salt: salt) } catch { failure.withLock { $0 = error } }
+            do throws(ImageError) { try work() } catch { failure.withLock { $0 = error } }
             ended.store(true, ordering: .releasing)
         }
+    }
+
+    convenience init(_ request: Request, _ layer: WritableQCOW2, salt: UInt64) {
+        self.init { () throws(ImageError) in try request.run(layer, salt: salt) }
     }
 
     var hasEnded: Bool { ended.load(ordering: .acquiring) }
@@ -148,6 +152,32 @@ struct `Two requests of which one stops in the middle` {
             }
         }
         #expect(stops > 200, "\(stops)")
+    }
+
+    @Test func `leave no leaks where the second closes the image`() async throws {
+        var image = NewQCOW2(size: 4096 * 8)
+        image.clusterSize = 4096
+        var stops = 0
+        for place in 0..<12 {
+            let (disk, file) = try disk(image, .flushedData)
+            let layer = disk.layer
+            try layer.discard(4096 * 2, at: GuestOffset(0))
+            let stop = Stop(at: place)
+            file.beforeAccess = { stop.pass() }
+            file.beforeSync = { stop.pass() }
+            let one = Running(.flush, layer, salt: 0)
+            while !stop.isReached, !one.hasEnded { await Task.yield() }
+            guard stop.isReached else { break }
+            stops += 1
+            let two = Running { () throws(ImageError) in try layer.close() }
+            // It must wait for the first, and is given the time to end without that.
+            _ = wait(seconds: 0.1) { two.hasEnded }
+            stop.resume()
+            while !one.hasEnded || !two.hasEnded { await Task.yield() }
+            try #require(one.error == nil && two.error == nil)
+            try disk.judgeBytes(file.content.bytes, allowsLeaks: false)
+        }
+        #expect(stops > 2, "\(stops)")
     }
 
     /// Each sector is as one of the requests has it that change it, and as before where there is none; so after reopening.

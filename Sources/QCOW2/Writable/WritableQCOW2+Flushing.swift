@@ -153,15 +153,18 @@ extension WritableQCOW2 {
     /// Counts down the clusters that were given up and that nothing on the disk leads to any more, and that no read
     /// goes on by which they may have been seen in use. Their space goes back to the host before they can be taken again.
     private func releaseRetired() {
-        let first = readHolds.first
-        let (released, unused) = metadata.withLock { $0.takeRetired(before: first) }
-        for run in unused {
-            // Where the host cannot, its space is not given back: nothing needs the zeros.
-            try? file.zero(
-                UInt64(run.count) * format.clusterSize, at: HostOffset(run.lowerBound * format.clusterSize),
-                keepingSpace: false)
+        // Who closes the image waits for those that another thread counts down.
+        releasing.withLock { _ in
+            let first = readHolds.first
+            let (released, unused) = metadata.withLock { $0.takeRetired(before: first) }
+            for run in unused {
+                // Where the host cannot, its space is not given back: nothing needs the zeros.
+                try? file.zero(
+                    UInt64(run.count) * format.clusterSize, at: HostOffset(run.lowerBound * format.clusterSize),
+                    keepingSpace: false)
+            }
+            metadata.withLock { $0.countDown(released) }
         }
-        metadata.withLock { $0.countDown(released) }
     }
 }
 

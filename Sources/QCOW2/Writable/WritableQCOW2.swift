@@ -19,6 +19,8 @@ public final class WritableQCOW2: WritableLayer {
     let clusterHolds = ClusterHolds()
     let readHolds = ReadHolds()
     let flushing = Awaited(Flushing())
+    /// Held while clusters that were given up are counted down.
+    let releasing = Guarded<Void>(())
     /// How many changes were made, and how many of them a flush that ended well had seen.
     let changes = Atomic<UInt64>(0)
     let flushedChanges = Atomic<UInt64>(0)
