@@ -6,6 +6,7 @@ import ImageFormats
 import KernelMap
 import Logging
 import PartitionTable
+import Synchronization
 import SystemPackage
 
 /// One image of the mount, opened when it is first looked into. Every method may be called from any thread.
@@ -84,6 +85,9 @@ final class ImageNode: Entry, Closable {
     /// Bounds the threads that serve it.
     let requests: RequestGate
     var gate: RequestGate? { requests }
+    /// How many have `disk.raw` open for writing. Memory that they mapped changes pages of the kernel, which writes them when
+    /// it likes, and in the end when they are closed.
+    let pageWriters = Atomic(0)
     private let source: CatalogImage
     private let maps = KeptMaps()
     private let state = Guarded(State())

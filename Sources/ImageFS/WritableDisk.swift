@@ -4,6 +4,7 @@ import Fuse
 import Glibc
 import Logging
 import Overlays
+import Synchronization
 
 /// A disk that is open for writing. Every method may be called from any thread.
 final class WritableDisk: OpenFile {
@@ -17,6 +18,7 @@ final class WritableDisk: OpenFile {
     init(_ disk: OpenDisk, _ range: WritableRange) {
         (self.disk, self.range) = (disk, range)
         whole = DiskNode(image: disk.node, view: .current)
+        if !range.isPart { disk.node.pageWriters.add(1, ordering: .relaxed) }
     }
 
     func read(_ count: Int, at offset: UInt64, in mount: ImageFileSystem, reply: consuming DataReply) {
@@ -33,6 +35,16 @@ final class WritableDisk: OpenFile {
         guard let target = range.range(UInt64(bytes.byteCount), at: offset) else {
             return reply.failure(ErrorNumber(rawValue: ENOSPC))
         }
+        guard mayFollowPages else { return write(bytes, to: target, in: mount, reply: reply) }
+        let copy = AlignedBuffer(copying: bytes)
+        afterPages(of: target, in: mount, reply) { [self] reply in
+            write(copy.bytes, to: target, in: mount, reply: reply)
+        }
+    }
+
+    private func write(
+        _ bytes: RawSpan, to target: Range<UInt64>, in mount: ImageFileSystem, reply: consuming WriteReply
+    ) {
         let count = target.count
         do throws(ImageError) {
             try range.layer.write(bytes.extracting(first: count), at: GuestOffset(target.lowerBound))
@@ -50,6 +62,13 @@ final class WritableDisk: OpenFile {
             return reply.failure(ErrorNumber(rawValue: EFBIG))
         }
         guard let target = range.range(count, at: offset) else { return reply.done() }
+        guard mayFollowPages else { return zero(target, way, in: mount, reply: reply) }
+        afterPages(of: target, in: mount, reply) { [self] reply in zero(target, way, in: mount, reply: reply) }
+    }
+
+    private func zero(
+        _ target: Range<UInt64>, _ way: ZeroingWay, in mount: ImageFileSystem, reply: consuming DoneReply
+    ) {
         do throws(ImageError) {
             try range.layer.zero(
                 UInt64(target.count), at: GuestOffset(target.lowerBound), mayUnmap: !way.keepsSpace)
@@ -57,6 +76,21 @@ final class WritableDisk: OpenFile {
             return reply.failure(failure(error, in: mount))
         }
         seen(target, in: mount, reply) { $0.done() }
+    }
+
+    /// Whether the kernel may have pages of `disk.raw` that mapped memory has changed, and that it has not written yet. Where
+    /// one of them holds bytes that are written to a partition, the whole page would later be written over these.
+    private var mayFollowPages: Bool { range.isPart && disk.node.pageWriters.load(ordering: .relaxed) > 0 }
+
+    /// Does `work` when the kernel has written such pages of `target`.
+    private func afterPages<Reply: ~Copyable>(
+        of target: Range<UInt64>, in mount: ImageFileSystem, _ reply: consuming Reply,
+        _ work: @escaping @Sendable (consuming Reply) -> Void
+    ) {
+        let held = HeldReply(reply)
+        mount.writing.forget(target, of: mount.inodes.number(of: whole)) { [gate] in
+            if let reply = held.take() { mount.gated(by: gate, reply, work) }
+        }
     }
 
     /// Answers once whoever reads `target` through another file sees what is there now.
@@ -87,6 +121,7 @@ final class WritableDisk: OpenFile {
             do throws(ImageError) { try range.layer.disk.flush() } catch { _ = failure(error, in: mount) }
             return nil
         }
+        if !range.isPart { disk.node.pageWriters.subtract(1, ordering: .relaxed) }
         disk.close(in: mount)
         disk.node.forgetIfIdle()
     }

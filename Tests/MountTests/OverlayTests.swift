@@ -112,7 +112,7 @@ struct `A disk with an overlay` {
             """
             whole = sys.argv[1] + '/disk.raw'; part = sys.argv[1] + '/partitions/p2.raw'; start = 12288 * 512
             w = os.open(whole, os.O_RDWR); p = os.open(part, os.O_RDWR)
-            m = mmap.mmap(w, os.path.getsize(whole), prot=mmap.PROT_READ)
+            m = mmap.mmap(w, os.path.getsize(whole))
             rand = random.Random(7)
             for turn in range(300):
                 count = rand.choice([1, 512, 4096, 70000]); at = rand.randrange((4 << 20) - count)
@@ -125,6 +125,10 @@ struct `A disk with an overlay` {
                 else:
                     is_('to the disk', os.pwrite(w, data, start + at), count)
                     is_('by the partition', os.pread(p, count, at), data)
+            # In one page, which memory has changed and the kernel has not written yet.
+            m[start + 9000] = 65
+            is_('beside memory', os.pwrite(p, b'next', 9001), 4)
+            m.flush(); is_('both', os.pread(p, 5, 9000), b'Anext')
             is_('past its end', says(os.pwrite, p, b'x', 4 << 20), 'ENOSPC')
             m.close(); os.close(w); os.close(p)
             """, mount.file("a.qcow2"))
