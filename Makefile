@@ -28,7 +28,7 @@ PYTHON_PACKAGES := dissect.hypervisor==3.21 dissect.cstruct==4.7 dissect.util==3
 SECOND_READER := .build-python/dissect.hypervisor-3.21
 
 .PHONY: all deps deps-test deps-bench build release run test test-unit test-programs test-modules build-sanitizers \
-	build-threads test-threads build-fuzz fuzz fuzz-shortly crash bench docs format lint install packages deb tarball \
+	build-threads test-threads build-fuzz fuzz fuzz-shortly crash soak bench docs format lint install packages deb tarball \
 	test-packages clean
 
 all: build
@@ -180,6 +180,14 @@ fuzz: build-fuzz
 crash: deps
 	$(SWIFT) build -c release --product rblock-crash
 	"$$($(SWIFT) build -c release --show-bin-path)/rblock-crash" $(CRASH)
+
+# Writes over images for an hour or two: kills servers, has QEMU write in turn, compares with plain files. SOAK is the part of
+# that which is to be done, and after a colon the seed: `make soak SOAK=0.1:7`.
+SOAK ?= 1
+soak: export RBLOCK_SOAK = $(SOAK)
+soak: deps-test
+	$(SWIFT) build --build-tests
+	@$(call run_tests,soak,--filter '/Overlay(Kill|Soak)Tests\.swift')
 
 bench: deps-bench
 	$(SWIFT) build -c release

@@ -7,40 +7,6 @@ import Testing
 struct `What is written over images` {
     private static let image = "head -c 12M /dev/urandom >a; qemu-img convert -f raw -O qcow2 a a.qcow2; rm a"
 
-    @Test(.enabled(if: Tool.canUseLoopDevices("mkfs.ext4", "e2fsck")))
-    func `is sound when the server is killed, and its file system is good`() throws {
-        let folder = try OverlaidFolder(
-            """
-            PATH=$PATH:/usr/sbin; truncate -s 128M disk; mkfs.ext4 -q disk
-            qemu-img convert -f raw -O qcow2 disk a.qcow2; rm disk
-            """)
-        for turn in 1...5 {
-            let mount = try folder.mount()
-            do {
-                let device = try LoopDevice(mount.disk("a.qcow2"), isWritable: true)
-                // The journal is played back, and what was synced is there.
-                try Shell.check(
-                    """
-                    PATH=$PATH:/usr/sbin; e2fsck -fy "$1" >/dev/null 2>&1 || [ $? = 1 ]; e2fsck -fn "$1" >/dev/null 2>&1
-                    """, device.path)
-                let files = try DeviceMount(device, options: "rw")
-                try Shell.check(
-                    """
-                    cd "$1"; for turn in $(seq $(($2 - 1))); do sha256sum -c --status sum$turn; done
-                    head -c 3M /dev/urandom >kept$2; sha256sum kept$2 >sum$2; sync -f kept$2
-                    (for file in $(seq 200); do head -c 50000 /dev/urandom >many$file; done) 2>/dev/null &
-                    sleep 0.$((RANDOM % 9)); kill -9 $3; wait || true
-                    """, files.path, "\(turn)", "\(mount.server)")
-                #expect(mount.waitForEnd())
-                _ = try Tool.run("umount", ["-l", files.path])
-            }
-            _ = try Tool.run("umount", ["-l", mount.path])
-            try folder.checkOverlays(mayLeak: true)
-        }
-        let mount = try folder.mount()
-        try folder.end(mount)
-    }
-
     @Test func `is in the overlay within a second, also without an fsync`() throws {
         let folder = try OverlaidFolder(Self.image)
         let mount = try folder.mount()
@@ -58,40 +24,6 @@ struct `What is written over images` {
         let again = try folder.mount()
         #expect(try Shell.check("tail -c +$((1 + (5 << 20))) \"$1\" | head -c 8", again.disk("a.qcow2")) == "keptkept")
         try folder.end(again)
-    }
-
-    @Test func `goes on where qemu-io writes in turn with the mount`() throws {
-        let folder = try OverlaidFolder(Self.image)
-        let model = folder.folder.file("model")
-        try Tool.check("qemu-img", "convert", "-O", "raw", "\(folder.images)/a.qcow2", model)
-        var random = SeededRandom(seed: 5)
-        for turn in 0..<6 {
-            let mount = try folder.mount()
-            let said = try Python.run(
-                """
-                rand = random.Random(int(sys.argv[3])); files = [os.open(path, os.O_RDWR) for path in sys.argv[1:3]]
-                for turn in range(60):
-                    count = rand.choice([1, 512, 4096, 66000]); at = rand.randrange((12 << 20) - count)
-                    data = rand.randbytes(count) if turn % 3 else bytes(count)
-                    for f in files: os.pwrite(f, data, at)
-                """, mount.disk("a.qcow2"), model, "\(turn)")
-            #expect(said == "")
-            try Tool.check("cmp", mount.disk("a.qcow2"), model)
-            try folder.end(mount)
-            let writes = (0..<40).map { _ in
-                let count = [512, 4096, 65536, 199_680].randomElement(using: &random) ?? 512
-                let at = Int.random(in: 0...((12 << 20) - count) / 512, using: &random) * 512
-                let isData = Bool.random(using: &random)
-                return isData
-                    ? "write -P \(Int.random(in: 1...255, using: &random)) \(at) \(count)" : "write -z \(at) \(count)"
-            }
-            try QemuImg.io(folder.overlay("a.qcow2"), format: "qcow2", writes)
-            try QemuImg.io(model, format: "raw", writes)
-            try folder.checkOverlays()
-        }
-        let mount = try folder.mount()
-        try Tool.check("cmp", mount.disk("a.qcow2"), model)
-        try folder.end(mount)
     }
 
     @Test func `is not shown over an image that was changed, nor is the image without it`() throws {

@@ -143,42 +143,4 @@ struct `A disk with an overlay` {
         #expect(isSeen)
         try folder.end(mount)
     }
-
-    @Test(arguments: [1, 2]) func `is what a plain file is, whatever is done to both`(seed: Int) throws {
-        let folder = try OverlaidFolder(
-            """
-            truncate -s 40M a; for at in 0 3 17 30; do head -c 2M /dev/urandom | dd of=a bs=1M seek=$at conv=notrunc status=none; done
-            qemu-img convert -c -f raw -O qcow2 a a.qcow2; mv a ../model
-            """)
-        let mount = try folder.mount()
-        let said = try Python.run(
-            """
-            rand = random.Random(int(sys.argv[3])); size = os.path.getsize(sys.argv[2])
-            files = [[os.open(path, os.O_RDWR), os.open(path, os.O_RDWR | os.O_DIRECT)] for path in sys.argv[1:3]]
-            page = mmap.mmap(-1, 1 << 20)
-            def fallocate(f, mode, at, count):
-                if libc.fallocate(f, mode, ctypes.c_long(at), ctypes.c_long(count)) != 0: raise OSError(ctypes.get_errno(), '')
-            for turn in range(1500):
-                count = rand.choice([1, 100, 512, 4096, 65536, 300000]); at = rand.randrange(size - count)
-                do = rand.choice(['write', 'write', 'read', 'direct', 'punch', 'zero', 'mmap', 'fsync'])
-                data = rand.randbytes(count)
-                for plain, direct in files:
-                    if do == 'write': os.pwrite(plain, data, at)
-                    elif do == 'punch': fallocate(plain, 3, at, count)
-                    elif do == 'zero': fallocate(plain, 17, at, count)
-                    elif do == 'fsync': os.fsync(plain)
-                    elif do == 'mmap':
-                        m = mmap.mmap(plain, size); m[at:at + count] = data; m.close()
-                    elif do == 'direct':
-                        page[:count] = data; whole = (count + 511) // 512 * 512
-                        os.pwritev(direct, [memoryview(page)[:whole]], min(at // 512 * 512, size - whole))
-                if do == 'read' or turn % 100 == 0:
-                    is_('%d: %d at %d' % (turn, count, at), os.pread(files[0][0], count, at), os.pread(files[1][0], count, at))
-            """, mount.disk("a.qcow2"), folder.folder.file("model"), "\(seed)")
-        #expect(said == "", "\(said)")
-        try Tool.check("cmp", mount.disk("a.qcow2"), folder.folder.file("model"))
-        try folder.end(mount)
-        try Tool.check(
-            "qemu-img", "compare", "-f", "qcow2", "-F", "raw", folder.overlay("a.qcow2"), folder.folder.file("model"))
-    }
 }
