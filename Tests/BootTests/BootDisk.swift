@@ -25,7 +25,8 @@ enum BootKernel {
 }
 
 /// A raw disk that a PC boots: a boot loader, one FAT file system, and on that a kernel, an initial RAM disk, and the file
-/// `marker`, which it writes to the serial console before it turns the machine off.
+/// `marker`, which it writes to the serial console before it turns the machine off. Where there is a file `answer` as well,
+/// it writes the marker to that.
 ///
 /// Nothing comes from anywhere but the disk, so that what boots has read the boot sector, the boot loader's blocks, the
 /// file system and the files.
@@ -72,6 +73,12 @@ struct BootDisk {
         until [ -b /dev/vda1 ]; do busybox usleep 100000; done
         busybox mount -r -t vfat /dev/vda1 /disk
         busybox cat /disk/marker
+        if [ -e /disk/answer ]; then
+          busybox umount /disk
+          busybox mount -t vfat /dev/vda1 /disk
+          busybox cp /disk/marker /disk/answer
+        fi
+        busybox umount /disk
         busybox poweroff -f
         END
         chmod 755 root/init
@@ -97,15 +104,15 @@ struct BootDisk {
 /// A PC that QEMU makes.
 enum Machine {
     /// Boots from the disk in `image`, and answers what was written to the serial console until the machine was off. What
-    /// it writes to the disk is forgotten.
+    /// it writes to the disk is forgotten unless it `isKept`.
     ///
     /// The processor is emulated: KVM, where a machine has it, may be one inside of another's that boot loaders fail in.
-    static func boot(_ image: String, format: String) throws -> String {
+    static func boot(_ image: String, format: String, isKept: Bool = false) throws -> String {
         let result = try Tool.run(
             "qemu-system-x86_64",
             [
                 "-accel", "tcg", "-m", "256", "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio",
-                "-drive", "file=\(image),format=\(format),if=virtio,snapshot=on",
+                "-drive", "file=\(image),format=\(format),if=virtio,snapshot=\(isKept ? "off" : "on")",
             ], timeout: 300)
         guard result.status == 0 else {
             throw ToolFailure(description: "QEMU ended with \(result.status): \(result.text)\(result.errors)")
