@@ -175,9 +175,11 @@ fuzz: build-fuzz
 	@Fixtures/fuzz/run "$$($(SWIFT) build $(FUZZ_BUILD) --show-bin-path)/rblock-fuzz" $(FUZZ) $(FUZZ_SECONDS) $(FUZZ_SEED) \
 		$(FUZZ_TARGETS)
 
-# Looks for what a power cut would lose of what is written to images: random scripts, each replayed up to every moment.
+# Looks for what a power cut would lose of what is written to images, and of overlays that are made and committed: random
+# scripts, each replayed up to every moment.
 # `make crash CRASH='--minutes 60 --seed 1000000'` looks longer, and at others.
 crash: deps
+	$(SWIFT) build -c release --product rblock
 	$(SWIFT) build -c release --product rblock-crash
 	"$$($(SWIFT) build -c release --show-bin-path)/rblock-crash" $(CRASH)
 

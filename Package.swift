@@ -210,8 +210,11 @@ let package = Package(
             swiftSettings: forTests),
 
         .target(
-            name: "CrashReplay", dependencies: ["BlockImage", "HostTools", "QCOW2"], path: "Tests/CrashReplay",
-            swiftSettings: forTests),
+            name: "CrashReplay",
+            dependencies: [
+                "BlockImage", "Catalog", "HostTools", "ImageFormats", "Overlays", "QCOW2", system,
+            ],
+            path: "Tests/CrashReplay", swiftSettings: forTests),
         .executableTarget(
             name: "rblock-crash", dependencies: ["CrashReplay", argumentParser], path: "Tests/CrashTool",
             swiftSettings: forTests),

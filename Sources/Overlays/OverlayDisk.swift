@@ -266,7 +266,7 @@ public final class OverlayDisk: Sendable {
     }
 
     /// Has the file hold all that was written. Throws what went wrong, once where it goes wrong in the same way again.
-    func writeBack() throws(ImageError) {
+    package func writeBack() throws(ImageError) {
         let begin = ContinuousClock.now
         defer { state.withLock { $0.isWritingBack = false } }
         guard let layer else { return }

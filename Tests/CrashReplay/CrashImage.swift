@@ -42,8 +42,9 @@ package struct CrashImage: Sendable {
 
     /// The file; empty where it is new.
     package let content: HostContent
-    /// The image under it.
+    /// The image under it, and its file.
     package let backing: Image?
+    package let backingContent: HostContent?
     /// What its sectors are marked with.
     package let run: UInt64
     private let shape: Shape
@@ -53,10 +54,8 @@ package struct CrashImage: Sendable {
     package init(_ shape: Shape, run: UInt64) throws {
         self.run = run
         self.shape = shape
-        backing = shape.backing.map { sectors in
-            let bytes = GuestSector.bytes(from: 0, generations: Self.below(sectors), run: run)
-            return Image(layer: RawLayer(file: ContentFile(HostContent(bytes), path: "base.raw")))
-        }
+        backingContent = shape.backing.map { Self.rawContent(sectors: $0, run: run) }
+        backing = backingContent.map { Image(layer: RawLayer(file: ContentFile($0, path: "base.raw"))) }
         var new = NewQCOW2(size: UInt64(shape.sectors * GuestSector.size))
         new.clusterSize = shape.clusterSize
         new.hasExtendedL2 = shape.hasExtendedL2
@@ -66,8 +65,13 @@ package struct CrashImage: Sendable {
         content = shape.isNew ? HostContent() : try Self.content(new, shape, run)
     }
 
-    /// What the sectors of the image under it are: runs of zeros and of the first generation.
+    /// What the sectors of a raw disk are.
     private static func below(_ sectors: Int) -> [UInt64] { (0..<sectors).map { $0 / 13 % 3 == 0 ? 0 : 1 } }
+
+    /// A raw disk: runs of zeros and of the first generation.
+    package static func rawContent(sectors: Int, run: UInt64) -> HostContent {
+        HostContent(GuestSector.bytes(from: 0, generations: below(sectors), run: run))
+    }
 
     /// What a judge has to know; `opener` opens it for writing.
     package func subject(_ opener: DiskOpener?) -> QCOW2Judge.Subject {

@@ -60,7 +60,7 @@ package struct CrashRun {
 
     /// Has `judge` judge each different state of `recording`, and `body`, if that is wanted, look at it as well.
     package func look(
-        at recording: Recording, _ judge: QCOW2Judge, name: String = "",
+        at recording: Recording, _ judge: any CrashJudge, name: String = "",
         _ body: ((CrashState, [String]) throws -> Void)? = nil
     ) rethrows -> CrashFigures {
         struct Key: Hashable {

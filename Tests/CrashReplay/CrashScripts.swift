@@ -5,6 +5,18 @@ import QCOW2
 
 /// Random scripts of writes, zeros, discards and flushes to images of many shapes, each with what a power cut leaves of it.
 package struct CrashScripts: Sendable {
+    /// What scripts do.
+    package enum Kind: String, CaseIterable, Sendable {
+        /// They write to an image by the write core.
+        case core
+        /// They have an overlay made, by a process that is traced.
+        case creation
+        /// They commit an overlay, by the real program.
+        case commit
+    }
+
+    /// What they do, in turn.
+    package var kinds: [Kind] = [.core]
     /// The seed of the first script; the next ones follow.
     package var seed: UInt64 = 1
     /// The most scripts.
@@ -69,32 +81,48 @@ package struct CrashScripts: Sendable {
         }
     }
 
+    /// What came of one script of this kind, which is that of `seed`.
+    package func look(atScript seed: UInt64, _ kind: Kind) -> CrashFigures {
+        switch kind {
+        case .core: look(atScript: seed)
+        case .creation: lookAtCreation(seed)
+        case .commit: lookAtCommit(seed)
+        }
+    }
+
     /// Runs scripts until there is enough; `progress` gets what there is up to then after each of them.
-    package func run(_ progress: @Sendable (CrashFigures) -> Void = { _ in }) -> CrashFigures {
+    package func run(_ progress: @Sendable ([Kind: CrashFigures]) -> Void = { _ in }) -> [Kind: CrashFigures] {
         struct Work {
             var begun = 0
-            var figures = CrashFigures()
+            var figures: [Kind: CrashFigures] = [:]
         }
         let work = Guarded(Work())
         DispatchQueue.concurrentPerform(iterations: threads) { _ in
             while true {
                 let number: Int? = work.withLock { work in
-                    let isEnough = work.begun >= scripts || states.map { work.figures.distinct >= $0 } ?? false
+                    let isEnough =
+                        work.begun >= scripts || states.map { work.figures.total.distinct >= $0 } ?? false
                     guard !isEnough, deadline.map({ .now < $0 }) ?? true else { return nil }
                     work.begun += 1
                     return work.begun - 1
                 }
                 guard let number else { return }
-                let figures = look(atScript: seed &+ UInt64(number))
-                let sum = work.withLock { work in
-                    work.figures += figures
+                let kind = kinds[number % kinds.count]
+                let figures = look(atScript: seed &+ UInt64(number), kind)
+                let all = work.withLock { work in
+                    work.figures[kind, default: CrashFigures()] += figures
                     return work.figures
                 }
-                progress(sum)
+                progress(all)
             }
         }
         return work.withLock { $0.figures }
     }
+}
+
+extension [CrashScripts.Kind: CrashFigures] {
+    /// Those of all kinds.
+    package var total: CrashFigures { values.reduce(into: CrashFigures()) { $0 += $1 } }
 }
 
 extension CrashImage.Shape {

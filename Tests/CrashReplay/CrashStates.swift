@@ -72,8 +72,9 @@ package struct CrashStates {
             switch operation {
             case .change(let change, let file): perform(change, file, index)
             case .sync(let file, let covering):
-                settle { $0.file == file && $0.index < covering && !$0.isLink }
-            case .syncFolder(let covering): settle { $0.index < covering && $0.isLink }
+                settle { $0.file == file && $0.index < covering && !$0.isName }
+            case .syncFolder(let files, let covering):
+                settle { files.contains($0.file) && $0.index < covering && $0.isName }
             }
             // Also after a sync: then the same contents may have to hold more.
             try body(state(index + 1, current, isNamed, ""))
@@ -90,7 +91,11 @@ package struct CrashStates {
     private mutating func perform(_ change: HostChange, _ file: Int, _ index: Int) {
         let before = current[file]
         current[file].apply(change)
-        if case .link = change { isNamed[file] = true }
+        switch change {
+        case .link: isNamed[file] = true
+        case .unlink: isNamed[file] = false
+        default: break
+        }
         pending.append(PendingChange(change, index: index, file: file, before: before, after: current[file]))
     }
 

@@ -75,6 +75,13 @@ package struct DiskHistory: Sendable {
         }
     }
 
+    /// Whether all sectors may be as they were before.
+    func allowsInitial(at time: Int, _ floor: Floor) -> Bool {
+        initial.indices.allSatisfy {
+            allows(initial[$0] == 0 ? .zeros : .generation(initial[$0]), in: $0, at: time, floor)
+        }
+    }
+
     /// What `sector` may be at `time`, in words.
     package func allowed(in sector: Int, at time: Int, _ floor: Floor) -> String {
         let least = floor.issued[sector]

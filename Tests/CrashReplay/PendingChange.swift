@@ -19,7 +19,8 @@ struct PendingChange {
         /// Bytes from the start of a sector on; nil: as many zeros, that do not make the file grow.
         case bytes([UInt8]?, count: Int)
         case size
-        case link
+        /// Whether the file has its name then.
+        case name(Bool)
     }
 
     /// The index of the operation.
@@ -49,13 +50,14 @@ struct PendingChange {
             let size = Int((last + 511) & ~511 - start)
             kind = .bytes(isAligned ? nil : after.bytes(size, at: start), count: size)
         case .setSize(let size): (start, end, kind) = (0, size, .size)
-        case .link: (start, end, kind) = (0, 0, .link)
+        case .link: (start, end, kind) = (0, 0, .name(true))
+        case .unlink: (start, end, kind) = (0, 0, .name(false))
         }
     }
 
-    /// Whether it gives the file its name.
-    var isLink: Bool {
-        if case .link = kind { true } else { false }
+    /// Whether it gives the file its name, or takes it.
+    var isName: Bool {
+        if case .name = kind { true } else { false }
     }
 
     /// Whether it makes a file of `size` bytes longer by writing to it.
@@ -78,7 +80,7 @@ struct PendingChange {
     func apply(_ part: Part, to content: inout HostContent, _ isNamed: inout Bool) {
         switch (kind, part) {
         case (_, .missing): break
-        case (.link, _): isNamed = true
+        case (.name(let isThere), _): isNamed = isThere
         case (.size, _): content.setSize(end)
         case (.bytes(let bytes, let count), .whole):
             put(bytes, 0..<count / 512, limit: max(content.size, end), &content)

@@ -4,7 +4,7 @@ import QCOW2
 
 /// Says of what a power cut left of a QCOW2 image what is wrong with it. The bytes of its disk and of its snapshots decide;
 /// a check alone does not suffice.
-package final class QCOW2Judge: Sendable {
+package final class QCOW2Judge: CrashJudge {
     /// What it needs to know of an image.
     package struct Subject: Sendable {
         /// What the sectors of its disks are marked with.
@@ -17,6 +17,8 @@ package final class QCOW2Judge: Sendable {
         package var file = 0
         /// The generations of its sectors (0: zeros) where it is new; nil: those that it has.
         package var initial: [UInt64]?
+        /// Whether the disk is that of `initial` as long as it has no name.
+        package var isOverlay = false
         /// Opens it for writing, where it is one of ours: then writing goes on from each state.
         package var opener: DiskOpener?
 
@@ -53,7 +55,7 @@ package final class QCOW2Judge: Sendable {
         floors = Guarded([:])
     }
 
-    private static func generations(_ sectors: [GuestSector]) throws -> [UInt64] {
+    static func generations(_ sectors: [GuestSector]) throws -> [UInt64] {
         try sectors.enumerated().map { index, sector in
             switch sector {
             case .zeros: return 0
@@ -74,16 +76,17 @@ package final class QCOW2Judge: Sendable {
 
     /// What is wrong with `state`; empty: nothing. `writes`: how many random operations go on from it, if that can be,
     /// after which it is judged again.
-    package func complaints(_ state: CrashState, writes: Int = 0, seed: UInt64 = 0) -> [String] {
+    package func complaints(_ state: CrashState, writes: Int, seed: UInt64) -> [String] {
         let count = history.flushCount(at: state.time)
-        guard state.isNamed[subject.file] else {
-            return count == 0 ? [] : ["the image has no name, but \(count) flushes were acknowledged"]
-        }
         let floor = floors.withLock { floors in
             if let floor = floors[count] { return floor }
             let floor = history.floor(flushes: count)
             floors[count] = floor
             return floor
+        }
+        guard state.isNamed[subject.file] else {
+            let isRight = subject.isOverlay ? history.allowsInitial(at: state.time, floor) : count == 0
+            return isRight ? [] : ["the image has no name, but \(count) flushes were acknowledged"]
         }
         let content = state.files[subject.file]
         do {
@@ -104,15 +107,22 @@ package final class QCOW2Judge: Sendable {
         about content: HostContent, writtenOnFrom state: CrashState, _ requests: [ClientRequest]
     ) -> [String] {
         do {
-            let before = try QCOW2State(state.files[subject.file], subject)
-            let history = DiskHistory(try Self.generations(before.sectors(run: subject.run)), requests)
-            let image = try QCOW2State(content, subject)
-            return try complaints(
-                about: image, image.sectors(run: subject.run), history, at: .max,
-                history.floor(flushes: history.flushCount(at: .max)))
+            let before = try QCOW2State(state.files[subject.file], subject).sectors(run: subject.run)
+            return try complaints(about: content, writtenOnFrom: before, requests)
         } catch {
             return ["\(error)"]
         }
+    }
+
+    /// The same, from a disk of these sectors.
+    func complaints(
+        about content: HostContent, writtenOnFrom sectors: [GuestSector], _ requests: [ClientRequest]
+    ) throws -> [String] {
+        let history = DiskHistory(try Self.generations(sectors), requests)
+        let image = try QCOW2State(content, subject)
+        return try complaints(
+            about: image, image.sectors(run: subject.run), history, at: .max,
+            history.floor(flushes: history.flushCount(at: .max)))
     }
 
     private func complaints(
@@ -161,10 +171,6 @@ package final class QCOW2Judge: Sendable {
             generation: 1 << 40)
         try disk.change(count, using: &random)
         try disk.flush()
-        let history = DiskHistory(try Self.generations(sectors), recorder.recording.requests)
-        let image = try QCOW2State(file.content, subject)
-        return try complaints(
-            about: image, image.sectors(run: subject.run), history, at: .max,
-            history.floor(flushes: history.flushCount(at: .max)))
+        return try complaints(about: file.content, writtenOnFrom: sectors, recorder.recording.requests)
     }
 }

@@ -10,6 +10,8 @@ package enum HostChange: Sendable {
     case setSize(UInt64)
     /// Gives the file, which had none, its name, as linkat(2) does. Until the folder is synced a power cut may take it.
     case link
+    /// Takes it from the file, as unlink(2) does. Until the folder is synced a power cut may bring it back.
+    case unlink
 }
 
 extension HostContent {
@@ -19,7 +21,7 @@ extension HostContent {
         case .write(let bytes, let offset): bytes.withUnsafeBytes { write($0, at: offset) }
         case .zero(let count, let offset): zero(count, at: offset)
         case .setSize(let size): setSize(size)
-        case .link: break
+        case .link, .unlink: break
         }
     }
 }
@@ -30,8 +32,9 @@ package enum HostOperation: Sendable {
     case change(HostChange, file: Int)
     /// What was changed in the file by the operations before `covering` is on stable storage from here on.
     case sync(file: Int, covering: Int)
-    /// The names that files got by the operations before `covering` are on stable storage from here on.
-    case syncFolder(covering: Int)
+    /// The names that these files, those of a folder, got or lost by the operations before `covering` are on stable
+    /// storage from here on.
+    case syncFolder(of: Set<Int>, covering: Int)
 }
 
 /// What a client asked of a disk.
@@ -103,6 +106,21 @@ package struct Recording: Sendable {
         return content
     }
 
+    /// The same with the operations in the order that `change` gives them, as a program with a fault may do them one after
+    /// the other: what tests need that show that such a fault is found.
+    package func reordered(_ change: (inout [HostOperation]) -> Void) -> Recording {
+        var other = self
+        change(&other.operations)
+        for (index, operation) in other.operations.enumerated() {
+            switch operation {
+            case .change: break
+            case .sync(let file, _): other.operations[index] = .sync(file: file, covering: index)
+            case .syncFolder(let files, _): other.operations[index] = .syncFolder(of: files, covering: index)
+            }
+        }
+        return other
+    }
+
     /// A moment after the first `count` operations, and before the next: the latest.
     package func time(after count: Int) -> Int { count < times.count ? times[count] - 1 : clock }
 }
@@ -134,5 +152,7 @@ package final class Recorder: Sendable {
     package func acknowledge(_ request: Int) { state.withLock { $0.acknowledge(request) } }
 
     /// The folder was synced, as fsync(2) of a directory does.
-    package func syncFolder() { state.withLock { $0.add(.syncFolder(covering: $0.operations.count)) } }
+    package func syncFolder() {
+        state.withLock { $0.add(.syncFolder(of: Set($0.files.indices), covering: $0.operations.count)) }
+    }
 }

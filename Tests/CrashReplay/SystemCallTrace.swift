@@ -115,7 +115,8 @@ struct SystemCallTrace {
                 return .bytes(bytes)
             }
             let word = word(until: ",)<")
-            guard take("<"), let descriptor = Int(word) else { return .text(word) }
+            // The folder of the process, which relative paths begin in, has a name instead of a descriptor.
+            guard let descriptor = word == "AT_FDCWD" ? Int(AT_FDCWD) : Int(word), take("<") else { return .text(word) }
             var path: [UInt8] = []
             while let next, next != UInt8(ascii: ">") {
                 guard let byte = character() else { return nil }

@@ -9,7 +9,7 @@ struct `A power cut while a QCOW2 image is written to` {
     @Test func `leaves what was flushed, and an image that can be written to`() {
         var scripts = CrashScripts()
         scripts.states = 100_000
-        let figures = scripts.run()
+        let figures = scripts.run().total
         #expect(figures.violations == 0, "\(figures.examples.joined(separator: "\n"))")
         #expect(figures.distinct >= 100_000 && figures.continued > 10_000, "\(figures)")
     }
@@ -35,7 +35,7 @@ struct `A power cut while a QCOW2 image is written to` {
         var scripts = CrashScripts()
         scripts.seed = 700_000
         (scripts.scripts, scripts.clients, scripts.operations) = (20, 3, 24)
-        let figures = scripts.run()
+        let figures = scripts.run().total
         #expect(figures.violations == 0, "\(figures.examples.joined(separator: "\n"))")
         #expect(figures.recordings == 40 && figures.distinct > 2000, "\(figures)")
     }
@@ -45,7 +45,7 @@ struct `A power cut while a QCOW2 image is written to` {
         var scripts = CrashScripts()
         (scripts.scripts, scripts.perOperation, scripts.continuedEvery) = (16, 8, 0)
         scripts.opener = { try CoreDisk(ForgetfulFile($0, forgotten: forgotten), below: $1) }
-        let figures = scripts.run()
+        let figures = scripts.run().total
         #expect(figures.violations > 0, "\(figures)")
     }
 }

@@ -8,9 +8,22 @@ struct RBlockCrash: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "rblock-crash",
         abstract: "Replays random writes to QCOW2 images up to every power cut, and judges what that leaves.",
+        subcommands: [Look.self, Overlay.self], defaultSubcommand: Look.self)
+}
+
+/// Does the scripts.
+struct Look: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Does scripts, and judges what a power cut would leave.",
         discussion:
             "Ends when there are enough scripts or states, or after the minutes; with status 1 if any state is wrong.")
 
+    @Option(
+        help: """
+            core, creation or commit: what scripts do, in turn where it is given several times; by default all of it, the core \
+            mostly. The last two take strace, and the program rblock beside this one.
+            """)
+    var of: [CrashScripts.Kind] = []
     @Option(help: "The seed of the first script; the next ones follow.")
     var seed: UInt64 = 1
     @Option(help: "How many scripts at most.")
@@ -32,6 +45,8 @@ struct RBlockCrash: ParsableCommand {
 
     func run() throws {
         var scripts = CrashScripts()
+        scripts.kinds = of
+        if of.isEmpty { scripts.kinds = [.creation, .commit] + Array(repeating: .core, count: 6) }
         scripts.seed = seed
         scripts.scripts = self.scripts ?? .max
         scripts.states = states
@@ -43,10 +58,37 @@ struct RBlockCrash: ParsableCommand {
         scripts.perOperation = perOperation
         scripts.continuedEvery = continuedEvery
         let figures = scripts.run { figures in
-            if figures.recordings % 100 == 0 { print(figures) }
+            if figures.total.recordings % 100 == 0 { print(figures.total) }
         }
-        for example in figures.examples { print(example) }
-        print("\(figures), \(start.duration(to: .now)), seeds from \(seed)")
-        if figures.violations > 0 { throw ExitCode.failure }
+        for example in figures.total.examples { print(example) }
+        for (kind, figures) in figures.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
+            print("\(kind.rawValue): \(figures)")
+        }
+        print("\(figures.total), \(start.duration(to: .now)), seeds from \(seed)")
+        if figures.total.violations > 0 { throw ExitCode.failure }
+    }
+}
+
+extension CrashScripts.Kind: ExpressibleByArgument {}
+
+/// Writes over an image as standard input says: what a script of the creation of overlays traces.
+struct Overlay: ParsableCommand {
+    static let configuration = CommandConfiguration(shouldDisplay: false)
+
+    @Option(name: .customLong("run")) var mark: UInt64
+    @Argument var image: String
+    @Argument var images: String
+    @Argument var overlays: String
+
+    func run() throws {
+        let disk = try OverlaidDisk(image, of: images, overlays: overlays)
+        while let line = readLine() {
+            do {
+                try OverlayScript.perform(line, on: disk, run: mark)
+                print("done")
+            } catch {
+                print("failed: \(error)")
+            }
+        }
     }
 }
