@@ -1,6 +1,7 @@
 import ArgumentParser
 import Arguments
 import BlockImage
+import Glibc
 import HostStorage
 import ImageFormats
 import SystemPackage
@@ -13,6 +14,8 @@ extension RBlock {
     static func main() async {
         // A split VMDK of 2 TiB has more files than the usual limit.
         raiseDescriptorLimit()
+        // What reaches past the limit of a file's size (ulimit -f) fails, as on a full disk.
+        _ = signal(SIGXFSZ, SIG_IGN)
         ProgressBar.listensToSignal()
         let arguments = ProgramArguments.strings
         do {

@@ -29,6 +29,8 @@ struct Server {
         // What is started from here, as fusermount3, must not keep it open.
         command.service.readyFd.map { if $0 > STDERR_FILENO { _ = fcntl($0, F_SETFD, FD_CLOEXEC) } }
         raiseDescriptorLimit()
+        // What reaches past the limit of a file's size (ulimit -f) fails, as on a full disk.
+        _ = signal(SIGXFSZ, SIG_IGN)
         // Two, so that the workers seldom wait for each other, and the caches' bounds bound the process.
         clinux_limit_arenas(2)
         let logger = makeLogger()
