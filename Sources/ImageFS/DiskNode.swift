@@ -45,7 +45,9 @@ struct DiskNode: ImagePart {
     ) throws(ErrorNumber) -> (file: any OpenFile, options: OpenOptions) {
         let (disk, options) = try openDisk(in: mount, for: pastCache ? .openingPastCache : .opening)
         guard view.isWritable, let range = WritableRange(of: disk.image) else {
+            let refusal = (disk.image.layer as? OverlayLayer)?.refusal
             disk.close(in: mount)
+            if let refusal { mount.logger.warning("\(refusal)") }
             throw .readOnlyFileSystem
         }
         return (WritableDisk(disk, range), options)

@@ -16,6 +16,10 @@ struct OverlayFacts: Encodable {
     private var flushes: UInt64
     /// Why QEMU does not open it.
     private var qemuError: ErrorText?
+    /// Why nothing can be written.
+    private var writeError: ImageError?
+    /// Whether what is written over an encrypted disk is stored as it is; left out for other disks.
+    private var isPlaintext: Bool?
 
     private enum CodingKeys: String, CodingKey {
         case filename, writes, zeroings, flushes
@@ -25,6 +29,8 @@ struct OverlayFacts: Encodable {
         case bytesWritten = "bytes-written"
         case bytesZeroed = "bytes-zeroed"
         case qemuError = "qemu-error"
+        case writeError = "write-error"
+        case isPlaintext = "plaintext"
     }
 
     init(_ layer: OverlayLayer) {
@@ -37,6 +43,8 @@ struct OverlayFacts: Encodable {
         (zeroings, bytesZeroed) = (counters.zeroings, counters.bytesZeroed)
         flushes = counters.flushes
         qemuError = layer.reasonAgainstQEMU
+        writeError = layer.refusal
+        isPlaintext = layer.isPlaintext && (isThere || layer.refusal == nil) ? true : nil
     }
 
     /// The same with as many characters as each figure can ever have.

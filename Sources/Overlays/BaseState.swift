@@ -37,6 +37,11 @@ package enum BaseState: Hashable, Sendable {
         }
     }
 
+    /// Whether something encrypted is under the topmost image of `opened`, an overlay, which is not.
+    package static func isPlaintext(_ opened: OpenedImage) -> Bool {
+        opened.layers.dropFirst().contains(where: \.isEncrypted)
+    }
+
     /// Whether the image is an overlay of this program.
     package static func isKnown(of layer: LayerDescription) -> Bool { identity(of: layer) != nil }
 

@@ -6,6 +6,11 @@ import ImageFormats
 import QCOW2
 import SystemPackage
 
+extension LayerDescription {
+    /// Whether its part of the disk is encrypted.
+    var isEncrypted: Bool { ImageInfo(self, listsAll: false).encrypted == true }
+}
+
 /// A disk that something is to be written over.
 struct OverlayBase: Sendable {
     /// The formats that QEMU has no driver for.
@@ -35,15 +40,16 @@ struct OverlayBase: Sendable {
         layer.format.rawValue == "vpc" && layer.image?.backing != nil
     }
 
+    /// The topmost image of its chain that is encrypted; nil where none is.
+    var encrypted: LayerDescription? { layers.first { $0.isEncrypted } }
+
     /// Throws why nothing is to be written over it.
-    func checkCanHaveOverlay() throws(ImageError) {
-        for layer in layers {
-            guard ImageInfo(layer, listsAll: false).encrypted != true else {
-                throw ImageError(
-                    .system(errno: EROFS), path: layer.file.path,
-                    "is encrypted, and what is written over it would not be: it cannot be written to")
-            }
-        }
+    func checkCanHaveOverlay(_ settings: OverlaySettings) throws(ImageError) {
+        guard let encrypted, !settings.allowsPlaintext else { return }
+        throw ImageError(
+            .system(errno: EROFS), path: encrypted.file.path,
+            "is encrypted, and what is written over it would not be: it cannot be written to",
+            hint: "--overlay-plaintext allows it")
     }
 
     /// Keeps other programs from writing to its files for as long as these are open.

@@ -37,6 +37,14 @@ package struct OverlayCommit {
     /// Throws why it cannot be done.
     package init(_ overlay: OverlayFile, _ opened: OpenedImage) throws(ImageError) {
         let path = overlay.location.text
+        if let encrypted = opened.layers.dropFirst().first(where: \.isEncrypted) {
+            throw ImageError(
+                .unsupported, path: encrypted.file.path,
+                "is encrypted, and what was written over it is not: nothing of that is written into it",
+                hint:
+                    "'rblock convert --secret IMAGE=file:KEY --allow-path DIR OVERLAY NEW-IMAGE' makes a new image of both, "
+                    + "which is not encrypted")
+        }
         let image = try opened.disk.result.get()
         guard opened.layers.count > 1, opened.layers[0].file.identity == overlay.file.identity,
             let base = image.backing

@@ -43,6 +43,8 @@ public final class OverlayDisk: Sendable {
     /// The folder of overlays, which is there.
     private let folder: FilePath
     private let isFree: Bool
+    /// How it is written over.
+    let settings: OverlaySettings
     private let state = Guarded(State())
     /// Held while the overlay is opened or made.
     private let opening = Guarded(())
@@ -52,10 +54,11 @@ public final class OverlayDisk: Sendable {
     private let byteCount = Atomic<UInt64>(0)
 
     /// `isFree`: whether no other image has its overlay there.
-    init(at location: FilePath, in folder: FilePath, isFree: Bool) {
+    init(at location: FilePath, in folder: FilePath, isFree: Bool, settings: OverlaySettings) {
         self.location = location
         self.folder = folder
         self.isFree = isFree
+        self.settings = settings
     }
 
     /// What was written; nil: nothing yet.
@@ -116,7 +119,7 @@ public final class OverlayDisk: Sendable {
         if let layer { return layer }
         return try opening.withLock { _ throws(ImageError) in
             if let layer { return layer }
-            try base.checkCanHaveOverlay()
+            try base.checkCanHaveOverlay(settings)
             try base.lock()
             // It may be there already, of a try whose end failed.
             if !hasFile { try make(over: base) }

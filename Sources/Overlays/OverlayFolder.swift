@@ -38,6 +38,7 @@ public final class OverlayFolder: Sendable {
     /// Where it is, without links.
     public let location: FilePath
     private let images: [Images]
+    private let settings: OverlaySettings
     /// Open, and locked, until the last reference goes.
     private let handle: FileDescriptor
     private let state = Guarded(State())
@@ -47,12 +48,15 @@ public final class OverlayFolder: Sendable {
     ///
     /// Throws `denied` where one of the folders lies in the other, which would make overlays be images, and where another
     /// process has it; and `system` where it cannot be made, or opened.
-    public convenience init(at path: FilePath, for images: FilePath, isForOne: Bool) throws(ImageError) {
-        try self.init(at: path, for: isForOne ? [] : [Images(of: images)])
+    public convenience init(
+        at path: FilePath, for images: FilePath, isForOne: Bool, settings: OverlaySettings
+    ) throws(ImageError) {
+        try self.init(at: path, for: isForOne ? [] : [Images(of: images)], settings: settings)
     }
 
     /// The same, for `images` of several folders.
-    public init(at path: FilePath, for images: [Images]) throws(ImageError) {
+    public init(at path: FilePath, for images: [Images], settings: OverlaySettings) throws(ImageError) {
+        self.settings = settings
         let isThere = (try? FileStatus(at: path)) != nil
         let found = isThere ? try canonical(path) : try Self.place(ofNew: path)
         for folder in images.filter({ $0.only == nil }).map(\.folder)
@@ -93,7 +97,7 @@ public final class OverlayFolder: Sendable {
             if let known = state.disks[location] { return known }
             let place = FilePath(bytes: self.location.pushing(name(of: location)).bytes + Self.suffix)
             let isFree = state.places.insert(place).inserted
-            let disk = OverlayDisk(at: place, in: self.location, isFree: isFree)
+            let disk = OverlayDisk(at: place, in: self.location, isFree: isFree, settings: settings)
             state.disks[location] = disk
             return disk
         }

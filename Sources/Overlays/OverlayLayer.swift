@@ -9,15 +9,23 @@ import SystemPackage
 public final class OverlayLayer: ImageLayer {
     /// What is written.
     public let disk: OverlayDisk
-    /// Whether it can be written to: what is encrypted cannot.
-    public let isWritable: Bool
+    /// Why it cannot be written to; nil where it can.
+    public let refusal: ImageError?
+    /// Whether the image is encrypted, and what is written over it is not.
+    public let isPlaintext: Bool
     private let top: any ImageLayer
     private let base: OverlayBase
     private let opened: OpenedImage
 
     init(_ opened: OpenedImage, _ base: OverlayBase, _ disk: OverlayDisk) {
         (top, self.base, self.opened, self.disk) = (base.image.layer, base, opened, disk)
-        isWritable = (try? base.checkCanHaveOverlay()) != nil
+        do throws(ImageError) {
+            try base.checkCanHaveOverlay(disk.settings)
+            refusal = nil
+        } catch {
+            refusal = error
+        }
+        isPlaintext = base.encrypted != nil
     }
 
     /// The size of the disk in bytes.

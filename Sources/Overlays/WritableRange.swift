@@ -21,7 +21,7 @@ public struct WritableRange: Sendable {
             (self.layer, start, isPart) = (layer, slice.start.rawValue, true)
         default: return nil
         }
-        guard layer.isWritable else { return nil }
+        guard layer.refusal == nil else { return nil }
     }
 
     /// What of the `count` bytes at `offset` there is, as a range of the disk; nil for nothing.

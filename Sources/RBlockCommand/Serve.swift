@@ -1,5 +1,6 @@
 import AccessLog
 import ArgumentParser
+import Arguments
 import BlockImage
 import Catalog
 import ControlRPC
@@ -8,6 +9,7 @@ import ImageFormats
 import ImageTools
 import Logging
 import NBDServer
+import Overlays
 import Reports
 import Sockets
 import SystemPackage
@@ -21,7 +23,8 @@ struct Serve: AsyncParsableCommand {
             IMAGE@SNAPSHOT, its partitions IMAGE/p1 and so on, its volumes of LVM IMAGE/VG-LV; the disks of an OVA are \
             APPLIANCE.ova/DISK. A folder is looked through whenever a client asks. Images are read and never written: with \
             --overlay DIR clients can write to disks and partitions, and what they write goes to QCOW2 overlays in DIR. A \
-            client names what is served, and never a path.
+            client names what is served, and never a path. When the server has ended, 'rblock commit' writes an overlay into its image, \
+            and 'rblock discard' throws it away.
 
             NBD (--nbd, by default at tcp:127.0.0.1:10809): any client reads the exports, several at once; where one image \
             is served, its name may be left out. Holes, allocation depths and dirty bitmaps are reported on request.
@@ -99,6 +102,7 @@ struct Serve: AsyncParsableCommand {
             """, valueName: "dir"),
         completion: .directory)
     var overlay: String?
+    @OptionGroup var overlays: OverlayOptions
     @OptionGroup var encryption: EncryptionOptions
     @Flag(
         help: """
@@ -133,6 +137,7 @@ struct Serve: AsyncParsableCommand {
         if overlay != nil, under.backing != nil {
             throw ValidationError("--overlay and --backing: an overlay names what the image itself is over; choose")
         }
+        try overlays.check(with: overlay)
         let streams = rpc.filter { if case .standardStreams = $0 { true } else { false } }
         guard streams.count <= 1 else { throw ValidationError("--rpc stdio: there is one standard input") }
         if !streams.isEmpty && output == .json {
@@ -157,8 +162,10 @@ struct Serve: AsyncParsableCommand {
             let logs = try logs.begin(output)
             begun = logs
             let logger = logs.logger
+            let settings = OverlaySettings(allowsPlaintext: overlays.overlayPlaintext)
             let catalog = try ExportCatalog(
-                try namedImages(), probesAll: probe, overlay: overlay.map { FilePath(text: $0) }
+                try namedImages(), probesAll: probe, overlay: overlay.map { FilePath(text: $0) },
+                overlaySettings: settings
             ) { note in
                 logger.warning("\(printable(note))")
             }

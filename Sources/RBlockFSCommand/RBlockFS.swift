@@ -49,8 +49,8 @@ struct RBlockFS: ParsableCommand {
 
               allow_path=DIR
                   as --allow-path, repeatable
-              overlay=DIR
-                  as --overlay
+              overlay=DIR, overlay_plaintext
+                  as --overlay and --overlay-plaintext
               cache_size=SIZE
                   as --cache-size; 48M by default
               log_level=LEVEL
@@ -148,8 +148,9 @@ struct RBlockFS: ParsableCommand {
             What was written is on the disk when fsync(2) or close(2) returns. What was not synced is written to the overlay \
             within a second; a power cut, or a server that is killed, leaves a sound overlay. A full disk under DIR is ENOSPC to \
             who writes. A disk keeps its size: truncate(2) is EPERM, a write past its end ENOSPC. Holes that are punched, as \
-            fstrim(8) and blkdiscard(8) do by loop devices, read as zeros. Snapshots, layers, volumes and encrypted disks \
-            cannot be written. The kernel reads no disk by itself then.
+            fstrim(8) and blkdiscard(8) do by loop devices, read as zeros. Snapshots, layers and volumes \
+            cannot be written, nor encrypted disks without --overlay-plaintext: overlays are not encrypted. The kernel reads no disk \
+            by itself then.
 
             SIGNALS
               SIGTERM, SIGINT, SIGHUP
@@ -275,6 +276,9 @@ struct RBlockFS: ParsableCommand {
         completion: .directory)
     var overlay: String?
 
+    @OptionGroup
+    var overlays: OverlayOptions
+
     @Option(
         name: .customShort("o"),
         help: ArgumentHelp(
@@ -303,6 +307,7 @@ struct RBlockFS: ParsableCommand {
             throw ValidationError(
                 "--kernel-path \(kernelPath.rawValue): with --overlay the kernel reads no disk by itself")
         }
+        try overlays.check(with: overlay)
         try service.checkReadyFd(foreground: foreground)
     }
 
@@ -355,7 +360,10 @@ struct RBlockFS: ParsableCommand {
             case ("probe", nil): probe = true
             case ("ignore_parent_id", nil), ("ignore_cid", nil): ignoreParentID = true
             case (let name, let value):
-                if try service.take(name, value) || MountCommandOption.isIrrelevant(name) { break }
+                if try service.take(name, value) || overlays.take(name, value) || MountCommandOption.isIrrelevant(name)
+                {
+                    break
+                }
                 rest.append(option)
             }
         }

@@ -89,7 +89,8 @@ struct Server {
         guard let path = command.overlay else { return nil }
         do throws(ImageError) {
             let overlays = try OverlayFolder(
-                at: FilePath(text: path), for: folder.location, isForOne: folder.isImage)
+                at: FilePath(text: path), for: folder.location, isForOne: folder.isImage,
+                settings: OverlaySettings(allowsPlaintext: command.overlays.overlayPlaintext))
             guard mountpoint.isPassed || !overlays.location.starts(with: mountpoint.path) else {
                 throw ImageError(
                     .denied, path: path, "lies below the mountpoint, where the mount hides it",

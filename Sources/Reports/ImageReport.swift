@@ -221,7 +221,7 @@ extension NamedImage {
         image.onNote = nil
         image.options.backingOption = nil
         guard let opened = try? image.open(), let top = opened.layers.first else { return nil }
-        return BaseState(top, in: opened).map { BaseReport($0) }
+        return BaseReport(under: top, in: opened)
     }
 
     private func chainReports(
@@ -243,7 +243,7 @@ extension NamedImage {
         }
         reports[reports.count - 1].error = error
         reports[0].add(.current, of: ImageDisks(of: opened), allocation: allocation)
-        reports[0].more?.base = BaseState(opened.layers[0], in: opened).map { BaseReport($0) }
+        reports[0].more?.base = BaseReport(under: opened.layers[0], in: opened)
         return reports
     }
 

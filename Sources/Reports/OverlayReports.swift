@@ -1,4 +1,5 @@
 import BlockImage
+import ImageFormats
 import Overlays
 
 /// How it stands with the disk that an overlay of `rblockfs --overlay` was made over.
@@ -7,9 +8,13 @@ package struct BaseReport: Encodable, Sendable {
     package let state: String
     /// Why it is changed, missing, was not looked at or cannot be read, and what there is to do about it.
     package let reason: ErrorText?
+    /// Whether the overlay is not encrypted, over an image that is; left out otherwise.
+    package let plaintext: Bool?
 
-    /// What there is to say of `state`.
-    package init(_ state: BaseState) {
+    /// How it stands with what is under `overlay`, the topmost image of `opened`; nil for what is no such overlay.
+    package init?(under overlay: LayerDescription, in opened: OpenedImage) {
+        guard let state = BaseState(overlay, in: opened) else { return nil }
+        plaintext = BaseState.isPlaintext(opened) ? true : nil
         switch state {
         case .unchanged: (self.state, reason) = ("unchanged", nil)
         case .committing:
@@ -26,7 +31,8 @@ package struct BaseReport: Encodable, Sendable {
     /// The same for people.
     package var text: String {
         let words = String(state.map { $0 == "-" ? " " : $0 })
-        return reason.map { "\(words): \($0)" } ?? words
+        let text = reason.map { "\(words): \($0)" } ?? words
+        return plaintext == true ? "\(text); it is encrypted, and the overlay is not" : text
     }
 }
 

@@ -17,7 +17,8 @@ package final class OverlaidDisk: WritableDisk {
     /// The disk of the image at `path`, in the folder `images` or below it, with overlays in the folder `overlays`, which
     /// need not be there. All of them are canonical paths.
     package init(_ path: String, of images: String, overlays folder: String) throws {
-        overlays = try OverlayFolder(at: FilePath(folder), for: FilePath(images), isForOne: false)
+        overlays = try OverlayFolder(
+            at: FilePath(folder), for: FilePath(images), isForOne: false, settings: OverlaySettings())
         let location = FilePath(path)
         disk = overlays.disk(over: location)
         let opened = try NamedImage(location).open()

@@ -54,9 +54,10 @@ extension ExportCatalog {
     package var isWritable: Bool { overlays != nil }
 
     static func openOverlays(
-        at path: FilePath, for images: [OverlayFolder.Images], _ tell: @escaping @Sendable (String) -> Void
+        at path: FilePath, for images: [OverlayFolder.Images], _ settings: OverlaySettings,
+        _ tell: @escaping @Sendable (String) -> Void
     ) throws(ImageError) -> (folder: OverlayFolder, writeBack: IdleWriteBack) {
-        let folder = try OverlayFolder(at: path, for: images)
+        let folder = try OverlayFolder(at: path, for: images, settings: settings)
         return (
             folder, IdleWriteBack(of: folder) { error in tell("what was written is not in its overlay: \(error)") }
         )

@@ -69,11 +69,12 @@ package final class ExportCatalog: Sendable {
     /// their path below the folder, and before that, where more than the one folder is served, the folder's name. Throws `system` for what is not there, and `denied` where
     /// two have one name.
     /// `probesAll`: whether files of folders whose names do not call them images are offered where their content does.
-    /// `overlay`: the folder for what is written to disks. `tell` gets, once, what the operator should know of an image that is opened: that another program is
+    /// `overlay`: the folder for what is written to disks, and how. `tell` gets, once, what the operator should know of an image that is opened: that another program is
     /// writing to it.
     package init(
         _ named: [NamedImage], resources: LayerResources = LayerResources(), probesAll: Bool = false,
         scanPatience: Duration = .seconds(3), overlay: FilePath? = nil,
+        overlaySettings: OverlaySettings = OverlaySettings(),
         tell: @escaping @Sendable (String) -> Void = { _ in }
     ) throws(ImageError) {
         self.resources = resources
@@ -115,7 +116,9 @@ package final class ExportCatalog: Sendable {
         }
         self.sources = sources
         paths = HostPaths(below: folders)
-        overlays = try overlay.map { path throws(ImageError) in try Self.openOverlays(at: path, for: written, tell) }
+        overlays = try overlay.map { path throws(ImageError) in
+            try Self.openOverlays(at: path, for: written, overlaySettings, tell)
+        }
     }
 
     /// Whether `location` is a folder. Throws `system` where that cannot be told.
