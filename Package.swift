@@ -177,8 +177,8 @@ let package = Package(
         .target(
             name: "RBlockFSCommand",
             dependencies: [
-                "Arguments", "BlockImage", "CFuse3", "CLinux", "Completion", "Encryption", "Fuse", "HostStorage",
-                "ImageFS", "ImageFormats", "Overlays", "Sockets", argumentParser, logging, system,
+                "Arguments", "BlockImage", "CFuse3", "CLinux", "Completion", "Encryption", "FormatCore", "Fuse",
+                "HostStorage", "ImageFS", "ImageFormats", "Overlays", "Sockets", argumentParser, logging, system,
             ],
             exclude: ["Samples"],
             swiftSettings: strict),

@@ -45,11 +45,14 @@ struct OverlayBase: Sendable {
 
     /// Throws why nothing is to be written over it.
     func checkCanHaveOverlay(_ settings: OverlaySettings) throws(ImageError) {
-        guard let encrypted, !settings.allowsPlaintext else { return }
-        throw ImageError(
-            .system(errno: EROFS), path: encrypted.file.path,
-            "is encrypted, and what is written over it would not be: it cannot be written to",
-            hint: "--overlay-plaintext allows it")
+        if let encrypted, !settings.allowsPlaintext {
+            throw ImageError(
+                .system(errno: EROFS), path: encrypted.file.path,
+                "is encrypted, and what is written over it would not be: it cannot be written to",
+                hint: "--overlay-plaintext allows it")
+        }
+        // Of small clusters an image has so many only.
+        try settings.image(size: image.virtualSize).validate(path: layers.first?.file.path ?? location.text)
     }
 
     /// Keeps other programs from writing to its files for as long as these are open.

@@ -136,7 +136,8 @@ public final class OverlayDisk: Sendable {
             parent = parent.removingLastComponent()
         }
         for folder in missing.reversed() { try OverlayFolder.makeFolder(folder) }
-        var image = QCOW2Overlay.image(size: base.image.virtualSize, over: try base.backing(of: location))
+        var image = settings.image(size: base.image.virtualSize)
+        image.backing = try base.backing(of: location)
         image.baseIdentity = try BaseIdentity(of: base.layers).bytes
         var options = DestinationOptions()
         options.what = "overlay"

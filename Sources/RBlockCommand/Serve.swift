@@ -4,6 +4,7 @@ import Arguments
 import BlockImage
 import Catalog
 import ControlRPC
+import FormatCore
 import HostStorage
 import ImageFormats
 import ImageTools
@@ -162,7 +163,10 @@ struct Serve: AsyncParsableCommand {
             let logs = try logs.begin(output)
             begun = logs
             let logger = logs.logger
-            let settings = OverlaySettings(allowsPlaintext: overlays.overlayPlaintext)
+            let settings = try usage { () throws(OptionFault) in
+                try OverlaySettings(
+                    options: overlays.overlayOptions, allowsPlaintext: overlays.overlayPlaintext)
+            }
             let catalog = try ExportCatalog(
                 try namedImages(), probesAll: probe, overlay: overlay.map { FilePath(text: $0) },
                 overlaySettings: settings

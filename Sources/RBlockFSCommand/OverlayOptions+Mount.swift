@@ -1,10 +1,25 @@
+import ArgumentParser
 import Arguments
+import FormatCore
+import Overlays
 
 extension OverlayOptions {
+    /// How disks are written over. Throws wrong usage.
+    func settings() throws -> OverlaySettings {
+        do throws(OptionFault) {
+            return try OverlaySettings(options: overlayOptions, allowsPlaintext: overlayPlaintext)
+        } catch {
+            throw ValidationError("--overlay-options: \(error.message)")
+        }
+    }
+
     /// Takes an option of `-o`; answers false for one that is none of these.
     mutating func take(_ name: String, _ value: String?) -> Bool {
-        guard (name, value) == ("overlay_plaintext", nil) else { return false }
-        overlayPlaintext = true
+        switch (name, value) {
+        case ("overlay_options", let value?): overlayOptions.append(value)
+        case ("overlay_plaintext", nil): overlayPlaintext = true
+        default: return false
+        }
         return true
     }
 }

@@ -49,8 +49,9 @@ struct RBlockFS: ParsableCommand {
 
               allow_path=DIR
                   as --allow-path, repeatable
-              overlay=DIR, overlay_plaintext
-                  as --overlay and --overlay-plaintext
+              overlay=DIR, overlay_options=NAME=VALUE, overlay_plaintext
+                  as --overlay, --overlay-options (repeatable, one each) and
+                  --overlay-plaintext
               cache_size=SIZE
                   as --cache-size; 48M by default
               log_level=LEVEL
@@ -134,7 +135,7 @@ struct RBlockFS: ParsableCommand {
             OVERLAYS
             With --overlay DIR every disk.raw and every file of partitions can be written. The images stay as they are: what is \
             written to IMAGE goes to DIR/IMAGE.overlay.qcow2, a QCOW2 overlay of clusters of 64 KiB with subclusters, which QEMU \
-            5.2 and later opens as it is. It is made at the first write. A later mount with the same DIR shows what was \
+            5.2 and later opens as it is; --overlay-options extended_l2=off makes it one for older versions. It is made at the first write. A later mount with the same DIR shows what was \
             written; without --overlay the mount shows the images.
 
             'rblock unmount MOUNTPOINT' returns when the server has ended, and the overlays have all that was written. 'rblock commit' \
@@ -312,10 +313,11 @@ struct RBlockFS: ParsableCommand {
     }
 
     func run() throws {
+        let settings = try overlays.settings()
         do throws(MountFailure) {
             if let reason = ProgramArguments.missingProc { throw MountFailure(.software, reason) }
             if foreground {
-                try Server(self).run()
+                try Server(self, overlaying: settings).run()
             } else {
                 try Background.mount(at: FilePath(text: mountpoint))
             }

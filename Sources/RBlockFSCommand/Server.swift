@@ -19,9 +19,12 @@ struct Server {
     private static let readAheadKibibytes = 1024
 
     private let command: RBlockFS
+    private let overlaySettings: OverlaySettings
 
-    init(_ command: RBlockFS) {
+    /// What `command` says; with --overlay disks are written over as `overlaySettings` says.
+    init(_ command: RBlockFS, overlaying overlaySettings: OverlaySettings) {
         self.command = command
+        self.overlaySettings = overlaySettings
     }
 
     func run() throws(MountFailure) {
@@ -90,7 +93,7 @@ struct Server {
         do throws(ImageError) {
             let overlays = try OverlayFolder(
                 at: FilePath(text: path), for: folder.location, isForOne: folder.isImage,
-                settings: OverlaySettings(allowsPlaintext: command.overlays.overlayPlaintext))
+                settings: overlaySettings)
             guard mountpoint.isPassed || !overlays.location.starts(with: mountpoint.path) else {
                 throw ImageError(
                     .denied, path: path, "lies below the mountpoint, where the mount hides it",

@@ -1,4 +1,5 @@
 import BlockImage
+import FormatCore
 
 /// New images that are written to as soon as they are there.
 public enum QCOW2Overlay {
@@ -9,6 +10,27 @@ public enum QCOW2Overlay {
         image.hasExtendedL2 = true
         image.backing = backing
         return image
+    }
+
+    /// What can be chosen of it: what an image has that is written to in place.
+    public static let options: [ImageOption<NewQCOW2>] =
+        NewQCOW2.options.filter { ["cluster_size", "extended_l2", "refcount_bits"].contains($0.name) } + [
+            ImageOption(name: "compat", help: "1.1 or v3: the version, of which there is no other", values: ["1.1"]) {
+                (_, value) throws(OptionFault) in
+                guard ["1.1", "v3"].contains(value.text) else { throw value.fault("1.1 (or v3)") }
+            }
+        ]
+
+    /// Has `image`, the default, be as `list` says. Clusters that are too small for subclusters have none, unless these are asked
+    /// for.
+    ///
+    /// Throws for options that there are not, and for values that cannot be.
+    public static func choose(_ list: ImageOptionList, for image: inout NewQCOW2) throws(OptionFault) {
+        try ImageOption.apply(list, options, to: &image, format: "an overlay")
+        if !list.items.contains(where: { $0.name == "extended_l2" }) {
+            image.hasExtendedL2 = image.clusterSize >= NewQCOW2.leastExtendedClusterSize
+        }
+        if let fault = image.optionFault(compressionLevel: nil) { throw OptionFault(message: fault) }
     }
 
     /// Makes the file, which is empty, the image `image` of which nothing is written yet; it is on stable storage then. To be

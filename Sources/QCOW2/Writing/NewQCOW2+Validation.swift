@@ -35,8 +35,9 @@ extension NewQCOW2 {
         guard refcountBits.nonzeroBitCount == 1, refcountBits <= 64 else {
             return "option refcount_bits: is \(refcountBits), but must be a power of two from 1 to 64"
         }
-        guard !hasExtendedL2 || clusterSize >= 16384 else {
-            return "option cluster_size: is \(clusterSize), but must be at least 16384 for extended_l2"
+        guard !hasExtendedL2 || clusterSize >= Self.leastExtendedClusterSize else {
+            return
+                "option cluster_size: is \(clusterSize), but must be at least \(Self.leastExtendedClusterSize) for extended_l2"
         }
         return nil
     }

@@ -59,6 +59,8 @@ public struct NewQCOW2: Hashable, Sendable {
 }
 
 extension NewQCOW2 {
+    /// Smaller clusters have no subclusters.
+    static let leastExtendedClusterSize: UInt64 = 16384
     /// Clusters of at most this size have no space for the names of features beside the name of a backing file; QEMU
     /// leaves them out there, too.
     private static let sizeWithoutFeatureNames: UInt64 = 4096

@@ -1,0 +1,95 @@
+import Foundation
+import HostTools
+import TestImages
+import Testing
+
+/// What can be said of overlays when they are made, and of the mount that has them. The judge is qemu-img.
+@Suite(.enabled(if: Tool.canMount("qemu-img", "qemu-io", "python3")))
+struct `An overlay that is made as is said` {
+    private static let images = """
+        head -c 5M /dev/urandom >a.raw; truncate -s 16M a.raw; qemu-img convert -f raw -O vmdk a.raw b.vmdk
+        """
+
+    private static let change = """
+        for disk in "$@"; do
+          for at in 0 70001 3000000 9000123 16700000; do
+            head -c 9000 /dev/urandom | dd of="$disk" bs=1 seek=$at conv=notrunc status=none
+          done
+          head -c 2M /dev/urandom | dd of="$disk" bs=64k seek=100 conv=notrunc status=none; fallocate -p -o 1M -l 1500000 "$disk"
+        done
+        """
+
+    /// What is said, and what qemu-img is to say: the bytes of a cluster, whether they have subclusters, and the bits of a refcount.
+    struct Way: Sendable {
+        var options: [String]
+        var cluster: Int
+        var isExtended: Bool
+        var bits = 16
+    }
+
+    @Test(arguments: [
+        Way(options: [], cluster: 65536, isExtended: true),
+        Way(
+            options: ["--overlay-options", "cluster_size=512,refcount_bits=64"], cluster: 512, isExtended: false,
+            bits: 64),
+        Way(
+            options: ["--overlay-options", "cluster_size=4k", "--overlay-options", "refcount_bits=1"], cluster: 4096,
+            isExtended: false, bits: 1),
+        Way(options: ["--overlay-options", "extended_l2=off,compat=1.1"], cluster: 65536, isExtended: false),
+        Way(
+            options: ["-o", "overlay_options=cluster_size=2M,overlay_options=refcount_bits=8"], cluster: 2 << 20,
+            isExtended: true, bits: 8),
+        Way(options: ["--overlay-options", "cluster_size=16384"], cluster: 16384, isExtended: true),
+    ])
+    func `has these clusters, and the bytes that the mount showed`(way: Way) throws {
+        let folder = try OverlaidFolder(Self.images)
+        var digests: [String: String] = [:]
+        // The second mount says nothing: what is there stays as it is.
+        for options in [way.options, []] {
+            let mount = try Mount(folder.images, options: ["--overlay", folder.overlays] + options)
+            _ = try Shell.check(Self.change, arguments: ["a.raw", "b.vmdk"].map(mount.disk))
+            for image in ["a.raw", "b.vmdk"] { digests[image] = try folder.digest(image, mount) }
+            try folder.end(mount)
+            for (image, digest) in digests {
+                #expect(try folder.digestByQEMU(image) == digest, "\(image)")
+                let info = try JSONValue(
+                    parsing: try Tool.check("qemu-img", "info", "-f", "qcow2", "--output=json", folder.overlay(image)))
+                let more = info["format-specific", "data"]
+                #expect(info["cluster-size"]?.number == way.cluster, "\(info)")
+                #expect(more?["extended-l2"] == .bool(way.isExtended) && more?["compat"]?.text == "1.1", "\(info)")
+                #expect(more?["refcount-bits"]?.number == way.bits, "\(info)")
+            }
+        }
+    }
+
+    @Test func `is none where that cannot be`() throws {
+        let folder = try OverlaidFolder("qemu-img create -q -f qcow2 large.qcow2 200G; truncate -s 1M small.raw")
+        let mountpoint = try folder.folder.makeFolder("none")
+        for (options, message) in [
+            (
+                "lazy_refcounts=on",
+                "an overlay has none of this name; it has cluster_size, refcount_bits, extended_l2, compat"
+            ),
+            ("preallocation=full", "an overlay has none of this name"),
+            ("encrypt.format=luks", "an overlay has none of this name"),
+            ("compat=0.10", "must be 1.1 (or v3)"), ("cluster_size=3000", "must be a power of two from 512 to 2097152"),
+            ("cluster_size=4k,extended_l2=on", "at least 16384 for extended_l2"), ("refcount_bits=5", "from 1 to 64"),
+            ("help", "refcount_bits (the bits of a refcount"),
+        ] {
+            let result = try Tool.run(
+                Tool.rblockfs,
+                ["--overlay", folder.overlays, "--overlay-options", options, folder.images, mountpoint])
+            #expect(result.status == 64 && result.errors.contains(message), "\(options): \(result)")
+        }
+        #expect(!FileManager.default.fileExists(atPath: folder.overlays))
+        // A table for so many small clusters would be too large.
+        let mount = try folder.mount("--overlay-options", "cluster_size=512")
+        let refused = try Shell.run("printf x | dd of=\"$1\" conv=notrunc status=none", mount.disk("large.qcow2"))
+        #expect(refused.status != 0 && refused.errors.contains("Read-only file system"), "\(refused)")
+        let facts = try mount.document("large.qcow2")["rblock", "overlay"]
+        #expect(
+            facts?["write-error", "message"]?.text?.contains("needs a larger cluster_size") == true, "\(facts as Any)")
+        try Shell.check("printf x | dd of=\"$1\" conv=notrunc status=none", mount.disk("small.raw"))
+        try folder.end(mount)
+    }
+}
