@@ -17,12 +17,18 @@ package struct OverlayOptions: ParsableArguments {
             """)
     package var overlayPlaintext = false
 
+    @OptionGroup
+    package var locking: LockOption
+
     package init() {}
 
     /// Throws where something is said of overlays, and `folder`, the folder for them, is not.
     package func check(with folder: String?) throws {
         guard folder == nil else { return }
-        let said = [("--overlay-options", !overlayOptions.isEmpty), ("--overlay-plaintext", overlayPlaintext)]
+        let said = [
+            ("--overlay-options", !overlayOptions.isEmpty), ("--overlay-plaintext", overlayPlaintext),
+            ("--no-lock", locking.noLock),
+        ]
         guard let option = said.first(where: { $0.1 }) else { return }
         throw ValidationError("\(option.0) goes with --overlay")
     }

@@ -34,7 +34,8 @@ struct ImageLocks {
                 ? busy(descriptor, path)
                 : ImageError(
                     .system(errno: code), path: path,
-                    "cannot be locked, and so other programs cannot be kept from it: \(Errno(rawValue: code))")
+                    "cannot be locked, and so other programs cannot be kept from it: \(Errno(rawValue: code))",
+                    hint: "where its file system has no locks, --no-lock does without")
         }
         // What they use must be shared here, and what is used here they must share.
         let conflicts = unshared.map { 100 + $0 } + used.map { 200 + $0 }

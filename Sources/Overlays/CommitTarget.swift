@@ -17,11 +17,11 @@ struct CommitTarget {
     let location: FilePath
     private let form: Form
 
-    /// The image that `layer` describes, of which `disk` is the disk.
+    /// The image that `layer` describes, of which `disk` is the disk; it is locked, and what is under it, if `takesLocks` says so.
     ///
     /// Throws `unsupported` for formats that are not written to, and images that are not; `denied` for what is a link to another
     /// folder, and what its permissions let no user write to; and `system` where a program uses it.
-    init(_ layer: LayerDescription, disk: Image) throws(ImageError) {
+    init(_ layer: LayerDescription, disk: Image, takesLocks: Bool) throws(ImageError) {
         let path = layer.file.path
         guard ["raw", "qcow2"].contains(layer.format.rawValue), let own = layer.file as? LocalFile,
             layer.files.count == 1
@@ -46,9 +46,11 @@ struct CommitTarget {
         guard file.identity == own.identity else {
             throw ImageError(.system(errno: Errno.staleNFSFileHandle.rawValue), path: path, "was replaced meanwhile")
         }
-        try file.lock()
-        // What is copied from them must stay.
-        for lower in disk.backing?.files ?? [] { try lower.lockAgainstWriters() }
+        if takesLocks {
+            try file.lock()
+            // What is copied from them must stay.
+            for lower in disk.backing?.files ?? [] { try lower.lockAgainstWriters() }
+        }
         guard layer.format.rawValue == "qcow2" else {
             form = .raw
             return

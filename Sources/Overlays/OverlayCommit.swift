@@ -52,7 +52,7 @@ package struct OverlayCommit {
             throw ImageError(.corrupt, path: path, "names no image under it")
         }
         let description = opened.layers[1]
-        target = try CommitTarget(description, disk: base)
+        target = try CommitTarget(description, disk: base, takesLocks: overlay.takesLocks)
         guard opened.changedFile == nil, let state = BaseState(opened.layers[0], in: opened) else {
             throw ImageError(
                 .system(errno: Errno.staleNFSFileHandle.rawValue), path: path,

@@ -107,7 +107,7 @@ public final class OverlayDisk: Sendable {
                 return
             }
             guard hasFile else { return }
-            try base.lock()
+            if settings.takesLocks { try base.lock() }
             _ = try load(over: base, ignoresChanges: ignoresChanges)
         }
     }
@@ -120,7 +120,7 @@ public final class OverlayDisk: Sendable {
         return try opening.withLock { _ throws(ImageError) in
             if let layer { return layer }
             try base.checkCanHaveOverlay(settings)
-            try base.lock()
+            if settings.takesLocks { try base.lock() }
             // It may be there already, of a try whose end failed.
             if !hasFile { try make(over: base) }
             return try load(over: base, ignoresChanges: false).layer
@@ -151,7 +151,7 @@ public final class OverlayDisk: Sendable {
 
     private func load(over base: OverlayBase, ignoresChanges: Bool) throws(ImageError) -> Open {
         let file = try LocalWritableFile(at: location)
-        try file.lock()
+        if settings.takesLocks { try file.lock() }
         let description = try QCOW2Description(file)
         if let refusal = description.refusal { throw refusal }
         guard let stored = description.extensions.baseIdentity, var identity = BaseIdentity(parsing: stored) else {

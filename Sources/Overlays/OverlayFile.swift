@@ -15,12 +15,15 @@ package final class OverlayFile {
     let file: LocalWritableFile
     let description: QCOW2Description
     private(set) var identity: BaseIdentity
+    let takesLocks: Bool
     private var folders: [FileDescriptor] = []
 
-    /// The overlay at `path`. Nothing of it is changed.
+    /// The overlay at `path`. Nothing of it is changed. `takesLocks`: by QEMU's locks other programs are kept out, as they keep out this
+    /// one.
     ///
     /// Throws `denied` for what is none, and `system` with EBUSY where a program uses it, or a server has its folder.
-    package init(at path: FilePath) throws(ImageError) {
+    package init(at path: FilePath, takesLocks: Bool) throws(ImageError) {
+        self.takesLocks = takesLocks
         location = try canonical(path)
         file = try LocalWritableFile(at: location)
         description = try QCOW2Description(file)
@@ -33,7 +36,7 @@ package final class OverlayFile {
         self.identity = identity
         baseLocation = location.removingLastComponent().pushing(FilePath(bytes: name)).lexicallyNormalized()
         for folder in Self.folders(of: location, over: baseLocation) { folders.append(try Self.lock(folder)) }
-        try file.lock()
+        if takesLocks { try file.lock() }
     }
 
     deinit {

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Arguments
 import BlockImage
 import Catalog
 import HostStorage
@@ -27,7 +28,8 @@ struct Commit: ParsableCommand {
             image builds on the image: of its folder, of that of OVERLAY, of those of --allow-path, and of the folders in these. Such \
             an image would have another disk than before. Images with internal snapshots or dirty bitmaps, encrypted ones, and those of \
             other formats are refused as well: 'rblock convert --allow-path DIR OVERLAY NEW-IMAGE' makes a new image of both. Where it \
-            cannot be known whether an image builds on it, it is refused as well, unless --ignore-dependents says so.
+            cannot be known whether an image builds on it, it is refused as well, unless --ignore-dependents says so. Where a file system \
+            has no locks, --no-lock does without.
 
             EXAMPLES
               rblockfs --overlay ~/changes ~/images /mnt/rb
@@ -48,6 +50,7 @@ struct Commit: ParsableCommand {
 
     @OptionGroup var allowing: AllowedPathsOption
     @OptionGroup var confirmation: ConfirmationOption
+    @OptionGroup var locking: LockOption
     @OptionGroup var progress: ProgressOption
     @Flag(
         help:
@@ -75,7 +78,7 @@ struct Commit: ParsableCommand {
     }
 
     private func commit() throws -> CommitReport {
-        let file = try OverlayFile(at: FilePath(text: overlay))
+        let file = try OverlayFile(at: FilePath(text: overlay), takesLocks: !locking.noLock)
         var image = NamedImage(file.location, format: .qcow2)
         image.allowed = allowing.allowPaths.map { FilePath(text: $0) }
         image.onNote = { Failure.warn($0) }

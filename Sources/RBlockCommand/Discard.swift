@@ -1,4 +1,5 @@
 import ArgumentParser
+import Arguments
 import BlockImage
 import HostStorage
 import Overlays
@@ -31,13 +32,14 @@ struct Discard: ParsableCommand {
             """)
 
     @OptionGroup var confirmation: ConfirmationOption
+    @OptionGroup var locking: LockOption
     @Option(help: ArgumentHelp("human, or json: what was thrown away.", valueName: "form"))
     var output = OutputForm.human
     @Argument(help: ArgumentHelp("The overlay.", valueName: "OVERLAY"), completion: .file()) var overlay: String
 
     func run() throws {
         try Failure.reported(as: output, filename: overlay) {
-            let file = try OverlayFile(at: FilePath(text: overlay))
+            let file = try OverlayFile(at: FilePath(text: overlay), takesLocks: !locking.noLock)
             guard !file.isPartlyInBase else {
                 throw ImageError(
                     .denied, path: overlay,

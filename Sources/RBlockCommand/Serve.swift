@@ -165,7 +165,8 @@ struct Serve: AsyncParsableCommand {
             let logger = logs.logger
             let settings = try usage { () throws(OptionFault) in
                 try OverlaySettings(
-                    options: overlays.overlayOptions, allowsPlaintext: overlays.overlayPlaintext)
+                    options: overlays.overlayOptions, allowsPlaintext: overlays.overlayPlaintext,
+                    takesLocks: !overlays.locking.noLock)
             }
             let catalog = try ExportCatalog(
                 try namedImages(), probesAll: probe, overlay: overlay.map { FilePath(text: $0) },

@@ -7,7 +7,8 @@ extension OverlayOptions {
     /// How disks are written over. Throws wrong usage.
     func settings() throws -> OverlaySettings {
         do throws(OptionFault) {
-            return try OverlaySettings(options: overlayOptions, allowsPlaintext: overlayPlaintext)
+            return try OverlaySettings(
+                options: overlayOptions, allowsPlaintext: overlayPlaintext, takesLocks: !locking.noLock)
         } catch {
             throw ValidationError("--overlay-options: \(error.message)")
         }
@@ -18,6 +19,7 @@ extension OverlayOptions {
         switch (name, value) {
         case ("overlay_options", let value?): overlayOptions.append(value)
         case ("overlay_plaintext", nil): overlayPlaintext = true
+        case ("no_lock", nil): locking.noLock = true
         default: return false
         }
         return true

@@ -49,9 +49,9 @@ struct RBlockFS: ParsableCommand {
 
               allow_path=DIR
                   as --allow-path, repeatable
-              overlay=DIR, overlay_options=NAME=VALUE, overlay_plaintext
-                  as --overlay, --overlay-options (repeatable, one each) and
-                  --overlay-plaintext
+              overlay=DIR, overlay_options=NAME=VALUE, overlay_plaintext, no_lock
+                  as --overlay, --overlay-options (repeatable, one each),
+                  --overlay-plaintext and --no-lock
               cache_size=SIZE
                   as --cache-size; 48M by default
               log_level=LEVEL
@@ -144,7 +144,8 @@ struct RBlockFS: ParsableCommand {
             An overlay belongs to the disk that it was made over, and keeps its size, time of change, and a digest in mind. Where \
             the image, or one under it, was changed since, its disk cannot be read, and stats.json says why; \
             --ignore-parent-id reads it all the same. DIR is for one server at a time, and in no folder of images. QEMU's locks \
-            are taken on overlays that are written to, and on the images under them.
+            are taken on overlays that are written to, and on the images under them; on file systems without locks, as some of NFS, \
+            --no-lock does without, and nothing keeps a machine from the same files then.
 
             What was written is on the disk when fsync(2) or close(2) returns. What was not synced is written to the overlay \
             within a second; a power cut, or a server that is killed, leaves a sound overlay. A full disk under DIR is ENOSPC to \

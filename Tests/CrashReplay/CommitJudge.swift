@@ -78,7 +78,7 @@ package final class CommitJudge: CrashJudge {
     }
 
     private func commit() throws {
-        let overlay = try OverlayFile(at: FilePath(files.overlay))
+        let overlay = try OverlayFile(at: FilePath(files.overlay), takesLocks: true)
         var image = NamedImage(overlay.location, format: .qcow2)
         image.allowed = [FilePath(files.imageFolder)]
         _ = try OverlayCommit(overlay, try image.open()).run { _ in }

@@ -92,4 +92,33 @@ struct `An overlay that is made as is said` {
         try Shell.check("printf x | dd of=\"$1\" conv=notrunc status=none", mount.disk("small.raw"))
         try folder.end(mount)
     }
+
+    @Test func `is written to without locks where that is said, by one server all the same`() throws {
+        let folder = try OverlaidFolder("truncate -s 1M a.raw")
+        let said = try Python.run(
+            """
+            import subprocess
+            user = subprocess.Popen(['qemu-io', '-f', 'raw', sys.argv[1]], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            user.stdin.write(b'read 0 512\\n'); user.stdin.flush(); user.stdout.readline()
+            for options, wanted in [([], 'EBUSY'), (['--no-lock'], None), (['-o', 'no_lock'], None)]:
+                mount = [sys.argv[2], '--overlay', sys.argv[3]] + options + [os.path.dirname(sys.argv[1])]
+                subprocess.run(mount + [sys.argv[4]], check=True)
+                f = os.open(sys.argv[4] + '/a.raw/disk.raw', os.O_RDWR | os.O_SYNC)
+                is_(options, says(os.pwrite, f, b'x', 0), wanted)
+                os.close(f)
+                other = subprocess.run(mount + ['--no-lock', sys.argv[5]], capture_output=True, text=True)
+                is_('another server', 'another program has these overlays' in other.stderr and other.returncode, 73)
+                subprocess.run([sys.argv[6], 'unmount', sys.argv[4]], check=True)
+            user.stdin.close(); user.wait()
+            """, "\(folder.images)/a.raw", Tool.rblockfs, folder.overlays,
+            try Self.mountpoint(in: folder, "mnt"), try Self.mountpoint(in: folder, "other"), Tool.rblock)
+        #expect(said == "", "\(said)")
+        try folder.checkOverlays()
+    }
+
+    private static func mountpoint(in folder: OverlaidFolder, _ name: String) throws -> String {
+        let path = try folder.folder.makeFolder(name)
+        try Mount.register(path)
+        return path
+    }
 }
