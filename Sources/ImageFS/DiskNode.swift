@@ -24,7 +24,8 @@ struct DiskNode: ImagePart {
         let allocated = range.map { $0.isPart ? size : $0.layer.allocatedSize }
         return NodeStatus(
             time: range?.layer.disk.modified ?? layer.file.modified, size: size,
-            allocatedSize: allocated ?? disk.allocatedSize ?? size, readSize: 1 << 20, isWritable: range != nil)
+            allocatedSize: allocated ?? disk.allocatedSize ?? size, readSize: 1 << 20,
+            isWritable: range != nil && mount.isWritable)
     }
 
     /// Where it is written to; nil where it cannot be.

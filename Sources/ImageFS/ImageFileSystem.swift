@@ -24,6 +24,8 @@ package struct MountSettings: Sendable {
     package var kernelPath = KernelPath.auto
     /// Where what is written to disks goes; nil: nothing can be written.
     package var overlays: OverlayFolder?
+    /// Whether nothing can be written all the same: what was written before is shown.
+    package var isReadOnly = false
     /// The user and group that every file belongs to.
     package var owner: (userID: UInt32, groupID: UInt32) = (0, 0)
     /// The permission bits that no file and folder has, as umask(2) has them.
@@ -69,6 +71,7 @@ package final class ImageFileSystem: FileSystem {
     let userID: UInt32
     let groupID: UInt32
     let permissionMask: UInt16
+    let isReadOnly: Bool
     let logger: Logger
     private let onStart: @Sendable () -> Void
 
@@ -91,6 +94,7 @@ package final class ImageFileSystem: FileSystem {
         kernelPaths = KernelPaths(settings.overlays == nil ? settings.kernelPath : .off, logger: logger)
         (userID, groupID) = settings.owner
         permissionMask = settings.permissionMask
+        isReadOnly = settings.isReadOnly
         self.logger = logger
         self.onStart = onStart
         root = FolderNode(showing: folder, from: source)

@@ -34,8 +34,8 @@ final class Writing: Sendable {
 }
 
 extension ImageFileSystem {
-    /// Whether what is written to disks has a place.
-    package var isWritable: Bool { source.overlays != nil }
+    /// Whether disks can be written to: what is written has a place, and the mount is not to be read-only.
+    package var isWritable: Bool { source.overlays != nil && !isReadOnly }
 
     /// Writes all of `bytes` at `offset`.
     package func write(

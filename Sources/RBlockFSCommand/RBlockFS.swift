@@ -80,8 +80,9 @@ struct RBlockFS: ParsableCommand {
               default_permissions
                   the kernel compares owner and permissions: always on
 
-            Those that tell mount(8) and systemd how to mount, as ro, noauto, nofail, user, _netdev and x-systemd.automount, \
-            do no harm.
+            Those that tell mount(8) and systemd how to mount, as noauto, nofail, user, _netdev and x-systemd.automount, \
+            do no harm. With ro nothing can be written, and what was written to overlays before is shown; without --overlay no mount can \
+            be written.
 
             EXAMPLES
               # mount a folder, look into it, unmount it
@@ -327,6 +328,9 @@ struct RBlockFS: ParsableCommand {
             throw ExitCode(error.status)
         }
     }
+
+    /// Whether disks are not written to, although there is a folder of overlays. Of several options the last one counts.
+    var isReadOnly: Bool { mountOptions.last { ["ro", "rw"].contains($0) } == "ro" }
 
     /// Takes those of the `-o` options that are this command's own; the rest is left for FUSE.
     private mutating func takeOwnMountOptions() throws {

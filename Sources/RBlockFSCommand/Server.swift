@@ -76,6 +76,7 @@ struct Server {
         settings.cacheSize = command.cacheSize.count
         settings.kernelPath = command.kernelPath
         settings.overlays = try overlays(for: folder, apartFrom: mountpoint)
+        settings.isReadOnly = command.isReadOnly
         settings.owner = (command.service.uid?.rawValue ?? getuid(), command.service.gid?.rawValue ?? getgid())
         settings.permissionMask = command.service.umask?.rawValue ?? 0
         let path = mountpoint.path

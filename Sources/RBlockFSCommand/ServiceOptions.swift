@@ -126,7 +126,7 @@ struct FileMask: ExpressibleByArgument {
 /// The options of mount(8) and fstab(5) that say how to mount, not what the mount is like.
 enum MountCommandOption {
     /// What is not passed to FUSE: it is for mount and systemd, or true of every mount of this program, which changes
-    /// no file and no time.
+    /// no time.
     static func isIrrelevant(_ name: String) -> Bool {
         if name == "dev" || name == "suid" {
             // mount.fuse3 adds them by itself; fusermount3 refuses them to an ordinary user, with a warning.
@@ -146,7 +146,7 @@ enum MountCommandOption {
     ]
 
     private static let names: Set<String> = [
-        "rw", "ro", "defaults", "auto", "noauto", "user", "nouser", "users", "nousers", "owner", "noowner", "group",
+        "defaults", "auto", "noauto", "user", "nouser", "users", "nousers", "owner", "noowner", "group",
         "nogroup", "_netdev", "nofail", "comment", "silent", "loud", "mand", "nomand", "iversion", "noiversion",
         "atime", "diratime", "nodiratime", "relatime", "norelatime", "strictatime", "nostrictatime",
         "lazytime", "nolazytime", "symfollow", "nosymfollow", "helper", "uhelper",

@@ -121,4 +121,31 @@ struct `An overlay that is made as is said` {
         try Mount.register(path)
         return path
     }
+
+    @Test func `is shown, and not written to, by a mount with ro`() throws {
+        let folder = try OverlaidFolder(Self.images)
+        var mount = try folder.mount()
+        try Shell.check(Self.change, mount.disk("a.raw"))
+        let digest = try folder.digest("a.raw", mount)
+        try folder.end(mount)
+        let sum = try Shell.check("sha256sum \"$1\"", folder.overlay("a.raw"))
+        mount = try folder.mount("-o", "ro")
+        #expect(try folder.digest("a.raw", mount) == digest)
+        let state = try Shell.check(
+            "grep \" $2 \" /proc/mounts | cut -d' ' -f4 | cut -c 1-3; stat -c %a \"$1\"", mount.disk("a.raw"),
+            mount.path)
+        #expect(state == "ro,\n444")
+        for image in ["a.raw", "b.vmdk"] {
+            let refused = try Shell.run(Self.change, mount.disk(image))
+            #expect(refused.status != 0 && refused.errors.contains("Read-only file system"), "\(refused)")
+        }
+        try folder.end(mount)
+        #expect(
+            try Shell.check("sha256sum \"$1\"; ls \"$2\" | wc -l", folder.overlay("a.raw"), folder.overlays) == sum
+                + "\n1")
+        // Of both, the last one counts.
+        mount = try folder.mount("-o", "ro,noatime", "-o", "rw")
+        try Shell.check(Self.change, mount.disk("b.vmdk"))
+        try folder.end(mount)
+    }
 }
