@@ -65,6 +65,8 @@ public final class LocalWritableFile: WritableFile {
     public var currentSize: UInt64 { (try? FileStatus(handle))?.size ?? 0 }
     /// The bytes it takes on the host's file system now.
     public var allocatedSize: UInt64 { (try? FileStatus(handle))?.allocatedSize ?? 0 }
+    /// When its content last changed; nil where that cannot be known.
+    public var modifiedNow: FileTime? { (try? FileStatus(handle))?.modified }
     /// Whether its path still leads to this very file.
     public var isCurrent: Bool { (try? FileStatus(at: location, followingLinks: false))?.identity == identity }
 

@@ -119,6 +119,7 @@ final class WritableDisk: OpenFile {
         // No program waits for it, and what was written to mapped memory comes after the last close(2).
         disk.node.requests.perform { [self, range] in
             do throws(ImageError) { try range.layer.disk.flush() } catch { _ = failure(error, in: mount) }
+            range.layer.disk.noteModified()
             return nil
         }
         if !range.isPart { disk.node.pageWriters.subtract(1, ordering: .relaxed) }

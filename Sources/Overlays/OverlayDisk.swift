@@ -28,6 +28,9 @@ public final class OverlayDisk: Sendable {
 
     private struct State {
         var open: Open?
+        var modified: FileTime?
+        /// When something was changed last; nil: not since `modified` was noted.
+        var unnotedChange: ContinuousClock.Instant?
         var counters = Counters()
         /// When something was changed last; nil: not since all was written back.
         var changedAt: ContinuousClock.Instant?
@@ -175,7 +178,7 @@ public final class OverlayDisk: Sendable {
         let layer = try WritableQCOW2(
             description, file: file, below: base.image, resources: LayerResources(cacheSize: 1 << 20))
         let open = Open(layer: layer, file: file, base: identity)
-        state.withLock { $0.open = open }
+        state.withLock { ($0.open, $0.modified) = (open, file.modified) }
         _ = written.storeIfNil(layer)
         return open
     }
@@ -248,7 +251,7 @@ public final class OverlayDisk: Sendable {
     private func noteChange() {
         let now = ContinuousClock.now
         state.withLock { state in
-            state.changedAt = now
+            (state.changedAt, state.unnotedChange) = (now, now)
             state.unwrittenSince = state.unwrittenSince ?? now
         }
     }
@@ -261,8 +264,11 @@ public final class OverlayDisk: Sendable {
     func beginWriteBack() -> Bool {
         let now = ContinuousClock.now
         return state.withLock { state in
-            guard !state.isWritingBack, let changed = state.changedAt, let since = state.unwrittenSince,
-                changed.duration(to: now) > Self.idleTime || since.duration(to: now) > Self.longestTime
+            func isPast(_ time: ContinuousClock.Instant?, _ patience: Duration) -> Bool {
+                time.map { $0.duration(to: now) > patience } ?? false
+            }
+            guard !state.isWritingBack,
+                isPast(state.unnotedChange, Self.idleTime) || isPast(state.unwrittenSince, Self.longestTime)
             else { return false }
             state.isWritingBack = true
             return true
@@ -277,7 +283,11 @@ public final class OverlayDisk: Sendable {
         do throws(ImageError) {
             try layer.writeBack()
             noteWritten(before: begin)
-            state.withLock { $0.fault = nil }
+            let change = state.withLock { state in
+                state.fault = nil
+                return state.unnotedChange
+            }
+            if let change, change.duration(to: begin) > Self.idleTime { noteModified() }
         } catch {
             let isNew = state.withLock { state in
                 defer { state.fault = error }
@@ -303,6 +313,18 @@ public final class OverlayDisk: Sendable {
         noteWritten(before: begin)
     }
 
-    /// When something was written to the overlay last, as far as its file tells; nil where there is none.
-    public var modified: FileTime? { state.withLock { $0.open?.file.modified } }
+    /// When something was written to the overlay last, as of `noteModified`; nil where there is none.
+    public var modified: FileTime? { state.withLock { $0.modified } }
+
+    /// Has `modified` be what the overlay's file says now. Not after each write: the kernel forgets all pages of a file whose time
+    /// has changed.
+    public func noteModified() {
+        let (open, change) = state.withLock { ($0.open, $0.unnotedChange) }
+        // The host may not answer, and the lock is for all.
+        guard change != nil, let time = open?.file.modifiedNow else { return }
+        state.withLock { state in
+            state.modified = time
+            if state.unnotedChange == change { state.unnotedChange = nil }
+        }
+    }
 }

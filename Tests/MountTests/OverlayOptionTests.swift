@@ -148,4 +148,34 @@ struct `An overlay that is made as is said` {
         try Shell.check(Self.change, mount.disk("b.vmdk"))
         try folder.end(mount)
     }
+
+    @Test func `has its disk be as old as what was written last`() throws {
+        let folder = try OverlaidFolder("truncate -s 1M a.raw; touch -d 2001-01-01 a.raw")
+        var mount = try folder.mount()
+        #expect(try Shell.check("stat -c %Y \"$1\"", mount.disk("a.raw")) == Shell.check("date -d 2001-01-01 +%s"))
+        try Shell.check("printf x | dd of=\"$1\" conv=notrunc status=none", mount.disk("a.raw"))
+        try folder.end(mount)
+        try Shell.check("touch -d 2002-02-02 \"$1\"", folder.overlay("a.raw"))
+        mount = try folder.mount()
+        let said = try Python.run(
+            """
+            begin = os.stat(sys.argv[1]).st_mtime
+            f = os.open(sys.argv[1], os.O_RDWR)
+            def newer(what, than):
+                for _ in range(300):
+                    now = os.stat(sys.argv[1]).st_mtime
+                    if now > than: return now
+                    time.sleep(0.1)
+                print(what, 'stays', than)
+            is_('of before', time.gmtime(begin).tm_year, 2002)
+            os.pwrite(f, b'y', 0); os.fsync(f)
+            # While it is open, once nothing is written for a moment.
+            then = newer('when it is idle', begin)
+            is_('now', time.gmtime(then).tm_year > 2020, True)
+            time.sleep(0.1); os.pwrite(f, b'z', 0); os.close(f)
+            newer('when it is closed', then)
+            """, mount.disk("a.raw"))
+        #expect(said == "", "\(said)")
+        try folder.end(mount)
+    }
 }
