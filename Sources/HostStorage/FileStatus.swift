@@ -1,4 +1,5 @@
 import BlockImage
+import CLinux
 import Glibc
 import SystemPackage
 
@@ -51,6 +52,16 @@ public struct FileStatus: Hashable, Sendable {
             throw Errno(rawValue: errno)
         }
         self.init(status)
+    }
+
+    /// Of what `path` names below the folder that is open as `folder`. Throws ELOOP where a link is on the way, or is what it names.
+    public init(of path: FilePath, below folder: FileDescriptor) throws(Errno) {
+        // Safe: the C function only reads the NUL-terminated string.
+        let found = unsafe path.withPlatformString { unsafe clinux_find_beneath(folder.rawValue, $0) }
+        guard found >= 0 else { throw Errno(rawValue: errno) }
+        let handle = FileDescriptor(rawValue: found)
+        defer { try? handle.close() }
+        try self.init(handle)
     }
 
     private init(_ status: stat) {

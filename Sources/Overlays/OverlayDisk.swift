@@ -43,8 +43,8 @@ public final class OverlayDisk: Sendable {
 
     /// Where the overlay is, or will be.
     public let location: FilePath
-    /// The folder of overlays, which is there.
-    private let folder: FilePath
+    /// The folder of overlays.
+    private let folder: FolderLock
     private let isFree: Bool
     /// How it is written over.
     let settings: OverlaySettings
@@ -57,7 +57,7 @@ public final class OverlayDisk: Sendable {
     private let byteCount = Atomic<UInt64>(0)
 
     /// `isFree`: whether no other image has its overlay there.
-    init(at location: FilePath, in folder: FilePath, isFree: Bool, settings: OverlaySettings) {
+    init(at location: FilePath, in folder: FolderLock, isFree: Bool, settings: OverlaySettings) {
         self.location = location
         self.folder = folder
         self.isFree = isFree
@@ -109,13 +109,11 @@ public final class OverlayDisk: Sendable {
                 try check(open.base, against: base, ignoresChanges: ignoresChanges)
                 return
             }
-            guard hasFile else { return }
+            guard try folder.status(of: location) != nil else { return }
             if settings.takesLocks { try base.lock() }
             _ = try load(over: base, ignoresChanges: ignoresChanges)
         }
     }
-
-    private var hasFile: Bool { (try? FileStatus(at: location, followingLinks: false)) != nil }
 
     /// The layer that is written to: made where there is none.
     func layer(over base: OverlayBase) throws(ImageError) -> WritableQCOW2 {
@@ -125,7 +123,7 @@ public final class OverlayDisk: Sendable {
             try base.checkCanHaveOverlay(settings)
             if settings.takesLocks { try base.lock() }
             // It may be there already, of a try whose end failed.
-            if !hasFile { try make(over: base) }
+            if try folder.status(of: location) == nil { try make(over: base) }
             return try load(over: base, ignoresChanges: false).layer
         }
     }
@@ -134,7 +132,7 @@ public final class OverlayDisk: Sendable {
     private func make(over base: OverlayBase) throws(ImageError) {
         var missing: [FilePath] = []
         var parent = location.removingLastComponent()
-        while parent != folder, (try? FileStatus(at: parent)) == nil {
+        while parent != folder.location, try folder.status(of: parent) == nil {
             missing.append(parent)
             parent = parent.removingLastComponent()
         }
@@ -154,6 +152,11 @@ public final class OverlayDisk: Sendable {
 
     private func load(over base: OverlayBase, ignoresChanges: Bool) throws(ImageError) -> Open {
         let file = try LocalWritableFile(at: location)
+        // Without links that came meanwhile.
+        guard try folder.status(of: location)?.identity == file.identity else {
+            throw ImageError(
+                .system(errno: Errno.staleNFSFileHandle.rawValue), path: location.text, "was replaced meanwhile")
+        }
         if settings.takesLocks { try file.lock() }
         let description = try QCOW2Description(file)
         if let refusal = description.refusal { throw refusal }

@@ -16,7 +16,7 @@ package final class OverlayFile {
     let description: QCOW2Description
     private(set) var identity: BaseIdentity
     let takesLocks: Bool
-    private var folders: [FileDescriptor] = []
+    private let folders: [FolderLock]
 
     /// The overlay at `path`. Nothing of it is changed. `takesLocks`: by QEMU's locks other programs are kept out, as they keep out this
     /// one.
@@ -26,21 +26,35 @@ package final class OverlayFile {
         self.takesLocks = takesLocks
         location = try canonical(path)
         file = try LocalWritableFile(at: location)
-        description = try QCOW2Description(file)
-        guard let stored = description.extensions.baseIdentity, let identity = BaseIdentity(parsing: stored),
-            let name = description.backingFile
-        else {
-            throw ImageError(
-                .denied, path: path.text, "is no overlay of 'rblockfs --overlay', and nothing is done with it")
+        let base = try Self.read(file).base
+        baseLocation = location.removingLastComponent().pushing(FilePath(bytes: base)).lexicallyNormalized()
+        var folders: [FolderLock] = []
+        for folder in Self.folders(of: location, over: baseLocation) {
+            folders.append(try FolderLock(folder, for: .tool))
         }
-        self.identity = identity
-        baseLocation = location.removingLastComponent().pushing(FilePath(bytes: name)).lexicallyNormalized()
-        for folder in Self.folders(of: location, over: baseLocation) { folders.append(try Self.lock(folder)) }
+        self.folders = folders
         if takesLocks { try file.lock() }
+        // What had it before may have changed it.
+        let now = try Self.read(file)
+        guard now.base == base, file.isCurrent else {
+            throw ImageError(
+                .system(errno: EBUSY), path: path.text, "another program has changed it this very moment; try again")
+        }
+        (description, identity) = (now.description, now.identity)
     }
 
-    deinit {
-        for folder in folders { try? folder.close() }
+    /// What its header says.
+    private static func read(
+        _ file: LocalWritableFile
+    ) throws(ImageError) -> (description: QCOW2Description, identity: BaseIdentity, base: [UInt8]) {
+        let description = try QCOW2Description(file)
+        guard let stored = description.extensions.baseIdentity, let identity = BaseIdentity(parsing: stored),
+            let base = description.backingFile
+        else {
+            throw ImageError(
+                .denied, path: file.path, "is no overlay of 'rblockfs --overlay', and nothing is done with it")
+        }
+        return (description, identity, base)
     }
 
     /// What may be the folder of overlays that the one at `overlay` belongs to: its own, or one around it, since it lies there as
@@ -54,29 +68,6 @@ package final class OverlayFile {
             found.append(folder)
         }
         return found
-    }
-
-    /// Locks it, together with others that work at single overlays: `OverlayFolder` then has to wait.
-    private static func lock(_ folder: FilePath) throws(ImageError) -> FileDescriptor {
-        let handle: FileDescriptor
-        do {
-            handle = try FileDescriptor.open(folder, .readOnly, options: [.directory, .closeOnExec])
-        } catch {
-            throw ImageError(
-                .system(errno: ((error as? Errno) ?? .ioError).rawValue), path: folder.text, "open the folder: \(error)"
-            )
-        }
-        guard flock(handle.rawValue, LOCK_SH | LOCK_NB) == 0 else {
-            let code = errno
-            try? handle.close()
-            throw code == EWOULDBLOCK
-                ? ImageError(
-                    .system(errno: EBUSY), path: folder.text, "a server has these overlays in use",
-                    hint: "unmount, or end, that one first")
-                : ImageError(
-                    .system(errno: code), path: folder.text, "cannot be locked: \(Errno(rawValue: code))")
-        }
-        return handle
     }
 
     /// What was written, and what became zeros, without what the image under it has; nil where that cannot be told.

@@ -36,11 +36,10 @@ public final class OverlayFolder: Sendable {
     static let suffix = Array(".overlay.qcow2".utf8)
 
     /// Where it is, without links.
-    public let location: FilePath
+    public var location: FilePath { lock.location }
     private let images: [Images]
     private let settings: OverlaySettings
-    /// Open, and locked, until the last reference goes.
-    private let handle: FileDescriptor
+    private let lock: FolderLock
     private let state = Guarded(State())
 
     /// The folder `path`, which is made where there is none, for the images of the folder `images`, or for the one image
@@ -68,27 +67,12 @@ public final class OverlayFolder: Sendable {
                 hint: "name another folder")
         }
         if !isThere { try Self.makeFolder(found) }
-        do {
-            handle = try FileDescriptor.open(found, .readOnly, options: [.directory, .closeOnExec])
-        } catch {
-            throw ImageError(.system(errno: ((error as? Errno) ?? .ioError).rawValue), path: path.text, "\(error)")
-        }
-        location = found
+        lock = try FolderLock(found, for: .server)
         self.images = images
-        guard flock(handle.rawValue, LOCK_EX | LOCK_NB) == 0 else {
-            let code = errno
-            try? handle.close()
-            throw code == EWOULDBLOCK
-                ? ImageError(
-                    .system(errno: EBUSY), path: path.text, "another program has these overlays",
-                    hint: "unmount, or end, that one first")
-                : ImageError(.system(errno: code), path: path.text, "cannot be locked")
-        }
     }
 
-    deinit {
-        try? handle.close()
-    }
+    /// Throws `system` where this process may make no overlays, as one that has become another user.
+    public func checkWritable() throws(ImageError) { try lock.checkWritable() }
 
     /// What is written over the image at `location`, which is one of those that this is for. Of two images whose overlays would
     /// have one name, the second cannot be used.
@@ -97,7 +81,7 @@ public final class OverlayFolder: Sendable {
             if let known = state.disks[location] { return known }
             let place = FilePath(bytes: self.location.pushing(name(of: location)).bytes + Self.suffix)
             let isFree = state.places.insert(place).inserted
-            let disk = OverlayDisk(at: place, in: self.location, isFree: isFree, settings: settings)
+            let disk = OverlayDisk(at: place, in: lock, isFree: isFree, settings: settings)
             state.disks[location] = disk
             return disk
         }

@@ -83,7 +83,7 @@ struct Server {
         let fileSystem = ImageFileSystem(folder, policy: policy, settings: settings, logger: logger) {
             _ = MountedFileSystem(at: path)?.setReadAhead(kibibytes: Self.readAheadKibibytes)
         }
-        try serve(fileSystem, of: folder.location.text, at: mountpoint, logger)
+        try serve(fileSystem, settings, of: folder.location.text, at: mountpoint, logger)
     }
 
     /// The folder that --overlay names; nil where it is not given.
@@ -106,9 +106,20 @@ struct Server {
         }
     }
 
+    /// Throws where nothing can be written to the folder of overlays.
+    private func checkOverlays(_ settings: MountSettings) throws(MountFailure) {
+        guard !settings.isReadOnly else { return }
+        do throws(ImageError) {
+            try settings.overlays?.checkWritable()
+        } catch {
+            throw MountFailure(.noPermission, error.description)
+        }
+    }
+
     /// Mounts, notifies every process that waits for it, and serves to the end.
     private func serve(
-        _ fileSystem: ImageFileSystem, of images: String, at mountpoint: Mountpoint, _ logger: Logger
+        _ fileSystem: ImageFileSystem, _ settings: MountSettings, of images: String, at mountpoint: Mountpoint,
+        _ logger: Logger
     ) throws(MountFailure) {
         let pidFile = try command.service.pidFile.map(PidFile.init)
         defer { pidFile?.remove() }
@@ -128,6 +139,8 @@ struct Server {
                 do throws(MountFailure) {
                     try pidFile?.publish()
                     if command.service.givesUpPrivileges { try Privileges.giveUp(becoming: command.service.user) }
+                    // Rights that are given up may be what it takes.
+                    try checkOverlays(settings)
                     if command.kernelPath == .require, let (error, reason) = fileSystem.kernelPathRefusal {
                         throw MountFailure(requiringKernelPath: error, reason)
                     }

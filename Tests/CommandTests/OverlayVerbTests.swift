@@ -127,6 +127,56 @@ struct `An overlay` {
         #expect(try Shell.check("ls \"$1/changes\"", images.path) == "")
     }
 
+    @Test(.enabled(if: Tool.areThere("strace", "pgrep")))
+    func `is worked at without locks where that is said, and where they fail the message says so`() throws {
+        let images = try OverlayImages(Self.made)
+        try images.write("base.qcow2")
+        let overlay = "changes/base.qcow2.overlay.qcow2"
+        func commit(failing call: String, of file: String, _ option: String) throws -> ToolResult {
+            try Shell.run(
+                """
+                cd "$1"; strace -f -qq -o /dev/null -P "$3" -e trace=$4 -e inject=$4:error=ENOLCK \
+                  "$2" commit --yes $5 --allow-path images "$6"
+                """, images.path, Tool.rblock, file, call, option, overlay)
+        }
+        for file in ["images/base.qcow2", overlay] {
+            let result = try commit(failing: "fcntl", of: file, "")
+            #expect(result.status == 1 && result.errors.contains("--no-lock does without"), "\(file): \(result)")
+        }
+        // The folder's own lock stays.
+        let unlocked = try commit(failing: "flock", of: "changes", "--no-lock")
+        #expect(
+            unlocked.status == 1 && unlocked.errors.contains("in a folder of a file system that has locks"),
+            "\(unlocked)")
+        let before = try images.disk("base.qcow2")
+        #expect(try commit(failing: "fcntl", of: "images/base.qcow2", "--no-lock").status == 0)
+        #expect(try images.disk("base.qcow2") == before)
+        #expect(!FileManager.default.fileExists(atPath: images.overlay("base.qcow2")))
+    }
+
+    @Test(.enabled(if: Tool.areThere("strace", "pgrep")))
+    func `is looked at again once it is locked`() throws {
+        let images = try OverlayImages(Self.made)
+        try images.write("base.qcow2")
+        // A commit begins and is killed just as another program is about to lock the overlay.
+        let said = try Shell.run(
+            """
+            cd "$1"; overlay=changes/base.qcow2.overlay.qcow2; cp $overlay clean
+            strace -f -qq -o /dev/null -e trace=pwrite64 -e inject=pwrite64:signal=KILL:when=2 \
+              "$2" commit --yes --allow-path images $overlay; cp $overlay begun; cat clean >$overlay
+            strace -f -qq -o /dev/null -e trace=flock -e inject=flock:signal=STOP:when=1 "$2" discard --yes $overlay & tracer=$!
+            for turn in {1..600}; do
+              child=$(pgrep -P $tracer); if ls -l /proc/$child/fd 2>/dev/null | grep -q '/changes$'; then break; fi; sleep 0.05
+            done
+            until grep -q '^State:.[Tt]' /proc/$child/status; do sleep 0.05; done
+            cat begun >$overlay; kill -CONT $child; wait $tracer
+            """, images.path, Tool.rblock)
+        #expect(said.status == 1 && said.errors.contains("'rblock commit' has begun to write it"), "\(said)")
+        #expect(FileManager.default.fileExists(atPath: images.overlay("base.qcow2")))
+        let help = try RBlock.run(["serve", "--help"], in: images.path)
+        #expect(help.text.contains("'rblock commit'") && help.text.contains("'rblock discard'"))
+    }
+
     @Test func `says how it stands with the image under it`() throws {
         let images = try OverlayImages(Self.made)
         try images.write("base.qcow2")

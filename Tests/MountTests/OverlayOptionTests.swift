@@ -149,6 +149,26 @@ struct `An overlay that is made as is said` {
         try folder.end(mount)
     }
 
+    @Test func `is never made where a link leads out of its folder`() throws {
+        let folder = try OverlaidFolder("mkdir sub; truncate -s 1M sub/a.raw b.raw c.raw; mkdir new")
+        try Shell.check(
+            """
+            cd "$1"; mkdir overlays elsewhere; ln -s ../elsewhere overlays/sub; ln -s ../elsewhere/b overlays/b.raw.overlay.qcow2
+            """, folder.folder.path)
+        let mount = try folder.mount()
+        for image in ["sub/a.raw", "b.raw"] {
+            let error = try mount.document(image)["error"]
+            #expect(error?["code"]?.text == "denied", "\(image): \(error as Any)")
+            #expect(error?["message"]?.text?.contains("is a link, or a link leads there") == true)
+            #expect(access(mount.disk(image), F_OK) != 0)
+        }
+        try Shell.check("printf x | dd of=\"$1\" conv=notrunc status=none", mount.disk("c.raw"))
+        try mount.unmount(patience: 200)
+        #expect(
+            try Shell.check("cd \"$1\"; ls elsewhere; ls overlays", folder.folder.path)
+                == "b.raw.overlay.qcow2\nc.raw.overlay.qcow2\nsub")
+    }
+
     @Test func `has its disk be as old as what was written last`() throws {
         let folder = try OverlaidFolder("truncate -s 1M a.raw; touch -d 2001-01-01 a.raw")
         var mount = try folder.mount()

@@ -58,6 +58,7 @@ extension ExportCatalog {
         _ tell: @escaping @Sendable (String) -> Void
     ) throws(ImageError) -> (folder: OverlayFolder, writeBack: IdleWriteBack) {
         let folder = try OverlayFolder(at: path, for: images, settings: settings)
+        try folder.checkWritable()
         return (
             folder, IdleWriteBack(of: folder) { error in tell("what was written is not in its overlay: \(error)") }
         )
