@@ -116,7 +116,7 @@ struct SystemCallTrace {
             }
             let word = word(until: ",)<")
             // The folder of the process, which relative paths begin in, has a name instead of a descriptor.
-            guard let descriptor = word == "AT_FDCWD" ? Int(AT_FDCWD) : Int(word), take("<") else { return .text(word) }
+            guard take("<"), let descriptor = word == "AT_FDCWD" ? Int(AT_FDCWD) : Int(word) else { return .text(word) }
             var path: [UInt8] = []
             while let next, next != UInt8(ascii: ">") {
                 guard let byte = character() else { return nil }
