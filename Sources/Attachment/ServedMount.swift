@@ -72,7 +72,7 @@ package struct ServedMount {
             let program = try ChildProgram("fusermount3", package: "fuse3")
             let result = try program.run(["-u"] + (isLazy ? ["-z"] : []) + ["--", mountpoint.text])
             guard result.status == 0 else {
-                guard !result.message.contains("busy") else { throw inUse }
+                guard !result.message.contains(text: "busy") else { throw inUse }
                 throw ImageError(.denied, path: mountpoint.text, "fusermount3(1): \(quoting: result.message)")
             }
         }

@@ -36,4 +36,12 @@ import Testing
             .filter { $0.contains("Foundation") }
         #expect(libraries == ["libFoundationEssentials.so"])
     }
+
+    /// `contains` of a text is one such function: `contains(text:)` of this package does it in its place.
+    @Test(.enabled(if: Tool.areThere("nm")), arguments: programs)
+    func `no program uses what brings regular expressions, a megabyte of a static one`(program: String) throws {
+        let symbols = try Shell.check("nm -D --undefined-only \"$1\"", program).split(separator: "\n")
+        #expect(symbols.count > 100)
+        #expect(symbols.filter { $0.contains("_StringProcessing") || $0.contains("_RegexParser") } == [])
+    }
 }
