@@ -13,6 +13,9 @@ struct CommitTarget {
         case qcow2(WritableQCOW2)
     }
 
+    /// What there is to do where the image is not written to.
+    static let convertHint = "'rblock convert --allow-path DIR OVERLAY NEW-IMAGE' makes a new image of both"
+
     let file: LocalWritableFile
     let location: FilePath
     private let form: Form
@@ -29,7 +32,7 @@ struct CommitTarget {
             throw ImageError(
                 .unsupported, path: path,
                 "is \(layer.format.rawValue), and only QCOW2 and raw images in one file are written to",
-                hint: "'rblock convert --allow-path DIR OVERLAY NEW-IMAGE' makes a new image of both")
+                hint: Self.convertHint)
         }
         guard !own.isLinked else {
             throw ImageError(
@@ -55,11 +58,16 @@ struct CommitTarget {
             form = .raw
             return
         }
-        let description = try QCOW2Description(file)
-        if let refusal = description.refusal { throw refusal }
-        form = .qcow2(
-            try WritableQCOW2(
-                description, file: file, below: disk.backing, resources: LayerResources(cacheSize: 4 << 20)))
+        do throws(ImageError) {
+            form = .qcow2(
+                try WritableQCOW2(
+                    QCOW2Description(file), file: file, below: disk.backing,
+                    resources: LayerResources(cacheSize: 4 << 20)))
+        } catch {
+            var said = error
+            if error.code == .unsupported { said.hint = said.hint ?? Self.convertHint }
+            throw said
+        }
     }
 
     /// Has its disk hold `bytes` at `start`.

@@ -30,7 +30,7 @@ final class FolderLock: Sendable {
         }
         guard flock(handle.rawValue, (holder == .server ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0 else {
             let code = errno
-            try? handle.close()
+            // With all of this object set, its end closes the folder.
             throw code == EWOULDBLOCK
                 ? ImageError(
                     .system(errno: EBUSY), path: location.text,

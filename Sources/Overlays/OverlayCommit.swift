@@ -76,7 +76,7 @@ package struct OverlayCommit {
     /// up the last one.
     private static func checkSize(of layer: WritableQCOW2, over base: Image, _ path: String) throws(ImageError) {
         let (size, baseSize) = (layer.virtualSize, base.virtualSize)
-        let advice = "'rblock convert --allow-path DIR OVERLAY NEW-IMAGE' makes a new image of both"
+        let advice = CommitTarget.convertHint
         guard size >= baseSize, size - baseSize < 512 else {
             throw ImageError(
                 .unsupported, path: path,

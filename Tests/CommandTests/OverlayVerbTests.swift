@@ -10,6 +10,7 @@ struct `An overlay` {
     private static let made = """
         qemu-img create -q -f qcow2 base.qcow2 32M; qemu-io -c 'write -P 7 0 9M' base.qcow2 >/dev/null; cp base.qcow2 other.qcow2
         qemu-img create -q -f vmdk disk.vmdk 32M; truncate -s 32M disk.raw
+        qemu-img create -q -f qcow2 -o compat=0.10 old.qcow2 32M
         """
 
     /// Commits, which must be refused because of `words`, and change nothing.
@@ -27,12 +28,14 @@ struct `An overlay` {
     @Test func `is committed only into an image that it was made over, and that no other needs`() throws {
         let images = try OverlayImages(Self.made)
         let mount = try images.mount()
-        for image in ["base.qcow2", "disk.vmdk", "disk.raw"] {
+        for image in ["base.qcow2", "disk.vmdk", "disk.raw", "old.qcow2"] {
             try Shell.check(OverlayImages.changes, mount.disk(image))
         }
         try refused(images, "base.qcow2", "a server has these overlays in use")
         try mount.unmount()
         try refused(images, "disk.vmdk", "'rblock convert --allow-path DIR OVERLAY NEW-IMAGE'")
+        try refused(images, "old.qcow2", "version 2 are not written to")
+        try refused(images, "old.qcow2", "'rblock convert --allow-path DIR OVERLAY NEW-IMAGE'")
         let unasked = try images.run("commit", "disk.raw", "--allow-path", "images")
         #expect(unasked.status == 64 && unasked.errors.contains("--yes"), "\(unasked)")
         let outside = try images.run("commit", "disk.raw", "--yes")
