@@ -65,6 +65,14 @@ enum ImageKind: String, CaseIterable {
         }
     }
 
+    /// What is expected of it where it can be written to, and is not: what rblockfs does without that.
+    func overlayTargets(for measure: Measure) -> [Target] {
+        switch measure {
+        case .sequential, .random1, .random8, .random32: [Target(atLeast: 0.95, times: .rblockfs)]
+        case .mapped, .loopDevice, .directLoopDevice, .copy: []
+        }
+    }
+
     /// What rblockfs is expected to do with it: so many times the figure of another server.
     func targets(for measure: Measure) -> [Target] {
         if isInBlocks {

@@ -56,6 +56,7 @@ struct Row: Encodable {
             case .rblockfs: image.targets(for: measure)
             case .passthrough: image.passthroughTargets(for: measure)
             case .map: image.mapTargets(for: measure)
+            case .overlay: image.overlayTargets(for: measure)
             default: [Target]()
             }
         self.targets = targets.compactMap { target in

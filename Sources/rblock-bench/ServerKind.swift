@@ -7,6 +7,8 @@ enum ServerKind: String, CaseIterable {
     case passthrough
     /// The same, where it reads the image's files by a map of the disk.
     case map
+    /// The same, where disks can be written to, and nothing was written.
+    case overlay
     /// The C program of this package that does the least that a FUSE server can.
     case floor = "libfuse-loop"
     case storageDaemon = "qemu-storage-daemon"
@@ -21,6 +23,7 @@ enum ServerKind: String, CaseIterable {
         switch self {
         case .passthrough: "rblockfs passthrough"
         case .map: "rblockfs map"
+        case .overlay: "rblockfs --overlay"
         case .floor: "C libfuse loop"
         case .nbdfuse: "qemu-nbd + nbdfuse"
         case .bareFile: "bare file"
@@ -29,7 +32,7 @@ enum ServerKind: String, CaseIterable {
     }
 
     /// Whether the run has failed when it cannot be measured: those of this package can read everything.
-    var mustWork: Bool { self == .rblockfs || self == .floor || self == .bareFile }
+    var mustWork: Bool { self == .rblockfs || self == .overlay || self == .floor || self == .bareFile }
 
     /// Whether the run has failed when it shows something else than the disk. qcowmount, for one, shows an overlay without
     /// what is under it.
@@ -60,6 +63,10 @@ enum ServerKind: String, CaseIterable {
             let path = self == .passthrough ? "require" : self == .map ? "map" : "off"
             shown = "\(name)/disk.raw"
             command = [programs.rblockfs, "--foreground", "--kernel-path", path, image.path, mountpoint]
+        case .overlay:
+            shown = "\(name)/disk.raw"
+            let overlays = folder.file("overlays-\(image.kind.rawValue)")
+            command = [programs.rblockfs, "--foreground", "--overlay", overlays, image.path, mountpoint]
         case .floor: (shown, command) = ("disk.raw", [programs.floor, disk.path, mountpoint])
         case .storageDaemon:
             // It mounts on a file. A comma in a value is doubled.

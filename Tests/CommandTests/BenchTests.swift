@@ -43,7 +43,7 @@ struct BenchTests {
         "sequential": "pages", "mmap": "pages", "copy": "disk", "losetup": "files", "losetup-direct": "files",
         "random-1": "blocks1", "random-8": "blocks8", "random-32": "blocks32",
     ]
-    private static let servers = ["rblockfs", "libfuse-loop", "qemu-storage-daemon", "nbdfuse", "bare-file"]
+    private static let servers = ["rblockfs", "overlay", "libfuse-loop", "qemu-storage-daemon", "nbdfuse", "bare-file"]
 
     @Test("Every image is read through every server in every way, and always the same")
     func everything() throws {
@@ -83,6 +83,7 @@ struct BenchTests {
         let without = [
             "rblockfs": ["mmap", "copy"], "passthrough": ["copy", "losetup", "losetup-direct", "random-32"],
             "map": ["mmap", "copy", "losetup", "losetup-direct", "random-32"],
+            "overlay": ["mmap", "copy", "losetup", "losetup-direct"],
         ]
         for line in lines {
             guard let without = without[line.server], line.problem == nil else {
