@@ -395,11 +395,12 @@ if Context.environment["RBLOCK_OPTIMIZE"] != nil {
     }
 }
 
-/// With RBLOCK_SMALL, as `make release` sets it, modules that are not on the way of bytes, or of opening usual images, are built to be small.
+/// With RBLOCK_SMALL, as `make release` sets it, modules in which little of the time goes are built to be small.
 if Context.environment["RBLOCK_SMALL"] != nil {
     let small = [
-        "AccessLog", "Arguments", "Attachment", "Completion", "ControlRPC", "EWF", "LVM", "OVA", "Parallels",
-        "PartitionTable", "QCOW1", "QED", "RBlockCommand", "RBlockFSCommand", "Reports", "Sockets",
+        "AccessLog", "Arguments", "Attachment", "Catalog", "Completion", "ControlRPC", "EWF", "FormatCore",
+        "ImageFormats", "ImageTools", "JSON", "LVM", "OVA", "Overlays", "Parallels", "PartitionTable", "QCOW1", "QED",
+        "RBlockCommand", "RBlockFSCommand", "Reports", "Sockets", "VDI", "VHD", "VHDX", "VMDK",
     ]
     for target in package.targets where small.contains(target.name) {
         target.swiftSettings? += [.unsafeFlags(["-Osize"], .when(configuration: .release))]
