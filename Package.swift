@@ -429,7 +429,8 @@ if let modules = Context.environment["RBLOCK_FUZZ"] {
             [
                 "HandshakePhase.swift", "NBDServer.swift", "PresharedKeys.swift", "Serving.swift", "TLSFault.swift",
                 "TLSOptions.swift", "TLSServer.swift", "TransmissionPhase+Memory.swift",
-                "TransmissionPhase+Sending.swift", "TransmissionPhase.swift",
+                "TransmissionPhase+Sending.swift", "TransmissionPhase+Writing.swift", "TransmissionPhase.swift",
+                "WriteUnderWay.swift",
             ]
         ),
     ]
