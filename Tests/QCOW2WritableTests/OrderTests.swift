@@ -53,6 +53,41 @@ struct `Writing to an image` {
         }
     }
 
+    @Test func `costs one barrier also after a pause`() throws {
+        let disk = try disk()
+        try disk.layer.write(.noise(4096, salt: 1), at: 0)
+        try disk.layer.flush()
+        try disk.layer.writeBack()
+        // The first accounts clusters again.
+        let counts = try [1 << 20, 2 << 20, 3 << 20 as UInt64].map { start in
+            try disk.layer.write(.noise(4096, salt: 1), at: start)
+            return try barriers(disk) { try disk.layer.flush() }
+        }
+        #expect(counts == [2, 1, 1])
+        try disk.layer.close()
+        try disk.judgeBytes(disk.file.bytes, allowsLeaks: false)
+    }
+
+    @Test func `needs nothing of a disk below that cannot be read, where it does not without a flush`() throws {
+        let size = 4 << 20
+        let bad = FaultyFile(.noise(size, salt: 9), bad: [32768..<65536, 131072..<196608])
+        var image = NewQCOW2(size: UInt64(size))
+        image.hasExtendedL2 = true
+        image.backing = NewQCOW2.Backing(name: Array("below.raw".utf8), format: "raw")
+        let created = MemoryWritableFile()
+        try QCOW2Overlay.create(image, in: created)
+        let below = Image(layer: RawLayer(file: bad))
+        let layer = try openWritable(MemoryWritableFile(created.bytes), below: below)
+        for start in [0, 4096 as UInt64] {
+            try layer.write(.noise(4096, salt: start), at: start)
+            try layer.flush()
+        }
+        try layer.write(.noise(65536, salt: 3), at: 131072)
+        #expect(areSame(try layer.read(4096..<8192, below: below), [UInt8].noise(4096, salt: 4096)))
+        #expect(areSame(try layer.read(131072..<196608, below: below), [UInt8].noise(65536, salt: 3)))
+        #expect(bad.failureCount > 0)
+    }
+
     @Test(arguments: [false, true])
     func `costs one barrier for each of small writes in order, but for the first two of a cluster`(
         isOverData: Bool

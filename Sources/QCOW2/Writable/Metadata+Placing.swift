@@ -13,6 +13,8 @@ struct Placement: Sendable {
     /// The bytes that must be defined on the host before tables lead there: those of `data`, and around them whole
     /// subclusters, or clusters, as far as they are not there already.
     var filled: Range<UInt64>
+    /// What of `filled` must be: the rest is for later writes.
+    var needed: Range<UInt64>
     /// Whether the host clusters were taken for it.
     var isNew: Bool
     /// Whether they were never written, and read as zeros.
@@ -32,6 +34,9 @@ enum WriteStep {
 }
 
 extension Metadata {
+    /// The most bytes that are written besides those of a request, for later ones.
+    private static let fillLimit: UInt64 = 256 << 10
+
     /// The bytes that a bit of an entry is for: of a subcluster, or of a cluster.
     var granule: UInt64 { format.isExtended ? clusterSize / UInt64(SubclusterBitmap.count) : clusterSize }
 
@@ -71,7 +76,7 @@ extension Metadata {
         let guest = position - position % clusterSize
         var placement = Placement(
             guest: guest, host: entry.own?.rawValue ?? 0, clusters: 1, data: position - guest..<clusterSize,
-            filled: 0..<clusterSize, isNew: entry.own == nil, isUnused: false,
+            filled: 0..<clusterSize, needed: 0..<clusterSize, isNew: entry.own == nil, isUnused: false,
             replaced: entry.mustMove ? entry.mapping : nil)
         if placement.isNew {
             let wanted = entry.mustMove ? 1 : try vacantClusters(from: place, upTo: end)
@@ -84,6 +89,7 @@ extension Metadata {
         placement.data = position - guest..<last
         if placement.replaced == nil {
             placement.filled = filled(around: placement.data, in: entry, isNew: placement.isNew)
+            placement.needed = placement.filled
             if fillsUp, !placement.isNew { fillUp(&placement, in: entry) }
         }
         return .placed(placement)
@@ -128,6 +134,7 @@ extension Metadata {
     private func fillUp(_ placement: inout Placement, in entry: Entry) {
         func run(at byte: UInt64) -> ClusterRun { entry.mapping.run(from: byte, clusterSize: clusterSize) }
         guard placement.filled.lowerBound > 0, placement.filled.upperBound < clusterSize,
+            clusterSize - placement.filled.upperBound <= Self.fillLimit,
             case .data = run(at: placement.filled.lowerBound - 1).storage
         else { return }
         var end = placement.filled.upperBound

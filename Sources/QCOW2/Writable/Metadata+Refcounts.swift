@@ -129,8 +129,13 @@ extension Metadata {
         reserved = clusters
     }
 
-    /// Gives back what was accounted ahead.
+    /// Gives back what was accounted ahead: as clusters that were never written, where nothing was taken after them.
     mutating func releaseReserve() {
+        while let last = reserved.last, last + 1 == unusedFrom, (try? setRefcount(of: last, to: 0)) != nil {
+            reserved = reserved.lowerBound..<last
+            unusedFrom = last
+        }
+        hint = min(hint, unusedFrom)
         giveBack(reserved)
         reserved = 0..<0
     }

@@ -51,6 +51,8 @@ extension WritableQCOW2 {
 
     /// Flushes, has everything in the file that is in memory only, and gives back the space that was set aside.
     public func close() throws(ImageError) {
+        // One that was begun may have the last changes.
+        flushing.wait { $0.begun == $0.ended ? () : nil }
         if !isFlushed { try runFlush(isLast: true) }
         try writeBack()
         let isCut = try metadata.withLock { metadata throws(ImageError) in try metadata.cutUnused(to: file.size) }

@@ -59,7 +59,7 @@ extension WritableQCOW2 {
 
     /// Writes zeros to clusters that this request has alone, unless they read as zeros.
     private func writeZeros(_ range: Range<UInt64>) throws(ImageError) {
-        guard try !readsAsZeros(range) else { return }
+        guard (try? isHole(range)) != true else { return }
         var position = range.lowerBound
         while position < range.upperBound {
             let count = min(range.upperBound - position, UInt64(Self.zeros.count))
@@ -134,8 +134,8 @@ extension WritableQCOW2 {
             case .placed(var placement):
                 let count = placement.data.count
                 do throws(ImageError) {
-                    if isAlone { try replaceZeros(&placement) }
-                    try fill(placement, bytes.extracting(first..<first + count))
+                    if isAlone { replaceZeros(&placement) }
+                    try fill(&placement, bytes.extracting(first..<first + count))
                     try metadata.withLock { metadata throws(ImageError) in try metadata.publish(placement) }
                 } catch {
                     metadata.withLock { $0.undo(placement) }
@@ -146,7 +146,18 @@ extension WritableQCOW2 {
         }
     }
 
-    /// Writes `bytes` to a placement, and around them what the disk has there now.
+    /// Writes `bytes` to a placement, and around them what the disk has there now; where that cannot be read or written, no more
+    /// of it than is needed.
+    private func fill(_ placement: inout Placement, _ bytes: RawSpan) throws(ImageError) {
+        do throws(ImageError) {
+            try fill(placement, bytes)
+        } catch {
+            guard placement.filled != placement.needed, !placement.replacesZeros else { throw error }
+            placement.filled = placement.needed
+            try fill(placement, bytes)
+        }
+    }
+
     private func fill(_ placement: Placement, _ bytes: RawSpan) throws(ImageError) {
         let (data, guest) = (placement.data, placement.guest)
         var head = placement.filled.lowerBound..<data.lowerBound
@@ -182,19 +193,20 @@ extension WritableQCOW2 {
 
     /// Notes where the disk reads as zeros what `placement` fills, as its host clusters do: no barrier is needed then between the
     /// data and the tables. Where it reads as zeros in the whole cluster, all of that is filled.
-    private func replaceZeros(_ placement: inout Placement) throws(ImageError) {
+    private func replaceZeros(_ placement: inout Placement) {
         guard placement.isUnused, placement.replaced == nil else { return }
         let whole = 0..<UInt64(placement.clusters) * format.clusterSize
-        for range in [whole, placement.filled] {
-            guard try isHole(range, from: placement.guest) else { continue }
+        for range in placement.filled == whole ? [whole] : [whole, placement.filled] {
+            // What cannot be read is none: a write that covers it need not read it.
+            guard (try? isHole(range, from: placement.guest)) == true else { continue }
             (placement.filled, placement.replacesZeros) = (range, true)
             return
         }
     }
 
     /// Whether the bytes `range` of the disk, counted from `guest`, read as zeros without being stored; past its end, they do.
-    private func isHole(_ range: Range<UInt64>, from guest: UInt64) throws(ImageError) -> Bool {
-        var runs = DiskRuns(of: disk)
+    private func isHole(_ range: Range<UInt64>, from guest: UInt64 = 0) throws(ImageError) -> Bool {
+        var runs = DiskRuns(of: disk, to: guest + range.upperBound)
         var position = guest + range.lowerBound
         while position < guest + range.upperBound {
             let run = runs.splitAtHoles(try runs.run(at: position, limit: guest + range.upperBound - position))
@@ -205,7 +217,7 @@ extension WritableQCOW2 {
     }
 
     /// Whether the bytes `range` of the disk, counted from `guest`, are known to read as zeros.
-    private func readsAsZeros(_ range: Range<UInt64>, from guest: UInt64 = 0) throws(ImageError) -> Bool {
+    private func readsAsZeros(_ range: Range<UInt64>, from guest: UInt64) throws(ImageError) -> Bool {
         let disk = disk
         var position = guest + range.lowerBound
         let end = min(guest + range.upperBound, virtualSize)
