@@ -59,6 +59,15 @@ public final class LocalWritableFile: WritableFile {
     /// Keeps other programs from it for as long as it is open, by QEMU's locks. Throws `system` with EBUSY where one has it.
     public func lock() throws(ImageError) { try ImageLocks.writing.take(handle.rawValue, path: path) }
 
+    /// Lets those read and write it that may do so with the file that `other` has open, and its owner. Throws `system` where that
+    /// cannot be.
+    public func setPermissions(asOf other: CInt?) throws(ImageError) {
+        let permissions = other.flatMap { try? FileStatus(FileDescriptor(rawValue: $0)).permissions }
+        guard fchmod(handle.rawValue, permissions.map { mode_t($0) & 0o666 | 0o600 } ?? 0o600) == 0 else {
+            throw ImageError.system(Errno(rawValue: errno), path: path, "set its permissions")
+        }
+    }
+
     /// The open descriptor.
     public var descriptor: CInt? { handle.rawValue }
     /// Its size in bytes now; 0 where that cannot be known.

@@ -2,17 +2,6 @@ import BlockImage
 import Glibc
 import SystemPackage
 
-/// Lets those read and write the file at `path` that may the file that is open as `other`, but nothing more than that; its owner
-/// alone where that is nil.
-public func setPermissions(of path: FilePath, asOf other: CInt?) throws(ImageError) {
-    let permissions = other.flatMap { try? FileStatus(FileDescriptor(rawValue: $0)).permissions }
-    let mode = permissions.map { mode_t($0) & 0o666 | 0o600 } ?? 0o600
-    // Safe: the string ends in NUL.
-    guard unsafe path.withPlatformString({ unsafe chmod($0, mode) }) == 0 else {
-        throw ImageError.system(Errno(rawValue: errno), path: path.text, "set its permissions")
-    }
-}
-
 /// All that a small file has, such as one of the kernel's; nil where there is none. Throws where it cannot be read.
 public func smallFile(_ path: FilePath) throws(ImageError) -> [UInt8]? {
     do {

@@ -20,17 +20,12 @@ struct DiskNode: ImagePart {
         // An image that cannot be opened has no disk.raw.
         guard let size = disk.image?.virtualSize, let layer = image.opened().layers.first else { throw .noEntry }
         image.noteKnown(size, of: view)
-        let range = writableRange(disk)
+        let range = view.isWritable ? disk.image.flatMap { WritableRange(of: $0, alsoRefused: true) } : nil
         let allocated = range.map { $0.isPart ? size : $0.layer.allocatedSize }
         return NodeStatus(
             time: range?.layer.disk.modified ?? layer.file.modified, size: size,
             allocatedSize: allocated ?? disk.allocatedSize ?? size, readSize: 1 << 20,
-            isWritable: range != nil && mount.isWritable)
-    }
-
-    /// Where it is written to; nil where it cannot be.
-    private func writableRange(_ disk: OpenedDisk) -> WritableRange? {
-        view.isWritable ? disk.image.flatMap { WritableRange(of: $0) } : nil
+            isWritable: mount.isWritable && range.map { $0.layer.refusal == nil } == true)
     }
 
     func open(in mount: ImageFileSystem) throws(ErrorNumber) -> (file: any OpenFile, options: OpenOptions) {

@@ -43,8 +43,8 @@ struct OverlayBase: Sendable {
     /// The topmost image of its chain that is encrypted; nil where none is.
     var encrypted: LayerDescription? { layers.first { $0.isEncrypted } }
 
-    /// Throws why nothing is to be written over it.
-    func checkCanHaveOverlay(_ settings: OverlaySettings) throws(ImageError) {
+    /// Throws why nothing is to be written over it. `isNew`: there is no overlay yet.
+    func checkCanHaveOverlay(_ settings: OverlaySettings, isNew: Bool) throws(ImageError) {
         if let encrypted, !settings.allowsPlaintext {
             throw ImageError(
                 .system(errno: EROFS), path: encrypted.file.path,
@@ -52,6 +52,7 @@ struct OverlayBase: Sendable {
                 hint: "--overlay-plaintext allows it")
         }
         // Of small clusters an image has so many only.
+        guard isNew else { return }
         try settings.image(size: image.virtualSize).validate(path: layers.first?.file.path ?? location.text)
     }
 

@@ -120,11 +120,12 @@ public final class OverlayDisk: Sendable {
         if let layer { return layer }
         return try opening.withLock { _ throws(ImageError) in
             if let layer { return layer }
-            try base.checkCanHaveOverlay(settings)
+            try base.checkCanHaveOverlay(settings, isNew: true)
             if settings.takesLocks { try base.lock() }
             // It may be there already, of a try whose end failed.
-            if try folder.status(of: location) == nil { try make(over: base) }
-            return try load(over: base, ignoresChanges: false).layer
+            let isNew = try folder.status(of: location) == nil
+            if isNew { try make(over: base) }
+            return try load(over: base, ignoresChanges: false, isNew: isNew).layer
         }
     }
 
@@ -146,17 +147,18 @@ public final class OverlayDisk: Sendable {
         let destination = try FolderDestination(at: location, options)
         try QCOW2Writer(image, in: destination.file(named: destination.imageName)).finish()
         try destination.place()
-        // Nothing is in it yet: what will be is for those alone that the image is for.
-        try setPermissions(of: location, asOf: base.image.files.first?.descriptor)
     }
 
-    private func load(over base: OverlayBase, ignoresChanges: Bool) throws(ImageError) -> Open {
+    /// Opens the overlay. `isNew`: it was made just now.
+    private func load(over base: OverlayBase, ignoresChanges: Bool, isNew: Bool = false) throws(ImageError) -> Open {
         let file = try LocalWritableFile(at: location)
         // Without links that came meanwhile.
         guard try folder.status(of: location)?.identity == file.identity else {
             throw ImageError(
                 .system(errno: Errno.staleNFSFileHandle.rawValue), path: location.text, "was replaced meanwhile")
         }
+        // Nothing is in it yet: what will be is for those alone that the image is for.
+        if isNew { try file.setPermissions(asOf: base.image.files.first?.descriptor) }
         if settings.takesLocks { try file.lock() }
         let description = try QCOW2Description(file)
         if let refusal = description.refusal { throw refusal }
@@ -326,6 +328,8 @@ public final class OverlayDisk: Sendable {
         // The host may not answer, and the lock is for all.
         guard change != nil, let time = open?.file.modifiedNow else { return }
         state.withLock { state in
+            // Another thread may have noted a later time.
+            guard state.unnotedChange != nil else { return }
             state.modified = time
             if state.unnotedChange == change { state.unnotedChange = nil }
         }

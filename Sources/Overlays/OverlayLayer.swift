@@ -20,7 +20,7 @@ public final class OverlayLayer: ImageLayer {
     init(_ opened: OpenedImage, _ base: OverlayBase, _ disk: OverlayDisk) {
         (top, self.base, self.opened, self.disk) = (base.image.layer, base, opened, disk)
         do throws(ImageError) {
-            try base.checkCanHaveOverlay(disk.settings)
+            try base.checkCanHaveOverlay(disk.settings, isNew: !disk.isThere)
             refusal = nil
         } catch {
             refusal = error

@@ -11,8 +11,8 @@ public struct WritableRange: Sendable {
     /// Whether it is a part of the disk, which others show as well.
     public let isPart: Bool
 
-    /// The place of `image`; nil for what cannot be written.
-    public init?(of image: Image) {
+    /// The place of `image`; nil for what cannot be written. `alsoRefused`: of what only shows what was written before, too.
+    public init?(of image: Image, alsoRefused: Bool = false) {
         size = image.virtualSize
         switch image.layer {
         case let layer as OverlayLayer: (self.layer, start, isPart) = (layer, 0, false)
@@ -21,7 +21,7 @@ public struct WritableRange: Sendable {
             (self.layer, start, isPart) = (layer, slice.start.rawValue, true)
         default: return nil
         }
-        guard layer.refusal == nil else { return nil }
+        guard alsoRefused || layer.refusal == nil else { return nil }
     }
 
     /// What of the `count` bytes at `offset` there is, as a range of the disk; nil for nothing.

@@ -26,7 +26,7 @@ struct Commit: ParsableCommand {
             The image must lie in a folder of --allow-path, or beside OVERLAY, and be the one that OVERLAY was made over. It is refused \
             while a server has OVERLAY or its folder, while a machine or another program of QEMU has one of both, and where another \
             image builds on the image: of its folder, of that of OVERLAY, of those of --allow-path, and of the folders in these. Such \
-            an image would have another disk than before. QCOW2 images of version 2, with internal snapshots or dirty bitmaps, encrypted ones, and those of \
+            an image would have another disk than before. QCOW2 images of version 2, those with internal snapshots or dirty bitmaps, encrypted ones, and those of \
             other formats are refused as well: 'rblock convert --allow-path DIR OVERLAY NEW-IMAGE' makes a new image of both. Where it \
             cannot be known whether an image builds on it, it is refused as well, unless --ignore-dependents says so. Where a file system \
             has no locks, --no-lock does without.

@@ -144,7 +144,7 @@ struct RBlockFS: ParsableCommand {
 
             An overlay belongs to the disk that it was made over, and keeps its size, time of change, and a digest in mind. Where \
             the image, or one under it, was changed since, its disk cannot be read, and stats.json says why; \
-            --ignore-parent-id reads it all the same. DIR is for one server at a time, and in no folder of images. QEMU's locks \
+            --ignore-parent-id reads it all the same. DIR is for one server of a host at a time, and in no folder of images. QEMU's locks \
             are taken on overlays that are written to, and on the images under them; on file systems without locks, as some of NFS, \
             --no-lock does without, and nothing keeps a machine from the same files then.
 
