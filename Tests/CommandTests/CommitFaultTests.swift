@@ -69,7 +69,7 @@ struct `A commit that the host fails` {
             """
         let images = try images()
         let said = try Shell.run(
-            Self.start + script, images.path, Tool.rblock, image.name, image.format)
+            Self.start + script, images.path, Tool.rblock, image.name, image.format, timeout: 1800)
         #expect(said.status == 0 && Int(said.text.trimmingNewline) ?? 0 > 12, "\(said)")
         withExtendedLifetime(images) {}
     }
@@ -89,7 +89,7 @@ struct `A commit that the host fails` {
             """
         let images = try images()
         let said = try Shell.run(
-            Self.start + script, images.path, Tool.rblock, "base.qcow2", "qcow2")
+            Self.start + script, images.path, Tool.rblock, "base.qcow2", "qcow2", timeout: 1800)
         #expect(said.status == 0 && Int(said.text.trimmingNewline) ?? 0 > 3, "\(said)")
         withExtendedLifetime(images) {}
     }

@@ -167,12 +167,12 @@ struct `An overlay` {
             cd "$1"; overlay=changes/base.qcow2.overlay.qcow2; cp $overlay clean
             strace -f -qq -o /dev/null -e trace=pwrite64 -e inject=pwrite64:signal=KILL:when=2 \
               "$2" commit --yes --allow-path images $overlay; cp $overlay begun; cat clean >$overlay
-            strace -f -qq -o /dev/null -e trace=flock -e inject=flock:signal=STOP:when=1 "$2" discard --yes $overlay & tracer=$!
+            strace -f -qq -o /dev/null -e trace=flock -e inject=flock:signal=STOP:when=1 "$2" discard --yes $overlay & tracer=$!; trap 'kill -9 $child $tracer' EXIT
             for turn in {1..600}; do
               child=$(pgrep -P $tracer); if ls -l /proc/$child/fd 2>/dev/null | grep -q '/changes$'; then break; fi; sleep 0.05
             done
-            until grep -q '^State:.[Tt]' /proc/$child/status; do sleep 0.05; done
-            cat begun >$overlay; kill -CONT $child; wait $tracer
+            for turn in {1..600}; do if grep -q '^State:.[Tt]' /proc/$child/status; then break; fi; sleep 0.05; done
+            cat begun >$overlay; kill -CONT $child; status=0; wait $tracer || status=$?; trap - EXIT; exit $status
             """, images.path, Tool.rblock)
         #expect(said.status == 1 && said.errors.contains("'rblock commit' has begun to write it"), "\(said)")
         #expect(FileManager.default.fileExists(atPath: images.overlay("base.qcow2")))

@@ -6,8 +6,8 @@ import Testing
 @Suite(
     "The benchmark of writing, tiny",
     .enabled(
-        if: Tool.isRoot
-            && Tool.areThere("qemu-img", "qemu-nbd", "qemu-storage-daemon", "nbdkit", "mkfs.ext4", "sfdisk", "tar")))
+        if: Tool.canUseLoopDevices(
+            "qemu-img", "qemu-nbd", "qemu-storage-daemon", "nbdkit", "mkfs.ext4", "e2fsck", "sfdisk", "tar")))
 struct WriteBenchTests {
     private static let program = URL(fileURLWithPath: Tool.rblock).deletingLastPathComponent()
         .appendingPathComponent("rblock-bench").path

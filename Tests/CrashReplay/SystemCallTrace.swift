@@ -33,8 +33,8 @@ struct SystemCallTrace {
             guard parts.count == 2 else { continue }
             let process = parts[0]
             var rest = String(parts[1].drop { $0 == " " })
-            // Signals, and ends of threads.
-            if rest.hasPrefix("+++") || rest.hasPrefix("---") { continue }
+            // Signals, and ends of threads, also of those that were about to begin a call.
+            if ["+++", "---", "???(", "<... ???"].contains(where: rest.hasPrefix) { continue }
             var begin = calls.count
             if rest.hasPrefix("<... ") {
                 guard let end = rest.range(of: " resumed>"), let known = open.removeValue(forKey: process) else {

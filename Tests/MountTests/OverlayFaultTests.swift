@@ -29,8 +29,10 @@ struct `What is written where the host fails` {
         log = open(state + '.trace', 'wb')
         strace = subprocess.Popen(['strace', '-f', '-p', server, '-P', overlay, '-P', folder, '-e', 'trace=' + call, '-e',
             'inject=%s:error=%s:when=%s+%s' % (call, error, number, number)], stderr=log)
-        def tracers(): return [open('/proc/%s/task/%s/status' % (server, task)).read().split('TracerPid:\\t')[1].split()[0]
-            for task in os.listdir('/proc/%s/task' % server)]
+        def tracer(task):
+            try: return open('/proc/%s/task/%s/status' % (server, task)).read().split('TracerPid:\\t')[1].split()[0]
+            except OSError: return ''  # a thread that has ended
+        def tracers(): return [tracer(task) for task in os.listdir('/proc/%s/task' % server)]
         while strace.poll() is None and '0' in tracers(): time.sleep(0.01)
         for turn in range(80):
             first = random.randrange(size // page); count = min(random.choice([1, 1, 2, 8, 40]), size // page - first)
@@ -112,7 +114,7 @@ struct `What is written where the host fails` {
             cd "$1"; (ulimit -f 1500; "$2" --overlay overlays images mnt)
             trap '"$3" unmount mnt || umount -l mnt' EXIT
             cp mnt/a.raw/disk.raw want; status=0
-            tr '\\0' x </dev/zero | dd of=mnt/a.raw/disk.raw bs=64k count=40 conv=notrunc,fsync 2>said || status=$?
+            tr '\\0' x </dev/zero | dd of=mnt/a.raw/disk.raw bs=64k count=40 iflag=fullblock conv=notrunc,fsync 2>said || status=$?
             [ $status = 1 ]; grep -q 'File too large' said
             count=$(sed -n 's/ bytes.*//p' said); [ $count -gt 100000 ] && [ $((count % 65536)) = 0 ]
             tr '\\0' x </dev/zero | dd of=want bs=$count count=1 iflag=fullblock conv=notrunc status=none

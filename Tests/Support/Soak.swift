@@ -9,7 +9,10 @@ package enum Soak {
     private static let words = (ProcessInfo.processInfo.environment["RBLOCK_SOAK"] ?? "").split(separator: ":")
 
     /// The part of the long run that is to be done; nil for the short one.
-    package static let part = words.first.flatMap { Double($0) }
+    package static let part: Double? = words.first.map { word in
+        guard let part = Double(word), part > 0 else { fatalError("SOAK is a number, such as 0.1, not \(word)") }
+        return part
+    }
 
     /// The seed of all that is random: a new one for every long run.
     package static let seed: UInt64 =
