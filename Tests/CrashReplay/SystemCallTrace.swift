@@ -35,6 +35,11 @@ struct SystemCallTrace {
             var rest = String(parts[1].drop { $0 == " " })
             // Signals, and ends of threads, also of those that were about to begin a call.
             if ["+++", "---", "???(", "<... ???"].contains(where: rest.hasPrefix) { continue }
+            // The process ended before the call did.
+            if rest.hasSuffix(" = ?") {
+                open[process] = nil
+                continue
+            }
             var begin = calls.count
             if rest.hasPrefix("<... ") {
                 guard let end = rest.range(of: " resumed>"), let known = open.removeValue(forKey: process) else {

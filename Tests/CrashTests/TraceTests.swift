@@ -14,6 +14,9 @@ struct `What strace writes` {
                 11 fallocate(4<\x2f\x61\x20\x28>, FALLOC_FL_KEEP_SIZE|FALLOC_FL_PUNCH_HOLE, 512, 1024) = -1 EOPNOTSUPP (Operation not supported)
                 11 write(1<\x2f\x62>(deleted), "\x61", 1) = 1
                 12 ???()                             = ?
+                13 read(5<\x2f\x61>,  <unfinished ...>) = ?
+                14 fdatasync(4<\x2f\x61\x20\x28> <unfinished ...>
+                14 <... fdatasync resumed>)          = ?
                 12  +++ exited with 0 +++
                 """#)
         #expect(trace.calls.map(\.name) == ["read", "pwrite64", "pwritev", "fdatasync", "fallocate", "write"])
