@@ -52,7 +52,7 @@ public final class OverlayDisk: Sendable {
     /// Held while the overlay is opened or made.
     private let opening = Guarded(())
     /// The same layer as in `state`, for reads.
-    private let written = AtomicLazyReference<WritableQCOW2>()
+    private let written = OnceReference<WritableQCOW2>()
     private let writeCount = Atomic<UInt64>(0)
     private let byteCount = Atomic<UInt64>(0)
 

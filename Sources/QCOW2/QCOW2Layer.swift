@@ -13,7 +13,7 @@ public final class QCOW2Layer: ImageLayer {
     let l1Table: TableLocation
     /// Where the layer begins in the address space of its tables: 0 for a disk; saved machine state lies after one.
     let origin: UInt64
-    private let firstL1Page = AtomicLazyReference<TablePage>()
+    private let firstL1Page = OnceReference<TablePage>()
 
     /// Makes the described image in `file` ready to read.
     ///

@@ -21,7 +21,7 @@ package final class RequestGate: Sendable {
     /// How many are in `queue`: who leaves looks here, and not at the lock.
     private let waiting = Atomic(0)
     /// Made when something waits for the first time: at most gates, of which each image has one, nothing ever does.
-    private let queue = AtomicLazyReference<Queue>()
+    private let queue = OnceReference<Queue>()
 
     /// A gate for `limit` threads.
     package init(limit: Int) {
