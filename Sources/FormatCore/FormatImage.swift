@@ -20,6 +20,8 @@ public protocol FormatImage: Sendable {
     var nameNotes: [ErrorText] { get }
     /// Those of `notes` that say that it may be another thing than it is taken for.
     var contentNotes: [ErrorText] { get }
+    /// What an overlay of this program keeps of the disk that it was made over, as its header has it; nil for none.
+    var baseIdentity: [UInt8]? { get }
     /// The header extensions that its specification does not give.
     var unknownHeaderExtensions: [HeaderExtensionInfo] { get }
 
@@ -52,6 +54,8 @@ extension FormatImage {
     public var nameNotes: [ErrorText] { [] }
     /// None.
     public var contentNotes: [ErrorText] { [] }
+    /// None.
+    public var baseIdentity: [UInt8]? { nil }
     /// None.
     public var unknownHeaderExtensions: [HeaderExtensionInfo] { [] }
     /// There is no way to tell.

@@ -81,9 +81,12 @@ public struct BackingFault: Sendable {
     public var offset: HostOffset?
     /// Whether it is known to be another; otherwise nothing tells.
     public var isKnown: Bool
+    /// What there is to do about it; nil where nothing helps but to ignore it.
+    public var hint: String?
 
     /// The fault `message`, about the place `offset` of the upper image.
-    public init(_ message: ErrorText, at offset: HostOffset?, isKnown: Bool) {
+    public init(_ message: ErrorText, at offset: HostOffset?, isKnown: Bool, hint: String? = nil) {
+        self.hint = hint
         self.message = message
         self.offset = offset
         self.isKnown = isKnown

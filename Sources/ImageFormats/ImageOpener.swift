@@ -185,21 +185,22 @@ private struct Chain {
         }
     }
 
-    /// Whether what lies under the layer `index`, which is the next layer, is what that was made over. Throws `corrupt` where
-    /// it is known to be another, unless that is to be ignored; then, and where nothing tells, the layer gets a note.
+    /// Whether what lies under the layer `index` is what that was made over. Throws `corrupt` where it is known to be another,
+    /// unless that is to be ignored; then, and where nothing tells, the layer gets a note.
     private mutating func checkBacking(of index: Int) throws(ImageError) {
-        let (layer, backing) = (layers[index], layers[index + 1])
-        guard let fault = layer.image?.backingFault(backing.image, in: backing.file) else { return }
+        guard let fault = try layers.backingFault(of: index) else { return }
+        let file = layers[index].file
         guard fault.isKnown else {
-            layers[index].chainNotes.append("\(path: layer.file.path): \(fault.message)")
+            layers[index].chainNotes.append("\(path: file.path): \(fault.message)")
             return
         }
         guard options.ignoresParentID else {
+            let advice = "--ignore-parent-id reads it all the same"
             throw ImageError(
-                .corrupt, path: layer.file.path, offset: fault.offset, fault.message,
-                hint: "--ignore-parent-id reads it all the same")
+                .corrupt, path: file.path, offset: fault.offset, fault.message,
+                hint: fault.hint.map { "\($0); \(advice)" } ?? advice)
         }
-        layers[index].chainNotes.append("\(path: layer.file.path): \(fault.message); it is read all the same")
+        layers[index].chainNotes.append("\(path: file.path): \(fault.message); it is read all the same")
     }
 
     /// The format that the image in `file` says its backing file to be of.

@@ -42,7 +42,7 @@ extension NamedImage {
             }
             result = checked
             if let error = opened.disk.error, error != image.refusal { result.add(Self.chainWarning(error)) }
-            Self.checkBacking(opened.layers, &result)
+            try Self.checkBacking(opened.layers, &result)
         } else {
             guard top.image != nil, opened.disk.error == nil else {
                 throw opened.disk.error ?? ImageError(.corrupt, path: top.file.path, "cannot be opened")
@@ -62,10 +62,12 @@ extension NamedImage {
 
     /// Whether the image lies over the one that it was made over, and so on where that is of the same format: others are no
     /// business of its check.
-    private static func checkBacking(_ layers: [LayerDescription], _ result: inout CheckResult) {
-        for (layer, backing) in zip(layers, layers.dropFirst()) {
+    private static func checkBacking(
+        _ layers: [LayerDescription], _ result: inout CheckResult
+    ) throws(ImageError) {
+        for (index, layer) in layers.enumerated() {
             guard layer.format == layers[0].format else { return }
-            guard let fault = layer.image?.backingFault(backing.image, in: backing.file) else { continue }
+            guard let fault = try layers.backingFault(of: index) else { continue }
             result.add(
                 CheckFinding(
                     .contentID, fault.isKnown ? .corruption : .warning, path: layer.file.path, at: fault.offset,

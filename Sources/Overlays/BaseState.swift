@@ -1,7 +1,6 @@
 import BlockImage
 import FormatCore
 import ImageFormats
-import QCOW2
 
 /// How it stands with the disk that an overlay of this program was made over.
 package enum BaseState: Hashable, Sendable {
@@ -10,7 +9,7 @@ package enum BaseState: Hashable, Sendable {
     /// A commit of the overlay has begun, and did not come to its end.
     case committing
     /// It is another, for this reason: both together are no disk.
-    case changed(ErrorText)
+    case changed(BaseIdentity.Change)
     /// There is none.
     case missing(ImageError)
     /// It was not looked at, or could not be read.
@@ -19,7 +18,8 @@ package enum BaseState: Hashable, Sendable {
     /// Of the image that `overlay` describes, whose chain is `opened`; nil for what is no such overlay.
     package init?(_ overlay: LayerDescription, in opened: OpenedImage) {
         guard let made = Self.identity(of: overlay) else { return nil }
-        guard opened.layers.count > 1, let image = opened.disk.image, image.layer(1) != nil else {
+        let below = opened.layers.dropFirst()
+        guard !below.isEmpty, below.allSatisfy({ $0.image?.layer != nil }), below.last?.image?.backing == nil else {
             let error =
                 opened.disk.error
                 ?? ImageError(.corrupt, path: overlay.file.path, "names no image under it")
@@ -27,10 +27,10 @@ package enum BaseState: Hashable, Sendable {
             return
         }
         do throws(ImageError) {
-            switch made.state(of: try BaseIdentity(of: Array(opened.layers.dropFirst()))) {
+            switch try made.state(over: Array(below)) {
             case .unchanged: self = made.isPartlyInBase ? .committing : .unchanged
             case .committing: self = .committing
-            case .changed(let fault): self = .changed(fault)
+            case .changed(let change): self = .changed(change)
             }
         } catch {
             self = .unknown(error)
@@ -46,6 +46,6 @@ package enum BaseState: Hashable, Sendable {
     package static func isKnown(of layer: LayerDescription) -> Bool { identity(of: layer) != nil }
 
     private static func identity(of layer: LayerDescription) -> BaseIdentity? {
-        (layer.image as? QCOW2Image)?.description.extensions.baseIdentity.flatMap { BaseIdentity(parsing: $0) }
+        layer.image?.baseIdentity.flatMap { BaseIdentity(parsing: $0) }
     }
 }

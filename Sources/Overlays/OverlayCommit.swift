@@ -45,6 +45,8 @@ package struct OverlayCommit {
                     "'rblock convert --secret IMAGE=file:KEY --allow-path DIR OVERLAY NEW-IMAGE' makes a new image of both, "
                     + "which is not encrypted")
         }
+        // What is wrong with the image under it is said as a commit has it.
+        if opened.disk.error != nil, opened.layers.count > 1 { try Self.checkBase(of: opened, path) }
         let image = try opened.disk.result.get()
         guard opened.layers.count > 1, opened.layers[0].file.identity == overlay.file.identity,
             let base = image.backing
@@ -53,6 +55,15 @@ package struct OverlayCommit {
         }
         let description = opened.layers[1]
         target = try CommitTarget(description, disk: base, takesLocks: overlay.takesLocks)
+        try Self.checkBase(of: opened, path)
+        layer = try overlay.layer(over: base)
+        try Self.checkSize(of: layer, over: base, path)
+        self.overlay = overlay
+        (baseLocation, baseFormat, virtualSize) = (target.location, description.format, base.virtualSize)
+    }
+
+    /// Throws where the image under the overlay at `path` is not the one that it was made over.
+    private static func checkBase(of opened: OpenedImage, _ path: String) throws(ImageError) {
         guard opened.changedFile == nil, let state = BaseState(opened.layers[0], in: opened) else {
             throw ImageError(
                 .system(errno: Errno.staleNFSFileHandle.rawValue), path: path,
@@ -60,16 +71,13 @@ package struct OverlayCommit {
         }
         switch state {
         case .unchanged, .committing: break
-        case .changed(let fault):
+        case .changed(let change):
             throw ImageError(
-                .corrupt, path: path, "\(fault): both together are no disk, and nothing of it is written there",
-                hint: "put the image back as it was, or throw away what was written with 'rblock discard'")
+                .corrupt, path: path, "\(change.fault): both together are no disk, and nothing of it is written there",
+                hint: change.hint
+                    ?? "put the image back as it was, or throw away what was written with 'rblock discard'")
         case .missing(let error), .unknown(let error): throw error
         }
-        layer = try overlay.layer(over: base)
-        try Self.checkSize(of: layer, over: base, path)
-        self.overlay = overlay
-        (baseLocation, baseFormat, virtualSize) = (target.location, description.format, base.virtualSize)
     }
 
     /// Throws where the overlay has something that does not belong to the disk of `base`: it has whole sectors, and zeros fill

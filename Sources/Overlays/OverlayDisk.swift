@@ -191,17 +191,18 @@ public final class OverlayDisk: Sendable {
     private func check(_ made: BaseIdentity, against base: OverlayBase, ignoresChanges: Bool) throws(ImageError) {
         guard !ignoresChanges else { return }
         let hint = "--ignore-parent-id uses it all the same"
-        switch made.state(of: try BaseIdentity(of: base.layers)) {
+        switch try made.state(over: base.layers) {
         case .unchanged: return
         case .committing:
             throw ImageError(
                 .corrupt, path: location.text,
                 "'rblock commit' has written a part of it to the image under it, and did not come to its end: do that again, "
                     + "nothing is lost", hint: hint)
-        case .changed(let fault):
+        case .changed(let change):
             throw ImageError(
                 .corrupt, path: location.text,
-                "\(fault): both together are no disk. Put it back as it was, or move the overlay away", hint: hint)
+                "\(change.fault): both together are no disk. Put it back as it was, or move the overlay away",
+                hint: change.hint.map { "\($0); \(hint)" } ?? hint)
         }
     }
 

@@ -49,7 +49,9 @@ struct ImageOptions: ParsableArguments {
 
     @Flag(
         name: [.customLong("ignore-parent-id"), .customLong("ignore-cid")],
-        help: "Read an image although its parent was changed after it was made (the CIDs, or UUIDs, differ).")
+        help:
+            "Read an image although its parent was changed after it was made (its CID or UUID is another, or an overlay says so)."
+    )
     var ignoreParentID = false
 
     @Flag(

@@ -220,6 +220,7 @@ extension NamedImage {
         var image = self
         image.onNote = nil
         image.options.backingOption = nil
+        image.options.ignoresParentID = true
         guard let opened = try? image.open(), let top = opened.layers.first else { return nil }
         return BaseReport(under: top, in: opened)
     }

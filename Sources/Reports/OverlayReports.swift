@@ -21,7 +21,9 @@ package struct BaseReport: Encodable, Sendable {
             (self.state, reason) = (
                 "committing", "'rblock commit' did not come to its end: do it again, nothing is lost"
             )
-        case .changed(let fault): (self.state, reason) = ("changed", "\(fault): both together are no disk")
+        case .changed(let change):
+            let advice = change.hint.map { "; \(path: $0)" } ?? "" as ErrorText
+            (self.state, reason) = ("changed", "\(change.fault): both together are no disk\(advice)")
         case .missing(let error): (self.state, reason) = ("missing", error.text)
         case .unknown(let error):
             (self.state, reason) = (error.code == .denied ? "not-looked-at" : "unreadable", error.text)

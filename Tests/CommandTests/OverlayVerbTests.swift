@@ -205,6 +205,52 @@ struct `An overlay` {
         #expect(try RBlock.json("info", images.folder.file("images/other.qcow2"))["rblock", "base"] == nil)
     }
 
+    @Test func `is not read over an image that was changed since`() throws {
+        let images = try OverlayImages(Self.made)
+        try images.write("base.qcow2")
+        let (overlay, allowed) = (images.overlay("base.qcow2"), images.folder.file("images"))
+        let want = try RBlock.run(["hash", "--allow-path", allowed, overlay], in: images.path).text
+        try Shell.check("touch \"$1/images/base.qcow2\"", images.path)
+        let fault = "the image under it was written to after it was made: both together are no disk"
+        for verb in [["hash"], ["map"], ["read"], ["measure"], ["convert"], ["diff"], ["delta"]] {
+            let others = [
+                "convert": ["out.raw"], "diff": ["images/other.qcow2"], "delta": ["images/other.qcow2", "out"],
+            ]
+            let said = try RBlock.run(
+                verb + ["--allow-path", allowed, overlay] + (others[verb[0]] ?? []), in: images.path)
+            #expect(said.status == (verb == ["diff"] ? 2 : 1) && said.errors.contains(fault), "\(verb) \(said)")
+            #expect(said.errors.contains("--ignore-parent-id reads it all the same"), "\(said)")
+        }
+        #expect(!FileManager.default.fileExists(atPath: images.folder.file("out.raw")))
+        let check = try RBlock.run(["check", "--allow-path", allowed, overlay], in: images.path)
+        #expect(check.status == 2 && check.text.contains("corruption: \(fault)"), "\(check)")
+        let served = try Shell.run(
+            "echo '{\"method\": \"list\", \"id\": 1}' | \"$1\" serve --rpc stdio --allow-path \"$2\" \"$3\"",
+            Tool.rblock,
+            allowed, overlay)
+        #expect(served.text.contains("\"corrupt\"") && served.text.contains(fault), "\(served)")
+        let mount = try Mount(images.folder.file("changes"), options: ["--allow-path", allowed])
+        let error = try JSONValue(
+            parsing: FileManager.default.contents(atPath: mount.stats("base.qcow2.overlay.qcow2")) ?? Data())["error"]
+        #expect(error?["message"]?.text?.contains(fault) == true)
+        #expect(!FileManager.default.fileExists(atPath: mount.disk("base.qcow2.overlay.qcow2")))
+        try mount.unmount()
+        let all = try RBlock.run(["hash", "--ignore-parent-id", "--allow-path", allowed, overlay], in: images.path)
+        #expect(all.text == want, "\(all)")
+        // The command that is named makes it the image again, also for a commit.
+        let refused = try images.run("commit", "base.qcow2", "--yes", "--allow-path", allowed)
+        let command = refused.errors.firstMatch(of: /'(touch -d [^']*)'/)?.output.1
+        #expect(refused.status == 1 && command != nil, "\(refused)")
+        try Shell.check(String(command ?? "false"))
+        #expect(try RBlock.run(["hash", "--allow-path", allowed, overlay], in: images.path).text == want)
+        #expect(try images.run("commit", "base.qcow2", "--yes", "--allow-path", allowed).status == 0)
+        // Where more than the time is another, there is no such command.
+        try images.write("base.qcow2")
+        try Shell.check("cd \"$1/images\"; qemu-io -c 'write -P 9 0 4k' base.qcow2 >/dev/null", images.path)
+        let other = try RBlock.run(["hash", "--allow-path", allowed, overlay], in: images.path)
+        #expect(other.status == 1 && !other.errors.contains("touch"), "\(other)")
+    }
+
     @Test func `has everything when its mount is unmounted by rblock`() throws {
         let images = try OverlayImages(Self.made)
         let mount = try images.mount()

@@ -37,6 +37,9 @@ public struct QCOW2Image: SnapshotImage, BitmapImage, CheckableImage {
     /// What came up while it was described, while its data file was looked for, and while it was read.
     public var notes: [ErrorText] { description.notes + (clusters?.notes ?? []) + nameNotes }
 
+    /// That of the header extension of this program.
+    public var baseIdentity: [UInt8]? { description.extensions.baseIdentity }
+
     /// The header extensions that docs/interop/qcow2 does not give.
     public var unknownHeaderExtensions: [HeaderExtensionInfo] {
         description.extensions.unknown.map { HeaderExtensionInfo(type: $0.type, size: $0.length) }

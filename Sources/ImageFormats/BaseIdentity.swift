@@ -1,7 +1,6 @@
 import BlockImage
 import ByteFormat
 import Encryption
-import ImageFormats
 
 /// Which disk an overlay was made over: what it keeps in mind of the files of that, in a header extension, since an overlay
 /// over a disk that was changed meanwhile shows a mixture of both, which is a destroyed file system.
@@ -9,15 +8,15 @@ import ImageFormats
 /// OFFSET SIZE FIELD: 0 4 version, 1; 4 4 how many parts follow, 1 or 2; then each part: 0 8 the bytes of its files; 8 8 and
 /// 16 4 when the last of them was written to, in seconds since 1970 and nanoseconds; 20 4 of the first part: bit 0 while the
 /// overlay is being committed, bit 1 from then on; 24 8 the inode number of the first; 32 32 the digest. Big-endian.
-struct BaseIdentity: Hashable, Sendable {
+package struct BaseIdentity: Hashable, Sendable {
     /// The files of the base itself, or all of the images under it.
-    struct Part: Hashable, Sendable {
-        var size: UInt64
-        var modified: FileTime
+    package struct Part: Hashable, Sendable {
+        fileprivate var size: UInt64
+        fileprivate var modified: FileTime
         /// Compared only where a commit has begun: a file that is restored from a backup has another one.
-        var inode: UInt64
+        fileprivate var inode: UInt64
         /// SHA-256 of, for each of them, its size, its time, and its first and last MiB.
-        var digest: [UInt8]
+        fileprivate var digest: [UInt8]
     }
 
     private static let version: UInt32 = 1
@@ -25,30 +24,38 @@ struct BaseIdentity: Hashable, Sendable {
     private static let hashedSize: UInt64 = 1 << 20
 
     /// How it stands with the disk that an overlay was made over.
-    enum State: Hashable, Sendable {
+    package enum State: Hashable, Sendable {
         /// It is the one.
         case unchanged
         /// It has a part of what was written to the overlay, which has all of it: a commit did not come to its end.
         case committing
-        /// It is another, for this reason.
-        case changed(ErrorText)
+        /// It is another.
+        case changed(Change)
     }
 
-    var parts: [Part]
+    /// How a disk differs from the one that an overlay was made over.
+    package struct Change: Hashable, Sendable {
+        /// What is another than it was.
+        package var fault: ErrorText
+        /// What makes it the one again, where only the time of its file is known to be another; nil otherwise.
+        package var hint: String?
+    }
+
+    private var parts: [Part]
     /// Whether what was written to the overlay is being written to the base, which then is one that was changed.
-    var isBeingCommitted = false
+    package var isBeingCommitted = false
     /// Whether a commit has ever begun: the base may have a part of what was written to the overlay, and be no disk without it.
-    var isPartlyInBase = false
+    package var isPartlyInBase = false
 
     /// That of the disk whose chain is `layers`. Throws what reading its files throws.
-    init(of layers: [LayerDescription]) throws(ImageError) {
+    package init(of layers: [LayerDescription]) throws(ImageError) {
         parts = [try Part(layers.prefix(1).flatMap(\.files))]
         let below = layers.dropFirst().flatMap(\.files)
         if !below.isEmpty { parts.append(try Part(below)) }
     }
 
     /// What `bytes` say; nil for what is none, or of a later version.
-    init?(parsing bytes: [UInt8]) {
+    package init?(parsing bytes: [UInt8]) {
         var reader = ByteReader(bytes)
         do throws(ParseFault) {
             let version: UInt32 = try reader.read(.big)
@@ -72,7 +79,7 @@ struct BaseIdentity: Hashable, Sendable {
     }
 
     /// As it stands in the header extension.
-    var bytes: [UInt8] {
+    package var bytes: [UInt8] {
         var writer = ByteWriter()
         writer.write(Self.version, .big)
         writer.write(UInt32(clamping: parts.count), .big)
@@ -87,43 +94,51 @@ struct BaseIdentity: Hashable, Sendable {
         return writer.bytes
     }
 
-    /// How it stands with `now`, the disk as it is.
+    /// How it stands with the disk whose chain is `layers`. Throws what reading its files throws.
     ///
     /// What a commit has written to the base is known of nothing but the overlay, and so a base whose commit has begun is the
     /// same as long as it is the same file.
-    func state(of now: BaseIdentity) -> State {
-        guard let fault = fault(of: now) else { return .unchanged }
+    package func state(over layers: [LayerDescription]) throws(ImageError) -> State {
+        let now = try BaseIdentity(of: layers)
+        guard let change = try change(to: now, layers) else { return .unchanged }
         guard isBeingCommitted, parts.count == now.parts.count, parts[0].inode == now.parts[0].inode,
             parts.dropFirst() == now.parts.dropFirst()
-        else { return .changed(fault) }
+        else { return .changed(change) }
         return .committing
     }
 
     /// The same overlay over the files `base` as they are now.
-    func over(_ base: [any HostFile]) throws(ImageError) -> BaseIdentity {
+    package func over(_ base: [any HostFile]) throws(ImageError) -> BaseIdentity {
         var identity = self
         identity.parts[0] = try Part(base)
         return identity
     }
 
-    /// Why `now`, the disk as it is, is not the one that the overlay was made over; nil where it is.
-    private func fault(of now: BaseIdentity) -> ErrorText? {
+    /// How `now`, the disk of `layers`, differs from the one that the overlay was made over; nil where it does not.
+    private func change(to now: BaseIdentity, _ layers: [LayerDescription]) throws(ImageError) -> Change? {
         guard parts.count == now.parts.count else {
-            return
-                "the image under it has \(now.parts.count > 1 ? "a" : "no") backing file now, other than when it was made"
+            return Change(
+                fault:
+                    "the image under it has \(now.parts.count > 1 ? "a" : "no") backing file now, other than when it was made"
+            )
         }
         for (index, (was, part)) in zip(parts, now.parts).enumerated() {
             let name: ErrorText = index == 0 ? "the image under it" : "an image further down its chain"
-            if was.size != part.size { return "\(name) has another size than when it was made" }
-            if was.modified != part.modified { return "\(name) was written to after it was made" }
-            if was.digest != part.digest { return "\(name) has another content than when it was made" }
+            if was.size != part.size { return Change(fault: "\(name) has another size than when it was made") }
+            if was.modified != part.modified {
+                let files = (index == 0 ? layers.prefix(1) : layers.dropFirst()).flatMap(\.files)
+                return Change(
+                    fault: "\(name) was written to after it was made", hint: try was.hint(toDate: files))
+            }
+            if was.digest != part.digest { return Change(fault: "\(name) has another content than when it was made") }
         }
         return nil
     }
 }
 
 extension BaseIdentity.Part {
-    fileprivate init(_ files: [any HostFile]) throws(ImageError) {
+    /// That of `files`; `time`: as if they were last written to then.
+    fileprivate init(_ files: [any HostFile], at time: FileTime? = nil) throws(ImageError) {
         size = files.reduce(0) { $0 &+ $1.size }
         // Of a file that its file system dates by the clock the time means nothing.
         modified = files.filter { !$0.isDatedByClock }.map(\.modified).max() ?? FileTime(seconds: 0, nanoseconds: 0)
@@ -134,8 +149,9 @@ extension BaseIdentity.Part {
                 var stamp = ByteWriter()
                 stamp.write(file.size, .big)
                 if !file.isDatedByClock {
-                    stamp.write(UInt64(bitPattern: file.modified.seconds), .big)
-                    stamp.write(UInt32(clamping: file.modified.nanoseconds), .big)
+                    let modified = time ?? file.modified
+                    stamp.write(UInt64(bitPattern: modified.seconds), .big)
+                    stamp.write(UInt32(clamping: modified.nanoseconds), .big)
                 }
                 unsafe try digest.update(stamp.bytes.span.bytes)
                 let count = min(file.size, BaseIdentity.hashedSize)
@@ -152,5 +168,14 @@ extension BaseIdentity.Part {
             throw ImageError(
                 .unsupported, path: files.first?.path ?? "", "libcrypto refuses to make a SHA-256: \(error)")
         }
+    }
+    /// The command that makes `files` the ones that they were, where their time is all that is known to be another: as after
+    /// a copy, which has the time when it was made. Nil where more is, and of several files.
+    fileprivate func hint(toDate files: [any HostFile]) throws(ImageError) -> String? {
+        guard files.count == 1, try Self(files, at: modified).digest == digest else { return nil }
+        let fraction = "\(1_000_000_000 + modified.nanoseconds)".dropFirst()
+        return
+            "if only the time of the image is another, as that of a copy, 'touch -d @\(modified.seconds).\(fraction) "
+            + "\(shellWord(files[0].path))' puts it back"
     }
 }
