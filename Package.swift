@@ -119,9 +119,7 @@ let package = Package(
         .target(name: "Fuse", dependencies: ["CFuse3", system], swiftSettings: strict),
         .target(
             name: "Overlays",
-            dependencies: [
-                "BlockImage", "ByteFormat", "Encryption", "FormatCore", "HostStorage", "ImageFormats", "QCOW2", system,
-            ],
+            dependencies: ["BlockImage", "FormatCore", "HostStorage", "ImageFormats", "QCOW2", system],
             swiftSettings: strict),
         .target(
             name: "ImageFS",

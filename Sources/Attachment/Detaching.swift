@@ -69,9 +69,13 @@ extension AttachmentFolder {
     /// That nothing called `path` is mounted; it may be the name of one of `records`.
     private static func notMounted(_ path: String, _ records: [AttachmentRecord]) -> ImageError {
         guard records.contains(where: { $0.name == path }) else {
+            let isFolder = (try? FileStatus(at: FilePath(text: path)).kind) == .folder
             return ImageError(
-                .outOfRange, about: .named(path), "is no directory and no name of what 'rblock mount' has mounted",
-                hint: "'rblock attached' lists what is")
+                .outOfRange, about: .named(path),
+                isFolder
+                    ? "nothing of 'rblock mount' or rblockfs is mounted there"
+                    : "is no directory and no name of what 'rblock mount' has mounted",
+                hint: "'rblock attached' lists what 'rblock mount' has mounted")
         }
         return ImageError(
             .outOfRange, about: .named(path), "is attached, and 'rblock mount' has not mounted it",

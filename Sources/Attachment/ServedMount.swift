@@ -59,8 +59,47 @@ package struct ServedMount {
     /// Unmounts it, and returns when its server has ended: then the overlays have all that was written. `isLazy`: it goes out of
     /// sight at once, and nothing is waited for.
     ///
-    /// Throws `system` with EBUSY where something of it is in use, and with ETIMEDOUT where it is unmounted, and the server goes on.
-    package func unmount(isLazy: Bool) throws(ImageError) {
+    /// Answers why it is not known whether they have, nil where it is. Throws `system` with EBUSY where something of it is in use,
+    /// with what the server says where the overlays cannot have all of it, for which it stays mounted, and with ETIMEDOUT where it
+    /// is unmounted, and the server goes on.
+    package func unmount(isLazy: Bool) throws(ImageError) -> ErrorText? {
+        let doubt = isLazy ? nil : try flush()
+        try unmountNow(isLazy: isLazy)
+        guard !isLazy else { return nil }
+        guard let server else { return doubt ?? "its server was not found, and may go on for a moment" }
+        guard server.waitForEnd(Self.patience) else {
+            throw ImageError(
+                .system(errno: ETIMEDOUT), path: mountpoint.text,
+                "is unmounted, and its server, process \(server.pid), goes on: what was written may not be in the overlays yet"
+            )
+        }
+        return doubt
+    }
+
+    /// Has the overlays have all that was written. Answers why the server could not be asked; nil where they have. Throws what the
+    /// server says where they cannot.
+    private func flush() throws(ImageError) -> ErrorText? {
+        let directory: FileDescriptor
+        do {
+            directory = try FileDescriptor.open(mountpoint, .readOnly, options: [.directory, .closeOnExec])
+        } catch {
+            return
+                "its server, which answers none but its user, was not asked whether the overlays have all that was written: "
+                + "its log says so where they have not"
+        }
+        let result = fsync(directory.rawValue)
+        let error = Errno(rawValue: errno)
+        try? directory.close()
+        guard result != 0 else { return nil }
+        throw ImageError(
+            .system(errno: error.rawValue), path: mountpoint.text,
+            "stays mounted: what was written cannot be stored in its overlay, as the server's log says: \(error)",
+            hint: error == .noSpace || error == .diskQuotaExceeded
+                ? "make space where the overlays are, and do this again; --lazy unmounts it without what is not stored"
+                : "--lazy unmounts it without what is not stored")
+    }
+
+    private func unmountNow(isLazy: Bool) throws(ImageError) {
         if geteuid() == 0 {
             do throws(ImageError) {
                 try MountTable.unmount(mountpoint, isLazy: isLazy)
@@ -76,11 +115,6 @@ package struct ServedMount {
                 throw ImageError(.denied, path: mountpoint.text, "fusermount3(1): \(quoting: result.message)")
             }
         }
-        guard !isLazy, let server, !server.waitForEnd(Self.patience) else { return }
-        throw ImageError(
-            .system(errno: ETIMEDOUT), path: mountpoint.text,
-            "is unmounted, and its server, process \(server.pid), goes on: what was written may not be in the overlays yet"
-        )
     }
 
     private var inUse: ImageError {

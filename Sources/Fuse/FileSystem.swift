@@ -47,6 +47,9 @@ public protocol FileSystem: AnyObject, Sendable {
     /// Has what was written to a file be on stable storage (fsync). By default answers that it is.
     func synchronize(_ inode: Inode, handle: FileHandle, reply: consuming DoneReply)
 
+    /// Has what was written to all files be on stable storage (fsync of a directory). By default answers that it is.
+    func synchronizeAll(reply: consuming DoneReply)
+
     /// A descriptor of the file is closed; what is answered is what close(2) says. By default does nothing.
     func flush(_ inode: Inode, handle: FileHandle, reply: consuming DoneReply)
 
@@ -124,6 +127,9 @@ extension FileSystem {
 
     /// Answers that it is: for a file system without files that can be written.
     public func synchronize(_ inode: Inode, handle: FileHandle, reply: consuming DoneReply) { reply.done() }
+
+    /// Answers that it is: for a file system without files that can be written.
+    public func synchronizeAll(reply: consuming DoneReply) { reply.done() }
 
     /// Does nothing.
     public func flush(_ inode: Inode, handle: FileHandle, reply: consuming DoneReply) { reply.done() }

@@ -9,6 +9,7 @@ extension fuse_lowlevel_ops {
         unsafe write = writeFile
         unsafe fallocate = allocate
         unsafe fsync = synchronize
+        unsafe fsyncdir = synchronizeDirectory
         unsafe flush = flushFile
         unsafe setattr = setAttributes
     }
@@ -50,6 +51,13 @@ private func synchronize(
     unsafe fileSystem(of: request).synchronize(
         Inode(rawValue: inode), handle: FileHandle(rawValue: info.pointee.fh),
         reply: DoneReply(request: Request(request)))
+}
+
+/// The directory itself never changes by what is written: what is meant are files.
+private func synchronizeDirectory(
+    _ request: fuse_req_t!, _ inode: fuse_ino_t, _ dataOnly: CInt, _ info: UnsafeMutablePointer<fuse_file_info>!
+) {
+    unsafe fileSystem(of: request).synchronizeAll(reply: DoneReply(request: Request(request)))
 }
 
 private func flushFile(

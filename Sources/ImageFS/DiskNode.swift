@@ -160,6 +160,12 @@ final class OpenDisk: OpenFile {
         }
     }
 
+    /// sync(1) opens what others write to for reading.
+    func synchronize(in mount: ImageFileSystem, reply: consuming DoneReply) {
+        guard let range = WritableRange(of: image) else { return reply.done() }
+        range.flush(in: mount, reply: reply)
+    }
+
     func close(in mount: ImageFileSystem) {
         // Of what the kernel reads by itself it keeps nothing under the inode of the mount.
         mount.closeDisk(of: node, cached: path?.kind == .server ? view : nil)

@@ -21,7 +21,10 @@ protocol OpenFile: Sendable {
     func zero(
         _ count: UInt64, at offset: UInt64, _ way: ZeroingWay, in mount: ImageFileSystem, reply: consuming DoneReply)
 
-    /// Has what was written be on stable storage; by default nothing was.
+    /// Has what was written to the file, by whom it may be, be on stable storage; by default the same as `flush`.
+    func synchronize(in mount: ImageFileSystem, reply: consuming DoneReply)
+
+    /// Has what was written through it be on stable storage; by default nothing was.
     func flush(in mount: ImageFileSystem, reply: consuming DoneReply)
 
     /// The last descriptor is gone; by default does nothing.
@@ -42,6 +45,8 @@ extension OpenFile {
     func zero(
         _ count: UInt64, at offset: UInt64, _ way: ZeroingWay, in mount: ImageFileSystem, reply: consuming DoneReply
     ) { reply.failure(.badHandle) }
+
+    func synchronize(in mount: ImageFileSystem, reply: consuming DoneReply) { flush(in: mount, reply: reply) }
 
     func flush(in mount: ImageFileSystem, reply: consuming DoneReply) { reply.done() }
 

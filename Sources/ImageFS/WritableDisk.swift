@@ -49,7 +49,7 @@ final class WritableDisk: OpenFile {
         do throws(ImageError) {
             try range.layer.write(bytes.extracting(first: count), at: GuestOffset(target.lowerBound))
         } catch {
-            return reply.failure(failure(error, in: mount))
+            return reply.failure(range.failure(error, in: mount))
         }
         seen(target, in: mount, reply) { $0.written(count) }
     }
@@ -73,7 +73,7 @@ final class WritableDisk: OpenFile {
             try range.layer.zero(
                 UInt64(target.count), at: GuestOffset(target.lowerBound), mayUnmap: !way.keepsSpace)
         } catch {
-            return reply.failure(failure(error, in: mount))
+            return reply.failure(range.failure(error, in: mount))
         }
         seen(target, in: mount, reply) { $0.done() }
     }
@@ -106,19 +106,12 @@ final class WritableDisk: OpenFile {
         }
     }
 
-    func flush(in mount: ImageFileSystem, reply: consuming DoneReply) {
-        do throws(ImageError) {
-            try range.layer.disk.flush()
-            reply.done()
-        } catch {
-            reply.failure(failure(error, in: mount))
-        }
-    }
+    func flush(in mount: ImageFileSystem, reply: consuming DoneReply) { range.flush(in: mount, reply: reply) }
 
     func close(in mount: ImageFileSystem) {
         // No program waits for it, and what was written to mapped memory comes after the last close(2).
-        disk.node.requests.perform { [self, range] in
-            do throws(ImageError) { try range.layer.disk.flush() } catch { _ = failure(error, in: mount) }
+        disk.node.requests.perform { [range] in
+            do throws(ImageError) { try range.layer.disk.flush() } catch { _ = range.failure(error, in: mount) }
             range.layer.disk.noteModified()
             return nil
         }
@@ -126,10 +119,22 @@ final class WritableDisk: OpenFile {
         disk.close(in: mount)
         disk.node.forgetIfIdle()
     }
+}
 
-    /// Logs `error`, and tells its number.
-    private func failure(_ error: ImageError, in mount: ImageFileSystem) -> ErrorNumber {
-        mount.logger.warning("write error: \(error)")
+extension WritableRange {
+    /// Has what was written to its disk be on stable storage.
+    func flush(in mount: ImageFileSystem, reply: consuming DoneReply) {
+        do throws(ImageError) {
+            try layer.disk.flush()
+            reply.done()
+        } catch {
+            reply.failure(failure(error, in: mount))
+        }
+    }
+
+    /// Logs `error`, if none of the disk was logged lately, and tells its number.
+    fileprivate func failure(_ error: ImageError, in mount: ImageFileSystem) -> ErrorNumber {
+        if layer.disk.failureNotice.isDue() { mount.logger.warning("write error: \(error)") }
         return ErrorNumber(error)
     }
 }

@@ -1,5 +1,6 @@
 import BlockImage
 import Catalog
+import Dispatch
 import Fuse
 import Glibc
 import Logging
@@ -66,10 +67,23 @@ extension ImageFileSystem {
 
     /// Has what was written be on stable storage.
     package func synchronize(_ inode: Inode, handle: FileHandle, reply: consuming DoneReply) {
-        flush(inode, handle: handle, reply: reply)
+        guard let file = files[handle] else { return reply.failure(.badHandle) }
+        gated(by: file.gate, reply) { [self] reply in file.synchronize(in: self, reply: reply) }
     }
 
-    /// The same, when a descriptor is closed: nothing that was acknowledged is lost by a power cut after that.
+    /// Has what was written to all disks be on stable storage, and logs of which that cannot be.
+    package func synchronizeAll(reply: consuming DoneReply) {
+        guard let overlays = source.overlays else { return reply.done() }
+        let held = HeldReply(reply)
+        DispatchQueue.global().async { [logger] in
+            let errors = overlays.flush()
+            for error in errors { logger.error("what was written is not in its overlay: \(error)") }
+            guard let reply = held.take() else { return }
+            if let first = errors.first { reply.failure(ErrorNumber(first)) } else { reply.done() }
+        }
+    }
+
+    /// Has what was written through a descriptor be on stable storage, when it is closed: nothing that was acknowledged is lost by a power cut after that.
     package func flush(_ inode: Inode, handle: FileHandle, reply: consuming DoneReply) {
         guard let file = files[handle] else { return reply.failure(.badHandle) }
         gated(by: file.gate, reply) { [self] reply in file.flush(in: self, reply: reply) }

@@ -55,6 +55,8 @@ public final class OverlayDisk: Sendable {
     private let written = OnceReference<WritableQCOW2>()
     private let writeCount = Atomic<UInt64>(0)
     private let byteCount = Atomic<UInt64>(0)
+    /// Whether that it cannot be written to is worth a message: a full disk has every request of a guest fail.
+    package let failureNotice = SeldomNotice()
 
     /// `isFree`: whether no other image has its overlay there.
     init(at location: FilePath, in folder: FolderLock, isFree: Bool, settings: OverlaySettings) {

@@ -111,13 +111,26 @@ public final class OverlayFolder: Sendable {
     /// Flushes and closes all overlays; ends when none is done for as long as `patience`. Answers why what was written to some of them may
     /// be lost.
     public func close(patience: Duration = .seconds(300)) -> [ImageError] {
+        onAll(patience) { disk throws(ImageError) in try disk.close() }
+    }
+
+    /// Returns when all that was written to any overlay before the call is on stable storage, or none was flushed for as long as
+    /// `patience`. Answers of which that is not known, and why.
+    public func flush(patience: Duration = .seconds(300)) -> [ImageError] {
+        onAll(patience) { disk throws(ImageError) in try disk.flush() }
+    }
+
+    /// Does `work` with all overlays at once; ends when none is through for as long as `patience`. Answers what it throws.
+    private func onAll(
+        _ patience: Duration, _ work: @escaping @Sendable (OverlayDisk) throws(ImageError) -> Void
+    ) -> [ImageError] {
         let disks = state.withLock { Array($0.disks.values) }
         let results = Guarded<[FilePath: ImageError?]>([:])
         let group = DispatchGroup()
         for disk in disks {
             DispatchQueue.global().async(group: group) {
                 var fault: ImageError?
-                do throws(ImageError) { try disk.close() } catch { fault = error }
+                do throws(ImageError) { try work(disk) } catch { fault = error }
                 results.withLock { $0[disk.location] = .some(fault) }
             }
         }

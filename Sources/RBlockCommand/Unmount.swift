@@ -13,7 +13,8 @@ struct Unmount: ParsableCommand {
             has ended. Where a file or a directory of it is in use it stays as it is.
 
             A mount of rblockfs is unmounted as by 'fusermount3 -u', which returns while the server still writes. This returns when \
-            the server has ended: then the overlays of --overlay have all that was written. An ordinary user can unmount what that user \
+            the server has ended: then the overlays of --overlay have all that was written. Where they cannot, as for want of space, it \
+            stays mounted, and nothing is lost. 'sync DIR' asks the same. An ordinary user can unmount what that user \
             has mounted.
 
             EXAMPLES
@@ -24,12 +25,13 @@ struct Unmount: ParsableCommand {
 
             EXIT STATUS
               0   unmounted
-              1   nothing is mounted there, it is in use, or another file system is
-                  mounted upon it; or it is unmounted, and the server of rblockfs goes
+              1   nothing is mounted there, it is in use, another file system is
+                  mounted upon it, or what was written cannot be stored in its
+                  overlay, and it stays mounted; or it is unmounted, and the server of rblockfs goes
                   on after two minutes
               2   unmounted, but what was read may be wrong: the image was written
                   to, or its server has died; or the server of rblockfs was not
-                  found, and may go on for a moment
+                  found, or could not be asked whether all is stored
               64  wrong usage
               77  only root can unmount what 'rblock mount' mounted
 
@@ -49,10 +51,9 @@ struct Unmount: ParsableCommand {
         var isDoubtful = false
         try Failure.reported(as: output, filename: directory) {
             if let mount = try ServedMount(at: directory, isLazy: ending.lazy) {
-                try mount.unmount(isLazy: ending.lazy)
-                if mount.serverPID == nil, !ending.lazy {
+                if let doubt = try mount.unmount(isLazy: ending.lazy) {
                     isDoubtful = true
-                    Failure.say("\(directory): is unmounted; its server was not found, and may go on for a moment")
+                    Failure.say("\(directory): is unmounted; \(doubt)")
                 }
                 if output == .json {
                     try writeJSON(UnmountReport(directory, images: mount.images, server: mount.serverPID))

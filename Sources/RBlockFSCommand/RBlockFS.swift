@@ -262,7 +262,9 @@ struct RBlockFS: ParsableCommand {
 
     @Flag(
         name: [.customLong("ignore-parent-id"), .customLong("ignore-cid")],
-        help: "Read an image although its parent was changed after it was made (the CIDs, or UUIDs, differ).")
+        help:
+            "Read an image although its parent was changed after it was made (its CID or UUID is another, or an overlay says so)."
+    )
     var ignoreParentID = false
 
     @Option(

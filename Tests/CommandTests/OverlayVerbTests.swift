@@ -274,4 +274,35 @@ struct `An overlay` {
         #expect(lazy.status == 0 && !other.isMounted, "\(lazy)")
         #expect(other.waitForEnd())
     }
+
+    @Test func `stays mounted while it has no space for what was written`() throws {
+        let images = try OverlayImages("truncate -s 32M a.raw")
+        // The tables of a new overlay take more.
+        let small = try HostFileSystem("tmpfs", size: 100 << 10)
+        let mount = try Mount(
+            images.folder.file("images"), options: ["--overlay", small.path + "/changes"],
+            at: images.folder.file("mnt"),
+            in: images.folder)
+        let disk = mount.disk("a.raw")
+        let full = try Shell.run(
+            """
+            head -c 4096 /dev/urandom >data; dd if=data of="$1" conv=notrunc,nocreat status=none; echo $?
+            sync "$1"; echo $?; sync "$2"; echo $?; "$3" unmount "$2"
+            """.replacing("data", with: images.folder.file("data")), disk, mount.path, Tool.rblock)
+        #expect(full.status == 1 && full.text == "1\n1\n1\n", "\(full)")
+        #expect(full.errors.contains("stays mounted") && full.errors.contains("--lazy"), "\(full)")
+        #expect(mount.isMounted && mount.isServing)
+        // With space all goes on.
+        try Shell.check(
+            """
+            mount -o remount,size=2M "$4"; dd if="$5" of="$1" conv=notrunc,nocreat status=none; sync "$2"
+            exec "$3" unmount "$2"
+            """, disk, mount.path, Tool.rblock, small.path, images.folder.file("data"))
+        #expect(!mount.isMounted && !mount.isServing)
+        let overlay = small.path + "/changes/a.raw.overlay.qcow2"
+        try QemuImg.run("check", "-q", overlay)
+        try Shell.check(
+            "qemu-img convert -O raw \"$1\" \"$2/out\"; cmp -n 4096 \"$2/out\" \"$2/data\"", overlay, images.path)
+        withExtendedLifetime(small) {}
+    }
 }

@@ -1,10 +1,7 @@
-import BlockImage
-import NIOCore
-
 /// Says of something that may happen very often whether it is worth a message again. May be used from any thread.
 package final class SeldomNotice: Sendable {
-    private static let interval = TimeAmount.minutes(1)
-    private let next = Guarded(NIODeadline.uptimeNanoseconds(0))
+    private static let interval = Duration.seconds(60)
+    private let next = Guarded<ContinuousClock.Instant?>(nil)
 
     /// One that is due.
     package init() {}
@@ -12,8 +9,8 @@ package final class SeldomNotice: Sendable {
     /// Whether it was not due within the last minute.
     package func isDue() -> Bool {
         next.withLock { next in
-            let now = NIODeadline.now()
-            guard now >= next else { return false }
+            let now = ContinuousClock.now
+            if let next, now < next { return false }
             next = now + Self.interval
             return true
         }
