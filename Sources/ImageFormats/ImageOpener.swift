@@ -43,7 +43,8 @@ public struct ImageOpener: Sendable {
 
 /// A chain while it is being opened, from the top down.
 private struct Chain {
-    let policy: any OpenPolicy
+    /// Opens what images name: from a container on down, its files.
+    var policy: any OpenPolicy
     let resources: LayerResources
     let options: OpeningOptions
     var layers: [LayerDescription] = []
@@ -139,6 +140,9 @@ private struct Chain {
         if let given = takeGiven(in: name) {
             let usual = name.usualFormat.flatMap { ImageFormat(rawValue: $0) }
             image = try open(given.file, as: stored ?? given.format ?? usual)
+        } else if let inside = try openInContainer(name, of: index) {
+            policy = inside.container.policy
+            image = try open(try inside.disk.file.get(), as: stored ?? inside.disk.imageFormat())
         } else {
             let found = try find(name, of: index, services)
             image = try open(found.file, as: stored ?? found.format ?? ImageFormat.ofBacking(name))
@@ -155,6 +159,32 @@ private struct Chain {
             "\(path: layers[0].file.path): the \(name.sought.place) names \"\(path: name.sought.text)\"; \(path: backing.file.path) was given in its place"
         )
         return backing
+    }
+
+    /// The disk of a container that the layer `index`, an overlay of this program, calls `name`: `x.ova/DISK`. Nil where it is no
+    /// such name, or leads to a file of its own. Throws what opening the container throws.
+    private func openInContainer(
+        _ name: BackingName, of index: Int
+    ) throws(ImageError) -> (container: any DiskContainer, disk: ContainedDisk)? {
+        guard layers[index].image?.baseIdentity != nil, let slash = name.bytes.lastIndex(of: UInt8(ascii: "/")) else {
+            return nil
+        }
+        let (archive, disk) = (Array(name.bytes[..<slash]), Array(name.bytes[(slash + 1)...]))
+        let reference = FileReference(archive, role: name.role)
+        guard let format = ContainerFormat.naming(of: archive) else { return nil }
+        let file: any HostFile
+        do throws(ImageError) { file = try policy.open(reference, namedBy: layers[index].file) } catch {
+            // Neither may its disks be opened then.
+            if error.code == .denied { throw error }
+            return nil
+        }
+        let container = try format.open(file)
+        guard let found = container.disks.first(where: { $0.name == disk }) else {
+            throw ImageError(
+                .missing, path: layers[index].file.path,
+                "\(name.role.rawValue) \"\(path: name.sought.text)\": the \(format.driver.noun) has no such disk")
+        }
+        return (container, found)
     }
 
     /// Opens what the layer `index` calls `name`, and notes in it what was found instead. `format`: that of what was found by

@@ -12,12 +12,18 @@ package struct Dependents: Sendable {
     package private(set) var paths: [String] = []
     /// Why it is not known of some whether they are.
     package private(set) var unknown: [ImageError] = []
+    private let identity: FileIdentity
+    private let name: [UInt8]?
 
-    /// Those of the image in the file `base`, in `folders` and the folders below them, besides the files `others`. Images are
+    /// Those of the image in the file at `base`, canonical, in `folders` and the folders below them, besides the files `others`. Images are
     /// opened for this, and name files of `folders` only.
     ///
-    /// Throws where one of `folders` cannot be opened.
-    package init(of base: FileIdentity, in folders: [FilePath], besides others: Set<FileIdentity>) throws(ImageError) {
+    /// Throws where one of `folders`, or `base`, cannot be opened.
+    package init(of base: FilePath, in folders: [FilePath], besides others: Set<FileIdentity>) throws(ImageError) {
+        do throws(Errno) { identity = try FileStatus(at: base).identity } catch {
+            throw ImageError(.system(errno: error.rawValue), path: base.text, "\(error)")
+        }
+        name = base.lastComponent.map { FilePath(root: nil, [$0]).bytes }
         var all: [FilePath] = []
         for folder in folders { all.append(try canonical(folder)) }
         // Those around others come first.
@@ -31,7 +37,7 @@ package struct Dependents: Sendable {
             for found in look.found {
                 var image = NamedImage(found.location, format: found.format)
                 image.confines = policy
-                add(image, of: base, besides: others)
+                add(image, besides: others)
             }
             for name in look.unanswered {
                 unknown.append(ImageError(.system(errno: ETIMEDOUT), path: "\(folder.text)/\(name)", "does not answer"))
@@ -46,7 +52,7 @@ package struct Dependents: Sendable {
         }
     }
 
-    private mutating func add(_ image: NamedImage, of base: FileIdentity, besides others: Set<FileIdentity>) {
+    private mutating func add(_ image: NamedImage, besides others: Set<FileIdentity>) {
         let opened: OpenedImage
         do throws(ImageError) { opened = try image.open() } catch {
             if error.code != .missing { unknown.append(error) }
@@ -54,9 +60,12 @@ package struct Dependents: Sendable {
         }
         guard let top = opened.layers.first?.file else { return }
         guard top.identities.isDisjoint(with: others) else { return }
-        if opened.layers.dropFirst().contains(where: { $0.files.contains { $0.identities.contains(base) } }) {
+        if opened.layers.dropFirst().contains(where: { $0.files.contains { $0.identities.contains(identity) } }) {
             paths.append(image.path.text)
-        } else if let error = opened.disk.error, opened.layers.last?.image?.backing != nil {
+        } else if let error = opened.disk.error, let name = opened.layers.last?.image?.backing,
+            error.code != .missing || name.sought.lastComponent == self.name
+        {
+            // What is not there is another image, unless that may have been moved here.
             unknown.append(error)
         }
     }

@@ -103,7 +103,7 @@ struct Commit: ParsableCommand {
             [base.removingLastComponent(), file.location.removingLastComponent()]
             + allowing.allowPaths.map { FilePath(text: $0) }
         let found = try Dependents(
-            of: try FileStatus(at: base).identity, in: folders,
+            of: base, in: folders,
             besides: [try FileStatus(at: file.location).identity])
         for error in found.unknown {
             Failure.warn("whether this image builds on \(base.text) is not known: \(error)")

@@ -17,7 +17,7 @@ struct `An overlay` {
     private func refused(
         _ images: OverlayImages, _ image: String, _ words: String, _ options: String..., status: Int32 = 1
     ) throws {
-        let sums = "cd \"$1\"; sha256sum images/* changes/*"
+        let sums = "cd \"$1\"; find images changes -type f | sort | xargs sha256sum"
         let before = try Shell.check(sums, images.path)
         let result = try RBlock.run(
             ["commit", "--yes", "--allow-path", "images"] + options + [images.overlay(image)], in: images.path)
@@ -203,6 +203,44 @@ struct `An overlay` {
         #expect(try images.base(of: "base.qcow2")?["state"]?.text == "missing")
         // Images that are no overlays have nothing of that.
         #expect(try RBlock.json("info", images.folder.file("images/other.qcow2"))["rblock", "base"] == nil)
+    }
+
+    @Test func `over a disk of an appliance is read, and it keeps no other from being committed`() throws {
+        let images = try OverlayImages(
+            """
+            qemu-img create -q -f qcow2 base.qcow2 32M; qemu-img create -q -f qcow2 gone.qcow2 32M
+            head -c 32M /dev/urandom >raw; qemu-img convert -f raw -O vmdk -o subformat=streamOptimized raw disk1.vmdk
+            mkdir sub; cp gone.qcow2 sub/base.qcow2
+            cat >vm.ovf <<'END'
+            <Envelope xmlns="http://schemas.dmtf.org/ovf/envelope/1" xmlns:ovf="http://schemas.dmtf.org/ovf/envelope/1">
+            <References><File ovf:id="f" ovf:href="disk1.vmdk"/></References>
+            <DiskSection><Disk ovf:diskId="d" ovf:fileRef="f" ovf:capacity="33554432"/></DiskSection></Envelope>
+            END
+            tar -cf shop.ova vm.ovf disk1.vmdk; rm vm.ovf disk1.vmdk raw
+            """)
+        let mount = try images.mount()
+        let disks = ["base.qcow2", "gone.qcow2", "sub/base.qcow2", "shop.ova/disk1.vmdk"]
+        for disk in disks { try Shell.check(OverlayImages.changes, mount.disk(disk)) }
+        let want = try Shell.check("sha256sum <\"$1\" | cut -c 1-64", mount.disk(disks[3]))
+        try mount.unmount()
+        let (overlay, allowed) = (images.overlay(disks[3]), images.folder.file("images"))
+        #expect(try RBlock.run(["hash", "--allow-path", allowed, overlay], in: images.path).text.hasPrefix(want))
+        let denied = try RBlock.run(["hash", overlay], in: images.path)
+        #expect(denied.status == 1 && denied.errors.contains("--allow-path \(allowed) would allow it"), "\(denied)")
+        #expect(try images.base(of: disks[3])?["state"]?.text == "unchanged")
+        try refused(images, disks[3], "only QCOW2 and raw images in one file are written to")
+        // One whose image is not there builds on none, unless that has the same name.
+        try Shell.check("rm \"$1/gone.qcow2\" \"$1/sub/base.qcow2\"", allowed)
+        try refused(images, "base.qcow2", "other images may build on it")
+        try Shell.check("rm \"$1\"", images.overlay("sub/base.qcow2"))
+        let said = try images.run("commit", "base.qcow2", "--yes", "--allow-path", allowed)
+        #expect(said.status == 0 && said.errors == "", "\(said)")
+        // The disk must be there under its name.
+        try Shell.check(
+            "cd \"$1\"; tar -xf shop.ova; mv disk1.vmdk disk2.vmdk; sed -i s/disk1/disk2/ vm.ovf; tar -cf shop.ova vm.ovf disk2.vmdk",
+            allowed)
+        let missing = try RBlock.run(["hash", "--allow-path", allowed, overlay], in: images.path)
+        #expect(missing.status == 1 && missing.errors.contains("the appliance has no such disk"), "\(missing)")
     }
 
     @Test func `is not read over an image that was changed since`() throws {
