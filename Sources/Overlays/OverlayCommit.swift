@@ -158,7 +158,9 @@ package struct OverlayCommit {
         var said = error
         said.hint = "the overlay has all that was written, and nothing is lost: the same command can be run again"
         do throws(ImageError) {
-            try target.close()
+            // A full disk has no space for its last tables either: then it has less of what was written, all of which the overlay
+            // has, and is sound as after a power cut.
+            do throws(ImageError) { try target.close() } catch { try target.file.sync() }
             var identity = try overlay.identity.over([try LocalWritableFile(at: baseLocation)])
             // What the header says of the image is not trusted before all of it is there.
             identity.isBeingCommitted = true
