@@ -33,6 +33,9 @@ struct OverlayBase: Sendable {
             return "QEMU does not read the format \(top.format.rawValue)"
         }
         if Self.isMisread(top) { return "QEMU reads what a differencing VHD has of its parent as zeros" }
+        if let note = layers.lazy.flatMap(\.nameNotes).first {
+            return "QEMU does not look for files elsewhere than under the names that images have for them: \(note)"
+        }
         return nil
     }
 

@@ -1,5 +1,6 @@
 import BlockImage
 import FormatCore
+import Glibc
 import HostStorage
 import ImageFormats
 import QCOW2
@@ -250,6 +251,7 @@ public final class OverlayDisk: Sendable {
         guard let layer else { return }
         let begin = ContinuousClock.now
         try layer.flush()
+        try checkIsThere()
         state.withLock { state in
             state.counters.flushes += 1
         }
@@ -290,6 +292,7 @@ public final class OverlayDisk: Sendable {
         guard let layer else { return }
         do throws(ImageError) {
             try layer.writeBack()
+            try checkIsThere()
             noteWritten(before: begin)
             let change = state.withLock { state in
                 state.fault = nil
@@ -318,7 +321,19 @@ public final class OverlayDisk: Sendable {
         guard let layer else { return }
         let begin = ContinuousClock.now
         try layer.close()
+        try checkIsThere()
         noteWritten(before: begin)
+    }
+
+    /// Throws `system` with EIO where the file has lost its name: the next server would not find what was written.
+    private func checkIsThere() throws(ImageError) {
+        guard let file = state.withLock({ $0.open?.file }),
+            try folder.status(of: location)?.identity != file.identity
+        else { return }
+        throw ImageError(
+            .system(errno: EIO), path: location.text,
+            "was moved or removed, and has what was written: without it, that is lost when the server ends",
+            hint: "put it back, or copy the disk from the mount")
     }
 
     /// When something was written to the overlay last, as of `noteModified`; nil where there is none.

@@ -21,10 +21,14 @@ package final class OverlayFile {
     /// The overlay at `path`. Nothing of it is changed. `takesLocks`: by QEMU's locks other programs are kept out, as they keep out this
     /// one.
     ///
-    /// Throws `denied` for what is none, and `system` with EBUSY where a program uses it, or a server has its folder.
+    /// Throws `denied` for what is none, or a link, and `system` with EBUSY where a program uses it, or a server has its folder.
     package init(at path: FilePath, takesLocks: Bool) throws(ImageError) {
         self.takesLocks = takesLocks
         location = try canonical(path)
+        guard (try? FileStatus(at: path, followingLinks: false))?.kind == .regular else {
+            throw ImageError(
+                .denied, path: path.text, "is a link to \(path: location.text): name that")
+        }
         file = try LocalWritableFile(at: location)
         let base = try Self.read(file).base
         baseLocation = location.removingLastComponent().pushing(FilePath(bytes: base)).lexicallyNormalized()

@@ -92,6 +92,11 @@ struct Server {
     ) throws(MountFailure) -> OverlayFolder? {
         guard let path = command.overlay else { return nil }
         do throws(ImageError) {
+            if command.isReadOnly, (try? FileStatus(at: FilePath(text: path))) == nil {
+                throw ImageError(
+                    .missing, path: path,
+                    "there is no such folder, and none is made where nothing is to be written (-o ro)")
+            }
             let overlays = try OverlayFolder(
                 at: FilePath(text: path), for: folder.location, isForOne: folder.isImage,
                 settings: overlaySettings)

@@ -180,6 +180,20 @@ struct `An overlay` {
         #expect(help.text.contains("'rblock commit'") && help.text.contains("'rblock discard'"))
     }
 
+    @Test func `is named itself, and has no snapshots`() throws {
+        let images = try OverlayImages(Self.made)
+        try images.write("base.qcow2")
+        let (overlay, link) = (images.overlay("base.qcow2"), images.folder.file("link"))
+        try Shell.check("ln -s \"$1\" \"$2\"; qemu-img snapshot -c before \"$1\"", overlay, link)
+        for options in [["commit", "--yes", "--allow-path", "images"], ["discard", "--yes"]] {
+            let said = try RBlock.run(options + [link], in: images.path)
+            #expect(said.status == 1 && said.errors.contains("is a link to \(overlay): name that"), "\(said)")
+        }
+        try refused(images, "base.qcow2", "'qemu-img snapshot -l \(overlay)' lists them")
+        try Shell.check("qemu-img snapshot -d before \"$1\"", overlay)
+        #expect(try images.run("commit", "base.qcow2", "--yes", "--allow-path", "images").status == 0)
+    }
+
     @Test func `says how it stands with the image under it`() throws {
         let images = try OverlayImages(Self.made)
         try images.write("base.qcow2")

@@ -95,6 +95,35 @@ struct `What is written over images` {
         try Shell.check("for name in \"$1\"/o/*; do qemu-img check -q -f qcow2 $name; done", small.path)
     }
 
+    @Test func `is missed when its overlay is moved or removed, and can be saved from the mount`() throws {
+        let folder = try OverlaidFolder(Self.image + "; cp a.qcow2 b.qcow2")
+        let mount = try folder.mount()
+        for image in ["a.qcow2", "b.qcow2"] {
+            try Shell.check("printf changed | dd of=\"$1\" conv=notrunc,fsync status=none", mount.disk(image))
+        }
+        try Shell.check("mv \"$1\" \"$1.kept\"", folder.overlay("a.qcow2"))
+        for synced in [mount.disk("a.qcow2"), mount.path] {
+            let said = try Tool.run("sync", [synced])
+            #expect(said.status != 0 && said.errors.contains("Input/output error"), "\(said.errors)")
+        }
+        #expect(try Tool.run("sync", [mount.disk("b.qcow2")]).status == 0)
+        #expect(try Shell.check("head -c 7 \"$1\"", mount.disk("a.qcow2")) == "changed")
+        try Shell.check("mv \"$1.kept\" \"$1\"", folder.overlay("a.qcow2"))
+        #expect(try Tool.run("sync", [mount.path]).status == 0)
+        try folder.end(mount)
+    }
+
+    @Test func `says that QEMU does not find what the image under it names, where this program does`() throws {
+        let folder = try OverlaidFolder(
+            Self.image + "; qemu-img create -q -f qcow2 -u -b /nowhere/a.qcow2 -F qcow2 over.qcow2 12M")
+        let mount = try folder.mount()
+        try Shell.check("printf x | dd of=\"$1\" conv=notrunc status=none", mount.disk("over.qcow2"))
+        let reason = try mount.document("over.qcow2")["rblock", "overlay", "qemu-error"]?.text
+        #expect(reason?.contains("/nowhere/a.qcow2") == true, "\(reason ?? "none")")
+        #expect(try Tool.run("qemu-img", ["map", "-f", "qcow2", folder.overlay("over.qcow2")]).status != 0)
+        try mount.unmount(patience: 200)
+    }
+
     @Test func `keeps other programs out, and is refused where they are in`() throws {
         let folder = try OverlaidFolder(Self.image + "; cp a.qcow2 b.qcow2")
         let mount = try folder.mount()
@@ -118,6 +147,7 @@ struct `What is written over images` {
             (["--overlay", "\(folder.images)/new", folder.images], "must be in folders apart"),
             (["--overlay", folder.folder.path, folder.images], "must be in folders apart"),
             (["--overlay", folder.images, folder.images], "must be in folders apart"),
+            (["-o", "ro", "--overlay", folder.folder.file("new"), folder.images], "there is no such folder"),
             (["--overlay", "/nowhere/at/all", folder.images], "No such file or directory"),
             (["--overlay", folder.overlays, "--kernel-path", "map", folder.images], "--kernel-path map"),
         ] {

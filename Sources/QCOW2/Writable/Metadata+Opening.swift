@@ -39,7 +39,11 @@ extension Metadata {
         }
         if header.cryptMethod != 0 { return refuse(32, "crypt_method: encrypted images are not written to") }
         if header.snapshotCount > 0 {
-            return refuse(60, "nb_snapshots: images with internal snapshots are not written to")
+            return refuse(
+                60, "nb_snapshots: images with internal snapshots are not written to",
+                hint:
+                    "'qemu-img snapshot -l \(shellWord(file.path))' lists them, and with -d NAME in place of -l deletes one"
+            )
         }
         let features = header.incompatibleFeatures
         if features.contains(.dirty) {
