@@ -36,14 +36,16 @@ static inline struct fuse_session *cfuse3_session_new(
 
 // FUSE passthrough (Linux 6.9): the kernel reads an open file from a file of the host by itself. libfuse knows it from
 // 3.17 on; what an older one lacks is a bit in its answer to FUSE_INIT, and the answer to an open with the number of the
-// file. Both are in the kernel's own form (linux/fuse.h), which stays as it is.
+// file. Both are in the kernel's own form (linux/fuse.h), which stays as it is. Another such bit (Linux 6.6) lets files that
+// are read and written past the page cache be mapped into memory.
 
 /// What libfuse hands back with each request.
 struct cfuse3_connection {
     void *file_system;
     int handshakes;      // whether the answer to FUSE_INIT is still to come
     uint64_t init;       // the number of that request
-    int has_passthrough; // whether the kernel offers it, and was answered that it is wanted
+    uint32_t wanted;     // what is asked for
+    uint32_t agreed;     // what of that the kernel offers, and was answered that it is wanted
 };
 
 struct cfuse3_init_request {
@@ -67,7 +69,9 @@ struct cfuse3_init_answer {
     uint32_t flags2, max_stack_depth;
 };
 
-enum { CFUSE3_INIT = 26, CFUSE3_INIT_EXT = 1 << 30, CFUSE3_PASSTHROUGH = 1 << 5 };
+enum { CFUSE3_INIT = 26, CFUSE3_INIT_EXT = 1 << 30 };
+
+static const uint32_t cfuse3_mapped_direct_io = 1U << 4, cfuse3_passthrough = 1U << 5;
 
 static inline ssize_t cfuse3_read(int device, void *bytes, size_t count, void *context)
 {
@@ -76,8 +80,10 @@ static inline ssize_t cfuse3_read(int device, void *bytes, size_t count, void *c
     struct cfuse3_init_request request;
     if (connection->handshakes && result >= (ssize_t)sizeof request) {
         memcpy(&request, bytes, sizeof request);
-        if (request.opcode == CFUSE3_INIT && request.flags & CFUSE3_INIT_EXT && request.flags2 & CFUSE3_PASSTHROUGH)
+        if (request.opcode == CFUSE3_INIT && request.flags & CFUSE3_INIT_EXT && request.flags2 & connection->wanted) {
             connection->init = request.unique;
+            connection->wanted &= request.flags2;
+        }
     }
     return result;
 }
@@ -90,20 +96,22 @@ static inline ssize_t cfuse3_writev(int device, struct iovec *parts, int count, 
         struct cfuse3_init_answer *answer = (struct cfuse3_init_answer *)parts[1].iov_base;
         if (header->unique == connection->init && header->error == 0 && parts[1].iov_len >= sizeof *answer) {
             answer->flags |= CFUSE3_INIT_EXT;
-            answer->flags2 |= CFUSE3_PASSTHROUGH;
+            answer->flags2 |= connection->wanted;
             // Of the two levels that file systems may be stacked in, one stays for an overlayfs over the mount.
-            answer->max_stack_depth = 1;
-            connection->has_passthrough = 1;
+            if (connection->wanted & cfuse3_passthrough) answer->max_stack_depth = 1;
+            connection->agreed = connection->wanted;
         }
     }
     return writev(device, parts, count);
 }
 
-/// Has the handshake of a mounted session ask for passthrough. Returns 0 or a negative errno.
-static inline int cfuse3_ask_for_passthrough(struct fuse_session *session, struct cfuse3_connection *connection)
+/// Has the handshake of a mounted session ask for `wanted`, bits of the two above. Returns 0 or a negative errno.
+static inline int cfuse3_ask_for(
+    struct fuse_session *session, struct cfuse3_connection *connection, uint32_t wanted)
 {
     const struct fuse_custom_io io = {.writev = cfuse3_writev, .read = cfuse3_read};
     connection->handshakes = 1;
+    connection->wanted = wanted;
     return fuse_session_custom_io(session, &io, fuse_session_fd(session));
 }
 

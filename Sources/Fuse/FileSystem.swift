@@ -36,8 +36,11 @@ public protocol FileSystem: AnyObject, Sendable {
     /// Reads `count` bytes at `offset`, fewer only at the end of the file: the kernel fills up with zeros.
     func read(_ inode: Inode, handle: FileHandle, count: Int, at offset: UInt64, reply: consuming DataReply)
 
-    /// Writes all of `bytes` at `offset`. They are valid until this returns. By default answers EROFS.
-    func write(_ bytes: RawSpan, at offset: UInt64, _ inode: Inode, handle: FileHandle, reply: consuming WriteReply)
+    /// Writes all of `bytes` at `offset`. They are valid until this returns. `isPage`: the kernel writes pages that mapped memory
+    /// has changed, and holds them until it is answered. By default answers EROFS.
+    func write(
+        _ bytes: RawSpan, at offset: UInt64, isPage: Bool, _ inode: Inode, handle: FileHandle,
+        reply: consuming WriteReply)
 
     /// Has the `count` bytes at `offset` read as zeros (fallocate). By default answers EROFS.
     func zero(
@@ -112,7 +115,8 @@ extension FileSystem {
 
     /// Answers EROFS.
     public func write(
-        _ bytes: RawSpan, at offset: UInt64, _ inode: Inode, handle: FileHandle, reply: consuming WriteReply
+        _ bytes: RawSpan, at offset: UInt64, isPage: Bool, _ inode: Inode, handle: FileHandle,
+        reply: consuming WriteReply
     ) {
         reply.failure(.readOnlyFileSystem)
     }

@@ -12,6 +12,8 @@ public final class KernelCache: Sendable {
     /// How long the end waits for what is being forgotten.
     private static let patience = 5.0
 
+    /// Whether files that are read and written past the page cache can be mapped into memory, also for writing (Linux 6.6).
+    public let mapsDirectFiles: Bool
     /// Nil once the session has ended.
     private let live: Mutex<Live?>
     /// The kernel waits for reads of the pages that it forgets: no thread that answers reads may wait for that, and neither may
@@ -19,7 +21,8 @@ public final class KernelCache: Sendable {
     private let queue = DispatchQueue(label: "page-cache", attributes: .concurrent)
     private let underWay = DispatchGroup()
 
-    init(of session: OpaquePointer) {
+    init(of session: OpaquePointer, mapsDirectFiles: Bool) {
+        self.mapsDirectFiles = mapsDirectFiles
         live = unsafe Mutex(Live(session: session))
     }
 

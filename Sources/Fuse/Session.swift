@@ -150,8 +150,10 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
             StopSignals.restore(mask)
             throw SessionError(ErrorNumber(rawValue: error), subject: "cannot mount on \(mountpoint)", lines: lines)
         }
-        // Safe: no request was read yet. Where it fails, the session goes on, and has no passthrough.
-        if asksForPassthrough { unsafe _ = cfuse3_ask_for_passthrough(session, connection) }
+        let wanted =
+            (asksForPassthrough ? cfuse3_passthrough : 0) | (box.fileSystem.isWritable ? cfuse3_mapped_direct_io : 0)
+        // Safe: no request was read yet. Where it fails, the session goes on, and has nothing of that.
+        if wanted != 0 { unsafe _ = cfuse3_ask_for(session, connection, wanted) }
         state.withLock { state in
             guard passed == nil else { return }
             state.mountpoint = path
@@ -192,11 +194,12 @@ public struct SessionError: Error, Hashable, Sendable, CustomStringConvertible {
             unsafe cfuse3_answer_one(session)
         }
         // Safe: from here on other threads use the connection, and none changes it.
+        let agreed = unsafe connection.pointee.agreed
         let passthrough = unsafe Passthrough(
-            device: fuse_session_fd(session), isAgreed: connection.pointee.has_passthrough != 0)
+            device: fuse_session_fd(session), isAgreed: agreed & cfuse3_passthrough != 0)
         unsafe connection.pointee.handshakes = 0
         // Safe: `deinit` ends it before the session goes.
-        let cache = unsafe KernelCache(of: session)
+        let cache = unsafe KernelCache(of: session, mapsDirectFiles: agreed & cfuse3_mapped_direct_io != 0)
         state.withLock { ($0.passthrough, $0.cache) = (passthrough, cache) }
         // libfuse ends the session by itself when it and the kernel cannot agree.
         let failed = unsafe handshake > 0 && fuse_session_exited(session) != 0 && !state.withLock { $0.isStopping }

@@ -95,7 +95,8 @@ public struct Attributes: Hashable, Sendable {
 public struct OpenOptions: Sendable {
     /// Keep what the page cache holds from earlier opens: right when the content cannot have changed.
     public var keepCache: Bool
-    /// Send every read here, past the page cache. The file can then not be mapped into memory.
+    /// Send every read and write here, past the page cache. Where the kernel does not let such files be mapped into memory, this
+    /// one can not be, or only for reading: see `KernelCache.mapsDirectFiles`.
     public var directIO: Bool
     /// Let writes past the page cache be under way at the same time: right for a file whose size stays.
     public var writesInParallel: Bool

@@ -23,7 +23,7 @@ private func writeFile(
 ) {
     let bytes = unsafe RawSpan(_unsafeStart: UnsafeRawPointer(bytes), byteCount: count)
     unsafe fileSystem(of: request).write(
-        bytes, at: UInt64(UInt(bitPattern: offset)), Inode(rawValue: inode),
+        bytes, at: UInt64(UInt(bitPattern: offset)), isPage: info.pointee.writepage != 0, Inode(rawValue: inode),
         handle: FileHandle(rawValue: info.pointee.fh), reply: WriteReply(request: Request(request)))
 }
 

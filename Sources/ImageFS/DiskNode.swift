@@ -46,7 +46,12 @@ struct DiskNode: ImagePart {
             if let refusal { mount.logger.warning("\(refusal)") }
             throw .readOnlyFileSystem
         }
-        return (WritableDisk(disk, range), options)
+        guard view == .current else { return (WritableDisk(disk, range, isDirect: true), options) }
+        let isDirect = mount.writing.isDirect
+        return (
+            WritableDisk(disk, range, isDirect: isDirect),
+            isDirect ? OpenOptions(directIO: true, writesInParallel: true) : options
+        )
     }
 
     private func open(
@@ -63,7 +68,7 @@ struct DiskNode: ImagePart {
         guard mount.isWritable else {
             return (disk, OpenOptions(keepCache: keepsCache, backing: disk.path?.backing))
         }
-        // A disk has one file whose pages the kernel keeps: what is written to one of several would not be seen in the others.
+        // A disk has one file whose pages the kernel keeps after it was closed: see `DiskAliases`.
         let isKept = view == .current
         return (disk, OpenOptions(keepCache: keepsCache || !isKept, directIO: !isKept, writesInParallel: true))
     }
@@ -105,6 +110,8 @@ final class OpenDisk: OpenFile {
     private let opened: OpenedImage
     /// How the kernel gets its bytes; nil where it gets none. It is kept while the disk is open.
     let path: DiskPath?
+    /// Where it is on the disk that can be written; nil for others.
+    let range: WritableRange?
     var gate: RequestGate? { node.gate }
 
     /// A reader of `image`, the disk `view` of `node` that `opened` is.
@@ -119,6 +126,8 @@ final class OpenDisk: OpenFile {
         self.path = path
         self.node = node
         self.counters = counters
+        range = WritableRange(of: image, alsoRefused: true)
+        if let range { node.aliases.open(view, range) }
     }
 
     func read(_ count: Int, at offset: UInt64, in mount: ImageFileSystem, reply: consuming DataReply) {
@@ -167,6 +176,7 @@ final class OpenDisk: OpenFile {
     }
 
     func close(in mount: ImageFileSystem) {
+        if range != nil { node.aliases.close(view) }
         // Of what the kernel reads by itself it keeps nothing under the inode of the mount.
         mount.closeDisk(of: node, cached: path?.kind == .server ? view : nil)
     }

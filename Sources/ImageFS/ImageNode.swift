@@ -85,9 +85,8 @@ final class ImageNode: Entry, Closable {
     /// Bounds the threads that serve it.
     let requests: RequestGate
     var gate: RequestGate? { requests }
-    /// How many have `disk.raw` open for writing. Memory that they mapped changes pages of the kernel, which writes them when
-    /// it likes, and in the end when they are closed.
-    let pageWriters = Atomic(0)
+    /// The files of its disk that are open.
+    let aliases = DiskAliases()
     private let source: CatalogImage
     private let maps = KeptMaps()
     private let state = Guarded(State())

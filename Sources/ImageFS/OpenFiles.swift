@@ -14,8 +14,9 @@ protocol OpenFile: Sendable {
     /// Answers where the next data or hole is; by default it is not known.
     func seek(from offset: UInt64, to target: SeekTarget, in mount: ImageFileSystem, reply: consuming SeekReply)
 
-    /// Writes `bytes` at `offset`; by default it cannot be written to.
-    func write(_ bytes: RawSpan, at offset: UInt64, in mount: ImageFileSystem, reply: consuming WriteReply)
+    /// Writes `bytes` at `offset`, which the kernel has of changed pages if `isPage` says so; by default it cannot be written to.
+    func write(
+        _ bytes: RawSpan, at offset: UInt64, isPage: Bool, in mount: ImageFileSystem, reply: consuming WriteReply)
 
     /// Has the `count` bytes at `offset` read as zeros; by default it cannot be written to.
     func zero(
@@ -38,7 +39,9 @@ extension OpenFile {
         reply.failure(.invalidArgument)
     }
 
-    func write(_ bytes: RawSpan, at offset: UInt64, in mount: ImageFileSystem, reply: consuming WriteReply) {
+    func write(
+        _ bytes: RawSpan, at offset: UInt64, isPage: Bool, in mount: ImageFileSystem, reply: consuming WriteReply
+    ) {
         reply.failure(.badHandle)
     }
 

@@ -4,21 +4,19 @@ import Fuse
 import Glibc
 import Logging
 import Overlays
-import Synchronization
 
 /// A disk that is open for writing. Every method may be called from any thread.
 final class WritableDisk: OpenFile {
     private let disk: OpenDisk
     private let range: WritableRange
-    /// `disk.raw`, whose pages the kernel keeps.
-    private let whole: DiskNode
+    /// Whether it is read and written past the page cache.
+    private let isDirect: Bool
     var gate: RequestGate? { disk.gate }
 
     /// `disk`, of which `range` can be written.
-    init(_ disk: OpenDisk, _ range: WritableRange) {
-        (self.disk, self.range) = (disk, range)
-        whole = DiskNode(image: disk.node, view: .current)
-        if !range.isPart { disk.node.pageWriters.add(1, ordering: .relaxed) }
+    init(_ disk: OpenDisk, _ range: WritableRange, isDirect: Bool) {
+        (self.disk, self.range, self.isDirect) = (disk, range, isDirect)
+        disk.node.aliases.beginWriting(disk.view)
     }
 
     func read(_ count: Int, at offset: UInt64, in mount: ImageFileSystem, reply: consuming DataReply) {
@@ -29,21 +27,25 @@ final class WritableDisk: OpenFile {
         disk.seek(from: offset, to: target, in: mount, reply: reply)
     }
 
-    func write(_ bytes: RawSpan, at offset: UInt64, in mount: ImageFileSystem, reply: consuming WriteReply) {
+    func write(
+        _ bytes: RawSpan, at offset: UInt64, isPage: Bool, in mount: ImageFileSystem, reply: consuming WriteReply
+    ) {
         guard bytes.byteCount > 0 else { return reply.written(0) }
         // As a block device has it: what lies past its end is not written, and nothing at all is an error.
         guard let target = range.range(UInt64(bytes.byteCount), at: offset) else {
             return reply.failure(ErrorNumber(rawValue: ENOSPC))
         }
-        guard mayFollowPages else { return write(bytes, to: target, in: mount, reply: reply) }
+        let changed = isPage ? [] : changedPages(of: target, in: mount)
+        guard !changed.isEmpty else { return write(bytes, to: target, isPage: isPage, in: mount, reply: reply) }
         let copy = AlignedBuffer(copying: bytes)
-        afterPages(of: target, in: mount, reply) { [self] reply in
-            write(copy.bytes, to: target, in: mount, reply: reply)
+        after(changed, in: mount, reply) { [self] reply in
+            write(copy.bytes, to: target, isPage: false, in: mount, reply: reply)
         }
     }
 
     private func write(
-        _ bytes: RawSpan, to target: Range<UInt64>, in mount: ImageFileSystem, reply: consuming WriteReply
+        _ bytes: RawSpan, to target: Range<UInt64>, isPage: Bool, in mount: ImageFileSystem,
+        reply: consuming WriteReply
     ) {
         let count = target.count
         do throws(ImageError) {
@@ -51,7 +53,13 @@ final class WritableDisk: OpenFile {
         } catch {
             return reply.failure(range.failure(error, in: mount))
         }
-        seen(target, in: mount, reply) { $0.written(count) }
+        let stale = pages(of: target, in: mount)
+        guard !isPage else {
+            // The kernel holds this page, and who changes another of the same bytes may hold that: neither waits.
+            reply.written(count)
+            return mount.writing.forget(stale) {}
+        }
+        once(stale, in: mount, reply) { $0.written(count) }
     }
 
     func zero(
@@ -62,8 +70,9 @@ final class WritableDisk: OpenFile {
             return reply.failure(ErrorNumber(rawValue: EFBIG))
         }
         guard let target = range.range(count, at: offset) else { return reply.done() }
-        guard mayFollowPages else { return zero(target, way, in: mount, reply: reply) }
-        afterPages(of: target, in: mount, reply) { [self] reply in zero(target, way, in: mount, reply: reply) }
+        let changed = changedPages(of: target, in: mount)
+        guard !changed.isEmpty else { return zero(target, way, in: mount, reply: reply) }
+        after(changed, in: mount, reply) { [self] reply in zero(target, way, in: mount, reply: reply) }
     }
 
     private func zero(
@@ -75,33 +84,40 @@ final class WritableDisk: OpenFile {
         } catch {
             return reply.failure(range.failure(error, in: mount))
         }
-        seen(target, in: mount, reply) { $0.done() }
+        once(pages(of: target, in: mount), in: mount, reply) { $0.done() }
     }
 
-    /// Whether the kernel may have pages of `disk.raw` that mapped memory has changed, and that it has not written yet. Where
-    /// one of them holds bytes that are written to a partition, the whole page would later be written over these.
-    private var mayFollowPages: Bool { range.isPart && disk.node.pageWriters.load(ordering: .relaxed) > 0 }
+    /// What the kernel may have of `target` in pages of other files that mapped memory has changed, and that it has not written
+    /// yet: the whole of such a page would later be written over what is written now.
+    private func changedPages(of target: Range<UInt64>, in mount: ImageFileSystem) -> [DiskAliases.Pages] {
+        disk.node.aliases.changedPages(of: target, besides: disk.view, of: disk.node, in: mount)
+    }
 
-    /// Does `work` when the kernel has written such pages of `target`.
-    private func afterPages<Reply: ~Copyable>(
-        of target: Range<UInt64>, in mount: ImageFileSystem, _ reply: consuming Reply,
+    /// What the kernel may have of `target` in other pages than those that are written.
+    private func pages(of target: Range<UInt64>, in mount: ImageFileSystem) -> ArraySlice<DiskAliases.Pages> {
+        disk.node.aliases.pages(
+            of: target, writtenBy: disk.view, isDirect: isDirect, of: disk.node, in: mount)[...]
+    }
+
+    /// Does `work` when the kernel has written what mapped memory has changed of `pages`.
+    private func after<Reply: ~Copyable>(
+        _ pages: [DiskAliases.Pages], in mount: ImageFileSystem, _ reply: consuming Reply,
         _ work: @escaping @Sendable (consuming Reply) -> Void
     ) {
         let held = HeldReply(reply)
-        mount.writing.forget(target, of: mount.inodes.number(of: whole)) { [gate] in
+        mount.writing.forget(pages[...]) { [gate] in
             if let reply = held.take() { mount.gated(by: gate, reply, work) }
         }
     }
 
-    /// Answers once whoever reads `target` through another file sees what is there now.
-    private func seen<Reply: ~Copyable>(
-        _ target: Range<UInt64>, in mount: ImageFileSystem, _ reply: consuming Reply,
+    /// Answers once the kernel has forgotten `pages`, and who reads them sees what is there now.
+    private func once<Reply: ~Copyable>(
+        _ pages: ArraySlice<DiskAliases.Pages>, in mount: ImageFileSystem, _ reply: consuming Reply,
         _ answer: @escaping @Sendable (consuming Reply) -> Void
     ) {
-        // Of partitions the kernel keeps no pages.
-        guard range.isPart else { return answer(reply) }
+        guard !pages.isEmpty else { return answer(reply) }
         let held = HeldReply(reply)
-        mount.writing.forget(target, of: mount.inodes.number(of: whole)) {
+        mount.writing.forget(pages) {
             if let reply = held.take() { answer(reply) }
         }
     }
@@ -115,7 +131,7 @@ final class WritableDisk: OpenFile {
             range.layer.disk.noteModified()
             return nil
         }
-        if !range.isPart { disk.node.pageWriters.subtract(1, ordering: .relaxed) }
+        disk.node.aliases.endWriting(disk.view)
         disk.close(in: mount)
         disk.node.forgetIfIdle()
     }

@@ -101,6 +101,47 @@ struct `A disk with an overlay` {
         #expect(try folder.digestByQEMU("a.qcow2") == digest)
     }
 
+    @Test func `shows nothing older than what was written, to those who read at the same time`() throws {
+        let folder = try OverlaidFolder(
+            """
+            truncate -s 16M a.raw; printf 'label: gpt\nstart=2048, size=8192\n' | sfdisk -q a.raw
+            """)
+        let mount = try folder.mount()
+        let said = try Python.run(
+            """
+            whole = sys.argv[1] + '/disk.raw'; part = sys.argv[1] + '/partitions/p1.raw'; start = 2048 * 512
+            done = multiprocessing.Value('q', 0); over = multiprocessing.Value('b', 0)
+            def reading(name, path, flags, at, maps):
+                f = os.open(path, flags); m = None; count = 0
+                try:
+                    if maps: m = mmap.mmap(f, os.path.getsize(path), prot=mmap.PROT_READ)
+                except OSError as e: return is_('mapping', e.errno, errno.ENODEV)
+                while not over.value or count == 0:
+                    least = done.value
+                    got = int.from_bytes(m[at:at + 8] if m else os.pread(f, 8, at), 'little'); count += 1
+                    if got < least: print('%s: %d after %d was written' % (name, got, least)); return
+            readers = [multiprocessing.Process(target=reading, args=arguments) for arguments in [
+                ('the disk', whole, os.O_RDONLY, start, False), ('memory of the disk', whole, os.O_RDONLY, start, True),
+                ('the disk, for writing', whole, os.O_RDWR, start, False),
+                ('memory of the disk, for writing', whole, os.O_RDWR, start, True),
+                ('the partition', part, os.O_RDONLY, 0, False), ('memory of the partition', part, os.O_RDWR, 0, True)]]
+            for reader in readers: reader.start()
+            w = os.open(whole, os.O_RDWR); p = os.open(part, os.O_RDWR)
+            end = time.monotonic() + 6; number = 0
+            while time.monotonic() < end:
+                number += 1; bytes = number.to_bytes(8, 'little')
+                if number % 3: os.pwrite(w, bytes * 512, start)
+                else: os.pwrite(p, bytes, 0)
+                done.value = number
+            over.value = 1
+            for reader in readers: reader.join(30)
+            is_('readers that ended', [reader.exitcode for reader in readers], [0] * len(readers))
+            is_('writes', number > 100, True)
+            """, mount.file("a.raw"))
+        #expect(said == "", "\(said)")
+        try folder.end(mount)
+    }
+
     @Test func `shows at once through each of its files what was written through another`() throws {
         let folder = try OverlaidFolder(
             """
@@ -113,11 +154,16 @@ struct `A disk with an overlay` {
             whole = sys.argv[1] + '/disk.raw'; part = sys.argv[1] + '/partitions/p2.raw'; start = 12288 * 512
             w = os.open(whole, os.O_RDWR); p = os.open(part, os.O_RDWR)
             m = mmap.mmap(w, os.path.getsize(whole))
+            # Others that have it open, by which the kernel has pages of its own, or none.
+            r = os.open(whole, os.O_RDONLY); w2 = os.open(whole, os.O_RDWR); pm = None
+            try: pm = mmap.mmap(p, os.path.getsize(part))
+            # Before Linux 6.6 what is read past the page cache cannot be mapped.
+            except OSError as e: is_('mapping a partition', e.errno, errno.ENODEV)
             rand = random.Random(7)
             for turn in range(300):
                 count = rand.choice([1, 512, 4096, 70000]); at = rand.randrange((4 << 20) - count)
                 data = bytes([turn % 251 + 1]) * count
-                os.pread(w, 65536, start + at); os.pread(p, 65536, at)
+                os.pread(w, 65536, start + at); os.pread(p, 65536, at); os.pread(r, 65536, start + at)
                 if turn % 2:
                     is_('to the partition', os.pwrite(p, data, at), count)
                     is_('by the disk', os.pread(w, count, start + at), data)
@@ -125,12 +171,18 @@ struct `A disk with an overlay` {
                 else:
                     is_('to the disk', os.pwrite(w, data, start + at), count)
                     is_('by the partition', os.pread(p, count, at), data)
+                    is_('by memory, of the disk', m[start + at:start + at + count], data)
+                for file in [r, w2]: is_('by others', os.pread(file, count, start + at), data)
+                if pm: is_('by memory of the partition', pm[at:at + count], data)
             # In one page, which memory has changed and the kernel has not written yet.
             m[start + 9000] = 65
             is_('beside memory', os.pwrite(p, b'next', 9001), 4)
             m.flush(); is_('both', os.pread(p, 5, 9000), b'Anext')
+            if pm:
+                pm[20000] = 66; is_('beside memory of the partition', os.pwrite(w, b'then', start + 20001), 4)
+                pm.flush(); is_('both, by the disk', os.pread(r, 5, start + 20000), b'Bthen'); pm.close()
             is_('past its end', says(os.pwrite, p, b'x', 4 << 20), 'ENOSPC')
-            m.close(); os.close(w); os.close(p)
+            m.close(); os.close(w); os.close(p); os.close(r); os.close(w2)
             """, mount.file("a.qcow2"))
         #expect(said == "", "\(said)")
         // What the guest's table says by now, once the disk is closed.
