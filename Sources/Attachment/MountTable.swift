@@ -16,6 +16,8 @@ struct MountTable {
         var type: String
         /// What was mounted, as mount(8) was given it.
         var source: String
+        /// Whether nothing can be written to it.
+        var isReadOnly: Bool
     }
 
     /// The mounts, the newest last.
@@ -35,10 +37,13 @@ struct MountTable {
                 let dash = fields[6...].firstIndex(of: [UInt8(ascii: "-")]),
                 dash + 2 < fields.count
             else { return nil }
+            // Of the mount, and of the file system.
+            let options = [fields[5], fields[fields.endIndex - 1]].map { $0.split(separator: UInt8(ascii: ",")) }
             return Entry(
                 id: id, parent: parent, device: String(decoding: fields[2], as: UTF8.self),
                 mountpoint: FilePath(bytes: Self.plain(fields[4])),
-                type: String(decoding: fields[dash + 1], as: UTF8.self), source: nameText(Self.plain(fields[dash + 2])))
+                type: String(decoding: fields[dash + 1], as: UTF8.self), source: nameText(Self.plain(fields[dash + 2])),
+                isReadOnly: options.contains { $0.contains(Array("ro".utf8)[...]) })
         }
     }
 

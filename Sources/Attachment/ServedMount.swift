@@ -13,6 +13,7 @@ package struct ServedMount {
     package let mountpoint: FilePath
     /// The folder of images, or the image, that is mounted.
     package let images: String
+    private let isReadOnly: Bool
     private let server: ProcessIdentity?
 
     /// The number of that process; nil where it could not be found.
@@ -25,7 +26,7 @@ package struct ServedMount {
         guard let place = try? canonical(FilePath(text: path)), let entry = try MountTable().uppermost(at: place),
             entry.type == "fuse.rblockfs"
         else { return nil }
-        (mountpoint, images) = (place, entry.source)
+        (mountpoint, images, isReadOnly) = (place, entry.source, entry.isReadOnly)
         server = isLazy ? nil : Self.said(at: place) ?? Self.found(at: place)
     }
 
@@ -79,10 +80,14 @@ package struct ServedMount {
     /// Has the overlays have all that was written. Answers why the server could not be asked; nil where they have. Throws what the
     /// server says where they cannot.
     private func flush() throws(ImageError) -> ErrorText? {
+        guard !isReadOnly else { return nil }
         let directory: FileDescriptor
         do {
             directory = try FileDescriptor.open(mountpoint, .readOnly, options: [.directory, .closeOnExec])
         } catch {
+            guard error as? Errno == .permissionDenied else {
+                return "its server has died, and what it had not stored is lost"
+            }
             return
                 "its server, which answers none but its user, was not asked whether the overlays have all that was written: "
                 + "its log says so where they have not"
@@ -94,9 +99,9 @@ package struct ServedMount {
         throw ImageError(
             .system(errno: error.rawValue), path: mountpoint.text,
             "stays mounted: what was written cannot be stored in its overlay, as the server's log says: \(error)",
-            hint: error == .noSpace || error == .diskQuotaExceeded
-                ? "make space where the overlays are, and do this again; --lazy unmounts it without what is not stored"
-                : "--lazy unmounts it without what is not stored")
+            hint: (error == .noSpace || error == .diskQuotaExceeded
+                ? "make space where the overlays are, and do this again, or copy " : "copy ")
+                + "the disk from the mount; --lazy unmounts it without what is not stored")
     }
 
     private func unmountNow(isLazy: Bool) throws(ImageError) {

@@ -16,9 +16,6 @@ public final class KernelCache: Sendable {
     public let mapsDirectFiles: Bool
     /// Nil once the session has ended.
     private let live: Mutex<Live?>
-    /// The kernel waits for reads of the pages that it forgets: no thread that answers reads may wait for that, and neither may
-    /// other files.
-    private let queue = DispatchQueue(label: "page-cache", attributes: .concurrent)
     private let underWay = DispatchGroup()
 
     init(of session: OpaquePointer, mapsDirectFiles: Bool) {
@@ -30,7 +27,9 @@ public final class KernelCache: Sendable {
     /// answer requests, but must not wait for one. Once the session has ended, does nothing.
     public func forget(_ count: UInt64, at offset: UInt64, of inode: Inode, then work: @escaping @Sendable () -> Void) {
         guard let live = begin() else { return }
-        queue.async { [underWay] in
+        // The kernel waits for reads of the pages that it forgets: no thread that answers reads may wait for that, and neither may
+        // other files, or what else the process has its threads do. A queue of its own has a thread at once.
+        DispatchQueue(label: "page-cache").async { [underWay] in
             // Safe: the session is live until this is left. What the kernel knows nothing of it need not forget.
             unsafe _ = fuse_lowlevel_notify_inval_inode(
                 live.session, inode.rawValue, off_t(clamping: offset), off_t(clamping: count))

@@ -1,10 +1,11 @@
 import BlockImage
 import Catalog
+import Dispatch
 import Fuse
 import Overlays
 import Synchronization
 
-/// The open files of one disk: `disk.raw` and partitions, which are parts of it. What is written through one of them changes the
+/// The open files of one disk: `disk.raw`, and partitions and others that show parts of it. What is written through one of them changes the
 /// others, and the kernel may have pages of each: of `disk.raw` also after it was closed, and of all while they are open, if
 /// only since they are mapped into memory. Every method may be called from any thread.
 final class DiskAliases: Sendable {
@@ -15,8 +16,8 @@ final class DiskAliases: Sendable {
     }
 
     private struct Uses {
-        /// Where it is on the disk.
-        let range: Range<UInt64>
+        /// Where it is on the disk; nil: anywhere.
+        let range: Range<UInt64>?
         var handles = 0
         var writers = 0
     }
@@ -24,10 +25,13 @@ final class DiskAliases: Sendable {
     private let uses = Guarded<[DiskID: Uses]>([:])
     /// How many handles there are in `uses`. Mostly it is one, and that is all that a write looks at.
     private let handles = Atomic(0)
+    private let seenChanges = Guarded<UInt64?>(nil)
+    private let forgetting = DispatchGroup()
 
-    /// The file `view`, at `range`, was opened.
-    func open(_ view: DiskID, _ range: WritableRange) {
-        uses.withLock { $0[view, default: Uses(range: range.start..<range.start + range.size)].handles += 1 }
+    /// The file `view` was opened, which is at `range` of the disk, or has parts of it in other places.
+    func open(_ view: DiskID, _ range: WritableRange?) {
+        let range = range.map { $0.start..<$0.start + $0.size }
+        uses.withLock { $0[view, default: Uses(range: range)].handles += 1 }
         // Who writes looks at it after what is written can be read: this reader sees that, or is seen.
         handles.add(1, ordering: .sequentiallyConsistent)
     }
@@ -46,6 +50,28 @@ final class DiskAliases: Sendable {
 
     /// That one is closed.
     func endWriting(_ view: DiskID) { uses.withLock { $0[view]?.writers -= 1 } }
+
+    /// Whether something was written, by the `changeCount` `changes` of now, since this was asked last.
+    func isChanged(since changes: UInt64) -> Bool {
+        seenChanges.withLock { seen in
+            defer { seen = changes }
+            return seen != changes
+        }
+    }
+
+    /// Pages are being forgotten that no answer waits for, until `endForgetting`.
+    func beginForgetting() { forgetting.enter() }
+
+    /// They are.
+    func endForgetting() { forgetting.leave() }
+
+    /// Does `work` once no such pages are being forgotten, on a thread of its own.
+    func afterForgetting(_ work: @escaping @Sendable () -> Void) {
+        forgetting.notify(queue: DispatchQueue(label: "flushed"), execute: work)
+    }
+
+    /// Whether such pages are being forgotten.
+    var isForgetting: Bool { forgetting.wait(timeout: .now()) == .timedOut }
 
     /// What may have been changed of `target`, bytes of the disk of `node`, by memory that other files than `view` are mapped to.
     func changedPages(
@@ -84,12 +110,14 @@ final class DiskAliases: Sendable {
     }
 
     private static func pages(
-        of target: Range<UInt64>, _ view: DiskID, _ range: Range<UInt64>, of node: ImageNode, in mount: ImageFileSystem
+        of target: Range<UInt64>, _ view: DiskID, _ range: Range<UInt64>?, of node: ImageNode, in mount: ImageFileSystem
     ) -> Pages? {
+        let inode = mount.inodes.number(of: DiskNode(image: node, view: view))
+        guard let range else { return Pages(inode: inode, range: 0..<UInt64(Int64.max)) }
         let common = target.clamped(to: range)
         guard !common.isEmpty else { return nil }
         return Pages(
-            inode: mount.inodes.number(of: DiskNode(image: node, view: view)),
+            inode: inode,
             range: common.lowerBound - range.lowerBound..<common.upperBound - range.lowerBound)
     }
 }

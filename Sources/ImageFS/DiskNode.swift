@@ -46,11 +46,17 @@ struct DiskNode: ImagePart {
             if let refusal { mount.logger.warning("\(refusal)") }
             throw .readOnlyFileSystem
         }
-        guard view == .current else { return (WritableDisk(disk, range, isDirect: true), options) }
+        guard view == .current else {
+            var options = options
+            options.writesInParallel = mount.writing.mayBeParallel(pastCache: pastCache)
+            return (WritableDisk(disk, range, isDirect: true), options)
+        }
         let isDirect = mount.writing.isDirect
         return (
             WritableDisk(disk, range, isDirect: isDirect),
-            isDirect ? OpenOptions(directIO: true, writesInParallel: true) : options
+            isDirect
+                ? OpenOptions(directIO: true, writesInParallel: mount.writing.mayBeParallel(pastCache: pastCache))
+                : options
         )
     }
 
@@ -69,8 +75,12 @@ struct DiskNode: ImagePart {
             return (disk, OpenOptions(keepCache: keepsCache, backing: disk.path?.backing))
         }
         // A disk has one file whose pages the kernel keeps after it was closed: see `DiskAliases`.
-        let isKept = view == .current
-        return (disk, OpenOptions(keepCache: keepsCache || !isKept, directIO: !isKept, writesInParallel: true))
+        guard view == .current else {
+            return (disk, OpenOptions(directIO: true, writesInParallel: mount.writing.mayBeParallel(pastCache: false)))
+        }
+        // A reader that was there while something was written may have left pages that are older.
+        let isWritten = disk.range.map { image.aliases.isChanged(since: $0.layer.disk.changeCount) } ?? false
+        return (disk, OpenOptions(keepCache: keepsCache && !isWritten, writesInParallel: !mount.writing.isDirect))
     }
 }
 
@@ -112,6 +122,8 @@ final class OpenDisk: OpenFile {
     let path: DiskPath?
     /// Where it is on the disk that can be written; nil for others.
     let range: WritableRange?
+    /// Whether what it shows changes when that is written to.
+    private let isAlias: Bool
     var gate: RequestGate? { node.gate }
 
     /// A reader of `image`, the disk `view` of `node` that `opened` is.
@@ -127,7 +139,8 @@ final class OpenDisk: OpenFile {
         self.node = node
         self.counters = counters
         range = WritableRange(of: image, alsoRefused: true)
-        if let range { node.aliases.open(view, range) }
+        isAlias = opened.disk.image?.layer is OverlayLayer && view.snapshot == nil
+        if isAlias { node.aliases.open(view, range) }
     }
 
     func read(_ count: Int, at offset: UInt64, in mount: ImageFileSystem, reply: consuming DataReply) {
@@ -171,12 +184,12 @@ final class OpenDisk: OpenFile {
 
     /// sync(1) opens what others write to for reading.
     func synchronize(in mount: ImageFileSystem, reply: consuming DoneReply) {
-        guard let range = WritableRange(of: image) else { return reply.done() }
-        range.flush(in: mount, reply: reply)
+        guard let range, range.layer.refusal == nil else { return reply.done() }
+        range.flush(in: mount, after: node.aliases, reply: reply)
     }
 
     func close(in mount: ImageFileSystem) {
-        if range != nil { node.aliases.close(view) }
+        if isAlias { node.aliases.close(view) }
         // Of what the kernel reads by itself it keeps nothing under the inode of the mount.
         mount.closeDisk(of: node, cached: path?.kind == .server ? view : nil)
     }

@@ -56,8 +56,11 @@ final class WritableDisk: OpenFile {
         let stale = pages(of: target, in: mount)
         guard !isPage else {
             // The kernel holds this page, and who changes another of the same bytes may hold that: neither waits.
+            let aliases = disk.node.aliases
+            if !stale.isEmpty { aliases.beginForgetting() }
             reply.written(count)
-            return mount.writing.forget(stale) {}
+            if !stale.isEmpty { mount.writing.forget(stale) { aliases.endForgetting() } }
+            return
         }
         once(stale, in: mount, reply) { $0.written(count) }
     }
@@ -110,7 +113,7 @@ final class WritableDisk: OpenFile {
         }
     }
 
-    /// Answers once the kernel has forgotten `pages`, and who reads them sees what is there now.
+    /// Answers once the kernel has forgotten `pages`: they are then read as they are now.
     private func once<Reply: ~Copyable>(
         _ pages: ArraySlice<DiskAliases.Pages>, in mount: ImageFileSystem, _ reply: consuming Reply,
         _ answer: @escaping @Sendable (consuming Reply) -> Void
@@ -122,7 +125,9 @@ final class WritableDisk: OpenFile {
         }
     }
 
-    func flush(in mount: ImageFileSystem, reply: consuming DoneReply) { range.flush(in: mount, reply: reply) }
+    func flush(in mount: ImageFileSystem, reply: consuming DoneReply) {
+        range.flush(in: mount, after: disk.node.aliases, reply: reply)
+    }
 
     func close(in mount: ImageFileSystem) {
         // No program waits for it, and what was written to mapped memory comes after the last close(2).
@@ -138,14 +143,16 @@ final class WritableDisk: OpenFile {
 }
 
 extension WritableRange {
-    /// Has what was written to its disk be on stable storage.
-    func flush(in mount: ImageFileSystem, reply: consuming DoneReply) {
+    /// Has what was written to its disk be on stable storage, and be read through all of its files, `aliases`.
+    func flush(in mount: ImageFileSystem, after aliases: DiskAliases, reply: consuming DoneReply) {
         do throws(ImageError) {
             try layer.disk.flush()
-            reply.done()
         } catch {
-            reply.failure(failure(error, in: mount))
+            return reply.failure(failure(error, in: mount))
         }
+        guard aliases.isForgetting else { return reply.done() }
+        let held = HeldReply(reply)
+        aliases.afterForgetting { held.take()?.done() }
     }
 
     /// Logs `error`, if none of the disk was logged lately, and tells its number.

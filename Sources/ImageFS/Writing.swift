@@ -12,11 +12,18 @@ import Synchronization
 final class Writing: Sendable {
     private let cache = Guarded<KernelCache?>(nil)
     private let direct = Atomic(false)
+    /// For flushes of all overlays.
+    let flushes = RequestGate(limit: 2)
     private let writeBack = Guarded<IdleWriteBack?>(nil)
 
-    /// Whether disks that are open for writing are written past the page cache: then twice as much is written in the same time,
-    /// since each byte is copied once less, and by several threads at once.
+    /// Whether disks that are open for writing are written past the page cache: then nearly twice as much is written in the same
+    /// time, since each byte is copied once less.
     var isDirect: Bool { direct.load(ordering: .relaxed) }
+
+    /// Whether writes to one file may be under way at the same time. Where files can be mapped as well, a program that maps one
+    /// while its threads write to it could wait for itself (Linux 6.18, fuse_file_cached_io_open), so that only those may that ask
+    /// for no page cache, with O_DIRECT.
+    func mayBeParallel(pastCache: Bool) -> Bool { pastCache || !isDirect }
 
     /// The kernel has `cache`.
     func start(_ cache: KernelCache) {
@@ -89,11 +96,15 @@ extension ImageFileSystem {
     package func synchronizeAll(reply: consuming DoneReply) {
         guard let overlays = source.overlays else { return reply.done() }
         let held = HeldReply(reply)
-        DispatchQueue.global().async { [logger] in
-            let errors = overlays.flush()
-            for error in errors { logger.error("what was written is not in its overlay: \(error)") }
-            guard let reply = held.take() else { return }
-            if let first = errors.first { reply.failure(ErrorNumber(first)) } else { reply.done() }
+        DispatchQueue(label: "flush").async { [writing, logger] in
+            // However many ask at once, few threads wait for disks.
+            writing.flushes.perform {
+                let errors = overlays.flush()
+                for error in errors { logger.error("what was written is not in its overlay: \(error)") }
+                guard let reply = held.take() else { return nil }
+                if let first = errors.first { reply.failure(ErrorNumber(first)) } else { reply.done() }
+                return nil
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 import BlockImage
 import ByteFormat
 import Encryption
+import HostStorage
 
 /// Which disk an overlay was made over: what it keeps in mind of the files of that, in a header extension, since an overlay
 /// over a disk that was changed meanwhile shows a mixture of both, which is a destroyed file system.
@@ -49,9 +50,9 @@ package struct BaseIdentity: Hashable, Sendable {
 
     /// That of the disk whose chain is `layers`. Throws what reading its files throws.
     package init(of layers: [LayerDescription]) throws(ImageError) {
-        parts = [try Part(layers.prefix(1).flatMap(\.files))]
-        let below = layers.dropFirst().flatMap(\.files)
-        if !below.isEmpty { parts.append(try Part(below)) }
+        var parts: [Part] = []
+        for files in Self.groups(layers) { parts.append(try Part(files)) }
+        self.parts = parts
     }
 
     /// What `bytes` say; nil for what is none, or of a later version.
@@ -99,8 +100,8 @@ package struct BaseIdentity: Hashable, Sendable {
     /// What a commit has written to the base is known of nothing but the overlay, and so a base whose commit has begun is the
     /// same as long as it is the same file.
     package func state(over layers: [LayerDescription]) throws(ImageError) -> State {
+        guard let change = try change(layers) else { return .unchanged }
         let now = try BaseIdentity(of: layers)
-        guard let change = try change(to: now, layers) else { return .unchanged }
         guard isBeingCommitted, parts.count == now.parts.count, parts[0].inode == now.parts[0].inode,
             parts.dropFirst() == now.parts.dropFirst()
         else { return .changed(change) }
@@ -114,44 +115,71 @@ package struct BaseIdentity: Hashable, Sendable {
         return identity
     }
 
-    /// How `now`, the disk of `layers`, differs from the one that the overlay was made over; nil where it does not.
-    private func change(to now: BaseIdentity, _ layers: [LayerDescription]) throws(ImageError) -> Change? {
-        guard parts.count == now.parts.count else {
+    /// How the disk of `layers` differs from the one that the overlay was made over; nil where it does not.
+    private func change(_ layers: [LayerDescription]) throws(ImageError) -> Change? {
+        let groups = Self.groups(layers)
+        guard parts.count == groups.count else {
             return Change(
                 fault:
-                    "the image under it has \(now.parts.count > 1 ? "a" : "no") backing file now, other than when it was made"
+                    "the image under it has \(groups.count > 1 ? "a" : "no") backing file now, other than when it was made"
             )
         }
-        for (index, (was, part)) in zip(parts, now.parts).enumerated() {
+        for (index, (was, files)) in zip(parts, groups).enumerated() {
             let name: ErrorText = index == 0 ? "the image under it" : "an image further down its chain"
+            let part = try Part(files, was.modified == Part.undated ? .undated : .dated)
             if was.size != part.size { return Change(fault: "\(name) has another size than when it was made") }
             if was.modified != part.modified {
-                let files = (index == 0 ? layers.prefix(1) : layers.dropFirst()).flatMap(\.files)
                 return Change(
                     fault: "\(name) was written to after it was made", hint: try was.hint(toDate: files))
             }
-            if was.digest != part.digest { return Change(fault: "\(name) has another content than when it was made") }
+            if was.digest != part.digest {
+                return Change(fault: "\(name) has another content than when it was made")
+            }
         }
         return nil
+    }
+
+    /// The files of the base itself, and those of all images under it.
+    private static func groups(_ layers: [LayerDescription]) -> [[any HostFile]] {
+        let below = layers.dropFirst().flatMap(\.files)
+        return [layers.prefix(1).flatMap(\.files)] + (below.isEmpty ? [] : [below])
     }
 }
 
 extension BaseIdentity.Part {
-    /// That of `files`; `time`: as if they were last written to then.
-    fileprivate init(_ files: [any HostFile], at time: FileTime? = nil) throws(ImageError) {
+    /// Whether the times of files count.
+    fileprivate enum Dating {
+        /// Where they mean something: not of devices, and of files that their file system dates by the clock.
+        case known
+        case undated, dated
+        /// As if the file was last written to then.
+        case at(FileTime)
+    }
+
+    /// What stands for the time of files whose times mean nothing.
+    fileprivate static let undated = FileTime(seconds: 0, nanoseconds: 0)
+
+    /// That of `files`.
+    fileprivate init(_ files: [any HostFile], _ dating: Dating = .known) throws(ImageError) {
+        func time(of file: any HostFile) -> FileTime? {
+            switch dating {
+            case .known: file.isDatedByClock || file is DeviceFile ? nil : file.modified
+            case .dated: file is DeviceFile ? nil : file.modified
+            case .undated: nil
+            case .at(let time): time
+            }
+        }
         size = files.reduce(0) { $0 &+ $1.size }
-        // Of a file that its file system dates by the clock the time means nothing.
-        modified = files.filter { !$0.isDatedByClock }.map(\.modified).max() ?? FileTime(seconds: 0, nanoseconds: 0)
+        modified = files.compactMap(time).max() ?? Self.undated
         inode = files.first?.identity?.inode ?? 0
         do {
             var digest = try ContentDigest(.sha256)
             for file in files {
                 var stamp = ByteWriter()
                 stamp.write(file.size, .big)
-                if !file.isDatedByClock {
-                    let modified = time ?? file.modified
-                    stamp.write(UInt64(bitPattern: modified.seconds), .big)
-                    stamp.write(UInt32(clamping: modified.nanoseconds), .big)
+                if let time = time(of: file) {
+                    stamp.write(UInt64(bitPattern: time.seconds), .big)
+                    stamp.write(UInt32(clamping: time.nanoseconds), .big)
                 }
                 unsafe try digest.update(stamp.bytes.span.bytes)
                 let count = min(file.size, BaseIdentity.hashedSize)
@@ -169,13 +197,20 @@ extension BaseIdentity.Part {
                 .unsupported, path: files.first?.path ?? "", "libcrypto refuses to make a SHA-256: \(error)")
         }
     }
+
     /// The command that makes `files` the ones that they were, where their time is all that is known to be another: as after
     /// a copy, which has the time when it was made. Nil where more is, and of several files.
     fileprivate func hint(toDate files: [any HostFile]) throws(ImageError) -> String? {
-        guard files.count == 1, try Self(files, at: modified).digest == digest else { return nil }
+        guard files.count == 1, modified != Self.undated, try Self(files, .at(modified)).digest == digest else {
+            return nil
+        }
+        var file = files[0]
+        // The disk of an appliance is a part of its file.
+        while let slice = file as? FileSlice { file = slice.file }
+        guard let path = (file as? LocalFile)?.path else { return nil }
         let fraction = "\(1_000_000_000 + modified.nanoseconds)".dropFirst()
         return
             "if only the time of the image is another, as that of a copy, 'touch -d @\(modified.seconds).\(fraction) "
-            + "\(shellWord(files[0].path))' puts it back"
+            + "\(shellWord(path))' puts it back"
     }
 }

@@ -140,7 +140,7 @@ private struct Chain {
         if let given = takeGiven(in: name) {
             let usual = name.usualFormat.flatMap { ImageFormat(rawValue: $0) }
             image = try open(given.file, as: stored ?? given.format ?? usual)
-        } else if let inside = try openInContainer(name, of: index) {
+        } else if let inside = try openInContainer(name, of: index, services) {
             policy = inside.container.policy
             image = try open(try inside.disk.file.get(), as: stored ?? inside.disk.imageFormat())
         } else {
@@ -164,16 +164,21 @@ private struct Chain {
     /// The disk of a container that the layer `index`, an overlay of this program, calls `name`: `x.ova/DISK`. Nil where it is no
     /// such name, or leads to a file of its own. Throws what opening the container throws.
     private func openInContainer(
-        _ name: BackingName, of index: Int
+        _ name: BackingName, of index: Int, _ services: LayerServices
     ) throws(ImageError) -> (container: any DiskContainer, disk: ContainedDisk)? {
         guard layers[index].image?.baseIdentity != nil, let slash = name.bytes.lastIndex(of: UInt8(ascii: "/")) else {
             return nil
         }
         let (archive, disk) = (Array(name.bytes[..<slash]), Array(name.bytes[(slash + 1)...]))
-        let reference = FileReference(archive, role: name.role)
-        guard let format = ContainerFormat.naming(of: archive) else { return nil }
+        let named = layers[index].file
+        // A folder may be called so.
+        guard let format = ContainerFormat.naming(of: archive),
+            !services.policy.isThere(FileReference(name.bytes, role: name.role), namedBy: named)
+        else { return nil }
         let file: any HostFile
-        do throws(ImageError) { file = try policy.open(reference, namedBy: layers[index].file) } catch {
+        do throws(ImageError) {
+            file = try services.policy.open(FileReference(archive, role: name.role), namedBy: named)
+        } catch {
             // Neither may its disks be opened then.
             if error.code == .denied { throw error }
             return nil
@@ -181,7 +186,7 @@ private struct Chain {
         let container = try format.open(file)
         guard let found = container.disks.first(where: { $0.name == disk }) else {
             throw ImageError(
-                .missing, path: layers[index].file.path,
+                .missing, path: named.path,
                 "\(name.role.rawValue) \"\(path: name.sought.text)\": the \(format.driver.noun) has no such disk")
         }
         return (container, found)
@@ -218,14 +223,25 @@ private struct Chain {
     /// Whether what lies under the layer `index` is what that was made over. Throws `corrupt` where it is known to be another,
     /// unless that is to be ignored; then, and where nothing tells, the layer gets a note.
     private mutating func checkBacking(of index: Int) throws(ImageError) {
-        guard let fault = try layers.backingFault(of: index) else { return }
         let file = layers[index].file
+        let advice = "--ignore-parent-id reads it all the same"
+        let found: BackingFault?
+        do throws(ImageError) { found = try layers.backingFault(of: index) } catch {
+            // Where it cannot be read to be compared, all else of it may be.
+            guard !options.ignoresParentID else {
+                layers[index].chainNotes.append("\(path: file.path): is not compared with what is under it: \(error)")
+                return
+            }
+            var said = error
+            said.hint = error.hint.map { "\($0); \(advice)" } ?? advice
+            throw said
+        }
+        guard let fault = found else { return }
         guard fault.isKnown else {
             layers[index].chainNotes.append("\(path: file.path): \(fault.message)")
             return
         }
         guard options.ignoresParentID else {
-            let advice = "--ignore-parent-id reads it all the same"
             throw ImageError(
                 .corrupt, path: file.path, offset: fault.offset, fault.message,
                 hint: fault.hint.map { "\($0); \(advice)" } ?? advice)

@@ -333,7 +333,7 @@ public final class OverlayDisk: Sendable {
         throw ImageError(
             .system(errno: EIO), path: location.text,
             "was moved or removed, and has what was written: without it, that is lost when the server ends",
-            hint: "put it back, or copy the disk from the mount")
+            hint: "put it back; or copy the disk from the mount, and then 'rblock unmount --lazy' ends that")
     }
 
     /// When something was written to the overlay last, as of `noteModified`; nil where there is none.

@@ -25,7 +25,8 @@ package final class OverlayFile {
     package init(at path: FilePath, takesLocks: Bool) throws(ImageError) {
         self.takesLocks = takesLocks
         location = try canonical(path)
-        guard (try? FileStatus(at: path, followingLinks: false))?.kind == .regular else {
+        let own = try? FileStatus(at: path, followingLinks: false)
+        guard own?.identity == (try? FileStatus(at: location))?.identity else {
             throw ImageError(
                 .denied, path: path.text, "is a link to \(path: location.text): name that")
         }

@@ -102,7 +102,7 @@ public final class OverlayFolder: Sendable {
     /// others waiting. `report` gets what went wrong, on any thread.
     public func writeBack(_ report: @escaping @Sendable (ImageError) -> Void) {
         for disk in state.withLock({ Array($0.disks.values) }) where disk.beginWriteBack() {
-            DispatchQueue.global().async {
+            DispatchQueue(label: "overlay").async {
                 do throws(ImageError) { try disk.writeBack() } catch { report(error) }
             }
         }
@@ -128,7 +128,8 @@ public final class OverlayFolder: Sendable {
         let results = Guarded<[FilePath: ImageError?]>([:])
         let group = DispatchGroup()
         for disk in disks {
-            DispatchQueue.global().async(group: group) {
+            // Its disk may not answer: it waits on a thread of its own.
+            DispatchQueue(label: "overlay").async(group: group) {
                 var fault: ImageError?
                 do throws(ImageError) { try work(disk) } catch { fault = error }
                 results.withLock { $0[disk.location] = .some(fault) }

@@ -27,8 +27,8 @@ struct Unmount: ParsableCommand {
               0   unmounted
               1   nothing is mounted there, it is in use, another file system is
                   mounted upon it, or what was written cannot be stored in its
-                  overlay, and it stays mounted; or it is unmounted, and the server of rblockfs goes
-                  on after two minutes
+                  overlay, and it stays mounted; or it is unmounted, and its server
+                  goes on after two minutes
               2   unmounted, but what was read may be wrong: the image was written
                   to, or its server has died; or the server of rblockfs was not
                   found, or could not be asked whether all is stored

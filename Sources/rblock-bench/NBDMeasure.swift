@@ -97,15 +97,21 @@ struct NBDWorkload {
 
     /// A connection to the Unix socket `path` that has entered the default export. The caller closes it.
     static func enter(_ path: String) throws -> CInt {
-        let socket = try connect(to: path)
-        var limit = timeval(tv_sec: 60, tv_usec: 0)
-        setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
-        let entered = cbench_enter_nbd(socket)
-        guard entered == 0 else {
+        // On a busy machine nbdkit 1.32 resets a connection now and then that comes just after another has gone.
+        var tries = 5
+        while true {
+            let socket = try connect(to: path)
+            var limit = timeval(tv_sec: 60, tv_usec: 0)
+            setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+            let entered = cbench_enter_nbd(socket)
+            if entered == 0 { return socket }
             close(socket)
-            throw PosixFailure(number: -entered, call: "handshake with \(path)")
+            tries -= 1
+            guard entered == -ECONNRESET, tries > 0 else {
+                throw PosixFailure(number: -entered, call: "handshake with \(path)")
+            }
+            usleep(100_000)
         }
-        return socket
     }
 
     private static func connect(to path: String) throws -> CInt {

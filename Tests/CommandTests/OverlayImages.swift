@@ -1,6 +1,7 @@
 import Foundation
 import HostTools
 import TestImages
+import Testing
 
 /// A folder with images in `images`, that is mounted on `mnt` with overlays in `changes`.
 final class OverlayImages: Sendable {
@@ -55,5 +56,24 @@ final class OverlayImages: Sendable {
     /// What `rblock info` says of the image under the overlay.
     func base(of image: String) throws -> JSONValue? {
         try RBlock.json("info", "--allow-path", folder.file("images"), overlay(image))["rblock", "base"]
+    }
+
+    /// A script that makes images of 32 MiB.
+    static let made = """
+        qemu-img create -q -f qcow2 base.qcow2 32M; qemu-io -c 'write -P 7 0 9M' base.qcow2 >/dev/null; cp base.qcow2 other.qcow2
+        qemu-img create -q -f vmdk disk.vmdk 32M; truncate -s 32M disk.raw
+        qemu-img create -q -f qcow2 -o compat=0.10 old.qcow2 32M
+        """
+
+    /// Commits, which must be refused because of `words`, and change nothing.
+    func refused(
+        _ image: String, _ words: String, _ options: String..., status: Int32 = 1
+    ) throws {
+        let sums = "cd \"$1\"; find images changes -type f | sort | xargs sha256sum"
+        let before = try Shell.check(sums, path)
+        let result = try RBlock.run(
+            ["commit", "--yes", "--allow-path", "images"] + options + [overlay(image)], in: path)
+        #expect(result.status == status && result.errors.contains(words), "\(image), \(words): \(result)")
+        #expect(try Shell.check(sums, path) == before, "\(words)")
     }
 }

@@ -6,36 +6,17 @@ import Testing
 /// What `rblock commit` and `rblock discard` refuse, and what `info` says of overlays.
 @Suite(.enabled(if: Tool.canMount("qemu-img", "qemu-io", "python3", "fallocate")))
 struct `An overlay` {
-    /// Images of 32 MiB.
-    private static let made = """
-        qemu-img create -q -f qcow2 base.qcow2 32M; qemu-io -c 'write -P 7 0 9M' base.qcow2 >/dev/null; cp base.qcow2 other.qcow2
-        qemu-img create -q -f vmdk disk.vmdk 32M; truncate -s 32M disk.raw
-        qemu-img create -q -f qcow2 -o compat=0.10 old.qcow2 32M
-        """
-
-    /// Commits, which must be refused because of `words`, and change nothing.
-    private func refused(
-        _ images: OverlayImages, _ image: String, _ words: String, _ options: String..., status: Int32 = 1
-    ) throws {
-        let sums = "cd \"$1\"; find images changes -type f | sort | xargs sha256sum"
-        let before = try Shell.check(sums, images.path)
-        let result = try RBlock.run(
-            ["commit", "--yes", "--allow-path", "images"] + options + [images.overlay(image)], in: images.path)
-        #expect(result.status == status && result.errors.contains(words), "\(image), \(words): \(result)")
-        #expect(try Shell.check(sums, images.path) == before, "\(words)")
-    }
-
     @Test func `is committed only into an image that it was made over, and that no other needs`() throws {
-        let images = try OverlayImages(Self.made)
+        let images = try OverlayImages(OverlayImages.made)
         let mount = try images.mount()
         for image in ["base.qcow2", "disk.vmdk", "disk.raw", "old.qcow2"] {
             try Shell.check(OverlayImages.changes, mount.disk(image))
         }
-        try refused(images, "base.qcow2", "a server has these overlays in use")
+        try images.refused("base.qcow2", "a server has these overlays in use")
         try mount.unmount()
-        try refused(images, "disk.vmdk", "'rblock convert --allow-path DIR OVERLAY NEW-IMAGE'")
-        try refused(images, "old.qcow2", "version 2 are not written to")
-        try refused(images, "old.qcow2", "'rblock convert --allow-path DIR OVERLAY NEW-IMAGE'")
+        try images.refused("disk.vmdk", "'rblock convert --allow-path DIR OVERLAY NEW-IMAGE'")
+        try images.refused("old.qcow2", "version 2 are not written to")
+        try images.refused("old.qcow2", "'rblock convert --allow-path DIR OVERLAY NEW-IMAGE'")
         let unasked = try images.run("commit", "disk.raw", "--allow-path", "images")
         #expect(unasked.status == 64 && unasked.errors.contains("--yes"), "\(unasked)")
         let outside = try images.run("commit", "disk.raw", "--yes")
@@ -51,11 +32,11 @@ struct `An overlay` {
         try Shell.check("rm -r \"$1/images/sub\"", images.path)
         // By its permissions, and as a link to elsewhere.
         try Shell.check("chmod a-w \"$1/images/base.qcow2\"", images.path)
-        try refused(images, "base.qcow2", "its permissions let no user write to it")
+        try images.refused("base.qcow2", "its permissions let no user write to it")
         try Shell.check(
             "cd \"$1\"; chmod u+w images/base.qcow2; mkdir far; mv images/base.qcow2 far; ln -s ../far/base.qcow2 images",
             images.path)
-        try refused(images, "base.qcow2", "is a link to", "--allow-path", "far")
+        try images.refused("base.qcow2", "is a link to", "--allow-path", "far")
         try Shell.check("cd \"$1\"; mv far/base.qcow2 images; rmdir far", images.path)
         // What QEMU does with both.
         for file in ["images/base.qcow2", "changes/base.qcow2.overlay.qcow2"] {
@@ -70,23 +51,23 @@ struct `An overlay` {
         try Shell.check(
             "cd \"$1\"; cp changes/base.qcow2.overlay.qcow2 kept; qemu-img snapshot -c now changes/base.qcow2.overlay.qcow2",
             images.path)
-        try refused(images, "base.qcow2", "internal snapshots")
+        try images.refused("base.qcow2", "internal snapshots")
         try Shell.check(
             "cd \"$1\"; mv kept changes/base.qcow2.overlay.qcow2; qemu-img resize -q changes/base.qcow2.overlay.qcow2 48M",
             images.path)
-        try refused(images, "base.qcow2", "which stays as large as it is")
+        try images.refused("base.qcow2", "which stays as large as it is")
         // Written to by another program.
         try Shell.check("qemu-io -c 'write -P 9 20M 1M' \"$1\" >/dev/null", images.folder.file("images/base.qcow2"))
-        try refused(images, "base.qcow2", "both together are no disk")
+        try images.refused("base.qcow2", "both together are no disk")
         // With a word of the user, others may build on it.
         try Shell.check("cd \"$1/images\"; qemu-img create -q -f qcow2 -F raw -b disk.raw child.qcow2", images.path)
-        try refused(images, "disk.raw", "child.qcow2 builds on it")
+        try images.refused("disk.raw", "child.qcow2 builds on it")
         #expect(
             try images.run("commit", "disk.raw", "--yes", "--ignore-dependents", "--allow-path", "images").status == 0)
     }
 
     @Test func `is thrown away only when that is meant`() throws {
-        let images = try OverlayImages(Self.made)
+        let images = try OverlayImages(OverlayImages.made)
         let before = try Shell.check("sha256sum \"$1/images/base.qcow2\"", images.path)
         let mount = try images.mount()
         try Shell.check(OverlayImages.changes, mount.disk("base.qcow2"))
@@ -132,7 +113,7 @@ struct `An overlay` {
 
     @Test(.enabled(if: Tool.areThere("strace", "pgrep")))
     func `is worked at without locks where that is said, and where they fail the message says so`() throws {
-        let images = try OverlayImages(Self.made)
+        let images = try OverlayImages(OverlayImages.made)
         try images.write("base.qcow2")
         let overlay = "changes/base.qcow2.overlay.qcow2"
         func commit(failing call: String, of file: String, _ option: String) throws -> ToolResult {
@@ -159,7 +140,7 @@ struct `An overlay` {
 
     @Test(.enabled(if: Tool.areThere("strace", "pgrep")))
     func `is looked at again once it is locked`() throws {
-        let images = try OverlayImages(Self.made)
+        let images = try OverlayImages(OverlayImages.made)
         try images.write("base.qcow2")
         // A commit begins and is killed just as another program is about to lock the overlay.
         let said = try Shell.run(
@@ -181,7 +162,7 @@ struct `An overlay` {
     }
 
     @Test func `is named itself, and has no snapshots`() throws {
-        let images = try OverlayImages(Self.made)
+        let images = try OverlayImages(OverlayImages.made)
         try images.write("base.qcow2")
         let (overlay, link) = (images.overlay("base.qcow2"), images.folder.file("link"))
         try Shell.check("ln -s \"$1\" \"$2\"; qemu-img snapshot -c before \"$1\"", overlay, link)
@@ -189,13 +170,13 @@ struct `An overlay` {
             let said = try RBlock.run(options + [link], in: images.path)
             #expect(said.status == 1 && said.errors.contains("is a link to \(overlay): name that"), "\(said)")
         }
-        try refused(images, "base.qcow2", "'qemu-img snapshot -l \(overlay)' lists them")
+        try images.refused("base.qcow2", "'qemu-img snapshot -l \(overlay)' lists them")
         try Shell.check("qemu-img snapshot -d before \"$1\"", overlay)
         #expect(try images.run("commit", "base.qcow2", "--yes", "--allow-path", "images").status == 0)
     }
 
     @Test func `says how it stands with the image under it`() throws {
-        let images = try OverlayImages(Self.made)
+        let images = try OverlayImages(OverlayImages.made)
         try images.write("base.qcow2")
         #expect(try images.base(of: "base.qcow2")?["state"]?.text == "unchanged")
         let unseen = try RBlock.json("info", images.overlay("base.qcow2"))["rblock", "base"]
@@ -219,92 +200,8 @@ struct `An overlay` {
         #expect(try RBlock.json("info", images.folder.file("images/other.qcow2"))["rblock", "base"] == nil)
     }
 
-    @Test func `over a disk of an appliance is read, and it keeps no other from being committed`() throws {
-        let images = try OverlayImages(
-            """
-            qemu-img create -q -f qcow2 base.qcow2 32M; qemu-img create -q -f qcow2 gone.qcow2 32M
-            head -c 32M /dev/urandom >raw; qemu-img convert -f raw -O vmdk -o subformat=streamOptimized raw disk1.vmdk
-            mkdir sub; cp gone.qcow2 sub/base.qcow2
-            cat >vm.ovf <<'END'
-            <Envelope xmlns="http://schemas.dmtf.org/ovf/envelope/1" xmlns:ovf="http://schemas.dmtf.org/ovf/envelope/1">
-            <References><File ovf:id="f" ovf:href="disk1.vmdk"/></References>
-            <DiskSection><Disk ovf:diskId="d" ovf:fileRef="f" ovf:capacity="33554432"/></DiskSection></Envelope>
-            END
-            tar -cf shop.ova vm.ovf disk1.vmdk; rm vm.ovf disk1.vmdk raw
-            """)
-        let mount = try images.mount()
-        let disks = ["base.qcow2", "gone.qcow2", "sub/base.qcow2", "shop.ova/disk1.vmdk"]
-        for disk in disks { try Shell.check(OverlayImages.changes, mount.disk(disk)) }
-        let want = try Shell.check("sha256sum <\"$1\" | cut -c 1-64", mount.disk(disks[3]))
-        try mount.unmount()
-        let (overlay, allowed) = (images.overlay(disks[3]), images.folder.file("images"))
-        #expect(try RBlock.run(["hash", "--allow-path", allowed, overlay], in: images.path).text.hasPrefix(want))
-        let denied = try RBlock.run(["hash", overlay], in: images.path)
-        #expect(denied.status == 1 && denied.errors.contains("--allow-path \(allowed) would allow it"), "\(denied)")
-        #expect(try images.base(of: disks[3])?["state"]?.text == "unchanged")
-        try refused(images, disks[3], "only QCOW2 and raw images in one file are written to")
-        // One whose image is not there builds on none, unless that has the same name.
-        try Shell.check("rm \"$1/gone.qcow2\" \"$1/sub/base.qcow2\"", allowed)
-        try refused(images, "base.qcow2", "other images may build on it")
-        try Shell.check("rm \"$1\"", images.overlay("sub/base.qcow2"))
-        let said = try images.run("commit", "base.qcow2", "--yes", "--allow-path", allowed)
-        #expect(said.status == 0 && said.errors == "", "\(said)")
-        // The disk must be there under its name.
-        try Shell.check(
-            "cd \"$1\"; tar -xf shop.ova; mv disk1.vmdk disk2.vmdk; sed -i s/disk1/disk2/ vm.ovf; tar -cf shop.ova vm.ovf disk2.vmdk",
-            allowed)
-        let missing = try RBlock.run(["hash", "--allow-path", allowed, overlay], in: images.path)
-        #expect(missing.status == 1 && missing.errors.contains("the appliance has no such disk"), "\(missing)")
-    }
-
-    @Test func `is not read over an image that was changed since`() throws {
-        let images = try OverlayImages(Self.made)
-        try images.write("base.qcow2")
-        let (overlay, allowed) = (images.overlay("base.qcow2"), images.folder.file("images"))
-        let want = try RBlock.run(["hash", "--allow-path", allowed, overlay], in: images.path).text
-        try Shell.check("touch \"$1/images/base.qcow2\"", images.path)
-        let fault = "the image under it was written to after it was made: both together are no disk"
-        for verb in [["hash"], ["map"], ["read"], ["measure"], ["convert"], ["diff"], ["delta"]] {
-            let others = [
-                "convert": ["out.raw"], "diff": ["images/other.qcow2"], "delta": ["images/other.qcow2", "out"],
-            ]
-            let said = try RBlock.run(
-                verb + ["--allow-path", allowed, overlay] + (others[verb[0]] ?? []), in: images.path)
-            #expect(said.status == (verb == ["diff"] ? 2 : 1) && said.errors.contains(fault), "\(verb) \(said)")
-            #expect(said.errors.contains("--ignore-parent-id reads it all the same"), "\(said)")
-        }
-        #expect(!FileManager.default.fileExists(atPath: images.folder.file("out.raw")))
-        let check = try RBlock.run(["check", "--allow-path", allowed, overlay], in: images.path)
-        #expect(check.status == 2 && check.text.contains("corruption: \(fault)"), "\(check)")
-        let served = try Shell.run(
-            "echo '{\"method\": \"list\", \"id\": 1}' | \"$1\" serve --rpc stdio --allow-path \"$2\" \"$3\"",
-            Tool.rblock,
-            allowed, overlay)
-        #expect(served.text.contains("\"corrupt\"") && served.text.contains(fault), "\(served)")
-        let mount = try Mount(images.folder.file("changes"), options: ["--allow-path", allowed])
-        let error = try JSONValue(
-            parsing: FileManager.default.contents(atPath: mount.stats("base.qcow2.overlay.qcow2")) ?? Data())["error"]
-        #expect(error?["message"]?.text?.contains(fault) == true)
-        #expect(!FileManager.default.fileExists(atPath: mount.disk("base.qcow2.overlay.qcow2")))
-        try mount.unmount()
-        let all = try RBlock.run(["hash", "--ignore-parent-id", "--allow-path", allowed, overlay], in: images.path)
-        #expect(all.text == want, "\(all)")
-        // The command that is named makes it the image again, also for a commit.
-        let refused = try images.run("commit", "base.qcow2", "--yes", "--allow-path", allowed)
-        let command = refused.errors.firstMatch(of: /'(touch -d [^']*)'/)?.output.1
-        #expect(refused.status == 1 && command != nil, "\(refused)")
-        try Shell.check(String(command ?? "false"))
-        #expect(try RBlock.run(["hash", "--allow-path", allowed, overlay], in: images.path).text == want)
-        #expect(try images.run("commit", "base.qcow2", "--yes", "--allow-path", allowed).status == 0)
-        // Where more than the time is another, there is no such command.
-        try images.write("base.qcow2")
-        try Shell.check("cd \"$1/images\"; qemu-io -c 'write -P 9 0 4k' base.qcow2 >/dev/null", images.path)
-        let other = try RBlock.run(["hash", "--allow-path", allowed, overlay], in: images.path)
-        #expect(other.status == 1 && !other.errors.contains("touch"), "\(other)")
-    }
-
     @Test func `has everything when its mount is unmounted by rblock`() throws {
-        let images = try OverlayImages(Self.made)
+        let images = try OverlayImages(OverlayImages.made)
         let mount = try images.mount()
         try Shell.check(OverlayImages.changes, mount.disk("base.qcow2"))
         let want = try Shell.check("sha256sum <\"$1\"", mount.disk("base.qcow2"))

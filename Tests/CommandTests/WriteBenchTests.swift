@@ -50,7 +50,8 @@ struct WriteBenchTests {
                 #expect(Set(rows.map(\.server)) == servers && rows.count == servers.count, "\(image), \(measure)")
                 // QEMU 7.2 mixes up direct writes that are under way at the same time: findings/qemu-fuse-export-writes.sh.
                 for row in rows where measure != "random-32" || row.server != "qemu-storage-daemon" {
-                    #expect(row.problem == nil && row.rounds.count == 1 && row.rounds.allSatisfy { $0 > 0 })
+                    #expect(
+                        row.problem == nil && row.rounds.count == 1 && row.rounds.allSatisfy { $0 > 0 }, "\(row)")
                     #expect(row.median == row.rounds.first && row.size == 32 << 20)
                     let others = servers.subtracting([row.server])
                     #expect(
