@@ -106,6 +106,7 @@ let package = Package(
             swiftSettings: strict),
         .target(
             name: "PartitionTable", dependencies: ["BlockImage", "ByteFormat", "Compression"], swiftSettings: strict),
+        .target(name: "GuestFiles", dependencies: ["BlockImage", "ByteFormat", "Compression"], swiftSettings: strict),
         .target(name: "LVM", dependencies: ["BlockImage", "ByteFormat", "Compression"], swiftSettings: strict),
         .target(
             name: "Catalog",
@@ -298,6 +299,9 @@ let package = Package(
             dependencies: [
                 "BlockImage", "HostStorage", "ImageFormats", "PartitionTable", "HostTools", "TestImages", system,
             ],
+            swiftSettings: forTests),
+        .testTarget(
+            name: "GuestFilesTests", dependencies: ["BlockImage", "ByteFormat", "GuestFiles", "HostTools", "TestImages"],
             swiftSettings: forTests),
         .testTarget(
             name: "LVMTests", dependencies: ["BlockImage", "ByteFormat", "LVM", "HostTools", "TestImages"],
