@@ -301,7 +301,8 @@ let package = Package(
             ],
             swiftSettings: forTests),
         .testTarget(
-            name: "GuestFilesTests", dependencies: ["BlockImage", "ByteFormat", "GuestFiles", "HostTools", "TestImages"],
+            name: "GuestFilesTests",
+            dependencies: ["BlockImage", "ByteFormat", "Compression", "GuestFiles", "HostTools", "TestImages"],
             swiftSettings: forTests),
         .testTarget(
             name: "LVMTests", dependencies: ["BlockImage", "ByteFormat", "LVM", "HostTools", "TestImages"],
@@ -388,7 +389,8 @@ let package = Package(
 if Context.environment["RBLOCK_OPTIMIZE"] != nil {
     let optimized = [
         "BlockImage", "ByteFormat", "Catalog", "ClusterMap", "Compression", "CrashReplay", "EWF", "Encryption", "Fuse",
-        "HostStorage", "ImageFS", "ImageFormats", "ImageTools", "KernelMap", "LVM", "Parallels", "QCOW1", "QCOW2",
+        "GuestFiles", "HostStorage", "ImageFS", "ImageFormats", "ImageTools", "KernelMap", "LVM", "Parallels", "QCOW1",
+        "QCOW2",
         "VDI", "VHD",
         "VHDX", "QED", "VMDK",
     ]

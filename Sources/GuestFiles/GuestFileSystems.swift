@@ -7,6 +7,7 @@ public enum GuestFileSystems {
     /// Throws `unsupported` for one that has a feature which this program does not know, `corrupt` for a damaged one, and what
     /// reading throws.
     public static func open(_ disk: Image, path: String) throws(ImageError) -> (any GuestFileSystem)? {
-        nil
+        if let found = try ExtFileSystem.open(disk, path: path) { return found }
+        return nil
     }
 }
