@@ -86,3 +86,71 @@ struct `A journal` {
         #expect(isOther)
     }
 }
+
+@Suite(.enabled(if: Tool.canUseLoopDevices("mkfs.ext4", "debugfs", "python3")))
+struct `A journal that cannot be replayed` {
+    /// A copy of a file system that has a committed transaction.
+    private func dirty(_ mkfs: String, _ script: String = "") throws -> ExtImage {
+        let image = try ExtImage(mkfs, size: "80M")
+        let copy = try image.copy()
+        try image.mounted(
+            "noatime,commit=300",
+            """
+            python3 -c '
+            import os, sys
+            for turn in range(3):
+                os.mkdir(sys.argv[1] + "/d%d" % turn)
+                fd = os.open(sys.argv[1], os.O_RDONLY); os.fsync(fd)' $M
+            \(script)
+            cp --sparse=always $1 $2
+            """, image.path, copy.path)
+        return copy
+    }
+
+    @Test func `ends before a transaction with a wrong check sum, and says so`() throws {
+        let image = try dirty("mkfs.ext4 -b 4096 -J size=8")
+        #expect(
+            try image.opened().notes.map { "\($0)" } == ["the journal has 3 transactions that were replayed in memory"])
+        // The last commit block: its kind is 2.
+        var bytes = Array(try Data(contentsOf: URL(fileURLWithPath: image.path)))
+        let commits = stride(from: 0, to: bytes.count, by: 4096).filter {
+            Array(bytes[$0..<$0 + 8]) == [0xc0, 0x3b, 0x39, 0x98, 0, 0, 0, 2]
+        }
+        #expect(commits.count >= 3)
+        let last = try #require(commits.last)
+        // The nanoseconds: an earlier time would be one of an earlier use of the journal.
+        bytes[last + 0x3b] ^= 1
+        let system = try #require(
+            try GuestFileSystems.open(Image(layer: RawLayer(file: MemoryFile(bytes))), path: "damaged"))
+        let notes = system.notes.map { "\($0)" }
+        #expect(
+            notes.count == 2 && notes[0].contains("2 transactions") && notes[1].contains("has a wrong check sum"),
+            "\(notes)")
+        #expect(try system.find(Array("d1".utf8), in: system.root) != nil)
+        #expect(try system.find(Array("d2".utf8), in: system.root) == nil)
+    }
+
+    @Test func `is refused where it is on another device`() throws {
+        let image = try dirty("mkfs.ext4 -J size=8")
+        try Shell.check(
+            """
+            debugfs -w -R 'set_super_value journal_inum 0' $1 2>/dev/null
+            debugfs -w -R 'set_super_value journal_dev 0x801' $1 2>/dev/null
+            """, image.path)
+        let error = #expect(throws: ImageError.self) { try image.opened() }
+        #expect(
+            error?.code == .unsupported && error?.message.contains("on another device") == true,
+            "\(String(describing: error))")
+    }
+
+    @Test func `is refused where it has fast commits`() throws {
+        let image = try dirty(
+            "mkfs.ext4 -O fast_commit -J size=16",
+            "python3 -c 'import os, sys; fd = os.open(sys.argv[1] + \"/fast\", os.O_CREAT | os.O_WRONLY); os.write(fd, b\"x\" * 9000); os.fsync(fd)' $M"
+        )
+        let error = #expect(throws: ImageError.self) { try image.opened() }
+        #expect(
+            error?.code == .unsupported && error?.message.contains("fast commits") == true,
+            "\(String(describing: error))")
+    }
+}

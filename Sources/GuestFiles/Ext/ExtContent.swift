@@ -2,6 +2,9 @@ import BlockImage
 
 /// The content of a file.
 final class ExtContent: GuestFileContent {
+    /// The most pieces that are told as one.
+    private static let pieceLimit = 1 << 16
+
     private let volume: ExtVolume
     private let inode: ExtInode
     /// What the inode itself holds.
@@ -72,7 +75,10 @@ final class ExtContent: GuestFileContent {
         let inside = offset & mask
         let needed = (count + inside + mask) >> shift
         var run = try volume.run(of: inode, at: offset >> shift, limit: needed)
-        while run.count < needed {
+        // A hostile file may be of any number of pieces.
+        var pieces = 1
+        while run.count < needed, pieces < Self.pieceLimit {
+            pieces += 1
             let next = try volume.run(of: inode, at: offset >> shift + run.count, limit: needed - run.count)
             guard (next.start == nil) == (run.start == nil) else { break }
             run.count += next.count

@@ -9,8 +9,8 @@ import ByteFormat
 ///     5  revoke: older copies of these blocks are not to be used
 ///     2  commit
 struct ExtJournal {
-    /// The most copies and revoked blocks that are taken note of: what takes some 100 MiB at most while it is read.
-    private static let limit = 1 << 20
+    /// The most copies and revoked blocks that are taken note of: with what takes some 70 MiB at most while it is read.
+    private static let limit = 1 << 19
 
     private let volume: ExtVolume
     private let inode: ExtInode
@@ -67,7 +67,8 @@ struct ExtJournal {
         let first = try volume.block(0, of: inode)
         do throws(ParseFault) {
             superblock = try JournalSuperblock(
-                parsing: first.fields.bytes, blocks: inode.size >> UInt64(volume.blockShift))
+                parsing: first.fields.bytes,
+                blocks: min(inode.size >> UInt64(volume.blockShift), volume.superblock.blockCount))
         } catch {
             throw volume.corrupt(
                 "superblock of the journal", at: volume.place(first.number) + UInt64(error.position), error.message)
