@@ -2,6 +2,7 @@ import BlockImage
 import Foundation
 import GuestFiles
 import HostTools
+import Synchronization
 import TestImages
 import Testing
 
@@ -130,6 +131,23 @@ struct `ext2, ext3 and ext4` {
             #expect(position == content.size && !ranges.isEmpty)
             #expect(ranges.joined(separator: " ") == offsets.trimmingCharacters(in: .whitespacesAndNewlines))
             #expect(throws: ImageError.self) { try content.run(at: content.size, limit: 1) }
+        }
+    }
+
+    @Test(arguments: ["mkfs.ext4 -b 1024", "mkfs.ext4", "mkfs.ext3 -b 1024"])
+    func `find a name of many by their index`(mkfs: String) throws {
+        let image = try ExtImage(mkfs, size: "64M")
+        try image.mounted(
+            "noatime", "mkdir $M/d; cd $M/d; seq -f 'a file with the number %.0f' 9000 | xargs -d '\\n' touch; cd /")
+        let file = MemoryFile(Array(try Data(contentsOf: URL(fileURLWithPath: image.path))))
+        let disk = Image(layer: RawLayer(file: file))
+        for number in [1, 777, 4500, 9000] {
+            let system = try #require(try GuestFileSystems.open(disk, path: image.path))
+            let folder = try #require(try system.find(Array("d".utf8), in: system.root))
+            let before = file.reads.load(ordering: .relaxed)
+            #expect(try system.find(Array("a file with the number \(number)".utf8), in: folder) != nil)
+            // The index has two or three levels; the directory has a hundred blocks or more.
+            #expect(file.reads.load(ordering: .relaxed) - before <= 8)
         }
     }
 }

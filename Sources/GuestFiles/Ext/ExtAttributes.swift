@@ -76,8 +76,8 @@ extension ExtVolume {
             // The block may be shared by many inodes.
             try block.check(once: 1 << 41) { () throws(ImageError) in
                 var sum = CRC32C(state: superblock.seed)
-                sum.update(number: UInt32(truncatingIfNeeded: number))
-                sum.update(number: UInt32(truncatingIfNeeded: number >> 32))
+                sum.update(littleEndian: UInt32(truncatingIfNeeded: number))
+                sum.update(littleEndian: UInt32(truncatingIfNeeded: number >> 32))
                 sum.update(block.fields.bytes, without: 16..<20)
                 guard sum.state == block.fields.u32(16) else {
                     throw corrupt(

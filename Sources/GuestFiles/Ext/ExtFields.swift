@@ -42,15 +42,10 @@ struct ExtFields: Sendable {
 }
 
 extension CRC32C {
-    /// Goes on with the little-endian bytes of `number`.
-    mutating func update(number: UInt32) {
-        update([0, 8, 16, 24].map { UInt8(truncatingIfNeeded: number >> $0) }, in: 0..<4)
-    }
-
     /// Goes on with all of `bytes`, of which those of `field` count as zeros.
     mutating func update(_ bytes: [UInt8], without field: Range<Int>) {
         update(bytes, in: 0..<field.lowerBound)
-        update([UInt8](repeating: 0, count: field.count), in: 0..<field.count)
+        update(zeros: field.count)
         update(bytes, in: min(field.upperBound, bytes.count)..<bytes.count)
     }
 }

@@ -15,8 +15,15 @@ struct ExtGroup: Sendable {
 }
 
 extension ExtVolume {
-    /// The group `index`, which there is.
+    /// The group `index`, which there is: the last one is kept, since files of one directory are in one group.
     func group(_ index: UInt64) throws(ImageError) -> ExtGroup {
+        if let last = lastGroup.withLock({ $0 }), last.index == index { return last.group }
+        let group = try readGroup(index)
+        lastGroup.withLock { $0 = (index, group) }
+        return group
+    }
+
+    private func readGroup(_ index: UInt64) throws(ImageError) -> ExtGroup {
         let size = superblock.descriptorSize
         let perBlock = UInt64(blockSize / size)
         let block = try block(superblock.descriptorBlock(index / perBlock), of: "group \(index)")
@@ -45,7 +52,7 @@ extension ExtVolume {
         let number = UInt32(truncatingIfNeeded: index)
         if superblock.hasChecksums {
             var sum = CRC32C(state: superblock.seed)
-            sum.update(number: number)
+            sum.update(littleEndian: number)
             sum.update(fields.bytes, without: 0x1e..<0x20)
             return UInt16(truncatingIfNeeded: sum.state)
         }

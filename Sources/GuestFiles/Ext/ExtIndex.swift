@@ -62,7 +62,7 @@ extension ExtVolume {
         var sum = CRC32C(state: inode.seed(superblock))
         sum.update(node.fields.bytes, in: 0..<start + count * 8)
         sum.update(node.fields.bytes, in: tail..<tail + 4)
-        sum.update(number: 0)
+        sum.update(littleEndian: 0)
         return sum.state == node.fields.u32(tail + 4)
     }
 

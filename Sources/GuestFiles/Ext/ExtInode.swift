@@ -65,8 +65,8 @@ struct ExtInode: Sendable {
     /// What the check sums of what belongs to it begin with.
     func seed(_ superblock: ExtSuperblock) -> UInt32 {
         var sum = CRC32C(state: superblock.seed)
-        sum.update(number: number)
-        sum.update(number: fields.u32(0x64))
+        sum.update(littleEndian: number)
+        sum.update(littleEndian: fields.u32(0x64))
         return sum.state
     }
 
@@ -181,11 +181,12 @@ extension ExtVolume {
         let (fields, size) = (inode.fields, inode.fields.count)
         var sum = CRC32C(state: inode.seed(superblock))
         let isWhole = size > 128 && inode.fieldsEnd >= 0x84
-        sum.update(fields.slice(0..<128), without: 0x7c..<0x7e)
+        sum.update(fields.bytes, in: 0..<0x7c)
+        sum.update(zeros: 2)
+        sum.update(fields.bytes, in: 0x7e..<(isWhole ? 0x82 : size))
         if isWhole {
-            sum.update(fields.slice(128..<size), without: 2..<4)
-        } else {
-            sum.update(fields.bytes, in: 128..<size)
+            sum.update(zeros: 2)
+            sum.update(fields.bytes, in: 0x84..<size)
         }
         let stored = UInt32(fields.u16(0x7c)) | (isWhole ? UInt32(fields.u16(0x82)) << 16 : 0)
         let found = isWhole ? sum.state : sum.state & 0xffff

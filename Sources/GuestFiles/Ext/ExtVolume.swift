@@ -35,6 +35,8 @@ final class ExtVolume: Sendable {
     let superblock: ExtSuperblock
     /// What the journal has in the place of blocks.
     let copies: JournalCopies
+    /// The group that was read last.
+    let lastGroup = Guarded<(index: UInt64, group: ExtGroup)?>(nil)
     private let cache = BoundedCache<UInt64, ExtBlock>(capacity: cacheSize)
 
     /// That of `disk`.

@@ -64,7 +64,7 @@ struct JournalCopies: Sendable {
         case .version2(let value), .version3(let value): seed = value
         }
         var sum = CRC32C(state: seed)
-        sum.update(number: copy.sequence.byteSwapped)
+        sum.update(littleEndian: copy.sequence.byteSwapped)
         sum.update(bytes, in: 0..<bytes.count)
         if case .version2 = checksums { return sum.state & 0xffff == copy.checksum }
         return sum.state == copy.checksum
