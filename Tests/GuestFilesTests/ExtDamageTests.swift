@@ -176,6 +176,16 @@ struct `A damaged ext4` {
         #expect(areSame(try whole(try system.open(try file("f", system))), expected))
     }
 
+    @Test func `says that it was not unmounted, or has errors`() throws {
+        let image = try image("mkfs.ext2")
+        #expect(try image.opened().notes == [])
+        for (state, words) in [(0, "has no journal and was not unmounted"), (3, "errors were found")] {
+            _ = try debugfs(image, "set_super_value state \(state)")
+            let notes = try image.opened().notes.map { "\($0)" }
+            #expect(notes.count == 1 && notes[0].contains(words), "\(notes)")
+        }
+    }
+
     @Test func `is none where there is no magic`() throws {
         for bytes in [[], [UInt8](repeating: 0, count: 1000), [UInt8](repeating: 0, count: 100_000)] {
             let disk = Image(layer: RawLayer(file: MemoryFile(bytes)))

@@ -34,6 +34,12 @@ final class ExtFileSystem: GuestFileSystem {
                 "the file system has \(superblock.blockCount) blocks of \(superblock.blockSize) bytes, but the disk has \(disk.virtualSize) bytes: Linux does not mount it"
             )
         }
+        let state = superblock.fields.u16(0x3a)
+        if state & 2 != 0 { notes.append("errors were found in the file system, which e2fsck(8) has not mended yet") }
+        if state & 1 == 0, !superblock.hasJournal {
+            notes.append(
+                "the file system has no journal and was not unmounted: of what was written last there may be a part")
+        }
         let copies = try ExtJournal.replay(asStored, &notes)
         var volume = asStored
         if copies.count > 0 {
