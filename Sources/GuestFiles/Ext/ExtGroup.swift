@@ -72,7 +72,7 @@ extension ExtVolume {
             freeInodes &+= group.freeInodes
         }
         let all = superblock.blockCount
-        let overhead = min(UInt64(superblock.fields.u32(0x248)), all >> clusters) << clusters
+        let overhead = min(try overhead() >> clusters, all >> clusters) << clusters
         let free = min(freeClusters, all >> clusters) << clusters
         let isWide = superblock.features.contains(.wide)
         var kept = UInt64(superblock.fields.u32(8)) | (isWide ? UInt64(superblock.fields.u32(0x154)) << 32 : 0)
@@ -81,5 +81,34 @@ extension ExtVolume {
         return GuestUsage(
             blockSize: size, blocks: all - overhead, freeBlocks: free, availableBlocks: free - min(free, kept),
             files: UInt64(superblock.inodeCount), freeFiles: min(freeInodes, UInt64(superblock.inodeCount)))
+    }
+
+    /// The blocks that no file can have: as the superblock says, or else counted as Linux does it. There are as many groups as the
+    /// superblock says, which is found out before.
+    private func overhead() throws(ImageError) -> UInt64 {
+        let stored = UInt64(superblock.fields.u32(0x248)) << UInt64(superblock.clusterShift)
+        guard stored == 0, superblock.clusterShift == 0 else { return stored }
+        let perBlock = UInt64(blockSize / superblock.descriptorSize)
+        let descriptors = (superblock.groupCount + perBlock - 1) / perBlock
+        let isMeta = superblock.features.contains(.metaBG)
+        let firstMeta = isMeta ? min(UInt64(superblock.fields.u32(0x104)), descriptors) : descriptors
+        let inodeBytes = UInt64(superblock.inodesPerGroup) * UInt64(superblock.inodeSize)
+        // A bitmap of blocks, one of inodes, and the inodes.
+        let each = (inodeBytes + UInt64(blockSize) - 1) >> UInt64(blockShift) + 2
+        var count = superblock.firstDataBlock
+        for group in 0..<superblock.groupCount {
+            let hasCopy = superblock.hasCopy(in: group)
+            count &+= each + (hasCopy ? 1 + UInt64(superblock.fields.u16(0xce)) : 0)
+            if group / perBlock < firstMeta {
+                count &+= hasCopy ? firstMeta : 0
+            } else {
+                let place = group % perBlock
+                count &+= place <= 1 || place == perBlock - 1 ? 1 : 0
+            }
+        }
+        if superblock.hasJournal, superblock.journalInode != 0 {
+            count &+= try inode(superblock.journalInode).size >> UInt64(blockShift)
+        }
+        return count
     }
 }
