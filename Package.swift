@@ -106,7 +106,7 @@ let package = Package(
             swiftSettings: strict),
         .target(
             name: "PartitionTable", dependencies: ["BlockImage", "ByteFormat", "Compression"], swiftSettings: strict),
-        .target(name: "GuestFiles", dependencies: ["BlockImage", "ByteFormat", "Compression"], swiftSettings: strict),
+        .target(name: "GuestFiles", dependencies: ["BlockImage", "ByteFormat"], swiftSettings: strict),
         .target(name: "LVM", dependencies: ["BlockImage", "ByteFormat", "Compression"], swiftSettings: strict),
         .target(
             name: "Catalog",
