@@ -32,15 +32,16 @@ final class ExtImage: Sendable {
     @discardableResult
     func mounted(_ options: String = "noatime", _ script: String, _ arguments: String...) throws -> String {
         let mountpoint = try folder.makeFolder("mnt")
-        try CleanUp.register("umount -l \"$1\"; rm -rf --one-file-system \"${1%/*}\"", mountpoint)
-        return try Shell.check(
-            """
-            set -e
+        let program = """
             M=$1; mount -o loop,\(options) $2 $M
             trap 'umount $M' EXIT
             shift 2
             \(script)
-            """, arguments: [mountpoint, path] + arguments)
+            """
+        // In a namespace of its own: a copy of the mount in that of another test would keep it mounted.
+        return try Shell.check(
+            "exec unshare -m --propagation private bash -ec \"$@\"",
+            arguments: [program, "bash", mountpoint, path] + arguments)
     }
 
     /// The disk that it is.

@@ -56,6 +56,8 @@ final class FATImages: Sendable {
             out = "\(kept)/out"
             return
         }
+        // What a static property keeps is not let go of when the process ends.
+        try CleanUp.register("rm -rf --one-file-system \"$1\"", folder.path)
         var disks: [String] = []
         var script = Self.start
         for (index, kind) in Self.kinds.enumerated() {

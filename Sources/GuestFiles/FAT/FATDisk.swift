@@ -107,7 +107,10 @@ func littleEndian<Value: FixedWidthInteger>(
     _ bytes: ArraySlice<UInt8>, _ position: Int, as type: Value.Type = Value.self
 ) -> Value {
     var value: Value = 0
-    for index in (0..<Value.bitWidth / 8).reversed() {
+    // Loops over ranges are slow where nothing is optimized, and this is called for every field.
+    var index = Value.bitWidth / 8
+    while index > 0 {
+        index -= 1
         value = value &<< 8 | Value(truncatingIfNeeded: bytes[bytes.startIndex + position + index])
     }
     return value
