@@ -2,25 +2,12 @@ import Foundation
 import HostTools
 import TestImages
 
-/// A Linux with FAT and exFAT that QEMU boots: Debian's for machines in clouds, which `make deps-test` unpacks into the folder
-/// .build-kernel of the repository. The kernel of the machine that tests run on may have neither.
+/// A Linux with FAT and exFAT that QEMU boots: the kernel of the machine that tests run on may have neither.
 enum GuestLinux {
-    /// The folder with its `boot` and `lib`: RBLOCK_BOOT_KERNEL, or that of the repository.
-    private static let folder: String = {
-        if let path = ProcessInfo.processInfo.environment["RBLOCK_BOOT_KERNEL"] { return path }
-        // Tests/GuestFilesTests/GuestLinux.swift.
-        var root = URL(fileURLWithPath: #filePath)
-        for _ in 0..<3 { root.deleteLastPathComponent() }
-        return root.appendingPathComponent(".build-kernel").path
-    }()
-
-    /// Whether tests that boot it may run. As `Tool.areThere`, it says why not, and skips nothing in CI.
+    /// Whether tests that boot it may run.
     static var isThere: Bool {
-        let programs = Tool.areThere(
-            "qemu-system-x86_64", "cpio", "busybox", "ldd", "stat", "mkfs.vfat", "mkfs.exfat", "blkid")
-        guard programs, !FileManager.default.fileExists(atPath: "\(folder)/boot") else { return programs }
-        print("skipped: no kernel in \(folder); 'make deps-test' unpacks one")
-        return ProcessInfo.processInfo.environment["CI"] != nil
+        BootKernel.isThere(
+            Tool.areThere("qemu-system-x86_64", "cpio", "busybox", "ldd", "stat", "mkfs.vfat", "mkfs.exfat", "blkid"))
     }
 
     /// Runs `script` there, as root, with the raw `disks` as /dev/vda and so on; answers the folder, in `folder`, with what it
@@ -30,14 +17,14 @@ enum GuestLinux {
         let tar = folder.file("out.tar")
         try Tool.check("truncate", "-s", "64M", tar)
         try folder.write(Array(script.utf8), to: "script")
-        try Shell.check(initrd, Self.folder, try folder.makeFolder("initrd"), folder.file("script"))
+        try Shell.check(initrd, BootKernel.folder, try folder.makeFolder("initrd"), folder.file("script"))
         let drives = (disks + [tar]).flatMap { ["-drive", "file=\($0),format=raw,if=virtio"] }
         let result = try Tool.run(
             "qemu-system-x86_64",
             [
                 "-accel", "tcg", "-m", "512", "-nodefaults", "-no-reboot", "-display", "none",
                 "-serial",
-                "stdio", "-kernel", try Shell.check("echo \"$1\"/boot/vmlinuz-*", Self.folder), "-initrd",
+                "stdio", "-kernel", try Shell.check("echo \"$1\"/boot/vmlinuz-*", BootKernel.folder), "-initrd",
                 folder.file("initrd/initrd"), "-append", "console=ttyS0 quiet panic=-1",
             ] + drives, timeout: 1200)
         guard result.status == 0, result.text.contains("all is done") else {

@@ -2,7 +2,7 @@ import BlockImage
 
 /// The content of a file.
 final class ExtContent: GuestFileContent {
-    /// The most pieces that are told as one.
+    /// The most pieces that are reported as one run.
     private static let pieceLimit = 1 << 16
 
     private let volume: ExtVolume
