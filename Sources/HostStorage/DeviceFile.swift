@@ -22,6 +22,8 @@ public final class DeviceFile: HostFile {
     public let identity: FileIdentity?
     /// When it was opened. Nothing dates what is written to a device, so that no two openings are taken for one state.
     public let modified = FileTime.now
+    /// When its node was last written to, as of opening: what file systems write that are mounted from it does not count.
+    public let nodeModified: FileTime
     private let handle: FileDescriptor
 
     /// Opens the block device that `location` leads to.
@@ -33,11 +35,11 @@ public final class DeviceFile: HostFile {
             // A FIFO that took the place of the device meanwhile must not block.
             let handle = try FileDescriptor.open(location, .readOnly, options: [.closeOnExec, .nonBlocking])
             do {
-                let kind = try FileStatus(handle).kind
-                guard case .blockDevice(let number) = kind else {
-                    throw ImageError(.denied, path: path, "is \(kind.text), and must be a block device")
+                let status = try FileStatus(handle)
+                guard case .blockDevice(let number) = status.kind else {
+                    throw ImageError(.denied, path: path, "is \(status.kind.text), and must be a block device")
                 }
-                identity = FileIdentity(device: number, inode: 0)
+                (identity, nodeModified) = (FileIdentity(device: number, inode: 0), status.modified)
                 size = UInt64(clamping: try handle.seek(offset: 0, from: .end))
             } catch {
                 try? handle.close()

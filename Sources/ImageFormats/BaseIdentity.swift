@@ -149,7 +149,7 @@ package struct BaseIdentity: Hashable, Sendable {
 extension BaseIdentity.Part {
     /// Whether the times of files count.
     fileprivate enum Dating {
-        /// Where they mean something: not of devices, and of files that their file system dates by the clock.
+        /// Where they mean something: not of files that their file system dates by the clock.
         case known
         case undated, dated
         /// As if the file was last written to then.
@@ -163,8 +163,8 @@ extension BaseIdentity.Part {
     fileprivate init(_ files: [any HostFile], _ dating: Dating = .known) throws(ImageError) {
         func time(of file: any HostFile) -> FileTime? {
             switch dating {
-            case .known: file.isDatedByClock || file is DeviceFile ? nil : file.modified
-            case .dated: file is DeviceFile ? nil : file.modified
+            case .known: file.isDatedByClock ? nil : Self.time(of: file)
+            case .dated: Self.time(of: file)
             case .undated: nil
             case .at(let time): time
             }
@@ -182,9 +182,8 @@ extension BaseIdentity.Part {
                     stamp.write(UInt32(clamping: time.nanoseconds), .big)
                 }
                 unsafe try digest.update(stamp.bytes.span.bytes)
-                let count = min(file.size, BaseIdentity.hashedSize)
-                for offset in [0, file.size - count] {
-                    let bytes = try file.bytes(Int(count), at: HostOffset(offset), of: "content")
+                for piece in Self.hashedPieces(of: file) {
+                    let bytes = try file.bytes(piece.count, at: HostOffset(piece.lowerBound), of: "content")
                     // Safe: integers have no bytes that are not set.
                     unsafe try digest.update(bytes.span.bytes)
                 }
@@ -198,6 +197,21 @@ extension BaseIdentity.Part {
         }
     }
 
+    /// When `file` was last written to, as far as that is known.
+    private static func time(of file: any HostFile) -> FileTime { (file as? DeviceFile)?.nodeModified ?? file.modified }
+
+    /// What of `file` is hashed: its first and last MiB, and of a device, whose time tells little, pieces between them as well.
+    private static func hashedPieces(of file: any HostFile) -> [Range<UInt64>] {
+        let count = min(file.size, BaseIdentity.hashedSize)
+        let last = file.size - count
+        var starts = [0, last]
+        let (number, size): (UInt64, UInt64) = (64, 1 << 16)
+        if file is DeviceFile, file.size > BaseIdentity.hashedSize * number {
+            starts.insert(contentsOf: (1..<number).map { last / number * $0 }, at: 1)
+        }
+        return starts.map { $0..<$0 + ($0 == 0 || $0 == last ? count : size) }
+    }
+
     /// The command that makes `files` the ones that they were, where their time is all that is known to be another: as after
     /// a copy, which has the time when it was made. Nil where more is, and of several files.
     fileprivate func hint(toDate files: [any HostFile]) throws(ImageError) -> String? {
@@ -207,7 +221,10 @@ extension BaseIdentity.Part {
         var file = files[0]
         // The disk of an appliance is a part of its file.
         while let slice = file as? FileSlice { file = slice.file }
-        guard let path = (file as? LocalFile)?.path else { return nil }
+        // A shell would not take a name for what it is that a message cannot show as it is.
+        guard let path = (file as? LocalFile)?.path ?? (file as? DeviceFile)?.path, printable(path) == path else {
+            return nil
+        }
         let fraction = "\(1_000_000_000 + modified.nanoseconds)".dropFirst()
         return
             "if only the time of the image is another, as that of a copy, 'touch -d @\(modified.seconds).\(fraction) "

@@ -134,6 +134,11 @@ public final class OverlayDisk: Sendable {
 
     /// Makes an overlay of which nothing is written yet: it has its name only when it is complete, and on the disk.
     private func make(over base: OverlayBase) throws(ImageError) {
+        if let gone = base.image.files.first(where: { !$0.isCurrent }) {
+            throw ImageError(
+                .system(errno: EIO), path: gone.path,
+                "was moved, replaced or written to: nothing is written over it any more")
+        }
         var missing: [FilePath] = []
         var parent = location.removingLastComponent()
         while parent != folder.location, try folder.status(of: parent) == nil {

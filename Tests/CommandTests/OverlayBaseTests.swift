@@ -74,7 +74,7 @@ struct `An overlay, over what it was made` {
         let folder = try TemporaryFolder()
         for name in ["changes", "mnt"] { _ = try folder.makeFolder(name) }
         try Shell.check("head -c 8M /dev/urandom >\"$1\"", folder.file("disk"))
-        let device = try LoopDevice(folder.file("disk"))
+        let device = try LoopDevice(folder.file("disk"), isWritable: true)
         for turn in 1...2 {
             let mount = try Mount(
                 device.path, options: ["--overlay", folder.file("changes")], at: folder.file("mnt"), in: folder)
@@ -86,6 +86,24 @@ struct `An overlay, over what it was made` {
             #expect(said.status == 0 && said.text == (turn == 1 ? "" : "again\n"), "\(turn): \(said)")
             try mount.unmount()
         }
+        // What is written to the device makes it another, wherever that is.
+        try Shell.check("printf x | dd of=\"$1\" bs=1 seek=3M conv=notrunc,fsync status=none", device.path)
+        let mount = try Mount(
+            device.path, options: ["--overlay", folder.file("changes")], at: folder.file("mnt"), in: folder)
+        #expect(try Shell.check("find \"$1\" -name disk.raw", mount.path) == "")
+        try mount.unmount()
+    }
+
+    @Test func `is not begun over an image that was replaced`() throws {
+        let images = try OverlayImages("truncate -s 4M a.raw; truncate -s 4M b.raw")
+        let mount = try images.mount()
+        let said = try Shell.run(
+            """
+            exec 5<>"$1"; mv "$2/images/b.raw" "$2/images/a.raw"; printf x >&5
+            """, mount.disk("a.raw"), images.path)
+        #expect(said.status != 0 && said.errors.contains("Input/output error"), "\(said)")
+        try mount.unmount()
+        #expect(!FileManager.default.fileExists(atPath: images.overlay("a.raw")))
     }
 
     @Test func `is not read over an image that was changed since`() throws {
