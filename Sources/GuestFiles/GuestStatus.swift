@@ -93,6 +93,12 @@ public struct GuestUsage: Hashable, Sendable {
     public var files: UInt64?
     public var freeFiles: UInt64?
 
+    /// The bytes of `count` blocks; of more than 2^64 - 1 that many.
+    public func size(of count: UInt64) -> UInt64 {
+        let (size, overflow) = count.multipliedReportingOverflow(by: blockSize)
+        return overflow ? .max : size
+    }
+
     /// So much.
     public init(
         blockSize: UInt64, blocks: UInt64, freeBlocks: UInt64, availableBlocks: UInt64, files: UInt64? = nil,

@@ -14,7 +14,7 @@ final class ExtFileSystem: GuestFileSystem {
         let superblock = volume.superblock
         self.volume = volume
         self.notes = notes
-        info = GuestFileSystemInfo(type: superblock.type, label: superblock.label, uuid: superblock.uuidText)
+        info = GuestFileSystemInfo(type: superblock.type, label: superblock.label, uuid: uuidText(superblock.uuid))
     }
 
     /// The file system on `disk`, of the image in the file `path`; nil where it is of another kind. Throws `unsupported`, `corrupt`

@@ -158,13 +158,6 @@ struct ExtSuperblock: Sendable {
         return bytes.isEmpty ? nil : String(decoding: bytes, as: UTF8.self)
     }
 
-    /// Nil where it has none.
-    var uuidText: String? {
-        guard uuid.contains(where: { $0 != 0 }) else { return nil }
-        let digits = uuid.map { hexDigits($0, 2) }
-        return [0..<4, 4..<6, 6..<8, 8..<10, 10..<16].map { digits[$0].joined() }.joined(separator: "-")
-    }
-
     /// Whether the group `group` has a copy of the superblock.
     func hasCopy(in group: UInt64) -> Bool {
         if compatible & 0x200 != 0 {
