@@ -111,7 +111,8 @@ let package = Package(
         .target(
             name: "Catalog",
             dependencies: [
-                "BlockImage", "FormatCore", "HostStorage", "ImageFormats", "LVM", "Overlays", "PartitionTable", system,
+                "BlockImage", "FormatCore", "GuestFiles", "HostStorage", "ImageFormats", "LVM", "Overlays",
+                "PartitionTable", system,
             ],
             swiftSettings: strict),
         .target(
@@ -185,8 +186,7 @@ let package = Package(
             name: "RBlockCommand",
             dependencies: [
                 "AccessLog", "Arguments", "Attachment", "BlockImage", "Catalog", "Completion", "ControlRPC",
-                "Encryption",
-                "FormatCore",
+                "Encryption", "FormatCore", "GuestFiles",
                 "HostStorage", "ImageFormats", "ImageTools", "JSON", "LVM", "NBDServer", "Overlays", "PartitionTable",
                 "Reports", "Sockets",
                 argumentParser, logging,

@@ -94,7 +94,8 @@ struct Mount: ParsableCommand {
         var isAmbiguous = false
         try Failure.reported(as: output, filename: image) {
             try attaching.checkRoot(
-                disk, "can mount file systems", ", which debugfs, fuse2fs, mtools and 7z read by its file system")
+                disk, "can mount file systems",
+                " (and 'rblock ls' and 'rblock cp' read the files of ext2, ext3, ext4 and FAT)")
             _ = try GuestMount.directory(directory)
             isAmbiguous = try !mount(try attaching.disk(disk))
         }
@@ -106,7 +107,7 @@ struct Mount: ParsableCommand {
         let folder = AttachmentFolder.usual
         var record = try folder.begin(disk.wanted)
         do {
-            let found = try GuestFileSystems(on: record)
+            let found = try MountableFileSystems(on: record)
             // Its only file system may lie on its only volume.
             if found.mountable.isEmpty, disk.volumes.count == 1 {
                 folder.abandon(record)
@@ -131,7 +132,7 @@ struct Mount: ParsableCommand {
     }
 
     private func mount(
-        _ chosen: GuestFileSystems.Found, _ folder: AttachmentFolder, _ record: inout AttachmentRecord
+        _ chosen: MountableFileSystems.Found, _ folder: AttachmentFolder, _ record: inout AttachmentRecord
     ) throws(ImageError) -> [String] {
         let mount = try GuestMount(chosen.device, type: chosen.probe.type, at: directory, options: options)
         var changed = record
@@ -141,7 +142,7 @@ struct Mount: ParsableCommand {
     }
 
     /// Lists the file systems of which one is to be chosen.
-    private func report(_ found: GuestFileSystems, _ volumes: [DiskVolumes.Volume]) throws {
+    private func report(_ found: MountableFileSystems, _ volumes: [DiskVolumes.Volume]) throws {
         let choices =
             found.mountable.map { $0.choice }
             + volumes.map { MountChoiceReport.Choice(volume: $0.name, size: $0.volume.size) }
@@ -162,7 +163,7 @@ struct Mount: ParsableCommand {
 }
 
 /// The file systems, and what else there is, on the devices of a disk.
-struct GuestFileSystems {
+struct MountableFileSystems {
     /// What is on one of them.
     struct Found {
         var partition: Int?

@@ -41,6 +41,9 @@ final class ProgressBar {
     /// Has all progress printed in `form` from now on.
     static func print(as form: Form) { Self.form.withLock { $0 = form } }
 
+    /// Whether it is shown by itself: on a terminal, and where it was asked for.
+    static var isWanted: Bool { isatty(STDERR_FILENO) == 1 || form.withLock { $0 } != nil }
+
     /// Has SIGUSR1 ask for it from now on.
     static func listensToSignal() {
         isProgressAsked.store(false, ordering: .relaxed)

@@ -47,7 +47,15 @@ struct RBlock: AsyncParsableCommand {
               rblock convert disk.qcow2@daily/p1 root.raw
               rblock convert shop.ova/disk1.vmdk disk.qcow2
               rblock delta monday.qcow2 tuesday.qcow2 delta.qcow2
-              # the files of a guest, and a block device
+              # files of a guest, without a mount
+              rblock df disk.qcow2
+              rblock ls -l disk.qcow2:/etc
+              rblock cat disk.qcow2:/etc/fstab
+              rblock cp -r disk.qcow2:/home/me copies
+              rblock find --name '*.log' disk.qcow2:/var
+              rblock du -sh disk.qcow2:/home
+              rblock tar disk.qcow2:/etc > etc.tar
+              # the files of a guest by a mount, and a block device
               rblock mount disk.qcow2:1 /mnt/guest
               rblock unmount /mnt/guest
               rblock attach disk.vmdk
@@ -95,7 +103,8 @@ struct RBlock: AsyncParsableCommand {
         subcommands: [
             Info.self, Map.self, Inspect.self, Check.self, Diff.self, Hash.self, Read.self, Create.self, Convert.self,
             Delta.self, Measure.self, Commit.self, Discard.self, Serve.self, RPC.self, Attach.self, Attached.self,
-            Detach.self, Mount.self, Unmount.self,
+            Detach.self, Mount.self, Unmount.self, List.self, Cat.self, Copy.self, Find.self, Tar.self,
+            DiskUsage.self, DiskFree.self,
         ])
 }
 

@@ -105,3 +105,22 @@ private func writeJSON(text: String) throws {
     try output.write("\(text)\n")
     try output.flush()
 }
+
+/// An array of documents that is written while they are found: none is held. Used by one thread.
+struct JSONListOutput {
+    private let output: StandardOutput
+    private var isEmpty = true
+
+    /// An array on `output`, of which nothing is written yet.
+    init(to output: StandardOutput) { self.output = output }
+
+    /// Writes `document`.
+    mutating func append(_ document: some Encodable) throws {
+        let lines = try jsonText(document).split(separator: "\n").map { "  \($0)" }
+        try output.write((isEmpty ? "[\n" : ",\n") + lines.joined(separator: "\n"))
+        isEmpty = false
+    }
+
+    /// Ends the array.
+    func end() throws { try output.write(isEmpty ? "[]\n" : "\n]\n") }
+}

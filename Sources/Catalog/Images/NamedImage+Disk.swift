@@ -33,7 +33,7 @@ extension NamedImage {
     }
 
     /// Whether there is a file of that name, or such a disk in an appliance.
-    private var isThere: Bool {
+    var isThere: Bool {
         if let place = containerPlace { return place.disk == nil || (try? openContainer(place).disk(place)) != nil }
         return (try? FileStatus(at: path)) != nil
     }

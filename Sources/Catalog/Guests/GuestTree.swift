@@ -1,0 +1,173 @@
+import BlockImage
+import Glibc
+import GuestFiles
+
+/// The files of a guest as it has them itself: its root file system, with what /etc/fstab mounts in it from the same image; or one
+/// file system alone. Links are followed inside of it. Immutable; may be used from any thread.
+package struct GuestTree: Sendable {
+    /// A file in it.
+    package struct Node: Hashable, Sendable {
+        fileprivate let place: GuestRoot.Place
+        /// Where it is, by names from the root on; links were followed.
+        package let path: [[UInt8]]
+
+        /// The same as text.
+        package var text: String { "/" + nameText(Array(path.joined(separator: [UInt8(ascii: "/")]))) }
+    }
+
+    /// The most links that are followed on one way: as Linux has it.
+    private static let linkLimit = 40
+
+    /// What the image is called in errors.
+    private let image: String
+    private let volumes: [GuestVolume]
+    private let top: GuestRoot.Place
+    private let mounts: [[[UInt8]]: Result<GuestRoot.Place, ImageError>]
+    private let absent: [ErrorText]
+
+    /// The root.
+    package var root: Node { Node(place: top, path: []) }
+
+    /// The files that `selector` means, of `volumes`, those of the image `image`.
+    ///
+    /// Throws `outOfRange` where there is no such file system, or not one that is surely the root of the guest, and why it cannot
+    /// be read.
+    package init(_ selector: GuestPlace.Selector, of volumes: [GuestVolume], image: String) throws(ImageError) {
+        (self.image, self.volumes) = (image, volumes)
+        guard case .root = selector else {
+            top = try Self.only(volumes.indices.filter { selector.means(volumes[$0]) }, volumes, image)
+            (mounts, absent) = ([:], [])
+            return
+        }
+        let root = try GuestRoot(of: volumes, image: image)
+        (top, mounts, absent) = (root.place, root.mounts, root.absent)
+    }
+
+    private static func only(
+        _ found: [Int], _ volumes: [GuestVolume], _ image: String
+    ) throws(ImageError) -> GuestRoot.Place {
+        guard let first = found.first, found.count == 1 else {
+            throw ImageError(
+                .outOfRange, path: image,
+                "has \(found.isEmpty ? "no such file system" : "several of these"); \(GuestVolume.list(volumes))")
+        }
+        return GuestRoot.Place(volume: first, file: try volumes[first].readable(in: image).root)
+    }
+
+    // MARK: Its files
+
+    /// The file at `path`. A link at its end is followed unless `followsLast` is false.
+    ///
+    /// Throws `system` with ENOENT, ENOTDIR or ELOOP as open(2) does; `unsupported` for what lies in a file system that is not read
+    /// here.
+    package func node(_ path: [UInt8], followsLast: Bool = true) throws(ImageError) -> Node {
+        var stack = [root]
+        var rest = names(in: path)
+        var links = 0
+        while let name = rest.popFirst() {
+            guard let here = stack.last else { break }
+            if name == Array("..".utf8) {
+                if stack.count > 1 { stack.removeLast() }
+                continue
+            }
+            let next = try child(name, of: here, wanted: path)
+            let isLast = rest.isEmpty && path.last != UInt8(ascii: "/")
+            guard try status(of: next).kind == .link, followsLast || !isLast else {
+                stack.append(next)
+                continue
+            }
+            links += 1
+            guard links <= Self.linkLimit else { throw fault(ELOOP, path) }
+            let target = try target(of: next)
+            if target.first == UInt8(ascii: "/") { stack = [root] }
+            rest = names(in: target) + rest
+        }
+        let node = stack[stack.count - 1]
+        if path.last == UInt8(ascii: "/"), try status(of: node).kind != .directory { throw fault(ENOTDIR, path) }
+        return node
+    }
+
+    private func names(in path: [UInt8]) -> ArraySlice<[UInt8]> {
+        path.split(separator: UInt8(ascii: "/")).map(Array.init).filter { $0 != [UInt8(ascii: ".")] }[...]
+    }
+
+    private func child(_ name: [UInt8], of node: Node, wanted path: [UInt8]) throws(ImageError) -> Node {
+        guard try status(of: node).kind == .directory else { throw fault(ENOTDIR, path) }
+        guard let file = try fileSystem(of: node).find(name, in: node.place.file) else { throw fault(ENOENT, path) }
+        return try mounted(
+            Node(place: GuestRoot.Place(volume: node.place.volume, file: file), path: node.path + [name]))
+    }
+
+    /// What is mounted on `node`, or itself.
+    private func mounted(_ node: Node) throws(ImageError) -> Node {
+        guard let mount = mounts[node.path] else { return node }
+        return Node(place: try mount.get(), path: node.path)
+    }
+
+    /// The entries of a directory.
+    package func listing(of node: Node) throws(ImageError) -> GuestListing {
+        try GuestListing(node.place.file, of: fileSystem(of: node))
+    }
+
+    /// The file of the entry `index` of `listing`, that of `node`, or what is mounted on it. Throws why that cannot be read.
+    package func child(_ index: Int, in listing: GuestListing, of node: Node) throws(ImageError) -> Node {
+        let (name, file) = listing[index]
+        return try mounted(
+            Node(place: GuestRoot.Place(volume: node.place.volume, file: file), path: node.path + [name]))
+    }
+
+    /// What is known of it.
+    package func status(of node: Node) throws(ImageError) -> GuestStatus {
+        try fileSystem(of: node).status(of: node.place.file)
+    }
+
+    /// Its content.
+    package func open(_ node: Node) throws(ImageError) -> any GuestFileContent {
+        try fileSystem(of: node).open(node.place.file)
+    }
+
+    /// The path that a link has.
+    package func target(of node: Node) throws(ImageError) -> [UInt8] {
+        try fileSystem(of: node).target(ofLink: node.place.file)
+    }
+
+    /// Its extended attributes.
+    package func extendedAttributes(of node: Node) throws(ImageError) -> [GuestAttribute] {
+        try fileSystem(of: node).extendedAttributes(of: node.place.file)
+    }
+
+    /// A number that tells its file from all others of the tree: hard links have the same.
+    package func identity(of node: Node) -> [UInt64] { [UInt64(node.place.volume), node.place.file.number] }
+
+    /// What people should know of the file systems that were read.
+    package var notes: [ErrorText] {
+        let used = Set([top.volume] + mounts.values.compactMap { try? $0.get().volume })
+        return used.sorted().flatMap { index in
+            (((try? volumes[index].fileSystem()) ?? nil)?.notes ?? []).map { note in
+                volumes[index].name.isEmpty ? note : "\(volumes[index].name): \(note)"
+            }
+        } + absent
+    }
+
+    private func fileSystem(of node: Node) throws(ImageError) -> any GuestFileSystem {
+        try volumes[node.place.volume].readable(in: image)
+    }
+
+    /// That `path` cannot be opened, as the system call would say it.
+    private func fault(_ number: CInt, _ path: [UInt8]) -> ImageError {
+        ImageError(
+            .system(errno: number), path: "\(image):\(nameText(path))", "\(unsafe String(cString: strerror(number)))")
+    }
+}
+
+extension GuestPlace.Selector {
+    /// Whether it is `volume` that is meant, where it is not the root.
+    fileprivate func means(_ volume: GuestVolume) -> Bool {
+        switch self {
+        case .root: false
+        case .part(let part): volume.part == part
+        case .label(let label): volume.known?.label == label
+        case .uuid(let uuid): volume.known?.uuid?.lowercased() == uuid
+        }
+    }
+}
