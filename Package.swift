@@ -55,6 +55,7 @@ let package = Package(
         .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
         .systemLibrary(name: "CFuse3", pkgConfig: "fuse3", providers: [.apt(["libfuse3-dev", "fuse3"])]),
         .target(name: "CLinux"),
+        .target(name: "CGuest"),
 
         .target(name: "ByteFormat", swiftSettings: strict),
         .target(name: "JSON", swiftSettings: strict),
@@ -107,6 +108,7 @@ let package = Package(
         .target(
             name: "PartitionTable", dependencies: ["BlockImage", "ByteFormat", "Compression"], swiftSettings: strict),
         .target(name: "GuestFiles", dependencies: ["BlockImage", "ByteFormat"], swiftSettings: strict),
+        .target(name: "GuestProtocol", dependencies: ["ByteFormat"], swiftSettings: strict),
         .target(name: "LVM", dependencies: ["BlockImage", "ByteFormat", "Compression"], swiftSettings: strict),
         .target(
             name: "Catalog",
@@ -122,6 +124,12 @@ let package = Package(
         .target(
             name: "Overlays",
             dependencies: ["BlockImage", "FormatCore", "HostStorage", "ImageFormats", "QCOW2", system],
+            swiftSettings: strict),
+        .target(
+            name: "GuestKernel",
+            dependencies: [
+                "BlockImage", "ByteFormat", "CLinux", "GuestFiles", "GuestProtocol", "HostStorage", "Overlays", system,
+            ],
             swiftSettings: strict),
         .target(
             name: "ImageFS",
@@ -196,10 +204,15 @@ let package = Package(
 
         .executableTarget(name: "rblockfs", dependencies: ["RBlockFSCommand"], swiftSettings: strict),
         .executableTarget(name: "rblock", dependencies: ["RBlockCommand"], swiftSettings: strict),
+        // The first process of a machine that has no libraries.
+        .executableTarget(
+            name: "rblock-guest", dependencies: ["CGuest", "GuestProtocol"], swiftSettings: strict,
+            linkerSettings: [.unsafeFlags(["-static-executable"])]),
 
         .target(name: "HostTools", dependencies: ["CLinux"], swiftSettings: forTests),
         .target(
-            name: "TestImages", dependencies: ["BlockImage", "CLinux", "CZlib", "CZstd", "HostTools"],
+            name: "TestImages",
+            dependencies: ["BlockImage", "CLinux", "CZlib", "CZstd", "Compression", "GuestFiles", "HostTools"],
             path: "Tests/Support", swiftSettings: forTests),
         .target(name: "CBench"),
         .executableTarget(name: "rblock-bench-floor", dependencies: ["CFuse3"]),
@@ -305,6 +318,13 @@ let package = Package(
             dependencies: ["BlockImage", "ByteFormat", "Compression", "GuestFiles", "HostTools", "TestImages"],
             swiftSettings: forTests),
         .testTarget(
+            name: "GuestKernelTests",
+            dependencies: [
+                "BlockImage", "ByteFormat", "Catalog", "GuestFiles", "GuestKernel", "GuestProtocol", "HostTools",
+                "ImageFormats", "Overlays", "TestImages", system,
+            ],
+            swiftSettings: forTests),
+        .testTarget(
             name: "LVMTests", dependencies: ["BlockImage", "ByteFormat", "LVM", "HostTools", "TestImages"],
             swiftSettings: forTests),
         .testTarget(
@@ -389,7 +409,8 @@ let package = Package(
 if Context.environment["RBLOCK_OPTIMIZE"] != nil {
     let optimized = [
         "BlockImage", "ByteFormat", "Catalog", "ClusterMap", "Compression", "CrashReplay", "EWF", "Encryption", "Fuse",
-        "GuestFiles", "HostStorage", "ImageFS", "ImageFormats", "ImageTools", "KernelMap", "LVM", "Parallels", "QCOW1",
+        "GuestFiles", "GuestProtocol", "HostStorage", "ImageFS", "ImageFormats", "ImageTools", "KernelMap", "LVM",
+        "Parallels", "QCOW1",
         "QCOW2",
         "VDI", "VHD",
         "VHDX", "QED", "VMDK",

@@ -11,7 +11,7 @@ import Testing
 struct `Threads that read an ext4 at once` {
     @Test func `get the same files`() throws {
         let image = try ExtImage("mkfs.ext4 -b 1024", size: "64M")
-        try image.mounted("noatime", "python3 -c \"$1\" $M 700 900", ExtTree.populate)
+        try image.mounted("noatime", "python3 -c \"$1\" $M 700 900", GuestTree.populate)
         let expected = try image.opened().guestLines()
         let system = try image.opened()
         let wrong = Mutex<[String]>([])

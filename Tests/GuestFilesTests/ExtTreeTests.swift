@@ -49,7 +49,7 @@ struct `ext2, ext3 and ext4` {
     func `have the files that the kernel shows`(variant: ExtVariant) throws {
         let image = try ExtImage(variant.mkfs, size: variant.size)
         try image.mounted(
-            "noatime", "python3 -c \"$1\" $M $2 $3", ExtTree.populate, "\(variant.largest)", "\(variant.many)")
+            "noatime", "python3 -c \"$1\" $M $2 $3", GuestTree.populate, "\(variant.largest)", "\(variant.many)")
         let expected = try image.kernelLines()
         let sum = try Shell.check("sha256sum <$1", image.path)
         let system = try image.opened()
