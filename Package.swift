@@ -413,7 +413,7 @@ if Context.environment["RBLOCK_OPTIMIZE"] != nil {
         "Parallels", "QCOW1",
         "QCOW2",
         "VDI", "VHD",
-        "VHDX", "QED", "VMDK",
+        "VHDX", "QED", "VMDK", "rblock-guest",
     ]
     for target in package.targets where optimized.contains(target.name) {
         target.swiftSettings? += [.unsafeFlags(["-O"], .when(configuration: .debug))]

@@ -51,7 +51,8 @@ public struct ByteReader: Sendable {
     /// The whole structure.
     public let bytes: [UInt8]
     /// The next byte to read, counted from the structure's start; never beyond `bytes.count`.
-    public private(set) var position: Int
+    @inlinable public var position: Int { next }
+    @usableFromInline var next: Int
 
     /// A reader that begins at the first of `bytes`.
     @inlinable
@@ -60,16 +61,16 @@ public struct ByteReader: Sendable {
     }
 
     /// A reader that begins at `position`, which is held to the end of `bytes`.
-    public init(_ bytes: [UInt8], at position: Int) {
+    @inlinable public init(_ bytes: [UInt8], at position: Int) {
         self.bytes = bytes
-        self.position = min(max(position, 0), bytes.count)
+        next = min(max(position, 0), bytes.count)
     }
 
     /// How many bytes are left.
-    public var remaining: Int { bytes.count - position }
+    @inlinable public var remaining: Int { bytes.count - position }
 
     /// Reads one integer of the caller's type in `order`; throws when the structure ends first.
-    public mutating func read<Value: FixedWidthInteger>(
+    @inlinable public mutating func read<Value: FixedWidthInteger>(
         _ order: ByteOrder, as type: Value.Type = Value.self
     ) throws(ParseFault) -> Value {
         let size = Value.bitWidth / 8
@@ -79,30 +80,30 @@ public struct ByteReader: Sendable {
             let byte = bytes[position + (order == .big ? index : size - 1 - index)]
             value = (value &<< 8) | Value(truncatingIfNeeded: byte)
         }
-        position += size
+        next += size
         return value
     }
 
     /// Reads the next `count` bytes as they are; throws when the structure ends first.
-    public mutating func read(bytes count: Int) throws(ParseFault) -> [UInt8] {
+    @inlinable public mutating func read(bytes count: Int) throws(ParseFault) -> [UInt8] {
         guard count >= 0, remaining >= count else { throw ended(wanting: count) }
-        defer { position += count }
+        defer { next += count }
         return Array(bytes[position..<position + count])
     }
 
     /// Passes over `count` bytes; throws when the structure ends first.
     public mutating func skip(_ count: Int) throws(ParseFault) {
         guard count >= 0, remaining >= count else { throw ended(wanting: count) }
-        position += count
+        next += count
     }
 
     /// Passes over the bytes up to the next multiple of `alignment` from the structure's start; stops at its end.
     public mutating func align(to alignment: Int) {
         let over = position % alignment
-        if over != 0 { position = min(position + alignment - over, bytes.count) }
+        if over != 0 { next = min(position + alignment - over, bytes.count) }
     }
 
-    private func ended(wanting count: Int) -> ParseFault {
+    @usableFromInline func ended(wanting count: Int) -> ParseFault {
         ParseFault(at: position, "the structure ends \(remaining) bytes on, but \(count) more are needed")
     }
 }

@@ -4,6 +4,9 @@ import GuestProtocol
 
 /// A regular file that is open in a machine.
 final class KernelFileContent: GuestFileContent {
+    /// In files of so many bytes it is asked where holes are.
+    private static let sparseSize: UInt64 = 1 << 20
+
     private let system: KernelFileSystem
     private let file: GuestFileID
     private let handle: GuestHandle
@@ -24,7 +27,18 @@ final class KernelFileContent: GuestFileContent {
         }
         var (position, left) = (offset, count)
         while left > 0 {
-            let step = min(left, GuestProtocol.payloadLimit)
+            var step = min(left, GuestProtocol.payloadLimit)
+            // Zeros need not come from the machine; of what may be written to, holes are not known.
+            if size >= Self.sparseSize, !system.isWritable {
+                let run = try run(at: position, limit: UInt64(left))
+                if !run.isData {
+                    output.appendZeros(Int(run.count))
+                    position += run.count
+                    left -= Int(run.count)
+                    continue
+                }
+                step = Int(min(UInt64(step), run.count))
+            }
             let reply = try system.ask(.read(handle, count: UInt32(step), offset: position), about: file)
             guard case .bytes(let bytes) = reply, bytes.count <= step else { throw system.machine.unexpected(reply) }
             guard bytes.count == step else {

@@ -1,3 +1,4 @@
+import CLinux
 import SystemPackage
 
 /// The arguments of QEMU.
@@ -22,7 +23,7 @@ struct MachineCommand {
             "console=\(machine.console) loglevel=5 rdinit=/init reboot=t panic=-1 oops=panic mitigations=off "
                 // These two are for the environment of /init: Swift's runtime looks for a program beside it otherwise, before
                 // /proc is there.
-                + "SWIFT_ROOT=/ SWIFT_BACKTRACE=enable=no",
+                + "SWIFT_ROOT=/ SWIFT_BACKTRACE=enable=no\(Self.clock)",
             "-chardev", "socket,id=agent,fd=4", "-device", "virtio-serial-device",
             "-device", "virtserialport,chardev=agent,name=rblock",
         ]
@@ -34,6 +35,15 @@ struct MachineCommand {
         }
         return arguments
     }
+}
+
+extension MachineCommand {
+    /// How fast the processor's counter is: on a busy host the kernel cannot measure that by the timers of QEMU, and then waits for an
+    /// interrupt that this machine does not have.
+    private static let clock: String = {
+        let rate = clinux_time_stamp_rate()
+        return rate == 0 ? "" : " tsc_early_khz=\(rate)"
+    }()
 }
 
 /// How types of file systems are mounted: so that names are in UTF-8, and nothing depends on where that is.

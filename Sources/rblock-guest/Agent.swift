@@ -54,9 +54,7 @@ final class Agent {
             for handle in handles { (files[handle], listings[handle]) = (nil, nil) }
             return .done
         case .synchronize(let mount):
-            let root = try tree(mount)
-            let file = try root.open([], flags: O_RDONLY | O_DIRECTORY, isPath: false, "open its root")
-            try check(cguest_sync_file_system(file.number), "store what was written")
+            try synchronize(mount)
             return .done
         case .powerOff:
             for mount in Array(mounts.keys) { try unmount(mount) }
@@ -117,15 +115,8 @@ final class Agent {
         let folder = try tree(mount).folder
         files.removeAll()
         listings.removeAll()
-        let file = try tree(mount).open([], flags: O_RDONLY | O_DIRECTORY, isPath: false, "open its root")
-        try check(cguest_sync_file_system(file.number), "store what was written")
+        try synchronize(mount)
         mounts[mount] = nil
-        try finish(folder, file)
-    }
-
-    /// Unmounts `folder` after `file`, the last that is open there, is closed.
-    private func finish(_ folder: String, _ file: consuming Descriptor) throws(GuestFailure) {
-        _ = consume file
         var result: CInt = -1
         // What the kernel still does in the background with a file may keep it busy for a moment.
         for _ in 0..<50 {
@@ -136,6 +127,12 @@ final class Agent {
         }
         try check(result, "unmount it")
         unsafe rmdir(folder)
+    }
+
+    private func synchronize(_ mount: GuestMountID) throws(GuestFailure) {
+        let tree = try tree(mount)
+        let root = try tree.open([], flags: O_RDONLY | O_DIRECTORY, isPath: false, "open its root")
+        try check(cguest_sync_file_system(root.number), "store what was written")
     }
 
     private func usage(of tree: MountedTree) throws(GuestFailure) -> GuestCounts {

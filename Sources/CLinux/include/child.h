@@ -10,3 +10,6 @@ int clinux_memory_file(const char *name);
 /// Returns its process ID, or -1 with errno set.
 pid_t clinux_start_kept(
     const char *path, char *const *arguments, int output, const int *descriptors, int count);
+
+/// How often the processor's time stamp counter (RDTSC) counts in a millisecond, as it is measured within some milliseconds; 0 where there is none.
+unsigned clinux_time_stamp_rate(void);
