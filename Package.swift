@@ -193,8 +193,8 @@ let package = Package(
         .target(
             name: "RBlockCommand",
             dependencies: [
-                "AccessLog", "Arguments", "Attachment", "BlockImage", "Catalog", "Completion", "ControlRPC",
-                "Encryption", "FormatCore", "GuestFiles",
+                "AccessLog", "Arguments", "Attachment", "BlockImage", "CLinux", "Catalog", "Completion", "ControlRPC",
+                "Encryption", "FormatCore", "GuestFiles", "GuestKernel",
                 "HostStorage", "ImageFormats", "ImageTools", "JSON", "LVM", "NBDServer", "Overlays", "PartitionTable",
                 "Reports", "Sockets",
                 argumentParser, logging,
@@ -424,7 +424,8 @@ if Context.environment["RBLOCK_OPTIMIZE"] != nil {
 if Context.environment["RBLOCK_SMALL"] != nil {
     let small = [
         "AccessLog", "Arguments", "Attachment", "Catalog", "Completion", "ControlRPC", "EWF", "FormatCore",
-        "ImageFormats", "ImageTools", "JSON", "LVM", "OVA", "Overlays", "Parallels", "PartitionTable", "QCOW1", "QED",
+        "GuestFiles", "ImageFormats", "ImageTools", "JSON", "LVM", "OVA", "Overlays", "Parallels", "PartitionTable",
+        "QCOW1", "QED",
         "RBlockCommand", "RBlockFSCommand", "Reports", "Sockets", "VDI", "VHD", "VHDX", "VMDK",
     ]
     for target in package.targets where small.contains(target.name) {

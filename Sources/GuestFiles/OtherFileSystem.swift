@@ -33,6 +33,11 @@ public enum OtherFileSystem {
             type: "swap", offset: 4086, magic: Array("SWAPSPACE2".utf8), uuid: .bytes(at: 1036), label: (1052, 16)),
         Form(type: "LVM2_member", offset: 512, magic: Array("LABELONE".utf8)),
         Form(type: "iso9660", offset: 0x8001, magic: Array("CD001".utf8)),
+        // Those of kinds that are read here, with features that are not known.
+        Form(type: "ext4", offset: 1080, magic: [0x53, 0xef], uuid: .bytes(at: 1128), label: (1144, 16)),
+        Form(type: "exfat", offset: 3, magic: Array("EXFAT   ".utf8)),
+        Form(type: "vfat", offset: 82, magic: Array("FAT32   ".utf8)),
+        Form(type: "vfat", offset: 54, magic: Array("FAT1".utf8)),
         Form(type: "squashfs", offset: 0, magic: Array("hsqs".utf8)),
         Form(
             type: "erofs", offset: 1024, magic: [0xe2, 0xe1, 0xf5, 0xe0], uuid: .bytes(at: 1072), label: (1088, 16)),

@@ -16,8 +16,11 @@ final class DiskServer {
     private init(_ disk: any ServedDisk, _ socket: MachineSocket) { (self.disk, self.socket) = (disk, socket) }
 
     /// Serves `disk` on a thread of its own, until QEMU closes `socket`. What goes wrong with the disk is noted in `faults`.
-    static func start(_ disk: MachineDisk, on socket: MachineSocket, noting faults: DiskFaults) {
-        DispatchQueue(label: "machine disk").async {
+    /// While it does, it is in `group`.
+    static func start(
+        _ disk: MachineDisk, on socket: MachineSocket, noting faults: DiskFaults, in group: DispatchGroup
+    ) {
+        DispatchQueue(label: "machine disk").async(group: group) {
             do throws(ImageError) {
                 let server = DiskServer(try disk.served(), socket)
                 try server.negotiate()

@@ -1,4 +1,5 @@
 import BlockImage
+import Dispatch
 import Glibc
 import GuestProtocol
 import Overlays
@@ -18,14 +19,18 @@ public final class GuestMachine: Sendable {
     /// The version of its kernel.
     public let kernelVersion: String
     private let isOver = Guarded(false)
+    /// The servers of its disks.
+    private let servers: DispatchGroup
 
     /// Whether KVM was tried and did not work, so that it need not be tried again.
     private static let kvmFails = Atomic(false)
 
     private init(
-        _ channel: AgentChannel, _ disks: [MachineDisk], types: Set<String>, kernelVersion: String
+        _ channel: AgentChannel, _ disks: [MachineDisk], _ servers: DispatchGroup, types: Set<String>,
+        kernelVersion: String
     ) {
-        (self.channel, self.disks, self.types, self.kernelVersion) = (channel, disks, types, kernelVersion)
+        (self.channel, self.disks, self.servers) = (channel, disks, servers)
+        (self.types, self.kernelVersion) = (types, kernelVersion)
     }
 
     deinit { channel.process.kill() }
@@ -72,13 +77,14 @@ public final class GuestMachine: Sendable {
             throw error
         }
         let command = MachineCommand(kernel: kernel, accelerator: accelerator, diskCount: disks.count)
+        let servers = DispatchGroup()
         let process = try MachineProcess.start(qemu, command.arguments, files: files)
         for (disk, socket) in zip(disks, sockets.dropFirst()) {
-            DiskServer.start(disk, on: socket, noting: faults)
+            DiskServer.start(disk, on: socket, noting: faults, in: servers)
         }
         let channel = AgentChannel(sockets[0], process, faults)
         let hello = try channel.hello()
-        return GuestMachine(channel, disks, types: types, kernelVersion: hello.kernel)
+        return GuestMachine(channel, disks, servers, types: types, kernelVersion: hello.kernel)
     }
 
     /// Mounts the file system `type` of the disk `index`.
@@ -132,7 +138,7 @@ public final class GuestMachine: Sendable {
         }
         guard !wasOver else { return }
         let isWritable = disks.contains { $0.range != nil }
-        defer { channel.process.kill() }
+        defer { kill() }
         do throws(ImageError) {
             let reply = try channel.exchange(.powerOff)
             if case .failure(let failure) = reply { throw error(failure) }
@@ -145,6 +151,13 @@ public final class GuestMachine: Sendable {
             if isWritable { throw error }
         }
         channel.end(MachineSocket.end)
+    }
+
+    /// Ends it as it is: what was written and not stored is lost. Nothing uses its disks any more.
+    public func kill() {
+        channel.process.kill()
+        // QEMU closed their sockets when it ended; a disk that does not answer may keep one.
+        _ = servers.wait(timeout: .now() + 30)
     }
 
     /// What a failure of the agent means that is about no file.

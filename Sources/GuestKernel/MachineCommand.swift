@@ -30,7 +30,10 @@ struct MachineCommand {
         for index in 0..<diskCount {
             arguments += [
                 "-blockdev", "driver=nbd,node-name=disk\(index),server.type=fd,server.str=\(5 + index)",
-                "-device", "virtio-blk-device,drive=disk\(index),serial=rblock-\(index)",
+                "-device",
+                "virtio-blk-device,drive=disk\(index),serial=rblock-\(index),"
+                    // On a full disk of the host, QEMU would have the machine wait for space.
+                    + "rerror=report,werror=report",
             ]
         }
         return arguments

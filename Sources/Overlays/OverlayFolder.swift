@@ -71,6 +71,16 @@ public final class OverlayFolder: Sendable {
         self.images = images
     }
 
+    /// The overlay `file` alone, which may be there or will be made, of the one image at `image`, canonical. Other programs may work
+    /// at other overlays of its folder, which must be there.
+    public init(ofFile file: FilePath, over image: FilePath, settings: OverlaySettings) throws(ImageError) {
+        (self.settings, images) = (settings, [Images(only: image)])
+        let place = try Self.place(ofNew: file)
+        lock = try FolderLock(place.removingLastComponent(), for: .tool)
+        let disk = OverlayDisk(at: place, in: lock, isFree: true, settings: settings)
+        state.withLock { $0.disks[image] = disk }
+    }
+
     /// Throws `system` where this process may make no overlays, as one that has become another user.
     public func checkWritable() throws(ImageError) { try lock.checkWritable() }
 
@@ -149,7 +159,7 @@ public final class OverlayFolder: Sendable {
         }
     }
 
-    /// Where a folder `path`, which is not there, will be.
+    /// Where a folder or file `path`, which is not there, will be.
     private static func place(ofNew path: FilePath) throws(ImageError) -> FilePath {
         guard let name = path.lastComponent, name.kind == .regular else {
             throw ImageError(.system(errno: ENOENT), path: path.text, "there is no such folder")

@@ -104,7 +104,7 @@ struct RBlock: AsyncParsableCommand {
             Info.self, Map.self, Inspect.self, Check.self, Diff.self, Hash.self, Read.self, Create.self, Convert.self,
             Delta.self, Measure.self, Commit.self, Discard.self, Serve.self, RPC.self, Attach.self, Attached.self,
             Detach.self, Mount.self, Unmount.self, List.self, Cat.self, Copy.self, Find.self, Tar.self,
-            DiskUsage.self, DiskFree.self,
+            DiskUsage.self, DiskFree.self, Remove.self, MakeDirectory.self,
         ])
 }
 

@@ -15,6 +15,20 @@ extension SharingOption {
         }
         Failure.warn("\(file.path): \(message)")
     }
+
+    /// To be called when all of `disk` was read. Throws `system` with ESTALE where it was written to meanwhile; with
+    /// `ignoresChanges` or --force-share that is only reported. Reports files of which that cannot be known.
+    func checkUnchanged(_ disk: NamedDisk, ignoresChanges: Bool) throws(ImageError) {
+        do throws(ImageError) {
+            try disk.checkUnchanged()
+            for note in disk.changeNotes { Failure.say(note.description) }
+        } catch {
+            guard ignoresChanges || forceShare else { throw error }
+            var said = error
+            said.hint = nil
+            Failure.warn(said.description)
+        }
+    }
 }
 
 extension ReadingOptions {
@@ -27,17 +41,8 @@ extension ReadingOptions {
         return disk
     }
 
-    /// To be called when all of `disk` was read. Throws `system` with ESTALE where it was written to meanwhile; with
-    /// --ignore-changes or --force-share that is only reported. Reports files of which that cannot be known.
+    /// To be called when all of `disk` was read: as `SharingOption.checkUnchanged`.
     func checkUnchanged(_ disk: NamedDisk) throws(ImageError) {
-        do throws(ImageError) {
-            try disk.checkUnchanged()
-            for note in disk.changeNotes { Failure.say(note.description) }
-        } catch {
-            guard ignoreChanges || sharing.forceShare else { throw error }
-            var said = error
-            said.hint = nil
-            Failure.warn(said.description)
-        }
+        try sharing.checkUnchanged(disk, ignoresChanges: ignoreChanges)
     }
 }

@@ -7,7 +7,7 @@ import GuestFiles
 package struct GuestTree: Sendable {
     /// A file in it.
     package struct Node: Hashable, Sendable {
-        fileprivate let place: GuestRoot.Place
+        let place: GuestRoot.Place
         /// Where it is, by names from the root on; links were followed.
         package let path: [[UInt8]]
 
@@ -98,10 +98,23 @@ package struct GuestTree: Sendable {
             Node(place: GuestRoot.Place(volume: node.place.volume, file: file), path: node.path + [name]))
     }
 
+    /// Whether something is mounted at `path`.
+    func isMountPoint(_ path: [[UInt8]]) -> Bool { mounts[path] != nil }
+
+    /// The file `file`, called `name` in `folder`.
+    func node(_ file: GuestFileID, called name: [UInt8], in folder: Node) -> Node {
+        Node(place: GuestRoot.Place(volume: folder.place.volume, file: file), path: folder.path + [name])
+    }
+
     /// What is mounted on `node`, or itself.
-    private func mounted(_ node: Node) throws(ImageError) -> Node {
+    func mounted(_ node: Node) throws(ImageError) -> Node {
         guard let mount = mounts[node.path] else { return node }
         return Node(place: try mount.get(), path: node.path)
+    }
+
+    /// The directory that `node`, which is not the root, is in.
+    package func parent(of node: Node) throws(ImageError) -> Node {
+        try self.node(node.path.dropLast().flatMap { [UInt8(ascii: "/")] + $0 } + [UInt8(ascii: "/")])
     }
 
     /// The entries of a directory.
@@ -136,6 +149,11 @@ package struct GuestTree: Sendable {
         try fileSystem(of: node).extendedAttributes(of: node.place.file)
     }
 
+    /// Whether the file system that has `node` knows owners, modes, links and other files than regular ones.
+    package func keepsOwners(_ node: Node) -> Bool {
+        !["vfat", "exfat"].contains(volumes[node.place.volume].type ?? "")
+    }
+
     /// A number that tells its file from all others of the tree: hard links have the same.
     package func identity(of node: Node) -> [UInt64] { [UInt64(node.place.volume), node.place.file.number] }
 
@@ -149,12 +167,12 @@ package struct GuestTree: Sendable {
         } + absent
     }
 
-    private func fileSystem(of node: Node) throws(ImageError) -> any GuestFileSystem {
+    func fileSystem(of node: Node) throws(ImageError) -> any GuestFileSystem {
         try volumes[node.place.volume].readable(in: image)
     }
 
     /// That `path` cannot be opened, as the system call would say it.
-    private func fault(_ number: CInt, _ path: [UInt8]) -> ImageError {
+    func fault(_ number: CInt, _ path: [UInt8]) -> ImageError {
         ImageError(
             .system(errno: number), path: "\(image):\(nameText(path))", "\(unsafe String(cString: strerror(number)))")
     }

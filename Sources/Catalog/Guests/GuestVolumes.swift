@@ -50,20 +50,6 @@ package struct GuestVolume: Sendable {
     }
 }
 
-/// A program that reads file systems which are not read here: given the disks of all of an image's, it opens each when asked.
-package protocol GuestHelper: Sendable {
-    /// Whether it reads file systems of `type`, as blkid(8) calls it.
-    func reads(_ type: String) -> Bool
-    /// Those on `disks`, of the image in the file `path`.
-    func volumes(_ disks: [(disk: Image, info: GuestFileSystemInfo)], path: String) -> any HelpedVolumes
-}
-
-/// The file systems of one image that a helper reads. May be used from any thread.
-package protocol HelpedVolumes: Sendable {
-    /// The one on the disk `index`. Throws why it cannot be read.
-    func fileSystem(of index: Int) throws(ImageError) -> any GuestFileSystem
-}
-
 /// Where the file system of a volume comes from.
 private enum GuestVolumeContent: Sendable {
     case none
@@ -83,6 +69,22 @@ private struct GuestVolumeProbe {
         (self.name, self.part, self.disk, self.partition) = (name, part, disk, partition)
     }
 
+    /// What is on `disk`, and what of it is read here. Throws why that is not known.
+    private static func content(
+        of disk: Image, path: String
+    ) throws(ImageError) -> (info: GuestFileSystemInfo?, content: GuestVolumeContent) {
+        do throws(ImageError) {
+            guard let fileSystem = try GuestFileSystems.open(disk, path: path) else {
+                return (try OtherFileSystem.info(on: disk), .none)
+            }
+            return (fileSystem.info, .fileSystem(fileSystem))
+        } catch {
+            // What this program does not know of one, another may.
+            guard error.code == .unsupported, let info = try OtherFileSystem.info(on: disk) else { throw error }
+            return (info, .fault(error))
+        }
+    }
+
     /// What is on each of `probes`.
     static func volumes(
         _ probes: [GuestVolumeProbe], path: String, _ helper: (any GuestHelper)?
@@ -92,14 +94,14 @@ private struct GuestVolumeProbe {
         for probe in probes {
             do throws(ImageError) {
                 let disk = try probe.disk.get()
-                if let fileSystem = try GuestFileSystems.open(disk, path: path) {
-                    found.append((.success(fileSystem.info), .fileSystem(fileSystem), nil))
-                } else {
-                    let info = try OtherFileSystem.info(on: disk)
-                    let isHelped = info.flatMap { info in helper.map { $0.reads(info.type) } } ?? false
-                    if isHelped, let info { helped.append((disk, info)) }
-                    found.append((.success(info), .none, isHelped ? helped.count - 1 : nil))
+                let (info, content) = try self.content(of: disk, path: path)
+                guard let info, let helper, helper.reads(info.type) else {
+                    found.append((.success(info), content, nil))
+                    continue
                 }
+                let isHelped = if case .fileSystem = content { helper.isPreferred } else { true }
+                if isHelped { helped.append((disk, info)) }
+                found.append((.success(info), content, isHelped ? helped.count - 1 : nil))
             } catch {
                 found.append((.failure(error), .fault(error), nil))
             }

@@ -45,9 +45,8 @@ struct DiskUsage: ParsableCommand {
         }
 
         mutating func add(_ other: Report) {
-            size = size.addingReportingOverflow(other.size).overflow ? .max : size + other.size
-            actualSize =
-                actualSize.addingReportingOverflow(other.actualSize).overflow ? .max : actualSize + other.actualSize
+            size = size.addingSaturated(other.size)
+            actualSize = actualSize.addingSaturated(other.actualSize)
             files += other.files
         }
     }

@@ -3,12 +3,26 @@ import BlockImage
 import Catalog
 import FormatCore
 import GuestFiles
+import GuestKernel
 import ImageFormats
 
 /// What is said to verbs that read files of guests.
 struct GuestOptions: ParsableArguments {
     @OptionGroup var options: ImageOptions
-    @OptionGroup var reading: ReadingOptions
+    @OptionGroup var sharing: SharingOption
+    @Flag(
+        name: .customLong("ignore-changes"),
+        help: "Go on where an image was written to while it was read, though the result may be a mixture.")
+    var ignoreChanges = false
+    // Without a short name: -p is something else for those who know cp(1) and mkdir(1).
+    @Flag(
+        help: ArgumentHelp(
+            "Print how far it has got to standard error each second, where that is no terminal; JSON with --output json."
+        ))
+    var progress = false
+
+    /// What reads file systems that this program does not.
+    private static let helper = KernelHelper()
 
     /// The files of a guest, open.
     struct Opened {
@@ -17,6 +31,11 @@ struct GuestOptions: ParsableArguments {
         let place: GuestPlace
         let tree: GuestTree
         let disk: NamedDisk
+    }
+
+    /// Has progress printed, where that was asked for.
+    func beginProgress(_ output: OutputForm) {
+        if progress { ProgressBar.print(as: output == .json ? .json : .lines) }
     }
 
     /// What `text` means: an image alone is its root directory. Throws wrong usage for what is no file of a guest.
@@ -33,15 +52,16 @@ struct GuestOptions: ParsableArguments {
         let id = try named.find(in: disks)
         guard let (disk, opened) = disks.open(id) else { throw Failure("\(image): has no such disk") }
         let result = NamedDisk(image: try disk.result.get(), opened: opened, onNote: named.onNote)
-        try reading.sharing.checkUse(of: result.files)
+        try sharing.checkUse(of: result.files)
         return (disks, result, id)
     }
 
     /// The volumes of the image `image` that may have file systems.
     func volumes(_ image: String) throws -> (volumes: [GuestVolume], disk: NamedDisk) {
         let (disks, disk, id) = try disks(image)
-        if case .whole = id.part { return (disks.guestVolumes(of: id.snapshot), disk) }
-        return ([GuestVolume.only(disk.image, path: disk.opened.layers.first?.file.path ?? image)], disk)
+        if case .whole = id.part { return (disks.guestVolumes(of: id.snapshot, helper: Self.helper), disk) }
+        let path = disk.opened.layers.first?.file.path ?? image
+        return ([GuestVolume.only(disk.image, path: path, helper: Self.helper)], disk)
     }
 
     /// The files that `text` means. Says what people should know of how they are read.
@@ -59,7 +79,7 @@ struct GuestOptions: ParsableArguments {
         _ files: [String], as output: OutputForm,
         _ body: (Opened, _ onError: @escaping (ImageError) -> Void) throws -> Void
     ) throws -> Bool {
-        reading.progress.begin(output)
+        beginProgress(output)
         var isDone = true
         for file in files {
             do {
@@ -69,7 +89,7 @@ struct GuestOptions: ParsableArguments {
                         Failure.say(error.description)
                         isDone = false
                     }
-                    try reading.checkUnchanged(opened.disk)
+                    try sharing.checkUnchanged(opened.disk, ignoresChanges: ignoreChanges)
                 }
             } catch let error as ExitCode {
                 guard files.count > 1, error.rawValue == 1 else { throw error }

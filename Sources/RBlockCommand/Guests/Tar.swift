@@ -70,7 +70,7 @@ struct Tar: ParsableCommand {
             let printer = StandardOutput()
             var size: UInt64 = 0
             let start = try opened.tree.node(opened.place.path)
-            let bar = try GuestTotal.bar(file, start, in: opened.tree)
+            let bar = try CopyTotal.bar(file, GuestSource(tree: opened.tree, node: start))
             let files = try write(opened.tree, from: start, onError) { bytes in
                 size += UInt64(bytes.byteCount)
                 bar?.update(size)

@@ -1,0 +1,188 @@
+import BlockImage
+import Catalog
+import Glibc
+import GuestFiles
+
+/// The copying of files into a guest. What is there under the same name is overwritten, but a directory; links in the guest are
+/// replaced, and none is followed. For use by one thread.
+final class GuestImport {
+    /// The most bytes that are written at once.
+    private static let pieceSize = 1 << 20
+    /// How deep directories may be in each other.
+    private static let depthLimit = 512
+
+    /// How many files were copied, and their bytes.
+    private(set) var files = 0
+    private(set) var size: UInt64 = 0
+
+    private let tree: GuestTree
+    private let keepsAll: Bool
+    private let bar: ProgressBar?
+    private let onError: (ImageError) -> Void
+    private let buffer = AlignedBuffer(capacity: pieceSize)
+    /// The copies of files with several names.
+    private var copies: [[UInt64]: GuestTree.Node] = [:]
+
+    /// Into `tree`; `keepsAll`: with owners, times, extended attributes, hard links and devices. `onError` gets what of the source
+    /// cannot be read; what cannot be written is thrown as `WriteFault`.
+    init(into tree: GuestTree, keepsAll: Bool, bar: ProgressBar?, onError: @escaping (ImageError) -> Void) {
+        (self.tree, self.keepsAll, self.bar, self.onError) = (tree, keepsAll, bar, onError)
+    }
+
+    /// Why the guest cannot be written to: nothing more is.
+    struct WriteFault: Error {
+        let error: ImageError
+    }
+
+    /// Copies `source`, and all below it, to what is called `name` in `folder`. Throws where nothing of it can be read.
+    func copy(_ source: any CopySource, to name: [UInt8], in folder: GuestTree.Node, depth: Int = 0) throws {
+        let status = try source.status()
+        if status.kind == .directory {
+            guard depth < Self.depthLimit else {
+                throw ImageError(.corrupt, path: source.text, "directories are in each other without an end")
+            }
+            let node = try directory(called: name, in: folder)
+            files += 1
+            try copyContents(of: source, into: node, depth: depth + 1)
+            return try finish(node, source, status)
+        }
+        guard status.kind != .socket else {
+            return Failure.warn("\(source.text): is a socket, which is not copied")
+        }
+        if keepsAll, status.linkCount > 1, tree.keepsOwners(folder), let copy = copies[source.identity] {
+            try writing {
+                try clear(name, in: folder)
+                try tree.addName(name, to: copy, in: folder)
+            }
+            files += 1
+            return
+        }
+        guard let node = try copyFile(source, status, to: name, in: folder) else { return }
+        files += 1
+        if status.linkCount > 1 { copies[source.identity] = node }
+        try finish(node, source, status)
+    }
+
+    /// Copies what is in the directory `source` into `folder`.
+    func copyContents(of source: any CopySource, into folder: GuestTree.Node, depth: Int = 0) throws {
+        try source.forEachChild(onError: onError) { child in
+            do { try copy(child, to: child.name, in: folder, depth: depth) } catch let error as ImageError {
+                onError(error)
+            }
+        }
+    }
+
+    /// Copies what is no directory. Nil for what is left out.
+    private func copyFile(
+        _ source: any CopySource, _ status: GuestStatus, to name: [UInt8], in folder: GuestTree.Node
+    ) throws -> GuestTree.Node? {
+        let isPlain = status.kind == .regular
+        guard isPlain || tree.keepsOwners(folder) else {
+            throw ImageError(.unsupported, path: source.text, "is no regular file, and FAT has no others")
+        }
+        switch status.kind {
+        case .regular:
+            // What cannot be read leaves no file.
+            let content = try source.content()
+            let node = try writing { try file(called: name, in: folder) }
+            try write(content, to: node, source)
+            return node
+        case .link:
+            let target = try source.target()
+            return try writing {
+                try clear(name, in: folder)
+                return try tree.makeLink(to: target, called: name, in: folder)
+            }
+        default:
+            guard keepsAll else {
+                Failure.warn("\(source.text): is a device or FIFO, and left out without -a")
+                return nil
+            }
+            return try writing {
+                try clear(name, in: folder)
+                return try tree.make(status.kind, called: name, permissions: 0o600, in: folder)
+            }
+        }
+    }
+
+    private func write(_ content: any GuestFileContent, to node: GuestTree.Node, _ source: any CopySource) throws {
+        let buffer = buffer
+        var position: UInt64 = 0
+        while position < content.size {
+            let run = try content.run(at: position, limit: content.size - position)
+            var rest = run.isData ? run.count : 0
+            while rest > 0 {
+                let count = Int(min(rest, UInt64(Self.pieceSize)))
+                let start = position + run.count - rest
+                try buffer.fill(count) { output throws(ImageError) in
+                    try content.read(count, at: start, into: &output)
+                }
+                try writing { try tree.write(buffer.bytes, at: start, to: node) }
+                rest -= UInt64(count)
+                size += UInt64(count)
+                bar?.update(size)
+            }
+            position += run.count
+        }
+        try writing { try tree.setSize(content.size, of: node) }
+    }
+
+    // MARK: What is there
+
+    /// The directory called `name` in `folder`, made where there is none.
+    private func directory(called name: [UInt8], in folder: GuestTree.Node) throws -> GuestTree.Node {
+        try writing {
+            if let node = try tree.child(called: name, of: folder) {
+                if try tree.status(of: node).kind == .directory { return node }
+                throw ImageError(.system(errno: EEXIST), path: node.text, "is there, and is no directory")
+            }
+            return try tree.make(.directory, called: name, permissions: 0o755, in: folder)
+        }
+    }
+
+    /// An empty file called `name` in `folder`: one that is there keeps its owner.
+    private func file(called name: [UInt8], in folder: GuestTree.Node) throws -> GuestTree.Node {
+        if let node = try tree.child(called: name, of: folder), try tree.status(of: node).kind == .regular {
+            try tree.setSize(0, of: node)
+            return node
+        }
+        try clear(name, in: folder)
+        return try tree.make(.regular, called: name, permissions: 0o644, in: folder)
+    }
+
+    /// Removes what is called `name` in `folder`, where that is no directory.
+    private func clear(_ name: [UInt8], in folder: GuestTree.Node) throws {
+        guard let node = try tree.child(called: name, of: folder) else { return }
+        guard try tree.status(of: node).kind != .directory else {
+            throw ImageError(.system(errno: EISDIR), path: node.text, "is there, and is a directory")
+        }
+        try tree.remove(name, in: folder)
+    }
+
+    /// Gives `node` what `source` has.
+    private func finish(_ node: GuestTree.Node, _ source: any CopySource, _ status: GuestStatus) throws {
+        // FAT has neither owners nor modes.
+        guard tree.keepsOwners(node) else {
+            return try writing {
+                guard keepsAll else { return }
+                try tree.setTimes(accessed: status.accessed ?? status.modified, modified: status.modified, of: node)
+            }
+        }
+        guard keepsAll else {
+            guard status.kind != .link else { return }
+            return try writing { try tree.setPermissions(status.permissions & 0o777, of: node) }
+        }
+        let attributes = try source.attributes()
+        try writing {
+            // The owner first: it takes set-user-ID away, and the file capabilities in an attribute.
+            try tree.setOwner(user: status.userID, group: status.groupID, of: node)
+            if status.kind != .link { try tree.setPermissions(status.permissions, of: node) }
+            for attribute in attributes { try tree.setAttribute(attribute, of: node) }
+            try tree.setTimes(accessed: status.accessed ?? status.modified, modified: status.modified, of: node)
+        }
+    }
+
+    private func writing<Result>(_ work: () throws -> Result) throws -> Result {
+        do { return try work() } catch let error as ImageError { throw WriteFault(error: error) }
+    }
+}

@@ -1,0 +1,199 @@
+import BlockImage
+import Catalog
+import FormatCore
+import Glibc
+import HostStorage
+import ImageFormats
+import ImageTools
+import Overlays
+import SystemPackage
+
+/// Where what is written to the disk of an image goes: to an overlay that stays, or to one from which the image gets it when all is
+/// done, so that the image is as it was where that does not come to its end.
+///
+/// For use by one thread.
+final class GuestTarget {
+    /// The image, opened, with what is written over it; nil once that was stored.
+    private(set) var opened: OpenedImage?
+    /// The overlay that has what was written, where it stays.
+    let overlay: FilePath?
+    private let location: FilePath
+    private var folder: OverlayFolder?
+    /// Where the overlay is that goes into the image.
+    private let staging: FilePath?
+    /// Keeps other programs from the image.
+    private var lock: LocalWritableFile?
+
+    /// What is appended to the name of an image for the folder with what goes into it.
+    private static let suffix = Array(".rblock".utf8)
+
+    /// That of `image`, which is opened. Throws why it cannot be written to.
+    init(_ image: NamedImage, _ writing: WritingOptions, _ sharing: SharingOption) throws {
+        guard image.containerPlace == nil || writing.overlay != nil else {
+            throw ImageError(
+                .unsupported, path: image.path.text, "is a disk of an appliance, which stays as it is",
+                hint: Self.overlayHint)
+        }
+        let place = image.containerPlace
+        let file = try PathByName(place?.archive ?? image.path).location
+        location = file.appending(FilePath(bytes: place?.disk ?? []).components)
+        let base = try image.open()
+        try sharing.checkUse(of: base.layers.flatMap(\.files))
+        if writing.overlay == nil { try Self.checkFormat(of: base, image.path.text) }
+        let stays =
+            try writing.overlay
+            ?? Self.defaultOverlay(
+                over: location, image.allowed, ignoresDependents: writing.ignoreDependents)
+        overlay = stays.map { FilePath(text: $0) }
+        if let overlay {
+            staging = nil
+            folder = try OverlayFolder(ofFile: overlay, over: location, settings: OverlaySettings())
+        } else {
+            // Before anything is changed, and until all is.
+            let lock = try LocalWritableFile(at: location)
+            try lock.lock()
+            for lower in base.layers.dropFirst().flatMap(\.files) { try lower.lockAgainstWriters() }
+            let staging = Self.staging(of: location)
+            try Self.removeStaging(staging, of: location)
+            let settings = try OverlaySettings(options: [], allowsPlaintext: false, takesLocks: false)
+            folder = try OverlayFolder(at: staging, for: [.init(only: location)], settings: settings)
+            (self.lock, self.staging) = (lock, staging)
+        }
+        opened = folder?.disk(over: location).view(
+            of: base, at: location, isFile: place == nil, ignoresChanges: image.options.ignoresParentID)
+    }
+
+    /// Throws where the image at `path`, opened as `base`, is not one that a commit writes to.
+    private static func checkFormat(of base: OpenedImage, _ path: String) throws(ImageError) {
+        guard let top = base.layers.first, ["raw", "qcow2"].contains(top.format.rawValue), top.files.count == 1,
+            top.file is LocalFile
+        else {
+            throw ImageError(
+                .unsupported, path: path,
+                "is \(base.layers.first?.format.rawValue ?? "no image"), and only QCOW2 and raw images in one file are written to",
+                hint: overlayHint)
+        }
+    }
+
+    private static let overlayHint = "--overlay FILE.qcow2 has what is changed go there"
+
+    /// The overlay that is written to where other images build on the one at `location`; nil where none does.
+    private static func defaultOverlay(
+        over location: FilePath, _ allowed: [FilePath], ignoresDependents: Bool
+    ) throws -> String? {
+        guard !ignoresDependents else { return nil }
+        let folders = [location.removingLastComponent()] + allowed
+        let found = try Dependents(of: location, in: folders, besides: [])
+        if let unknown = found.unknown.first, found.paths.isEmpty {
+            throw ImageError(
+                .denied, path: location.text, "whether other images build on it is not known: \(unknown)",
+                hint: "--overlay FILE.qcow2 leaves it as it is, and --ignore-dependents writes to it all the same")
+        }
+        guard let first = found.paths.first else { return nil }
+        let overlay = FilePath(bytes: location.bytes + Array(".overlay.qcow2".utf8))
+        Failure.warn(
+            "\(location.text): \(first) builds on it, so that it stays as it is, and what is changed goes to \(overlay.text)"
+        )
+        return overlay.text
+    }
+
+    // MARK: The end
+
+    /// Has the image have all that was written, or the overlay that stays. `progress` gets how many bytes the image has.
+    ///
+    /// The view of the disk must not be used any more. Throws why the image has not; with what it is then.
+    func finish(progress: (UInt64) -> Void) throws(ImageError) {
+        let written = try close()
+        guard let staging else { return }
+        if let written {
+            let file = try OverlayFile(at: written, takesLocks: false)
+            var image = NamedImage(file.location, format: .qcow2)
+            image.allowed = [location.removingLastComponent()]
+            _ = try OverlayCommit(file, try image.open()).run(progress: progress)
+        }
+        lock = nil
+        try? Self.remove(staging)
+    }
+
+    /// Closes the overlay, and lets go of its folder. The result: where it is; nil where nothing was written.
+    private func close() throws(ImageError) -> FilePath? {
+        defer { (opened, folder) = (nil, nil) }
+        guard let folder else { return nil }
+        if let fault = folder.close().first { throw fault }
+        let disk = folder.disk(over: location)
+        return disk.isThere ? disk.location : nil
+    }
+
+    /// Forgets what was written, where it has not begun to go into the image.
+    func abandon() {
+        opened = nil
+        folder = nil
+        guard let staging, !Self.isBegun(staging, of: location) else { return }
+        try? Self.remove(staging)
+    }
+
+    // MARK: What is left of a process that was killed
+
+    private static func staging(of location: FilePath) -> FilePath {
+        let name = location.lastComponent.map { FilePath(root: nil, [$0]).bytes } ?? []
+        return location.removingLastComponent().pushing(FilePath(bytes: [UInt8(ascii: ".")] + name + suffix))
+    }
+
+    private static func overlay(in staging: FilePath, of location: FilePath) -> FilePath {
+        let name = FilePath(root: nil, location.components.suffix(1)).bytes + Array(".overlay.qcow2".utf8)
+        return staging.pushing(FilePath(bytes: name))
+    }
+
+    /// Whether what is in the folder has begun to go into the image.
+    private static func isBegun(_ staging: FilePath, of location: FilePath) -> Bool {
+        let overlay = overlay(in: staging, of: location)
+        guard (try? FileStatus(at: overlay, followingLinks: false)) != nil else { return false }
+        // What is not known may be so.
+        return (try? OverlayFile(at: overlay, takesLocks: false))?.isPartlyInBase ?? true
+    }
+
+    /// Throws where a change of the image at `location` was interrupted while it went into it: the image is a mixture.
+    static func checkWhole(_ location: FilePath) throws(ImageError) {
+        let staging = staging(of: location)
+        guard (try? FileStatus(at: staging, followingLinks: false)) != nil, isBegun(staging, of: location) else {
+            return
+        }
+        let overlay = overlay(in: staging, of: location)
+        throw ImageError(
+            .system(errno: EBUSY), path: location.text,
+            "a change of its files was interrupted while it was stored, and the rest of it is in \(path: overlay.text)",
+            hint:
+                "'rblock commit --allow-path \(shellWord(location.removingLastComponent().text)) \(shellWord(overlay.text))' stores that"
+        )
+    }
+
+    /// Removes what an earlier process left that has changed nothing of the image.
+    private static func removeStaging(_ staging: FilePath, of location: FilePath) throws(ImageError) {
+        guard (try? FileStatus(at: staging, followingLinks: false)) != nil else { return }
+        try checkWhole(location)
+        // Another process may be at work: its folder is locked.
+        _ = try OverlayFolder(
+            at: staging, for: [.init(only: location)],
+            settings: OverlaySettings())
+        do { try remove(staging) } catch {
+            throw ImageError(
+                .system(errno: (error as? Errno)?.rawValue ?? EIO), path: staging.text,
+                "is left of an earlier process, and cannot be removed: \(error)")
+        }
+    }
+
+    /// Removes the folder `staging`, in which there are overlays alone.
+    private static func remove(_ staging: FilePath) throws {
+        for entry in try FolderListing(staging).entries {
+            unsafe try call(staging.pushing(FilePath(bytes: entry.name))) { unsafe unlink($0) }
+        }
+        unsafe try call(staging) { unsafe rmdir($0) }
+    }
+
+    private static func call(_ path: FilePath, _ work: (UnsafePointer<CChar>) -> CInt) throws(Errno) {
+        // Safe: the string ends in NUL and is there during the call.
+        guard unsafe path.withPlatformString({ unsafe work($0) }) == 0 || errno == ENOENT else {
+            throw Errno(rawValue: errno)
+        }
+    }
+}
