@@ -320,8 +320,8 @@ let package = Package(
         .testTarget(
             name: "GuestKernelTests",
             dependencies: [
-                "BlockImage", "ByteFormat", "Catalog", "GuestFiles", "GuestKernel", "GuestProtocol", "HostTools",
-                "ImageFormats", "Overlays", "TestImages", system,
+                "BlockImage", "ByteFormat", "Catalog", "CrashReplay", "GuestFiles", "GuestKernel", "GuestProtocol",
+                "HostTools", "ImageFormats", "TestImages", system,
             ],
             swiftSettings: forTests),
         .testTarget(

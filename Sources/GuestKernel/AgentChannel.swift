@@ -8,7 +8,7 @@ import SystemPackage
 /// every request fails. May be used from any thread.
 final class AgentChannel: Sendable {
     /// How long a request may take. The slowest that was seen is a mount that replays a large journal.
-    private static let patience = Duration.seconds(120)
+    private let patience: Duration
 
     private struct State {
         var failure: ImageError?
@@ -21,15 +21,17 @@ final class AgentChannel: Sendable {
     let faults: DiskFaults
     private let state = Guarded(State())
 
-    init(_ socket: MachineSocket, _ process: MachineProcess, _ faults: DiskFaults) {
-        (self.socket, self.process, self.faults) = (socket, process, faults)
+    init(
+        _ socket: MachineSocket, _ process: MachineProcess, _ faults: DiskFaults, patience: Duration = .seconds(120)
+    ) {
+        (self.socket, self.process, self.faults, self.patience) = (socket, process, faults, patience)
     }
 
     /// What the agent says first.
     func hello() throws(ImageError) -> GuestHello {
         try state.withLock { state throws(ImageError) in
             try guarding(&state) { () throws(ImageError) in
-                let content = try receive(until: .now + Self.patience)
+                let content = try receive(until: .now + patience)
                 let hello = try Self.decode { () throws(ParseFault) in try GuestHello(decoding: content) }
                 guard hello.version == GuestProtocol.version else {
                     throw ImageError(
@@ -66,7 +68,7 @@ final class AgentChannel: Sendable {
     }
 
     private func roundTrip(_ request: GuestRequest) throws(ImageError) -> GuestReply {
-        let deadline = ContinuousClock.now + Self.patience
+        let deadline = ContinuousClock.now + patience
         try socket.send(request.frame(), until: deadline)
         let content = try receive(until: deadline)
         return try Self.decode { () throws(ParseFault) in try GuestReply(decoding: content) }

@@ -19,14 +19,18 @@ public struct KernelFiles: Sendable {
     ///
     /// Throws `system` where there is none that can be read, with what is to be done.
     public static func find() throws(ImageError) -> KernelFiles {
-        if let folder = environment(variable) {
-            let (found, _) = kernels(in: FilePath(folder))
-            if let kernel = found.first { return kernel }
+        try find(in: environment(variable).map { FilePath($0) }, or: "/")
+    }
+
+    /// That in `folder`, or where none is named, in one that has all that is installed.
+    package static func find(in folder: FilePath?, or root: FilePath) throws(ImageError) -> KernelFiles {
+        if let folder {
+            if let kernel = kernels(in: folder).found.first { return kernel }
             throw ImageError(
-                .system(errno: ENOENT), path: folder,
+                .system(errno: ENOENT), path: folder.text,
                 "has no boot/vmlinuz-VERSION with modules in lib/modules/VERSION, as \(variable) must")
         }
-        let (found, unreadable) = kernels(in: "/")
+        let (found, unreadable) = kernels(in: root)
         let running = runningVersion
         if let kernel = found.first(where: { $0.version == running }) ?? found.first { return kernel }
         guard let unreadable else {

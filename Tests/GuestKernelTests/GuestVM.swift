@@ -19,10 +19,9 @@ enum GuestVM {
             && ["xfs", "btrfs", "ext4"].allSatisfy { Tool.knowsFileSystem($0) }
     }
 
-    /// The kernel that is booted, by the variable that people name one with.
+    /// The kernel that is booted.
     static let kernel = Result<KernelFiles, ImageError> { () throws(ImageError) in
-        setenv(KernelFiles.variable, BootKernel.folder, 1)
-        return try KernelFiles.find()
+        try KernelFiles.find(in: FilePath(BootKernel.folder), or: "/")
     }
 
     /// A machine with the raw images `paths` for reading, for file systems of `types`.
