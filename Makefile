@@ -93,6 +93,7 @@ release: deps
 	Packaging/without-foundation .build-static/checkouts/swift-argument-parser
 	$(SWIFT) build $(STATIC) --product rblock
 	$(SWIFT) build $(STATIC) --product rblockfs
+	$(SWIFT) build $(STATIC) --product rblock-guest
 
 run: build
 	@Fixtures/show "$$($(SWIFT) build --show-bin-path)/rblockfs" Fixtures
@@ -226,6 +227,7 @@ install: release
 		"$$bin" --generate-completion-script zsh >"$(SHARE)/zsh/site-functions/_$$name"; \
 		"$$bin" --generate-completion-script fish >"$(SHARE)/fish/vendor_completions.d/$$name.fish"; \
 	done; \
+	install -D -s -m 755 "$$folder/rblock-guest" "$(DESTDIR)$(PREFIX)/libexec/rblock/rblock-guest"; \
 	Documents/make-pages "$$folder/rblock" "$$folder/rblockfs" "$(SHARE)/man/man1"
 	for page in Documents/rblock-*.[57]; do \
 		install -D -m 644 "$$page" "$(SHARE)/man/man$${page##*.}/$${page##*/}" || exit 1; \

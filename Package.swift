@@ -427,6 +427,7 @@ if Context.environment["RBLOCK_SMALL"] != nil {
         "GuestFiles", "ImageFormats", "ImageTools", "JSON", "LVM", "OVA", "Overlays", "Parallels", "PartitionTable",
         "QCOW1", "QED",
         "RBlockCommand", "RBlockFSCommand", "Reports", "Sockets", "VDI", "VHD", "VHDX", "VMDK",
+        "GuestKernel", "GuestProtocol", "rblock-guest",
     ]
     for target in package.targets where small.contains(target.name) {
         target.swiftSettings? += [.unsafeFlags(["-Osize"], .when(configuration: .release))]
