@@ -18,7 +18,7 @@ BUILD_PACKAGES := pkg-config libfuse3-dev fuse3 mount libdeflate-dev zlib1g-dev 
 PEER_PACKAGES := qemu-utils qemu-system-common libnbd-bin libvmdk-utils libqcow-utils nbdkit
 TEST_PACKAGES := $(PEER_PACKAGES) e2fsprogs ewf-tools 7zip fdisk mount util-linux attr jq python3 zstd procps python3-venv dosfstools \
 	xfsprogs btrfs-progs exfatprogs mtools strace zsh fish bsdextrautils openssl python3-libnbd gnutls-bin curl chromium \
-	mandoc man-db groff-base
+	mandoc man-db groff-base xorriso genisoimage
 ifeq ($(shell dpkg --print-architecture 2>/dev/null),amd64)
 TEST_PACKAGES += qemu-system-x86 syslinux syslinux-common busybox-static cpio
 BOOT_KERNEL := .build-kernel/boot

@@ -68,7 +68,7 @@ public struct GuestAttribute: Hashable, Sendable {
 
 /// What a file system says of itself.
 public struct GuestFileSystemInfo: Hashable, Sendable {
-    /// What mount(8) calls it: ext2, ext3, ext4, vfat, exfat.
+    /// What mount(8) calls it: ext2, ext3, ext4, vfat, exfat, iso9660.
     public var type: String
     /// Nil where it has none.
     public var label: String?

@@ -5,10 +5,10 @@ import Testing
 
 struct `Names and times of FAT` {
     @Test func `are UTF-16 with surrogate pairs, and halves of them are left out`() {
-        #expect(FATText.utf8("aä日😀".utf16) == Array("aä日😀".utf8))
-        #expect(FATText.utf8([0x61, 0xd83d, 0x62]) == Array("ab".utf8))
-        #expect(FATText.utf8([0xde00, 0x61, 0xd83d]) == Array("a".utf8))
-        #expect(FATText.utf8([0xd83d, 0xd83d, 0xde00]) == Array("😀".utf8))
+        #expect(GuestName.utf8("aä日😀".utf16) == Array("aä日😀".utf8))
+        #expect(GuestName.utf8([0x61, 0xd83d, 0x62]) == Array("ab".utf8))
+        #expect(GuestName.utf8([0xde00, 0x61, 0xd83d]) == Array("a".utf8))
+        #expect(GuestName.utf8([0xd83d, 0xd83d, 0xde00]) == Array("😀".utf8))
     }
 
     @Test func `are the same in small letters and capitals, letter for letter`() {

@@ -2,7 +2,7 @@ import Foundation
 import HostTools
 import TestImages
 
-/// A Linux with FAT and exFAT that QEMU boots: the kernel of the machine that tests run on may have neither.
+/// A Linux with FAT, exFAT and ISO 9660 that QEMU boots: the kernel of the machine that tests run on may have none of them.
 enum GuestLinux {
     /// Whether tests that boot it may run.
     static var isThere: Bool {
@@ -38,7 +38,7 @@ enum GuestLinux {
     /// order in which each finds what it needs. stat is GNU's: busybox's knows no time when a file was made.
     private static let initrd = #"""
         modules="virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk fat vfat exfat \
-          nls_cp437 nls_ascii nls_utf8"
+          nls_cp437 nls_ascii nls_utf8 cdrom isofs"
         cd "$2"
         mkdir -p root/bin root/dev root/proc root/m root/out
         cp "$(command -v busybox)" root/bin/busybox

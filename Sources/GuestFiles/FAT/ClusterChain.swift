@@ -66,13 +66,14 @@ final class ClusterContent: GuestFileContent {
     private let writtenSize: UInt64
     private let chain: ClusterChain
     private let heap: ClusterHeap
-    private let disk: FATDisk
+    private let disk: GuestDisk
     /// Where the directory says so.
     private let entry: UInt64
 
     /// The `size` bytes in `chain`, of which `writtenSize` were written. `entry`: where on the disk the directory's entry is.
     init(
-        _ chain: ClusterChain, size: UInt64, writtenSize: UInt64, in heap: ClusterHeap, of disk: FATDisk, entry: UInt64
+        _ chain: ClusterChain, size: UInt64, writtenSize: UInt64, in heap: ClusterHeap, of disk: GuestDisk,
+        entry: UInt64
     ) {
         (self.chain, self.size, self.writtenSize) = (chain, size, min(size, writtenSize))
         (self.heap, self.disk, self.entry) = (heap, disk, entry)

@@ -48,12 +48,12 @@ final class ClusterTable: Sendable {
 
     let width: Width
     let heap: ClusterHeap
-    private let disk: FATDisk
+    private let disk: GuestDisk
     private let start: UInt64
     private let pages = BoundedCache<UInt64, Page>(capacity: 1 << 20)
 
     /// The table at `start` of `disk`, which has an entry for each cluster of `heap`.
-    init(_ width: Width, at start: UInt64, of disk: FATDisk, for heap: ClusterHeap) {
+    init(_ width: Width, at start: UInt64, of disk: GuestDisk, for heap: ClusterHeap) {
         (self.width, self.start, self.disk, self.heap) = (width, start, disk, heap)
     }
 

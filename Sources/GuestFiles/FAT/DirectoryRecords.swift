@@ -12,7 +12,7 @@ struct DirectoryRecords {
         var offset: UInt64
     }
 
-    private let disk: FATDisk
+    private let disk: GuestDisk
     private let ranges: [Range<UInt64>]
     private let fault: ImageError?
     private var next = 0
@@ -22,7 +22,7 @@ struct DirectoryRecords {
     private var putBack: Record?
 
     /// Those in `ranges` of the disk, in that order; then `fault` is thrown, if any.
-    init(_ ranges: [Range<UInt64>], of disk: FATDisk, fault: ImageError? = nil) {
+    init(_ ranges: [Range<UInt64>], of disk: GuestDisk, fault: ImageError? = nil) {
         (self.ranges, self.disk, self.fault) = (ranges, disk, fault)
         position = ranges.first?.lowerBound ?? 0
     }

@@ -87,7 +87,7 @@ struct ExFATFile {
     var size: UInt64 { littleEndian(stream, 24) }
 
     /// What it is called.
-    var name: [UInt8] { FATText.utf8(units) }
+    var name: [UInt8] { GuestName.utf8(units) }
 
     /// The sum that it states, and that of its records.
     var checksums: (stated: UInt16, found: UInt16) {

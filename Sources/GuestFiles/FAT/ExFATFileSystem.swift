@@ -14,9 +14,9 @@ final class ExFATFileSystem: GuestFileSystem {
     let info: GuestFileSystemInfo
     let root = GuestFileID(0)
     private let boot: ExFATBootSector
-    private let disk: FATDisk
+    private let disk: GuestDisk
     private let table: ClusterTable
-    private let noted: FATNotes
+    private let noted: GuestNotes
     /// What the root directory says of the file system.
     private let system: ExFATSystemRecords
 
@@ -24,7 +24,7 @@ final class ExFATFileSystem: GuestFileSystem {
 
     /// The file system on `image`; nil where it is no exFAT. `path`: the image that errors are about.
     init?(on image: Image, path: String) throws(ImageError) {
-        disk = FATDisk(image: image, path: path, name: "exFAT")
+        disk = GuestDisk(image: image, path: path, name: "exFAT")
         guard image.virtualSize >= UInt64(ExFATBootSector.size) else { return nil }
         let bytes = try disk.bytes(ExFATBootSector.size, at: 0)
         guard ExFATBootSector.isThere(in: bytes) else { return nil }
@@ -39,7 +39,7 @@ final class ExFATFileSystem: GuestFileSystem {
             throw ImageError(.unsupported, path: path, "exFAT: it has two FATs (TexFAT), which are not read")
         }
         table = ClusterTable(.exFAT, at: boot.tableStart, of: disk, for: boot.heap)
-        noted = FATNotes()
+        noted = GuestNotes()
         try Self.checkSum(boot, of: disk)
         let rootChain = Self.rootChain(boot, table)
         system = try ExFATSystemRecords(
@@ -58,7 +58,7 @@ final class ExFATFileSystem: GuestFileSystem {
     }
 
     /// Throws where the sum of the boot sectors is not what the last of them says.
-    private static func checkSum(_ boot: ExFATBootSector, of disk: FATDisk) throws(ImageError) {
+    private static func checkSum(_ boot: ExFATBootSector, of disk: GuestDisk) throws(ImageError) {
         let size = ExFATBootSector.summedSectors * boot.sectorSize
         let bytes = try disk.bytes(size + boot.sectorSize, at: 0)
         let found = ExFATBootSector.checksum(of: Array(bytes[..<size]))
@@ -104,7 +104,7 @@ final class ExFATFileSystem: GuestFileSystem {
     ) throws(ImageError) {
         try forEachFile(in: directory) { file, id throws(ImageError) in
             let name = file.name
-            guard FATText.isName(name) else {
+            guard GuestName.isName(name) else {
                 noted.add(
                     "a file is not shown: the record at \(GuestOffset(file.offset)) has no name that a file can have")
                 return true
@@ -120,7 +120,7 @@ final class ExFATFileSystem: GuestFileSystem {
         var found: GuestFileID?
         try forEachFile(in: directory) { file, id throws(ImageError) in
             let shown = file.name
-            guard FATText.isName(shown) else { return true }
+            guard GuestName.isName(shown) else { return true }
             if shown == name {
                 found = id
                 return false

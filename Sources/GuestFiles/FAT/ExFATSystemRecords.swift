@@ -19,7 +19,7 @@ struct ExFATSystemRecords: Sendable {
 
     /// What `records`, those of the root directory, say. What is damaged is noted, and comes to light again where it is needed.
     init(
-        in records: DirectoryRecords, _ table: ClusterTable, _ disk: FATDisk, noting notes: FATNotes
+        in records: DirectoryRecords, _ table: ClusterTable, _ disk: GuestDisk, noting notes: GuestNotes
     ) throws(ImageError) {
         var records = records
         do throws(ImageError) {
@@ -42,12 +42,12 @@ struct ExFATSystemRecords: Sendable {
     private static func label(_ record: ArraySlice<UInt8>) -> String? {
         let count = min(11, Int(littleEndian(record, 1, as: UInt8.self)))
         let units = (0..<count).map { littleEndian(record, 2 + $0 * 2, as: UInt16.self) }
-        let label = String(decoding: FATText.utf8(units.prefix { $0 != 0 }), as: UTF8.self)
+        let label = String(decoding: GuestName.utf8(units.prefix { $0 != 0 }), as: UTF8.self)
         return label.isEmpty ? nil : label
     }
 
     private static func content(
-        _ record: DirectoryRecords.Record, _ table: ClusterTable, _ disk: FATDisk
+        _ record: DirectoryRecords.Record, _ table: ClusterTable, _ disk: GuestDisk
     ) -> ClusterContent {
         let size: UInt64 = littleEndian(record.bytes, 24)
         let limit = min(table.heap.clusters(for: size), UInt64(table.heap.count))
@@ -57,7 +57,7 @@ struct ExFATSystemRecords: Sendable {
     }
 
     private static func upcase(
-        _ record: DirectoryRecords.Record, _ table: ClusterTable, _ disk: FATDisk
+        _ record: DirectoryRecords.Record, _ table: ClusterTable, _ disk: GuestDisk
     ) throws(ImageError) -> ExFATUpcase {
         let content = content(record, table, disk)
         guard content.size <= ExFATUpcase.sizeLimit else {
@@ -75,11 +75,11 @@ struct ExFATSystemRecords: Sendable {
 
     /// `units` in capitals.
     func folded(_ units: some Sequence<UInt16>) -> [UInt16] {
-        upcase?.folded(units) ?? FATText.folded(FATText.utf8(units))
+        upcase?.folded(units) ?? FATText.folded(GuestName.utf8(units))
     }
 
     /// How many clusters of `heap` are free.
-    func freeClusters(in heap: ClusterHeap, of disk: FATDisk) throws(ImageError) -> UInt64 {
+    func freeClusters(in heap: ClusterHeap, of disk: GuestDisk) throws(ImageError) -> UInt64 {
         guard let bitmap else { throw disk.corrupt(at: 96, "the root directory has no allocation bitmap") }
         let count = UInt64(heap.count)
         let size = count / 8 + (count % 8 == 0 ? 0 : 1)

@@ -15,15 +15,15 @@ final class FATFileSystem: GuestFileSystem {
     let info: GuestFileSystemInfo
     let root = GuestFileID(0)
     private let boot: FATBootSector
-    private let disk: FATDisk
+    private let disk: GuestDisk
     private let table: ClusterTable
-    private let noted = FATNotes()
+    private let noted = GuestNotes()
 
     var notes: [ErrorText] { noted.all }
 
     /// The file system on `image`; nil where it is none of FAT. `path`: the image that errors are about.
     init?(on image: Image, path: String) throws(ImageError) {
-        let probe = FATDisk(image: image, path: path, name: "FAT")
+        let probe = GuestDisk(image: image, path: path, name: "FAT")
         guard image.virtualSize >= UInt64(FATBootSector.size) else { return nil }
         let bytes = try probe.bytes(FATBootSector.size, at: 0)
         guard FATBootSector.isThere(in: bytes), try !Self.hasExt(probe) else { return nil }
@@ -35,7 +35,7 @@ final class FATFileSystem: GuestFileSystem {
             guard isCertain else { return nil }
             throw probe.corrupt(at: UInt64(clamping: error.position), "\(error.message)")
         }
-        disk = FATDisk(image: image, path: path, name: boot.name)
+        disk = GuestDisk(image: image, path: path, name: boot.name)
         table = ClusterTable(boot.width, at: boot.tableStart, of: disk, for: boot.heap)
         if !isCertain {
             // Without a text that says so, the FAT itself must begin as it does.
@@ -56,7 +56,7 @@ final class FATFileSystem: GuestFileSystem {
     }
 
     /// Whether `disk` has an ext2, ext3 or ext4 file system, behind whose first sector an old boot sector may be left.
-    private static func hasExt(_ disk: FATDisk) throws(ImageError) -> Bool {
+    private static func hasExt(_ disk: GuestDisk) throws(ImageError) -> Bool {
         guard disk.image.virtualSize >= 2048 else { return false }
         let bytes = try disk.bytes(1024, at: 1024)
         // s_magic, s_log_block_size, s_state, s_rev_level and s_inodes_count: the magic by itself may be an entry of a FAT.
@@ -197,7 +197,7 @@ extension FATFileSystem {
     /// The first label in the directory at `place`: what the boot sector has for one is out of date where they differ, and
     /// blkid(8) does not take it.
     private static func label(
-        in place: Place, of disk: FATDisk, noting notes: FATNotes
+        in place: Place, of disk: GuestDisk, noting notes: GuestNotes
     ) throws(ImageError) -> String? {
         var records = DirectoryRecords(place.ranges, of: disk)
         do throws(ImageError) {
@@ -261,9 +261,9 @@ extension FATFileSystem {
 
     /// What `record` is called; nil, and a note, where it has no name that a file can have.
     private func name(of record: FATRecord, _ longName: [UInt8]?) -> [UInt8]? {
-        if let longName, FATText.isName(longName) { return longName }
+        if let longName, GuestName.isName(longName) { return longName }
         let name = record.shortName
-        if FATText.isName(name) { return name }
+        if GuestName.isName(name) { return name }
         noted.add("a file is not shown: the record at \(GuestOffset(record.offset)) has no name that a file can have")
         return nil
     }

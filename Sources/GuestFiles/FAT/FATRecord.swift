@@ -73,7 +73,7 @@ struct FATRecord {
         let flags: UInt8 = littleEndian(bytes, 12)
         let base = FATText.codePage437(Self.trimmed(name[..<8]), isLower: flags & 8 != 0)
         let suffix = FATText.codePage437(Self.trimmed(name[8...]), isLower: flags & 16 != 0)
-        return FATText.utf8(suffix.isEmpty ? base : base + [UInt16(UInt8(ascii: "."))] + suffix)
+        return GuestName.utf8(suffix.isEmpty ? base : base + [UInt16(UInt8(ascii: "."))] + suffix)
     }
 
     /// The name of the volume, if it is a label.
@@ -81,7 +81,7 @@ struct FATRecord {
         var name = storedName
         if name[0] == 0x05 { name[0] = 0xe5 }
         return String(
-            decoding: FATText.utf8(FATText.codePage437(Self.trimmed(name[...]), isLower: false)), as: UTF8.self)
+            decoding: GuestName.utf8(FATText.codePage437(Self.trimmed(name[...]), isLower: false)), as: UTF8.self)
     }
 
     /// `bytes` to the first NUL, without the spaces at the end.
@@ -146,7 +146,7 @@ struct FATLongName {
     mutating func take(for record: FATRecord) -> [UInt8]? {
         defer { reset() }
         guard partsLeft == 0, checksum == record.checksum else { return nil }
-        let name = FATText.utf8(units.prefix { $0 != 0 })
+        let name = GuestName.utf8(units.prefix { $0 != 0 })
         return name.isEmpty ? nil : name
     }
 }
