@@ -142,15 +142,4 @@ struct `A journal that cannot be replayed` {
             error?.code == .unsupported && error?.message.contains("on another device") == true,
             "\(String(describing: error))")
     }
-
-    @Test func `is refused where it has fast commits`() throws {
-        let image = try dirty(
-            "mkfs.ext4 -O fast_commit -J size=16",
-            "python3 -c 'import os, sys; fd = os.open(sys.argv[1] + \"/fast\", os.O_CREAT | os.O_WRONLY); os.write(fd, b\"x\" * 9000); os.fsync(fd)' $M"
-        )
-        let error = #expect(throws: ImageError.self) { try image.opened() }
-        #expect(
-            error?.code == .unsupported && error?.message.contains("fast commits") == true,
-            "\(String(describing: error))")
-    }
 }

@@ -270,6 +270,7 @@ struct ExtJournal {
     }
 
     /// Throws `unsupported` where fast commits follow the last transaction, before `sequence`: they are changes, not copies.
+    /// Their head alone says so: where what follows it is damaged, Linux does not mount the file system.
     private mutating func refuseFastCommits(_ sequence: UInt32) throws(ImageError) {
         guard fault == nil, superblock.fastBlocks > 0 else { return }
         // Linux has left one block out.
