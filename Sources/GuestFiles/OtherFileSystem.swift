@@ -32,10 +32,10 @@ public enum OtherFileSystem {
         Form(
             type: "swap", offset: 4086, magic: Array("SWAPSPACE2".utf8), uuid: .bytes(at: 1036), label: (1052, 16)),
         Form(type: "LVM2_member", offset: 512, magic: Array("LABELONE".utf8)),
-        Form(type: "iso9660", offset: 0x8001, magic: Array("CD001".utf8)),
         // Those of kinds that are read here, with features that are not known.
         Form(type: "ext4", offset: 1080, magic: [0x53, 0xef], uuid: .bytes(at: 1128), label: (1144, 16)),
         Form(type: "exfat", offset: 3, magic: Array("EXFAT   ".utf8)),
+        Form(type: "iso9660", offset: 0x8001, magic: Array("CD001".utf8)),
         Form(type: "vfat", offset: 82, magic: Array("FAT32   ".utf8)),
         Form(type: "vfat", offset: 54, magic: Array("FAT1".utf8)),
         Form(type: "squashfs", offset: 0, magic: Array("hsqs".utf8)),
@@ -49,16 +49,18 @@ public enum OtherFileSystem {
             label: (4128, 32)),
     ]
 
-    /// What is on `disk`, with the type that blkid(8) gives it; nil for nothing that is known. Throws what reading throws.
+    /// What is on `disk`, with the type that blkid(8) gives it; nil for nothing that is known, and for more than one, of which one was
+    /// left when the other was made. Throws what reading throws.
     public static func info(on disk: Image) throws(ImageError) -> GuestFileSystemInfo? {
-        for form in forms {
-            guard try bytes(form.magic.count, at: form.offset, of: disk) == form.magic else { continue }
-            let label = try form.label.flatMap { place throws(ImageError) in
-                try bytes(place.count, at: place.offset, of: disk).map(text)
-            }
-            return GuestFileSystemInfo(type: form.type, label: label ?? nil, uuid: try uuid(form.uuid, of: disk))
+        var found: [Form] = []
+        for form in forms where try bytes(form.magic.count, at: form.offset, of: disk) == form.magic {
+            found.append(form)
         }
-        return nil
+        guard let form = found.first, found.count == 1 else { return nil }
+        let label = try form.label.flatMap { place throws(ImageError) in
+            try bytes(place.count, at: place.offset, of: disk).map(text)
+        }
+        return GuestFileSystemInfo(type: form.type, label: label ?? nil, uuid: try uuid(form.uuid, of: disk))
     }
 
     private static func uuid(_ form: UUIDForm, of disk: Image) throws(ImageError) -> String? {

@@ -69,6 +69,12 @@ private struct GuestVolumeProbe {
         (self.name, self.part, self.disk, self.partition) = (name, part, disk, partition)
     }
 
+    /// Whether it is an ISO 9660.
+    var isOpticalDisk: Bool {
+        guard let disk = try? disk.get(), let info = try? OtherFileSystem.info(on: disk) else { return false }
+        return info.type == "iso9660"
+    }
+
     /// What is on `disk`, and what of it is read here. Throws why that is not known.
     private static func content(
         of disk: Image, path: String
@@ -128,7 +134,9 @@ extension ImageDisks {
                 "p\(partition.number)", .partition(partition.number), disk(.partition(partition.number)), partition)
         }
         found += volumes(of: snapshot).volumes.map { GuestVolumeProbe($0.name, .volume($0.name), $0.result) }
-        if found.isEmpty { found = [GuestVolumeProbe("", .whole, disk(.whole))] }
+        let whole = GuestVolumeProbe("", .whole, disk(.whole))
+        // The live images of Linux are an ISO 9660 that has partitions in it.
+        if found.isEmpty || whole.isOpticalDisk, !found.contains(where: \.isOpticalDisk) { found.append(whole) }
         return GuestVolumeProbe.volumes(found, path: path, helper)
     }
 }
