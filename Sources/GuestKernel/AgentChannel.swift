@@ -27,11 +27,11 @@ final class AgentChannel: Sendable {
         (self.socket, self.process, self.faults, self.patience) = (socket, process, faults, patience)
     }
 
-    /// What the agent says first.
-    func hello() throws(ImageError) -> GuestHello {
+    /// What the agent says first. `patience`: how long that may take, where not as long as a request.
+    func hello(within patience: Duration? = nil) throws(ImageError) -> GuestHello {
         try state.withLock { state throws(ImageError) in
             try guarding(&state) { () throws(ImageError) in
-                let content = try receive(until: .now + patience)
+                let content = try receive(until: .now + (patience ?? self.patience))
                 let hello = try Self.decode { () throws(ParseFault) in try GuestHello(decoding: content) }
                 guard hello.version == GuestProtocol.version else {
                     throw ImageError(

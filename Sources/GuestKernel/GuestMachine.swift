@@ -18,6 +18,8 @@ public final class GuestMachine: Sendable {
     private let types: Set<String>
     /// The version of its kernel.
     public let kernelVersion: String
+    /// Whether the host's processor runs it, and no emulation.
+    public let usesKVM: Bool
     private let isOver = Guarded(false)
     /// The servers of its disks.
     private let servers: DispatchGroup
@@ -27,10 +29,10 @@ public final class GuestMachine: Sendable {
 
     private init(
         _ channel: AgentChannel, _ disks: [MachineDisk], _ servers: DispatchGroup, types: Set<String>,
-        kernelVersion: String
+        kernelVersion: String, usesKVM: Bool
     ) {
         (self.channel, self.disks, self.servers) = (channel, disks, servers)
-        (self.types, self.kernelVersion) = (types, kernelVersion)
+        (self.types, self.kernelVersion, self.usesKVM) = (types, kernelVersion, usesKVM)
     }
 
     deinit { channel.process.kill() }
@@ -83,8 +85,10 @@ public final class GuestMachine: Sendable {
             DiskServer.start(disk, on: socket, noting: faults, in: servers)
         }
         let channel = AgentChannel(sockets[0], process, faults)
-        let hello = try channel.hello()
-        return GuestMachine(channel, disks, servers, types: types, kernelVersion: hello.kernel)
+        // With KVM it takes a second; where that hangs, the machine is started without.
+        let hello = try channel.hello(within: accelerator == "kvm" ? .seconds(30) : nil)
+        return GuestMachine(
+            channel, disks, servers, types: types, kernelVersion: hello.kernel, usesKVM: accelerator == "kvm")
     }
 
     /// Mounts the file system `type` of the disk `index`.
