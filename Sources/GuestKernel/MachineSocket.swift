@@ -154,8 +154,14 @@ func systemError(_ action: ErrorText) -> ImageError {
     return ImageError(.system(errno: number), about: .named("QEMU"), "\(action): \(Errno(rawValue: number))")
 }
 
-/// A file without a name for what need not outlive this process, in the folder that TMPDIR names; -1 with errno set.
+/// A file without a name for what need not outlive this process, in the folder that TMPDIR names, or else one of the
+/// system's; -1 with errno set.
 func unnamedFile() -> CInt {
-    // Safe: a string of ours.
-    unsafe clinux_open_unnamed(environment("TMPDIR") ?? "/var/tmp", 0o600)
+    for folder in [environment("TMPDIR"), "/var/tmp", "/tmp"] {
+        guard let folder else { continue }
+        // Safe: a string of ours.
+        let file = unsafe clinux_open_unnamed(folder, 0o600)
+        if file >= 0 { return file }
+    }
+    return -1
 }
