@@ -163,8 +163,8 @@ test-threads: deps-test build-threads
 # that can be repeated. Executions are the faster the fewer FUZZ_MODULES are covered: libFuzzer goes through all counters.
 FUZZ_SECONDS ?= 60
 FUZZ_SEED ?= 0
-FUZZ_TARGETS ?= qcow2 qcow1 qed parallels ewf vmdk-descriptor vmdk-sparse vmdk-stream vhd vdi vhdx ova ovf manifest partitions lvm luks nbd rpc
-FUZZ_MODULES ?= BlockImage ByteFormat ClusterMap Compression ControlRPC EWF Encryption HostStorage ImageFormats JSON LVM NBDServer OVA \
+FUZZ_TARGETS ?= qcow2 qcow1 qed parallels ewf vmdk-descriptor vmdk-sparse vmdk-stream vhd vdi vhdx ova ovf manifest partitions lvm luks ext fat exfat iso nbd rpc
+FUZZ_MODULES ?= BlockImage ByteFormat ClusterMap Compression ControlRPC EWF Encryption GuestFiles HostStorage ImageFormats JSON LVM NBDServer OVA \
 	Parallels PartitionTable QCOW1 QCOW2 QED VDI VHD VHDX VMDK
 FUZZ := $(CURDIR)/.build-fuzz
 FUZZ_BUILD := -c release --sanitize=fuzzer --sanitize=address -Xswiftc -enable-testing --scratch-path $(FUZZ)

@@ -27,8 +27,9 @@ let nioSSL: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl
 
 /// What is fuzzed, and tested with the same inputs.
 let fuzzed: [Target.Dependency] = [
-    "BlockImage", "ByteFormat", "Catalog", "ControlRPC", "Encryption", "FormatCore", "ImageFormats", "ImageTools",
-    "JSON", "LVM", "NBDServer", "HostTools", "OVA", "PartitionTable", "QCOW2", "Reports", "TestImages", "VDI", "VHD",
+    "BlockImage", "ByteFormat", "Catalog", "ControlRPC", "Encryption", "FormatCore", "GuestFiles", "ImageFormats",
+    "ImageTools", "JSON", "LVM", "NBDServer", "HostTools", "OVA", "PartitionTable", "QCOW2", "Reports", "TestImages",
+    "VDI", "VHD",
     "VMDK",
     .product(name: "NIOCore", package: "swift-nio"),
 ]

@@ -20,7 +20,7 @@ extension FuzzTarget {
         case .rpc: Self.rpcSeeds.map { Array($0.utf8) }
         case .lvm: Self.groupSeeds
         case .manifest: Self.manifestSeeds.map { Array($0.utf8) }
-        case .ewf, .ova, .ovf, .partitions, .luks: []
+        case .ewf, .ova, .ovf, .partitions, .luks, .ext, .fat, .exFAT, .iso: []
         }
     }
 

@@ -52,6 +52,14 @@ enum FuzzTarget: String, CaseIterable, Sendable {
     case lvm
     /// The header of a LUKS container.
     case luks
+    /// ext2, ext3 and ext4, in blocks: see `GuestShape`.
+    case ext
+    /// FAT12, FAT16 and FAT32, the same way.
+    case fat
+    /// exFAT, the same way.
+    case exFAT = "exfat"
+    /// ISO 9660, the same way.
+    case iso
     /// What an NBD client sends, to the chosen export and behind it.
     case nbd
     /// A line of JSON-RPC.
@@ -62,7 +70,7 @@ enum FuzzTarget: String, CaseIterable, Sendable {
         switch self {
         case .vmdkDescriptor, .ovf, .manifest, .lvm, .rpc: false
         case .qcow2, .qcow1, .qed, .parallels, .ewf, .vmdkSparse, .vmdkStream, .vhd, .vdi, .vhdx, .ova, .partitions,
-            .luks, .nbd:
+            .luks, .ext, .fat, .exFAT, .iso, .nbd:
             true
         }
     }
@@ -79,6 +87,7 @@ enum FuzzTarget: String, CaseIterable, Sendable {
         case .partitions: Self.runPartitions(bytes)
         case .lvm: Self.runLVM(bytes)
         case .luks: Self.runLUKS(bytes)
+        case .ext, .fat, .exFAT, .iso: FuzzedGuest(bytes, self).run()
         case .nbd: Self.runNBD(bytes)
         case .rpc: Self.runRPC(bytes)
         }
