@@ -8,6 +8,12 @@ extension KernelFileSystem {
     public func make(
         _ kind: GuestFileKind, called name: [UInt8], permissions: UInt16, in directory: GuestFileID
     ) throws(ImageError) -> GuestFileID {
+        try add(name, to: directory, try request(kind, at: try child(name, of: directory), permissions: permissions))
+    }
+
+    private func request(
+        _ kind: GuestFileKind, at place: GuestPath, permissions: UInt16
+    ) throws(ImageError) -> GuestRequest {
         let type: mode_t
         var device: (major: UInt32, minor: UInt32) = (0, 0)
         switch kind {
@@ -21,18 +27,40 @@ extension KernelFileSystem {
             throw ImageError(.system(errno: EINVAL), path: path, "a link is made with its target")
         }
         let mode = UInt32(type) | UInt32(permissions & 0o7777)
-        return try add(
-            name, to: directory,
-            .make(try child(name, of: directory), mode: mode, major: device.major, minor: device.minor))
+        return .make(place, mode: mode, major: device.major, minor: device.minor)
+    }
+
+    /// Makes a file with all that it has.
+    public func make(
+        _ file: NewGuestFile, called name: [UInt8], in directory: GuestFileID
+    ) throws(ImageError) -> GuestFileID {
+        let place = try child(name, of: directory)
+        var requests: [GuestRequest] = []
+        if file.kind == .link {
+            try checkTarget(file.target)
+            requests.append(.makeLink(place, target: file.target))
+        } else {
+            requests.append(try request(file.kind, at: place, permissions: 0o600))
+        }
+        if !file.content.isEmpty { requests.append(.fill(place, bytes: file.content)) }
+        // The owner first: it takes set-user-ID away, and the file capabilities in an attribute.
+        if let owner = file.owner { requests.append(.setOwner(place, user: owner.user, group: owner.group)) }
+        if let permissions = file.permissions { requests.append(.setMode(place, UInt32(permissions & 0o7777))) }
+        for attribute in file.attributes {
+            try check(attribute)
+            requests.append(.setAttribute(place, name: attribute.name, value: attribute.value))
+        }
+        if file.accessed != nil || file.modified != nil {
+            requests.append(.setTimes(place, accessed: guestTime(file.accessed), modified: guestTime(file.modified)))
+        }
+        return try add(name, to: directory, .batch(requests))
     }
 
     /// Makes a symbolic link.
     public func makeLink(
         to target: [UInt8], called name: [UInt8], in directory: GuestFileID
     ) throws(ImageError) -> GuestFileID {
-        guard !target.isEmpty, target.count <= GuestProtocol.targetLimit, !target.contains(0) else {
-            throw ImageError(.system(errno: EINVAL), path: path, "no link can have a target of \(target.count) bytes")
-        }
+        try checkTarget(target)
         return try add(name, to: directory, .makeLink(try child(name, of: directory), target: target))
     }
 
@@ -98,19 +126,24 @@ extension KernelFileSystem {
 
     /// Changes its times.
     public func setTimes(accessed: FileTime?, modified: FileTime?, of file: GuestFileID) throws(ImageError) {
-        func time(_ time: FileTime?) -> GuestTime? {
-            time.map { GuestTime(seconds: $0.seconds, nanoseconds: UInt32(clamping: $0.nanoseconds)) }
-        }
         try change(
-            .setTimes(try guestPath(of: file), accessed: time(accessed), modified: time(modified)), about: file)
+            .setTimes(try guestPath(of: file), accessed: guestTime(accessed), modified: guestTime(modified)),
+            about: file)
+    }
+
+    private func guestTime(_ time: FileTime?) -> GuestTime? {
+        time.map { GuestTime(seconds: $0.seconds, nanoseconds: UInt32(clamping: $0.nanoseconds)) }
+    }
+
+    private func checkTarget(_ target: [UInt8]) throws(ImageError) {
+        guard !target.isEmpty, target.count <= GuestProtocol.targetLimit, !target.contains(0) else {
+            throw ImageError(.system(errno: EINVAL), path: path, "no link can have a target of \(target.count) bytes")
+        }
     }
 
     /// Sets an extended attribute.
     public func setAttribute(_ attribute: GuestAttribute, of file: GuestFileID) throws(ImageError) {
-        guard attribute.value.count <= GuestProtocol.attributeLimit else {
-            throw ImageError(.system(errno: E2BIG), path: path, "an attribute of \(attribute.value.count) bytes")
-        }
-        try checkAttribute(attribute.name)
+        try check(attribute)
         try change(
             .setAttribute(try guestPath(of: file), name: attribute.name, value: attribute.value), about: file)
     }
@@ -119,6 +152,13 @@ extension KernelFileSystem {
     public func removeAttribute(_ name: [UInt8], of file: GuestFileID) throws(ImageError) {
         try checkAttribute(name)
         try change(.removeAttribute(try guestPath(of: file), name: name), about: file)
+    }
+
+    private func check(_ attribute: GuestAttribute) throws(ImageError) {
+        guard attribute.value.count <= GuestProtocol.attributeLimit else {
+            throw ImageError(.system(errno: E2BIG), path: path, "an attribute of \(attribute.value.count) bytes")
+        }
+        try checkAttribute(attribute.name)
     }
 
     private func checkAttribute(_ name: [UInt8]) throws(ImageError) {

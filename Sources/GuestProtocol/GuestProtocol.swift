@@ -25,6 +25,8 @@ public enum GuestProtocol {
     public static let batchSize = 128 << 10
     /// The most runs of data and holes in a reply.
     public static let runLimit = 256
+    /// The most requests of a batch.
+    public static let batchLimit = 300
     /// The most disks of a machine.
     public static let diskLimit = 24
     /// What the agent's port is called, and what its greeting begins with.

@@ -54,6 +54,24 @@ extension GuestRequest {
         }
     }
 
+    private static func batch(_ reader: inout ByteReader) throws(ParseFault) -> [GuestRequest] {
+        let place = reader.position
+        let count = try reader.read(.little, as: UInt32.self)
+        guard count > 0, count <= UInt32(GuestProtocol.batchLimit) else {
+            throw ParseFault(at: place, "\(count) requests, and the limit is \(GuestProtocol.batchLimit)")
+        }
+        var requests: [GuestRequest] = []
+        for _ in 0..<count {
+            let place = reader.position
+            let content = try reader.readCounted(GuestProtocol.frameLimit)
+            guard let kind = content.first, kind != Number.batch.rawValue, kind != Number.powerOff.rawValue else {
+                throw ParseFault(at: place, "a request that no batch may have")
+            }
+            requests.append(try GuestRequest(decoding: content))
+        }
+        return requests
+    }
+
     private static func writing(_ kind: Number, _ reader: inout ByteReader) throws(ParseFault) -> Self? {
         switch kind {
         case .make:
@@ -83,6 +101,8 @@ extension GuestRequest {
         case .remove: return .remove(try reader.readPath(), isDirectory: try reader.readFlag())
         case .rename: return .rename(try reader.readPath(), to: try reader.readPath())
         case .synchronize: return .synchronize(try reader.readMount())
+        case .fill: return .fill(try reader.readPath(), bytes: try reader.readCounted(GuestProtocol.payloadLimit))
+        case .batch: return .batch(try batch(&reader))
         default: return nil
         }
     }

@@ -6,7 +6,7 @@ extension GuestRequest {
         case mount = 1
         case unmount, usage, status, list, entries, target, attributeNames, attribute, open, read, runs, close
         case make, makeLink, makeName, write, setSize, setMode, setOwner, setTimes, setAttribute, removeAttribute
-        case remove, rename, synchronize, powerOff
+        case remove, rename, synchronize, powerOff, fill, batch
     }
 
     /// The request as a frame.
@@ -105,6 +105,13 @@ extension GuestRequest {
             writer.write(.rename, path)
             writer.write(other)
         case .synchronize(let mount): writer.write(.synchronize, mount)
+        case .fill(let path, let bytes):
+            writer.write(.fill, path)
+            writer.write(counted: bytes)
+        case .batch(let requests):
+            writer.write(Number.batch)
+            writer.write(UInt32(truncatingIfNeeded: requests.count), .little)
+            for request in requests { writer.write(counted: Array(request.frame().dropFirst(4))) }
         default: break
         }
     }

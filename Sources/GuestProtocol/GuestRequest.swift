@@ -91,6 +91,11 @@ public enum GuestRequest: Hashable, Sendable {
     case removeAttribute(GuestPath, name: [UInt8])
     case remove(GuestPath, isDirectory: Bool)
     case rename(GuestPath, to: GuestPath)
+    /// Has a regular file that is empty have these bytes.
+    case fill(GuestPath, bytes: [UInt8])
+    /// Does one after the other, none of which is a batch or ends the machine, up to the first that fails. Answered by what is known in the
+    /// end of the file that the first is about, as by `status`.
+    case batch([GuestRequest])
     case synchronize(GuestMountID)
     /// Unmounts all, and ends the machine after the reply.
     case powerOff

@@ -12,6 +12,8 @@ package struct Dependents: Sendable {
     package private(set) var paths: [String] = []
     /// Why it is not known of some whether they are.
     package private(set) var unknown: [ImageError] = []
+    /// In which folders there are files that cannot be looked at, as links that lead elsewhere.
+    package private(set) var unseen: [ImageError] = []
     private let identity: FileIdentity
     private let name: [UInt8]?
 
@@ -44,7 +46,7 @@ package struct Dependents: Sendable {
             }
             let unseen = look.skipped.count(.unreadable) + look.skipped.count(.beyondLimit)
             if unseen > 0 {
-                unknown.append(
+                self.unseen.append(
                     ImageError(
                         .denied, path: folder.text,
                         "\(counted(unseen, "file or folder", "files or folders")) cannot be looked at"))

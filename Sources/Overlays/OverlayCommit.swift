@@ -62,6 +62,12 @@ package struct OverlayCommit {
         (baseLocation, baseFormat, virtualSize) = (target.location, description.format, base.virtualSize)
     }
 
+    /// Throws why a commit could not write to the image `opened`, which no overlay is over yet. Nothing is changed, and nothing locked.
+    package static func checkTarget(_ opened: OpenedImage) throws(ImageError) {
+        guard let top = opened.layers.first else { return }
+        _ = try CommitTarget(top, disk: try opened.disk.result.get(), takesLocks: false)
+    }
+
     /// Throws where the image under the overlay at `path` is not the one that it was made over.
     private static func checkBase(of opened: OpenedImage, _ path: String) throws(ImageError) {
         guard opened.changedFile == nil, let state = BaseState(opened.layers[0], in: opened) else {

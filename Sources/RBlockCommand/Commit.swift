@@ -105,11 +105,12 @@ struct Commit: ParsableCommand {
         let found = try Dependents(
             of: base, in: folders,
             besides: [try FileStatus(at: file.location).identity])
-        for error in found.unknown {
+        let unknown = found.unknown + found.unseen
+        for error in unknown {
             Failure.warn("whether this image builds on \(base.text) is not known: \(error)")
         }
         guard let first = found.paths.first else {
-            guard found.unknown.isEmpty || ignoreDependents else {
+            guard unknown.isEmpty || ignoreDependents else {
                 throw ImageError(
                     .denied, path: base.text, "other images may build on it, and would have other disks",
                     hint: "--ignore-dependents writes to it all the same")

@@ -12,7 +12,7 @@ struct RBlock: AsyncParsableCommand {
         discussion: """
             Images are \(ImageFormat.names()), and the disks of OVA appliances. What an image names (backing files, extents) \
             is opened in the folder of the image, and in those of --allow-path. Images are read and never written, but for commit, \
-            which asks; create, convert and delta make new ones. Results are for people, or JSON with --output json; a terminal gets long lines in \
+            which asks, and cp, rm and mkdir of files of guests; create, convert and delta make new ones. Results are for people, or JSON with --output json; a terminal gets long lines in \
             several, a file or a pipe as they are. Without a verb, 'rblock IMAGE' is 'rblock info IMAGE'; 'rblock help VERB' explains a verb.
 
             NAMES OF DISKS
@@ -55,6 +55,10 @@ struct RBlock: AsyncParsableCommand {
               rblock find --name '*.log' disk.qcow2:/var
               rblock du -sh disk.qcow2:/home
               rblock tar disk.qcow2:/etc > etc.tar
+              # files put into a guest, and removed; is there what that takes?
+              rblock mkdir -p disk.qcow2:/srv/data
+              rblock rm disk.qcow2:/etc/machine-id
+              rblock doctor
               # the files of a guest by a mount, and a block device
               rblock mount disk.qcow2:1 /mnt/guest
               rblock unmount /mnt/guest
@@ -105,6 +109,7 @@ struct RBlock: AsyncParsableCommand {
             Delta.self, Measure.self, Commit.self, Discard.self, Serve.self, RPC.self, Attach.self, Attached.self,
             Detach.self, Mount.self, Unmount.self, List.self, Cat.self, Copy.self, Find.self, Tar.self,
             DiskUsage.self, DiskFree.self, Remove.self, MakeDirectory.self,
+            Doctor.self,
         ])
 }
 

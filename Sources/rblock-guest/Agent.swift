@@ -91,9 +91,19 @@ final class Agent {
         case .rename(let path, let other):
             guard other.mount == path.mount else { throw GuestFailure(EXDEV, "rename it") }
             try tree(path).rename(path.bytes, to: other.bytes)
+        case .fill(let path, let bytes): try tree(path).openRegular(path.bytes, isWritable: true).write(bytes, at: 0)
+        case .batch(let requests): return try batch(requests)
         default: throw GuestFailure(ENOSYS, "do what is not known")
         }
         return .done
+    }
+
+    private func batch(_ requests: [GuestRequest]) throws(GuestFailure) -> GuestReply {
+        for request in requests { _ = try reply(to: request) }
+        switch requests.first {
+        case .make(let path, _, _, _), .makeLink(let path, _): return .record(try tree(path).record(of: path.bytes))
+        default: return .done
+        }
     }
 
     private func mount(

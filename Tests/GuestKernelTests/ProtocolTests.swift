@@ -22,6 +22,7 @@ import Testing
         .setTimes(path, accessed: nil, modified: time), .setTimes(path, accessed: time, modified: nil),
         .setAttribute(path, name: [117, 46], value: [0, 1]), .removeAttribute(path, name: [117]),
         .remove(path, isDirectory: true), .rename(path, to: path), .synchronize(GuestMountID(1)), .powerOff,
+        .fill(path, bytes: [1, 2]), .batch([.setSize(path, 8), .makeLink(path, target: [46])]),
     ]
 
     private static let replies: [GuestReply] = [

@@ -26,6 +26,13 @@ extension GuestTree {
         }
     }
 
+    /// Makes `file`, called `name`, in `folder`, with all that it is to have. Throws `system` with EEXIST where there is one.
+    package func make(_ file: NewGuestFile, called name: [UInt8], in folder: Node) throws(ImageError) -> Node {
+        try said(name, in: folder) { fileSystem throws(ImageError) in
+            try fileSystem.make(file, called: name, in: folder.place.file)
+        }
+    }
+
     /// Gives `file` the name `name` in `folder`, too. Throws `system` with EXDEV where that is in another file system.
     package func addName(_ name: [UInt8], to file: Node, in folder: Node) throws(ImageError) {
         guard file.place.volume == folder.place.volume else { throw fault(EXDEV, folder.text.nameBytes) }

@@ -79,7 +79,9 @@ struct Copy: ParsableCommand {
         try Failure.reported(as: output, filename: destination) {
             reports = try GuestSession.change(place.image, guest, writing) { session in
                 let target = try ImportPlace(place, in: try session.tree(place.selector), isForSeveral: files.count > 2)
-                return try files.dropLast().map { try add($0, to: target, session) }
+                let reports = try files.dropLast().map { try add($0, to: target, session) }
+                session.isUnchanged = reports.allSatisfy { $0.files == 0 }
+                return reports
             }
         }
         if output == .json { try Failure.reported { try writeJSON(reports) } }

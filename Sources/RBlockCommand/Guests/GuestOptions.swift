@@ -4,6 +4,7 @@ import Catalog
 import FormatCore
 import GuestFiles
 import GuestKernel
+import HostStorage
 import ImageFormats
 
 /// What is said to verbs that read files of guests.
@@ -53,6 +54,7 @@ struct GuestOptions: ParsableArguments {
         guard let (disk, opened) = disks.open(id) else { throw Failure("\(image): has no such disk") }
         let result = NamedDisk(image: try disk.result.get(), opened: opened, onNote: named.onNote)
         try sharing.checkUse(of: result.files)
+        if named.containerPlace == nil { try GuestTarget.checkWhole(PathByName(named.path).location) }
         return (disks, result, id)
     }
 

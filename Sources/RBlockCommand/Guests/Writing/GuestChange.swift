@@ -34,6 +34,7 @@ enum GuestChange {
                         for place in places where place.image == image {
                             count += try body(place, try session.tree(place.selector))
                         }
+                        session.isUnchanged = count == 0
                         return Report(
                             image: PathText(image), overlay: session.overlay.map { PathText($0) }, files: count)
                     })

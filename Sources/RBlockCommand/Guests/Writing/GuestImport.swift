@@ -57,6 +57,11 @@ final class GuestImport {
             files += 1
             return
         }
+        if let node = try copyAtOnce(source, status, to: name, in: folder) {
+            files += 1
+            if status.linkCount > 1 { copies[source.identity] = node }
+            return
+        }
         guard let node = try copyFile(source, status, to: name, in: folder) else { return }
         files += 1
         if status.linkCount > 1 { copies[source.identity] = node }
@@ -69,6 +74,46 @@ final class GuestImport {
             do { try copy(child, to: child.name, in: folder, depth: depth) } catch let error as ImageError {
                 onError(error)
             }
+        }
+    }
+
+    /// Copies a small file or a link that is not there yet, in one step. Nil where it is another, or there.
+    private func copyAtOnce(
+        _ source: any CopySource, _ status: GuestStatus, to name: [UInt8], in folder: GuestTree.Node
+    ) throws -> GuestTree.Node? {
+        var file = NewGuestFile(kind: status.kind)
+        switch status.kind {
+        case .regular:
+            let content = try source.content()
+            // One with holes keeps them.
+            guard content.size <= UInt64(NewGuestFile.contentLimit), status.allocatedSize >= status.size else {
+                return nil
+            }
+            file.content = try content.bytes()
+        case .link where tree.keepsOwners(folder): file.target = try source.target()
+        default: return nil
+        }
+        if tree.keepsOwners(folder), status.kind != .link {
+            file.permissions = status.permissions & (keepsAll ? 0o7777 : 0o777)
+        }
+        if keepsAll {
+            (file.accessed, file.modified) = (status.accessed ?? status.modified, status.modified)
+            if tree.keepsOwners(folder) {
+                file.owner = (status.userID, status.groupID)
+                file.attributes = try source.attributes()
+                guard file.attributes.reduce(0, { $0 + $1.value.count }) <= NewGuestFile.contentLimit,
+                    file.attributes.count <= 200
+                else { return nil }
+            }
+        }
+        do throws(ImageError) {
+            let node = try tree.make(file, called: name, in: folder)
+            size += UInt64(file.content.count)
+            bar?.update(size)
+            return node
+        } catch {
+            if error.code == .system(errno: EEXIST) { return nil }
+            throw WriteFault(error: error)
         }
     }
 

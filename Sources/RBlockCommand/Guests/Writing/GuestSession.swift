@@ -14,6 +14,8 @@ final class GuestSession {
     let image: String
     /// The overlay that has what was changed; nil: the image has.
     var overlay: String? { target.overlay?.text }
+    /// Whether nothing was changed, so that there is nothing to store.
+    var isUnchanged = false
     private let target: GuestTarget
     private let helper = KernelHelper(isWritable: true)
     private var volumes: [GuestVolume] = []
@@ -59,6 +61,11 @@ final class GuestSession {
             try session.look()
             let result = try body(session)
             session.forget()
+            guard !session.isUnchanged else {
+                session.helper.kill()
+                session.target.abandon()
+                return result
+            }
             try session.helper.end()
             let bar = ProgressBar("store in \(image)")
             try session.target.finish { _ in bar.update(part: 0) }

@@ -39,7 +39,7 @@ final class GuestTarget {
         location = file.appending(FilePath(bytes: place?.disk ?? []).components)
         let base = try image.open()
         try sharing.checkUse(of: base.layers.flatMap(\.files))
-        if writing.overlay == nil { try Self.checkFormat(of: base, image.path.text) }
+        if writing.overlay == nil { try Self.check(base) }
         let stays =
             try writing.overlay
             ?? Self.defaultOverlay(
@@ -63,15 +63,14 @@ final class GuestTarget {
             of: base, at: location, isFile: place == nil, ignoresChanges: image.options.ignoresParentID)
     }
 
-    /// Throws where the image at `path`, opened as `base`, is not one that a commit writes to.
-    private static func checkFormat(of base: OpenedImage, _ path: String) throws(ImageError) {
-        guard let top = base.layers.first, ["raw", "qcow2"].contains(top.format.rawValue), top.files.count == 1,
-            top.file is LocalFile
-        else {
-            throw ImageError(
-                .unsupported, path: path,
-                "is \(base.layers.first?.format.rawValue ?? "no image"), and only QCOW2 and raw images in one file are written to",
-                hint: overlayHint)
+    /// Throws where the image opened as `base` is not one that a commit writes to.
+    private static func check(_ base: OpenedImage) throws(ImageError) {
+        do throws(ImageError) {
+            try OverlayCommit.checkTarget(base)
+        } catch {
+            var said = error
+            if error.code == .unsupported { said.hint = overlayHint }
+            throw said
         }
     }
 
@@ -83,6 +82,7 @@ final class GuestTarget {
     ) throws -> String? {
         guard !ignoresDependents else { return nil }
         let folders = [location.removingLastComponent()] + allowed
+        // Links to elsewhere and what no image can be are often beside one: they are not looked at.
         let found = try Dependents(of: location, in: folders, besides: [])
         if let unknown = found.unknown.first, found.paths.isEmpty {
             throw ImageError(
@@ -128,7 +128,7 @@ final class GuestTarget {
     func abandon() {
         opened = nil
         folder = nil
-        guard let staging, !Self.isBegun(staging, of: location) else { return }
+        guard let staging, !Self.isBegun(staging, of: location, ifBusy: true) else { return }
         try? Self.remove(staging)
     }
 
@@ -145,17 +145,24 @@ final class GuestTarget {
     }
 
     /// Whether what is in the folder has begun to go into the image.
-    private static func isBegun(_ staging: FilePath, of location: FilePath) -> Bool {
+    /// `ifBusy`: where a program is at work there.
+    private static func isBegun(_ staging: FilePath, of location: FilePath, ifBusy: Bool) -> Bool {
         let overlay = overlay(in: staging, of: location)
         guard (try? FileStatus(at: overlay, followingLinks: false)) != nil else { return false }
-        // What is not known may be so.
-        return (try? OverlayFile(at: overlay, takesLocks: false))?.isPartlyInBase ?? true
+        do throws(ImageError) {
+            return try OverlayFile(at: overlay, takesLocks: false).isPartlyInBase
+        } catch {
+            // What is not known may be so.
+            return error.code == .system(errno: EBUSY) ? ifBusy : true
+        }
     }
 
     /// Throws where a change of the image at `location` was interrupted while it went into it: the image is a mixture.
     static func checkWhole(_ location: FilePath) throws(ImageError) {
         let staging = staging(of: location)
-        guard (try? FileStatus(at: staging, followingLinks: false)) != nil, isBegun(staging, of: location) else {
+        guard (try? FileStatus(at: staging, followingLinks: false)) != nil,
+            isBegun(staging, of: location, ifBusy: false)
+        else {
             return
         }
         let overlay = overlay(in: staging, of: location)
