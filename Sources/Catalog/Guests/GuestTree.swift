@@ -11,6 +11,13 @@ package struct GuestTree: Sendable {
         /// Where it is, by names from the root on; links were followed.
         package let path: [[UInt8]]
 
+        /// The same file whatever its name is: hard links are equal. It may not be a directory, whose path says what is mounted
+        /// in it.
+        package var unnamed: Node { Node(place: place, path: []) }
+
+        /// Whether `other` is the same file, whatever the names are.
+        package func isSameFile(as other: Node) -> Bool { place == other.place }
+
         /// The same as text.
         package var text: String { "/" + nameText(Array(path.joined(separator: [UInt8(ascii: "/")]))) }
     }
@@ -61,7 +68,14 @@ package struct GuestTree: Sendable {
     /// Throws `system` with ENOENT, ENOTDIR or ELOOP as open(2) does; `unsupported` for what lies in a file system that is not read
     /// here.
     package func node(_ path: [UInt8], followsLast: Bool = true) throws(ImageError) -> Node {
-        var stack = [root]
+        let stack = try walk(path, from: [root], followsLast: followsLast)
+        return stack[stack.count - 1]
+    }
+
+    /// The file at `path`, seen from the last of `stack`, after all directories above it: `stack` are such directories, from the
+    /// root on.
+    func walk(_ path: [UInt8], from stack: [Node], followsLast: Bool = true) throws(ImageError) -> [Node] {
+        var stack = stack
         var rest = names(in: path)
         var links = 0
         while let name = rest.popFirst() {
@@ -82,20 +96,20 @@ package struct GuestTree: Sendable {
             if target.first == UInt8(ascii: "/") { stack = [root] }
             rest = names(in: target) + rest
         }
-        let node = stack[stack.count - 1]
-        if path.last == UInt8(ascii: "/"), try status(of: node).kind != .directory { throw fault(ENOTDIR, path) }
-        return node
+        if path.last == UInt8(ascii: "/"), try status(of: stack[stack.count - 1]).kind != .directory {
+            throw fault(ENOTDIR, path)
+        }
+        return stack
     }
 
-    private func names(in path: [UInt8]) -> ArraySlice<[UInt8]> {
+    func names(in path: [UInt8]) -> ArraySlice<[UInt8]> {
         path.split(separator: UInt8(ascii: "/")).map(Array.init).filter { $0 != [UInt8(ascii: ".")] }[...]
     }
 
     private func child(_ name: [UInt8], of node: Node, wanted path: [UInt8]) throws(ImageError) -> Node {
         guard try status(of: node).kind == .directory else { throw fault(ENOTDIR, path) }
-        guard let file = try fileSystem(of: node).find(name, in: node.place.file) else { throw fault(ENOENT, path) }
-        return try mounted(
-            Node(place: GuestRoot.Place(volume: node.place.volume, file: file), path: node.path + [name]))
+        guard let found = try find(name, in: node) else { throw fault(ENOENT, path) }
+        return found
     }
 
     /// Whether something is mounted at `path`.
@@ -105,6 +119,29 @@ package struct GuestTree: Sendable {
     func node(_ file: GuestFileID, called name: [UInt8], in folder: Node) -> Node {
         Node(place: GuestRoot.Place(volume: folder.place.volume, file: file), path: folder.path + [name])
     }
+
+    /// The file that is called `name` in `directory`, or what is mounted on it; nil where there is none.
+    package func find(_ name: [UInt8], in directory: Node) throws(ImageError) -> Node? {
+        guard let file = try fileSystem(of: directory).find(name, in: directory.place.file) else { return nil }
+        return try child(GuestEntry(name: name, file: file), of: directory)
+    }
+
+    /// The file of `entry`, one of `directory`, or what is mounted on it. Throws why that cannot be read.
+    package func child(_ entry: GuestEntry, of directory: Node) throws(ImageError) -> Node {
+        try mounted(
+            Node(
+                place: GuestRoot.Place(volume: directory.place.volume, file: entry.file),
+                path: directory.path + [entry.name]))
+    }
+
+    /// Gives `body` each entry of `directory`, in the order in which they are stored, until it answers false: as
+    /// `GuestFileSystem.list` does.
+    package func list(
+        _ directory: Node, _ body: (GuestEntry) throws(ImageError) -> Bool
+    ) throws(ImageError) { try fileSystem(of: directory).list(directory.place.file, body) }
+
+    /// How much the file system holds that `node` is in.
+    package func usage(of node: Node) throws(ImageError) -> GuestUsage { try fileSystem(of: node).usage() }
 
     /// What is mounted on `node`, or itself.
     func mounted(_ node: Node) throws(ImageError) -> Node {
@@ -125,8 +162,7 @@ package struct GuestTree: Sendable {
     /// The file of the entry `index` of `listing`, that of `node`, or what is mounted on it. Throws why that cannot be read.
     package func child(_ index: Int, in listing: GuestListing, of node: Node) throws(ImageError) -> Node {
         let (name, file) = listing[index]
-        return try mounted(
-            Node(place: GuestRoot.Place(volume: node.place.volume, file: file), path: node.path + [name]))
+        return try child(GuestEntry(name: name, file: file), of: node)
     }
 
     /// What is known of it.
