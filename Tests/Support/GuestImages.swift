@@ -1,16 +1,17 @@
 import HostTools
-import TestImages
 
 /// A disk with two file systems, a FAT and an ext4 that mounts it on /boot, as an image of several formats; and a folder with the
 /// same files.
-struct GuestImages {
-    let folder: TemporaryFolder
+package struct GuestImages {
+    /// Where all lies.
+    package let folder: TemporaryFolder
     /// The folder.
-    var path: String { folder.path }
+    package var path: String { folder.path }
     /// What lies in the ext4 and, below boot, in the FAT.
-    var tree: String { folder.file("tree") }
+    package var tree: String { folder.file("tree") }
 
-    init() throws {
+    /// Makes them.
+    package init() throws {
         folder = try TemporaryFolder()
         try Shell.check(
             #"""
@@ -43,7 +44,7 @@ struct GuestImages {
 
     /// A program of Python that prints all that is known of the files below a directory, but for the sizes of directories; of a
     /// second argument, without the number of names and extended attributes.
-    static let walk = """
+    package static let walk = """
         import hashlib, os, stat, sys
         top = os.fsencode(sys.argv[1])
         def tell(path):
@@ -62,10 +63,10 @@ struct GuestImages {
         """
 
     /// `rblock`, in the folder.
-    func run(_ arguments: String...) throws -> ToolResult { try RBlock.run(arguments, in: path) }
+    package func run(_ arguments: String...) throws -> ToolResult { try RBlock.run(arguments, in: path) }
 
     /// Runs a program of bash in the folder, with `rblock` as $R, `walk`, and the ext4 mounted at mnt, as its kernel shows it.
-    func compare(_ script: String) throws -> ToolResult {
+    package func compare(_ script: String) throws -> ToolResult {
         try Tool.run(
             "unshare",
             [
