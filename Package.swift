@@ -135,8 +135,8 @@ let package = Package(
         .target(
             name: "ImageFS",
             dependencies: [
-                "BlockImage", "Catalog", "FormatCore", "Fuse", "HostStorage", "ImageFormats", "KernelMap", "Overlays",
-                "PartitionTable", "Reports",
+                "BlockImage", "Catalog", "FormatCore", "Fuse", "GuestFiles", "HostStorage", "ImageFormats", "KernelMap",
+                "Overlays", "PartitionTable", "Reports",
                 logging, system,
             ],
             swiftSettings: strict),
@@ -150,8 +150,8 @@ let package = Package(
         .target(
             name: "Reports",
             dependencies: [
-                "Attachment", "BlockImage", "ByteFormat", "Catalog", "Encryption", "FormatCore", "HostStorage",
-                "ImageFormats", "ImageTools", "JSON", "LVM", "Overlays", "PartitionTable",
+                "Attachment", "BlockImage", "ByteFormat", "Catalog", "Encryption", "FormatCore", "GuestFiles",
+                "HostStorage", "ImageFormats", "ImageTools", "JSON", "LVM", "Overlays", "PartitionTable",
             ],
             swiftSettings: strict),
         .target(

@@ -17,7 +17,7 @@ public protocol FileSystem: AnyObject, Sendable {
     /// The server has given up what it gives up, and begins to serve: from here on threads may be started.
     func serving()
 
-    /// Finds a name in a directory. An entry that is answered makes the kernel count one reference to its inode.
+    /// Finds a name, of up to 1,024 bytes, in a directory. An entry that is answered makes the kernel count one reference to its inode.
     func lookup(_ name: [UInt8], in parent: Inode, reply: consuming EntryReply)
 
     /// The kernel gives up `count` references to an inode. At unmount they are not given up. By default does nothing.

@@ -48,8 +48,6 @@ func fileSystem(of request: fuse_req_t) -> any FileSystem {
 private func lookup(_ request: fuse_req_t!, _ parent: fuse_ino_t, _ name: UnsafePointer<CChar>!) {
     let name = unsafe UnsafeRawBufferPointer(start: name, count: strlen(name))
     let reply = unsafe EntryReply(request: Request(request))
-    // The kernel lets through names of up to 1,024 bytes.
-    guard name.count <= Statistics.maximumNameSize else { return reply.failure(.nameTooLong) }
     unsafe fileSystem(of: request).lookup(Array(name), in: Inode(rawValue: parent), reply: reply)
 }
 

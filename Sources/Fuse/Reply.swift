@@ -172,7 +172,11 @@ public struct StatisticsReply: ~Copyable {
         result.f_bsize = UInt(statistics.blockSize)
         result.f_frsize = UInt(statistics.blockSize)
         result.f_blocks = fsblkcnt_t(statistics.blocks)
+        result.f_bfree = fsblkcnt_t(statistics.freeBlocks)
+        result.f_bavail = fsblkcnt_t(statistics.availableBlocks)
         result.f_files = fsfilcnt_t(statistics.files)
+        result.f_ffree = fsfilcnt_t(statistics.freeFiles)
+        result.f_favail = fsfilcnt_t(statistics.freeFiles)
         result.f_namemax = UInt(Statistics.maximumNameSize)
         // Safe: libfuse copies the figures; the request is answered once.
         unsafe _ = fuse_reply_statfs(request.take(), &result)
@@ -192,6 +196,9 @@ private func stat(_ attributes: Attributes) -> stat {
     result.st_nlink = nlink_t(attributes.linkCount)
     result.st_uid = attributes.userID
     result.st_gid = attributes.groupID
+    // As Linux has a device in 32 bits: twelve of the major number between eight and twelve of the minor one.
+    let (major, minor) = (attributes.device.major, attributes.device.minor)
+    result.st_rdev = dev_t(minor & 0xff | (major & 0xfff) << 8 | (minor & 0xf_ff00) << 12)
     result.st_size = off_t(clamping: attributes.size)
     result.st_blocks = blkcnt_t(clamping: attributes.blocks)
     result.st_blksize = blksize_t(clamping: attributes.blockSize)
@@ -208,6 +215,10 @@ extension FileKind {
         case .directory: S_IFDIR
         case .regularFile: S_IFREG
         case .symbolicLink: S_IFLNK
+        case .fifo: S_IFIFO
+        case .socket: S_IFSOCK
+        case .characterDevice: S_IFCHR
+        case .blockDevice: S_IFBLK
         }
     }
 }
@@ -223,12 +234,12 @@ public struct DirectoryReply: ~Copyable {
         buffer = [UInt8](repeating: 0, count: capacity)
     }
 
-    /// Adds an entry; "." and ".." are entries like others. False when the kernel's buffer has no space for it: it will
+    /// Adds an entry; "." and ".." are entries like others, and `kind` is nil where only the file itself says it. False when the kernel's buffer has no space for it: it will
     /// ask again with the last `nextPosition` it got. Positions are the file system's own; 0 means the start.
-    public mutating func add(name: [UInt8], inode: Inode, kind: FileKind, nextPosition: UInt64) -> Bool {
+    public mutating func add(name: [UInt8], inode: Inode, kind: FileKind?, nextPosition: UInt64) -> Bool {
         var attributes = stat()
         attributes.st_ino = ino_t(inode.rawValue)
-        attributes.st_mode = kind.mode
+        attributes.st_mode = kind?.mode ?? 0
         let name = (name + [0]).map(CChar.init(bitPattern:))
         let used = used
         // Safe: libfuse writes only if the whole entry fits into the bytes that are left; it does not use the request.

@@ -31,6 +31,14 @@ public enum FileKind: Hashable, Sendable {
     case regularFile
     /// A link to another path.
     case symbolicLink
+    /// A named pipe, which the kernel has itself.
+    case fifo
+    /// A name of a socket.
+    case socket
+    /// A device, which the kernel opens by its number where the mount lets it: see `Attributes.device`.
+    case characterDevice
+    /// The same of a block device.
+    case blockDevice
 }
 
 /// A moment, counted from 1970-01-01T00:00:00Z.
@@ -44,6 +52,19 @@ public struct Timestamp: Hashable, Sendable {
     public init(seconds: Int64, nanoseconds: Int = 0) {
         self.seconds = seconds
         self.nanoseconds = nanoseconds
+    }
+}
+
+/// What the kernel knows a device by.
+public struct DeviceNumber: Hashable, Sendable {
+    /// The driver; Linux has twelve bits.
+    public var major: UInt32
+    /// Which of its devices; twenty bits.
+    public var minor: UInt32
+
+    /// The device of these numbers; without, that of none.
+    public init(major: UInt32 = 0, minor: UInt32 = 0) {
+        (self.major, self.minor) = (major, minor)
     }
 }
 
@@ -67,6 +88,8 @@ public struct Attributes: Hashable, Sendable {
     public var userID: UInt32
     /// The owner's group.
     public var groupID: UInt32
+    /// Which device it is, where it is one.
+    public var device: DeviceNumber
     /// When it was last read.
     public var accessed: Timestamp
     /// When its content last changed.
@@ -85,6 +108,7 @@ public struct Attributes: Hashable, Sendable {
         linkCount = kind == .directory ? 2 : 1
         userID = 0
         groupID = 0
+        device = DeviceNumber()
         accessed = time
         modified = time
         changed = time
@@ -132,14 +156,19 @@ public struct ZeroingWay: Hashable, Sendable {
     public var keepsSize: Bool
 }
 
-/// What `df` reports about the mount. Nothing is free: no file can be made.
+/// What `df` reports about the mount, or of what is shown in it.
 public struct Statistics: Hashable, Sendable {
     /// Bytes in a block.
     public var blockSize: UInt64
     /// Blocks in all.
     public var blocks: UInt64
+    /// Blocks that are free, and those of them that are so for ordinary users.
+    public var freeBlocks: UInt64 = 0
+    public var availableBlocks: UInt64 = 0
     /// Number of files.
     public var files: UInt64
+    /// How many more there may be.
+    public var freeFiles: UInt64 = 0
     /// The longest name, in bytes: NAME_MAX, as on the file systems of the host.
     public static let maximumNameSize = 255
 

@@ -21,13 +21,13 @@ extension ImagePart {
     var layer: Int { 0 }
 
     /// `format`, `file`, `layer` and `cluster-size`.
-    func extendedAttributes(in mount: ImageFileSystem) -> [(name: String, value: String)] {
+    func extendedAttributes(in mount: ImageFileSystem) throws(ErrorNumber) -> [(name: [UInt8], value: [UInt8])] {
         let layers = mount.opened(image).layers
         guard layers.indices.contains(layer) else { return [] }
         let info = ImageInfo(layers[layer], listsAll: false)
         var values = [("format", info.format), ("file", info.filename.text), ("layer", "\(layer)")]
         if let size = info.clusterSize { values.append(("cluster-size", "\(size)")) }
-        return values
+        return values.map { (Array($0.0.utf8), Array($0.1.utf8)) }
     }
 }
 
@@ -50,10 +50,13 @@ extension ImageDirectory {
 }
 
 /// The folder of an image.
-extension ImageNode: ImageDirectory {
+extension ImageNode: GuestParent {
     var image: ImageNode { self }
+    var snapshot: Int? { nil }
 
-    func children(in mount: ImageFileSystem) -> [NamedNode] {
+    func guestPlaces(in mount: ImageFileSystem) -> [GuestPlaceName] { [(NodeName.files, .root)] }
+
+    func disks(in mount: ImageFileSystem) -> [NamedNode] {
         let opened = mount.opened(self)
         var children: [NamedNode] = [(NodeName.stats, ImageStats(image: self))]
         guard opened.disk.image != nil else { return children }
@@ -71,32 +74,44 @@ extension ImageNode: ImageDirectory {
 }
 
 /// `partitions`: those of the disk, or of the disk that a snapshot keeps.
-struct PartitionsNode: ImageDirectory {
+struct PartitionsNode: GuestParent {
     let image: ImageNode
     /// The place of the snapshot in the snapshot table; nil: the current disk.
     var snapshot: Int?
 
-    func children(in mount: ImageFileSystem) -> [NamedNode] {
+    private var numbers: [Int] { (image.disks().partitionTable(of: snapshot)?.partitions ?? []).map(\.number) }
+
+    func disks(in mount: ImageFileSystem) -> [NamedNode] {
         defer { mount.openImages.note(image) }
-        return (image.disks().partitionTable(of: snapshot)?.partitions ?? []).map(\.number).map { number in
+        return numbers.map { number in
             let view = DiskID(snapshot: snapshot, part: .partition(number))
             return (NodeName.partition(number), DiskNode(image: image, view: view))
         }
     }
+
+    func guestPlaces(in mount: ImageFileSystem) -> [GuestPlaceName] {
+        numbers.map { (NodeName.filesOfPartition($0), .part(.partition($0))) }
+    }
 }
 
 /// `volumes`: those of LVM that can be read, of the disk, or of the disk that a snapshot keeps.
-struct VolumesNode: ImageDirectory {
+struct VolumesNode: GuestParent {
     let image: ImageNode
     /// The place of the snapshot in the snapshot table; nil: the current disk.
     var snapshot: Int?
 
-    func children(in mount: ImageFileSystem) -> [NamedNode] {
+    private var names: [String] { image.disks().volumes(of: snapshot).volumes.filter(\.isReadable).map(\.name) }
+
+    func disks(in mount: ImageFileSystem) -> [NamedNode] {
         defer { mount.openImages.note(image) }
-        return image.disks().volumes(of: snapshot).volumes.filter(\.isReadable).map { volume in
-            let view = DiskID(snapshot: snapshot, part: .volume(volume.name))
-            return (NodeName.volume(volume.name), DiskNode(image: image, view: view))
+        return names.map { name in
+            let view = DiskID(snapshot: snapshot, part: .volume(name))
+            return (NodeName.volume(name), DiskNode(image: image, view: view))
         }
+    }
+
+    func guestPlaces(in mount: ImageFileSystem) -> [GuestPlaceName] {
+        names.map { (Array($0.utf8), .part(.volume($0))) }
     }
 }
 
@@ -128,12 +143,15 @@ struct SnapshotsNode: ImageDirectory {
 }
 
 /// The directory of one snapshot.
-struct SnapshotNode: ImageDirectory {
+struct SnapshotNode: GuestParent {
     let image: ImageNode
     /// Its place in the snapshot table.
     let index: Int
+    var snapshot: Int? { index }
 
-    func children(in mount: ImageFileSystem) -> [NamedNode] {
+    func guestPlaces(in mount: ImageFileSystem) -> [GuestPlaceName] { [(NodeName.files, .root)] }
+
+    func disks(in mount: ImageFileSystem) -> [NamedNode] {
         defer { mount.openImages.note(image) }
         var children: [NamedNode] = [(NodeName.stats, ImageStats(image: image, snapshot: index))]
         for (name, part) in [(NodeName.disk, DiskPart.whole), (NodeName.vmState, .vmState)] {

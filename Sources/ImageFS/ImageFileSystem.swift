@@ -26,6 +26,13 @@ package struct MountSettings: Sendable {
     package var overlays: OverlayFolder?
     /// Whether nothing can be written all the same: what was written before is shown.
     package var isReadOnly = false
+    /// Whether the files of guests are shown; not where disks can be written, which they would not follow.
+    package var showsFiles = false
+    /// Reads what file systems of guests are not read here.
+    package var guestHelper: (any GuestHelper)?
+    /// Whether the kernel may take set-user-ID bits, capabilities and devices of this mount for its own: those of guests are
+    /// not shown then.
+    package var mayGiveRights = false
     /// The user and group that every file belongs to.
     package var owner: (userID: UInt32, groupID: UInt32) = (0, 0)
     /// The permission bits that no file and folder has, as umask(2) has them.
@@ -44,6 +51,8 @@ package final class ImageFileSystem: FileSystem {
     static let timeout = 1.0
     /// How many images stay open without readers; each takes a descriptor per file of its chain.
     private static let idleImages = 128
+    /// Of how many the file systems stay open without readers; each keeps some megabytes of what it has read.
+    private static let idleGuests = 16
 
     /// The most threads that one image, container or folder has at a time.
     static let threadsPerImage = max(4, min(16, 2 * sysconf(CInt(_SC_NPROCESSORS_ONLN))))
@@ -59,6 +68,9 @@ package final class ImageFileSystem: FileSystem {
     let resources: LayerResources
     let skipped: SkippedSurvey
     let openImages = OpenImages(limit: idleImages)
+    /// The images whose file systems are open.
+    let openGuests = OpenImages(limit: idleGuests)
+    let guests: GuestSettings
     let files = OpenFiles()
     /// When the mount began.
     let startTime = FileTime.now
@@ -95,6 +107,9 @@ package final class ImageFileSystem: FileSystem {
         (userID, groupID) = settings.owner
         permissionMask = settings.permissionMask
         isReadOnly = settings.isReadOnly
+        guests = GuestSettings(
+            areShown: settings.showsFiles && settings.overlays == nil, helper: settings.guestHelper,
+            hidesRights: settings.mayGiveRights)
         self.logger = logger
         self.onStart = onStart
         root = FolderNode(showing: folder, from: source)
@@ -126,10 +141,18 @@ package final class ImageFileSystem: FileSystem {
     /// Finds a name in a directory.
     package func lookup(_ name: [UInt8], in parent: Inode, reply: consuming EntryReply) {
         guard let parent = inodes[parent] else { return reply.noEntry(timeout: Self.timeout) }
+        guard name.count <= parent.nameLimit else { return reply.failure(.nameTooLong) }
         if let node = parent.fixedChild(name) { return answerLookup(node, reply: reply) }
         let held = HeldReply(reply)
         let find = { @Sendable [self] () -> (@Sendable () -> Void)? in
-            guard let node = parent.child(name, in: self) else {
+            let found: (any Node)?
+            do throws(ErrorNumber) {
+                found = try parent.child(name, in: self)
+            } catch {
+                held.take()?.failure(error)
+                return nil
+            }
+            guard let node = found else {
                 held.take()?.noEntry(timeout: Self.timeout)
                 return nil
             }
@@ -195,6 +218,8 @@ package final class ImageFileSystem: FileSystem {
             case .regularFile: (status.isWritable ? 0o644 : 0o444) & ~permissionMask
             // As Linux has it: nothing asks for those of a link.
             case .symbolicLink: 0o777
+            // Only guests have such.
+            case .fifo, .socket, .characterDevice, .blockDevice: 0
             }
         var attributes = Attributes(inode: inode, kind: node.kind, permissions: permissions, time: time)
         attributes.size = status.size
@@ -203,6 +228,7 @@ package final class ImageFileSystem: FileSystem {
         if let size = status.readSize { attributes.blockSize = size }
         attributes.userID = userID
         attributes.groupID = groupID
+        if let stored = status.stored { attributes.take(stored) }
         return attributes
     }
 
@@ -262,26 +288,23 @@ package final class ImageFileSystem: FileSystem {
     /// Opens a directory.
     package func openDirectory(_ inode: Inode, reply: consuming OpenReply) {
         guard let node = inodes[inode], node.kind == .directory else { return reply.failure(.notDirectory) }
-        let handle = files.add(DirectoryListing(of: node))
-        if !reply.opened(handle) { closeDirectory(inode, handle: handle) }
+        // Only of a guest something is looked at for that.
+        gated(by: node is GuestDirectory ? node.gate : nil, reply) { [self] reply in
+            do throws(ErrorNumber) {
+                let handle = files.add(try node.listing(in: self))
+                if !reply.opened(handle) { closeDirectory(inode, handle: handle) }
+            } catch {
+                reply.failure(error)
+            }
+        }
     }
 
     /// Lists a directory from `position`: 0 is its start, anything else a `nextPosition` that was answered earlier.
     package func readDirectory(
         _ inode: Inode, handle: FileHandle, from position: UInt64, reply: consuming DirectoryReply
     ) {
-        guard let listing = files[handle] as? DirectoryListing else { return reply.failure(.badHandle) }
-        gated(by: listing.gate, reply) { [self] reply in answer(reply, with: listing, from: position) }
-    }
-
-    private func answer(_ reply: consuming DirectoryReply, with listing: DirectoryListing, from position: UInt64) {
-        let entries = listing.entries(at: position, in: self)
-        for index in entries.indices.dropFirst(Int(clamping: position)) {
-            let (name, node) = entries[index]
-            let (inode, next) = (inodes.number(of: node), UInt64(index) + 1)
-            guard reply.add(name: name, inode: inode, kind: node.kind, nextPosition: next) else { break }
-        }
-        reply.finish()
+        guard let listing = files[handle] as? any Listing else { return reply.failure(.badHandle) }
+        gated(by: listing.gate, reply) { [self] reply in listing.answer(reply, from: position, in: self) }
     }
 
     /// The last descriptor of an open directory is gone.
@@ -313,37 +336,23 @@ package final class ImageFileSystem: FileSystem {
         }
     }
 
+    /// Answers what `df` shows of a file: of its own file system, where it is one of a guest.
+    package func statistics(of inode: Inode, reply: consuming StatisticsReply) {
+        guard let node = inodes[inode] as? any GuestNode else { return statistics(reply: reply) }
+        gated(by: node.gate, reply) { [self] reply in
+            do throws(ErrorNumber) {
+                let statistics = try node.statistics(in: self)
+                reply.statistics(statistics)
+            } catch {
+                reply.failure(error)
+            }
+        }
+    }
+
     /// The image, opened if it was not.
     func opened(_ node: ImageNode) -> OpenedImage {
         defer { openImages.note(node) }
         return node.opened()
-    }
-}
-
-/// The extended attributes of what is in an image's folder: `user.rblock.format`, `.file`, `.layer` and `.cluster-size`.
-extension ImageFileSystem {
-    private static let prefix = Array("user.rblock.".utf8)
-
-    /// Reads an extended attribute, such as "user.format".
-    package func extendedAttribute(_ name: [UInt8], of inode: Inode, reply: consuming ExtendedAttributeReply) {
-        // ls asks every file for some of others, which must not open every image.
-        guard name.starts(with: Self.prefix), let node = inodes[inode] else { return reply.failure(.noData) }
-        gated(by: node.gate, reply) { [self] reply in
-            guard let value = extendedAttributes(of: node).first(where: { $0.name == name })?.value else {
-                return reply.failure(.noData)
-            }
-            reply.value(value)
-        }
-    }
-
-    /// Lists the names of the extended attributes.
-    package func extendedAttributeNames(of inode: Inode, reply: consuming ExtendedAttributeNamesReply) {
-        guard let node = inodes[inode] else { return reply.names([]) }
-        gated(by: node.gate, reply) { [self] reply in reply.names(extendedAttributes(of: node).map(\.name)) }
-    }
-
-    private func extendedAttributes(of node: any Node) -> [(name: [UInt8], value: [UInt8])] {
-        node.extendedAttributes(in: self).map { (Self.prefix + Array($0.name.utf8), Array($0.value.utf8)) }
     }
 }
 

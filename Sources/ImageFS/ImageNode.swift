@@ -89,6 +89,7 @@ final class ImageNode: Entry, Closable {
     let aliases = DiskAliases()
     private let source: CatalogImage
     private let maps = KeptMaps()
+    private let keptGuests = OnceReference<KeptGuests>()
     private let state = Guarded(State())
 
     /// The image that `open` opens, which counts in the counters it is given; `container`: the file that it lies in, unless
@@ -125,6 +126,16 @@ final class ImageNode: Entry, Closable {
             return counters
         }
     }
+
+    /// The file systems of its guest.
+    var guests: KeptGuests { keptGuests.load() ?? keptGuests.storeIfNil(KeptGuests(location.text)) }
+
+    /// Its disks for a reader of files of its guest, who calls `giveBack` in the end; nil where a reader still reads what the image was
+    /// before it changed.
+    func take() -> ImageDisks? { source.take() }
+
+    /// Who called `take` is done.
+    func giveBack() { source.giveBack() }
 
     /// The size of `map.json`; 0, as files have whose text is made while it is read, where the map is long. Nil where
     /// there is no disk.
@@ -310,6 +321,7 @@ final class ImageNode: Entry, Closable {
     func letGo() {
         source.letGo()
         maps.forget()
+        _ = keptGuests.load()?.closeIfIdle()
     }
 
     /// The kernel gets `size` bytes as the disk's size.
@@ -321,6 +333,7 @@ final class ImageNode: Entry, Closable {
     func closeIfIdle() -> Bool {
         guard source.closeIfIdle() else { return false }
         maps.forget()
-        return true
+        // They have the disks open still.
+        return keptGuests.load()?.closeIfIdle() ?? true
     }
 }

@@ -30,6 +30,11 @@ final class InodeTable: Sendable {
         override var node: any Node { kept }
     }
 
+    /// As many bits as programs keep that have numbers in floating point.
+    private static let limit: UInt64 = 1 << 53
+    /// 0 is no file, and 1 is the root.
+    private static let first: UInt64 = 2
+
     private let root: any Node
     private let hash: @Sendable (any Node) -> UInt64
     private let references = Guarded<[UInt64: Reference]>([:])
@@ -50,6 +55,11 @@ final class InodeTable: Sendable {
         guard !node.isSame(as: root) else { return .root }
         let hash = hash(node)
         return references.withLock { Inode(rawValue: Self.number(of: node, hash, &$0)) }
+    }
+
+    /// The number that `node` has unless another has it, for a listing: without a look at the table.
+    func usualNumber(of node: any Node) -> Inode {
+        Inode(rawValue: max(hash(node) % Self.limit, Self.first))
     }
 
     /// The kernel gets one more reference to `node`, by the number that is answered.
@@ -83,11 +93,9 @@ final class InodeTable: Sendable {
     private static func reference(to node: some Node) -> Reference { ReferenceTo(node) }
 
     private static func number(of node: any Node, _ hash: UInt64, _ references: inout [UInt64: Reference]) -> UInt64 {
-        // As many bits as programs keep that have numbers in floating point. 0 is no file, and 1 is the root.
-        let limit: UInt64 = 1 << 53
         var number = hash % limit
         while true {
-            if number < 2 { number = 2 }
+            if number < first { number = first }
             guard let other = references[number]?.node, !node.isSame(as: other) else { return number }
             references[number]?.isPassed = true
             number = (number + 1) % limit

@@ -21,8 +21,8 @@ protocol Node: Hashable, Sendable {
     /// What it holds, without "." and ".."; by default nothing.
     func children(in mount: ImageFileSystem) -> [NamedNode]
 
-    /// What it holds under `name`; by default the one of `children`.
-    func child(_ name: [UInt8], in mount: ImageFileSystem) -> (any Node)?
+    /// What it holds under `name`; by default the one of `children`. Throws where that cannot be known.
+    func child(_ name: [UInt8], in mount: ImageFileSystem) throws(ErrorNumber) -> (any Node)?
 
     /// What it holds under `name` whatever the host's files do: nothing is waited for. By default nothing.
     func fixedChild(_ name: [UInt8]) -> (any Node)?
@@ -45,8 +45,17 @@ protocol Node: Hashable, Sendable {
     /// Where it leads; by default it is no link.
     func target(in mount: ImageFileSystem) throws(ErrorNumber) -> [UInt8]
 
-    /// Its extended attributes, without the prefix of their names; by default none.
-    func extendedAttributes(in mount: ImageFileSystem) -> [(name: String, value: String)]
+    /// What the names of its extended attributes begin with: nothing is looked at for others.
+    var attributePrefix: [UInt8] { get }
+
+    /// Its extended attributes, without that; by default none.
+    func extendedAttributes(in mount: ImageFileSystem) throws(ErrorNumber) -> [(name: [UInt8], value: [UInt8])]
+
+    /// What a reader of the directory gets; by default what `children` are when it begins. Throws where it cannot be listed.
+    func listing(in mount: ImageFileSystem) throws(ErrorNumber) -> any Listing
+
+    /// The most bytes of a name in the directory.
+    var nameLimit: Int { get }
 }
 
 /// A child of a directory.
@@ -64,6 +73,19 @@ struct NodeStatus {
     var readSize: UInt32?
     /// Whether it can be written to.
     var isWritable = false
+    /// What a file of a guest has of its own; nil: what all files of the mount have.
+    var stored: StoredStatus?
+}
+
+/// What a file of a guest has as it is stored.
+struct StoredStatus {
+    var permissions: UInt16
+    var userID: UInt32
+    var groupID: UInt32
+    var linkCount: UInt32
+    var device = DeviceNumber()
+    var accessed: FileTime
+    var changed: FileTime
 }
 
 /// The names that do not depend on the images.
@@ -76,9 +98,14 @@ enum NodeName {
     static let partitions = Array("partitions".utf8)
     static let volumes = Array("volumes".utf8)
     static let layers = Array("layers".utf8)
+    static let files = Array("files".utf8)
 
     static func partition(_ number: Int) -> [UInt8] { Array("p\(number).raw".utf8) }
     static func volume(_ name: String) -> [UInt8] { Array("\(name).raw".utf8) }
+    /// The directory with the files of a partition.
+    static func filesOfPartition(_ number: Int) -> [UInt8] { Array("p\(number)".utf8) }
+    /// Why the directory `name` is not there.
+    static func error(_ name: [UInt8]) -> [UInt8] { name + Array(".error".utf8) }
     static func layer(_ depth: Int) -> [UInt8] { Array("\(depth).raw".utf8) }
 }
 
@@ -87,7 +114,7 @@ extension Node {
 
     func children(in mount: ImageFileSystem) -> [NamedNode] { [] }
 
-    func child(_ name: [UInt8], in mount: ImageFileSystem) -> (any Node)? {
+    func child(_ name: [UInt8], in mount: ImageFileSystem) throws(ErrorNumber) -> (any Node)? {
         children(in: mount).first { $0.name == name }?.node
     }
 
@@ -109,7 +136,13 @@ extension Node {
 
     func target(in mount: ImageFileSystem) throws(ErrorNumber) -> [UInt8] { throw .invalidArgument }
 
-    func extendedAttributes(in mount: ImageFileSystem) -> [(name: String, value: String)] { [] }
+    var attributePrefix: [UInt8] { Array("user.rblock.".utf8) }
+
+    func extendedAttributes(in mount: ImageFileSystem) throws(ErrorNumber) -> [(name: [UInt8], value: [UInt8])] { [] }
+
+    func listing(in mount: ImageFileSystem) throws(ErrorNumber) -> any Listing { DirectoryListing(of: self) }
+
+    var nameLimit: Int { Statistics.maximumNameSize }
 
     /// Whether `other` is the same file.
     func isSame(as other: any Node) -> Bool { other as? Self == self }

@@ -61,10 +61,12 @@ struct StatsDocument: Encodable {
         var kernelPath: PathFacts?
         /// Nil: the disk cannot be written.
         var overlay: OverlayFacts?
+        /// Nil: the files of guests are not shown.
+        var files: [GuestVolumeReport]?
         var counters: CounterFacts
 
         private enum CodingKeys: String, CodingKey {
-            case version, layers, overlay, counters
+            case version, layers, overlay, files, counters
             case kernelPath = "kernel-path"
         }
     }
@@ -85,7 +87,7 @@ struct StatsDocument: Encodable {
 
     /// The document of an image, or of one of its snapshots, as it is now. Measures how the disk is stored, if that was
     /// not done yet.
-    init(_ node: ImageNode, snapshot index: Int?, by kernelPaths: KernelPaths) {
+    init(_ node: ImageNode, snapshot index: Int?, by kernelPaths: KernelPaths, guests: GuestSettings) {
         let id = DiskID(snapshot: index)
         let disks = node.disks()
         let layers = disks.opened.layers
@@ -120,6 +122,8 @@ struct StatsDocument: Encodable {
             layers: layers.enumerated().map { Layer($1, layers.count > 1 ? path(of: DiskID(part: .layer($0))) : nil) },
             kernelPath: path(of: id).map(PathFacts.init),
             overlay: (disks.disk(id)?.image?.layer as? OverlayLayer).map(OverlayFacts.init),
+            files: guests.areShown && disks.disk(id)?.image != nil
+                ? node.guests.volumes(of: index, in: disks, guests.helper).volumes.map(GuestVolumeReport.init) : nil,
             counters: CounterFacts(node.counters(id).figures, node.layerCounters))
     }
 

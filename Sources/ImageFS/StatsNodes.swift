@@ -71,7 +71,8 @@ struct ImageStats: StatsNode, ImagePart {
 
     func text(in mount: ImageFileSystem) throws -> [UInt8] {
         defer { mount.openImages.note(image) }
-        return try StatsDocument(image, snapshot: snapshot, by: mount.kernelPaths).text()
+        if mount.guests.areShown { mount.openGuests.note(image.guests) }
+        return try StatsDocument(image, snapshot: snapshot, by: mount.kernelPaths, guests: mount.guests).text()
     }
 
     func time(in mount: ImageFileSystem) -> FileTime? { mount.opened(image).layers.first?.file.modified }

@@ -77,6 +77,9 @@ struct Server {
         settings.kernelPath = command.kernelPath
         settings.overlays = try overlays(for: folder, apartFrom: mountpoint)
         settings.isReadOnly = command.isReadOnly
+        settings.showsFiles = command.files
+        // Who has mounted it decided about that.
+        settings.mayGiveRights = mountpoint.isPassed
         settings.owner = (command.service.uid?.rawValue ?? getuid(), command.service.gid?.rawValue ?? getgid())
         settings.permissionMask = command.service.umask?.rawValue ?? 0
         let path = mountpoint.path
@@ -129,13 +132,10 @@ struct Server {
         let pidFile = try command.service.pidFile.map(PidFile.init)
         defer { pidFile?.remove() }
         let manager = command.backgroundFd == nil ? ServiceManager.take() : nil
-        var options = command.mountOptions + ["default_permissions"]
-        // A process that has given up the right to unmount needs one that has not.
-        if command.service.givesUpPrivileges { options.append("auto_unmount") }
         var failure: MountFailure?
         do throws(SessionError) {
             let session = try Session(
-                fileSystem: fileSystem, name: images, subtype: "rblockfs", mountOptions: options,
+                fileSystem: fileSystem, name: images, subtype: "rblockfs", mountOptions: command.sessionOptions,
                 asksForPassthrough: command.kernelPath != .off)
             try session.mount(at: mountpoint.path)
             let stuck = try session.run(

@@ -141,7 +141,8 @@ enum MountCommandOption {
         ("allow_other", nil), ("allow_root", nil), ("auto_unmount", nil), ("allow_path", []), ("overlay", []),
         ("overlay_options", []), ("overlay_plaintext", nil), ("no_lock", nil), ("cache_size", []),
         ("log_level", LogLevel.allCases.map(\.rawValue)), ("secret", []), ("slow_keys", nil), ("raw_img", nil),
-        ("probe", nil), ("ignore_parent_id", nil), ("uid", []), ("gid", []), ("umask", []), ("pid_file", []),
+        ("probe", nil), ("files", nil), ("ignore_parent_id", nil), ("uid", []), ("gid", []), ("umask", []),
+        ("pid_file", []),
         ("kernel_path", KernelPath.allCases.map(\.rawValue)), ("drop_privileges", nil), ("setuid", []), ("ro", nil),
     ]
 

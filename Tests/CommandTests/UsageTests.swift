@@ -42,7 +42,7 @@ struct UsageTests {
             "64 ", "66 ", "69 ",
             "70 ",
             "73 ", "77 ", "--uid", "--umask", "--pid-file", "--ready-fd", "--drop-privileges", "--user",
-            "--kernel-path",
+            "--kernel-path", "--files", "FILES OF GUESTS",
             "mount -t fuse.rblockfs", "rblock mount foo.qcow2:1", "loop,ro,noload", "norecovery", "rescue=nologreplay",
         ] { #expect(help.text.contains(word), "\(word)") }
         #expect(try rblockfs("-h").text == help.text)
@@ -65,6 +65,8 @@ struct UsageTests {
             (["-o", "gid=no-such-group", images, mountpoint], "no-such-group"),
             (["--umask", "8", images, mountpoint], "8"), (["-o", "umask=1000", images, mountpoint], "1000"),
             (["--ready-fd", "7", images, mountpoint], "--foreground"),
+            (["--files", "--overlay", folder.file("o"), images, mountpoint], "--files"),
+            (["-o", "files,overlay=\(folder.file("o"))", images, mountpoint], "--overlay"),
         ] {
             let result = try Tool.run(Tool.rblockfs, arguments, timeout: 300)
             #expect(result.status == 64 && result.output.isEmpty, "\(arguments)")
