@@ -75,12 +75,13 @@ struct HungImageTests {
                 ("listings", .open, "a.qcow2", "a.qcow2", "ls -l \"$1\""),
                 ("stats.json of an appliance", .open, "vm.ova", "vm.ova/stats.json", "cat \"$1\""),
                 ("listings of an appliance", .read, "vm.ova", "vm.ova", "ls -lR \"$1\""),
+                ("files of its guest", .read, "a.qcow2", "a.qcow2/files.error", "cat \"$1\""),
             ]
 
     @Test("Whatever 24 programs ask of it, all others are served", arguments: requests.indices)
     func serving(index: Int) throws {
         let request = Self.requests[index]
-        let hung = try HungMount()
+        let hung = try HungMount(request.path.contains("files") ? ["--files"] : [])
         try hung.faults.hang(request.operation, of: request.file)
         let done = try hung.start(24, hung.mount.file(request.path), request.script)
         #expect(try hung.faults.waitForHeld(), "\(request.name)")
