@@ -3,6 +3,7 @@ import Catalog
 import FormatCore
 import Fuse
 import Glibc
+import GuestFiles
 import HostStorage
 import ImageFormats
 import Logging

@@ -58,7 +58,7 @@ struct RBlock: AsyncParsableCommand {
               # files put into a guest, and removed; is there what that takes?
               rblock mkdir -p disk.qcow2:/srv/data
               rblock rm disk.qcow2:/etc/machine-id
-              rblock doctor
+              rblock doctor --output json
               # the files of a guest by a mount, and a block device
               rblock mount disk.qcow2:1 /mnt/guest
               rblock unmount /mnt/guest

@@ -51,8 +51,8 @@ struct `Help and completions` {
                 #expect(broken == [], "\(name): \(title)")
             }
             #expect(try RBlock.run(["help", name]).text == help.text)
-            // A list needs no argument.
-            if name != "attached" {
+            // A list, and what looks at the machine, need no argument.
+            if !["attached", "doctor"].contains(name) {
                 let nothing = try RBlock.run([name])
                 #expect(nothing.status == 64 && nothing.output.isEmpty && nothing.errors.contains("Error: Missing"))
             }

@@ -116,7 +116,8 @@ struct GuestWriteTests {
             before=$(sha256sum disk.raw); RBLOCK_KERNEL=$top/tree "$R" mkdir disk.raw:/x 2>&1 | grep -o 'has no boot/vmlinuz.*'
             for wait in 0.3 1.5 3; do
               "$R" cp -a tree/var tree/home disk.raw:/srv 2>/dev/null & sleep $wait; kill -9 $!; wait $! 2>/dev/null
-              [ "$(sha256sum disk.raw)" = "$before" ] && echo same
+              # Where it was faster than that, all is there.
+              [ "$(sha256sum disk.raw)" = "$before" ] && echo same || { within disk.raw ls mnt/srv/home/me/f50 >/dev/null && echo same; }
             done
             "$R" mkdir disk.raw:/x 2>/dev/null; "$R" ls -d disk.raw:/x 2>/dev/null; ls -A | grep -c '[.]rblock'
             for turn in {1..50}; do pgrep -f "rblock cp.*$top" >/dev/null || break; sleep 0.1; done; pgrep -fc "qemu.*$1/"

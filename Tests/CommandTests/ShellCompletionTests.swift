@@ -64,7 +64,7 @@ struct `Completions in shells` {
     @Test(arguments: shells)
     func `are verbs, options, values and files`(shell: String) throws {
         for (line, count, expected) in [
-            ("rblock inf", 1, ["info"]), ("rblock help m", 2, ["map", "measure", "mount"]),
+            ("rblock inf", 1, ["info"]), ("rblock help m", 2, ["map", "measure", "mkdir", "mount"]),
             ("rblock map --out", 2, ["--output"]),
             ("rblock info --output ", 3, ["human", "json"]), ("rblock info --format ra", 3, ["raw"]),
             ("rblock info --format=ra", 2, ["--format=raw"]), ("rblock info -f vm", 3, ["vmdk"]),

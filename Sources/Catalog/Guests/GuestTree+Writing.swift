@@ -4,12 +4,6 @@ import GuestFiles
 
 /// What is changed in the files of a guest. Throws `system` with EROFS where they are only read.
 extension GuestTree {
-    /// The file called `name` in `node`, or what is mounted on it; nil where there is none.
-    package func child(called name: [UInt8], of node: Node) throws(ImageError) -> Node? {
-        guard let file = try fileSystem(of: node).find(name, in: node.place.file) else { return nil }
-        return try mounted(self.node(file, called: name, in: node))
-    }
-
     /// Makes a file of `kind`, but a link, called `name` in `folder`.
     package func make(
         _ kind: GuestFileKind, called name: [UInt8], permissions: UInt16, in folder: Node

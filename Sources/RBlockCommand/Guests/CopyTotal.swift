@@ -19,9 +19,10 @@ enum CopyTotal {
         }
         var total: UInt64 = 0
         do {
-            try source.forEachChild(onError: { _ in }) { child in
+            func add(_ child: any CopySource) throws {
                 total = total.addingSaturated(try self.total(of: child, depth: depth + 1))
             }
+            try source.forEachChild(onError: { _ in }, add)
         } catch is ImageError {}
         return total
     }

@@ -177,7 +177,7 @@ final class GuestImport {
     /// The directory called `name` in `folder`, made where there is none.
     private func directory(called name: [UInt8], in folder: GuestTree.Node) throws -> GuestTree.Node {
         try writing {
-            if let node = try tree.child(called: name, of: folder) {
+            if let node = try tree.find(name, in: folder) {
                 if try tree.status(of: node).kind == .directory { return node }
                 throw ImageError(.system(errno: EEXIST), path: node.text, "is there, and is no directory")
             }
@@ -187,7 +187,7 @@ final class GuestImport {
 
     /// An empty file called `name` in `folder`: one that is there keeps its owner.
     private func file(called name: [UInt8], in folder: GuestTree.Node) throws -> GuestTree.Node {
-        if let node = try tree.child(called: name, of: folder), try tree.status(of: node).kind == .regular {
+        if let node = try tree.find(name, in: folder), try tree.status(of: node).kind == .regular {
             try tree.setSize(0, of: node)
             return node
         }
@@ -197,7 +197,7 @@ final class GuestImport {
 
     /// Removes what is called `name` in `folder`, where that is no directory.
     private func clear(_ name: [UInt8], in folder: GuestTree.Node) throws {
-        guard let node = try tree.child(called: name, of: folder) else { return }
+        guard let node = try tree.find(name, in: folder) else { return }
         guard try tree.status(of: node).kind != .directory else {
             throw ImageError(.system(errno: EISDIR), path: node.text, "is there, and is a directory")
         }

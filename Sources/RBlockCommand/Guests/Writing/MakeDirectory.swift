@@ -56,7 +56,7 @@ struct MakeDirectory: ParsableCommand {
                 if parents, (try? tree.status(of: tree.node(path)).kind) == .directory { continue }
                 let folder = try tree.node(
                     names.prefix(length - 1).flatMap { [UInt8(ascii: "/")] + $0 } + [UInt8(ascii: "/")])
-                guard let name = names.prefix(length).last, try tree.child(called: name, of: folder) == nil else {
+                guard let name = names.prefix(length).last, try tree.find(name, in: folder) == nil else {
                     throw ImageError(.system(errno: EEXIST), path: nameText(place.path), "is there already")
                 }
                 let node = try tree.make(
