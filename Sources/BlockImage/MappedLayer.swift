@@ -78,7 +78,7 @@ public final class MappedLayer: ImageLayer {
     }
 
     /// Where the byte `position`, which lies inside the disk, is, and how many of the bytes from there on lie together.
-    private func place(of position: UInt64) -> (disk: Image, start: GuestOffset, count: UInt64) {
+    public func place(of position: UInt64) -> (disk: Image, start: GuestOffset, count: UInt64) {
         var (low, high) = (0, ends.count - 1)
         while low < high {
             let middle = (low + high) / 2

@@ -103,7 +103,7 @@ public final class GuestMachine: Sendable {
                 .outOfRange, about: .named("QEMU"), "a machine of \(disks.count) disks has no \(type) on disk \(index)")
         }
         let disk = disks[index]
-        guard !writable || disk.range != nil else {
+        guard !writable || disk.written != nil else {
             throw ImageError(.system(errno: EROFS), path: disk.path, "the machine has this disk for reading only")
         }
         let reply = try channel.exchange(
@@ -141,7 +141,7 @@ public final class GuestMachine: Sendable {
             return isOver
         }
         guard !wasOver else { return }
-        let isWritable = disks.contains { $0.range != nil }
+        let isWritable = disks.contains { $0.written != nil }
         defer { kill() }
         do throws(ImageError) {
             let reply = try channel.exchange(.powerOff)
@@ -149,7 +149,7 @@ public final class GuestMachine: Sendable {
             guard channel.process.waitForEnd(seconds: 30) else {
                 throw ImageError(.system(errno: ETIMEDOUT), about: .named("QEMU"), "the machine does not switch off")
             }
-            for disk in disks { try disk.range?.layer.disk.flush() }
+            for disk in disks { try disk.written?.layer.disk.flush() }
         } catch {
             channel.end(error)
             if isWritable { throw error }

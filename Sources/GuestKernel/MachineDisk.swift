@@ -6,29 +6,25 @@ import Overlays
 public struct MachineDisk: Sendable {
     let image: Image
     /// Where what is written goes; nil: nowhere.
-    let range: WritableRange?
+    let written: WrittenDisk?
     /// What errors call it.
     let path: String
 
     /// A disk whose bytes never change: what the kernel writes, as where it replays a journal, is kept while the machine runs. `path`: what errors
     /// call it.
     public init(reading image: Image, path: String) {
-        (self.image, range, self.path) = (image, nil, path)
+        (self.image, written, self.path) = (image, nil, path)
     }
 
     /// A disk that is written to, over which there is an overlay. Throws why it cannot be.
     public init(writing image: Image, path: String) throws(ImageError) {
-        guard let range = WritableRange(of: image) else {
-            throw (image.layer as? OverlayLayer)?.refusal
-                ?? ImageError(.system(errno: EROFS), path: path, "cannot be written to: it has no overlay")
-        }
-        (self.image, self.range, self.path) = (image, range, path)
+        (self.image, written, self.path) = (image, try WrittenDisk(image, path: path), path)
     }
 
     /// What the server of one machine reads and writes.
     func served() throws(ImageError) -> any ServedDisk {
-        guard let range else { return try ScratchDisk(image) }
-        return OverlaidDisk(image, range)
+        guard let written else { return try ScratchDisk(image) }
+        return OverlaidDisk(written)
     }
 }
 
@@ -64,40 +60,86 @@ extension Image {
     }
 }
 
-/// A disk that is written over.
-private final class OverlaidDisk: ServedDisk {
-    private let image: Image
-    private let range: WritableRange
+/// A disk that is written over: one that has an overlay, or a part of it, as a partition or a volume of LVM.
+struct WrittenDisk: Sendable {
+    let image: Image
+    /// What is written to.
+    let layer: OverlayLayer
 
-    init(_ image: Image, _ range: WritableRange) { (self.image, self.range) = (image, range) }
+    /// Throws why `image` cannot be written to; errors call it `path`.
+    init(_ image: Image, path: String) throws(ImageError) {
+        guard let found = Self.place(1, at: 0, of: image) else {
+            throw ImageError(.system(errno: EROFS), path: path, "cannot be written to: it has no overlay")
+        }
+        if let refusal = found.layer.refusal { throw refusal }
+        (self.image, layer) = (image, found.layer)
+    }
+
+    /// Gives `body` where on the disk of `layer` the `count` bytes at `start` are, piece by piece, with how many were before.
+    func forEachPlace(
+        _ count: UInt64, at start: UInt64, _ body: (GuestOffset, UInt64, Int) throws(ImageError) -> Void
+    ) throws(ImageError) {
+        var done: UInt64 = 0
+        while done < count {
+            guard let found = Self.place(count - done, at: start + done, of: image), found.layer === layer else {
+                throw ImageError(
+                    .outOfRange, about: .disk,
+                    "\(count) bytes at \(GuestOffset(start)) are not on the disk that is written to")
+            }
+            try body(GuestOffset(found.start), found.count, Int(done))
+            done += found.count
+        }
+    }
+
+    /// Where the byte `start` of `image` is, and how many of the `count` bytes from there on lie together; nil for nowhere.
+    private static func place(
+        _ count: UInt64, at start: UInt64, of image: Image
+    ) -> (layer: OverlayLayer, start: UInt64, count: UInt64)? {
+        guard start < image.virtualSize else { return nil }
+        let count = min(count, image.virtualSize - start)
+        switch image.layer {
+        case let layer as OverlayLayer: return (layer, start, count)
+        case let slice as SliceLayer: return place(count, at: slice.start.rawValue + start, of: slice.disk)
+        case let mapped as MappedLayer:
+            let found = mapped.place(of: start)
+            return place(min(count, found.count), at: found.start.rawValue, of: found.disk)
+        default: return nil
+        }
+    }
+}
+
+/// What a machine writes to a disk, and reads of it.
+private final class OverlaidDisk: ServedDisk {
+    private let disk: WrittenDisk
+
+    init(_ disk: WrittenDisk) { self.disk = disk }
 
     // The last bytes of a disk that ends within a sector are of no file system.
-    var size: UInt64 { image.virtualSize / sectorSize * sectorSize }
+    var size: UInt64 { disk.image.virtualSize / sectorSize * sectorSize }
 
     func read(_ count: Int, at start: UInt64, into output: inout OutputRawSpan) throws(ImageError) {
-        try image.read(count, at: GuestOffset(start), into: &output)
+        try disk.image.read(count, at: GuestOffset(start), into: &output)
     }
 
     func write(_ bytes: RawSpan, at start: UInt64) throws(ImageError) {
-        try range.layer.write(bytes, at: try place(UInt64(bytes.byteCount), at: start))
+        try disk.forEachPlace(UInt64(bytes.byteCount), at: start) { place, count, done throws(ImageError) in
+            try disk.layer.write(bytes.extracting(done..<(done + Int(count))), at: place)
+        }
     }
 
     func zero(_ count: UInt64, at start: UInt64, mayUnmap: Bool) throws(ImageError) {
-        try range.layer.zero(count, at: try place(count, at: start), mayUnmap: mayUnmap)
+        try disk.forEachPlace(count, at: start) { place, count, _ throws(ImageError) in
+            try disk.layer.zero(count, at: place, mayUnmap: mayUnmap)
+        }
     }
 
     func discard(_ count: UInt64, at start: UInt64) throws(ImageError) {
-        try range.layer.discard(count, at: try place(count, at: start))
-    }
-
-    func flush() throws(ImageError) { try range.layer.disk.flush() }
-
-    private func place(_ count: UInt64, at start: UInt64) throws(ImageError) -> GuestOffset {
-        guard let place = range.range(count, at: start), UInt64(place.count) == count else {
-            throw ImageError(.outOfRange, about: .disk, "\(count) bytes at \(GuestOffset(start)) are not in it")
+        try disk.forEachPlace(count, at: start) { place, count, _ throws(ImageError) in
+            try disk.layer.discard(count, at: place)
         }
-        return GuestOffset(place.lowerBound)
     }
+
+    func flush() throws(ImageError) { try disk.layer.disk.flush() }
 }
 
 /// A disk that is read, with what was written kept in a file without a name, which goes with it.

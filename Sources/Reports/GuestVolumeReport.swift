@@ -4,17 +4,17 @@ import GuestFiles
 
 /// What is known of a place of an image that may have a file system of its guest: the members that `rblock df` prints.
 package struct GuestVolumeReport: Encodable, Sendable {
-    private var name: String
-    private var type: String?
-    private var label: String?
-    private var uuid: String?
-    private var size: UInt64
-    private var used: UInt64?
-    private var available: UInt64?
-    private var files: UInt64?
-    private var freeFiles: UInt64?
-    private var notes: [ErrorText]?
-    private var error: ImageError?
+    package private(set) var name: String
+    package private(set) var type: String?
+    package private(set) var label: String?
+    package private(set) var uuid: String?
+    package private(set) var size: UInt64
+    package private(set) var used: UInt64?
+    package private(set) var available: UInt64?
+    package private(set) var files: UInt64?
+    package private(set) var freeFiles: UInt64?
+    package private(set) var notes: [ErrorText]?
+    package private(set) var error: ImageError?
 
     private enum CodingKeys: String, CodingKey {
         case name, type, label, uuid, size, used, available, files, notes, error

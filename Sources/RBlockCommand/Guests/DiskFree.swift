@@ -1,8 +1,5 @@
 import ArgumentParser
 import BlockImage
-import Catalog
-import GuestFiles
-import ImageFormats
 import Reports
 
 /// `rblock df`: the file systems of an image.
@@ -36,48 +33,11 @@ struct DiskFree: ParsableCommand {
     @Option(help: ArgumentHelp("human; or json: an array of objects.", valueName: "form")) var output = OutputForm.human
     @Argument(help: ArgumentHelp("The image.", valueName: "IMAGE"), completion: .file()) var image: String
 
-    /// One line.
-    private struct Row: Encodable {
-        var name: String
-        var type: String?
-        var label: String?
-        var uuid: String?
-        var size: UInt64
-        var used: UInt64?
-        var available: UInt64?
-        var files: UInt64?
-        var freeFiles: UInt64?
-        var notes: [ErrorText]?
-        var error: ImageError?
-
-        private enum CodingKeys: String, CodingKey {
-            case name, type, label, uuid, size, used, available, files, notes, error
-            case freeFiles = "free-files"
-        }
-
-        init(_ volume: GuestVolume) {
-            (name, type, size) = (volume.name, volume.type, volume.size)
-            do throws(ImageError) {
-                let info = try volume.info.get()
-                (label, uuid) = (info?.label, info?.uuid)
-                guard let fileSystem = try volume.fileSystem() else { return }
-                let usage = try fileSystem.usage()
-                size = usage.size(of: usage.blocks)
-                used = usage.size(of: usage.blocks - min(usage.freeBlocks, usage.blocks))
-                available = usage.size(of: usage.availableBlocks)
-                (files, freeFiles) = (usage.files, usage.freeFiles)
-                notes = fileSystem.notes.isEmpty ? nil : fileSystem.notes
-            } catch {
-                self.error = error
-            }
-        }
-    }
-
     func run() throws {
         var failed = false
         try Failure.reported(as: output, filename: image) {
             let volumes = try guest.volumes(image).volumes
-            let rows = volumes.map(Row.init)
+            let rows = volumes.map { GuestVolumeReport($0) }
             for row in rows {
                 for note in row.notes ?? [] {
                     Failure.warn("\(image)\(row.name.isEmpty ? "" : ": \(row.name)"): \(note)")
@@ -94,7 +54,7 @@ struct DiskFree: ParsableCommand {
         if failed { throw ExitCode(1) }
     }
 
-    private func show(_ rows: [Row]) throws {
+    private func show(_ rows: [GuestVolumeReport]) throws {
         var table = [["disk", "type", "size", "used", "available", "label"]]
         for row in rows {
             table.append([
