@@ -115,7 +115,7 @@ final class DiskServer {
         do throws(ImageError) {
             try perform(command, flags, UInt64(length), at: start)
         } catch {
-            faults.note(error)
+            faults.note(error, isOfWrite: command != 0)
             if case .system(ENOSPC) = error.code { number = ENOSPC } else { number = EIO }
         }
         var writer = ByteWriter()
@@ -155,9 +155,16 @@ final class DiskServer {
 
 /// The first that went wrong with disks of a machine: why a file system gives errors. May be used from any thread.
 final class DiskFaults: Sendable {
-    private let first = Guarded<ImageError?>(nil)
+    private let first = Guarded<(any: ImageError?, write: ImageError?)>((nil, nil))
 
-    func note(_ error: ImageError) { first.withLock { $0 = $0 ?? error } }
+    func note(_ error: ImageError, isOfWrite: Bool = false) {
+        first.withLock { first in
+            first.any = first.any ?? error
+            if isOfWrite { first.write = first.write ?? error }
+        }
+    }
 
-    var error: ImageError? { first.withLock { $0 } }
+    var error: ImageError? { first.withLock { $0.any } }
+    /// The first of a write that was not done: the kernel may have heard of it too late to say so.
+    var writeError: ImageError? { first.withLock { $0.write } }
 }

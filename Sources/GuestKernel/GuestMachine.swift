@@ -150,6 +150,7 @@ public final class GuestMachine: Sendable {
                 throw ImageError(.system(errno: ETIMEDOUT), about: .named("QEMU"), "the machine does not switch off")
             }
             for disk in disks { try disk.written?.layer.disk.flush() }
+            if isWritable, let fault = channel.faults.writeError { throw fault }
         } catch {
             channel.end(error)
             if isWritable { throw error }

@@ -13,6 +13,9 @@ public final class KernelFileSystem: WritableGuestFileSystem {
     /// Its topmost directory.
     public let root: GuestFileID
 
+    /// The most entries of a directory.
+    private static let entryLimit = 1 << 24
+
     let machine: GuestMachine
     let mount: GuestMountID
     let isWritable: Bool
@@ -69,10 +72,15 @@ public final class KernelFileSystem: WritableGuestFileSystem {
         guard case .number(let number) = opened else { throw machine.unexpected(opened) }
         let handle = GuestHandle(number)
         defer { machine.channel.release(handle) }
+        var count = 0
         while true {
             let reply = try ask(.entries(handle), about: directory)
             guard case .entries(let entries, let isEnd) = reply, isEnd || !entries.isEmpty else {
                 throw machine.unexpected(reply)
+            }
+            count += entries.count
+            guard count <= Self.entryLimit else {
+                throw ImageError(.corrupt, path: path, "a directory has more than \(Self.entryLimit) entries")
             }
             for entry in entries {
                 let file = table.withLock { table in
@@ -222,6 +230,9 @@ extension GuestStatus {
         case S_IFBLK: kind = .blockDevice(major: record.major, minor: record.minor)
         default:
             throw ImageError(.corrupt, path: path, "a file has the mode 0\(String(record.mode, radix: 8))")
+        }
+        guard record.size <= UInt64(Int64.max) else {
+            throw ImageError(.corrupt, path: path, "a file has \(record.size) bytes, and none has 2^63")
         }
         let (allocated, overflow) = record.blocks.multipliedReportingOverflow(by: 512)
         self.init(

@@ -98,9 +98,9 @@ private final class KernelVolumes: HelpedVolumes {
     private func start() throws(ImageError) -> GuestMachine {
         var found: [MachineDisk] = []
         for disk in disks {
-            found.append(
-                isWritable
-                    ? try MachineDisk(writing: disk.disk, path: path) : MachineDisk(reading: disk.disk, path: path))
+            // One that cannot be written to, as a volume that lies on another image as well, is said when it is asked for.
+            let written = isWritable ? try? MachineDisk(writing: disk.disk, path: path) : nil
+            found.append(written ?? MachineDisk(reading: disk.disk, path: path))
         }
         return try GuestMachine.start(disks: found, types: Set(disks.map(\.type)))
     }

@@ -13,8 +13,8 @@ public enum GuestProtocol {
     public static let frameLimit = payloadLimit + pathLimit + (64 << 10)
     /// The most bytes of a path below a mountpoint.
     public static let pathLimit = 64 << 10
-    /// The most bytes of a name of a file or an extended attribute.
-    public static let nameLimit = 255
+    /// The most bytes of a name of a file or an extended attribute: 255 UTF-16 units, as FAT has them, are 765.
+    public static let nameLimit = 1024
     /// The most bytes of the target of a link.
     public static let targetLimit = 4095
     /// The most bytes of the value of an extended attribute (XATTR_SIZE_MAX).

@@ -36,7 +36,7 @@ public struct FileStatus: Hashable, Sendable {
     public var isDatedNow: Bool
 
     /// Of the open file.
-    init(_ handle: FileDescriptor) throws(Errno) {
+    public init(_ handle: FileDescriptor) throws(Errno) {
         var status = stat()
         // Safe: fstat fills the structure that it is given.
         guard unsafe fstat(handle.rawValue, &status) == 0 else { throw Errno(rawValue: errno) }

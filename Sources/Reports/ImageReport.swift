@@ -166,7 +166,7 @@ package struct ImageReport: Encodable, Sendable {
 }
 
 /// The bytes of the file name whose text is `name`, which JSON has in Base64; nil for UTF-8, of which a string has them all.
-func bytesInJSON(ofName name: String) -> String? {
+package func bytesInJSON(ofName name: String) -> String? {
     name.hasRawBytes ? Base64.text(name.nameBytes) : nil
 }
 

@@ -31,7 +31,10 @@ final class DirectoryListing {
                 if count == 0 { return .entries(entries, isEnd: true) }
             }
             guard let entry = takeEntry() else { throw GuestFailure(EIO, "list the directory") }
-            guard GuestPath.isName(entry.name) else { continue }
+            guard entry.name != [0x2e], entry.name != [0x2e, 0x2e] else { continue }
+            guard GuestPath.isName(entry.name) else {
+                throw GuestFailure(EUCLEAN, "list the directory: it has a name that is none")
+            }
             entries.append(complete(entry))
             size += entry.name.count + 160
         }

@@ -116,6 +116,22 @@ struct GuestVerbTests {
             ], "\(lines)")
     }
 
+    @Test func `what is written on the host is no device, no image that is read, and called as was said`() throws {
+        let images = try GuestImages()
+        let result = try images.compare(
+            """
+            mkfifo out/hostname; "$R" cp root.raw:/etc/hostname out 2>&1 | grep -o 'no regular file'
+            mkdir in; "$R" cp root.raw:/home/link in 2>/dev/null; ls in; before=$(sha256sum disk.raw)
+            "$R" tar --file disk.raw disk.raw:/ 2>&1 | grep -o 'is the image that is read'; "$R" cp disk.raw:/etc/hostname disk.raw 2>&1 | grep -o 'the image that is read'
+            [ "$(sha256sum disk.raw)" = "$before" ] && echo same; mkdir there; chmod 1777 there; mkdir there/home; chmod 2711 there/home
+            "$R" cp -r root.raw:/home there 2>/dev/null; stat -c %a there/home
+            """)
+        #expect(
+            result.text.split(separator: "\n") == [
+                "no regular file", "link", "is the image that is read", "the image that is read", "same", "2711",
+            ], "\(result.text)\(result.errors)")
+    }
+
     @Test func `find and du see the same files as those of the host`() throws {
         let images = try GuestImages()
         let result = try images.compare(

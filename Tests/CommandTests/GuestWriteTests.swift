@@ -130,6 +130,28 @@ struct GuestWriteTests {
             ], "\(result.text)\(result.errors)")
     }
 
+    @Test func `no file is lost to itself, to a link beside the image, or to a name of another`() throws {
+        let images = try GuestImages()
+        let result = try run(
+            images,
+            """
+            "$R" mkdir disk.raw:/srv 2>/dev/null; "$R" cp -a tree/home tree/etc disk.raw:/srv 2>/dev/null
+            for to in /srv /srv/home /srv/home/me; do "$R" cp -r disk.raw:/srv/home disk.raw:$to 2>&1 | grep -o 'not copied into itself\\|same file'; done | sort | uniq -c | tr -s ' '
+            "$R" cp disk.raw:/srv/etc/fstab disk.raw:/srv/etc/ 2>&1 | grep -o 'is the same file'
+            "$R" cat disk.raw:/srv/home/me/f50 disk.raw:/srv/etc/fstab 2>/dev/null | head -n 1
+            # Hard links in one directory.
+            "$R" rm -r disk.raw:/srv 2>/dev/null; echo $?; "$R" find disk.raw:/srv 2>/dev/null | wc -l
+            mkdir away; echo kept >away/file; ln -s away .disk.raw.rblock; "$R" mkdir disk.raw:/x 2>&1 | grep -o 'must not be there'; cat away/file
+            rm .disk.raw.rblock; mkdir .disk.raw.rblock; echo mine >.disk.raw.rblock/notes; "$R" mkdir disk.raw:/x 2>/dev/null; cat .disk.raw.rblock/notes
+            rm -r .disk.raw.rblock; chmod 1777 tree/var; "$R" cp -r tree/var disk.raw:/ 2>/dev/null; "$R" ls -ld disk.raw:/var 2>/dev/null | cut -c1-10
+            """)
+        #expect(
+            result.text.split(separator: "\n") == [
+                " 3 not copied into itself", "is the same file", "50", "0", "0", "must not be there", "kept", "mine",
+                "drwxr-xr-x",
+            ], "\(result.text)\(result.errors)")
+    }
+
     @Test func `a volume of LVM in several pieces is written to`() throws {
         let folder = try TemporaryFolder()
         let id = String(repeating: "a", count: 32)

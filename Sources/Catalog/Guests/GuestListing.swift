@@ -32,6 +32,9 @@ package struct GuestListing: Sendable {
         (self.names, self.items) = (names, items)
     }
 
+    /// The name at `index`.
+    package func name(_ index: Int) -> [UInt8] { self[index].name }
+
     /// The entry at `index`, below `count`.
     subscript(index: Int) -> (name: [UInt8], file: GuestFileID) {
         let item = items[index]

@@ -21,6 +21,12 @@ package struct GuestPlace: Hashable, Sendable {
     /// The path, which begins with a slash.
     package let path: [UInt8]
 
+    /// The last name of the path; nil where that is none, as of the root directory and of `..`.
+    package var name: [UInt8]? {
+        let last = path.split(separator: UInt8(ascii: "/")).last.map(Array.init)
+        return last == Array(".".utf8) || last == Array("..".utf8) ? nil : last
+    }
+
     /// What `text` means; nil where it is no file of a guest, as the path of a file of the host, and where there is no such image.
     ///
     /// The image is the shortest that there is: its name may have colons.

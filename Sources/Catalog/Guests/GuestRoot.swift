@@ -29,7 +29,14 @@ struct GuestRoot {
             guard Self.isOnDisk(entry) else { continue }
             do throws(ImageError) {
                 if let found = try Self.place(of: entry, in: volumes, image) {
-                    if found != place { mounts[entry.directory] = .success(found) }
+                    guard found != place else { continue }
+                    // One file system in two places would be a directory with two names.
+                    if mounts.values.contains(where: { (try? $0.get()) == found }) || mounts[entry.directory] != nil {
+                        absent.append(
+                            "\(quoting: entry.device) is mounted a second time by its /etc/fstab, which is not shown")
+                    } else {
+                        mounts[entry.directory] = .success(found)
+                    }
                 } else {
                     let directory = "/" + nameText(Array(entry.directory.joined(separator: [UInt8(ascii: "/")])))
                     absent.append(
@@ -133,6 +140,11 @@ struct GuestRoot {
         guard let index = volumes.indices.first(where: { isMeant(volumes[$0], by: entry.device) }) else { return nil }
         let fileSystem = try volumes[index].readable(in: image)
         guard let option = entry.options.first(where: { $0.hasPrefix("subvol=") }) else {
+            if let other = entry.options.first(where: { $0.hasPrefix("subvolid=") && $0 != "subvolid=5" }) {
+                throw ImageError(
+                    .unsupported, path: image,
+                    "its /etc/fstab names a subvolume by its number alone (\(quoting: other))")
+            }
             return Place(volume: index, file: fileSystem.root)
         }
         let path = option.dropFirst("subvol=".count).split(separator: "/").map { String($0).nameBytes }

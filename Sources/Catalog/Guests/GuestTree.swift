@@ -29,8 +29,8 @@ package struct GuestTree: Sendable {
     private let image: String
     private let volumes: [GuestVolume]
     private let top: GuestRoot.Place
-    private let mounts: [[[UInt8]]: Result<GuestRoot.Place, ImageError>]
-    private let absent: [ErrorText]
+    private var mounts: [[[UInt8]]: Result<GuestRoot.Place, ImageError>]
+    private var absent: [ErrorText]
 
     /// The root.
     package var root: Node { Node(place: top, path: []) }
@@ -48,6 +48,22 @@ package struct GuestTree: Sendable {
         }
         let root = try GuestRoot(of: volumes, image: image)
         (top, mounts, absent) = (root.place, root.mounts, root.absent)
+        // Those in others come after these.
+        for directory in mounts.keys.sorted(by: { $0.count < $1.count }) where !isDirectory(directory) {
+            mounts[directory] = nil
+            let path = "/" + nameText(Array(directory.joined(separator: [UInt8(ascii: "/")])))
+            absent.append("\(quoting: path), on which its /etc/fstab mounts something, is no directory of it")
+        }
+    }
+
+    /// Whether there is a directory at `path`, by no link, under what is mounted there.
+    private func isDirectory(_ path: [[UInt8]]) -> Bool {
+        let parent = path.dropLast().flatMap { [UInt8(ascii: "/")] + $0 } + [UInt8(ascii: "/")]
+        guard let name = path.last, let folder = try? node(parent), folder.path == path.dropLast(),
+            let fileSystem = try? fileSystem(of: folder),
+            let file = (try? fileSystem.find(name, in: folder.place.file)) ?? nil
+        else { return false }
+        return (try? fileSystem.status(of: file).kind) == .directory
     }
 
     private static func only(

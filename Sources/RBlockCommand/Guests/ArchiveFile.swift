@@ -4,13 +4,26 @@ import HostStorage
 import SystemPackage
 
 extension FileDescriptor {
-    /// A file at `path` to write to, emptied where it is there. Throws what the system says.
-    static func replacing(_ path: String) throws(ImageError) -> FileDescriptor {
-        try hostCall(path) {
+    /// A file at `path` to write to, emptied where it is there. Throws what the system says, and where it is one of `sources`.
+    static func replacing(_ path: String, but sources: Set<FileIdentity>) throws(ImageError) -> FileDescriptor {
+        let file = try hostCall(path) {
             try FileDescriptor.open(
-                FilePath(text: path), .writeOnly, options: [.create, .truncate, .closeOnExec],
+                FilePath(text: path), .writeOnly, options: [.create, .closeOnExec],
                 permissions: [.ownerReadWrite, .groupReadWrite, .otherReadWrite])
         }
+        do throws(ImageError) {
+            let status = try hostCall(path) { try FileStatus(file) }
+            guard !sources.contains(status.identity) else {
+                throw ImageError(.system(errno: EINVAL), path: path, "is the image that is read")
+            }
+            if case .regular = status.kind, ftruncate(file.rawValue, 0) != 0 {
+                throw ImageError(.system(errno: errno), path: path, "\(Errno(rawValue: errno))")
+            }
+        } catch {
+            try? file.close()
+            throw error
+        }
+        return file
     }
 
     /// Appends `bytes` to the file, which errors call `path`.

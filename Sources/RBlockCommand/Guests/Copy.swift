@@ -92,21 +92,28 @@ struct Copy: ParsableCommand {
 
     private func export(to destination: FilePath) throws {
         guard files.dropLast().contains(where: { GuestPlace($0) != nil }) else {
-            throw Failure(
-                "neither \(files[0]) nor \(destination.text) is a file of a guest, as disk.qcow2:/etc, or its image is not there",
-                status: 64)
+            return try Failure.reported(as: output, filename: files[0]) {
+                throw Failure(
+                    "neither \(files[0]) nor \(destination.text) is a file of a guest, as disk.qcow2:/etc, or its image is not there",
+                    status: 64)
+            }
         }
         let isFolder = (try? FileStatus(at: destination).kind) == .folder
         var reports: [Report] = []
         let isDone = try guest.forEach(Array(files.dropLast()), as: output) { opened, onError in
-            guard isFolder || files.count == 2 else { throw Failure("\(destination.text): is no directory") }
+            guard isFolder || files.count == 2 && files[1].utf8.last != UInt8(ascii: "/") else {
+                throw Failure("\(destination.text): is no directory")
+            }
             let tree = opened.tree
             let node = try tree.node(opened.place.path, followsLast: !archive)
             if try tree.status(of: node).kind == .directory { try checkRecursive(opened.text) }
-            let target = isFolder ? destination.pushing(node.path.last.map { FilePath(bytes: $0) } ?? "") : destination
+            // By the name that was said, which is that of a link where one is followed.
+            let name = opened.place.name ?? node.path.last
+            let target = isFolder ? destination.pushing(name.map { FilePath(bytes: $0) } ?? "") : destination
             var isComplete = true
             let bar = try CopyTotal.bar(opened.text, GuestSource(tree: tree, node: node))
-            let extraction = GuestExtraction(of: tree, keepsAll: archive, bar: bar) { error in
+            let sources = Set(opened.disk.files.flatMap(\.identities))
+            let extraction = GuestExtraction(of: tree, sources: sources, keepsAll: archive, bar: bar) { error in
                 isComplete = false
                 onError(error)
             }
@@ -160,11 +167,11 @@ struct Copy: ParsableCommand {
         }
         if session.isOf(place.image) {
             let tree = try session.tree(place.selector)
-            return (GuestSource(tree: tree, node: try tree.node(place.path, followsLast: follows)), nil)
+            let node = try tree.node(place.path, followsLast: follows)
+            return (GuestSource(tree: tree, node: node, isOfTarget: true, named: place.name), nil)
         }
         let opened = try guest.open(text)
-        return (
-            GuestSource(tree: opened.tree, node: try opened.tree.node(place.path, followsLast: follows)), opened.disk
-        )
+        let node = try opened.tree.node(place.path, followsLast: follows)
+        return (GuestSource(tree: opened.tree, node: node, named: place.name), opened.disk)
     }
 }

@@ -19,30 +19,46 @@ final class GuestExtraction {
     private let onError: (ImageError) -> Void
     private let buffer = AlignedBuffer(capacity: GuestExtraction.pieceSize)
     private let isRoot = geteuid() == 0
+    /// The files that are read, which must not be written to.
+    private let sources: Set<FileIdentity>
+    /// The directories that were copied: a damaged one may be in itself, or in two others.
+    private var seen: Set<[UInt64]> = []
     /// How many files were copied, and their bytes.
     private(set) var files = 0
     private(set) var size: UInt64 = 0
 
     /// Of files of `tree`; `keepsAll`: with owners, times and devices, as far as this user may. `onError` gets what cannot be copied.
-    init(of tree: GuestTree, keepsAll: Bool, bar: ProgressBar?, onError: @escaping (ImageError) -> Void) {
-        (self.tree, self.keepsAll, self.bar, self.onError) = (tree, keepsAll, bar, onError)
+    /// `sources`: the files of the image.
+    init(
+        of tree: GuestTree, sources: Set<FileIdentity>, keepsAll: Bool, bar: ProgressBar?,
+        onError: @escaping (ImageError) -> Void
+    ) {
+        (self.tree, self.sources, self.keepsAll, self.bar, self.onError) = (tree, sources, keepsAll, bar, onError)
     }
 
     /// Copies `node`, and all below it, to `path`. Throws where nothing of it can be copied.
     func copy(_ node: GuestTree.Node, to path: FilePath) throws {
         let parent = path.removingLastComponent()
-        let folder = try FileDescriptor.open(
-            parent.isEmpty ? "." : parent, .readOnly, options: [.directory, .closeOnExec])
+        let folder = try Self.directory(parent.isEmpty ? "." : parent)
         defer { try? folder.close() }
         guard let name = path.lastComponent else {
             return try copyContents(of: node, into: folder, depth: 0)
         }
         guard name.kind == .regular else {
-            let inside = try FileDescriptor.open(path, .readOnly, options: [.directory, .closeOnExec])
+            let inside = try Self.directory(path)
             defer { try? inside.close() }
             return try copyContents(of: node, into: inside, depth: 0)
         }
         try copy(node, to: FilePath(root: nil, [name]).bytes, in: folder, depth: 0)
+    }
+
+    private static func directory(_ path: FilePath) throws(ImageError) -> FileDescriptor {
+        do {
+            return try FileDescriptor.open(path, .readOnly, options: [.directory, .closeOnExec])
+        } catch {
+            let number = (error as? Errno) ?? .ioError
+            throw ImageError(.system(errno: number.rawValue), path: path.text, "\(number)")
+        }
     }
 
     private func copy(_ node: GuestTree.Node, to name: [UInt8], in folder: FileDescriptor, depth: Int) throws {
@@ -53,14 +69,24 @@ final class GuestExtraction {
             guard depth < Self.depthLimit else {
                 throw ImageError(.corrupt, path: node.text, "directories are in each other without an end")
             }
-            unsafe try make(name, node) { unsafe mkdirat(folder.rawValue, $0, 0o700) == 0 || errno == EEXIST }
+            guard seen.insert(tree.identity(of: node)).inserted else {
+                throw ImageError(.corrupt, path: node.text, "is a directory that has another name, too")
+            }
+            var isNew = false
+            unsafe try make(name, node) {
+                isNew = unsafe mkdirat(folder.rawValue, $0, 0o700) == 0
+                return isNew || errno == EEXIST
+            }
             let inside = try open(name, in: folder, O_RDONLY | O_DIRECTORY, node)
             defer { try? inside.close() }
             try copyContents(of: node, into: inside, depth: depth + 1)
-            try finish(inside, status, node)
+            // One that was there keeps its mode.
+            if isNew || keepsAll { try finish(inside, status, node) }
         case .regular:
-            let file = try open(name, in: folder, O_WRONLY | O_CREAT | O_TRUNC, node)
+            // What is there already may be a device, a FIFO, or the image itself.
+            let file = try openFile(name, in: folder, node)
             defer { try? file.close() }
+            try empty(file, node)
             try write(try tree.open(node), to: file, node)
             try finish(file, status, node)
         case .link:
@@ -133,6 +159,27 @@ final class GuestExtraction {
             position += run.count
         }
         guard ftruncate(file.rawValue, off_t(clamping: content.size)) == 0 else { throw fault(node, "write") }
+    }
+
+    private func openFile(
+        _ name: [UInt8], in folder: FileDescriptor, _ node: GuestTree.Node
+    ) throws -> FileDescriptor {
+        do { return try open(name, in: folder, O_WRONLY | O_CREAT | O_NONBLOCK, node) } catch let error as ImageError {
+            // A FIFO without a reader, and a link.
+            guard error.code == .system(errno: ENXIO) || error.code == .system(errno: ELOOP) else { throw error }
+            throw ImageError(.system(errno: EEXIST), path: node.text, "what is there already is no regular file")
+        }
+    }
+
+    /// Has `file` be empty. Throws where it is no regular file, or one that is read.
+    private func empty(_ file: FileDescriptor, _ node: GuestTree.Node) throws(ImageError) {
+        guard let status = try? FileStatus(file), case .regular = status.kind else {
+            throw ImageError(.system(errno: EEXIST), path: node.text, "what is there already is no regular file")
+        }
+        guard !sources.contains(status.identity) else {
+            throw ImageError(.system(errno: EINVAL), path: node.text, "what is there already is the image that is read")
+        }
+        guard ftruncate(file.rawValue, 0) == 0 else { throw fault(node, "write") }
     }
 
     /// Gives `file`, which is open, what the guest says of it.

@@ -7,6 +7,8 @@ import Reports
 /// A file of a guest, as `rblock ls` and `rblock find` have it.
 struct GuestReport: Encodable {
     var path: PathText
+    /// Of a name that is no UTF-8, in Base64.
+    var pathBytes: String?
     var type: String
     var mode: String
     var uid: UInt32
@@ -19,16 +21,19 @@ struct GuestReport: Encodable {
     var changed: String?
     var born: String?
     var target: PathText?
+    var targetBytes: String?
     /// The numbers of a device.
     var device: [UInt32]?
 
     private enum CodingKeys: String, CodingKey {
         case path, type, mode, uid, gid, size, links, modified, accessed, changed, born, target, device
         case actualSize = "actual-size"
+        case pathBytes = "path-bytes"
+        case targetBytes = "target-bytes"
     }
 
     init(_ node: GuestTree.Node, _ status: GuestStatus, in tree: GuestTree) throws(ImageError) {
-        path = PathText(node.text)
+        (path, pathBytes) = (PathText(node.text), bytesInJSON(ofName: node.text))
         (type, device) =
             switch status.kind {
             case .regular: ("file", nil)
@@ -45,7 +50,8 @@ struct GuestReport: Encodable {
         links = status.linkCount
         modified = status.modified.dateText
         (accessed, changed, born) = (status.accessed?.dateText, status.changed?.dateText, status.born?.dateText)
-        target = status.kind == .link ? PathText(nameText(try tree.target(of: node))) : nil
+        let target = status.kind == .link ? nameText(try tree.target(of: node)) : nil
+        (self.target, targetBytes) = (target.map { PathText($0) }, target.flatMap { bytesInJSON(ofName: $0) })
     }
 }
 

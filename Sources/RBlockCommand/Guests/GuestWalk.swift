@@ -27,9 +27,15 @@ struct GuestWalk {
             let status = try tree.status(of: node)
             guard try body(node, status), status.kind == .directory else { return }
             guard seen.insert(tree.identity(of: node)).inserted else {
+                try onLeave(node)
                 throw ImageError(.corrupt, path: node.text, "is a directory that has another name, too")
             }
-            levels.append(Level(folder: node, listing: try tree.listing(of: node)))
+            do throws(ImageError) {
+                levels.append(Level(folder: node, listing: try tree.listing(of: node)))
+            } catch {
+                try onLeave(node)
+                throw error
+            }
         }
         try reporting { try visit(node) }
         while var level = levels.popLast() {

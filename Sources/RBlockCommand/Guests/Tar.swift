@@ -64,7 +64,9 @@ struct Tar: ParsableCommand {
     func run() throws {
         var report: Report?
         let isDone = try guest.forEach([file], as: output) { opened, onError in
-            let target = try archive.map { try FileDescriptor.replacing($0) }
+            let target = try archive.map {
+                try FileDescriptor.replacing($0, but: Set(opened.disk.files.flatMap(\.identities)))
+            }
             defer { try? target?.close() }
             if target == nil { try StandardOutput.refuseTerminal("--file writes it elsewhere") }
             let printer = StandardOutput()

@@ -29,7 +29,15 @@ struct TarWriter {
     mutating func add(_ node: GuestTree.Node, _ status: GuestStatus, as name: [UInt8]) throws {
         var header = TarHeader(name: status.kind == .directory ? name + [UInt8(ascii: "/")] : name, status)
         for attribute in try tree.extendedAttributes(of: node) {
-            header.add("SCHILY.xattr.\(nameText(attribute.name))", attribute.value)
+            // As GNU tar does it: a key ends at the first "=".
+            let name = attribute.name.flatMap { byte -> [UInt8] in
+                switch byte {
+                case UInt8(ascii: "%"): Array("%25".utf8)
+                case UInt8(ascii: "="): Array("%3D".utf8)
+                default: [byte]
+                }
+            }
+            header.add("SCHILY.xattr.\(nameText(name))", attribute.value)
         }
         if status.kind == .link { header.target = try tree.target(of: node) }
         if status.linkCount > 1, status.kind != .directory {
@@ -38,18 +46,20 @@ struct TarWriter {
                 header.becomeHardLink(to: first)
                 return try emit(header.bytes)
             }
-            names[identity] = name
+            if status.kind != .regular { names[identity] = name }
         }
         guard status.kind == .regular else { return try emit(header.bytes) }
         let content = try tree.open(node)
         let pieces = try pieces(of: content)
+        // One that cannot be read is no name for others.
+        if status.linkCount > 1 { names[tree.identity(of: node)] = name }
         let isSparse = pieces != [0..<content.size] && content.size > 0
         var map: [UInt8] = []
         if isSparse {
             map = Self.map(pieces, size: content.size)
             header.becomeSparse(size: content.size)
         }
-        let count = pieces.reduce(UInt64(map.count)) { $0 + UInt64($1.count) }
+        let count = pieces.reduce(UInt64(map.count)) { $0 + ($1.upperBound - $1.lowerBound) }
         header.size = count
         isBroken = true
         try emit(header.bytes)
@@ -86,7 +96,7 @@ struct TarWriter {
         // The end of the file is said by an empty piece there.
         let all = pieces.last?.upperBound == size ? pieces : pieces + [size..<size]
         var map = Array("\(all.count)\n".utf8)
-        for piece in all { map += Array("\(piece.lowerBound)\n\(piece.count)\n".utf8) }
+        for piece in all { map += Array("\(piece.lowerBound)\n\(piece.upperBound - piece.lowerBound)\n".utf8) }
         return map + [UInt8](repeating: 0, count: (blockSize - map.count % blockSize) % blockSize)
     }
 

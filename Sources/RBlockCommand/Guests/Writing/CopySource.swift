@@ -10,6 +10,8 @@ protocol CopySource {
     var text: String { get }
     /// What tells it from all others of the same source: hard links have the same.
     var identity: [UInt64] { get }
+    /// Whether it is a file of the guest that is written to.
+    var isOfTarget: Bool { get }
     func status() throws(ImageError) -> GuestStatus
     /// The content of a regular file.
     func content() throws(ImageError) -> any GuestFileContent
@@ -24,8 +26,11 @@ protocol CopySource {
 struct GuestSource: CopySource {
     let tree: GuestTree
     let node: GuestTree.Node
+    var isOfTarget = false
+    /// What it was called where it was named: a link that is followed has another name.
+    var named: [UInt8]?
 
-    var name: [UInt8] { node.path.last ?? [] }
+    var name: [UInt8] { named ?? node.path.last ?? [] }
     var text: String { node.text }
     var identity: [UInt64] { tree.identity(of: node) }
     func status() throws(ImageError) -> GuestStatus { try tree.status(of: node) }
@@ -43,7 +48,7 @@ struct GuestSource: CopySource {
                 onError(error)
                 continue
             }
-            try body(GuestSource(tree: tree, node: child))
+            try body(GuestSource(tree: tree, node: child, isOfTarget: isOfTarget))
         }
     }
 }

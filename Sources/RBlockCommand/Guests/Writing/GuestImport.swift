@@ -20,6 +20,8 @@ final class GuestImport {
     private let bar: ProgressBar?
     private let onError: (ImageError) -> Void
     private let buffer = AlignedBuffer(capacity: pieceSize)
+    /// The directories of guests that were copied: a damaged one may be in itself, or in two others.
+    private var seen: Set<[UInt64]> = []
     /// The copies of files with several names.
     private var copies: [[UInt64]: GuestTree.Node] = [:]
 
@@ -41,10 +43,18 @@ final class GuestImport {
             guard depth < Self.depthLimit else {
                 throw ImageError(.corrupt, path: source.text, "directories are in each other without an end")
             }
-            let node = try directory(called: name, in: folder)
+            if depth == 0 {
+                try checkPlace(source, in: folder)
+                if let there = try tree.find(name, in: folder) { try checkIsOther(source, there) }
+            }
+            if source is GuestSource, !seen.insert(source.identity).inserted {
+                throw ImageError(.corrupt, path: source.text, "is a directory that has another name, too")
+            }
+            let (node, isNew) = try directory(called: name, in: folder)
             files += 1
             try copyContents(of: source, into: node, depth: depth + 1)
-            return try finish(node, source, status)
+            // One that was there keeps its mode.
+            return isNew || keepsAll ? try finish(node, source, status) : ()
         }
         guard status.kind != .socket else {
             return Failure.warn("\(source.text): is a socket, which is not copied")
@@ -68,8 +78,28 @@ final class GuestImport {
         try finish(node, source, status)
     }
 
+    /// Copies all that is in the directory `source` into `folder`.
+    func copyAll(in source: any CopySource, into folder: GuestTree.Node) throws {
+        try checkPlace(source, in: folder)
+        try copyContents(of: source, into: folder)
+    }
+
+    /// Throws where the directory `source` is `folder`, or is around it.
+    private func checkPlace(_ source: any CopySource, in folder: GuestTree.Node) throws {
+        guard source.isOfTarget else { return }
+        for length in 0...folder.path.count {
+            let path = folder.path.prefix(length).flatMap { [UInt8(ascii: "/")] + $0 } + [UInt8(ascii: "/")]
+            try checkIsOther(source, tree.node(path))
+        }
+    }
+
+    private func checkIsOther(_ source: any CopySource, _ node: GuestTree.Node) throws(ImageError) {
+        guard source.isOfTarget, tree.identity(of: node) == source.identity else { return }
+        throw ImageError(.system(errno: EINVAL), path: source.text, "is a directory that is not copied into itself")
+    }
+
     /// Copies what is in the directory `source` into `folder`.
-    func copyContents(of source: any CopySource, into folder: GuestTree.Node, depth: Int = 0) throws {
+    private func copyContents(of source: any CopySource, into folder: GuestTree.Node, depth: Int = 0) throws {
         try source.forEachChild(onError: onError) { child in
             do { try copy(child, to: child.name, in: folder, depth: depth) } catch let error as ImageError {
                 onError(error)
@@ -113,7 +143,12 @@ final class GuestImport {
             return node
         } catch {
             if error.code == .system(errno: EEXIST) { return nil }
-            throw WriteFault(error: error)
+            guard error.code == .system(errno: ENOTSUP), try tree.find(name, in: folder) != nil else {
+                throw WriteFault(error: error)
+            }
+            // An attribute that the file system has not: one by one.
+            try tree.remove(name, in: folder)
+            return nil
         }
     }
 
@@ -127,10 +162,19 @@ final class GuestImport {
         }
         switch status.kind {
         case .regular:
+            if source.isOfTarget, let there = try tree.find(name, in: folder),
+                tree.identity(of: there) == source.identity
+            {
+                throw ImageError(
+                    .system(errno: EINVAL), path: source.text, "is the same file as the one that is to be written")
+            }
             // What cannot be read leaves no file.
             let content = try source.content()
             let node = try writing { try file(called: name, in: folder) }
-            try write(content, to: node, source)
+            do { try write(content, to: node, source) } catch let error as ImageError {
+                try writing { try tree.remove(name, in: folder) }
+                throw error
+            }
             return node
         case .link:
             let target = try source.target()
@@ -175,13 +219,15 @@ final class GuestImport {
     // MARK: What is there
 
     /// The directory called `name` in `folder`, made where there is none.
-    private func directory(called name: [UInt8], in folder: GuestTree.Node) throws -> GuestTree.Node {
+    private func directory(
+        called name: [UInt8], in folder: GuestTree.Node
+    ) throws -> (node: GuestTree.Node, isNew: Bool) {
         try writing {
             if let node = try tree.find(name, in: folder) {
-                if try tree.status(of: node).kind == .directory { return node }
+                if try tree.status(of: node).kind == .directory { return (node, false) }
                 throw ImageError(.system(errno: EEXIST), path: node.text, "is there, and is no directory")
             }
-            return try tree.make(.directory, called: name, permissions: 0o755, in: folder)
+            return (try tree.make(.directory, called: name, permissions: 0o700, in: folder), true)
         }
     }
 
@@ -192,7 +238,7 @@ final class GuestImport {
             return node
         }
         try clear(name, in: folder)
-        return try tree.make(.regular, called: name, permissions: 0o644, in: folder)
+        return try tree.make(.regular, called: name, permissions: 0o600, in: folder)
     }
 
     /// Removes what is called `name` in `folder`, where that is no directory.
@@ -222,8 +268,17 @@ final class GuestImport {
             // The owner first: it takes set-user-ID away, and the file capabilities in an attribute.
             try tree.setOwner(user: status.userID, group: status.groupID, of: node)
             if status.kind != .link { try tree.setPermissions(status.permissions, of: node) }
-            for attribute in attributes { try tree.setAttribute(attribute, of: node) }
+            for attribute in attributes { try set(attribute, of: node) }
             try tree.setTimes(accessed: status.accessed ?? status.modified, modified: status.modified, of: node)
+        }
+    }
+
+    /// Sets an attribute, unless the file system has none of that kind, which is said.
+    private func set(_ attribute: GuestAttribute, of node: GuestTree.Node) throws {
+        do throws(ImageError) { try tree.setAttribute(attribute, of: node) } catch {
+            guard error.code == .system(errno: ENOTSUP) else { throw error }
+            Failure.warn(
+                "\(node.text): its file system has no attribute \(nameText(attribute.name)), which is left out")
         }
     }
 

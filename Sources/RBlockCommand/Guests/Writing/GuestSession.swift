@@ -1,6 +1,7 @@
 import BlockImage
 import Catalog
 import FormatCore
+import Glibc
 import GuestFiles
 import GuestKernel
 import HostStorage
@@ -27,7 +28,7 @@ final class GuestSession {
         guard named.place == DiskPlace() else {
             throw Failure("\(image): only files of the disk that the image has itself are changed", status: 64)
         }
-        target = try GuestTarget(named, writing, guest.sharing)
+        target = try GuestTarget(named, writing)
     }
 
     /// Looks for its file systems. Throws why the disk cannot be read.
@@ -67,14 +68,33 @@ final class GuestSession {
                 return result
             }
             try session.helper.end()
-            let bar = ProgressBar("store in \(image)")
-            try session.target.finish { _ in bar.update(part: 0) }
+            try session.store()
             return result
+        } catch let fault as StoreFault {
+            // Where it was not begun, the image is as it was.
+            session.target.abandon()
+            throw fault.error
         } catch {
             session.forget()
             session.helper.kill()
             session.target.abandon()
             throw said(error, session)
+        }
+    }
+
+    /// What went wrong while the image got what was changed: what it says of that is all there is to say.
+    private struct StoreFault: Error {
+        let error: ImageError
+    }
+
+    /// Has the image have what was changed. What asks this process to end is not heeded for that long.
+    private func store() throws(StoreFault) {
+        let bar = ProgressBar("store in \(image)")
+        for number in [SIGINT, SIGTERM, SIGHUP] { signal(number, SIG_IGN) }
+        do throws(ImageError) {
+            try target.finish { _ in bar.update(part: 0) }
+        } catch {
+            throw StoreFault(error: error)
         }
     }
 

@@ -18,6 +18,8 @@ final class GuestTarget {
     /// The overlay that has what was written, where it stays.
     let overlay: FilePath?
     private let location: FilePath
+    /// The folders of --allow-path.
+    private let allowed: [FilePath]
     private var folder: OverlayFolder?
     /// Where the overlay is that goes into the image.
     private let staging: FilePath?
@@ -28,7 +30,7 @@ final class GuestTarget {
     private static let suffix = Array(".rblock".utf8)
 
     /// That of `image`, which is opened. Throws why it cannot be written to.
-    init(_ image: NamedImage, _ writing: WritingOptions, _ sharing: SharingOption) throws {
+    init(_ image: NamedImage, _ writing: WritingOptions) throws {
         guard image.containerPlace == nil || writing.overlay != nil else {
             throw ImageError(
                 .unsupported, path: image.path.text, "is a disk of an appliance, which stays as it is",
@@ -37,9 +39,15 @@ final class GuestTarget {
         let place = image.containerPlace
         let file = try PathByName(place?.archive ?? image.path).location
         location = file.appending(FilePath(bytes: place?.disk ?? []).components)
+        if place == nil { try Self.checkWhole(location) }
         let base = try image.open()
-        try sharing.checkUse(of: base.layers.flatMap(\.files))
-        if writing.overlay == nil { try Self.check(base) }
+        allowed = image.allowed
+        try Self.checkUse(of: base)
+        if writing.overlay == nil {
+            try Self.check(base)
+            // What is left of a process that was killed is no image that builds on this one.
+            try Self.removeStaging(Self.staging(of: location), of: location)
+        }
         let stays =
             try writing.overlay
             ?? Self.defaultOverlay(
@@ -54,13 +62,20 @@ final class GuestTarget {
             try lock.lock()
             for lower in base.layers.dropFirst().flatMap(\.files) { try lower.lockAgainstWriters() }
             let staging = Self.staging(of: location)
-            try Self.removeStaging(staging, of: location)
             let settings = try OverlaySettings(options: [], allowsPlaintext: false, takesLocks: false)
             folder = try OverlayFolder(at: staging, for: [.init(only: location)], settings: settings)
             (self.lock, self.staging) = (lock, staging)
         }
         opened = folder?.disk(over: location).view(
             of: base, at: location, isFile: place == nil, ignoresChanges: image.options.ignoresParentID)
+    }
+
+    /// Throws where another program is writing to a file of `base`.
+    private static func checkUse(of base: OpenedImage) throws(ImageError) {
+        guard let file = base.layers.flatMap(\.files).first(where: { $0.imageLock == .writing }) else { return }
+        throw ImageError(
+            .system(errno: EBUSY), path: file.path, "another program is writing to it",
+            hint: "end that one first, as the machine that has this disk")
     }
 
     /// Throws where the image opened as `base` is not one that a commit writes to.
@@ -83,7 +98,11 @@ final class GuestTarget {
         guard !ignoresDependents else { return nil }
         let folders = [location.removingLastComponent()] + allowed
         // Links to elsewhere and what no image can be are often beside one: they are not looked at.
-        let found = try Dependents(of: location, in: folders, besides: [])
+        var found = try Dependents(of: location, in: folders, besides: [])
+        // On a busy machine a file may not answer in time.
+        for _ in 0..<2 where found.unknown.contains(where: { $0.code == .system(errno: ETIMEDOUT) }) {
+            found = try Dependents(of: location, in: folders, besides: [])
+        }
         if let unknown = found.unknown.first, found.paths.isEmpty {
             throw ImageError(
                 .denied, path: location.text, "whether other images build on it is not known: \(unknown)",
@@ -108,11 +127,37 @@ final class GuestTarget {
         if let written {
             let file = try OverlayFile(at: written, takesLocks: false)
             var image = NamedImage(file.location, format: .qcow2)
-            image.allowed = [location.removingLastComponent()]
-            _ = try OverlayCommit(file, try image.open()).run(progress: progress)
+            image.allowed = [location.removingLastComponent()] + allowed
+            let commit = try OverlayCommit(file, try image.open())
+            try checkSpace(for: commit)
+            do throws(ImageError) { _ = try commit.run(progress: progress) } catch {
+                var said = error
+                if Self.isBegun(staging, of: location, ifBusy: true) { said.hint = commitHint(written) }
+                throw said
+            }
         }
+        try? Self.remove(staging, of: location)
         lock = nil
-        try? Self.remove(staging)
+    }
+
+    /// Throws where the image may not have space for what was written: on a full disk it would be a mixture.
+    private func checkSpace(for commit: OverlayCommit) throws(ImageError) {
+        var space = statvfs()
+        // Safe: the string ends in NUL, and the structure is there during the call.
+        guard let needed = commit.written?.allocated,
+            unsafe location.withPlatformString({ unsafe statvfs($0, &space) }) == 0
+        else { return }
+        let (free, overflow) = UInt64(space.f_bavail).multipliedReportingOverflow(by: UInt64(space.f_frsize))
+        guard !overflow, free < needed else { return }
+        throw ImageError(
+            .system(errno: ENOSPC), path: location.text,
+            "may take \(humanSize(needed)) more, and its disk has \(humanSize(free))")
+    }
+
+    private func commitHint(_ overlay: FilePath) -> String {
+        let folders = ([location.removingLastComponent()] + allowed).map { "--allow-path \(shellWord($0.text))" }
+        return
+            "'rblock commit \(folders.joined(separator: " ")) \(shellWord(overlay.text))' stores the rest, and the image is of no use before"
     }
 
     /// Closes the overlay, and lets go of its folder. The result: where it is; nil where nothing was written.
@@ -129,7 +174,7 @@ final class GuestTarget {
         opened = nil
         folder = nil
         guard let staging, !Self.isBegun(staging, of: location, ifBusy: true) else { return }
-        try? Self.remove(staging)
+        try? Self.remove(staging, of: location)
     }
 
     // MARK: What is left of a process that was killed
@@ -176,22 +221,29 @@ final class GuestTarget {
 
     /// Removes what an earlier process left that has changed nothing of the image.
     private static func removeStaging(_ staging: FilePath, of location: FilePath) throws(ImageError) {
-        guard (try? FileStatus(at: staging, followingLinks: false)) != nil else { return }
+        guard let found = try? FileStatus(at: staging, followingLinks: false) else { return }
+        guard found.kind == .folder else {
+            throw ImageError(
+                .denied, path: staging.text, "is \(found.kind.text), and must not be there", hint: "move it away")
+        }
         try checkWhole(location)
         // Another process may be at work: its folder is locked.
         _ = try OverlayFolder(
             at: staging, for: [.init(only: location)],
             settings: OverlaySettings())
-        do { try remove(staging) } catch {
+        do { try remove(staging, of: location) } catch {
             throw ImageError(
                 .system(errno: (error as? Errno)?.rawValue ?? EIO), path: staging.text,
                 "is left of an earlier process, and cannot be removed: \(error)")
         }
     }
 
-    /// Removes the folder `staging`, in which there are overlays alone.
-    private static func remove(_ staging: FilePath) throws {
-        for entry in try FolderListing(staging).entries {
+    /// Removes the folder `staging` with the overlay in it. What else is in it stays, and then the folder does.
+    private static func remove(_ staging: FilePath, of location: FilePath) throws {
+        let name = FilePath(root: nil, location.components.suffix(1)).bytes
+        for entry in try FolderListing(staging).entries where entry.kind == .file {
+            // An overlay that is being made is called so, with something before it and after it.
+            guard entry.name.contains(name), entry.name.contains(Array(".overlay.qcow2".utf8)) else { continue }
             unsafe try call(staging.pushing(FilePath(bytes: entry.name))) { unsafe unlink($0) }
         }
         unsafe try call(staging) { unsafe rmdir($0) }

@@ -12,6 +12,7 @@ final class HostSource: CopySource {
 
     let name: [UInt8]
     let text: String
+    let isOfTarget = false
     private let folder: FileDescriptor
     private let state: stat
     /// Whether `folder` is to be closed with this.
@@ -63,7 +64,8 @@ final class HostSource: CopySource {
         func time(_ time: timespec) -> FileTime { FileTime(seconds: Int64(time.tv_sec), nanoseconds: time.tv_nsec) }
         return GuestStatus(
             kind: kind, permissions: UInt16(state.st_mode & 0o7777), userID: state.st_uid, groupID: state.st_gid,
-            size: UInt64(clamping: state.st_size), allocatedSize: UInt64(clamping: state.st_blocks) * 512,
+            size: UInt64(clamping: state.st_size),
+            allocatedSize: min(UInt64(clamping: state.st_blocks), UInt64(Int64.max) / 512) * 512,
             linkCount: UInt32(clamping: state.st_nlink), modified: time(state.st_mtim), accessed: time(state.st_atim))
     }
 
@@ -210,11 +212,24 @@ final class HostContent: GuestFileContent {
         }
     }
 
+    /// Throws where it has become shorter.
+    private func checkSize() throws(ImageError) {
+        var state = stat()
+        // Safe: the structure is there during the call.
+        guard unsafe fstat(handle.rawValue, &state) == 0, UInt64(clamping: state.st_size) >= size else {
+            throw ImageError(.system(errno: ESTALE), path: path, "became shorter while it was read")
+        }
+    }
+
     func run(at offset: UInt64, limit: UInt64) throws(ImageError) -> GuestRun {
         let end = min(size, offset + limit)
         let data = lseek(handle.rawValue, off_t(clamping: offset), clinux_SEEK_DATA)
         // A file system that knows no holes, and the end of the last data.
-        guard data >= 0 else { return GuestRun(isData: errno != ENXIO, count: end - offset) }
+        guard data >= 0 else {
+            let isHole = errno == ENXIO
+            if isHole { try checkSize() }
+            return GuestRun(isData: !isHole, count: end - offset)
+        }
         guard UInt64(data) <= offset else { return GuestRun(isData: false, count: min(UInt64(data), end) - offset) }
         let hole = lseek(handle.rawValue, off_t(clamping: offset), clinux_SEEK_HOLE)
         return GuestRun(isData: true, count: (hole > data ? min(UInt64(hole), end) : end) - offset)

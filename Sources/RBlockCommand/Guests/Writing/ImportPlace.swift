@@ -42,6 +42,6 @@ struct ImportPlace {
         let own = source.name
         let hasName = !own.isEmpty && own != Array(".".utf8) && own != Array("..".utf8)
         if let name = name ?? (hasName ? own : nil) { return try work.copy(source, to: name, in: folder) }
-        try work.copyContents(of: source, into: folder)
+        try work.copyAll(in: source, into: folder)
     }
 }

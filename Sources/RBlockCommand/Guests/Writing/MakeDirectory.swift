@@ -11,7 +11,7 @@ struct MakeDirectory: ParsableCommand {
         abstract: "Make directories in a guest.",
         usage: "rblock mkdir [<options>] <IMAGE:/PATH> ...",
         discussion: """
-            Makes directories, which belong to root and have the mode 755. All are made, or none, and stored when this ends. \(GuestText.writing)
+            Makes directories, which belong to root and have the mode 755. In each image all are made, or none, and stored when this ends. \(GuestText.writing)
 
             EXAMPLES
               rblock mkdir disk.qcow2:/srv/data
@@ -20,8 +20,8 @@ struct MakeDirectory: ParsableCommand {
 
             EXIT STATUS
               0   all are there
-              1   one cannot be made, or the image cannot be written to; nothing was
-                  changed
+              1   one cannot be made, or the image cannot be written to: that image
+                  is as it was
               64  wrong usage
 
             SEE ALSO

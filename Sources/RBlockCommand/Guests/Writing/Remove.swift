@@ -11,7 +11,7 @@ struct Remove: ParsableCommand {
         abstract: "Remove files of a guest.",
         usage: "rblock rm [<options>] <IMAGE:/PATH> ...",
         discussion: """
-            Removes files, and with -r directories with all in them. Links are removed, and not followed. All is done, or nothing, and stored \
+            Removes files, and with -r directories with all in them. Links are removed, and not followed. In each image all is done, or nothing, and stored \
             when this ends. \(GuestText.writing)
 
             EXAMPLES
@@ -23,7 +23,7 @@ struct Remove: ParsableCommand {
             EXIT STATUS
               0   all is removed
               1   a file is not there, or cannot be removed, or the image cannot be
-                  written to; nothing was changed
+                  written to: that image is as it was
               64  wrong usage
 
             SEE ALSO
@@ -68,8 +68,9 @@ struct Remove: ParsableCommand {
         var count = 1
         let listing = try tree.listing(of: node)
         for index in 0..<listing.count {
-            let child = try tree.child(index, in: listing, of: node)
-            let name = child.path.last ?? []
+            // By its name: what is listed may be known by another name that was removed already.
+            let name = listing.name(index)
+            guard let child = try tree.find(name, in: node) else { continue }
             if try tree.status(of: child).kind == .directory {
                 count += try remove(child, name, in: node, of: tree, depth: depth + 1)
             } else {
