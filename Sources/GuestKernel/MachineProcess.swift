@@ -121,7 +121,10 @@ final class MachineProcess: Sendable {
         var lines = bytes.split { $0 == 10 || $0 == 13 }.map { line in
             String(decoding: line.prefix(200).map { $0 < 0x20 || $0 > 0x7e ? UInt8(ascii: "?") : $0 }, as: UTF8.self)
         }
-        if let panic = lines.lastIndex(where: { $0.contains("Kernel panic") }) { lines.removeSubrange((panic + 1)...) }
+        let isPanic: (String) -> Bool = { line in
+            line.utf8.indices.contains { line.utf8[$0...].starts(with: "Kernel panic".utf8) }
+        }
+        if let panic = lines.lastIndex(where: isPanic) { lines.removeSubrange((panic + 1)...) }
         return Array(lines.suffix(count))
     }
 }

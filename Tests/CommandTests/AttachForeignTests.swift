@@ -17,7 +17,7 @@ struct `What others have` {
     /// `b.raw` for writing where that was, over the same device.
     private static let reused = """
         device=$("$rblock" attached --output json | jq -r '.[].device')
-        umount mnt; losetup -d $device; losetup $device b.raw; mount $device mnt; echo precious >mnt/data
+        umount mnt; losetup -d $device; for turn in {1..100}; do losetup $device b.raw 2>/dev/null && break; sleep 0.1; done; mount $device mnt; echo precious >mnt/data
         """
 
     @Test(arguments: ["attached", "unmount mnt", "unmount a.raw", "mount b.raw other"])

@@ -243,7 +243,10 @@ final class GuestTarget {
         let name = FilePath(root: nil, location.components.suffix(1)).bytes
         for entry in try FolderListing(staging).entries where entry.kind == .file {
             // An overlay that is being made is called so, with something before it and after it.
-            guard entry.name.contains(name), entry.name.contains(Array(".overlay.qcow2".utf8)) else { continue }
+            let isOurs = [name, Array(".overlay.qcow2".utf8)].allSatisfy { part in
+                entry.name.indices.contains { entry.name[$0...].starts(with: part) }
+            }
+            guard isOurs else { continue }
             unsafe try call(staging.pushing(FilePath(bytes: entry.name))) { unsafe unlink($0) }
         }
         unsafe try call(staging) { unsafe rmdir($0) }
