@@ -141,9 +141,9 @@ enum MountText {
         guest's, and nothing can be changed. Links lead where they lead in the guest, and never out of it: absolute ones are shown as relative ones. Devices cannot be \
         opened, and set-user-ID bits have no effect: the mount is nodev and nosuid, whatever -o says.
 
-        Only the user who mounts can look, and he reads every file, also one that only root of the guest may read: he can read \
+        Only the user that mounts can read the files, and then every one, also one that only root of the guest may read: that user can read \
         the whole disk anyway. With -o allow_other the kernel compares the guest's owners, by their numbers, and permissions with those of \
-        who looks, so that tar(1) and find(1) see them; root reads all, and others what a user of the same number may read in the guest. An ordinary user who mounts \
+        the process, so that tar(1) and find(1) see them; root reads all, and others what a user of the same number may read in the guest. An ordinary user who mounts \
         so is one of these others. --uid, --gid and --umask are about the folders of images, through which all must go, and not about the files in guests.
 
         --files and --overlay do not go together: what is written to a disk would not show in its files.

@@ -178,7 +178,7 @@ struct RBlockFS: ParsableCommand {
         guard files else { return mountOptions + ["default_permissions"] + end }
         // What a guest has must not give rights on the host; mount.fuse3 asks for both by itself.
         let safe = mountOptions.filter { $0 != "dev" && $0 != "suid" } + ["nodev", "nosuid"]
-        // Who looks alone reads all that is in the image, whatever owners and permissions are in the guest.
+        // The user that mounted, alone, reads all that is in the image, whatever owners and permissions are in the guest.
         return safe + (mountOptions.contains("allow_other") ? ["default_permissions"] : []) + end
     }
 

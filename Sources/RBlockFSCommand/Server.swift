@@ -78,7 +78,7 @@ struct Server {
         settings.overlays = try overlays(for: folder, apartFrom: mountpoint)
         settings.isReadOnly = command.isReadOnly
         settings.showsFiles = command.files
-        // Who has mounted it decided about that.
+        // The program that mounted it decided about that.
         settings.mayGiveRights = mountpoint.isPassed
         settings.owner = (command.service.uid?.rawValue ?? getuid(), command.service.gid?.rawValue ?? getgid())
         settings.permissionMask = command.service.umask?.rawValue ?? 0

@@ -44,7 +44,7 @@ struct GuestChangeTests {
         }
     }
 
-    @Test func `who has a file of it open goes on where it was replaced, and is refused where it was written to`()
+    @Test func `an open file of it is read on where it was replaced, and is refused where it was written to`()
         throws
     {
         let (folder, images) = try makeFolder()

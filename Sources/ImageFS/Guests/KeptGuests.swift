@@ -12,7 +12,7 @@ struct GuestSettings: Sendable {
     let helper: (any GuestHelper)?
     /// Whether what gives rights where it is on a file system of the host is not shown.
     let hidesRights: Bool
-    /// Whether attributes are shown that are for administrators: who looks is mostly who has mounted.
+    /// Whether attributes are shown that are for administrators: the user that reads them mostly mounted it.
     let showsTrusted = getuid() == 0
 }
 
@@ -88,7 +88,7 @@ final class KeptGuests: Closable {
     /// The images besides `disks` whose files the disk of `snapshot` lies on.
     func others(of snapshot: Int?) -> [OpenedImage] { state.withLock { $0.known[snapshot]?.others ?? [] } }
 
-    /// Lets go of all of them; they are opened again when they are asked for. Who has a file of one open goes on reading.
+    /// Lets go of all of them; they are opened again when they are asked for. A file of one that is open can be read on.
     func closeIfIdle() -> Bool {
         let gone = state.withLockIfAvailable { state -> State in
             let gone = state
