@@ -23,7 +23,7 @@ ifeq ($(shell dpkg --print-architecture 2>/dev/null),amd64)
 TEST_PACKAGES += qemu-system-x86 syslinux syslinux-common busybox-static cpio
 BOOT_KERNEL := .build-kernel/boot
 endif
-BENCH_PACKAGES := $(PEER_PACKAGES) e2fsprogs fdisk mount util-linux
+BENCH_PACKAGES := $(PEER_PACKAGES) e2fsprogs fdisk mount util-linux xfsprogs kmod libguestfs-tools qemu-system-x86
 PYTHON_PACKAGES := dissect.hypervisor==3.21 dissect.cstruct==4.7 dissect.util==3.24 defusedxml==0.7.1
 SECOND_READER := .build-python/dissect.hypervisor-3.21
 
@@ -192,10 +192,11 @@ soak: deps-test
 	$(SWIFT) build --build-tests
 	@$(call run_tests,soak,--filter '/Overlay(Kill|Soak)Tests\.swift')
 
-bench: deps-bench
+bench: export RBLOCK_KERNEL ?= $(if $(BOOT_KERNEL),$(CURDIR)/.build-kernel)
+bench: deps-bench $(BOOT_KERNEL)
 	$(SWIFT) build -c release
 	set -e; bench="$$($(SWIFT) build -c release --show-bin-path)/rblock-bench"; "$$bench" $(BENCH); \
-	$(if $(BENCH),,"$$bench" convert; "$$bench" serve; "$$bench" write)
+	$(if $(BENCH),,"$$bench" convert; "$$bench" serve; "$$bench" write; "$$bench" files)
 
 # The documentation of the library.
 docs: deps

@@ -8,6 +8,11 @@ struct GuestDisk {
 
     private static let partitionStart = 1 << 20
 
+    /// The disk that is, or is to be made, at `path`.
+    init(path: String, size: Int) {
+        (self.path, self.size) = (path, size)
+    }
+
     /// Makes a disk of `size` bytes, a multiple of 1 MiB and at least 16 of them, in `folder`. `fullness`: how much of it
     /// the files take; the rest is free, and much of that a hole.
     init(size: Int, fullness: Double, in folder: TemporaryFolder) throws {

@@ -2,9 +2,9 @@ import Foundation
 
 /// What one server did in one measure beside its peers: a line of JSON, a row of the table.
 struct PeerRow: Encodable {
-    /// What the figure of a server is to be, at least, in terms of that of a peer.
+    /// What the figure of a server is to be, at least, in terms of that of a peer; or by itself, where `times` is nil.
     struct Aim: Encodable {
-        let times: String
+        let times: String?
         let atLeast: Double
         /// nil: the peer has no figure.
         var isReached: Bool?
@@ -26,6 +26,8 @@ struct PeerRow: Encodable {
     var aims: [Aim] = []
     /// What an overlay took on the host afterwards, in bytes.
     var overlaySize: Int?
+    /// The most memory that it took, in bytes, where that was measured.
+    var peakMemory: Int?
     /// Why there are no figures, or must be no trust in them.
     var problem: String?
 
@@ -46,7 +48,8 @@ struct PeerRow: Encodable {
             row.ratios[other.server] = zip(rounds, other.rounds).map { $0 / $1 }.median
         }
         for index in aims.indices {
-            row.aims[index].isReached = row.ratios[aims[index].times].map { $0 >= aims[index].atLeast }
+            let figure = aims[index].times.map { row.ratios[$0] } ?? row.median
+            row.aims[index].isReached = figure.map { $0 >= aims[index].atLeast }
         }
         return row
     }
@@ -66,8 +69,11 @@ struct PeerTable {
     /// The table as text, with an empty line before it.
     var text: String {
         let hasSizes = rows.contains { $0.overlaySize != nil }
+        let hasPeaks = rows.contains { $0.peakMemory != nil }
         let header = ["", "server", "median", "least … most"] + peers.map { "× \($0.title)" }
-        var lines = ["", title, line(header) + (hasSizes ? " overlay MiB" : "") + "  target"]
+        var lines = [
+            "", title, line(header) + (hasSizes ? " overlay MiB" : "") + (hasPeaks ? "  memory MiB" : "") + "  target",
+        ]
         var before: [String] = []
         for row in rows {
             let isFirst = !before.contains(row.measure)
@@ -81,8 +87,8 @@ struct PeerTable {
             func figure(_ value: Double?) -> String { value.map { String(format: "%.0f", $0) } ?? "–" }
             let ratios = peers.map { row.ratios[$0.server].map { String(format: "%.2f", $0) } ?? "" }
             let figures = [figure(row.median), "\(figure(row.least)) … \(figure(row.most))"] + ratios
-            let size = row.overlaySize.map { String(format: "%.1f", Double($0) / 1_048_576) } ?? ""
-            let sizes = hasSizes ? String(repeating: " ", count: max(0, 12 - size.count)) + size : ""
+            let size = (row.overlaySize ?? row.peakMemory).map { String(format: "%.1f", Double($0) / 1_048_576) } ?? ""
+            let sizes = hasSizes || hasPeaks ? String(repeating: " ", count: max(0, 12 - size.count)) + size : ""
             lines.append(line(fields + figures) + sizes + outcomes(row))
         }
         return lines.map { String($0.reversed().drop { $0 == " " }.reversed()) }.joined(separator: "\n")

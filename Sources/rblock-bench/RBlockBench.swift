@@ -18,13 +18,14 @@ struct RBlockBench: ParsableCommand {
               rblock-bench convert --quick
               rblock-bench serve --quick
               rblock-bench write --quick
+              rblock-bench files --quick
 
             EXIT STATUS
               0   everything was measured
               1   it was not, or something was wrong
               64  wrong usage
             """,
-        subcommands: [ReadBench.self, ConvertBench.self, ServeBench.self, WriteBench.self],
+        subcommands: [ReadBench.self, ConvertBench.self, ServeBench.self, WriteBench.self, FilesBench.self],
         defaultSubcommand: ReadBench.self)
 
     /// Says what went wrong, if anything did, and ends with 1.
